@@ -1,0 +1,39 @@
+# The default target builds both programs into bin/.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+GOLANGCI_LINT_VERSION := v2.15.0
+
+export CGO_ENABLED := 0
+GOFLAGS_BUILD := -trimpath -buildvcs=false -tags urfave_cli_no_docs
+LDFLAGS := -s -w -buildid= -X devlog/internal/cli.Version=$(VERSION) -X devlog/internal/receiver.Version=$(VERSION)
+
+.PHONY: build
+build: ## build bin/devlog-hook and bin/devlogd
+	go build $(GOFLAGS_BUILD) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+.PHONY: demo
+demo: build ## show the problem and its cure on a throw-away host; needs root
+	test/demo.sh bin
+
+.PHONY: test
+test: deps ## install what the tests need and run everything; needs root
+	go vet -tags urfave_cli_no_docs ./...
+	go test -timeout 20m ./...
+
+.PHONY: deps
+deps: ## install the runtimes and clients that the tests use
+	test/deps.sh
+
+.PHONY: lint
+lint: .tools/golangci-lint ## check the code
+	.tools/golangci-lint run
+
+.tools/golangci-lint:
+	GOBIN=$(CURDIR)/.tools go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin .tools
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile

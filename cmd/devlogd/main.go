@@ -1,0 +1,11 @@
+// Command devlogd receives the messages that programs send to /dev/log and
+// writes them to files and to the kernel's log.
+package main
+
+import (
+	"os"
+
+	"devlog/internal/receiver"
+)
+
+func main() { os.Exit(receiver.Main(os.Args, os.Stdout, os.Stderr)) }

@@ -1,0 +1,156 @@
+// Package cli owns the command line of devlog-hook: commands, flags,
+// environment variables, messages and exit codes.
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/daemon"
+	"devlog/internal/devlog"
+	"devlog/internal/hook"
+)
+
+// Version is the program's version; the build sets it.
+var Version = "devel"
+
+// The exit codes, the same for every command.
+const (
+	exitDone        = 0
+	exitNeedsRepair = 1 // check only
+	exitUsage       = 2
+	exitRefused     = 3
+	exitFailed      = 4
+)
+
+// usageError is a command line, or an input, that makes no sense.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// needsRepair is check's answer, no failure.
+var errNeedsRepair = errors.New("needs repair")
+
+// program is one run of devlog-hook.
+type program struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	// name is the container's, as soon as it is known.
+	name string
+	// hostSide says that failures are also written to a file on the host.
+	hostSide bool
+}
+
+// Main runs devlog-hook with these arguments, the program's name first, and
+// returns its exit code.
+func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	// The directories and sockets made here are for every user.
+	unix.Umask(0o022)
+	p := &program{stdin: stdin, stdout: stdout, stderr: stderr}
+	err := daemon.CloseOnExec()
+	if err == nil {
+		err = p.run(args)
+	}
+	return p.exit(err)
+}
+
+func (p *program) run(args []string) error {
+	if call, ok := hook.ParseLXC(args[1:], os.Getenv); ok {
+		return p.app(&call).Run([]string{args[0], "lxc"})
+	}
+	return p.app(nil).Run(args)
+}
+
+// exit writes the error as one line where somebody will see it, and returns
+// the exit code that goes with it.
+func (p *program) exit(err error) int {
+	var usage usageError
+	var refusal *devlog.Refusal
+	code := exitFailed
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.Is(err, errNeedsRepair):
+		return exitNeedsRepair
+	case errors.As(err, &usage):
+		code = exitUsage
+	case errors.As(err, &refusal):
+		code = exitRefused
+	}
+	line := "devlog-hook: " + strings.ReplaceAll(err.Error(), "\n", "; ") + "\n"
+	fmt.Fprint(p.stderr, line)
+	if p.hostSide {
+		p.keep(line)
+	}
+	return code
+}
+
+// keep appends the line to /run/devlog/NAME.log: runtimes show a hook's
+// standard error to nobody, or cut it.
+func (p *program) keep(line string) {
+	const dir = "/run/devlog"
+	if p.name == "" || os.MkdirAll(dir, 0o755) != nil {
+		return
+	}
+	f, err := os.OpenFile(filepath.Join(dir, p.name+".log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY|unix.O_NOFOLLOW, 0o640)
+	if err != nil {
+		return // the line has been written to standard error
+	}
+	defer f.Close()
+	fmt.Fprint(f, line)
+}
+
+// app is the command line. lxc is LXC's call, if it was LXC that called.
+func (p *program) app(lxc *hook.LXC) *cli.App {
+	commands := []*cli.Command{p.checkCommand(), p.repairCommand(), p.ociCommand()}
+	if lxc != nil {
+		commands = append(commands, p.lxcCommand(*lxc))
+	}
+	return &cli.App{
+		Name:      "devlog-hook",
+		Usage:     "make syslog(3) work in containers that share the host's /dev",
+		UsageText: "devlog-hook COMMAND [OPTIONS]",
+		Description: "Exit codes: 0 done; 1 check: needs repair; 2 usage; 3 refused as unsafe (the message says what to do\n" +
+			"instead); 4 failed. LXC calls the program as it stands: lxc.hook.start = /path/to/devlog-hook",
+		Version:                   Version,
+		Commands:                  commands,
+		Reader:                    p.stdin,
+		Writer:                    p.stdout,
+		ErrWriter:                 p.stderr,
+		HideHelpCommand:           true,
+		DisableSliceFlagSeparator: true, // rules have commas
+		ExitErrHandler:            func(*cli.Context, error) {},
+		OnUsageError:              onUsageError,
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return usageError{fmt.Errorf("there is no command %q; see devlog-hook --help", c.Args().First())}
+			}
+			return usageError{errors.New("which command? see devlog-hook --help")}
+		},
+	}
+}
+
+func onUsageError(c *cli.Context, err error, _ bool) error {
+	return usageError{fmt.Errorf("%w; see %s --help", err, c.Command.HelpName)}
+}
+
+// command fills in what all commands have in common.
+func command(c cli.Command) *cli.Command {
+	c.OnUsageError = onUsageError
+	c.HideHelpCommand = true
+	action := c.Action
+	c.Action = func(ctx *cli.Context) error {
+		if ctx.Args().Present() {
+			return usageError{fmt.Errorf("unexpected argument %q; see %s --help", ctx.Args().First(), ctx.Command.HelpName)}
+		}
+		return action(ctx)
+	}
+	return &c
+}

@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"devlog/internal/devlog"
+	"devlog/internal/hook"
+	"devlog/internal/syslogconf"
+)
+
+// env is the environment variable that stands for a flag.
+func env(name string) []string { return []string{"DEVLOG_" + name} }
+
+// flags is one list of all of them. Flags are made anew for every command: the
+// library keeps their values in them.
+func flags(groups ...[]cli.Flag) []cli.Flag { return slices.Concat(groups...) }
+
+func targetFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.IntFlag{Name: "pid", Usage: "the container in which process `N` runs, from the host", EnvVars: env("PID")},
+		&cli.StringFlag{Name: "root", Usage: "the container with the root directory `DIR`, from the host", EnvVars: env("ROOT")},
+	}
+}
+
+func planFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "strategy", Value: string(devlog.Auto), EnvVars: env("STRATEGY"),
+			Usage: "`HOW` to repair: auto, adopt (listen where /dev/log leads), symlink (make it a link) or bind"},
+		&cli.StringFlag{Name: "socket", Value: devlog.DefaultSocket, EnvVars: env("SOCKET"),
+			Usage: "the private socket's `PATH` in the container"},
+		&cli.BoolFlag{Name: "force", EnvVars: env("FORCE"),
+			Usage: "rename a /dev/log that is a directory, a regular file or a device to /dev/log.devlog-old"},
+	}
+}
+
+func receiverFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "receiver", EnvVars: env("RECEIVER"),
+			Usage: "the receiver's `PATH`, or none where a daemon of the container's own listens (default: devlogd beside this program)"},
+		&cli.StringFlag{Name: "name", EnvVars: env("NAME"),
+			Usage: "the container's `NAME` in messages and paths (default: what the runtime calls it, or the host name)"},
+		&cli.StringSliceFlag{Name: "rule",
+			Usage: "a `RULE` for the receiver, SELECTOR ACTION; may be repeated [$DEVLOG_RULE, one a line; $DEVLOG_RULE_*]"},
+		&cli.StringFlag{Name: "config", EnvVars: env("CONFIG"),
+			Usage: "a `FILE` of rules for the receiver (default: " + syslogconf.DefaultConfig + ", if it exists)"},
+	}
+}
+
+// options reads the flags of a repair of the container with that name.
+func (p *program) options(c *cli.Context, name string) (devlog.Options, error) {
+	if given := c.String("name"); given != "" {
+		name = given
+	}
+	if err := hook.CheckName(name); err != nil {
+		return devlog.Options{}, usageError{fmt.Errorf("bad container name: %w", err)}
+	}
+	p.name = name
+	strategy, err := devlog.ParseStrategy(c.String("strategy"))
+	if err != nil {
+		return devlog.Options{}, usageError{err}
+	}
+	socket := c.String("socket")
+	if err := checkSocket(socket); err != nil {
+		return devlog.Options{}, usageError{err}
+	}
+	rules := c.StringSlice("rule")
+	if len(rules) == 0 {
+		rules = syslogconf.RulesFromEnv(os.Environ())
+	}
+	for _, r := range rules {
+		if _, err := syslogconf.ParseRule(r); err != nil {
+			return devlog.Options{}, usageError{err}
+		}
+	}
+	o := devlog.Options{Socket: socket, Receiver: devlog.Receiver{
+		Path: c.String("receiver"), Name: name, Config: c.String("config"), Rules: rules,
+	}}
+	o.Strategy = strategy
+	o.Force = c.Bool("force")
+	o.NoReceiver = o.Receiver.Path == devlog.NoReceiver
+	return o, nil
+}
+
+// checkSocket says why a path cannot be the private socket's. sun_path of
+// unix(7) has 108 bytes; clients cut longer ones or fail.
+func checkSocket(socket string) error {
+	switch {
+	case !path.IsAbs(socket) || path.Clean(socket) != socket || socket == "/":
+		return fmt.Errorf("--socket %q: want an absolute path without . and .. elements", socket)
+	case len(socket) > 107:
+		return errors.New("--socket: a socket's path has at most 107 bytes")
+	case strings.HasPrefix(socket, "/dev/"):
+		return fmt.Errorf("--socket %s: /dev is what containers share; want a place outside it", socket)
+	}
+	return nil
+}
+
+// nameOfRoot is a container's name, made of its root directory's path: most
+// keep it in a directory of that name.
+func nameOfRoot(root string) string {
+	abs, err := filepath.Abs(root)
+	if err != nil {
+		abs = root
+	}
+	if base := filepath.Base(abs); base != "rootfs" && base != "/" {
+		return base
+	}
+	return filepath.Base(filepath.Dir(abs))
+}

@@ -1,0 +1,116 @@
+// Package daemon owns the passing of open files between the hook and the
+// receiver: how the hook starts a receiver that outlives it, and how the
+// receiver finds the files it was started with.
+//
+// The files are passed as systemd passes sockets (sd_listen_fds(3)):
+// LISTEN_FDS says how many there are, from descriptor 3 on, and
+// LISTEN_FDNAMES names them.
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// The names under which the hook passes files to the receiver. A file with any
+// other name is a bound socket, as systemd passes it.
+const (
+	// NameSocket is a bound socket to receive from.
+	NameSocket = "log"
+	// NameInit is a pidfd (pidfd_open(2)) of the container's first process.
+	// The receiver drains its sockets and ends when it becomes readable.
+	NameInit = "init"
+	// NameReady is the write end of a pipe on which the receiver says, once,
+	// that it is ready or why it cannot be. See Report.
+	NameReady = "ready"
+	// NameUnlink, followed by an entry's name, is a directory from which the
+	// receiver removes that file (unlinkat(2)) when it ends.
+	NameUnlink = "unlink/"
+	// NameRmdir, followed by an entry's name, is a directory from which the
+	// receiver removes that empty directory when it ends.
+	NameRmdir = "rmdir/"
+)
+
+// firstFD is SD_LISTEN_FDS_START of sd_listen_fds(3).
+const firstFD = 3
+
+// File is an open file that a parent has passed to this process.
+type File struct {
+	FD   int
+	Name string
+}
+
+// Inherited returns the files that the environment says were passed to this
+// process, in order, sets their close-on-exec flag and removes the variables
+// from the environment. Unlike sd_listen_fds(3) it takes files that come
+// without LISTEN_PID: the hook cannot know the receiver's process ID before it
+// has started it. With another process's LISTEN_PID there are none.
+func Inherited() ([]File, error) {
+	pid, count, names := os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS"), os.Getenv("LISTEN_FDNAMES")
+	for _, v := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
+		if err := os.Unsetenv(v); err != nil {
+			return nil, fmt.Errorf("remove %s from the environment: %w", v, err)
+		}
+	}
+	if pid != "" && pid != strconv.Itoa(os.Getpid()) {
+		return nil, nil
+	}
+	files, err := parseInherited(count, names)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		if _, err := unix.FcntlInt(uintptr(f.FD), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
+			return nil, fmt.Errorf("use descriptor %d (%s) of LISTEN_FDS=%s: %w", f.FD, f.Name, count, err)
+		}
+	}
+	return files, nil
+}
+
+// parseInherited is the part of Inherited that only looks at the variables.
+func parseInherited(count, names string) ([]File, error) {
+	if count == "" {
+		return nil, nil
+	}
+	n, err := strconv.Atoi(count)
+	if err != nil || n < 0 || n > 1024 {
+		return nil, fmt.Errorf("read LISTEN_FDS=%q: want a number from 0 to 1024", count)
+	}
+	var list []string
+	if names != "" {
+		list = strings.Split(names, ":")
+		if len(list) != n {
+			return nil, fmt.Errorf("read LISTEN_FDNAMES=%q: want %d names, as LISTEN_FDS says", names, n)
+		}
+	}
+	files := make([]File, n)
+	for i := range files {
+		files[i] = File{FD: firstFD + i, Name: NameSocket}
+		if list != nil {
+			files[i].Name = list[i]
+		}
+	}
+	return files, nil
+}
+
+// reportReady is what Report writes when there is no error.
+const reportReady = "READY=1"
+
+// Report tells the process that waits on the other end of the pipe fd that
+// this one is ready (problem is nil) or why it cannot be, and closes fd.
+func Report(fd int, problem error) error {
+	text := reportReady
+	if problem != nil {
+		text = problem.Error()
+	}
+	_, werr := unix.Write(fd, []byte(text+"\n"))
+	if err := errors.Join(werr, unix.Close(fd)); err != nil {
+		return fmt.Errorf("report to the hook: %w", err)
+	}
+	return nil
+}

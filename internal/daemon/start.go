@@ -1,0 +1,187 @@
+package daemon
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Passed is an open file for the receiver, with one of the names above.
+type Passed struct {
+	File *os.File
+	Name string
+}
+
+// Spec says how to start a receiver.
+type Spec struct {
+	// Path is the program. It is also the first argument.
+	Path string
+	// Sealed runs the program from a sealed copy in memory, so that nobody who
+	// can open /proc/PID/exe of the receiver can write to the program's file.
+	Sealed bool
+	// Args are the arguments behind the program's name.
+	Args []string
+	// Env is the whole environment; the LISTEN_ variables are added.
+	Env []string
+	// Files are passed to it. They stay open here.
+	Files []Passed
+	// Timeout is how long it may take to be ready.
+	Timeout time.Duration
+}
+
+// StartError is a receiver's own account of why it cannot run.
+type StartError struct {
+	Text string
+}
+
+func (e *StartError) Error() string { return e.Text }
+
+// Start starts a receiver that outlives this process and waits until it is
+// ready: in a session of its own, with / as its working directory, /dev/null
+// as standard input, output and error, and no other open files than those
+// passed. It returns the receiver's process ID. After an error no process is
+// left. The error is a *StartError where the receiver said itself what is
+// wrong.
+func Start(s Spec) (pid int, err error) {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return 0, fmt.Errorf("start the receiver: %w", err)
+	}
+	defer null.Close()
+	path := s.Path
+	if s.Sealed {
+		image, err := sealedCopy(s.Path)
+		if err != nil {
+			return 0, fmt.Errorf("start the receiver from memory: %w", err)
+		}
+		defer image.Close()
+		path = "/proc/self/fd/" + strconv.Itoa(int(image.Fd()))
+	}
+	ready, report, err := os.Pipe()
+	if err != nil {
+		return 0, fmt.Errorf("start the receiver: %w", err)
+	}
+	defer ready.Close()
+	files := []*os.File{null, null, null}
+	var names []string
+	for _, p := range append(s.Files, Passed{File: report, Name: NameReady}) {
+		files = append(files, p.File)
+		names = append(names, p.Name)
+	}
+	env := append(s.Env, "LISTEN_FDS="+strconv.Itoa(len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
+	proc, err := os.StartProcess(path, append([]string{s.Path}, s.Args...), &os.ProcAttr{
+		Dir: "/", Env: env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true},
+	})
+	report.Close()
+	if err != nil {
+		return 0, fmt.Errorf("start the receiver %s: %w", s.Path, errors.Unwrap(err))
+	}
+	if err := await(ready, s.Timeout); err != nil {
+		_ = proc.Kill() // it may have ended by itself
+		state, werr := proc.Wait()
+		var said *StartError
+		if errors.Is(err, io.EOF) && werr == nil {
+			err = fmt.Errorf("it ended before it was ready (%s)", state)
+		} else if errors.As(err, &said) {
+			return 0, err
+		}
+		return 0, fmt.Errorf("start the receiver %s: %w", s.Path, err)
+	}
+	pid = proc.Pid
+	return pid, proc.Release()
+}
+
+// await reads what Report wrote at the other end of the pipe.
+func await(ready *os.File, timeout time.Duration) error {
+	if err := ready.SetReadDeadline(time.Now().Add(timeout)); err != nil {
+		return err
+	}
+	text, err := io.ReadAll(io.LimitReader(ready, 4096))
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("it was not ready after %s", timeout)
+	}
+	if err != nil {
+		return err
+	}
+	line, _, whole := bytes.Cut(text, []byte("\n"))
+	switch {
+	case !whole:
+		return io.EOF
+	case string(line) == reportReady:
+		return nil
+	default:
+		return &StartError{Text: string(line)}
+	}
+}
+
+// firstFree is a descriptor above all that are passed to a receiver: exec must
+// find the image at its number after the passed files have been moved to
+// theirs.
+const firstFree = 64
+
+// sealedCopy returns the program as a file in memory that cannot be changed
+// any more (memfd_create(2), F_ADD_SEALS of fcntl(2)).
+func sealedCopy(path string) (*os.File, error) {
+	src, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close()
+	name := filepath.Base(path)
+	low, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_EXEC)
+	if errors.Is(err, unix.EINVAL) { // Linux before 6.3 has no MFD_EXEC
+		low, err = unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make a file in memory: %w", err)
+	}
+	fd, err := unix.FcntlInt(uintptr(low), unix.F_DUPFD_CLOEXEC, firstFree)
+	unix.Close(low)
+	if err != nil {
+		return nil, fmt.Errorf("make a file in memory: %w", err)
+	}
+	image := os.NewFile(uintptr(fd), "memfd:"+name)
+	if _, err := io.Copy(image, src); err != nil {
+		image.Close()
+		return nil, fmt.Errorf("copy %s into memory: %w", path, err)
+	}
+	const seals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals); err != nil {
+		image.Close()
+		return nil, fmt.Errorf("seal the copy of %s: %w", path, err)
+	}
+	return image, nil
+}
+
+// CloseOnExec marks every descriptor but standard input, output and error, so
+// that nothing this process was started with reaches the receiver: runtimes
+// leak their own files into hooks, and wait for them to be closed.
+func CloseOnExec() error {
+	err := unix.CloseRange(firstFD, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
+	if err == nil {
+		return nil
+	}
+	return closeOnExecEach() // close_range(2) is of Linux 5.9, its flag of 5.11
+}
+
+func closeOnExecEach() error {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return fmt.Errorf("list the open files: %w", err)
+	}
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd >= firstFD {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,93 @@
+package devlog
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"devlog/internal/rootfs"
+)
+
+// Report writes in words what was found and what a repair would do.
+func (r Result) Report(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range [][2]string{
+		{"/dev", r.Facts.devInWords()},
+		{"/dev/log", r.Facts.Log.inWords()},
+		{"syslog()", r.Facts.syslogInWords()},
+		{"repair", r.Plan.String()},
+	} {
+		fmt.Fprintf(t, "%s\t%s\n", row[0], row[1])
+	}
+	return t.Flush()
+}
+
+func (f Facts) devInWords() string {
+	if f.Dev.Kind != rootfs.Directory {
+		return "does not exist"
+	}
+	words := f.Dev.FSType
+	if words == "" {
+		words = "a file system not seen from here"
+	}
+	switch {
+	case f.Host:
+		words += ", the host's own"
+	case f.Dev.Sharing == Shared:
+		words += ", shared with the host"
+	case f.Dev.Sharing == Private:
+		words += ", private to this container"
+	default:
+		words += ", perhaps shared with the host: that cannot be told from in here"
+	}
+	if f.Dev.Unwritable != "" {
+		words += "; it cannot be written: " + f.Dev.Unwritable
+	}
+	return words
+}
+
+func (l LogFacts) inWords() string {
+	state := l.Leads.inWords()
+	switch l.Kind {
+	case "", rootfs.Absent:
+		return "does not exist"
+	case rootfs.Link:
+		words := "link to " + l.Link
+		if l.Leads.Path != l.Link {
+			words += " (" + l.Leads.Path + ")"
+		}
+		return words + ", " + state
+	case rootfs.Socket:
+		return "socket, " + state
+	}
+	return fmt.Sprintf("%s, no socket", l.Kind)
+}
+
+// inWords says what is at a place, as the end of a sentence about it.
+func (p PlaceFacts) inWords() string {
+	switch {
+	case p.Kind == rootfs.Absent:
+		return "which does not exist here"
+	case p.Kind != rootfs.Socket:
+		return fmt.Sprintf("a %s, no socket", p.Kind)
+	case p.Live:
+		return "where somebody listens"
+	default:
+		return "where nobody listens"
+	}
+}
+
+func (f Facts) syslogInWords() string {
+	switch leads := f.Log.Leads; {
+	case healthy(f) && leads.Problem == "":
+		return "works"
+	case leads.Problem != "":
+		return "broken: " + leads.Problem
+	case f.Dev.Kind != rootfs.Directory:
+		return "broken: no such file or directory"
+	case leads.Sharing == Unknown:
+		return "reaches somebody, who is not seen in this container: the messages may land in another's log"
+	default:
+		return "reaches somebody else: the messages land in another's log"
+	}
+}

@@ -1,0 +1,246 @@
+package output
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/syslog"
+)
+
+const (
+	// kernelBurst and kernelInterval are the limit of each open /dev/kmsg with
+	// kernel.printk_devkmsg=ratelimit: the kernel accepts and silently drops
+	// what exceeds it (devkmsg_write in kernel/printk/printk.c).
+	kernelBurst    = 10
+	kernelInterval = 5 * time.Second
+	// kernelMargin makes up for the kernel's clock ticking in jiffies.
+	kernelMargin = 100 * time.Millisecond
+	// maxRecord is the size of a record in bytes; from 1024 on it is EINVAL.
+	maxRecord = 1000
+	// maxRecords is how many records one message may take of the budget.
+	maxRecords = 4
+
+	continued = "..."
+	cutMark   = " [cut]"
+)
+
+// ErrKernelOff is that the kernel takes no records, because of
+// kernel.printk_devkmsg=off.
+var ErrKernelOff = errors.New("kernel.printk_devkmsg is off")
+
+const (
+	lostClosed   = "kernel log not available"
+	lostWithheld = "kernel log rate limit"
+)
+
+// recordWriter is an open /dev/kmsg.
+type recordWriter interface {
+	Write(p []byte) (int, error)
+	Close() error
+}
+
+// Kernel is the output to the kernel's log. It stays within the kernel's rate
+// limit and counts and reports what it withholds.
+type Kernel struct {
+	path string
+	name string // in front of every record
+	open func() (w recordWriter, limited bool, err error)
+	now  func() time.Time
+
+	log     recordWriter // nil when there is none
+	limited bool
+	begin   time.Time // of the interval in which
+	used    int       // so many records were written
+	unsaid  uint64    // withheld messages that the log does not tell of yet
+	record  []byte
+	counts  Counts
+}
+
+// OpenKernel returns the output to the kernel's log at path, /dev/kmsg. name is
+// put in front of every record: the log is the whole machine's. If the log
+// cannot be opened the error says why, and the output is there nevertheless
+// and counts every message as lost.
+func OpenKernel(path, name string) (*Kernel, error) {
+	return newKernel(path, name, time.Now, func() (recordWriter, bool, error) { return openKmsg(path) })
+}
+
+func newKernel(path, name string, now func() time.Time, open func() (recordWriter, bool, error)) (*Kernel, error) {
+	k := &Kernel{path: path, name: name, now: now, open: open, record: make([]byte, 0, maxRecord)}
+	err := k.reopen()
+	return k, err
+}
+
+func openKmsg(path string) (recordWriter, bool, error) {
+	limited := true
+	// Without this file (no /proc) the default is assumed.
+	if mode, err := os.ReadFile("/proc/sys/kernel/printk_devkmsg"); err == nil {
+		switch strings.TrimSpace(string(mode)) {
+		case "on":
+			limited = false
+		case "off":
+			return nil, true, fmt.Errorf("open %s: %w", path, ErrKernelOff)
+		}
+	}
+	fd, err := openRetry(path, unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, true, fmt.Errorf("open %s: %w", path, err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR {
+		_ = unix.Close(fd)
+		return nil, true, fmt.Errorf("open %s: it is not a device", path)
+	}
+	return fdHandle(fd), limited, nil
+}
+
+func (k *Kernel) reopen() error {
+	w, limited, err := k.open()
+	if err != nil {
+		return err
+	}
+	k.log, k.limited, k.used, k.begin = w, limited, 0, time.Time{}
+	return nil
+}
+
+// Name returns the path of the kernel's log.
+func (k *Kernel) Name() string { return k.path }
+
+// Counts says what became of the messages so far.
+func (k *Kernel) Counts() Counts { return k.counts }
+
+// Add writes a message, split into as many records as it needs, at most 4. It
+// is withheld when the budget does not suffice.
+func (k *Kernel) Add(m Message) {
+	if k.log == nil {
+		k.counts.lose(lostClosed, 1)
+		return
+	}
+	k.renew()
+	count := 0
+	for rest := m.Body; count == 0 || len(rest) > 0 && count < maxRecords; count++ {
+		_, rest = k.build(m.Priority, rest, count)
+	}
+	if k.limited && k.used+count > kernelBurst {
+		k.unsaid++
+		k.counts.lose(lostWithheld, 1)
+		return
+	}
+	rest := m.Body
+	for i := range count {
+		var record []byte
+		record, rest = k.build(m.Priority, rest, i)
+		if err := k.write(record); err != nil {
+			k.counts.lose(reason(err), 1)
+			return
+		}
+	}
+	k.counts.Written++
+}
+
+// build returns record i of a message of which rest is left, and what is left
+// after it.
+func (k *Kernel) build(p syslog.Priority, rest []byte, i int) (record, after []byte) {
+	b := append(k.record[:0], '<')
+	b = strconv.AppendUint(b, uint64(p), 10)
+	b = append(b, '>')
+	b = append(b, k.name...)
+	b = append(b, ": "...)
+	if i > 0 {
+		b = append(b, continued...)
+	}
+	room := maxRecord - len(b)
+	if len(rest) <= room {
+		return append(b, rest...), nil
+	}
+	mark := continued
+	if i == maxRecords-1 {
+		mark = cutMark
+	}
+	n := room - len(mark)
+	for n > 0 && !utf8.RuneStart(rest[n]) {
+		n--
+	}
+	b = append(b, rest[:n]...)
+	return append(b, mark...), rest[n:]
+}
+
+func (k *Kernel) write(record []byte) error {
+	for {
+		_, err := k.log.Write(record)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if k.used == 0 {
+			// The kernel's interval begins at the first record, which is
+			// before this instant.
+			k.begin = k.now()
+		}
+		k.used++
+		return err
+	}
+}
+
+// renew begins a new interval when the last is over, with the report of what
+// was withheld in it.
+func (k *Kernel) renew() {
+	if k.used > 0 && k.now().Sub(k.begin) > kernelInterval+kernelMargin {
+		k.used = 0
+	}
+	if k.unsaid > 0 && k.log != nil && k.used < kernelBurst {
+		k.report()
+	}
+}
+
+func (k *Kernel) report() {
+	text := "devlogd: " + strconv.FormatUint(k.unsaid, 10) + " messages withheld (" + lostWithheld + ")"
+	record, _ := k.build(syslog.MakePriority(syslog.Syslog, syslog.Warning), []byte(text), 0)
+	if k.write(record) == nil {
+		k.unsaid = 0
+	}
+}
+
+// Flush reports what was withheld when the budget allows it.
+func (k *Kernel) Flush(time.Time) { k.renew() }
+
+// Next is when what was withheld can be reported.
+func (k *Kernel) Next() time.Time {
+	if k.unsaid == 0 || k.log == nil {
+		return time.Time{}
+	}
+	return k.begin.Add(kernelInterval + kernelMargin + time.Millisecond)
+}
+
+// Reopen opens the log if that failed before. An open one is kept, for
+// opening anew would evade the rate limit.
+func (k *Kernel) Reopen(time.Time) {
+	if k.log == nil {
+		_ = k.reopen() // said at the start; counted per message
+	}
+}
+
+// Close closes the log.
+func (k *Kernel) Close() {
+	if k.log == nil {
+		return
+	}
+	if k.unsaid > 0 {
+		// The limit is per open file: one record more, for the truth's sake.
+		_ = k.log.Close()
+		k.log = nil
+		if k.reopen() != nil {
+			return
+		}
+		k.report()
+	}
+	_ = k.log.Close()
+	k.log = nil
+}
+
+var _ Output = (*Kernel)(nil)

@@ -1,0 +1,236 @@
+package receiver
+
+import (
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// LXC's own init (lxc-execute) ends when every other process of its PID
+// namespace has, and the receiver is one of them: it must notice that it is
+// the only one left.
+
+const (
+	aloneConfirm  = 100 * time.Millisecond // between the two looks that decide
+	aloneFirst    = 20 * time.Millisecond  // first delay when undecided
+	aloneLast     = time.Second            // last one
+	waitsForAll32 = 0xffffffff             // wait4(2)'s -1 as a pid_t
+)
+
+// lxcInits are the names of the programs that are LXC's own init.
+var lxcInits = map[string]bool{"lxc-execute": true, "init.lxc": true, "init.lxc.static": true, "lxc-init": true}
+
+// fileID is which file it is.
+type fileID struct{ dev, ino uint64 }
+
+// scan is what is to be seen of a PID namespace.
+type scan struct {
+	exe     fileID // of process 1
+	exeName string // its file's name
+	exeOK   bool   // exe and exeName could be read
+	other   int    // a process besides 1 and ourselves, or 0
+	waiting bool   // process 1 waits for any child
+}
+
+// verdict is what follows from a scan.
+type verdict int
+
+const (
+	stopWatching verdict = iota // process 1 is not LXC's init
+	waitForOther                // look again when scan.other has ended
+	undecided                   // look again soon
+	maybeAlone                  // look again after aloneConfirm
+	isAlone
+)
+
+// judge says what follows from a scan. started is process 1's file when the
+// watch began, while it may still execute its program (await). maybe is that
+// the last verdict was maybeAlone.
+func judge(s scan, started fileID, await, maybe bool) verdict {
+	switch {
+	case !s.exeOK:
+		return stopWatching
+	case !lxcInits[s.exeName] && (!await || s.exe != started):
+		return stopWatching
+	case s.other != 0:
+		return waitForOther
+	case !s.waiting:
+		return undecided
+	case !maybe:
+		return maybeAlone
+	}
+	return isAlone
+}
+
+// aloneWatch looks whether this process is alone with process 1.
+type aloneWatch struct {
+	proc    procDir
+	self    int
+	started fileID
+	await   bool
+	maybe   bool
+	delay   time.Duration
+	next    time.Time // of the next look; zero while fd is waited for
+	fd      int       // pidfd of another process, or -1
+}
+
+// newAloneWatch begins to watch the PID namespace of self, seen in proc. It
+// returns nil when there is nothing to watch for.
+func newAloneWatch(proc procDir, self int, await bool) *aloneWatch {
+	if self == 1 {
+		return nil
+	}
+	w := &aloneWatch{proc: proc, self: self, await: await, fd: -1, next: time.Now()}
+	s := scan{}
+	proc.readExe(&s)
+	w.started = s.exe
+	if judge(s, w.started, await, false) == stopWatching {
+		return nil
+	}
+	return w
+}
+
+// stepAlone looks if it is time to, and reports whether to go on receiving.
+func (r *receiver) stepAlone() bool {
+	w := r.alone
+	now := time.Now()
+	if w.next.IsZero() || now.Before(w.next) {
+		return true
+	}
+	s, err := w.proc.scan(w.self)
+	if err != nil {
+		r.alone = nil
+		return true
+	}
+	v := judge(s, w.started, w.await, w.maybe)
+	w.maybe = v == maybeAlone
+	switch v {
+	case isAlone:
+		return false
+	case stopWatching:
+		r.alone = nil
+	case maybeAlone:
+		w.next = now.Add(aloneConfirm)
+	case waitForOther:
+		w.delay = 0
+		if fd, err := unix.PidfdOpen(s.other, 0); err != nil {
+			w.later(now)
+		} else if err := r.watch(fd); err != nil {
+			_ = unix.Close(fd)
+			w.later(now)
+		} else {
+			w.fd, w.next = fd, time.Time{}
+		}
+	case undecided:
+		w.later(now)
+	}
+	return true
+}
+
+func (w *aloneWatch) later(now time.Time) {
+	w.delay = min(max(2*w.delay, aloneFirst), aloneLast)
+	w.next = now.Add(w.delay)
+}
+
+// ended is called when the process that is waited for has ended.
+func (w *aloneWatch) ended() {
+	_ = unix.Close(w.fd) // leaves the epoll by that
+	w.fd, w.next = -1, time.Now()
+}
+
+// procDir is a directory like /proc.
+type procDir string
+
+func (p procDir) path(pid int, name string) string {
+	return filepath.Join(string(p), strconv.Itoa(pid), name)
+}
+
+// scan looks at all processes.
+func (p procDir) scan(self int) (scan, error) {
+	var s scan
+	p.readExe(&s)
+	entries, err := os.ReadDir(string(p))
+	if err != nil {
+		return s, err
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == 1 || pid == self || s.other != 0 && pid > s.other {
+			continue
+		}
+		if state := p.state(pid); state != 0 && state != 'Z' && state != 'X' {
+			s.other = pid
+		}
+	}
+	s.waiting = p.waits(1)
+	return s, nil
+}
+
+// readExe reads which file process 1 executes.
+func (p procDir) readExe(s *scan) {
+	name := p.path(1, "exe")
+	target, err := os.Readlink(name)
+	if err != nil {
+		return
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(name, &st); err != nil {
+		return
+	}
+	s.exe = fileID{uint64(st.Dev), st.Ino}
+	s.exeName = path.Base(strings.TrimSuffix(target, " (deleted)"))
+	s.exeOK = true
+}
+
+// state returns the process's state as in proc_pid_stat(5), 0 if it is gone.
+func (p procDir) state(pid int) byte {
+	data, err := os.ReadFile(p.path(pid, "stat"))
+	if err != nil {
+		return 0
+	}
+	// The name in parentheses may contain anything.
+	text := string(data)
+	i := strings.LastIndexByte(text, ')')
+	if i < 0 || i+2 >= len(text) {
+		return 0
+	}
+	return text[i+2]
+}
+
+// waits reports whether the process is in wait4(-1) or waitid(P_ALL), or, when
+// that cannot be seen, whether it sleeps.
+func (p procDir) waits(pid int) bool {
+	data, err := os.ReadFile(p.path(pid, "syscall"))
+	if err != nil {
+		return p.state(pid) == 'S'
+	}
+	return waitsForAll(string(data))
+}
+
+// waitsForAll reads proc_pid_syscall(5): "NUMBER ARGUMENT...", or "running".
+func waitsForAll(line string) bool {
+	field := strings.Fields(line)
+	if len(field) < 2 {
+		return false
+	}
+	number, err := strconv.ParseInt(field[0], 10, 64)
+	if err != nil {
+		return false
+	}
+	first, err := strconv.ParseUint(strings.TrimPrefix(field[1], "0x"), 16, 64)
+	if err != nil {
+		return false
+	}
+	switch number {
+	case unix.SYS_WAIT4:
+		return uint32(first) == waitsForAll32
+	case unix.SYS_WAITID:
+		return first == unix.P_ALL
+	}
+	return false
+}

@@ -1,0 +1,74 @@
+package receiver
+
+import (
+	"fmt"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	slots    = 32       // messages of one recvmmsg(2)
+	slotSize = 64 << 10 // bytes; what is longer is cut
+	pageSize = 4 << 10
+)
+
+// mmsghdr is struct mmsghdr of recvmmsg(2).
+type mmsghdr struct {
+	header unix.Msghdr
+	length uint32
+}
+
+// batch receives many datagrams with one system call.
+type batch struct {
+	memory  []byte // slots*slotSize, of which only touched pages exist
+	iovecs  [slots]unix.Iovec
+	headers [slots]mmsghdr
+	big     bool // pages behind a slot's first are touched
+}
+
+func newBatch() (*batch, error) {
+	memory, err := unix.Mmap(-1, 0, slots*slotSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+	if err != nil {
+		return nil, fmt.Errorf("get memory to receive into: %w", err)
+	}
+	// A huge page would make 2 MiB of the first byte.
+	_ = unix.Madvise(memory, unix.MADV_NOHUGEPAGE)
+	b := &batch{memory: memory}
+	for i := range b.headers {
+		b.iovecs[i].Base = &memory[i*slotSize]
+		b.iovecs[i].SetLen(slotSize)
+		b.headers[i].header.Iov = &b.iovecs[i]
+		b.headers[i].header.SetIovlen(1)
+	}
+	return b, nil
+}
+
+// receive reads what is queued at a socket, without waiting, and returns how
+// many messages that are; see message. An empty queue is EAGAIN, also after
+// shutdown(SHUT_RD): 0 bytes are an empty message, never an end. There is no
+// msg_control, so the kernel closes descriptors that clients pass.
+func (b *batch) receive(fd int) (int, error) {
+	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.headers[0])), slots, unix.MSG_DONTWAIT, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
+// message returns message i, and whether it was longer than that. It is valid
+// until the next receive.
+func (b *batch) message(i int) (raw []byte, cut bool) {
+	h := &b.headers[i]
+	n := int(h.length)
+	b.big = b.big || n > pageSize
+	return b.memory[i*slotSize:][:n:n], h.header.Flags&unix.MSG_TRUNC != 0
+}
+
+// release gives memory back that big messages have taken.
+func (b *batch) release() {
+	if b.big {
+		_ = unix.Madvise(b.memory, unix.MADV_DONTNEED)
+		b.big = false
+	}
+}

@@ -1,0 +1,101 @@
+package receiver
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/syslog"
+)
+
+// flush writes what was received.
+func (r *receiver) flush(now time.Time) {
+	for _, route := range r.routes {
+		route.out.Flush(now)
+	}
+	if r.batch != nil {
+		r.batch.release()
+	}
+}
+
+// drain stops the senders, reads what is queued already and writes it, for a
+// bounded time.
+func (r *receiver) drain() error {
+	var errs []error
+	for _, s := range r.sockets {
+		// From here on a send fails (EPIPE) and nothing is added to the queue.
+		if err := unix.Shutdown(s.fd, unix.SHUT_RD); err != nil {
+			errs = append(errs, fmt.Errorf("shut down a socket: %w", err))
+			continue
+		}
+		if err := r.receive(s.fd, -1); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	for end := time.Now().Add(flushTime); ; {
+		now := time.Now()
+		r.flush(now)
+		next := r.pendingUntil()
+		if next.IsZero() || next.After(end) {
+			break
+		}
+		time.Sleep(next.Sub(now))
+	}
+	return errors.Join(errs...)
+}
+
+// pendingUntil is when the next attempt is to be made to write what is
+// pending; the zero time when nothing is.
+func (r *receiver) pendingUntil() (next time.Time) {
+	for _, route := range r.routes {
+		if t := route.out.Next(); route.out.Counts().Pending > 0 && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	return next
+}
+
+// close ends the outputs and removes the names that are ours to remove.
+func (r *receiver) close() {
+	for _, route := range r.routes {
+		route.out.Close()
+	}
+	for _, s := range r.sockets {
+		s.unlink()
+		_ = unix.Close(s.fd) // nothing more can be done about these
+	}
+	for _, rm := range r.removal {
+		_ = unix.Unlinkat(rm.dir, rm.name, rm.flags)
+	}
+	if r.epoll >= 0 {
+		_ = unix.Close(r.epoll)
+	}
+}
+
+// account writes what became of the messages as a message: each received one
+// was written, is pending or lost, or is matched by no rule.
+func (r *receiver) account() {
+	var b strings.Builder
+	number := func(before string, n uint64) {
+		b.WriteString(before)
+		b.WriteString(strconv.FormatUint(n, 10))
+	}
+	number("received ", r.received)
+	number(", matched by no rule ", r.unrouted)
+	number(", cut ", r.cut)
+	for _, route := range r.routes {
+		c := route.out.Counts()
+		b.WriteString("; " + route.out.Name())
+		number(": written ", c.Written)
+		number(", pending ", c.Pending)
+		for _, l := range c.Lost {
+			number(", lost ", l.N)
+			b.WriteString(" (" + l.Reason + ")")
+		}
+	}
+	r.say(syslog.Info, b.String())
+}

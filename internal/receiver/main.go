@@ -1,0 +1,117 @@
+// Package receiver owns the receiver: the program devlogd, which reads what
+// local programs send to their syslog socket and passes it to the outputs.
+package receiver
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/daemon"
+	"devlog/internal/syslogconf"
+)
+
+// Version is the program's version, set by the linker.
+var Version = "devel"
+
+// The exit codes.
+const (
+	exitDone   = 0
+	exitUsage  = 2
+	exitFailed = 4
+)
+
+// usageError is an error in what the user wrote.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// Main runs devlogd with args, of which the first is the program's name, and
+// returns its exit code. A start that fails is one line on the pipe that was
+// passed as daemon.NameReady or, without that, on stderr.
+func Main(args []string, stdout, stderr io.Writer) int {
+	files, err := daemon.Inherited()
+	ready := -1
+	for _, f := range files {
+		if f.Name == daemon.NameReady {
+			ready = f.FD
+		}
+	}
+	if err == nil {
+		err = run(args[1:], stdout, files, func() error {
+			if ready < 0 {
+				return nil
+			}
+			fd := ready
+			ready = -1
+			return daemon.Report(fd, nil)
+		})
+	}
+	if err == nil {
+		return exitDone
+	}
+	if ready < 0 || daemon.Report(ready, err) != nil {
+		fmt.Fprintf(stderr, "devlogd: %v\n", err)
+	}
+	if errors.As(err, new(usageError)) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// run is Main without the report. started is called once everything is ready.
+func run(args []string, stdout io.Writer, files []daemon.File, started func() error) error {
+	o, err := parseOptions(args, os.Environ())
+	if err != nil {
+		return usageError{err}
+	}
+	switch {
+	case o.help:
+		_, err = io.WriteString(stdout, usage)
+		return err
+	case o.version:
+		_, err = fmt.Fprintf(stdout, "devlogd %s\n", Version)
+		return err
+	}
+	rules, err := syslogconf.Load(o.config, o.rules, syslogconf.DefaultMessages)
+	if err != nil {
+		return usageError{err}
+	}
+	if o.check {
+		return nil
+	}
+	if o.name == "" {
+		if o.name, err = nodeName(); err != nil {
+			return err
+		}
+	}
+	unix.Umask(0o022)
+	signal.Ignore(unix.SIGPIPE, unix.SIGXFSZ) // errors of write(2) are handled
+	r, err := newReceiver(o, rules)
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	if err := r.start(o, files); err != nil {
+		return err
+	}
+	if err := started(); err != nil {
+		return err
+	}
+	return r.loop()
+}
+
+func nodeName() (string, error) {
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return "", fmt.Errorf("read the host name: %w", err)
+	}
+	if name := unix.ByteSliceToString(uts.Nodename[:]); name != "" {
+		return name, nil
+	}
+	return "localhost", nil
+}

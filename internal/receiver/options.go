@@ -1,0 +1,183 @@
+package receiver
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// options are what the command line and the environment say.
+type options struct {
+	listen  []string
+	kind    string // type of the sockets: dgram
+	rules   []string
+	config  string
+	name    string
+	check   bool
+	version bool
+	help    bool
+	alone   bool // exit when alone in the PID namespace
+	await   bool // process 1 is still to execute its program
+}
+
+const usage = `devlogd - receives what programs send to /dev/log
+
+usage: devlogd [--listen PATH]... [--rule RULE]... [flags]
+
+  --listen PATH      receive from a socket at PATH (may be repeated); other
+                     sockets are taken from LISTEN_FDS (socket activation)
+  --type TYPE        type of the sockets: dgram (the default)
+  --rule RULE        'SELECTOR ACTION' as in syslog.conf(5) (may be repeated),
+                     such as '*.info;mail.none -/var/log/messages'
+  --config FILE      read rules from FILE; without it and without --rule:
+                     /etc/devlogd.conf if it exists, else
+                     '*.* -/var/log/messages' and '*.crit /dev/kmsg'
+  --name NAME        name to write instead of this machine's host name
+  --check-config     only say whether the rules are right
+  --exit-when-alone  end when process 1 waits for this process only
+                     (lxc-execute)
+  --await-init       with --exit-when-alone: process 1 has yet to execute its
+                     program
+  --version, --help
+
+Each flag can be set in the environment as DEVLOG_NAME, such as DEVLOG_CONFIG;
+DEVLOG_LISTEN and DEVLOG_RULE hold one value a line, and each DEVLOG_RULE_xxx is
+one more rule. A flag overrides its variable.
+
+signals: TERM, INT: write what was received, and end; HUP: open the files anew;
+         USR1: write how many messages were received, written and lost
+exit status: 0 done, 2 wrong usage or rule, 4 failed
+`
+
+// flag is one flag: how its value is taken over.
+type flag struct {
+	name   string
+	toggle bool               // takes no value
+	list   bool               // may be repeated
+	set    func(string) error // called for each value
+}
+
+func (o *options) flags() []flag {
+	text := func(p *string) func(string) error {
+		return func(v string) error { *p = v; return nil }
+	}
+	list := func(p *[]string) func(string) error {
+		return func(v string) error { *p = append(*p, v); return nil }
+	}
+	toggle := func(p *bool) func(string) error {
+		return func(v string) (err error) {
+			if *p, err = strconv.ParseBool(v); err != nil {
+				err = fmt.Errorf("want true or false, not %q", v)
+			}
+			return err
+		}
+	}
+	return []flag{
+		{name: "listen", list: true, set: list(&o.listen)},
+		{name: "type", set: text(&o.kind)},
+		{name: "rule", list: true, set: list(&o.rules)},
+		{name: "config", set: text(&o.config)},
+		{name: "name", set: text(&o.name)},
+		{name: "check-config", toggle: true, set: toggle(&o.check)},
+		{name: "exit-when-alone", toggle: true, set: toggle(&o.alone)},
+		{name: "await-init", toggle: true, set: toggle(&o.await)},
+		{name: "version", toggle: true, set: toggle(&o.version)},
+		{name: "help", toggle: true, set: toggle(&o.help)},
+	}
+}
+
+// parseOptions reads the arguments (without the program's name) and, for flags
+// that are not given there, the environment ("NAME=value").
+func parseOptions(args, env []string) (*options, error) {
+	o := &options{kind: "dgram"}
+	flags := o.flags()
+	given := make(map[string]bool)
+	for i := 0; i < len(args); i++ {
+		name, value, hasValue := strings.Cut(strings.TrimLeft(args[i], "-"), "=")
+		n := slices.IndexFunc(flags, func(f flag) bool {
+			return f.name == name || f.name == "help" && name == "h"
+		})
+		if !strings.HasPrefix(args[i], "-") || n < 0 {
+			return nil, fmt.Errorf("unknown argument %q: see devlogd --help", args[i])
+		}
+		f := flags[n]
+		if !hasValue && f.toggle {
+			value = "true"
+		} else if !hasValue {
+			if i++; i == len(args) {
+				return nil, fmt.Errorf("--%s needs a value: see devlogd --help", f.name)
+			}
+			value = args[i]
+		}
+		if given[f.name] && !f.list && !f.toggle {
+			return nil, fmt.Errorf("--%s is given twice", f.name)
+		}
+		given[f.name] = true
+		if err := f.set(value); err != nil {
+			return nil, fmt.Errorf("--%s: %w", f.name, err)
+		}
+	}
+	for _, f := range flags {
+		if given[f.name] || f.name == "help" || f.name == "version" {
+			continue
+		}
+		if err := f.setFromEnv(env); err != nil {
+			return nil, err
+		}
+	}
+	return o, o.validate()
+}
+
+// setFromEnv takes the values of DEVLOG_<NAME>; for rules also those of
+// DEVLOG_RULE_<anything>, in the order of their names.
+func (f flag) setFromEnv(env []string) error {
+	variable := "DEVLOG_" + strings.ToUpper(strings.ReplaceAll(f.name, "-", "_"))
+	var found []string
+	for _, e := range env {
+		key, _, _ := strings.Cut(e, "=")
+		if key == variable || f.name == "rule" && strings.HasPrefix(key, variable+"_") {
+			found = append(found, e)
+		}
+	}
+	slices.SortFunc(found, func(a, b string) int {
+		x, _, _ := strings.Cut(a, "=")
+		y, _, _ := strings.Cut(b, "=")
+		return strings.Compare(x, y)
+	})
+	for _, e := range found {
+		key, value, _ := strings.Cut(e, "=")
+		values := []string{value}
+		if f.list {
+			values = strings.Split(value, "\n")
+		}
+		for _, v := range values {
+			if strings.TrimSpace(v) == "" {
+				continue
+			}
+			if err := f.set(v); err != nil {
+				return fmt.Errorf("environment variable %s: %w", key, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (o *options) validate() error {
+	switch o.kind {
+	case "dgram":
+	case "stream":
+		return fmt.Errorf("--type stream is not supported yet: use dgram")
+	default:
+		return fmt.Errorf("--type %q: expected dgram or stream", o.kind)
+	}
+	if len(o.name) > 255 {
+		return fmt.Errorf("--name: %d bytes are too long: use at most 255", len(o.name))
+	}
+	for i := range len(o.name) {
+		if c := o.name[i]; c <= ' ' || c >= 0x7f {
+			return fmt.Errorf("--name %q: a blank, control or non-ASCII character at byte %d: use letters, digits, '.' and '-'", o.name, i+1)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,365 @@
+package receiver
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/daemon"
+	"devlog/internal/output"
+	"devlog/internal/syslog"
+	"devlog/internal/syslogconf"
+)
+
+const (
+	// maxBatches is how many full batches are read before they are written.
+	maxBatches = 8
+	// flushTime is how long an ending receiver tries to write what is pending.
+	flushTime = 5 * time.Second
+	// maxLine is the size in bytes above which the line buffer is not kept.
+	maxLine = 64 << 10
+	// cutMark ends a message of which the rest did not fit.
+	cutMark = " [cut]"
+)
+
+// route is an output with the rules that lead to it.
+type route struct {
+	out   output.Output
+	rules []syslogconf.Rule
+}
+
+// receiver is the state of a running receiver. One goroutine uses it.
+type receiver struct {
+	sockets []*socket
+	routes  []route
+	batch   *batch
+	epoll   int
+	signals [2]int // pipe: read and write end
+	init    int    // pidfd whose end is ours, or -1
+	alone   *aloneWatch
+	removal []removal
+
+	host  []byte
+	pid   []byte
+	stamp syslog.Stamp
+	line  []byte
+
+	received uint64
+	unrouted uint64 // matched no rule
+	cut      uint64 // were longer than a slot
+}
+
+// removal is a name to be removed at the end.
+type removal struct {
+	dir   int
+	name  string
+	flags int
+}
+
+// newReceiver opens the outputs.
+func newReceiver(o *options, rules []syslogconf.Rule) (*receiver, error) {
+	r := &receiver{
+		epoll: -1, signals: [2]int{-1, -1}, init: -1,
+		host: []byte(o.name), pid: strconv.AppendInt(nil, int64(os.Getpid()), 10),
+	}
+	var problems []error
+	for _, rule := range rules {
+		rule.Path = filepath.Clean(rule.Path)
+		if route := r.findRoute(rule.Path); route != nil {
+			route.rules = append(route.rules, rule)
+			continue
+		}
+		out, problem, err := r.open(rule, o.name)
+		if err != nil {
+			r.close()
+			return nil, err
+		}
+		if problem != nil {
+			problems = append(problems, problem)
+		}
+		r.routes = append(r.routes, route{out, []syslogconf.Rule{rule}})
+	}
+	for _, problem := range problems {
+		r.say(syslog.Warning, problem.Error()+": its messages are counted as lost")
+	}
+	return r, nil
+}
+
+func (r *receiver) findRoute(path string) *route {
+	for i := range r.routes {
+		if r.routes[i].out.Name() == path {
+			return &r.routes[i]
+		}
+	}
+	return nil
+}
+
+// open opens the output of a rule. A problem is one that the other rules can
+// go on with.
+func (r *receiver) open(rule syslogconf.Rule, name string) (out output.Output, problem, err error) {
+	if rule.IsKernelLog() {
+		out, problem = output.OpenKernel(rule.Path, name)
+		return out, problem, nil
+	}
+	out, err = output.OpenFile(rule.Path, r.notice)
+	return out, nil, err
+}
+
+// start takes the sockets and other files and waits for their events.
+func (r *receiver) start(o *options, files []daemon.File) (err error) {
+	if r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return fmt.Errorf("make an epoll: %w", err)
+	}
+	for _, f := range files {
+		if err := r.take(f); err != nil {
+			return err
+		}
+	}
+	for _, path := range o.listen {
+		s, err := listen(path)
+		if err != nil {
+			return err
+		}
+		r.sockets = append(r.sockets, s)
+	}
+	if len(r.sockets) == 0 {
+		return usageError{errors.New("no socket to receive from: use --listen PATH or socket activation")}
+	}
+	if r.batch, err = newBatch(); err != nil {
+		return err
+	}
+	for _, s := range r.sockets {
+		if err := r.watch(s.fd); err != nil {
+			return err
+		}
+	}
+	if r.init >= 0 {
+		if err := r.watch(r.init); err != nil {
+			return err
+		}
+	}
+	if o.alone {
+		r.alone = newAloneWatch(procDir("/proc"), os.Getpid(), o.await)
+	}
+	return r.catchSignals()
+}
+
+// take puts an inherited file to its use.
+func (r *receiver) take(f daemon.File) error {
+	unlink, isUnlink := strings.CutPrefix(f.Name, daemon.NameUnlink)
+	rmdir, isRmdir := strings.CutPrefix(f.Name, daemon.NameRmdir)
+	switch {
+	case f.Name == daemon.NameReady:
+		return nil
+	case f.Name == daemon.NameInit:
+		r.init = f.FD
+		return nil
+	case isUnlink:
+		r.removal = append(r.removal, removal{f.FD, unlink, 0})
+	case isRmdir:
+		r.removal = append(r.removal, removal{f.FD, rmdir, unix.AT_REMOVEDIR})
+	default:
+		s, err := inheritSocket(f.FD, f.Name)
+		if err == nil {
+			r.sockets = append(r.sockets, s)
+		}
+		return err
+	}
+	if entry := unlink + rmdir; isRmdir && strings.Contains(rmdir, "/") || isUnlink && strings.Contains(unlink, "/") {
+		return fmt.Errorf("use passed descriptor %d (%s): %q is not a name in a directory", f.FD, f.Name, entry)
+	}
+	return nil
+}
+
+func (r *receiver) watch(fd int) error {
+	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}
+	if err := unix.EpollCtl(r.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
+		return fmt.Errorf("wait for events of descriptor %d: %w", fd, err)
+	}
+	return nil
+}
+
+// catchSignals makes every signal a byte in a pipe, for epoll.
+func (r *receiver) catchSignals() error {
+	if err := unix.Pipe2(r.signals[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		return fmt.Errorf("make a pipe for signals: %w", err)
+	}
+	caught := make(chan os.Signal, 8)
+	signal.Notify(caught, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR1)
+	go func(fd int) {
+		for s := range caught {
+			if n, ok := s.(unix.Signal); ok {
+				_, _ = unix.Write(fd, []byte{byte(n)}) // a full pipe wakes up as well
+			}
+		}
+	}(r.signals[1])
+	return r.watch(r.signals[0])
+}
+
+// loop receives until a signal, the end of the container's first process, or
+// being alone ends it, and then drains the sockets.
+func (r *receiver) loop() error {
+	var events [16]unix.EpollEvent
+	r.flush(time.Now())
+	for {
+		if r.alone != nil && !r.stepAlone() {
+			return r.drain()
+		}
+		n, err := unix.EpollWait(r.epoll, events[:], r.timeout(time.Now()))
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return errors.Join(fmt.Errorf("wait for messages: %w", err), r.drain())
+		}
+		end := false
+		for _, event := range events[:max(n, 0)] {
+			switch fd := int(event.Fd); {
+			case fd == r.signals[0]:
+				end = r.onSignal() || end
+			case fd == r.init:
+				end = true
+			case r.alone != nil && fd == r.alone.fd:
+				r.alone.ended()
+			default:
+				if err := r.receive(fd, maxBatches); err != nil {
+					return errors.Join(err, r.drain())
+				}
+			}
+		}
+		if end {
+			return r.drain()
+		}
+		r.flush(time.Now())
+	}
+}
+
+// timeout is the time in milliseconds until something is due, -1 for never.
+func (r *receiver) timeout(now time.Time) int {
+	var next time.Time
+	earlier := func(t time.Time) {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	for _, route := range r.routes {
+		earlier(route.out.Next())
+	}
+	if r.alone != nil {
+		earlier(r.alone.next)
+	}
+	if next.IsZero() {
+		return -1
+	}
+	return int(max(0, (next.Sub(now)+time.Millisecond-1)/time.Millisecond))
+}
+
+// onSignal handles the signals caught so far and reports whether to end.
+func (r *receiver) onSignal() (end bool) {
+	var buf [64]byte
+	n, err := unix.Read(r.signals[0], buf[:])
+	if err != nil {
+		return false // nothing there after all
+	}
+	for _, s := range buf[:n] {
+		switch unix.Signal(s) {
+		case unix.SIGHUP:
+			for _, route := range r.routes {
+				route.out.Reopen(time.Now())
+			}
+		case unix.SIGUSR1:
+			r.account()
+		default:
+			end = true
+		}
+	}
+	return end
+}
+
+// receive reads at most this many batches from a socket, -1 for all there is.
+func (r *receiver) receive(fd, batches int) error {
+	for ; batches != 0; batches-- {
+		n, err := r.batch.receive(fd)
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			return nil
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return fmt.Errorf("receive messages: %w", err)
+		}
+		stamp := r.stamp.Bytes(time.Now())
+		for i := range n {
+			raw, cut := r.batch.message(i)
+			r.handle(raw, cut, stamp)
+		}
+		if n < slots && batches > 0 {
+			return nil
+		}
+	}
+	return nil
+}
+
+// handle passes one received message to the outputs.
+func (r *receiver) handle(raw []byte, cut bool, stamp []byte) {
+	var m syslog.Message
+	syslog.Parse(raw, &m)
+	r.received++
+	mark := ""
+	if cut {
+		r.cut++
+		mark = cutMark
+	}
+	if !r.route(&m, stamp, mark) {
+		r.unrouted++
+	}
+}
+
+// route formats a message and adds it to every output with a rule for it, and
+// reports whether there is one.
+func (r *receiver) route(m *syslog.Message, stamp []byte, mark string) bool {
+	var entry output.Message
+	for i := range r.routes {
+		hit, sync := false, false
+		for j := range r.routes[i].rules {
+			rule := &r.routes[i].rules[j]
+			if rule.Match(m.Facility, m.Severity) {
+				hit, sync = true, sync || rule.Sync
+			}
+		}
+		if !hit {
+			continue
+		}
+		if entry.Line == nil {
+			line, body := syslog.AppendRFC3164(r.line[:0], stamp, r.host, m)
+			if mark != "" {
+				line = append(append(line[:len(line)-1], mark...), '\n')
+			}
+			entry = output.Message{Priority: m.Priority(), Line: line, Body: line[body : len(line)-1]}
+			r.line = line
+		}
+		entry.Sync = sync
+		r.routes[i].out.Add(entry)
+	}
+	if cap(r.line) > maxLine {
+		r.line = nil
+	}
+	return entry.Line != nil
+}
+
+// say passes a message by the receiver itself to the outputs.
+func (r *receiver) say(s syslog.Severity, text string) {
+	m := syslog.Message{Facility: syslog.Syslog, Severity: s, Tag: []byte("devlogd"), PID: r.pid, Text: []byte(text)}
+	r.route(&m, r.stamp.Bytes(time.Now()), "")
+}
+
+// notice is output.Notice.
+func (r *receiver) notice(dst []byte, text string) []byte {
+	m := syslog.Message{Tag: []byte("devlogd"), PID: r.pid, Text: []byte(text)}
+	dst, _ = syslog.AppendRFC3164(dst, r.stamp.Bytes(time.Now()), r.host, &m)
+	return dst
+}

@@ -1,0 +1,196 @@
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Kind is a type of file.
+type Kind string
+
+// The kinds of file, as inode(7) tells them apart.
+const (
+	Absent    Kind = "absent"
+	Socket    Kind = "socket"
+	Link      Kind = "link"
+	Directory Kind = "directory"
+	Regular   Kind = "regular file"
+	Device    Kind = "device"
+	FIFO      Kind = "FIFO"
+)
+
+// ID tells one file from another: device and inode number.
+type ID struct {
+	Dev, Ino uint64
+}
+
+// Stat is what a name stands for. The zero ID goes with Absent.
+type Stat struct {
+	Kind Kind
+	ID   ID
+}
+
+// Dir is a handle on a directory. Names given to its methods are single
+// elements, never paths, and no method follows a link.
+type Dir struct {
+	file *os.File
+	path string
+}
+
+// Path is the directory's path inside its root, for messages.
+func (d *Dir) Path() string { return d.path }
+
+// FD is the handle's descriptor (O_PATH), valid until Close.
+func (d *Dir) FD() int { return int(d.file.Fd()) }
+
+// File is the handle, valid until Close, to be passed to another process.
+func (d *Dir) File() *os.File { return d.file }
+
+// Close releases the handle.
+func (d *Dir) Close() error { return d.file.Close() }
+
+// Self says what the directory itself is.
+func (d *Dir) Self() (Stat, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(d.FD(), &st); err != nil {
+		return Stat{}, fmt.Errorf("examine %s: %w", d.path, err)
+	}
+	return newStat(&st), nil
+}
+
+// Lstat says what the name is; it is no error that it is absent.
+func (d *Dir) Lstat(name string) (Stat, error) {
+	var st unix.Stat_t
+	err := unix.Fstatat(d.FD(), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if errors.Is(err, unix.ENOENT) {
+		return Stat{Kind: Absent}, nil
+	}
+	if err != nil {
+		return Stat{}, d.failed("examine", name, err)
+	}
+	return newStat(&st), nil
+}
+
+// Readlink returns the text of the link.
+func (d *Dir) Readlink(name string) (string, error) {
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(d.FD(), name, buf)
+	if err != nil {
+		return "", d.failed("read link", name, err)
+	}
+	return string(buf[:n]), nil
+}
+
+// Symlink makes a link with this text. It fails if the name exists.
+func (d *Dir) Symlink(text, name string) error {
+	if err := unix.Symlinkat(text, d.FD(), name); err != nil {
+		return d.failed("make link", name, err)
+	}
+	return nil
+}
+
+// Exchange swaps two names of the directory in one step
+// (renameat2(2) RENAME_EXCHANGE).
+func (d *Dir) Exchange(a, b string) error {
+	if err := unix.Renameat2(d.FD(), a, d.FD(), b, unix.RENAME_EXCHANGE); err != nil {
+		return d.failed("exchange "+a+" with", b, err)
+	}
+	return nil
+}
+
+// Rename gives a file another name in the directory, replacing what has it.
+func (d *Dir) Rename(from, to string) error {
+	if err := unix.Renameat(d.FD(), from, d.FD(), to); err != nil {
+		return d.failed("rename "+from+" to", to, err)
+	}
+	return nil
+}
+
+// RenameNew is Rename that fails if the new name exists
+// (renameat2(2) RENAME_NOREPLACE).
+func (d *Dir) RenameNew(from, to string) error {
+	if err := unix.Renameat2(d.FD(), from, d.FD(), to, unix.RENAME_NOREPLACE); err != nil {
+		return d.failed("rename "+from+" to", to, err)
+	}
+	return nil
+}
+
+// Unlink removes a file that is no directory.
+func (d *Dir) Unlink(name string) error {
+	if err := unix.Unlinkat(d.FD(), name, 0); err != nil {
+		return d.failed("remove", name, err)
+	}
+	return nil
+}
+
+// Rmdir removes an empty directory.
+func (d *Dir) Rmdir(name string) error {
+	if err := unix.Unlinkat(d.FD(), name, unix.AT_REMOVEDIR); err != nil {
+		return d.failed("remove directory", name, err)
+	}
+	return nil
+}
+
+// Writable says whether names can be made in the directory: nil, or the reason
+// why not (EROFS, EACCES).
+func (d *Dir) Writable() error {
+	return unix.Faccessat(unix.AT_FDCWD, d.procPath(), unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+}
+
+// mkdir makes and opens a directory with mode 0755, and says whether it is new
+// or somebody else's who was faster.
+func (d *Dir) mkdir(name string) (child *Dir, fresh bool, err error) {
+	err = unix.Mkdirat(d.FD(), name, 0o755)
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return nil, false, d.failed("make directory", name, err)
+	}
+	fresh = err == nil
+	fd, err := openat(d.FD(), name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	if err != nil {
+		return nil, false, d.failed("open directory", name, err)
+	}
+	p := path.Join(d.path, name)
+	return &Dir{file: os.NewFile(uintptr(fd), p), path: p}, fresh, nil
+}
+
+// procPath is a path that leads to the directory without resolving its own.
+func (d *Dir) procPath() string { return "/proc/self/fd/" + strconv.Itoa(d.FD()) }
+
+func (d *Dir) failed(action, name string, err error) error {
+	return fmt.Errorf("%s %s: %w", action, path.Join(d.path, name), err)
+}
+
+func newStat(st *unix.Stat_t) Stat {
+	kinds := map[uint32]Kind{
+		unix.S_IFSOCK: Socket, unix.S_IFLNK: Link, unix.S_IFDIR: Directory, unix.S_IFREG: Regular,
+		unix.S_IFCHR: Device, unix.S_IFBLK: Device, unix.S_IFIFO: FIFO,
+	}
+	return Stat{Kind: kinds[st.Mode&unix.S_IFMT], ID: ID{Dev: st.Dev, Ino: st.Ino}}
+}
+
+// openat is openat(2), again after a signal.
+func openat(dir int, name string, flags int) (int, error) {
+	for {
+		fd, err := unix.Openat(dir, name, flags, 0)
+		if !errors.Is(err, unix.EINTR) {
+			return fd, err
+		}
+	}
+}
+
+// errno is the error's system call error alone, where it has one: pathrs-lite
+// wraps it in words and paths of its own.
+func errno(err error) error {
+	var e unix.Errno
+	if errors.As(err, &e) {
+		return e
+	}
+	return err
+}
+
+func missing(err error) bool { return errors.Is(err, unix.ENOENT) }

@@ -1,0 +1,86 @@
+package syslog
+
+import (
+	"time"
+	"unicode/utf8"
+)
+
+// Stamp formats times as "Mmm dd hh:mm:ss" in the local zone and remembers the
+// last, since many messages come in one second. The zero value is ready.
+type Stamp struct {
+	second int64
+	text   []byte
+}
+
+// Bytes returns the text for t. It is valid until the next call.
+func (s *Stamp) Bytes(t time.Time) []byte {
+	if sec := t.Unix(); s.text == nil || sec != s.second {
+		s.second, s.text = sec, t.Local().AppendFormat(s.text[:0], time.Stamp)
+	}
+	return s.text
+}
+
+// AppendRFC3164 appends the line "STAMP HOST TAG[PID]: TEXT\n" (RFC 3164
+// without PRI, as syslogd has always written it) and returns it with the
+// offset in it at which TAG begins. An empty host is left out together with
+// its blank. See AppendBody for what is escaped.
+func AppendRFC3164(dst, stamp, host []byte, m *Message) (line []byte, body int) {
+	dst = append(dst, stamp...)
+	dst = append(dst, ' ')
+	if len(host) > 0 {
+		dst = append(dst, host...)
+		dst = append(dst, ' ')
+	}
+	body = len(dst)
+	return append(AppendBody(dst, m), '\n'), body
+}
+
+// AppendBody appends "TAG[PID]: MSGID SD TEXT", each part only if there is one.
+// Control characters (also DEL and U+0080 to U+009F) and bytes that are not
+// UTF-8 are written as #ooo in octal, as rsyslog does: one message is one
+// line, and cannot forge another or drive a terminal.
+func AppendBody(dst []byte, m *Message) []byte {
+	if len(m.Tag) > 0 || len(m.PID) > 0 {
+		if len(m.Tag) > 0 {
+			dst = appendEscaped(dst, m.Tag)
+		} else {
+			dst = append(dst, '-')
+		}
+		if len(m.PID) > 0 {
+			dst = append(dst, '[')
+			dst = appendEscaped(dst, m.PID)
+			dst = append(dst, ']')
+		}
+		dst = append(dst, ": "...)
+	}
+	for _, part := range [...][]byte{m.MsgID, m.SD} {
+		if len(part) > 0 {
+			dst = appendEscaped(dst, part)
+			dst = append(dst, ' ')
+		}
+	}
+	return appendEscaped(dst, m.Text)
+}
+
+func appendEscaped(dst, b []byte) []byte {
+	for len(b) > 0 {
+		n := 0
+		for n < len(b) && b[n] >= ' ' && b[n] < 0x7f {
+			n++
+		}
+		dst, b = append(dst, b[:n]...), b[n:]
+		if len(b) == 0 {
+			break
+		}
+		r, size := utf8.DecodeRune(b)
+		if r < 0xa0 || r == utf8.RuneError && size == 1 {
+			for _, c := range b[:size] {
+				dst = append(dst, '#', '0'+c>>6, '0'+c>>3&7, '0'+c&7)
+			}
+		} else {
+			dst = append(dst, b[:size]...)
+		}
+		b = b[size:]
+	}
+	return dst
+}

@@ -1,0 +1,101 @@
+// Package syslog owns the message: what a local client of syslog(3) sends,
+// read without copying, and the one line that is made of it.
+package syslog
+
+// Facility is the part of the system that sent a message, 0 to 23, as in
+// <syslog.h> and RFC 5424, 6.2.1.
+type Facility uint8
+
+// Severity is how urgent a message is, 0 (most) to 7, as in <syslog.h> and
+// RFC 5424, 6.2.1.
+type Severity uint8
+
+// Priority is a facility and a severity as they are sent: facility*8+severity.
+type Priority uint8
+
+// The facilities that this program names itself.
+const (
+	Kern   Facility = 0
+	User   Facility = 1
+	Syslog Facility = 5
+)
+
+// NumFacilities is the number of facilities that exist.
+const NumFacilities = 24
+
+// The severities.
+const (
+	Emerg Severity = iota
+	Alert
+	Crit
+	Err
+	Warning
+	Notice
+	Info
+	Debug
+)
+
+// maxPriority is the highest priority that exists: local7.debug.
+const maxPriority = NumFacilities<<3 - 1
+
+// facilityNames are the names of syslog.conf(5); 12 to 15, which <syslog.h>
+// leaves out, are named as in RFC 5424.
+var facilityNames = [NumFacilities]string{
+	"kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news",
+	"uucp", "cron", "authpriv", "ftp", "ntp", "audit", "alert", "clock",
+	"local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+}
+
+var severityNames = [8]string{"emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"}
+
+// ParseFacility returns the facility with this name in lower case, and whether
+// there is one. "security" is the old name of auth.
+func ParseFacility(name string) (Facility, bool) {
+	if name == "security" {
+		name = "auth"
+	}
+	for i, n := range facilityNames {
+		if n == name {
+			return Facility(i), true
+		}
+	}
+	return 0, false
+}
+
+// ParseSeverity returns the severity with this name in lower case, and whether
+// there is one. The old names panic, error and warn are known.
+func ParseSeverity(name string) (Severity, bool) {
+	switch name {
+	case "panic":
+		return Emerg, true
+	case "error":
+		return Err, true
+	case "warn":
+		return Warning, true
+	}
+	for i, n := range severityNames {
+		if n == name {
+			return Severity(i), true
+		}
+	}
+	return 0, false
+}
+
+// String returns the facility's name in syslog.conf(5).
+func (f Facility) String() string {
+	if int(f) < len(facilityNames) {
+		return facilityNames[f]
+	}
+	return "unknown"
+}
+
+// String returns the severity's name in syslog.conf(5).
+func (s Severity) String() string {
+	if int(s) < len(severityNames) {
+		return severityNames[s]
+	}
+	return "unknown"
+}
+
+// MakePriority returns the priority of a facility and a severity.
+func MakePriority(f Facility, s Severity) Priority { return Priority(f)<<3 | Priority(s&7) }

@@ -1,0 +1,137 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// mistakes are what a repair cannot succeed with, its exit code, and what its
+// message has to name.
+var mistakes = []struct {
+	name  string
+	flags []string
+	code  int
+	names string
+}{
+	{"wrong rule", []string{"--rule", "nosuch.facility /var/log/x"}, 2, "nosuch"},
+	{"missing receiver", []string{"--receiver", "/nosuch/devlogd"}, 4, "/nosuch/devlogd"},
+	{"unreadable config", []string{"--config", "/nosuch/devlogd.conf"}, 4, "/nosuch/devlogd.conf"},
+	{"log not creatable", []string{"--rule", "*.* /dev/null/log"}, 4, "/dev/null/log"},
+	{"socket not creatable", []string{"--socket", "/dev/null/log"}, 3, "/dev/null"},
+	{"unknown flag", []string{"--nosuch"}, 2, "nosuch"},
+}
+
+// expectRefusal checks the words of a failure: one line, which names the cause.
+func expectRefusal(t *testing.T, r Result, code int, names string) {
+	t.Helper()
+	if r.Code != code || strings.Count(r.ErrOut, "\n") != 1 || !strings.Contains(r.ErrOut, names) {
+		t.Errorf("%+v, want exit code %d and one line that names %s", r, code, names)
+	}
+}
+
+// A repair that fails leaves everything as it was.
+func TestRepairMistakes(t *testing.T) {
+	for _, m := range mistakes {
+		for _, s := range devLogs[:3] { // absent, stale socket, journal
+			t.Run(m.name+"/"+s.name, func(t *testing.T) {
+				needContainers(t, "crun")
+				h := NewHost(t)
+				s.make(t, h)
+				c := startPlain(t, h, "crun")
+				before := hostTree(h)
+				inside := fmt.Sprint(listing(t, c.rootfs))
+				expectRefusal(t, h.Do(append([]string{hookOn(), "repair", "--pid", fmt.Sprint(c.pid), "--name", "plain"}, m.flags...)...), m.code, m.names)
+				expectNothingNew(t, h, before)
+				expectRefusal(t, c.exec(append([]string{hookIn, "repair"}, m.flags...)...), m.code, m.names)
+				expectNothingNew(t, h, before)
+				if now := fmt.Sprint(listing(t, c.rootfs)); now != inside {
+					t.Errorf("the container's root directory was\n%s\nand is\n%s", inside, now)
+				}
+				c.stop()
+			})
+		}
+	}
+}
+
+// expectNothingNew compares the host to what it was, but for our own log of
+// failures, and sees that no receiver is left.
+func expectNothingNew(t *testing.T, h *Host, before []string) {
+	t.Helper()
+	expectNew(t, h, before, failureLog(h)...)
+	if !waitFor(func() bool { return len(h.Receivers()) == 0 }) {
+		t.Errorf("left running: %q", h.Processes())
+	}
+}
+
+// failureLog is where a host-side hook writes its error, if it has.
+func failureLog(h *Host) (names []string) {
+	for _, name := range []string{"/run/devlog", "/run/devlog/plain.log"} {
+		if _, err := os.Lstat(h.Path(name)); err == nil {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// listing is what is in a container's root directory where we could change it.
+func listing(t *testing.T, root string) (names []string) {
+	t.Helper()
+	for _, dir := range []string{"etc", "run", "var/log"} {
+		check(t, filepath.WalkDir(filepath.Join(root, dir), func(path string, d os.DirEntry, err error) error {
+			names = append(names, path)
+			return err
+		}))
+	}
+	return names
+}
+
+// A hook that fails makes the runtime's start fail, with the hook's own words.
+func TestHookMistakes(t *testing.T) {
+	eachOCI(t, func(t *testing.T, h *Host, runtime, stage string) {
+		staleSocket(t, h)
+		before := hostTree(h)
+		for _, m := range mistakes {
+			c := NewOCI(t, h, runtime, "plain", "exit 0")
+			c.Hook(stage, m.flags...)
+			c.Write()
+			r := h.Do(c.Args("run")...)
+			if r.Code == 0 {
+				t.Errorf("%s: the container runs: %+v", m.name, r)
+			}
+			// crun sends the hook's standard error to /dev/null.
+			if runtime == "runc" && !strings.Contains(r.ErrOut, m.names) {
+				t.Errorf("%s: %+v, want %s to be named", m.name, r, m.names)
+			}
+			expectNothingNew(t, h, before)
+			expectEmpty(t, filepath.Join(c.Rootfs, "run"))
+			if log, err := os.ReadFile(h.Path("/run/devlog/plain.log")); err == nil && !strings.Contains(string(log), m.names) {
+				t.Errorf("%s: the hook's log lacks %s: %s", m.name, m.names, log)
+			}
+			h.Do(c.Args("delete", "--force")...) // whether the runtime has left something is its own affair
+		}
+	})
+}
+
+// A socket of somebody else that is alive is left alone.
+func TestLiveSocket(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, h *Host, c running) {
+		receive := listen(t, h.Path("/dev/log"))
+		before := hostTree(h)
+		expectRefusal(t, h.Do(hookOn(), "repair", "--pid", fmt.Sprint(c.pid), "--name", "plain"), 3, "repair --host")
+		expectNothingNew(t, h, before)
+		if !c.privileged {
+			expectRefusal(t, c.exec(hookIn, "repair"), 3, "repair --host")
+		}
+		expectNothingNew(t, h, before)
+		if r := c.exec("client", "t", "13", "alive"); r.Code != 0 {
+			t.Errorf("client: %+v", r)
+		}
+		if got := receive(); !strings.HasSuffix(got, ": alive") {
+			t.Errorf("received %q", got)
+		}
+		c.stop()
+	})
+}

@@ -1,0 +1,95 @@
+package test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// levels orders the packages: each imports only from levels below its own.
+var levels = [][]string{
+	{"internal/syslog"},
+	{"internal/hook", "internal/rootfs", "internal/daemon", "internal/output", "internal/syslogconf"},
+	{"internal/devlog", "internal/receiver"},
+	{"internal/cli"},
+}
+
+// mains are the programs, and all of ours that they may import.
+var mains = map[string][]string{
+	"cmd/devlog-hook": {"internal/cli"},
+	"cmd/devlogd":     {"internal/receiver"},
+}
+
+// pkg is what is of interest of a package in go list's output.
+type pkg struct {
+	ImportPath string
+	Imports    []string
+}
+
+func goList(t *testing.T, args ...string) (list []pkg) {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list", "-tags", "urfave_cli_no_docs", "-json=ImportPath,Imports"}, args...)...)
+	out, err := cmd.StdoutPipe()
+	check(t, err)
+	check(t, cmd.Start())
+	for d := json.NewDecoder(out); ; {
+		var p pkg
+		err := d.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		check(t, err)
+		list = append(list, p)
+	}
+	check(t, cmd.Wait())
+	return list
+}
+
+func level(name string) int {
+	return slices.IndexFunc(levels, func(names []string) bool { return slices.Contains(names, name) })
+}
+
+func TestImportDirection(t *testing.T) {
+	seen := 0
+	for _, p := range goList(t, "devlog/cmd/...", "devlog/internal/...") {
+		name := strings.TrimPrefix(p.ImportPath, "devlog/")
+		allowed, isMain := mains[name]
+		if isMain || level(name) >= 0 {
+			seen++
+		} else {
+			t.Errorf("%s has no level: give it one", name)
+		}
+		for _, imported := range p.Imports {
+			imported, ours := strings.CutPrefix(imported, "devlog/")
+			if !ours {
+				continue
+			}
+			if isMain && !slices.Contains(allowed, imported) || !isMain && level(imported) >= level(name) {
+				t.Errorf("%s imports %s", name, imported)
+			}
+		}
+	}
+	if want := len(slices.Concat(levels...)) + len(mains); seen != want {
+		t.Errorf("%d packages found, want %d", seen, want)
+	}
+}
+
+// The receiver stays small: it runs once for every container.
+func TestReceiverImports(t *testing.T) {
+	list := goList(t, "-deps", "devlog/cmd/devlogd")
+	if len(list) < 10 {
+		t.Fatalf("go list finds only %d packages", len(list))
+	}
+	for _, p := range list {
+		for _, heavy := range []string{"net", "net/*", "text/template", "os/exec", "github.com/urfave/*", "github.com/urfave/cli/*"} {
+			if ok, err := path.Match(heavy, p.ImportPath); err != nil || ok {
+				t.Errorf("devlogd imports %s (%v)", p.ImportPath, err)
+			}
+		}
+	}
+}

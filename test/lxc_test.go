@@ -1,0 +1,159 @@
+package test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// devLog is a state of a host's /dev/log that a container finds.
+type devLog struct {
+	name string
+	make func(t *testing.T, h *Host)
+	// to is where /dev/log leads in the end; adopted says that it did before.
+	to      string
+	adopted bool
+}
+
+// The host's journal lives in the third: nothing may reach it.
+var devLogs = []devLog{
+	{"absent", func(*testing.T, *Host) {}, "/run/devlog/log", false},
+	{"stale socket", staleSocket, "/run/devlog/log", false},
+	{"journal", journal, "/run/systemd/journal/dev-log", true},
+	{"dangling link", func(t *testing.T, h *Host) {
+		check(t, os.Symlink("/run/elsewhere/log", h.Path("/dev/log")))
+	}, "/run/elsewhere/log", true},
+}
+
+// staleSocket leaves a socket at the host's /dev/log that nobody listens at.
+func staleSocket(t *testing.T, h *Host) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	check(t, err)
+	check(t, unix.Bind(fd, &unix.SockaddrUnix{Name: h.Path("/dev/log")}))
+	check(t, unix.Close(fd))
+}
+
+// journal makes the host one with systemd: /dev/log leads to its journal.
+func journal(t *testing.T, h *Host) {
+	dir := "/run/systemd/journal"
+	check(t, os.MkdirAll(h.Path(dir), 0o755))
+	_ = listen(t, h.Path(dir+"/dev-log"))
+	check(t, os.Symlink(dir+"/dev-log", h.Path("/dev/log")))
+}
+
+// eachDevLog runs a test with every state of the host's /dev/log.
+func eachDevLog(t *testing.T, test func(t *testing.T, h *Host, s devLog)) {
+	for _, s := range devLogs {
+		t.Run(s.name, func(t *testing.T) {
+			needContainers(t, "lxc")
+			h := NewHost(t)
+			s.make(t, h)
+			test(t, h, s)
+		})
+	}
+}
+
+// lxcTree is the host without what LXC itself keeps there.
+func lxcTree(h *Host) (list []string) {
+	h.t.Helper()
+	for _, line := range hostTree(h) {
+		if !strings.Contains(line, " /run/lxc") {
+			list = append(list, line)
+		}
+	}
+	return list
+}
+
+// expectDev compares the host to what it was before, and to what a container
+// with our hook is to leave there.
+func expectDev(t *testing.T, h *Host, before []string, s devLog) {
+	t.Helper()
+	var got []string
+	for _, line := range lxcTree(h) {
+		if !strings.HasSuffix(line, " /dev/log -> "+s.to) {
+			got = append(got, line)
+		} else if s.adopted != slices.Contains(before, line) {
+			t.Errorf("/dev/log: %q, before: %q", line, before)
+		}
+	}
+	var want []string
+	for _, line := range before {
+		if !strings.Contains(line, " /dev/log") {
+			want = append(want, line)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the host is\n%q\nand was\n%q", got, want)
+	}
+	if to, err := os.Readlink(h.Path("/dev/log")); err != nil || to != s.to {
+		t.Errorf("/dev/log leads to %q, %v, want %q", to, err, s.to)
+	}
+}
+
+// A container that logs and ends at once: each message is written, from the
+// first on, and lxc-execute ends, with the command's exit code.
+func TestLXCExecute(t *testing.T) {
+	eachDevLog(t, func(t *testing.T, h *Host, s devLog) {
+		before := lxcTree(h)
+		c := NewLXC(t, h, "c1")
+		for _, who := range []string{"first", "again"} { // the second time it finds what the first has left
+			if r := c.Execute(threeClients(who) + "readlink /dev/log; exit 5"); r.Code != 5 || r.Out != s.to+"\n" {
+				t.Fatalf("lxc-execute: %+v", r)
+			}
+			wantOnce(t, c.Log(), threeTexts(who)...)
+		}
+		expectDev(t, h, before, s)
+		wantNowhere(t, h.Path("/var/log"), append(threeTexts("first"), threeTexts("again")...)...)
+	})
+}
+
+// Two containers at a time: their start is complete while their receivers
+// live, and each one's messages are in its own log and nowhere else.
+func TestLXCStart(t *testing.T) {
+	eachDevLog(t, func(t *testing.T, h *Host, s devLog) {
+		before := lxcTree(h)
+		cs := []*LXC{NewLXC(t, h, "left"), NewLXC(t, h, "right")}
+		for _, who := range []string{"first", "again"} { // the second time it finds what the first has left
+			for _, c := range cs {
+				check(t, os.RemoveAll(filepath.Join(c.Rootfs, "tmp/hold")))
+				c.Start(threeClients(c.Name+"-"+who) + hold)
+				if r := h.Do(c.Args("lxc-info", "-sH")...); r.Out != "RUNNING\n" {
+					t.Errorf("lxc-info: %+v", r)
+				}
+			}
+			for i, c := range cs {
+				wantOnce(t, c.Log(), threeTexts(c.Name+"-"+who)...)
+				other := threeTexts(cs[1-i].Name + "-" + who)
+				wantNowhere(t, filepath.Join(c.Rootfs, "var/log"), other...)
+				wantNowhere(t, h.Path("/var/log"), other...)
+			}
+			if n := len(h.Receivers()); n != 2 {
+				t.Errorf("%d receivers for two containers: %q", n, h.Processes())
+			}
+			for _, c := range cs {
+				release(t, c.Rootfs)
+				c.WaitStopped()
+			}
+			expectReceiversEnd(t, h)
+		}
+		expectDev(t, h, before, s)
+	})
+}
+
+// lxc.environment is the only way to configure a start hook.
+func TestLXCEnvironment(t *testing.T) {
+	needContainers(t, "lxc")
+	h := NewHost(t)
+	c := NewLXC(t, h, "c1", "lxc.environment = DEVLOG_RULE=*.* /var/log/other", "lxc.environment = DEVLOG_SOCKET=/run/own/log")
+	if r := c.Execute(threeClients("a") + "readlink /dev/log"); r.Code != 0 || r.Out != "/run/own/log\n" {
+		t.Fatalf("lxc-execute: %+v", r)
+	}
+	wantOnce(t, filepath.Join(c.Rootfs, "var/log/other"), threeTexts("a")...)
+	if _, err := os.Stat(c.Log()); err == nil {
+		t.Error("the default log is written as well")
+	}
+}

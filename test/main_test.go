@@ -1,0 +1,172 @@
+// Package test runs the programs as their users do: as root, with real
+// container runtimes and real syslog clients, on throw-away hosts that share
+// nothing but the kernel with this machine.
+package test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// deadline bounds every wait. It is long because nothing is to be learnt from
+// how slow a loaded machine is.
+const deadline = 30 * time.Second
+
+// What TestMain builds, once for all tests.
+var (
+	binDir   string // devlogd and devlog-hook
+	template string // a root directory with clients, copied for each container
+	client   string // the glibc client of testdata/client.c
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(holderEnv) != "" {
+		if err := holdHost(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "devlog-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() {
+		if err := os.RemoveAll(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}()
+	// LXC reaches a root directory as another user.
+	if err := errors.Join(os.Chmod(dir, 0o755), build(dir)); err != nil {
+		fmt.Fprintln(os.Stderr, "build what the tests run:", err)
+		return 1
+	}
+	return m.Run()
+}
+
+// build makes the programs under test as the Makefile does, and the client.
+// DEVLOG_TEST_BIN names a directory of programs built beforehand instead.
+func build(dir string) error {
+	binDir = filepath.Join(dir, "bin")
+	if err := os.Mkdir(binDir, 0o755); err != nil {
+		return err
+	}
+	if from := os.Getenv("DEVLOG_TEST_BIN"); from != "" {
+		if err := command("cp", filepath.Join(from, "devlogd"), filepath.Join(from, "devlog-hook"), binDir); err != nil {
+			return err
+		}
+	} else {
+		cmd := exec.Command("go", "build", "-trimpath", "-tags", "urfave_cli_no_docs", "-o", binDir,
+			"devlog/cmd/devlogd", "devlog/cmd/devlog-hook")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w\n%s", cmd, err, out)
+		}
+	}
+	if missing("gcc") != "" {
+		return nil // need(t, "gcc") says so
+	}
+	client = filepath.Join(dir, "client")
+	if err := command("gcc", "-O1", "-Wall", "-Werror", "-o", client, "testdata/client.c"); err != nil {
+		return err
+	}
+	template = filepath.Join(dir, "template")
+	return buildTemplate(template)
+}
+
+// command runs a command of which only the failure is of interest.
+func command(name string, args ...string) error {
+	cmd := exec.Command(name, args...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", cmd, err, out)
+	}
+	return nil
+}
+
+// missing returns why what a test needs is not here, or "".
+func missing(what string) string {
+	switch what {
+	case "root":
+		if os.Geteuid() != 0 {
+			return "not root"
+		}
+		if err := canUnshare(); err != nil {
+			return "cannot make namespaces: " + err.Error()
+		}
+		return ""
+	case "lxc":
+		what = "lxc-execute"
+	}
+	if _, err := exec.LookPath(what); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+var canUnshare = sync.OnceValue(func() error {
+	return command("unshare", "--mount", "--pid", "--fork", "--propagation", "private",
+		"mount", "-t", "tmpfs", "tmpfs", "/mnt")
+})
+
+// need skips the test where something it needs is missing. DEVLOG_TEST_REQUIRE
+// lists what must be here: without it a test fails instead.
+func need(t *testing.T, names ...string) {
+	t.Helper()
+	required := strings.Split(os.Getenv("DEVLOG_TEST_REQUIRE"), ",")
+	for _, name := range names {
+		why := missing(name)
+		switch {
+		case why == "":
+		case slices.Contains(required, name):
+			t.Fatalf("this test needs %s: %s", name, why)
+		default:
+			t.Skipf("this test needs %s: %s", name, why)
+		}
+	}
+}
+
+// needContainers is need for tests that start containers with our clients.
+func needContainers(t *testing.T, names ...string) {
+	t.Helper()
+	need(t, append([]string{"root", "gcc", "busybox", "logger"}, names...)...)
+}
+
+// eventually waits until done is true, and fails the test after the deadline.
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	if !waitFor(done) {
+		t.Fatalf("%s: not so after %v", what, deadline)
+	}
+}
+
+// waitFor polls, because what the tests wait for (a file's content, another
+// program's end) has no event that they could wait for.
+func waitFor(done func() bool) bool {
+	limit := time.NewTimer(deadline)
+	defer limit.Stop()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if done() {
+			return true
+		}
+		select {
+		case <-limit.C:
+			return done()
+		case <-tick.C:
+		}
+	}
+}

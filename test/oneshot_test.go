@@ -1,0 +1,201 @@
+package test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// hookIn is our hook's path in a container.
+const hookIn = "/opt/devlog/devlog-hook"
+
+// hookOn is our hook's path on the host.
+func hookOn() string { return filepath.Join(binDir, "devlog-hook") }
+
+// running is a container without our hook, and how to run commands with it.
+type running struct {
+	exec       func(args ...string) Result // in the container
+	pid        int                         // of its first process, on the host
+	rootfs     string
+	stop       func()
+	log        string
+	privileged bool // it may mount
+}
+
+// startPlain starts a container of LXC, runc or crun without our hook.
+func startPlain(t *testing.T, h *Host, runtime string) running {
+	t.Helper()
+	if runtime == "lxc" {
+		c := newLXC(t, h, "plain")
+		c.Start(hold)
+		pid, err := strconv.Atoi(strings.TrimSpace(h.Must(c.Args("lxc-info", "-pH")...).Out))
+		check(t, err)
+		return running{c.Attach, pid, c.Rootfs, func() {
+			release(t, c.Rootfs)
+			c.WaitStopped()
+		}, c.Log(), true}
+	}
+	c := NewOCI(t, h, runtime, "plain", hold)
+	c.Write().Create()
+	c.Start()
+	_, pid := c.State()
+	return running{c.Exec, pid, c.Rootfs, func() {
+		release(t, c.Rootfs)
+		c.WaitStopped()
+		h.Must(c.Args("delete")...)
+	}, filepath.Join(c.Rootfs, "var/log/messages"), false}
+}
+
+// eachRuntime runs a test with a plain container of every runtime.
+func eachRuntime(t *testing.T, test func(t *testing.T, h *Host, c running)) {
+	for _, runtime := range []string{"lxc", "runc", "crun"} {
+		t.Run(runtime, func(t *testing.T) {
+			needContainers(t, runtime)
+			h := NewHost(t)
+			test(t, h, startPlain(t, h, runtime))
+		})
+	}
+}
+
+// expectRepaired repairs twice, checks, and logs.
+func expectRepaired(t *testing.T, h *Host, c running, log string, hook func(args ...string) Result, flags ...string) {
+	t.Helper()
+	if r := hook("check"); r.Code != 1 {
+		t.Errorf("check before the repair: %+v", r)
+	}
+	if r := hook(append([]string{"repair"}, flags...)...); r.Code != 0 || strings.Contains(r.Out+r.ErrOut, "nothing to do") {
+		t.Fatalf("repair: %+v", r)
+	}
+	receivers := h.Receivers()
+	if len(receivers) != 1 {
+		t.Errorf("receivers after the repair: %v of %q", receivers, h.Processes())
+	}
+	if r := c.exec("/bin/sh", "-c", threeClients("a")); r.Code != 0 {
+		t.Errorf("clients: %+v", r)
+	}
+	wantOnce(t, log, threeTexts("a")...)
+	if r := hook(append([]string{"repair"}, flags...)...); r.Code != 0 || !strings.Contains(r.Out, "nothing to do") {
+		t.Errorf("the second repair: %+v", r)
+	}
+	if r := hook("check"); r.Code != 0 {
+		t.Errorf("check after the repair: %+v", r)
+	}
+	if again := h.Receivers(); !slices.Equal(again, receivers) {
+		t.Errorf("receivers after the second repair: %v, were %v", again, receivers)
+	}
+	if r := c.exec("/bin/sh", "-c", threeClients("b")); r.Code != 0 {
+		t.Errorf("clients: %+v", r)
+	}
+	wantOnce(t, log, threeTexts("b")...)
+	c.stop()
+	expectReceiversEnd(t, h)
+}
+
+func TestRepairInside(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, h *Host, c running) {
+		before := lxcTree(h)
+		expectRepaired(t, h, c, c.log, func(args ...string) Result {
+			return c.exec(append([]string{hookIn}, args...)...)
+		})
+		expectNew(t, h, before, "/dev/log -> /run/devlog/log")
+	})
+}
+
+func TestRepairPID(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, h *Host, c running) {
+		before := lxcTree(h)
+		expectRepaired(t, h, c, h.Path("/var/log/devlog/plain/messages"), func(args ...string) Result {
+			return h.Do(append([]string{hookOn(), args[0], "--pid", fmt.Sprint(c.pid)}, args[1:]...)...)
+		}, "--name", "plain")
+		expectNew(t, h, before, ociLeaves("plain")...)
+		expectEmpty(t, filepath.Join(c.rootfs, "run"))
+	})
+}
+
+// A dry run says what it would do, and does nothing.
+func TestDryRun(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, h *Host, c running) {
+		before := hostTree(h)
+		r := h.Do(hookOn(), "repair", "--dry-run", "--pid", fmt.Sprint(c.pid))
+		if r.Code != 0 || !strings.Contains(r.Out, "/run/devlog/log") || strings.Contains(r.Out, "nothing to do") {
+			t.Errorf("dry run: %+v", r)
+		}
+		expectNew(t, h, before)
+		expectEmpty(t, filepath.Join(c.rootfs, "run"))
+		if n := len(h.Receivers()); n != 0 {
+			t.Errorf("%d receivers after a dry run", n)
+		}
+		c.stop()
+	})
+}
+
+// check in every state: its exit code, what it says, and the same in JSON.
+func TestCheck(t *testing.T) {
+	for _, s := range []struct {
+		name string
+		make func(t *testing.T, h *Host)
+		code int
+		says string
+	}{
+		{"absent", func(*testing.T, *Host) {}, 1, "/run/devlog/log"},
+		{"stale socket", staleSocket, 1, "/run/devlog/log"},
+		{"journal", journal, 1, "/run/systemd/journal/dev-log"},
+		{"live socket", func(t *testing.T, h *Host) { _ = listen(t, h.Path("/dev/log")) }, 3, "repair --host"},
+	} {
+		t.Run(s.name, func(t *testing.T) {
+			needContainers(t, "crun")
+			h := NewHost(t)
+			s.make(t, h)
+			c := startPlain(t, h, "crun")
+			before := hostTree(h)
+			for name, hook := range map[string]func(args ...string) Result{
+				"inside": func(args ...string) Result { return c.exec(append([]string{hookIn}, args...)...) },
+				"pid": func(args ...string) Result {
+					return h.Do(append([]string{hookOn(), args[0], "--pid", fmt.Sprint(c.pid)}, args[1:]...)...)
+				},
+			} {
+				r := hook("check")
+				if r.Code != s.code || !strings.Contains(r.Out, s.says) || r.ErrOut != "" {
+					t.Errorf("%s: check: %+v, want exit code %d and %q", name, r, s.code, s.says)
+				}
+				var labels []string
+				for line := range strings.Lines(r.Out) {
+					label, _, _ := strings.Cut(line, " ")
+					labels = append(labels, strings.TrimSuffix(label, ":"))
+				}
+				if want := []string{"/dev", "/dev/log", "syslog()", "repair"}; !slices.Equal(labels, want) {
+					t.Errorf("%s: check's lines are for %q, want %q", name, labels, want)
+				}
+				j := hook("check", "--json")
+				var facts map[string]any
+				if err := json.Unmarshal([]byte(j.Out), &facts); err != nil || len(facts) == 0 || j.Code != s.code {
+					t.Errorf("%s: check --json: %+v, %v", name, j, err)
+				}
+			}
+			expectNew(t, h, before)
+			c.stop()
+		})
+	}
+}
+
+// --root works on a directory that no process has for its root.
+func TestRepairRoot(t *testing.T) {
+	needContainers(t)
+	h := NewHost(t)
+	root := filepath.Join(t.TempDir(), "root")
+	newRootfs(t, root)
+	if r := h.Do(hookOn(), "check", "--root", root); r.Code != 1 {
+		t.Errorf("check: %+v", r)
+	}
+	if r := h.Do(hookOn(), "repair", "--root", root, "--receiver", "none"); r.Code != 0 {
+		t.Fatalf("repair: %+v", r)
+	}
+	if to, err := os.Readlink(filepath.Join(root, "dev/log")); err != nil || to != "/run/devlog/log" {
+		t.Errorf("/dev/log leads to %q, %v", to, err)
+	}
+}
