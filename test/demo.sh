@@ -24,12 +24,12 @@ bin=$1
 PATH=$bin:/usr/sbin:/usr/bin:/sbin:/bin
 # The settings of whoever runs this are not ours.
 unset "${!DEVLOG_@}"
-[[ ! -e /etc/devlogd.conf ]] || mount --bind /dev/null /etc/devlogd.conf
+[[ ! -e /etc/devlogd.conf ]] || mount -n --bind /dev/null /etc/devlogd.conf
 
 # make_host gives this namespace what a host has of its own.
 make_host() {
 	hostname host
-	mount -t tmpfs -o mode=755 dev /dev
+	mount -n -t tmpfs -o mode=755 dev /dev
 	while read -r name major minor; do
 		mknod -m 666 "/dev/$name" c "$major" "$minor"
 	done <<-'NODES'
@@ -40,8 +40,8 @@ make_host() {
 		kmsg 1 11
 	NODES
 	ln -s /proc/self/fd /dev/fd
-	mount -t tmpfs -o mode=755 run /run
-	mount -t tmpfs -o mode=755 log /var/log
+	mount -n -t tmpfs -o mode=755 run /run
+	mount -n -t tmpfs -o mode=755 log /var/log
 }
 
 declare -A job # the containers' unshare
@@ -55,10 +55,10 @@ start_container() {
 		read -r pid _ </proc/self/stat # of the host, whose /proc this still is
 		exec 3>"/run/$1.pid" 4<>"/run/$1.stop" # on the host
 		hostname "$1"
-		mount --rbind /dev /dev
-		mount -t tmpfs -o mode=755 log /var/log
-		mount -t proc proc /proc
-		mount -t tmpfs -o mode=755 run /run
+		mount -n --rbind /dev /dev
+		mount -n -t tmpfs -o mode=755 log /var/log
+		mount -n -t proc proc /proc
+		mount -n -t tmpfs -o mode=755 run /run
 		echo "$pid" >&3
 		exec 3>&-
 		read -r _ <&4

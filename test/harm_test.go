@@ -20,7 +20,8 @@ var mistakes = []struct {
 	{"missing receiver", []string{"--receiver", "/nosuch/devlogd"}, 4, "/nosuch/devlogd"},
 	{"unreadable config", []string{"--config", "/nosuch/devlogd.conf"}, 4, "/nosuch/devlogd.conf"},
 	{"log not creatable", []string{"--rule", "*.* /dev/null/log"}, 4, "/dev/null/log"},
-	{"socket not creatable", []string{"--socket", "/dev/null/log"}, 3, "/dev/null"},
+	{"shared socket", []string{"--socket", "/dev/own/log"}, 2, "/dev/own/log"},
+	{"socket not creatable", []string{"--strategy", "symlink", "--socket", "/etc/passwd/log"}, 4, "/etc/passwd"},
 	{"unknown flag", []string{"--nosuch"}, 2, "nosuch"},
 }
 
@@ -120,7 +121,7 @@ func TestLiveSocket(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, h *Host, c running) {
 		receive := listen(t, h.Path("/dev/log"))
 		before := hostTree(h)
-		expectRefusal(t, h.Do(hookOn(), "repair", "--pid", fmt.Sprint(c.pid), "--name", "plain"), 3, "repair --host")
+		expectRefusal(t, h.Do(hookOn(), "repair", "--pid", fmt.Sprint(c.pid), "--name", "plain"), 3, "refused")
 		expectNothingNew(t, h, before)
 		if !c.privileged {
 			expectRefusal(t, c.exec(hookIn, "repair"), 3, "repair --host")

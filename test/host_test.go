@@ -82,7 +82,7 @@ func holdHost() error {
 	for _, n := range []struct {
 		name         string
 		major, minor uint32
-	}{{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"kmsg", 1, 11}, {"tty", 5, 0}} {
+	}{{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"kmsg", 1, 11}, {"tty", 5, 0}, {"console", 5, 1}} {
 		name := "/dev/" + n.name
 		steps = append(steps, unix.Mknod(name, unix.S_IFCHR|0o666, int(unix.Mkdev(n.major, n.minor))), os.Chmod(name, 0o666))
 	}
@@ -192,15 +192,15 @@ func (h *Host) Processes() []string {
 	return list
 }
 
-// Receivers lists the PIDs of the receivers, by the name of their program.
+// Receivers lists the PIDs of the receivers, by the name they were started
+// under: in a container their program is a copy without a name.
 func (h *Host) Receivers() []int {
 	h.t.Helper()
 	var pids []int
 	for _, p := range h.Processes() {
-		pid, _, _ := strings.Cut(p, " ")
-		comm, err := os.ReadFile(h.Path("/proc/" + pid + "/comm"))
-		if n, aerr := strconv.Atoi(pid); err == nil && aerr == nil && strings.TrimSpace(string(comm)) == "devlogd" {
-			pids = append(pids, n)
+		f := strings.Fields(p)
+		if pid, err := strconv.Atoi(f[0]); err == nil && filepath.Base(f[1]) == "devlogd" {
+			pids = append(pids, pid)
 		}
 	}
 	return pids

@@ -57,23 +57,12 @@ func eachDevLog(t *testing.T, test func(t *testing.T, h *Host, s devLog)) {
 	}
 }
 
-// lxcTree is the host without what LXC itself keeps there.
-func lxcTree(h *Host) (list []string) {
-	h.t.Helper()
-	for _, line := range hostTree(h) {
-		if !strings.Contains(line, " /run/lxc") {
-			list = append(list, line)
-		}
-	}
-	return list
-}
-
 // expectDev compares the host to what it was before, and to what a container
 // with our hook is to leave there.
 func expectDev(t *testing.T, h *Host, before []string, s devLog) {
 	t.Helper()
 	var got []string
-	for _, line := range lxcTree(h) {
+	for _, line := range hostTree(h) {
 		if !strings.HasSuffix(line, " /dev/log -> "+s.to) {
 			got = append(got, line)
 		} else if s.adopted != slices.Contains(before, line) {
@@ -98,7 +87,7 @@ func expectDev(t *testing.T, h *Host, before []string, s devLog) {
 // first on, and lxc-execute ends, with the command's exit code.
 func TestLXCExecute(t *testing.T) {
 	eachDevLog(t, func(t *testing.T, h *Host, s devLog) {
-		before := lxcTree(h)
+		before := hostTree(h)
 		c := NewLXC(t, h, "c1")
 		for _, who := range []string{"first", "again"} { // the second time it finds what the first has left
 			if r := c.Execute(threeClients(who) + "readlink /dev/log; exit 5"); r.Code != 5 || r.Out != s.to+"\n" {
@@ -115,7 +104,7 @@ func TestLXCExecute(t *testing.T) {
 // live, and each one's messages are in its own log and nowhere else.
 func TestLXCStart(t *testing.T) {
 	eachDevLog(t, func(t *testing.T, h *Host, s devLog) {
-		before := lxcTree(h)
+		before := hostTree(h)
 		cs := []*LXC{NewLXC(t, h, "left"), NewLXC(t, h, "right")}
 		for _, who := range []string{"first", "again"} { // the second time it finds what the first has left
 			for _, c := range cs {
@@ -142,6 +131,21 @@ func TestLXCStart(t *testing.T) {
 		}
 		expectDev(t, h, before, s)
 	})
+}
+
+// lxc-start in the foreground ends with the container's init, and takes the
+// receiver with it.
+func TestLXCForeground(t *testing.T) {
+	needContainers(t, "lxc")
+	h := NewHost(t)
+	c := NewLXC(t, h, "c1")
+	// The end of init kills the receiver, whatever it has still to write.
+	script := threeClients("a") + "until busybox grep -q bb-a /var/log/messages; do sleep 0.05; done; exit 5"
+	if r := h.Do(c.Args("lxc-start", "-F", "--", "/bin/sh", "-c", script)...); r.Code != 5 {
+		t.Errorf("lxc-start -F: %+v", r)
+	}
+	wantOnce(t, c.Log(), threeTexts("a")...)
+	expectReceiversEnd(t, h)
 }
 
 // lxc.environment is the only way to configure a start hook.

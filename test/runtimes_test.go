@@ -48,7 +48,7 @@ func NewOCI(t *testing.T, h *Host, runtime, id, script string) *OCI {
 			map[string]any{"destination": "/dev", "type": "bind", "source": "/dev", "options": []string{"rbind", "rw"}},
 			map[string]any{"destination": "/opt/devlog", "type": "bind", "source": binDir, "options": []string{"bind", "ro"}},
 		},
-		"linux": map[string]any{"namespaces": namespaces, "cgroupsPath": fmt.Sprintf("/devlog-test/%d-%s", os.Getpid(), id)},
+		"linux": map[string]any{"namespaces": namespaces, "cgroupsPath": fmt.Sprintf("/devlog-test-%d-%s", os.Getpid(), id)},
 	}
 	return c
 }

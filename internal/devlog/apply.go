@@ -100,14 +100,26 @@ func (w *work) moveAside(s Step) error {
 // that identity. Should the name be another file by now, that stays there and
 // the error is errChanged: a daemon that has just bound its socket keeps it.
 func replaceWithLink(d *rootfs.Dir, name, text string, old rootfs.ID) error {
+	// Held, so that no newer file can have the same identity.
+	held, st, err := d.Hold(name)
+	if errors.Is(err, unix.ENOENT) || err == nil && st.ID != old {
+		err = errChanged
+	}
+	if held != nil {
+		defer held.Close()
+	}
+	if err != nil {
+		return err
+	}
 	tmp := rootfs.TempName(name)
 	if err := d.Symlink(text, tmp); err != nil {
 		return err
 	}
-	ours, err := d.Lstat(tmp)
+	link, ours, err := d.Hold(tmp)
 	if err != nil {
 		return errors.Join(err, d.Unlink(tmp))
 	}
+	defer link.Close()
 	if err := d.Exchange(tmp, name); err != nil {
 		if errors.Is(err, unix.ENOENT) {
 			err = errChanged

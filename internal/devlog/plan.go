@@ -241,6 +241,10 @@ func planAside(f Facts, c Choice) Plan {
 		return refuse(fmt.Sprintf("/dev/log is a %s, which no syslog daemon leaves there", f.Log.Kind),
 			"look at it, then remove it or have it renamed with --force")
 	}
+	if f.Dev.Unwritable != "" {
+		return refuse(fmt.Sprintf("/dev/log is a %s, and /dev cannot be written (%s)", f.Log.Kind, f.Dev.Unwritable),
+			"remove it on the host")
+	}
 	f.Log = LogFacts{Kind: rootfs.Absent, Leads: PlaceFacts{Path: logPath, Kind: rootfs.Absent, Sharing: f.Dev.Sharing}}
 	p := NewPlan(f, c)
 	if p.Verdict == NeedsRepair {

@@ -155,4 +155,3 @@ func receiverEnv() []string {
 	}
 	return nil
 }
-

@@ -122,6 +122,9 @@ func (f *File) Flush(now time.Time) {
 	if f.stuck == nil || !now.Before(f.retry) {
 		f.write(now)
 	}
+	if len(f.buf) == 0 && cap(f.buf) > 2*batchSize {
+		f.buf = nil // do not hold for good what one big message needed
+	}
 }
 
 // Next is the time of the next attempt while writing fails.
@@ -192,9 +195,6 @@ func (f *File) advance(n int) {
 	f.counts.Written += lines
 	f.torn = n - whole
 	f.buf = f.buf[:copy(f.buf, f.buf[whole:])]
-	if len(f.buf) == 0 && cap(f.buf) > 2*batchSize {
-		f.buf = nil // do not hold for good what one big message needed
-	}
 }
 
 func (f *File) fail(now time.Time, err error) {

@@ -193,7 +193,7 @@ func (k *Kernel) renew() {
 	if k.used > 0 && k.now().Sub(k.begin) > kernelInterval+kernelMargin {
 		k.used = 0
 	}
-	if k.unsaid > 0 && k.log != nil && k.used < kernelBurst {
+	if k.unsaid > 0 && k.used == 0 && k.log != nil {
 		k.report()
 	}
 }

@@ -20,6 +20,9 @@ func (r *receiver) flush(now time.Time) {
 	if r.batch != nil {
 		r.batch.release()
 	}
+	if cap(r.line) > maxLine {
+		r.line = nil
+	}
 }
 
 // drain stops the senders, reads what is queued already and writes it, for a
@@ -76,8 +79,8 @@ func (r *receiver) close() {
 	}
 }
 
-// account writes what became of the messages as a message: each received one
-// was written, is pending or lost, or is matched by no rule.
+// account writes what became of the messages as a message: each one that was
+// received or is the receiver's own was written, is pending or lost, or is matched by no rule.
 func (r *receiver) account() {
 	var b strings.Builder
 	number := func(before string, n uint64) {
@@ -85,6 +88,7 @@ func (r *receiver) account() {
 		b.WriteString(strconv.FormatUint(n, 10))
 	}
 	number("received ", r.received)
+	number(", own ", r.own)
 	number(", matched by no rule ", r.unrouted)
 	number(", cut ", r.cut)
 	for _, route := range r.routes {

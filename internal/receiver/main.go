@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -90,6 +92,7 @@ func run(args []string, stdout io.Writer, files []daemon.File, started func() er
 		}
 	}
 	unix.Umask(0o022)
+	debug.SetGCPercent(25)                    // receiving allocates nothing: keep the heap at 1 MB
 	signal.Ignore(unix.SIGPIPE, unix.SIGXFSZ) // errors of write(2) are handled
 	r, err := newReceiver(o, rules)
 	if err != nil {
@@ -110,8 +113,15 @@ func nodeName() (string, error) {
 	if err := unix.Uname(&uts); err != nil {
 		return "", fmt.Errorf("read the host name: %w", err)
 	}
-	if name := unix.ByteSliceToString(uts.Nodename[:]); name != "" {
-		return name, nil
+	name := unix.ByteSliceToString(uts.Nodename[:])
+	if name == "" {
+		return "localhost", nil
 	}
-	return "localhost", nil
+	// A line must stay one line whatever the host is called.
+	return strings.Map(func(c rune) rune {
+		if c <= ' ' || c >= 0x7f {
+			return '?'
+		}
+		return c
+	}, name), nil
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -52,6 +51,7 @@ type receiver struct {
 	line  []byte
 
 	received uint64
+	own      uint64 // messages by the receiver itself
 	unrouted uint64 // matched no rule
 	cut      uint64 // were longer than a slot
 }
@@ -71,7 +71,6 @@ func newReceiver(o *options, rules []syslogconf.Rule) (*receiver, error) {
 	}
 	var problems []error
 	for _, rule := range rules {
-		rule.Path = filepath.Clean(rule.Path)
 		if route := r.findRoute(rule.Path); route != nil {
 			route.rules = append(route.rules, rule)
 			continue
@@ -345,16 +344,16 @@ func (r *receiver) route(m *syslog.Message, stamp []byte, mark string) bool {
 		entry.Sync = sync
 		r.routes[i].out.Add(entry)
 	}
-	if cap(r.line) > maxLine {
-		r.line = nil
-	}
 	return entry.Line != nil
 }
 
 // say passes a message by the receiver itself to the outputs.
 func (r *receiver) say(s syslog.Severity, text string) {
 	m := syslog.Message{Facility: syslog.Syslog, Severity: s, Tag: []byte("devlogd"), PID: r.pid, Text: []byte(text)}
-	r.route(&m, r.stamp.Bytes(time.Now()), "")
+	r.own++
+	if !r.route(&m, r.stamp.Bytes(time.Now()), "") {
+		r.unrouted++
+	}
 }
 
 // notice is output.Notice.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,7 +23,8 @@ const (
 	FIFO      Kind = "FIFO"
 )
 
-// ID tells one file from another: device and inode number.
+// ID tells one file from another: device and inode number. While the file is
+// held by a handle no other one gets the same.
 type ID struct {
 	Dev, Ino uint64
 }
@@ -74,6 +74,21 @@ func (d *Dir) Lstat(name string) (Stat, error) {
 		return Stat{}, d.failed("examine", name, err)
 	}
 	return newStat(&st), nil
+}
+
+// Hold opens a handle on the name, whatever it is, and says what it is.
+func (d *Dir) Hold(name string) (*os.File, Stat, error) {
+	fd, err := openat(d.FD(), name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC)
+	if err != nil {
+		return nil, Stat{Kind: Absent}, d.failed("open", name, err)
+	}
+	f := os.NewFile(uintptr(fd), path.Join(d.path, name))
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		f.Close()
+		return nil, Stat{}, d.failed("examine", name, err)
+	}
+	return f, newStat(&st), nil
 }
 
 // Readlink returns the text of the link.
@@ -159,7 +174,7 @@ func (d *Dir) mkdir(name string) (child *Dir, fresh bool, err error) {
 }
 
 // procPath is a path that leads to the directory without resolving its own.
-func (d *Dir) procPath() string { return "/proc/self/fd/" + strconv.Itoa(d.FD()) }
+func (d *Dir) procPath() string { return handlePath(d.file) }
 
 func (d *Dir) failed(action, name string, err error) error {
 	return fmt.Errorf("%s %s: %w", action, path.Join(d.path, name), err)

@@ -22,21 +22,21 @@ type Listener struct {
 // Listening tries whether the name is a socket that somebody listens on. It
 // connects and sends nothing.
 func (d *Dir) Listening(name string) (Listener, error) {
-	fd, err := openat(d.FD(), name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC)
+	f, _, err := d.Hold(name)
 	if errors.Is(err, unix.ENOENT) {
 		return Listener{Err: err}, nil
 	}
 	if err != nil {
-		return Listener{}, d.failed("open", name, err)
+		return Listener{}, err
 	}
-	defer unix.Close(fd)
+	defer f.Close()
 	s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return Listener{}, fmt.Errorf("make a socket: %w", err)
 	}
 	defer unix.Close(s)
 	// By the handle, not by the name: the name may be a link by now.
-	err = unix.Connect(s, &unix.SockaddrUnix{Name: "/proc/self/fd/" + strconv.Itoa(fd)})
+	err = unix.Connect(s, &unix.SockaddrUnix{Name: handlePath(f)})
 	return listener(err), nil
 }
 
@@ -91,24 +91,23 @@ func (d *Dir) bind(s int, name string) (ID, error) {
 
 // chmodSocket lets everyone write to the socket, whatever the umask was.
 func (d *Dir) chmodSocket(name string) (Stat, error) {
-	fd, err := openat(d.FD(), name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC)
+	f, st, err := d.Hold(name)
 	if err != nil {
-		return Stat{}, d.failed("open", name, err)
+		return st, err
 	}
-	defer unix.Close(fd)
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return Stat{}, d.failed("examine", name, err)
-	}
+	defer f.Close()
 	// Somebody swapped the name: no mode is changed but the socket's own.
-	if newStat(&st).Kind != Socket {
-		return Stat{}, d.failed("set the mode of", name, unix.ENOTSOCK)
+	if st.Kind != Socket {
+		return st, d.failed("set the mode of", name, unix.ENOTSOCK)
 	}
-	if err := unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), 0o666); err != nil {
-		return Stat{}, d.failed("set the mode of", name, err)
+	if err := unix.Chmod(handlePath(f), 0o666); err != nil {
+		return st, d.failed("set the mode of", name, err)
 	}
-	return newStat(&st), nil
+	return st, nil
 }
+
+// handlePath is a path that leads to the file of the handle, and nowhere else.
+func handlePath(f *os.File) string { return "/proc/self/fd/" + strconv.Itoa(int(f.Fd())) }
 
 // TempName is a hidden name that nobody else uses, for something that is
 // prepared beside name and then renamed to it.

@@ -5,6 +5,7 @@ package syslogconf
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"devlog/internal/syslog"
@@ -173,7 +174,7 @@ func severityBits(name string, only bool, offset int) (uint8, error) {
 
 func (r *Rule) setAction(action string, offset int) error {
 	path := strings.TrimPrefix(action, "-")
-	r.Path, r.Sync = path, path == action
+	r.Sync = path == action
 	const instead = "use the absolute path of a file, or " + KernelLog
 	switch {
 	case strings.HasPrefix(path, "/"):
@@ -189,8 +190,7 @@ func (r *Rule) setAction(action string, offset int) error {
 	if i := strings.IndexByte(path, ';'); i >= 0 {
 		return errAt(offset+len(action)-len(path)+i, "options after the file (%s) are not supported yet: remove them", path[i:])
 	}
-	if r.IsKernelLog() {
-		r.Sync = false
-	}
+	r.Path = filepath.Clean(path)
+	r.Sync = r.Sync && !r.IsKernelLog()
 	return nil
 }

@@ -1,0 +1,175 @@
+package output
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+)
+
+// fakeKernel is a kernel's log that limits as the kernel does.
+type fakeKernel struct {
+	now     time.Time
+	begin   time.Time
+	n       int
+	records []string
+	dropped int
+	err     error
+}
+
+func (k *fakeKernel) Write(p []byte) (int, error) {
+	if k.err != nil {
+		return -1, k.err
+	}
+	if len(p) >= 1024 {
+		return -1, unix.EINVAL
+	}
+	k.now = k.now.Add(time.Millisecond)
+	if k.begin.IsZero() || k.now.Sub(k.begin) > kernelInterval {
+		k.begin, k.n = k.now, 0
+	}
+	k.n++
+	if k.n > kernelBurst {
+		k.dropped++ // accepted, and gone
+	} else {
+		k.records = append(k.records, string(p))
+	}
+	return len(p), nil
+}
+
+func (k *fakeKernel) Close() error { k.n = 0; return nil }
+
+func newTestKernel(t *testing.T, limited bool) (*Kernel, *fakeKernel) {
+	t.Helper()
+	log := &fakeKernel{now: time.Unix(1000, 0)}
+	k, err := newKernel("/dev/kmsg", "box", func() time.Time { return log.now }, func() (recordWriter, bool, error) { return log, limited, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k, log
+}
+
+func TestKernelRecord(t *testing.T) {
+	k, log := newTestKernel(t, true)
+	m := message("app[1]: hi")
+	m.Priority = 10
+	k.Add(m)
+	if len(log.records) != 1 || log.records[0] != "<10>box: app[1]: hi" {
+		t.Errorf("%q", log.records)
+	}
+	wantCounts(t, k, "1 0")
+	if !k.Next().IsZero() {
+		t.Error("wants to be woken up with nothing to do")
+	}
+}
+
+func TestKernelBudget(t *testing.T) {
+	k, log := newTestKernel(t, true)
+	for i := range 50 {
+		k.Add(message(fmt.Sprint(i)))
+	}
+	wantCounts(t, k, "10 0 kernel log rate limit=40")
+	log.now = k.Next()
+	k.Flush(log.now)
+	if got := log.records[len(log.records)-1]; got != "<44>box: devlogd: 40 messages withheld (kernel log rate limit)" {
+		t.Errorf("%q", got)
+	}
+	if !k.Next().IsZero() {
+		t.Error("wants to be woken up although all is said")
+	}
+	for i := range 20 {
+		k.Add(message(fmt.Sprint(i)))
+	}
+	wantCounts(t, k, "19 0 kernel log rate limit=51")
+	k.Close()
+	if got := log.records[len(log.records)-1]; !strings.Contains(got, "11 messages withheld") {
+		t.Errorf("at the end: %q", got)
+	}
+	if log.dropped != 0 {
+		t.Errorf("the kernel dropped %d records", log.dropped)
+	}
+}
+
+// At any pace the kernel drops nothing.
+func TestKernelPace(t *testing.T) {
+	for step := 10 * time.Millisecond; step < 2*time.Second; step += 90 * time.Millisecond {
+		k, log := newTestKernel(t, true)
+		for range 300 {
+			log.now = log.now.Add(step)
+			k.Add(message("x"))
+			k.Flush(log.now)
+		}
+		if log.dropped != 0 {
+			t.Errorf("every %v: the kernel dropped %d records", step, log.dropped)
+		}
+	}
+}
+
+func TestKernelUnlimited(t *testing.T) {
+	k, log := newTestKernel(t, false)
+	for range 50 {
+		k.Add(message("x"))
+	}
+	wantCounts(t, k, "50 0")
+	if len(log.records)+log.dropped != 50 {
+		t.Errorf("%d records", len(log.records))
+	}
+}
+
+func TestKernelSplits(t *testing.T) {
+	k, log := newTestKernel(t, true)
+	text := strings.Repeat("0123456789é", 200)
+	k.Add(message(text))
+	joined := ""
+	for i, r := range log.records {
+		if len(r) >= 1024 || !utf8.ValidString(r) {
+			t.Errorf("record of %d bytes: %q", len(r), r)
+		}
+		r = strings.TrimPrefix(r, "<0>box: ")
+		if i > 0 {
+			r = strings.TrimPrefix(r, "...")
+		}
+		if i < len(log.records)-1 {
+			r = strings.TrimSuffix(r, "...")
+		}
+		joined += r
+	}
+	if joined != text || len(log.records) != 3 {
+		t.Errorf("%d records: %q", len(log.records), joined)
+	}
+	k.Add(message(strings.Repeat("x", 64<<10)))
+	if last := log.records[len(log.records)-1]; len(log.records) != 3+maxRecords || !strings.HasSuffix(last, "x [cut]") {
+		t.Errorf("%d records, the last %q", len(log.records), last)
+	}
+	k.Add(message(strings.Repeat("x", 64<<10)))
+	wantCounts(t, k, "2 0 kernel log rate limit=1")
+}
+
+func TestKernelErrors(t *testing.T) {
+	k, log := newTestKernel(t, true)
+	log.err = unix.EIO
+	k.Add(message("x"))
+	wantCounts(t, k, "0 0 input/output error=1")
+
+	k, err := newKernel("/dev/kmsg", "box", time.Now, func() (recordWriter, bool, error) { return nil, true, unix.EPERM })
+	if !errors.Is(err, unix.EPERM) {
+		t.Fatal(err)
+	}
+	k.Add(message("x"))
+	k.Flush(time.Now())
+	k.Reopen(time.Now())
+	k.Close()
+	wantCounts(t, k, "0 0 kernel log not available=1")
+}
+
+func TestOpenKernel(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "kmsg")
+	if _, err := OpenKernel(path, "x"); !errors.Is(err, unix.ENOENT) && !errors.Is(err, ErrKernelOff) {
+		t.Errorf("%v", err)
+	}
+}

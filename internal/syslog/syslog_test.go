@@ -1,0 +1,203 @@
+package syslog
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+)
+
+var parseTests = []struct {
+	name, raw           string
+	priority            Priority
+	tag, pid, msgID, sd string
+	text                string
+}{
+	{"glibc", "<30>Feb  3 04:05:06 cron[12]: hello world", 30, "cron", "12", "", "", "hello world"},
+	{"no pid", "<13>Feb 13 04:05:06 logger: hello", 13, "logger", "", "", "", "hello"},
+	{"path as tag", "<22>Feb 13 04:05:06 postfix/smtpd[9]: x: y", 22, "postfix/smtpd", "9", "", "", "x: y"},
+	{"NUL and newline at the end", "<13>Feb 13 04:05:06 a: b\n\x00", 13, "a", "", "", "", "b"},
+	{"no time", "<13>a[1]: b", 13, "a", "1", "", "", "b"},
+	{"only time", "<13>Feb 13 04:05:06", 13, "", "", "", "", ""},
+	{"no tag", "<13>Feb 13 04:05:06 hello world", 13, "", "", "", "", "hello world"},
+	{"no PRI", "Feb 13 04:05:06 a: b", 13, "a", "", "", "", "b"},
+	{"no PRI, plain", "hello", 13, "", "", "", "", "hello"},
+	{"PRI too high", "<192>a: b", 13, "", "", "", "", "<192>a: b"},
+	{"PRI highest", "<191>a: b", 191, "a", "", "", "", "b"},
+	{"PRI empty", "<>a: b", 13, "", "", "", "", "<>a: b"},
+	{"PRI unclosed", "<13a: b", 13, "", "", "", "", "<13a: b"},
+	{"PRI too long", "<0013>b", 13, "", "", "", "", "<0013>b"},
+	{"PRI only", "<13>", 13, "", "", "", "", ""},
+	{"PRI negative", "<-1>b", 13, "", "", "", "", "<-1>b"},
+	{"kern becomes user", "<2>a: b", 10, "a", "", "", "", "b"},
+	{"empty", "", 13, "", "", "", "", ""},
+	{"NUL only", "\x00\x00", 13, "", "", "", "", ""},
+	{"NUL inside", "<13>a: b\x00c", 13, "a", "", "", "", "b\x00c"},
+	{"newline inside", "<13>a: b\nc\n", 13, "a", "", "", "", "b\nc"},
+	{"binary", "\xff\xfe\x01", 13, "", "", "", "", "\xff\xfe\x01"},
+	{"time glued to text", "<13>Feb 13 04:05:06x", 13, "", "", "", "", "Feb 13 04:05:06x"},
+	{"no month", "<13>Foo 13 04:05:06 x", 13, "", "", "", "", "Foo 13 04:05:06 x"},
+	{"colon without blank", "<13>a:b", 13, "", "", "", "", "a:b"},
+	{"pid unclosed", "<13>a[1: b", 13, "", "", "", "", "a[1: b"},
+	{"pid empty", "<13>a[]: b", 13, "", "", "", "", "a[]: b"},
+	{"tag empty", "<13>: b", 13, "", "", "", "", ": b"},
+	{"tag, empty text", "<13>a: ", 13, "a", "", "", "", ""},
+	{"blanks in the text", "<13>a:   b  ", 13, "a", "", "", "", "  b  "},
+	{"5424", "<165>1 2003-10-11T22:14:15.003Z host app 7 ID47 [x@1 a=\"]\\\"\"][y] \xef\xbb\xbfhi", 165, "app", "7", "ID47", "[x@1 a=\"]\\\"\"][y]", "hi"},
+	{"5424 all nil", "<165>1 - - - - - -", 165, "", "", "", "", ""},
+	{"5424 text", "<165>1 - - a - - - b c\n", 165, "a", "", "", "", "b c"},
+	{"5424 broken SD", "<165>1 - - a - - [x b", 165, "", "", "", "", "1 - - a - - [x b"},
+	{"5424 SD glued", "<165>1 - - a - - -b", 165, "", "", "", "", "1 - - a - - -b"},
+	{"5424 wrong time", "<165>1 now - a - - - b", 165, "", "", "", "", "1 now - a - - - b"},
+	{"not 5424", "<165>1 apple", 165, "", "", "", "", "1 apple"},
+	{"5424 version 2", "<165>2 - - a - - - b", 165, "", "", "", "", "2 - - a - - - b"},
+}
+
+func TestParse(t *testing.T) {
+	for _, tt := range parseTests {
+		t.Run(tt.name, func(t *testing.T) {
+			var m Message
+			Parse([]byte(tt.raw), &m)
+			if m.Priority() != tt.priority || string(m.Tag) != tt.tag || string(m.PID) != tt.pid ||
+				string(m.MsgID) != tt.msgID || string(m.SD) != tt.sd || string(m.Text) != tt.text {
+				t.Errorf("Parse(%q) = %d %q %q %q %q %q", tt.raw, m.Priority(), m.Tag, m.PID, m.MsgID, m.SD, m.Text)
+			}
+		})
+	}
+}
+
+func TestAppendRFC3164(t *testing.T) {
+	for _, tt := range []struct{ raw, host, want string }{
+		{"<13>a[1]: b", "h", "STAMP h a[1]: b\n"},
+		{"<13>a: b", "", "STAMP a: b\n"},
+		{"", "h", "STAMP h \n"},
+		{"hello", "h", "STAMP h hello\n"},
+		{"<13>a: b\tc\nd\x00e\x7f\x1b[0m", "h", "STAMP h a: b#011c#012d#000e#177#033[0m\n"},
+		{"<13>a: \xffx\xc3\xa9\xc2\x85\xc2\xa0\xe2\x82", "h", "STAMP h a: #377xé#302#205\u00a0#342#202\n"},
+		{"<13>1 - - a\u0080 - I [x] t", "h", "STAMP h a#302#200: I [x] t\n"},
+		{"<13>1 - - - 7 - - t", "h", "STAMP h -[7]: t\n"},
+		{"<13>x\xff[\xfe]: t", "h", "STAMP h x#377[#376]: t\n"},
+	} {
+		var m Message
+		Parse([]byte(tt.raw), &m)
+		line, body := AppendRFC3164(nil, []byte("STAMP"), []byte(tt.host), &m)
+		if string(line) != tt.want {
+			t.Errorf("%q: got %q, want %q", tt.raw, line, tt.want)
+		}
+		if want := string(AppendBody(nil, &m)) + "\n"; string(line[body:]) != want {
+			t.Errorf("%q: body %q, want %q", tt.raw, line[body:], want)
+		}
+	}
+}
+
+func TestStamp(t *testing.T) {
+	var s Stamp
+	at := time.Date(2026, 2, 3, 4, 5, 6, 7, time.Local)
+	if got := string(s.Bytes(at)); got != "Feb  3 04:05:06" {
+		t.Errorf("got %q", got)
+	}
+	if got := string(s.Bytes(at.Add(time.Second))); got != "Feb  3 04:05:07" {
+		t.Errorf("a second later: got %q", got)
+	}
+	if n := testing.AllocsPerRun(100, func() { s.Bytes(at) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+	if got := string(new(Stamp).Bytes(time.Unix(0, 0).UTC())); !isStamp([]byte(got)) {
+		t.Errorf("the time 0 is %q", got)
+	}
+}
+
+func TestNames(t *testing.T) {
+	for f := range Facility(NumFacilities) {
+		if got, ok := ParseFacility(f.String()); !ok || got != f {
+			t.Errorf("%v: got %v, %v", f, got, ok)
+		}
+	}
+	for s := range Severity(8) {
+		if got, ok := ParseSeverity(s.String()); !ok || got != s {
+			t.Errorf("%v: got %v, %v", s, got, ok)
+		}
+	}
+	if f, ok := ParseFacility("security"); !ok || f.String() != "auth" {
+		t.Errorf("security is %v, %v", f, ok)
+	}
+	for alias, name := range map[string]string{"panic": "emerg", "error": "err", "warn": "warning"} {
+		if s, ok := ParseSeverity(alias); !ok || s.String() != name {
+			t.Errorf("%s is %v, %v", alias, s, ok)
+		}
+	}
+	if _, ok := ParseFacility("foo"); ok {
+		t.Error("there is a facility foo")
+	}
+	if _, ok := ParseSeverity("none"); ok {
+		t.Error("there is a severity none")
+	}
+	if Facility(24).String() != "unknown" || Severity(8).String() != "unknown" {
+		t.Error("numbers out of range have names")
+	}
+}
+
+func TestNoAllocation(t *testing.T) {
+	raw := []byte("<30>Feb  3 04:05:06 cron[12]: hello\tw\u00f6rld")
+	dst := make([]byte, 0, 256)
+	var m Message
+	if n := testing.AllocsPerRun(100, func() {
+		Parse(raw, &m)
+		dst, _ = AppendRFC3164(dst[:0], []byte("Feb  3 04:05:06"), []byte("host"), &m)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, tt := range parseTests {
+		f.Add([]byte(tt.raw))
+	}
+	stamp := []byte("Feb  3 04:05:06")
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var m Message
+		Parse(raw, &m)
+		if m.Priority() > maxPriority || m.Facility == Kern {
+			t.Fatalf("%q: priority %d", raw, m.Priority())
+		}
+		line, _ := AppendRFC3164(nil, stamp, nil, &m)
+		if bytes.IndexByte(line, '\n') != len(line)-1 {
+			t.Fatalf("%q: not one line: %q", raw, line)
+		}
+		if !utf8.Valid(line) {
+			t.Fatalf("%q: not UTF-8: %q", raw, line)
+		}
+		if i := bytes.IndexFunc(line[:len(line)-1], func(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 }); i >= 0 {
+			t.Fatalf("%q: control character at %d: %q", raw, i, line)
+		}
+		// What was written reads back as the same.
+		var again Message
+		Parse(append([]byte("<13>"), line...), &again)
+		line2, _ := AppendRFC3164(nil, stamp, nil, &again)
+		if !bytes.Equal(line, line2) {
+			t.Fatalf("%q: not stable:\n%q\n%q", raw, line, line2)
+		}
+		// Of a message that is not RFC 5424 the parts are the same, too.
+		if m.SD == nil && m.MsgID == nil && !strings.Contains(string(raw), ">1 ") {
+			tag, pid, text := appendEscaped(nil, m.Tag), appendEscaped(nil, m.PID), appendEscaped(nil, m.Text)
+			if len(m.Tag) > 0 && (!bytes.Equal(tag, again.Tag) || !bytes.Equal(pid, again.PID) || !bytes.Equal(text, again.Text)) {
+				t.Fatalf("%q: parts differ: %q %q %q", raw, again.Tag, again.PID, again.Text)
+			}
+		}
+		// Nothing is lost: the text is the message's end.
+		if trimmed := bytes.TrimRight(raw, "\x00\n"); !bytes.HasSuffix(trimmed, m.Text) {
+			t.Fatalf("%q: text %q", raw, m.Text)
+		}
+	})
+}
+
+func BenchmarkParseAndFormat(b *testing.B) {
+	raw := []byte("<30>Feb  3 04:05:06 cron[12]: (root) CMD (run-parts --report /etc/cron.hourly)")
+	dst := make([]byte, 0, 256)
+	var m Message
+	for b.Loop() {
+		Parse(raw, &m)
+		dst, _ = AppendRFC3164(dst[:0], []byte("Feb  3 04:05:06"), []byte("host"), &m)
+	}
+}
