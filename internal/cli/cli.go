@@ -35,8 +35,11 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// needsRepair is check's answer, no failure.
-var errNeedsRepair = errors.New("needs repair")
+// check's answers, which it has written in full: no failures.
+var (
+	errNeedsRepair = errors.New("needs repair")
+	errRefuses     = errors.New("a repair would be refused")
+)
 
 // program is one run of devlog-hook.
 type program struct {
@@ -79,6 +82,8 @@ func (p *program) exit(err error) int {
 		return exitDone
 	case errors.Is(err, errNeedsRepair):
 		return exitNeedsRepair
+	case errors.Is(err, errRefuses):
+		return exitRefused
 	case errors.As(err, &usage):
 		code = exitUsage
 	case errors.As(err, &refusal):

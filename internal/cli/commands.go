@@ -38,7 +38,7 @@ func (p *program) checkCommand() *cli.Command {
 			case devlog.NeedsRepair:
 				return errNeedsRepair
 			case devlog.Refused:
-				return &devlog.Refusal{Reason: r.Plan.Reason, Advice: r.Plan.Advice}
+				return errRefuses
 			}
 			return nil
 		},
@@ -180,7 +180,6 @@ func (p *program) targetAndOptions(c *cli.Context) (*devlog.Target, devlog.Optio
 	case c.IsSet("pid") && pid < 1:
 		err = usageError{fmt.Errorf("--pid %d: want a process ID", pid)}
 	case c.IsSet("pid"):
-		p.hostSide = true
 		name = fmt.Sprintf("pid-%d", pid)
 		if text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid)); err == nil {
 			if found := hook.NameFromCgroup(string(text)); found != "" {
@@ -189,7 +188,6 @@ func (p *program) targetAndOptions(c *cli.Context) (*devlog.Target, devlog.Optio
 		}
 		t, err = devlog.OfProcess(pid)
 	case root != "":
-		p.hostSide = true
 		name = nameOfRoot(root)
 		t, err = devlog.AtRoot(root)
 	default:

@@ -70,7 +70,7 @@ func play(how string) error {
 		f.Close()
 		fmt.Fprintln(out, "exe can be written")
 	} else {
-		fmt.Fprintln(out, "exe", err.(*os.PathError).Err)
+		fmt.Fprintln(out, "exe", errors.Unwrap(err))
 	}
 	return Report(fds[NameReady], nil)
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -77,7 +78,7 @@ func Start(s Spec) (pid int, err error) {
 		files = append(files, p.File)
 		names = append(names, p.Name)
 	}
-	env := append(s.Env, "LISTEN_FDS="+strconv.Itoa(len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
+	env := append(slices.Clone(s.Env), "LISTEN_FDS="+strconv.Itoa(len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
 	proc, err := os.StartProcess(path, append([]string{s.Path}, s.Args...), &os.ProcAttr{
 		Dir: "/", Env: env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true},
 	})

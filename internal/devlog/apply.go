@@ -72,7 +72,7 @@ func (w *work) start() error {
 func (w *work) link(s Step) error {
 	switch w.facts.Log.Kind {
 	case rootfs.Socket, rootfs.Link:
-		return replaceWithLink(w.dev, logName, s.Text, w.facts.Log.ID)
+		return replaceWithLink(w.dev, s.Text, w.facts.Log.ID)
 	}
 	// There was nothing, or it was moved aside.
 	err := w.dev.Symlink(s.Text, logName)
@@ -96,12 +96,12 @@ func (w *work) moveAside(s Step) error {
 	return nil
 }
 
-// replaceWithLink puts a link with this text in the place of the file with
+// replaceWithLink puts a link with this text in the place of the log that has
 // that identity. Should the name be another file by now, that stays there and
 // the error is errChanged: a daemon that has just bound its socket keeps it.
-func replaceWithLink(d *rootfs.Dir, name, text string, old rootfs.ID) error {
+func replaceWithLink(d *rootfs.Dir, text string, old rootfs.ID) error {
 	// Held, so that no newer file can have the same identity.
-	held, st, err := d.Hold(name)
+	held, st, err := d.Hold(logName)
 	if errors.Is(err, unix.ENOENT) || err == nil && st.ID != old {
 		err = errChanged
 	}
@@ -111,7 +111,7 @@ func replaceWithLink(d *rootfs.Dir, name, text string, old rootfs.ID) error {
 	if err != nil {
 		return err
 	}
-	tmp := rootfs.TempName(name)
+	tmp := rootfs.TempName(logName)
 	if err := d.Symlink(text, tmp); err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func replaceWithLink(d *rootfs.Dir, name, text string, old rootfs.ID) error {
 		return errors.Join(err, d.Unlink(tmp))
 	}
 	defer link.Close()
-	if err := d.Exchange(tmp, name); err != nil {
+	if err := d.Exchange(tmp, logName); err != nil {
 		if errors.Is(err, unix.ENOENT) {
 			err = errChanged
 		}
@@ -133,16 +133,16 @@ func replaceWithLink(d *rootfs.Dir, name, text string, old rootfs.ID) error {
 	if out.ID == old {
 		return d.Unlink(tmp)
 	}
-	return errors.Join(errChanged, putBack(d, tmp, name, ours.ID))
+	return errors.Join(errChanged, putBack(d, tmp, ours.ID))
 }
 
-// putBack gives the file tmp its name back, where the link ours has stood for
-// a moment, and removes what is left over.
-func putBack(d *rootfs.Dir, tmp, name string, ours rootfs.ID) error {
-	if err := d.RenameNew(tmp, name); err == nil {
+// putBack gives the file tmp the name log back, where the link ours has stood
+// for a moment, and removes what is left over.
+func putBack(d *rootfs.Dir, tmp string, ours rootfs.ID) error {
+	if err := d.RenameNew(tmp, logName); err == nil {
 		return nil // somebody has removed the link
 	}
-	if err := d.Exchange(tmp, name); err != nil {
+	if err := d.Exchange(tmp, logName); err != nil {
 		return err
 	}
 	out, err := d.Lstat(tmp)
@@ -152,7 +152,7 @@ func putBack(d *rootfs.Dir, tmp, name string, ours rootfs.ID) error {
 	if out.ID != ours {
 		// In that moment somebody has put a file of his own there, which is
 		// newer than the one put back: it stays.
-		if err := d.Exchange(tmp, name); err != nil {
+		if err := d.Exchange(tmp, logName); err != nil {
 			return err
 		}
 	}

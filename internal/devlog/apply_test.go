@@ -55,7 +55,7 @@ func TestReplaceWithLink(t *testing.T) {
 	d, path := fakeDev(t)
 	log := filepath.Join(path, logName)
 	bindSocket(t, log)
-	if err := replaceWithLink(d, logName, "/run/x", idOf(t, d, logName)); err != nil {
+	if err := replaceWithLink(d, "/run/x", idOf(t, d, logName)); err != nil {
 		t.Fatal(err)
 	}
 	if text, err := os.Readlink(log); err != nil || text != "/run/x" {
@@ -76,7 +76,7 @@ func TestReplaceWithLinkOfAnother(t *testing.T) {
 	}
 	bindSocket(t, log)
 	now := idOf(t, d, logName)
-	if err := replaceWithLink(d, logName, "/run/x", inspected); !errors.Is(err, errChanged) {
+	if err := replaceWithLink(d, "/run/x", inspected); !errors.Is(err, errChanged) {
 		t.Errorf("error %v, want errChanged", err)
 	}
 	if got := idOf(t, d, logName); got != now {
@@ -95,7 +95,7 @@ func TestReplaceWithLinkOfAnother(t *testing.T) {
 
 func TestReplaceWithLinkOfNothing(t *testing.T) {
 	d, path := fakeDev(t)
-	if err := replaceWithLink(d, logName, "/run/x", rootfs.ID{}); !errors.Is(err, errChanged) {
+	if err := replaceWithLink(d, "/run/x", rootfs.ID{}); !errors.Is(err, errChanged) {
 		t.Errorf("error %v, want errChanged", err)
 	}
 	if names, err := os.ReadDir(path); err != nil || len(names) != 0 {
@@ -137,7 +137,7 @@ func TestPutBack(t *testing.T) {
 			defer held.Close()
 			ours := st.ID
 			tt.third(t, log)
-			if err := putBack(d, tmp, logName, ours); err != nil {
+			if err := putBack(d, tmp, ours); err != nil {
 				t.Error(err)
 			}
 			if text, err := os.Readlink(log); err != nil || text != tt.want {

@@ -188,7 +188,7 @@ func isHostPath(name string, id rootfs.ID) (bool, error) {
 func fsType(dev uint64) (string, error) {
 	var found string
 	_, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
-		if uint64(unix.Mkdev(uint32(m.Major), uint32(m.Minor))) == dev {
+		if unix.Mkdev(uint32(m.Major), uint32(m.Minor)) == dev {
 			found = m.FSType
 		}
 		return true, found != ""

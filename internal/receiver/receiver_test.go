@@ -1,0 +1,257 @@
+package receiver
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/daemon"
+)
+
+// TestMain makes the test binary devlogd itself when it is asked to.
+func TestMain(m *testing.M) {
+	if os.Getenv("TEST_BE_DEVLOGD") != "" {
+		os.Exit(Main(os.Args, os.Stdout, os.Stderr))
+	}
+	os.Exit(m.Run())
+}
+
+const deadline = 20 * time.Second
+
+// devlogd is a running receiver.
+type devlogd struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	ended  chan struct{}
+	stderr bytes.Buffer
+}
+
+// passed is a file to pass, with its name in LISTEN_FDNAMES.
+type passed struct {
+	name string
+	file *os.File
+}
+
+// command returns devlogd with a clean environment, not started.
+func command(args ...string) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe", args...)
+	cmd.Env = []string{"TEST_BE_DEVLOGD=1", "TZ=UTC"}
+	return cmd
+}
+
+// start runs devlogd and returns what it reports on its pipe.
+func start(t *testing.T, files []passed, args ...string) (*devlogd, string) {
+	t.Helper()
+	d := &devlogd{t: t, cmd: command(args...), ended: make(chan struct{})}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, f := range append(files, passed{daemon.NameReady, w}) {
+		d.cmd.ExtraFiles = append(d.cmd.ExtraFiles, f.file)
+		names = append(names, f.name)
+	}
+	d.cmd.Env = append(d.cmd.Env, fmt.Sprintf("LISTEN_FDS=%d", len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
+	d.cmd.Stderr = &d.stderr
+	if err := d.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_ = d.cmd.Wait() // the state says how it ended
+		close(d.ended)
+	}()
+	t.Cleanup(func() {
+		_ = d.cmd.Process.Kill() // it may have ended
+		<-d.ended
+	})
+	if err := errors.Join(w.Close(), r.SetReadDeadline(time.Now().Add(deadline))); err != nil {
+		t.Fatal(err)
+	}
+	var report bytes.Buffer
+	if _, err := report.ReadFrom(r); err != nil {
+		t.Fatal(err)
+	}
+	return d, report.String()
+}
+
+// startReady is start for a receiver that must be ready.
+func startReady(t *testing.T, files []passed, args ...string) *devlogd {
+	t.Helper()
+	d, report := start(t, files, args...)
+	if report != "READY=1\n" {
+		t.Fatalf("not ready: %s", report)
+	}
+	return d
+}
+
+func (d *devlogd) signal(s unix.Signal) {
+	d.t.Helper()
+	if err := d.cmd.Process.Signal(s); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// wait waits for the end and returns the exit code.
+func (d *devlogd) wait() int {
+	d.t.Helper()
+	select {
+	case <-d.ended:
+	case <-time.After(deadline):
+		d.t.Fatal("devlogd does not end")
+	}
+	return d.cmd.ProcessState.ExitCode()
+}
+
+func (d *devlogd) stop() {
+	d.t.Helper()
+	d.signal(unix.SIGTERM)
+	if code := d.wait(); code != 0 || d.stderr.Len() > 0 {
+		d.t.Errorf("exit code %d, stderr %q", code, &d.stderr)
+	}
+}
+
+// dial returns a datagram socket connected to path.
+func dial(t *testing.T, path string) int {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err != nil {
+		t.Fatal(err)
+	}
+	return fd
+}
+
+func send(t *testing.T, fd int, messages ...string) {
+	t.Helper()
+	for _, m := range messages {
+		if err := unix.Send(fd, []byte(m), 0); err != nil {
+			t.Fatalf("send %d bytes: %v", len(m), err)
+		}
+	}
+}
+
+var stamp = regexp.MustCompile(`(?m)^[A-Z][a-z]{2} [ 0-9][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2} `)
+
+// content returns a log file's text without the times.
+func content(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stamp.ReplaceAllString(string(data), "")
+}
+
+// await waits until a file contains a text.
+func await(t *testing.T, path, text string) {
+	t.Helper()
+	for end := time.Now().Add(deadline); ; {
+		if data, err := os.ReadFile(path); err == nil && bytes.Contains(data, []byte(text)) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s never contains %q: %q", path, text, content(t, path))
+		}
+		_, _ = unix.Poll(nil, 2) // nothing tells of a file's growth more simply
+	}
+}
+
+func TestReceive(t *testing.T) {
+	dir := t.TempDir()
+	sock, all, mail := filepath.Join(dir, "run", "log"), filepath.Join(dir, "log", "all"), filepath.Join(dir, "log", "mail")
+	d := startReady(t, nil, "--listen", sock, "--name", "box", "--rule", "*.* -"+all, "--rule", "mail.err "+mail, "--rule=mail.* "+all)
+	if info, err := os.Stat(sock); err != nil || info.Mode().Perm() != 0o666 {
+		t.Errorf("socket: %v, %v", info.Mode(), err)
+	}
+	big := strings.Repeat("x", 64<<10-len("<13>"))
+	fd := dial(t, sock)
+	send(t, fd, "<30>Feb  3 04:05:06 cron[12]: hello\n\x00", "", "<19>mail: bad", "<22>mail: good", "<13>"+big,
+		"<13>"+big+"too much", "a\x00b\nc\x1b[0m", "<999>x", "<13>1 - - app 7 - [a b=\"c\"] text")
+	d.stop()
+	want := "box cron[12]: hello\nbox \nbox mail: bad\nbox mail: good\nbox " + big + "\nbox " + big + " [cut]\n" +
+		"box a#000b#012c#033[0m\nbox <999>x\nbox app[7]: [a b=\"c\"] text\n"
+	if got := content(t, all); got != want {
+		t.Errorf("got %q", strings.ReplaceAll(got, big, "BIG"))
+	}
+	if got := content(t, mail); got != "box mail: bad\n" {
+		t.Errorf("mail: %q", got)
+	}
+	if _, err := os.Lstat(sock); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("the socket is still there: %v", err)
+	}
+}
+
+// What a sender got rid of before the end is written, even if nobody has read
+// it by then, and an empty message is no end.
+func TestDrain(t *testing.T) {
+	dir := t.TempDir()
+	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
+	d := startReady(t, nil, "--listen", sock, "--name", "box", "--rule", "*.* -"+log)
+	d.signal(unix.SIGSTOP)
+	accepted := ""
+	for sender := 0; sender < 50; sender++ {
+		fd := dial(t, sock)
+		for i := 0; ; i++ {
+			text := fmt.Sprintf("message %d.%d", sender, i)
+			if i%3 == 0 {
+				text = ""
+			}
+			err := unix.Send(fd, []byte(text), unix.MSG_DONTWAIT)
+			if errors.Is(err, unix.EAGAIN) {
+				break
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			accepted += "box " + text + "\n"
+		}
+	}
+	d.signal(unix.SIGTERM)
+	d.signal(unix.SIGCONT)
+	if code := d.wait(); code != 0 {
+		t.Errorf("exit code %d: %s", code, &d.stderr)
+	}
+	if got := content(t, log); got != accepted || len(got) == 0 {
+		t.Errorf("got %q, want %q", got, accepted)
+	}
+}
+
+// Senders that never pause lose nothing that was accepted at the end.
+func TestDrainUnderLoad(t *testing.T) {
+	dir := t.TempDir()
+	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
+	d := startReady(t, nil, "--listen", sock, "--rule", "*.* -"+log)
+	const senders = 3
+	counts := make(chan int, senders)
+	for range senders {
+		fd := dial(t, sock)
+		go func() {
+			n := 0
+			for unix.Send(fd, []byte("<13>x: y"), 0) == nil {
+				n++
+			}
+			counts <- n
+		}()
+	}
+	await(t, log, "x: y")
+	d.stop()
+	total := 0
+	for range senders {
+		total += <-counts
+	}
+	if got := strings.Count(content(t, log), "\n"); got != total {
+		t.Errorf("%d accepted, %d written", total, got)
+	}
+}

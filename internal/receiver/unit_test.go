@@ -1,0 +1,327 @@
+package receiver
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/output"
+	"devlog/internal/syslog"
+	"devlog/internal/syslogconf"
+)
+
+func TestParseOptions(t *testing.T) {
+	for _, tt := range []struct {
+		args, env []string
+		want      string // an error, or the options
+	}{
+		{args: []string{"--listen", "/a", "-listen=/b", "--name=x"}, want: "[/a /b] [] x"},
+		{args: []string{"--rule", "r"}, env: []string{"DEVLOG_RULE=e", "DEVLOG_NAME=n"}, want: "[] [r] n"},
+		{env: []string{"DEVLOG_RULE_B=b", "DEVLOG_RULE=x\n\ny\n", "DEVLOG_RULE_A=a=1", "DEVLOG_RULES=no", "DEVLOG_LISTEN=/l"}, want: "[/l] [x y a=1 b] "},
+		{env: []string{"DEVLOG_HELP=1", "DEVLOG_VERSION=x", "DEVLOG_NAME="}, want: "[] [] "},
+		{env: []string{"DEVLOG_CHECK_CONFIG=maybe"}, want: "environment variable DEVLOG_CHECK_CONFIG: want true or false, not \"maybe\""},
+		{args: []string{"--await-init=x"}, want: "--await-init: want true or false, not \"x\""},
+		{args: []string{"--rule"}, want: "--rule needs a value: see devlogd --help"},
+		{args: []string{"x"}, want: "unknown argument \"x\": see devlogd --help"},
+		{args: []string{"--name", "a", "--name", "b"}, want: "--name is given twice"},
+		{args: []string{"--type", "stream"}, want: "--type stream is not supported yet: use dgram"},
+		{args: []string{"--type", "x"}, want: "--type \"x\": expected dgram or stream"},
+		{args: []string{"--name", "a b"}, want: "--name \"a b\": a blank, control or non-ASCII character at byte 2: use letters, digits, '.' and '-'"},
+		{args: []string{"--name", strings.Repeat("x", 256)}, want: "--name: 256 bytes are too long: use at most 255"},
+	} {
+		o, err := parseOptions(tt.args, tt.env)
+		got := ""
+		if err != nil {
+			got = err.Error()
+		} else {
+			got = fmt.Sprint(o.listen, " ", o.rules, " ", o.name)
+		}
+		if got != tt.want {
+			t.Errorf("%q %q: got %q, want %q", tt.args, tt.env, got, tt.want)
+		}
+	}
+}
+
+func FuzzParseOptions(f *testing.F) {
+	f.Add("--rule\x00x\x00--name=y", "DEVLOG_RULE_A=b\x00DEVLOG_AWAIT_INIT=1")
+	f.Fuzz(func(t *testing.T, args, env string) {
+		o, err := parseOptions(strings.Split(args, "\x00"), strings.Split(env, "\x00"))
+		if err == nil && (o.kind != "dgram" || strings.ContainsAny(o.name, " \n")) {
+			t.Fatalf("%q %q: %+v", args, env, o)
+		}
+		if err != nil && strings.Contains(err.Error(), "\n") {
+			t.Fatalf("%q %q: error of several lines: %v", args, env, err)
+		}
+	})
+}
+
+// sink is an output that keeps what it gets.
+type sink struct {
+	name  string
+	lines []string
+	sync  []bool
+	count int
+	keep  bool
+}
+
+func (s *sink) Name() string          { return s.name }
+func (s *sink) Flush(time.Time)       {}
+func (s *sink) Next() time.Time       { return time.Time{} }
+func (s *sink) Reopen(time.Time)      {}
+func (s *sink) Close()                {}
+func (s *sink) Counts() output.Counts { return output.Counts{} }
+func (s *sink) Add(m output.Message) {
+	s.count++
+	if s.keep {
+		s.lines = append(s.lines, string(m.Line))
+		s.sync = append(s.sync, m.Sync)
+	}
+}
+
+func rules(t testing.TB, texts ...string) []syslogconf.Rule {
+	t.Helper()
+	list, err := syslogconf.Load("", texts, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+func TestRoute(t *testing.T) {
+	a, b := &sink{keep: true}, &sink{keep: true}
+	r := &receiver{host: []byte("box"), routes: []route{
+		{a, rules(t, "*.info -/a", "mail.* /a")},
+		{b, rules(t, "mail.err /b")},
+	}}
+	for _, m := range []string{"<14>x: y", "<15>x: debug", "<19>m: bad", "<23>m: debug"} {
+		r.handle([]byte(m), false, []byte("S"))
+	}
+	if want := []string{"S box x: y\n", "S box m: bad\n", "S box m: debug\n"}; !slices.Equal(a.lines, want) || !slices.Equal(a.sync, []bool{false, true, true}) {
+		t.Errorf("%q %v", a.lines, a.sync)
+	}
+	if want := []string{"S box m: bad\n"}; !slices.Equal(b.lines, want) {
+		t.Errorf("%q", b.lines)
+	}
+	if r.received != 4 || r.unrouted != 1 {
+		t.Errorf("received %d, unrouted %d", r.received, r.unrouted)
+	}
+}
+
+func TestHandleDoesNotAllocate(t *testing.T) {
+	s := &sink{}
+	r := &receiver{host: []byte("box"), routes: []route{{s, rules(t, "*.info -/a")}, {s, rules(t, "*.crit /dev/kmsg")}}}
+	raw := []byte("<30>Feb  3 04:05:06 cron[12]: hello world")
+	if n := testing.AllocsPerRun(1000, func() { r.handle(raw, false, r.stamp.Bytes(time.Now())) }); n > 0.01 {
+		t.Errorf("%v allocations", n)
+	}
+	if s.count == 0 {
+		t.Error("nothing was passed on")
+	}
+}
+
+func TestReceiveDoesNotAllocate(t *testing.T) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := newBatch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &sink{}
+	r := &receiver{batch: b, routes: []route{{s, rules(t, "*.* -/a")}}}
+	raw := []byte("<30>Feb  3 04:05:06 cron[12]: hello world")
+	if n := testing.AllocsPerRun(200, func() {
+		for range 3 {
+			if _, err := unix.Write(pair[1], raw); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := r.receive(pair[0], maxBatches); err != nil {
+			t.Fatal(err)
+		}
+		r.flush(time.Time{})
+	}); n > 0.01 {
+		t.Errorf("%v allocations", n)
+	}
+	if r.received != 603 || s.count != 603 {
+		t.Errorf("received %d, passed on %d", r.received, s.count)
+	}
+}
+
+func BenchmarkHandle(b *testing.B) {
+	r := &receiver{host: []byte("box"), routes: []route{{&sink{}, rules(b, "*.info -/a")}, {&sink{}, rules(b, "*.crit /dev/kmsg")}}}
+	raw := []byte("<30>Feb  3 04:05:06 cron[12]: (root) CMD (run-parts --report /etc/cron.hourly)")
+	now := time.Now()
+	for b.Loop() {
+		r.handle(raw, false, r.stamp.Bytes(now))
+	}
+}
+
+func TestSay(t *testing.T) {
+	a := &sink{keep: true}
+	r := &receiver{host: []byte("box"), pid: []byte("7"), routes: []route{{a, rules(t, "syslog.=warning -/a")}}}
+	r.say(syslog.Warning, "text")
+	r.account()
+	if len(a.lines) != 1 || !strings.HasSuffix(a.lines[0], " box devlogd[7]: text\n") {
+		t.Errorf("%q", a.lines)
+	}
+}
+
+func TestJudge(t *testing.T) {
+	exe, other := fileID{1, 2}, fileID{1, 3}
+	for _, tt := range []struct {
+		name  string
+		s     scan
+		await bool
+		maybe bool
+		want  verdict
+	}{
+		{"cannot look", scan{}, true, false, stopWatching},
+		{"another's init", scan{exe: exe, exeName: "systemd", exeOK: true, waiting: true}, false, true, stopWatching},
+		{"init executed its program", scan{exe: other, exeName: "systemd", exeOK: true, waiting: true}, true, true, stopWatching},
+		{"init executed lxc's init", scan{exe: other, exeName: "init.lxc", exeOK: true}, true, false, undecided},
+		{"lxc-start, hook runs", scan{exe: exe, exeName: "lxc-start", exeOK: true, other: 3}, true, false, waitForOther},
+		{"lxc-start, hook has ended", scan{exe: exe, exeName: "lxc-start", exeOK: true}, true, false, undecided},
+		{"lxc-execute, program runs", scan{exe: exe, exeName: "lxc-execute", exeOK: true, other: 9, waiting: true}, false, true, waitForOther},
+		{"lxc-execute, before its wait", scan{exe: exe, exeName: "lxc-execute", exeOK: true}, false, true, undecided},
+		{"lxc-execute, first look", scan{exe: exe, exeName: "lxc-execute", exeOK: true, waiting: true}, false, false, maybeAlone},
+		{"lxc-execute, second look", scan{exe: exe, exeName: "lxc-execute", exeOK: true, waiting: true}, true, true, isAlone},
+	} {
+		if got := judge(tt.s, exe, tt.await, tt.maybe); got != tt.want {
+			t.Errorf("%s: got %d, want %d", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestWaitsForAll(t *testing.T) {
+	for _, tt := range []struct {
+		line string
+		want bool
+	}{
+		{fmt.Sprintf("%d 0xffffffff 0x7ffc 0x0 0x0 0x0 0x0 0x7ffc 0x7f\n", unix.SYS_WAIT4), true},
+		{fmt.Sprintf("%d 0xffffffffffffffff 0x7ffc\n", unix.SYS_WAIT4), true},
+		{fmt.Sprintf("%d 0x5 0x7ffc\n", unix.SYS_WAIT4), false},
+		{fmt.Sprintf("%d 0x0 0x0\n", unix.SYS_WAITID), true},
+		{fmt.Sprintf("%d 0x1 0x5\n", unix.SYS_WAITID), false},
+		{"0 0x0 0x7ffc\n", false},
+		{"running\n", false},
+		{"-1 0x0 0x0\n", false},
+		{"", false},
+	} {
+		if got := waitsForAll(tt.line); got != tt.want {
+			t.Errorf("%q: got %v", tt.line, got)
+		}
+	}
+}
+
+func FuzzWaitsForAll(f *testing.F) {
+	f.Add("61 0xffffffff 0x7ffc")
+	f.Fuzz(func(t *testing.T, line string) {
+		if waitsForAll(line) && !strings.Contains(line, fmt.Sprint(unix.SYS_WAIT4)) && !strings.Contains(line, fmt.Sprint(unix.SYS_WAITID)) {
+			t.Fatalf("%q", line)
+		}
+	})
+}
+
+// fakeProc makes a /proc of these processes' states.
+func fakeProc(t *testing.T, exe string, states map[int]string, syscall string) procDir {
+	t.Helper()
+	dir := t.TempDir()
+	write := func(path, text string) {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(filepath.Join(dir, "meminfo"), "")
+	for pid, state := range states {
+		write(filepath.Join(dir, fmt.Sprint(pid), "stat"), fmt.Sprintf("%d (a) Z (b) %s 0 1", pid, state))
+	}
+	if syscall != "" {
+		write(filepath.Join(dir, "1", "syscall"), syscall)
+	}
+	if exe != "" {
+		write(filepath.Join(dir, exe), "")
+		if err := os.Symlink(filepath.Join(dir, exe), filepath.Join(dir, "1", "exe")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return procDir(dir)
+}
+
+func TestScan(t *testing.T) {
+	wait := fmt.Sprintf("%d 0xffffffff 0x0", unix.SYS_WAIT4)
+	for _, tt := range []struct {
+		name    string
+		exe     string
+		states  map[int]string
+		syscall string
+		want    scan
+	}{
+		{"alone", "lxc-execute", map[int]string{1: "S", 5: "S"}, wait, scan{exeName: "lxc-execute", exeOK: true, waiting: true}},
+		{"others", "init", map[int]string{1: "S", 5: "S", 12: "S", 7: "R"}, "running", scan{exeName: "init", exeOK: true, other: 7}},
+		{"zombies", "init", map[int]string{1: "S", 5: "S", 2: "Z", 3: "X"}, wait, scan{exeName: "init", exeOK: true, waiting: true}},
+		{"no syscall, sleeps", "init", map[int]string{1: "S", 5: "S"}, "", scan{exeName: "init", exeOK: true, waiting: true}},
+		{"no syscall, runs", "init", map[int]string{1: "R", 5: "S"}, "", scan{exeName: "init", exeOK: true}},
+		{"no exe", "", map[int]string{1: "S"}, wait, scan{waiting: true}},
+	} {
+		got, err := fakeProc(t, tt.exe, tt.states, tt.syscall).scan(5)
+		if tt.want.exeOK && got.exe.ino == 0 {
+			t.Errorf("%s: no identity of the program", tt.name)
+		}
+		got.exe = fileID{}
+		if err != nil || got != tt.want {
+			t.Errorf("%s: got %+v, %v", tt.name, got, err)
+		}
+	}
+	if _, err := procDir(filepath.Join(t.TempDir(), "absent")).scan(5); err == nil {
+		t.Error("no error without /proc")
+	}
+}
+
+func TestNewAloneWatch(t *testing.T) {
+	lxc := fakeProc(t, "lxc-execute", map[int]string{1: "S"}, "")
+	start := fakeProc(t, "lxc-start", map[int]string{1: "S"}, "")
+	none := fakeProc(t, "", map[int]string{1: "S"}, "")
+	for _, tt := range []struct {
+		name  string
+		proc  procDir
+		self  int
+		await bool
+		want  bool
+	}{
+		{"lxc-execute", lxc, 5, false, true},
+		{"process 1 itself", lxc, 1, false, false},
+		{"lxc-start", start, 5, false, false},
+		{"lxc-start during the hook", start, 5, true, true},
+		{"unknown", none, 5, true, false},
+	} {
+		if got := newAloneWatch(tt.proc, tt.self, tt.await) != nil; got != tt.want {
+			t.Errorf("%s: got %v", tt.name, got)
+		}
+	}
+}
+
+func TestStepAlone(t *testing.T) {
+	proc := fakeProc(t, "lxc-execute", map[int]string{1: "S", 5: "S"}, fmt.Sprintf("%d 0xffffffff", unix.SYS_WAIT4))
+	r := &receiver{alone: newAloneWatch(proc, 5, false)}
+	if !r.stepAlone() || !r.stepAlone() {
+		t.Fatal("ends after one look")
+	}
+	if d := time.Until(r.alone.next); d <= 0 || d > aloneConfirm {
+		t.Errorf("looks again in %v", d)
+	}
+	r.alone.next = time.Now()
+	if r.stepAlone() {
+		t.Error("does not end")
+	}
+}
