@@ -188,7 +188,13 @@ func (c *LXC) Args(program string, args ...string) []string {
 // Execute runs a script with lxc-execute to its end.
 func (c *LXC) Execute(script string) Result {
 	c.t.Helper()
-	return c.h.Do(c.Args("lxc-execute", "--", "/bin/sh", "-c", script)...)
+	r := c.h.Do(c.Args("lxc-execute", "--", "/bin/sh", "-c", script)...)
+	if strings.Contains(r.ErrOut, "Script exited") { // what it said is in the log only
+		log, err := os.ReadFile(filepath.Join(c.path, "log"))
+		check(c.t, err)
+		r.ErrOut += string(log)
+	}
+	return r
 }
 
 // Start starts a script as the container's init with lxc-start, as a daemon.
