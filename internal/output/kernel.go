@@ -145,7 +145,8 @@ func (k *Kernel) Add(m Message) {
 }
 
 // build returns record i of a message of which rest is left, and what is left
-// after it.
+// after it. A record ends in a newline: without it the kernel shows it to
+// nobody until the next one comes, for it could go on (LOG_CONT).
 func (k *Kernel) build(p syslog.Priority, rest []byte, i int) (record, after []byte) {
 	b := append(k.record[:0], '<')
 	b = strconv.AppendUint(b, uint64(p), 10)
@@ -155,9 +156,9 @@ func (k *Kernel) build(p syslog.Priority, rest []byte, i int) (record, after []b
 	if i > 0 {
 		b = append(b, continued...)
 	}
-	room := maxRecord - len(b)
+	room := maxRecord - len(b) - len("\n")
 	if len(rest) <= room {
-		return append(b, rest...), nil
+		return append(append(b, rest...), '\n'), nil
 	}
 	mark := continued
 	if i == maxRecords-1 {
@@ -167,8 +168,8 @@ func (k *Kernel) build(p syslog.Priority, rest []byte, i int) (record, after []b
 	for n > 0 && !utf8.RuneStart(rest[n]) {
 		n--
 	}
-	b = append(b, rest[:n]...)
-	return append(b, mark...), rest[n:]
+	b = append(append(b, rest[:n]...), mark...)
+	return append(b, '\n'), rest[n:]
 }
 
 func (k *Kernel) write(record []byte) error {

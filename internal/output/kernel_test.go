@@ -37,7 +37,11 @@ func (k *fakeKernel) Write(p []byte) (int, error) {
 	if k.n > kernelBurst {
 		k.dropped++ // accepted, and gone
 	} else {
-		k.records = append(k.records, string(p))
+		text, whole := strings.CutSuffix(string(p), "\n")
+		if !whole {
+			text += " (not shown yet)"
+		}
+		k.records = append(k.records, text)
 	}
 	return len(p), nil
 }

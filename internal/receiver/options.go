@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"devlog/internal/syslogconf"
 )
 
 // options are what the command line and the environment say.
@@ -122,6 +124,10 @@ func parseOptions(args, env []string) (*options, error) {
 		if given[f.name] || f.name == "help" || f.name == "version" {
 			continue
 		}
+		if f.name == "rule" {
+			o.rules = syslogconf.RulesFromEnv(env)
+			continue
+		}
 		if err := f.setFromEnv(env); err != nil {
 			return nil, err
 		}
@@ -129,24 +135,15 @@ func parseOptions(args, env []string) (*options, error) {
 	return o, o.validate()
 }
 
-// setFromEnv takes the values of DEVLOG_<NAME>; for rules also those of
-// DEVLOG_RULE_<anything>, in the order of their names.
+// setFromEnv takes the value of DEVLOG_<NAME>, or one a line if the flag may be
+// repeated.
 func (f flag) setFromEnv(env []string) error {
 	variable := "DEVLOG_" + strings.ToUpper(strings.ReplaceAll(f.name, "-", "_"))
-	var found []string
 	for _, e := range env {
-		key, _, _ := strings.Cut(e, "=")
-		if key == variable || f.name == "rule" && strings.HasPrefix(key, variable+"_") {
-			found = append(found, e)
-		}
-	}
-	slices.SortFunc(found, func(a, b string) int {
-		x, _, _ := strings.Cut(a, "=")
-		y, _, _ := strings.Cut(b, "=")
-		return strings.Compare(x, y)
-	})
-	for _, e := range found {
 		key, value, _ := strings.Cut(e, "=")
+		if key != variable {
+			continue
+		}
 		values := []string{value}
 		if f.list {
 			values = strings.Split(value, "\n")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -71,6 +72,7 @@ func newReceiver(o *options, rules []syslogconf.Rule) (*receiver, error) {
 	}
 	var problems []error
 	for _, rule := range rules {
+		rule.Path = filepath.Clean(rule.Path) // one file, one output
 		if route := r.findRoute(rule.Path); route != nil {
 			route.rules = append(route.rules, rule)
 			continue

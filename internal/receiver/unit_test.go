@@ -314,8 +314,10 @@ func TestNewAloneWatch(t *testing.T) {
 func TestStepAlone(t *testing.T) {
 	proc := fakeProc(t, "lxc-execute", map[int]string{1: "S", 5: "S"}, fmt.Sprintf("%d 0xffffffff", unix.SYS_WAIT4))
 	r := &receiver{alone: newAloneWatch(proc, 5, false)}
-	if !r.stepAlone() || !r.stepAlone() {
-		t.Fatal("ends after one look")
+	for range 2 { // the second is too early to look
+		if !r.stepAlone() {
+			t.Fatal("ends after one look")
+		}
 	}
 	if d := time.Until(r.alone.next); d <= 0 || d > aloneConfirm {
 		t.Errorf("looks again in %v", d)

@@ -5,7 +5,6 @@ package syslogconf
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	"devlog/internal/syslog"
@@ -190,7 +189,10 @@ func (r *Rule) setAction(action string, offset int) error {
 	if i := strings.IndexByte(path, ';'); i >= 0 {
 		return errAt(offset+len(action)-len(path)+i, "options after the file (%s) are not supported yet: remove them", path[i:])
 	}
-	r.Path = filepath.Clean(path)
+	if strings.HasSuffix(path, "/") {
+		return errAt(offset, "%q is a directory: name a file in it", path)
+	}
+	r.Path = path
 	r.Sync = r.Sync && !r.IsKernelLog()
 	return nil
 }

@@ -76,7 +76,7 @@ func TestActions(t *testing.T) {
 		text       string
 	}{
 		{"*.* /var/log/m", "/var/log/m", true, "*.* /var/log/m"},
-		{"  *.*\t \t-/var/log//m  ", "/var/log/m", false, "*.* -/var/log/m"},
+		{"  *.*\t \t-/var/log//m  ", "/var/log//m", false, "*.* -/var/log//m"},
 		{"*.* /dev/kmsg", KernelLog, false, "*.* /dev/kmsg"},
 		{"*.* -/dev/kmsg", KernelLog, false, "*.* /dev/kmsg"},
 		{"*.* /a b", "/a b", true, "*.* /a b"},
@@ -107,6 +107,7 @@ func TestErrors(t *testing.T) {
 		{"*.* root,me", "column 5: action \"root,me\" (users' terminals?) is not supported yet"},
 		{"*.* -f", "column 5: action \"-f\""},
 		{"*.* -/f;rotate=1M:5", "column 8: options after the file (;rotate=1M:5) are not supported yet"},
+		{"*.* -/var/log/", "column 5: \"/var/log/\" is a directory"},
 		{"include /etc/x", "column 1: expected FACILITY.SEVERITY, found \"include\""},
 		{"*.* /f\n*.* /g", "column 7: a rule is one line"},
 	} {
