@@ -28,6 +28,12 @@ const (
 	// NameReady is the write end of a pipe on which the receiver says, once,
 	// that it is ready or why it cannot be. See Report.
 	NameReady = "ready"
+	// NameRoot is the container's root directory. With it the receiver keeps
+	// the repair: it watches /dev/log there, and runs the repair again.
+	NameRoot = "root"
+	// NameReceiver is a connected SOCK_SEQPACKET socket to a receiver that runs
+	// already, passed by it to the hook that it runs. See SendFiles.
+	NameReceiver = "receiver"
 	// NameUnlink, followed by an entry's name, is a directory from which the
 	// receiver removes that file (unlinkat(2)) when it ends.
 	NameUnlink = "unlink/"

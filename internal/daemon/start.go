@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -58,29 +57,30 @@ func Start(s Spec) (pid int, err error) {
 		return 0, fmt.Errorf("start the receiver: %w", err)
 	}
 	defer null.Close()
-	path := s.Path
-	if s.Sealed {
-		image, err := sealedCopy(s.Path)
-		if err != nil {
-			return 0, fmt.Errorf("start the receiver from memory: %w", err)
-		}
-		defer image.Close()
-		path = "/proc/self/fd/" + strconv.Itoa(int(image.Fd()))
+	if len(s.Files) > maxFiles {
+		return 0, fmt.Errorf("start the receiver: %d files to pass, and %d at most can be: choose a socket path with fewer directories to make", len(s.Files), maxFiles)
 	}
 	ready, report, err := os.Pipe()
 	if err != nil {
 		return 0, fmt.Errorf("start the receiver: %w", err)
 	}
 	defer ready.Close()
-	files := []*os.File{null, null, null}
-	var names []string
-	for _, p := range append(s.Files, Passed{File: report, Name: NameReady}) {
-		files = append(files, p.File)
-		names = append(names, p.Name)
+	defer report.Close()
+	files, vars := Inheritable(append(slices.Clone(s.Files), Passed{File: report, Name: NameReady}))
+	path := s.Path
+	if s.Sealed {
+		image, err := sealedCopy(s.Path, firstFree(files))
+		if err != nil {
+			return 0, fmt.Errorf("start the receiver from memory: %w", err)
+		}
+		defer image.Close()
+		path = "/proc/self/fd/" + strconv.Itoa(int(image.Fd()))
 	}
-	env := append(slices.Clone(s.Env), "LISTEN_FDS="+strconv.Itoa(len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
 	proc, err := os.StartProcess(path, append([]string{s.Path}, s.Args...), &os.ProcAttr{
-		Dir: "/", Env: env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true},
+		Dir:   "/",
+		Env:   append(slices.Clone(s.Env), vars...),
+		Files: append([]*os.File{null, null, null}, files...),
+		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})
 	report.Close()
 	if err != nil {
@@ -124,14 +124,21 @@ func await(ready *os.File, timeout time.Duration) error {
 	}
 }
 
-// firstFree is a descriptor above all that are passed to a receiver: exec must
-// find the image at its number after the passed files have been moved to
-// theirs.
-const firstFree = 64
+// firstFree is a descriptor above all that are used to pass these files: exec
+// must find the image at its number after they have been moved to theirs.
+// Those in the way of others are moved out of it first, to above all of them.
+func firstFree(files []*os.File) int {
+	top := firstFD + len(files)
+	for _, f := range files {
+		top = max(top, int(f.Fd())+1)
+	}
+	return max(64, top+firstFD+len(files)+1) // one is the child's pipe to tell an error
+}
 
 // sealedCopy returns the program as a file in memory that cannot be changed
-// any more (memfd_create(2), F_ADD_SEALS of fcntl(2)).
-func sealedCopy(path string) (*os.File, error) {
+// any more (memfd_create(2), F_ADD_SEALS of fcntl(2)). Its descriptor is at
+// least first.
+func sealedCopy(path string, first int) (*os.File, error) {
 	src, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -145,7 +152,7 @@ func sealedCopy(path string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a file in memory: %w", err)
 	}
-	fd, err := unix.FcntlInt(uintptr(low), unix.F_DUPFD_CLOEXEC, firstFree)
+	fd, err := unix.FcntlInt(uintptr(low), unix.F_DUPFD_CLOEXEC, first)
 	unix.Close(low)
 	if err != nil {
 		return nil, fmt.Errorf("make a file in memory: %w", err)

@@ -148,7 +148,8 @@ func (k *Kernel) Add(m Message) {
 // after it. A record ends in a newline: without it the kernel shows it to
 // nobody until the next one comes, for it could go on (LOG_CONT).
 func (k *Kernel) build(p syslog.Priority, rest []byte, i int) (record, after []byte) {
-	b := append(k.record[:0], '<')
+	b := k.record[:0]
+	b = append(b, '<')
 	b = strconv.AppendUint(b, uint64(p), 10)
 	b = append(b, '>')
 	b = append(b, k.name...)

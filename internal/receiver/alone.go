@@ -25,9 +25,6 @@ const (
 // lxcInits are the names of the programs that are LXC's own init.
 var lxcInits = map[string]bool{"lxc-execute": true, "init.lxc": true, "init.lxc.static": true, "lxc-init": true}
 
-// fileID is which file it is.
-type fileID struct{ dev, ino uint64 }
-
 // scan is what is to be seen of a PID namespace.
 type scan struct {
 	exe     fileID // of process 1
@@ -182,7 +179,7 @@ func (p procDir) readExe(s *scan) {
 	if err := unix.Stat(name, &st); err != nil {
 		return
 	}
-	s.exe = fileID{uint64(st.Dev), st.Ino}
+	s.exe = fileID{st.Dev, st.Ino}
 	s.exeName = path.Base(strings.TrimSuffix(target, " (deleted)"))
 	s.exeOK = true
 }

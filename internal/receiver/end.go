@@ -29,13 +29,11 @@ func (r *receiver) flush(now time.Time) {
 // bounded time.
 func (r *receiver) drain() error {
 	var errs []error
+	if r.keeper != nil {
+		r.stopKeeper()
+	}
 	for _, s := range r.sockets {
-		// From here on a send fails (EPIPE) and nothing is added to the queue.
-		if err := unix.Shutdown(s.fd, unix.SHUT_RD); err != nil {
-			errs = append(errs, fmt.Errorf("shut down a socket: %w", err))
-			continue
-		}
-		if err := r.receive(s.fd, -1); err != nil {
+		if err := r.drainSocket(s); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -49,6 +47,15 @@ func (r *receiver) drain() error {
 		time.Sleep(next.Sub(now))
 	}
 	return errors.Join(errs...)
+}
+
+// drainSocket stops a socket's senders and reads what is queued already.
+func (r *receiver) drainSocket(s *socket) error {
+	// From here on a send fails (EPIPE) and nothing is added to the queue.
+	if err := unix.Shutdown(s.fd, unix.SHUT_RD); err != nil {
+		return fmt.Errorf("shut down a socket: %w", err)
+	}
+	return r.receive(s.fd, -1)
 }
 
 // pendingUntil is when the next attempt is to be made to write what is
@@ -71,9 +78,7 @@ func (r *receiver) close() {
 		s.unlink()
 		_ = unix.Close(s.fd) // nothing more can be done about these
 	}
-	for _, rm := range r.removal {
-		_ = unix.Unlinkat(rm.dir, rm.name, rm.flags)
-	}
+	r.removePlaces()
 	if r.epoll >= 0 {
 		_ = unix.Close(r.epoll)
 	}

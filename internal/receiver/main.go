@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -79,9 +80,14 @@ func run(args []string, stdout io.Writer, files []daemon.File, started func() er
 		_, err = fmt.Fprintf(stdout, "devlogd %s\n", Version)
 		return err
 	}
-	rules, err := syslogconf.Load(o.config, o.rules, syslogconf.DefaultMessages)
-	if err != nil {
-		return usageError{err}
+	load := sync.OnceValues(func() ([]syslogconf.Rule, error) {
+		return syslogconf.Load(o.config, o.rules, syslogconf.DefaultMessages)
+	})
+	receives := !onlyKeeps(o, files)
+	if receives || o.check {
+		if _, err := load(); err != nil {
+			return usageError{err}
+		}
 	}
 	if o.check {
 		return nil
@@ -94,11 +100,16 @@ func run(args []string, stdout io.Writer, files []daemon.File, started func() er
 	unix.Umask(0o022)
 	debug.SetGCPercent(25)                    // receiving allocates nothing: keep the heap at 1 MB
 	signal.Ignore(unix.SIGPIPE, unix.SIGXFSZ) // errors of write(2) are handled
-	r, err := newReceiver(o, rules)
-	if err != nil {
-		return err
-	}
+	// Run from memory, the name would be that of a descriptor. This is the
+	// name of the main thread, which prctl(2) would not set from another one.
+	_ = os.WriteFile("/proc/self/comm", []byte("devlogd"), 0) // for ps(1) only
+	r := newReceiver(o, load)
 	defer r.close()
+	if receives {
+		if err := r.openOutputs(); err != nil {
+			return err
+		}
+	}
 	if err := r.start(o, files); err != nil {
 		return err
 	}

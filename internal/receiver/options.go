@@ -21,11 +21,13 @@ type options struct {
 	help    bool
 	alone   bool // exit when alone in the PID namespace
 	await   bool // process 1 is still to execute its program
+	// command repairs /dev/log.
+	command []string
 }
 
 const usage = `devlogd - receives what programs send to /dev/log
 
-usage: devlogd [--listen PATH]... [--rule RULE]... [flags]
+usage: devlogd [--listen PATH]... [--rule RULE]... [flags] [-- COMMAND ARGS...]
 
   --listen PATH      receive from a socket at PATH (may be repeated); other
                      sockets are taken from LISTEN_FDS (socket activation)
@@ -42,6 +44,8 @@ usage: devlogd [--listen PATH]... [--rule RULE]... [flags]
   --await-init       with --exit-when-alone: process 1 has yet to execute its
                      program
   --version, --help
+  -- COMMAND ARGS... run this when /dev/log was replaced; devlog-hook, which
+                     passes the container's root as well, uses it
 
 Each flag can be set in the environment as DEVLOG_NAME, such as DEVLOG_CONFIG;
 DEVLOG_LISTEN and DEVLOG_RULE hold one value a line, and each DEVLOG_RULE_xxx is
@@ -96,6 +100,10 @@ func parseOptions(args, env []string) (*options, error) {
 	flags := o.flags()
 	given := make(map[string]bool)
 	for i := 0; i < len(args); i++ {
+		if args[i] == "--" {
+			o.command = args[i+1:]
+			break
+		}
 		name, value, hasValue := strings.Cut(strings.TrimLeft(args[i], "-"), "=")
 		n := slices.IndexFunc(flags, func(f flag) bool {
 			return f.name == name || f.name == "help" && name == "h"

@@ -7,7 +7,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -37,17 +36,21 @@ type route struct {
 
 // receiver is the state of a running receiver. One goroutine uses it.
 type receiver struct {
-	sockets []*socket
-	routes  []route
-	batch   *batch
-	epoll   int
-	signals [2]int // pipe: read and write end
-	init    int    // pidfd whose end is ours, or -1
-	alone   *aloneWatch
-	removal []removal
+	// loadRules reads the rules, when there is something to receive.
+	loadRules func() ([]syslogconf.Rule, error)
+	sockets   []*socket
+	routes    []route
+	batch     *batch
+	epoll     int
+	signals   [2]int // pipe: read and write end
+	init      int    // pidfd whose end is ours, or -1
+	alone     *aloneWatch
+	places    []*place // what is to be removed at the end, in this order
+	keeper    *keeper  // nil if the repair is not kept
 
 	host  []byte
 	pid   []byte
+	self  process
 	stamp syslog.Stamp
 	line  []byte
 
@@ -57,18 +60,20 @@ type receiver struct {
 	cut      uint64 // were longer than a slot
 }
 
-// removal is a name to be removed at the end.
-type removal struct {
-	dir   int
-	name  string
-	flags int
+// newReceiver returns a receiver that has nothing open yet.
+func newReceiver(o *options, loadRules func() ([]syslogconf.Rule, error)) *receiver {
+	return &receiver{
+		loadRules: loadRules,
+		epoll:     -1, signals: [2]int{-1, -1}, init: -1,
+		host: []byte(o.name), pid: strconv.AppendInt(nil, int64(os.Getpid()), 10), self: self(),
+	}
 }
 
-// newReceiver opens the outputs.
-func newReceiver(o *options, rules []syslogconf.Rule) (*receiver, error) {
-	r := &receiver{
-		epoll: -1, signals: [2]int{-1, -1}, init: -1,
-		host: []byte(o.name), pid: strconv.AppendInt(nil, int64(os.Getpid()), 10),
+// openOutputs prepares for receiving.
+func (r *receiver) openOutputs() (err error) {
+	rules, err := r.loadRules()
+	if err != nil {
+		return err
 	}
 	var problems []error
 	for _, rule := range rules {
@@ -77,10 +82,9 @@ func newReceiver(o *options, rules []syslogconf.Rule) (*receiver, error) {
 			route.rules = append(route.rules, rule)
 			continue
 		}
-		out, problem, err := r.open(rule, o.name)
+		out, problem, err := r.open(rule, string(r.host))
 		if err != nil {
-			r.close()
-			return nil, err
+			return err
 		}
 		if problem != nil {
 			problems = append(problems, problem)
@@ -90,7 +94,8 @@ func newReceiver(o *options, rules []syslogconf.Rule) (*receiver, error) {
 	for _, problem := range problems {
 		r.say(syslog.Warning, problem.Error()+": its messages are counted as lost")
 	}
-	return r, nil
+	r.batch, err = newBatch()
+	return err
 }
 
 func (r *receiver) findRoute(path string) *route {
@@ -118,11 +123,12 @@ func (r *receiver) start(o *options, files []daemon.File) (err error) {
 	if r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return fmt.Errorf("make an epoll: %w", err)
 	}
-	for _, f := range files {
-		if err := r.take(f); err != nil {
-			return err
-		}
+	fresh, err := r.take(files)
+	if err != nil {
+		return err
 	}
+	r.sockets = fresh.sockets
+	r.addPlaces(fresh)
 	for _, path := range o.listen {
 		s, err := listen(path)
 		if err != nil {
@@ -130,11 +136,9 @@ func (r *receiver) start(o *options, files []daemon.File) (err error) {
 		}
 		r.sockets = append(r.sockets, s)
 	}
-	if len(r.sockets) == 0 {
+	keeps := fresh.root >= 0 && len(o.command) > 0
+	if len(r.sockets) == 0 && !keeps {
 		return usageError{errors.New("no socket to receive from: use --listen PATH or socket activation")}
-	}
-	if r.batch, err = newBatch(); err != nil {
-		return err
 	}
 	for _, s := range r.sockets {
 		if err := r.watch(s.fd); err != nil {
@@ -149,34 +153,10 @@ func (r *receiver) start(o *options, files []daemon.File) (err error) {
 	if o.alone {
 		r.alone = newAloneWatch(procDir("/proc"), os.Getpid(), o.await)
 	}
+	if keeps {
+		r.startKeeper(fresh.root, o.command)
+	}
 	return r.catchSignals()
-}
-
-// take puts an inherited file to its use.
-func (r *receiver) take(f daemon.File) error {
-	unlink, isUnlink := strings.CutPrefix(f.Name, daemon.NameUnlink)
-	rmdir, isRmdir := strings.CutPrefix(f.Name, daemon.NameRmdir)
-	switch {
-	case f.Name == daemon.NameReady:
-		return nil
-	case f.Name == daemon.NameInit:
-		r.init = f.FD
-		return nil
-	case isUnlink:
-		r.removal = append(r.removal, removal{f.FD, unlink, 0})
-	case isRmdir:
-		r.removal = append(r.removal, removal{f.FD, rmdir, unix.AT_REMOVEDIR})
-	default:
-		s, err := inheritSocket(f.FD, f.Name)
-		if err == nil {
-			r.sockets = append(r.sockets, s)
-		}
-		return err
-	}
-	if entry := unlink + rmdir; isRmdir && strings.Contains(rmdir, "/") || isUnlink && strings.Contains(unlink, "/") {
-		return fmt.Errorf("use passed descriptor %d (%s): %q is not a name in a directory", f.FD, f.Name, entry)
-	}
-	return nil
 }
 
 func (r *receiver) watch(fd int) error {
@@ -226,6 +206,7 @@ func (r *receiver) loop() error {
 				end = true
 			case r.alone != nil && fd == r.alone.fd:
 				r.alone.ended()
+			case r.keeper != nil && r.keeper.isEvent(fd):
 			default:
 				if err := r.receive(fd, maxBatches); err != nil {
 					return errors.Join(err, r.drain())
@@ -234,6 +215,9 @@ func (r *receiver) loop() error {
 		}
 		if end {
 			return r.drain()
+		}
+		if r.keeper != nil {
+			r.stepKeeper(time.Now())
 		}
 		r.flush(time.Now())
 	}
@@ -252,6 +236,9 @@ func (r *receiver) timeout(now time.Time) int {
 	}
 	if r.alone != nil {
 		earlier(r.alone.next)
+	}
+	if r.keeper != nil {
+		earlier(r.keeper.next())
 	}
 	if next.IsZero() {
 		return -1
@@ -353,6 +340,10 @@ func (r *receiver) route(m *syslog.Message, stamp []byte, mark string) bool {
 func (r *receiver) say(s syslog.Severity, text string) {
 	m := syslog.Message{Facility: syslog.Syslog, Severity: s, Tag: []byte("devlogd"), PID: r.pid, Text: []byte(text)}
 	r.own++
+	if len(r.routes) == 0 && r.keeper != nil {
+		r.keeper.tell(&m)
+		return
+	}
 	if !r.route(&m, r.stamp.Bytes(time.Now()), "") {
 		r.unrouted++
 	}

@@ -22,10 +22,13 @@ func TestMain(m *testing.M) {
 	if os.Getenv("TEST_BE_DEVLOGD") != "" {
 		os.Exit(Main(os.Args, os.Stdout, os.Stderr))
 	}
+	if len(os.Args) == 3 && os.Args[1] == beHook {
+		os.Exit(playHook(os.Args[2]))
+	}
 	os.Exit(m.Run())
 }
 
-const deadline = 20 * time.Second
+const deadline = time.Minute
 
 // devlogd is a running receiver.
 type devlogd struct {

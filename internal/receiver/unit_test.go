@@ -27,6 +27,7 @@ func TestParseOptions(t *testing.T) {
 		{env: []string{"DEVLOG_HELP=1", "DEVLOG_VERSION=x", "DEVLOG_NAME="}, want: "[] [] "},
 		{env: []string{"DEVLOG_CHECK_CONFIG=maybe"}, want: "environment variable DEVLOG_CHECK_CONFIG: want true or false, not \"maybe\""},
 		{args: []string{"--await-init=x"}, want: "--await-init: want true or false, not \"x\""},
+		{args: []string{"--name", "x", "--", "--name", "y"}, want: "[] [] x"},
 		{args: []string{"--rule"}, want: "--rule needs a value: see devlogd --help"},
 		{args: []string{"x"}, want: "unknown argument \"x\": see devlogd --help"},
 		{args: []string{"--name", "a", "--name", "b"}, want: "--name is given twice"},
@@ -36,7 +37,7 @@ func TestParseOptions(t *testing.T) {
 		{args: []string{"--name", strings.Repeat("x", 256)}, want: "--name: 256 bytes are too long: use at most 255"},
 	} {
 		o, err := parseOptions(tt.args, tt.env)
-		got := ""
+		var got string
 		if err != nil {
 			got = err.Error()
 		} else {

@@ -62,6 +62,10 @@ func AppendBody(dst []byte, m *Message) []byte {
 	return appendEscaped(dst, m.Text)
 }
 
+// Escape returns the text with control characters and what is not UTF-8 escaped
+// as in AppendBody.
+func Escape(text string) string { return string(appendEscaped(nil, []byte(text))) }
+
 func appendEscaped(dst, b []byte) []byte {
 	for len(b) > 0 {
 		n := 0

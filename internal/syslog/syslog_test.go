@@ -201,3 +201,13 @@ func BenchmarkParseAndFormat(b *testing.B) {
 		dst, _ = AppendRFC3164(dst[:0], []byte("Feb  3 04:05:06"), []byte("host"), &m)
 	}
 }
+
+func TestEscape(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "", "plain ä #1": "plain ä #1", "a\nb\x1b[2J": "a#012b#033[2J", "\xff\u0085\x7f": "#377#302#205#177", "#033": "#033",
+	} {
+		if got := Escape(text); got != want {
+			t.Errorf("Escape(%q) = %q, want %q", text, got, want)
+		}
+	}
+}

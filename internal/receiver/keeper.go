@@ -1,0 +1,318 @@
+package receiver
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/syslog"
+)
+
+// The repair may be undone by anybody, such as a syslog daemon of the host that
+// starts and unlinks /dev/log. The keeper notices it and has devlog-hook repair
+// it again.
+
+const (
+	// settleFixed and settleRandom are how long what changes is left to settle.
+	// Every container's receiver sees the change of a shared /dev: the first
+	// one to repair it spares the others the work.
+	settleFixed  = 20 * time.Millisecond
+	settleRandom = 30 * time.Millisecond
+	// firstDelay and lastDelay are the shortest and the longest time between
+	// two repairs of those that follow each other.
+	firstDelay = 100 * time.Millisecond
+	lastDelay  = 10 * time.Second
+	// idleDelay is the longest time after repairs that found nothing to do:
+	// where many share a /dev, mostly another's was faster.
+	idleDelay = time.Second
+	// quiet is the time after which repairs do not follow each other.
+	quiet = time.Minute
+	// maxRetries is how often a failed repair is tried again by the clock.
+	maxRetries = 5
+	// sayEvery is the time between two messages about repairs.
+	sayEvery = time.Minute
+	// asideEvery is the time between two looks whether a daemon that has taken
+	// the private socket still listens: its end is no event.
+	asideEvery = time.Minute
+	// asideWait is how long nobody may listen there before the receiver does
+	// again: a daemon that restarts takes less.
+	asideWait = 5 * time.Second
+	// endTime is how long a repair may go on when the receiver ends: killed, it
+	// could leave the host without its socket's name. It takes milliseconds.
+	endTime = 2 * time.Second
+	// forget is the time without a repair after which they are counted anew.
+	forget = time.Hour
+)
+
+// keeper keeps /dev/log of a container repaired.
+type keeper struct {
+	root    *os.File
+	init    *os.File // nil if there is none
+	command []string
+	slash   fileID // this process's own root directory, in which the command is
+	epoll   int
+
+	inotify int // -1 if the kernel gives none
+	muted   bool
+	noticed bool // there are events to be read
+	watched []watched
+	problem string // why something is not watched, as was said
+
+	lookAt time.Time // when to look whether a repair is needed; zero is never
+	run    *repair   // the one that runs now, or nil
+	runs   int
+
+	last    time.Time     // end of the last repair
+	delay   time.Duration // from then to the next one
+	retries int
+	failed  string // why no repair is possible, as was said
+
+	text  string // where /dev/log led when it was right, if it is a link
+	aside bool   // another daemon has taken a socket's name
+	// againAt is when to look whether it still has, whatever happens or not;
+	// zero is never. vacantAt is since when it has not.
+	againAt, vacantAt time.Time
+
+	repaired   uint64
+	since      time.Time // the first of these
+	repairedAt time.Time // the last of these
+	unsaid     bool      // there were some since the last message
+	saidAt     time.Time
+}
+
+// startKeeper begins to keep the repair.
+func (r *receiver) startKeeper(root int, command []string) {
+	k := &keeper{root: os.NewFile(uintptr(root), "root"), command: command, slash: slash(), epoll: r.epoll}
+	if r.init >= 0 {
+		k.init = os.NewFile(uintptr(r.init), "init")
+	}
+	r.keeper = k
+	var err error
+	if k.inotify, err = unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK); err == nil {
+		err = r.watch(k.inotify)
+	}
+	if err != nil {
+		r.cannotWatch(err)
+		return
+	}
+	r.arm()
+	r.inspect() // to know where /dev/log leads; what is wrong now is being repaired
+	k.watchAside(time.Now())
+}
+
+// next is when stepKeeper should be called although nothing happened; the zero
+// time is never.
+func (k *keeper) next() (next time.Time) {
+	earlier := func(t time.Time) {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	if k.run != nil {
+		earlier(k.run.wakeAt())
+	} else {
+		earlier(k.lookAt)
+		earlier(k.againAt)
+	}
+	if k.unsaid {
+		earlier(k.saidAt.Add(sayEvery))
+	}
+	return next
+}
+
+// isEvent reports whether the descriptor is one of the keeper's.
+func (k *keeper) isEvent(fd int) bool {
+	if fd == k.inotify {
+		k.noticed = true
+		return true
+	}
+	return k.run != nil && (fd == k.run.pidfd || fd == k.run.stderr || fd == k.run.pair)
+}
+
+// stepKeeper does what is due.
+func (r *receiver) stepKeeper(now time.Time) {
+	k := r.keeper
+	if k.run != nil {
+		r.takeHandover()
+		if ended, problem := k.run.poll(now); ended {
+			r.afterRun(now, problem)
+		}
+	}
+	if k.noticed && k.run == nil {
+		k.noticed = false
+		if k.lookAt.IsZero() && k.readEvents() {
+			k.settle(now)
+		}
+	}
+	if k.run == nil && !k.lookAt.IsZero() && !now.Before(k.lookAt) {
+		k.lookAt = time.Time{}
+		r.look(now)
+	}
+	if k.run == nil && !k.againAt.IsZero() && !now.Before(k.againAt) {
+		k.watchAside(now)
+		if r.inspect() == vacant {
+			r.look(now)
+		}
+	}
+	if k.unsaid && !now.Before(k.saidAt.Add(sayEvery)) {
+		r.sayRepaired(now)
+	}
+}
+
+// settle has the keeper look once what changes has settled, and not wake up for
+// more events until then.
+func (k *keeper) settle(now time.Time) {
+	k.lookAt = now.Add(settleFixed + rand.N(settleRandom))
+	k.mute(true)
+}
+
+// look starts a repair if one is needed and the last one is long enough ago.
+func (r *receiver) look(now time.Time) {
+	k := r.keeper
+	k.readEvents() // before looking: what changes from here on is an event
+	r.arm()
+	is := r.inspect()
+	k.watchAside(now)
+	if is != vacant {
+		k.vacantAt = time.Time{}
+	} else if k.vacantAt.IsZero() {
+		k.vacantAt = now
+	}
+	if start := k.vacantAt.Add(asideWait); is == vacant && now.Before(start) {
+		k.againAt = start
+		k.mute(false)
+		return
+	}
+	if is == right {
+		k.failed, k.retries = "", 0
+		k.mute(false)
+		return
+	}
+	// What is vacant is looked at by the clock: a repair that keeps failing is
+	// not to be tried five times a minute for that.
+	if now.Sub(k.last) > quiet && is != vacant {
+		k.delay, k.retries = 0, 0
+	}
+	k.mute(true) // what changes until the repair has ended is looked at then
+	if start := k.last.Add(k.delay); now.Before(start) {
+		k.lookAt = start
+		return
+	}
+	k.runs++
+	var err error
+	if k.run, err = k.start(now); err != nil {
+		r.afterRun(now, err)
+	}
+}
+
+// afterRun draws the conclusions from a repair that has ended.
+func (r *receiver) afterRun(now time.Time, problem error) {
+	k := r.keeper
+	run := k.run
+	k.run = nil
+	after := k.devLog()
+	k.last = now
+	limit := lastDelay
+	if problem == nil && !run.repaired() {
+		limit = max(idleDelay, k.delay)
+	}
+	k.delay = min(max(2*k.delay, firstDelay), limit)
+	if problem == nil {
+		k.failed, k.retries = "", 0
+		k.text = after.text
+		if r.isBack() {
+			r.say(syslog.Notice, "the other daemon listens no more; this receiver receives again")
+		} else if run.repaired() {
+			r.countRepaired(now)
+		}
+	} else {
+		r.dropRun(k.runs)
+		if text := problem.Error(); text != k.failed {
+			k.failed = text
+			r.say(syslog.Warning, "/dev/log cannot be repaired: "+text)
+		}
+		if k.retries < maxRetries {
+			k.retries++
+			k.lookAt = now.Add(k.delay)
+			return // still mute
+		}
+	}
+	k.watchAside(now)
+	r.arm()
+	// A repair that fails takes back what it did: these events are its own.
+	if k.readEvents() && (problem == nil || after != run.before) {
+		k.settle(now)
+		return
+	}
+	k.mute(false)
+}
+
+// watchAside sets the time of the next look at another daemon's socket, if it
+// has taken ours.
+func (k *keeper) watchAside(now time.Time) {
+	k.againAt = time.Time{}
+	if k.aside {
+		k.againAt = now.Add(asideEvery)
+	}
+}
+
+// isBack reports whether a receiver that had stepped aside receives again what
+// is sent to /dev/log; then it is not aside any more.
+func (r *receiver) isBack() bool {
+	k := r.keeper
+	if !k.aside {
+		return false
+	}
+	id, err := k.resolve()
+	k.aside = err != nil || !r.owns(id)
+	if !k.aside {
+		k.vacantAt = time.Time{}
+	}
+	return !k.aside
+}
+
+// countRepaired counts a repair and says so, at most once a minute.
+func (r *receiver) countRepaired(now time.Time) {
+	k := r.keeper
+	if now.Sub(k.repairedAt) > forget {
+		k.repaired = 0
+	}
+	k.repairedAt = now
+	if k.repaired == 0 {
+		k.since = now
+	}
+	k.repaired++
+	k.unsaid = true
+	if k.saidAt.IsZero() || now.Sub(k.saidAt) >= sayEvery {
+		r.sayRepaired(now)
+	}
+}
+
+func (r *receiver) sayRepaired(now time.Time) {
+	k := r.keeper
+	k.unsaid, k.saidAt = false, now
+	text := "/dev/log was replaced; repaired"
+	if k.repaired > 1 {
+		text += fmt.Sprintf(" (%d times since %s)", k.repaired, k.since.Format("15:04"))
+	}
+	r.say(syslog.Notice, text)
+}
+
+// stopKeeper waits for the end of the repair that runs, if one does, and kills
+// it if that takes long: it must not be made again by a receiver that ends.
+func (r *receiver) stopKeeper() {
+	k := r.keeper
+	if k.run != nil {
+		k.run.finish(endTime)
+		r.takeHandover() // to receive what is queued there, and remove what it has made
+		k.run.close()
+		k.run = nil
+	}
+	if k.unsaid {
+		r.sayRepaired(time.Now())
+	}
+	k.lookAt = time.Time{}
+}

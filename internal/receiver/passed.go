@@ -1,0 +1,188 @@
+package receiver
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/daemon"
+)
+
+// fileID is which file it is.
+type fileID struct{ dev, ino uint64 }
+
+const (
+	// ownPrefix begins the names that are the repair's own. They are removed by
+	// the receiver that the record names, whoever wrote the files last.
+	ownPrefix = ".devlog-"
+	// maxPlaces is how many names to remove are remembered.
+	maxPlaces = 128
+)
+
+// place is a passed name in a directory, to be removed at the end.
+type place struct {
+	dir   int
+	name  string
+	flags int
+	id    fileID // of the file when it was passed; zero if there was none
+}
+
+// lookup says which file has the name now; zero if none has.
+func (p *place) lookup() (id fileID, mode uint32) {
+	var st unix.Stat_t
+	if unix.Fstatat(p.dir, p.name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+		return fileID{}, 0
+	}
+	return fileID{st.Dev, st.Ino}, st.Mode & unix.S_IFMT
+}
+
+// removes says that there is something that is ours to remove, or may be: the
+// name is still that of the passed file.
+func (p *place) removes() bool {
+	id, mode := p.lookup()
+	switch {
+	case p.flags == unix.AT_REMOVEDIR:
+		return mode == unix.S_IFDIR
+	case p.isOwn():
+		return true
+	}
+	return mode != 0 && id == p.id
+}
+
+func (p *place) isOwn() bool {
+	return p.flags != unix.AT_REMOVEDIR && strings.HasPrefix(p.name, ownPrefix)
+}
+
+// removePlaces removes the names that are ours to remove.
+func (r *receiver) removePlaces() {
+	// Decided for all of them first, for the record is one of them.
+	ours := slices.DeleteFunc(slices.Clone(r.places), func(p *place) bool { return p.isOwn() && !r.self.notedIn(p.dir) })
+	for _, p := range ours {
+		if p.removes() {
+			_ = unix.Unlinkat(p.dir, p.name, p.flags) // we are ending; there is nobody to tell
+		}
+	}
+}
+
+// dirID is which directory the name is in, and whether that still has a name.
+func (p *place) dirID() (id fileID, exists bool) {
+	var st unix.Stat_t
+	if unix.Fstat(p.dir, &st) != nil {
+		return fileID{}, false
+	}
+	return fileID{st.Dev, st.Ino}, st.Nlink > 0
+}
+
+// onlyKeeps says that there is nothing to receive from.
+func onlyKeeps(o *options, files []daemon.File) bool {
+	root := false
+	for _, f := range files {
+		if isSocket(f.Name) {
+			return false
+		}
+		root = root || f.Name == daemon.NameRoot
+	}
+	return root && len(o.command) > 0 && len(o.listen) == 0
+}
+
+// isSocket says that a file passed with this name is a socket to receive from.
+func isSocket(name string) bool {
+	switch name {
+	case daemon.NameReady, daemon.NameInit, daemon.NameRoot, daemon.NameReceiver:
+		return false
+	}
+	return !strings.HasPrefix(name, daemon.NameUnlink) && !strings.HasPrefix(name, daemon.NameRmdir)
+}
+
+// taken is what was passed at one time.
+type taken struct {
+	sockets []*socket
+	places  []*place
+	root    int // or -1
+}
+
+// take sorts passed files by their use.
+func (r *receiver) take(files []daemon.File) (taken, error) {
+	t := taken{root: -1}
+	for _, f := range files {
+		unlink, isUnlink := strings.CutPrefix(f.Name, daemon.NameUnlink)
+		rmdir, isRmdir := strings.CutPrefix(f.Name, daemon.NameRmdir)
+		p := &place{dir: f.FD, name: unlink}
+		if isRmdir {
+			p.name, p.flags = rmdir, unix.AT_REMOVEDIR
+		}
+		switch {
+		case f.Name == daemon.NameInit:
+			r.init = f.FD
+		case f.Name == daemon.NameRoot:
+			t.root = f.FD
+		case isUnlink, isRmdir:
+			if strings.Contains(p.name, "/") {
+				return t, fmt.Errorf("use passed descriptor %d (%s): %q is not a name in a directory", f.FD, f.Name, p.name)
+			}
+			p.id, _ = p.lookup()
+			t.places = append(t.places, p)
+		case isSocket(f.Name):
+			s, err := inheritSocket(f.FD, f.Name)
+			if err != nil {
+				return t, err
+			}
+			t.sockets = append(t.sockets, s)
+		}
+	}
+	t.pair()
+	return t, nil
+}
+
+// pair finds the sockets' names: the kernel knows only the one that a socket
+// was bound with, and it was renamed since. Sockets and their names are passed
+// in the same order.
+func (t *taken) pair() {
+	next := 0
+	for _, p := range t.places {
+		if _, mode := p.lookup(); mode == unix.S_IFSOCK && next < len(t.sockets) {
+			t.sockets[next].at, t.sockets[next].id = p, p.id
+			next++
+		}
+	}
+}
+
+// addPlaces has the names removed at the end, before those passed earlier, as
+// they may be in a directory of these. A name that was passed earlier is
+// replaced, and those that went with their directory are forgotten, so that
+// repairs without end do not need descriptors without end.
+func (r *receiver) addPlaces(t taken) {
+	type key struct {
+		dir   fileID
+		name  string
+		flags int
+	}
+	seen := map[key]*place{}
+	var list []*place
+	drop := map[*place]*place{} // with what replaces it
+	sockets := append(slices.Clone(t.sockets), r.sockets...)
+	for _, p := range append(t.places, r.places...) {
+		id, exists := p.dirID()
+		k := key{id, p.name, p.flags}
+		used := p.removes() || slices.ContainsFunc(sockets, func(s *socket) bool { return s.at == p })
+		if !exists || !used || seen[k] != nil || len(list) == maxPlaces {
+			drop[p] = seen[k]
+			continue
+		}
+		seen[k] = p
+		list = append(list, p)
+	}
+	r.places = list
+	for p, by := range drop {
+		for _, s := range sockets {
+			if s.at == p && by != nil && by.id == s.id {
+				s.at = by
+			} else if s.at == p {
+				s.at = nil
+			}
+		}
+		_ = unix.Close(p.dir) // it was only a place
+	}
+}
