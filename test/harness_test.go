@@ -1,6 +1,8 @@
 package test
 
 import (
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,12 +16,20 @@ import (
 // listen binds a datagram socket and returns a reader of what it receives.
 func listen(t *testing.T, path string) (receive func() string) {
 	t.Helper()
+	_, receive = bind(t, path)
+	return receive
+}
+
+// bind is listen that also returns the socket.
+func bind(t *testing.T, path string) (socket *os.File, receive func() string) {
+	t.Helper()
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	check(t, err)
-	t.Cleanup(func() { check(t, unix.Close(fd)) })
+	f := os.NewFile(uintptr(fd), path)
+	t.Cleanup(func() { check(t, f.Close()) })
 	check(t, unix.Bind(fd, &unix.SockaddrUnix{Name: path}))
 	check(t, os.Chmod(path, 0o666))
-	return func() string {
+	return f, func() string {
 		t.Helper()
 		buf := make([]byte, 1<<16)
 		var n int
@@ -30,6 +40,48 @@ func listen(t *testing.T, path string) (receive func() string) {
 		})
 		return string(buf[:n])
 	}
+}
+
+// listenerArg as an argument makes the test binary hold what it inherits until
+// its standard input ends.
+const listenerArg = "devlog-test-listener"
+
+// listenOn is listen at the host's path for a daemon of the host's own: a
+// process there has the socket open too.
+func listenOn(t *testing.T, h *Host, path string) (receive func() string) {
+	t.Helper()
+	socket, receive := bind(t, h.Path(path))
+	self, err := os.Executable()
+	check(t, err)
+	cmd := h.Command(t.Context(), self, listenerArg)
+	cmd.ExtraFiles = []*os.File{socket}
+	in, err := cmd.StdinPipe()
+	check(t, err)
+	out, err := cmd.StdoutPipe()
+	check(t, err)
+	check(t, cmd.Start())
+	t.Cleanup(func() {
+		if err := in.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := cmd.Wait(); err != nil && t.Context().Err() == nil {
+			t.Errorf("end of the listener: %v", err)
+		}
+	})
+	line := make([]byte, len("ready\n"))
+	if _, err := io.ReadFull(out, line); err != nil {
+		t.Fatalf("start of the listener: %v", err)
+	}
+	return receive
+}
+
+// holdListener is what the process of listenOn does.
+func holdListener() error {
+	if _, err := fmt.Println("ready"); err != nil {
+		return err
+	}
+	_, err := io.Copy(io.Discard, os.Stdin)
+	return err
 }
 
 func TestHarnessHost(t *testing.T) {

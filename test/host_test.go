@@ -187,6 +187,9 @@ func (h *Host) Processes() []string {
 		if err != nil || pid == "1" || len(line) == 0 { // has ended, or is a zombie
 			continue
 		}
+		if strings.Contains(string(line), listenerArg) { // the test's own
+			continue
+		}
 		list = append(list, pid+" "+strings.TrimSpace(strings.ReplaceAll(string(line), "\x00", " ")))
 	}
 	return list

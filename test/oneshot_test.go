@@ -208,4 +208,16 @@ func TestRepairRoot(t *testing.T) {
 	if to, err := os.Readlink(filepath.Join(root, "dev/log")); err != nil || to != "/run/devlog/log" {
 		t.Errorf("/dev/log leads to %q, %v", to, err)
 	}
+	// A receiver lives until it is told to end.
+	if r := h.Do(hookOn(), "repair", "--root", root, "--name", "plain"); r.Code != 0 {
+		t.Fatalf("repair: %+v", r)
+	}
+	if len(h.Receivers()) != 1 {
+		t.Errorf("receivers: %q", h.Processes())
+	}
+	if r := h.Do(hookOn(), "undo", "--root", root); r.Code != 0 {
+		t.Fatalf("undo: %+v", r)
+	}
+	expectEmpty(t, filepath.Join(root, "dev"))
+	expectEmpty(t, filepath.Join(root, "run"))
 }

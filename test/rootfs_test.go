@@ -32,9 +32,12 @@ func buildTemplate(dir string) error {
 			return err
 		}
 	}
+	if missing("busybox") != "" || missing("logger") != "" {
+		return nil // needContainers says so
+	}
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
-		return nil // needContainers says so
+		return err
 	}
 	if err := command("cp", busybox, filepath.Join(dir, "bin/busybox")); err != nil {
 		return err
@@ -46,7 +49,7 @@ func buildTemplate(dir string) error {
 	}
 	logger, err := exec.LookPath("logger")
 	if err != nil {
-		return nil
+		return err
 	}
 	for to, from := range map[string]string{"usr/bin/logger": logger, "bin/client": client} {
 		if err := copyProgram(dir, to, from); err != nil {

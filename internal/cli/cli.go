@@ -16,6 +16,7 @@ import (
 	"devlog/internal/daemon"
 	"devlog/internal/devlog"
 	"devlog/internal/hook"
+	"devlog/internal/syslog"
 )
 
 // Version is the program's version; the build sets it.
@@ -41,6 +42,12 @@ var (
 	errRefuses     = errors.New("a repair would be refused")
 )
 
+// failures are the errors of several containers: each is a line of its own.
+type failures []error
+
+func (f failures) Error() string   { return errors.Join(f...).Error() }
+func (f failures) Unwrap() []error { return f }
+
 // program is one run of devlog-hook.
 type program struct {
 	stdin          io.Reader
@@ -49,6 +56,8 @@ type program struct {
 	name string
 	// hostSide says that failures are also written to a file on the host.
 	hostSide bool
+	// logs is the directory of that file.
+	logs string
 }
 
 // Main runs devlog-hook with these arguments, the program's name first, and
@@ -56,7 +65,7 @@ type program struct {
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	// The directories and sockets made here are for every user.
 	unix.Umask(0o022)
-	p := &program{stdin: stdin, stdout: stdout, stderr: stderr}
+	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, logs: "/run/devlog"}
 	err := daemon.CloseOnExec()
 	if err == nil {
 		err = p.run(args)
@@ -74,9 +83,7 @@ func (p *program) run(args []string) error {
 // exit writes the error as one line where somebody will see it, and returns
 // the exit code that goes with it.
 func (p *program) exit(err error) int {
-	var usage usageError
-	var refusal *devlog.Refusal
-	code := exitFailed
+	var many failures
 	switch {
 	case err == nil:
 		return exitDone
@@ -84,37 +91,66 @@ func (p *program) exit(err error) int {
 		return exitNeedsRepair
 	case errors.Is(err, errRefuses):
 		return exitRefused
-	case errors.As(err, &usage):
-		code = exitUsage
-	case errors.As(err, &refusal):
-		code = exitRefused
+	case errors.As(err, &many):
+		code := exitRefused
+		for _, err := range many {
+			p.say(err)
+			if failed(err) == exitFailed {
+				code = exitFailed
+			}
+		}
+		return code
 	}
-	line := "devlog-hook: " + strings.ReplaceAll(err.Error(), "\n", "; ") + "\n"
+	p.say(err)
+	return failed(err)
+}
+
+// failed is the exit code that goes with the error.
+func failed(err error) int {
+	var usage usageError
+	var refusal *devlog.Refusal
+	switch {
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.As(err, &refusal):
+		return exitRefused
+	}
+	return exitFailed
+}
+
+// say writes the error as one line. Names and paths in it may come from a
+// container: they drive no terminal.
+func (p *program) say(err error) {
+	line := "devlog-hook: " + syslog.Escape(strings.ReplaceAll(err.Error(), "\n", "; ")) + "\n"
 	fmt.Fprint(p.stderr, line)
 	if p.hostSide {
 		p.keep(line)
 	}
-	return code
 }
 
+// maxLog is how large a NAME.log becomes, in bytes.
+const maxLog = 64 << 10
+
 // keep appends the line to /run/devlog/NAME.log: runtimes show a hook's
-// standard error to nobody, or cut it.
+// standard error to nobody, or cut it. A file that is full begins anew.
 func (p *program) keep(line string) {
-	const dir = "/run/devlog"
-	if p.name == "" || os.MkdirAll(dir, 0o755) != nil {
+	if p.name == "" || os.MkdirAll(p.logs, 0o755) != nil {
 		return
 	}
-	f, err := os.OpenFile(filepath.Join(dir, p.name+".log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY|unix.O_NOFOLLOW, 0o640)
+	f, err := os.OpenFile(filepath.Join(p.logs, p.name+".log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY|unix.O_NOFOLLOW, 0o640)
 	if err != nil {
 		return // the line has been written to standard error
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Size() > maxLog {
+		_ = f.Truncate(0) // it goes on growing; there is nobody to tell
+	}
 	fmt.Fprint(f, line)
 }
 
 // app is the command line. lxc is LXC's call, if it was LXC that called.
 func (p *program) app(lxc *hook.LXC) *cli.App {
-	commands := []*cli.Command{p.checkCommand(), p.repairCommand(), p.ociCommand()}
+	commands := []*cli.Command{p.checkCommand(), p.repairCommand(), p.undoCommand(), p.ociCommand(), p.healCommand()}
 	if lxc != nil {
 		commands = append(commands, p.lxcCommand(*lxc))
 	}

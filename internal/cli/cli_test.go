@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,6 +37,13 @@ func TestMain_usage(t *testing.T) {
 		{"repair extra", "", `unexpected argument "extra"`},
 		{"check --pid 0", "", "--pid 0"},
 		{"check --pid x", "", `"x"`},
+		{"check --root=", "", "--root"},
+		{"repair --root=", "", "--root"},
+		{"undo --root=", "", "--root"},
+		{"undo --socket relative", "", "--socket"},
+		{"repair", "DEVLOG_ROOT=", "--root"},
+		{"repair --pid 1 --root=", "", "exclude each other"},
+		{"repair --host --root=", "", "exclude each other"},
 		{"check --pid 1 --root /", "", "exclude each other"},
 		{"repair --strategy magic", "", `strategy "magic" does not exist`},
 		{"repair --socket relative", "", "--socket"},
@@ -127,7 +135,8 @@ func TestDryRun(t *testing.T) {
 	if code := Main([]string{"devlog-hook", "repair", "--root", root, "--dry-run"}, nil, &out, &errs); code != exitDone {
 		t.Errorf("exit code %d: %s", code, errs.String())
 	}
-	const want = "would repair by symlink:\n1. listen on /run/devlog/log\n2. start the receiver\n3. make /dev/log a link to /run/devlog/log\n"
+	const want = "would repair by symlink:\n1. see that /run/devlog exists, and note there what undo needs to know\n" +
+		"2. listen on /run/devlog/log\n3. start the receiver\n4. make /dev/log a link to /run/devlog/log\n"
 	if out.String() != want {
 		t.Errorf("it says\n%swant\n%s", out.String(), want)
 	}
@@ -164,12 +173,71 @@ func TestEveryFlagHasAVariable(t *testing.T) {
 	}
 }
 
+// TestFailures: every container that failed has a line of its own.
+func TestFailures(t *testing.T) {
+	var errs bytes.Buffer
+	p := &program{stderr: &errs}
+	p.exit(each(errors.Join(errors.New("one"), errors.Join(errors.New("two"), errors.New("and a half")))))
+	if err := each(os.ErrInvalid); !errors.Is(err, os.ErrInvalid) || each(nil) != nil {
+		t.Errorf("each changes %v", err)
+	}
+	if got, want := errs.String(), "devlog-hook: one\ndevlog-hook: two; and a half\n"; got != want {
+		t.Errorf("said %q, want %q", got, want)
+	}
+}
+
+// TestEscapes: what a container has chosen drives no terminal.
+func TestEscapes(t *testing.T) {
+	var out, errs bytes.Buffer
+	p := &program{stdout: &out, stderr: &errs}
+	p.exit(errors.New("open /run/\x1b[2J\xff: no"))
+	if got, want := errs.String(), "devlog-hook: open /run/#033[2J#377: no\n"; got != want {
+		t.Errorf("said %q, want %q", got, want)
+	}
+	if err := p.table([]devlog.Sharer{{PID: 1, Command: "a\tb\x1b[1m", Name: "c\n", Problem: "\x9b"}}); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := out.String(), "a#011b#033[1m  c#012  "; !strings.Contains(got, want) || !strings.Contains(got, "#233") {
+		t.Errorf("said %q, want it to have %q", got, want)
+	}
+}
+
+// TestKeep: a hook's failure is also in a file, which does not grow for ever.
+func TestKeep(t *testing.T) {
+	clean(t)
+	dir := t.TempDir()
+	p := &program{stdin: strings.NewReader(`{"id":"c1","pid":42,"bundle":"/nowhere"}`), stderr: &bytes.Buffer{}, logs: dir}
+	if code := p.exit(p.run([]string{"devlog-hook", "oci", "--stage", "prestart"})); code != exitFailed {
+		t.Errorf("exit code %d, want %d", code, exitFailed)
+	}
+	log := filepath.Join(dir, "c1.log")
+	text, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	oneLine(t, string(text), "/nowhere/config.json")
+	p.keep("second\n")
+	if got, err := os.ReadFile(log); err != nil || string(got) != string(text)+"second\n" {
+		t.Errorf("the file has %q, %v", got, err)
+	}
+	if err := os.WriteFile(log, make([]byte, maxLog+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.keep("anew\n")
+	if got, err := os.ReadFile(log); err != nil || string(got) != "anew\n" {
+		t.Errorf("the file has %d bytes, %v; want one line", len(got), err)
+	}
+}
+
 func TestExitCodes(t *testing.T) {
 	p := &program{stderr: &bytes.Buffer{}}
 	for _, tt := range []struct {
 		err  error
 		want int
 	}{
+		{failures{usageError{os.ErrInvalid}, &devlog.Refusal{Reason: "a"}}, 3},
+		{failures{&devlog.SharerError{Err: &devlog.Refusal{Reason: "a"}}}, 3},
+		{failures{&devlog.Refusal{Reason: "a"}, os.ErrPermission, usageError{os.ErrInvalid}}, 4},
 		{nil, 0}, {errNeedsRepair, 1}, {errRefuses, 3}, {usageError{os.ErrInvalid}, 2}, {&devlog.Refusal{Reason: "a", Advice: "b"}, 3}, {os.ErrPermission, 4},
 	} {
 		if got := p.exit(tt.err); got != tt.want {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"devlog/internal/daemon"
 	"devlog/internal/devlog"
 	"devlog/internal/hook"
 )
@@ -21,15 +22,13 @@ func (p *program) checkCommand() *cli.Command {
 		Flags: flags(targetFlags(), planFlags(), []cli.Flag{
 			&cli.BoolFlag{Name: "json", Usage: "write JSON, for programs", EnvVars: env("JSON")},
 		}),
-		Action: func(c *cli.Context) error {
-			t, o, err := p.targetAndOptions(c)
-			if err != nil {
-				return err
-			}
-			defer t.Close()
+		Action: p.onTarget(func(c *cli.Context, t *devlog.Target, o devlog.Options) error {
 			r, err := devlog.Check(t, o)
 			if err != nil {
 				return err
+			}
+			if c.Bool("host") {
+				return p.checkHost(c, r, o)
 			}
 			if err := p.report(c, r); err != nil {
 				return err
@@ -41,7 +40,7 @@ func (p *program) checkCommand() *cli.Command {
 				return errRefuses
 			}
 			return nil
-		},
+		}),
 	})
 }
 
@@ -49,12 +48,21 @@ func (p *program) report(c *cli.Context, r devlog.Result) error {
 	if !c.Bool("json") {
 		return r.Report(p.stdout)
 	}
+	return p.writeJSON(asJSON(r))
+}
+
+// resultJSON is a result as programs get it.
+type resultJSON struct {
+	Facts devlog.Facts `json:"facts"`
+	Plan  devlog.Plan  `json:"plan"`
+}
+
+func asJSON(r devlog.Result) resultJSON { return resultJSON{r.Facts, r.Plan} }
+
+func (p *program) writeJSON(v any) error {
 	out := json.NewEncoder(p.stdout)
 	out.SetIndent("", "  ")
-	return out.Encode(struct {
-		Facts devlog.Facts `json:"facts"`
-		Plan  devlog.Plan  `json:"plan"`
-	}{r.Facts, r.Plan})
+	return out.Encode(v)
 }
 
 func (p *program) repairCommand() *cli.Command {
@@ -65,31 +73,39 @@ func (p *program) repairCommand() *cli.Command {
 			"it runs in.",
 		Flags: flags(targetFlags(), planFlags(), receiverFlags(), []cli.Flag{
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing", EnvVars: env("DRY_RUN")},
+			&cli.BoolFlag{Name: "all", Usage: "with --host: repair every container that shares its /dev too", EnvVars: env("ALL")},
 		}),
-		Action: func(c *cli.Context) error {
-			t, o, err := p.targetAndOptions(c)
-			if err != nil {
-				return err
+		Action: p.onTarget(func(c *cli.Context, t *devlog.Target, o devlog.Options) error {
+			if c.Bool("all") && !c.Bool("host") {
+				return usageError{errors.New("--all goes with --host")}
 			}
-			defer t.Close()
+			if c.Bool("all") && c.IsSet("name") {
+				return usageError{errors.New("--name is one container's: leave it out with --all")}
+			}
 			if c.Bool("dry-run") {
-				return p.dryRun(t, o)
+				return p.dryRun(c, t, o)
 			}
 			r, err := devlog.Repair(t, o)
 			if err != nil {
 				return err
 			}
-			if !r.Changed {
-				_, err = fmt.Fprintln(p.stdout, "nothing to do: syslog() works here")
-				return err
+			p.sayRepaired(c, r)
+			if c.Bool("all") {
+				return p.repairSharers(c, o)
 			}
-			_, err = fmt.Fprintf(p.stdout, "repaired by %s\n", r.Plan)
-			return err
-		},
+			return nil
+		}),
 	})
 }
 
-func (p *program) dryRun(t *devlog.Target, o devlog.Options) error {
+func nothingToDo(c *cli.Context) string {
+	if c.Bool("host") {
+		return "nothing to do: the host is prepared"
+	}
+	return "nothing to do: syslog() works here"
+}
+
+func (p *program) dryRun(c *cli.Context, t *devlog.Target, o devlog.Options) error {
 	r, err := devlog.Check(t, o)
 	if err != nil {
 		return err
@@ -98,7 +114,7 @@ func (p *program) dryRun(t *devlog.Target, o devlog.Options) error {
 	case devlog.Refused:
 		return &devlog.Refusal{Reason: r.Plan.Reason, Advice: r.Plan.Advice}
 	case devlog.Healthy:
-		_, err = fmt.Fprintln(p.stdout, "nothing to do: syslog() works here")
+		_, err = fmt.Fprintln(p.stdout, nothingToDo(c))
 		return err
 	}
 	fmt.Fprintf(p.stdout, "would repair by %s:\n", r.Plan.Strategy)
@@ -123,18 +139,79 @@ func (p *program) ociCommand() *cli.Command {
 			p.hostSide = true
 			container, err := hook.ReadOCI(p.stdin)
 			if err != nil {
+				p.name = container.ID
+				_ = p.setName(c, container.ID)
 				return err
 			}
 			o, err := p.options(c, container.ID)
 			if err != nil {
 				return err
 			}
-			t, err := devlog.OfContainer(container)
+			_, err = repairOne(func() (*devlog.Target, error) { return devlog.OfContainer(container) }, o)
+			return err
+		},
+	})
+}
+
+func (p *program) undoCommand() *cli.Command {
+	return command(cli.Command{
+		Name:  "undo",
+		Usage: "put back what repair changed",
+		Description: "The receiver writes what it has, and ends. Without --pid, --root and --host it is the root that\n" +
+			"it runs in.",
+		Flags: flags(targetFlags(), []cli.Flag{socketFlag()}),
+		Action: func(c *cli.Context) error {
+			if err := checkSocket(c.String("socket")); err != nil {
+				return usageError{err}
+			}
+			t, _, err := p.target(c)
 			if err != nil {
 				return err
 			}
 			defer t.Close()
-			_, err = devlog.Repair(t, o)
+			undone, err := devlog.Undo(t, c.String("socket"))
+			if err != nil {
+				return err
+			}
+			said := "nothing to do: no repair is noted here"
+			if undone {
+				said = "undone: /dev/log is what it was before the repair"
+			}
+			_, err = fmt.Fprintln(p.stdout, said)
+			return err
+		},
+	})
+}
+
+// healCommand is what a receiver runs when /dev/log has been replaced: the
+// same repair, of the container by the handles that it passes, and for the
+// receiver that runs.
+func (p *program) healCommand() *cli.Command {
+	return command(cli.Command{
+		Name:   "heal",
+		Hidden: true,
+		Flags:  flags(planFlags(), receiverFlags()),
+		Action: func(c *cli.Context) error {
+			o, err := p.options(c, "heal") // the receiver has its name already
+			if err != nil {
+				return err
+			}
+			files, err := daemon.Inherited()
+			if err != nil {
+				return err
+			}
+			for _, f := range files {
+				if f.Name == daemon.NameReceiver {
+					o.Receiver.Handover = os.NewFile(uintptr(f.FD), f.Name)
+				}
+			}
+			if o.Receiver.Handover == nil {
+				return usageError{errors.New("heal is for devlogd to call; type devlog-hook repair")}
+			}
+			r, err := repairOne(func() (*devlog.Target, error) { return devlog.OfReceiver(files) }, o)
+			if r.Changed { // for the receiver, which counts repairs
+				fmt.Fprintln(p.stderr, repaired(r))
+			}
 			return err
 		},
 	})
@@ -157,51 +234,8 @@ func (p *program) lxcCommand(call hook.LXC) *cli.Command {
 				return err
 			}
 			o.Receiver.InitStarting = true
-			t, err := devlog.Inside()
-			if err != nil {
-				return err
-			}
-			defer t.Close()
-			_, err = devlog.Repair(t, o)
+			_, err = repairOne(devlog.Inside, o)
 			return err
 		},
 	})
-}
-
-// targetAndOptions reads the flags of check and repair.
-func (p *program) targetAndOptions(c *cli.Context) (*devlog.Target, devlog.Options, error) {
-	pid, root := c.Int("pid"), c.String("root")
-	var t *devlog.Target
-	var name string
-	var err error
-	switch {
-	case c.IsSet("pid") && root != "":
-		err = usageError{errors.New("--pid and --root exclude each other")}
-	case c.IsSet("pid") && pid < 1:
-		err = usageError{fmt.Errorf("--pid %d: want a process ID", pid)}
-	case c.IsSet("pid"):
-		name = fmt.Sprintf("pid-%d", pid)
-		if text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid)); err == nil {
-			if found := hook.NameFromCgroup(string(text)); found != "" {
-				name = found
-			}
-		}
-		t, err = devlog.OfProcess(pid)
-	case root != "":
-		name = nameOfRoot(root)
-		t, err = devlog.AtRoot(root)
-	default:
-		if name, err = os.Hostname(); err == nil {
-			t, err = devlog.Inside()
-		}
-	}
-	if err != nil {
-		return nil, devlog.Options{}, err
-	}
-	o, err := p.options(c, name)
-	if err != nil {
-		t.Close()
-		return nil, devlog.Options{}, err
-	}
-	return t, o, nil
 }

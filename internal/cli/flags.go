@@ -1,11 +1,9 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -13,6 +11,7 @@ import (
 
 	"devlog/internal/devlog"
 	"devlog/internal/hook"
+	"devlog/internal/rootfs"
 	"devlog/internal/syslogconf"
 )
 
@@ -27,6 +26,7 @@ func targetFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.IntFlag{Name: "pid", Usage: "the container in which process `N` runs, from the host", EnvVars: env("PID")},
 		&cli.StringFlag{Name: "root", Usage: "the container with the root directory `DIR`, from the host", EnvVars: env("ROOT")},
+		&cli.BoolFlag{Name: "host", Usage: "the host itself: keep its daemon's socket beside /dev/log, for containers to have their own", EnvVars: env("HOST")},
 	}
 }
 
@@ -34,17 +34,23 @@ func planFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "strategy", Value: string(devlog.Auto), EnvVars: env("STRATEGY"),
 			Usage: "`HOW` to repair: auto, adopt (listen where /dev/log leads), symlink (make it a link) or bind"},
-		&cli.StringFlag{Name: "socket", Value: devlog.DefaultSocket, EnvVars: env("SOCKET"),
-			Usage: "the private socket's `PATH` in the container"},
+		socketFlag(),
 		&cli.BoolFlag{Name: "force", EnvVars: env("FORCE"),
 			Usage: "rename a /dev/log that is a directory, a regular file or a device to /dev/log.devlog-old"},
 	}
+}
+
+func socketFlag() cli.Flag {
+	return &cli.StringFlag{Name: "socket", Value: devlog.DefaultSocket, EnvVars: env("SOCKET"),
+		Usage: "the private socket's `PATH` in the container"}
 }
 
 func receiverFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "receiver", EnvVars: env("RECEIVER"),
 			Usage: "the receiver's `PATH`, or none where a daemon of the container's own listens (default: devlogd beside this program)"},
+		&cli.BoolFlag{Name: "no-heal", EnvVars: env("NO_HEAL"),
+			Usage: "repair once; leave nobody who repairs again when /dev/log is replaced"},
 		&cli.StringFlag{Name: "name", EnvVars: env("NAME"),
 			Usage: "the container's `NAME` in messages and paths (default: what the runtime calls it, or the host name)"},
 		&cli.StringSliceFlag{Name: "rule",
@@ -56,13 +62,9 @@ func receiverFlags() []cli.Flag {
 
 // options reads the flags of a repair of the container with that name.
 func (p *program) options(c *cli.Context, name string) (devlog.Options, error) {
-	if given := c.String("name"); given != "" {
-		name = given
+	if err := p.setName(c, name); err != nil {
+		return devlog.Options{}, err
 	}
-	if err := hook.CheckName(name); err != nil {
-		return devlog.Options{}, usageError{fmt.Errorf("bad container name: %w", err)}
-	}
-	p.name = name
 	strategy, err := devlog.ParseStrategy(c.String("strategy"))
 	if err != nil {
 		return devlog.Options{}, usageError{err}
@@ -81,37 +83,37 @@ func (p *program) options(c *cli.Context, name string) (devlog.Options, error) {
 		}
 	}
 	o := devlog.Options{Socket: socket, Receiver: devlog.Receiver{
-		Path: c.String("receiver"), Name: name, Config: c.String("config"), Rules: rules,
+		Path: c.String("receiver"), Name: p.name, Config: c.String("config"), Rules: rules,
 	}}
 	o.Strategy = strategy
 	o.Force = c.Bool("force")
+	o.NoHeal = c.Bool("no-heal")
 	o.NoReceiver = o.Receiver.Path == devlog.NoReceiver
 	return o, nil
 }
 
-// checkSocket says why a path cannot be the private socket's. sun_path of
-// unix(7) has 108 bytes; clients cut longer ones or fail.
+// setName notes the container's name: the one given, or else this.
+func (p *program) setName(c *cli.Context, name string) error {
+	if given := c.String("name"); given != "" {
+		name = given
+	}
+	if err := hook.CheckName(name); err != nil {
+		return usageError{fmt.Errorf("bad container name: %w", err)}
+	}
+	p.name = name
+	return nil
+}
+
+// checkSocket says why a path cannot be the private socket's. Clients cut what
+// is longer than sun_path of unix(7), or fail.
 func checkSocket(socket string) error {
 	switch {
 	case !path.IsAbs(socket) || path.Clean(socket) != socket || socket == "/":
 		return fmt.Errorf("--socket %q: want an absolute path without . and .. elements", socket)
-	case len(socket) > 107:
-		return errors.New("--socket: a socket's path has at most 107 bytes")
+	case len(socket) > rootfs.MaxSocketPath:
+		return fmt.Errorf("--socket: a socket's path has at most %d bytes", rootfs.MaxSocketPath)
 	case strings.HasPrefix(socket, "/dev/"):
 		return fmt.Errorf("--socket %s: /dev is what containers share; want a place outside it", socket)
 	}
 	return nil
-}
-
-// nameOfRoot is a container's name, made of its root directory's path: most
-// keep it in a directory of that name.
-func nameOfRoot(root string) string {
-	abs, err := filepath.Abs(root)
-	if err != nil {
-		abs = root
-	}
-	if base := filepath.Base(abs); base != "rootfs" && base != "/" {
-		return base
-	}
-	return filepath.Base(filepath.Dir(abs))
 }

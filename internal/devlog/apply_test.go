@@ -137,7 +137,7 @@ func TestPutBack(t *testing.T) {
 			defer held.Close()
 			ours := st.ID
 			tt.third(t, log)
-			if err := putBack(d, tmp, ours); err != nil {
+			if err := d.PutBack(tmp, logName, ours); err != nil {
 				t.Error(err)
 			}
 			if text, err := os.Readlink(log); err != nil || text != tt.want {

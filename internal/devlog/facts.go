@@ -18,6 +18,12 @@ const (
 	hostName = ".devlog-host"
 	// DefaultSocket is where /dev/log leads if nothing says otherwise.
 	DefaultSocket = "/run/devlog/log"
+	// recordName is the file beside a private socket in which a repair notes
+	// what it changed.
+	recordName = ".devlog-repair"
+	// overName is the link beside a private socket that is mounted over
+	// /dev/log.
+	overName = ".devlog-link"
 )
 
 // Sharing says whether something in a container is also somebody else's.
@@ -36,8 +42,9 @@ type Facts struct {
 	Inside bool `json:"inside"`
 	// Host says that this is the host itself, no container.
 	Host bool `json:"host"`
-	// HostPrepared says that the host's daemon is reachable beside /dev/log.
-	HostPrepared bool `json:"host_prepared"`
+	// HostSocket is what the host's socket is known by once the host is
+	// prepared: absent if it is not.
+	HostSocket SocketFacts `json:"host_socket"`
 	// MayMount says that this program may mount in the container.
 	MayMount bool `json:"may_mount"`
 
@@ -45,7 +52,22 @@ type Facts struct {
 	Log LogFacts `json:"log"`
 	// Socket is the private socket, that /dev/log should lead to.
 	Socket PlaceFacts `json:"socket"`
+	// NotHost is why this cannot be the host, where it should be, or empty.
+	NotHost string `json:"not_host,omitempty"`
+	// Keeper says that a receiver of an earlier repair is there and sees to it
+	// that the repair stays.
+	Keeper bool `json:"keeper"`
 }
+
+// SocketFacts are the facts about a name that is or was a socket's.
+type SocketFacts struct {
+	Kind rootfs.Kind `json:"kind"`
+	ID   rootfs.ID   `json:"-"`
+	Live bool        `json:"live"`
+}
+
+// hostPrepared says that a repair of the host has been made.
+func (f Facts) hostPrepared() bool { return f.HostSocket.Kind == rootfs.Socket }
 
 // DevFacts are the facts about the directory /dev.
 type DevFacts struct {
@@ -65,6 +87,8 @@ type LogFacts struct {
 	Kind rootfs.Kind `json:"kind"`
 	// ID is the file's identity; a repair replaces no other.
 	ID rootfs.ID `json:"-"`
+	// Owner is whose the file is.
+	Owner rootfs.Owner `json:"-"`
 	// Link is the link's text, if the name is one.
 	Link string `json:"link,omitempty"`
 	// Leads is where the name leads: /dev/log itself if it is no link.
@@ -75,20 +99,35 @@ type LogFacts struct {
 type PlaceFacts struct {
 	// Path is the place's path with all links followed.
 	Path string `json:"path"`
-	// Kind is what is there.
+	// Kind is what is there, and ID its identity; a repair replaces no other.
 	Kind rootfs.Kind `json:"kind"`
+	ID   rootfs.ID   `json:"-"`
 	// Live says that somebody listens there.
 	Live bool `json:"live"`
 	// Problem is why a message cannot be sent there, or empty.
 	Problem string `json:"problem,omitempty"`
 	// Sharing says whether the place is of this container alone.
 	Sharing Sharing `json:"sharing"`
+	// Foreign says that who listens there does so for another container, that
+	// has the same root directory.
+	Foreign bool `json:"foreign,omitempty"`
+	// Here says that who listens is in this program's mount namespace. It is
+	// looked for only where a plan depends on it.
+	Here bool `json:"here,omitempty"`
+	// Unwritable is the reason why nothing can be made there, or empty.
+	Unwritable string `json:"unwritable,omitempty"`
+	// MountAt is the directory over which a file system of the container's own
+	// could be mounted to make the place private; empty if there is none.
+	MountAt string `json:"mount_at,omitempty"`
 }
 
 // free says that a socket can be made at the place: nobody loses anything.
 func (p PlaceFacts) free() bool {
 	return p.Kind == rootfs.Absent || p.Kind == rootfs.Socket && !p.Live
 }
+
+// blocked says that nothing can be made at the place, not even after a mount.
+func (p PlaceFacts) blocked() bool { return p.Unwritable != "" && p.MountAt == "" }
 
 // socketOrNothing says that the place holds no file of another type.
 func (p PlaceFacts) socketOrNothing() bool {

@@ -1,13 +1,10 @@
 package devlog
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path"
-	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -20,10 +17,7 @@ import (
 // Inspect gathers the facts about the target, whose private socket is to be at
 // that path. It changes nothing and sends nothing.
 func Inspect(t *Target, socket string) (Facts, error) {
-	f := Facts{Inside: t.inside, MayMount: mayMount()}
-	if t.inside {
-		f.Host = onHost()
-	}
+	f := Facts{Inside: t.inside, Host: t.host, MayMount: t.mayMount(), HostSocket: SocketFacts{Kind: rootfs.Absent}}
 	dev, err := t.root.Dir(devDir)
 	if errors.Is(err, unix.ENOENT) {
 		f.Dev.Kind = rootfs.Absent
@@ -33,92 +27,153 @@ func Inspect(t *Target, socket string) (Facts, error) {
 		return f, err
 	}
 	defer dev.Close()
-	devStat, err := dev.Self()
-	if err != nil {
+	i := inspection{target: t, dev: dev, facts: &f}
+	if i.devStat, err = dev.Self(); err != nil {
 		return f, err
 	}
-	f.Dev.Kind = devStat.Kind
+	if f.Dev.Kind = i.devStat.Kind; f.Dev.Kind != rootfs.Directory {
+		return f, nil
+	}
 	if err := dev.Writable(); err != nil {
 		f.Dev.Unwritable = err.Error()
 	}
-	prepared, err := dev.Lstat(hostName)
-	if err != nil {
-		return f, err
-	}
-	f.HostPrepared = prepared.Kind == rootfs.Socket
-	if err := f.inspectDevSharing(t, devStat); err != nil {
-		return f, err
-	}
-	if err := f.inspectLog(t, dev, devStat); err != nil {
-		return f, err
-	}
-	if f.Socket, err = inspectPlace(t, socket, f.Dev.Sharing, devStat); err != nil {
-		return f, err
+	for _, part := range []func() error{i.hostSocket, i.devSharing, i.log, func() error { return i.socket(socket) }} {
+		if err := part(); err != nil {
+			return f, err
+		}
 	}
 	return f, nil
 }
 
-// inspectDevSharing finds out whose /dev it is. From the host that is a
-// comparison; inside a container only a devtmpfs, of which there is one in
-// the whole kernel, gives it away.
-func (f *Facts) inspectDevSharing(t *Target, dev rootfs.Stat) error {
-	fstype, err := fsType(dev.ID.Dev)
+// inspection is what the parts of Inspect have in common.
+type inspection struct {
+	target  *Target
+	facts   *Facts
+	dev     *rootfs.Dir
+	devStat rootfs.Stat
+}
+
+// hostSocket looks at what a repair of the host has left in /dev.
+func (i *inspection) hostSocket() error {
+	st, err := i.dev.Lstat(hostName)
+	if err != nil || st.Kind == rootfs.Absent {
+		return err
+	}
+	l, err := i.dev.Listening(hostName)
+	i.facts.HostSocket = SocketFacts{Kind: st.Kind, ID: st.ID, Live: l.Live}
+	return err
+}
+
+// devSharing finds out whose /dev it is. From the host that is a comparison;
+// inside a container only a devtmpfs, of which there is one in the whole
+// kernel, and a prepared host give it away.
+func (i *inspection) devSharing() error {
+	f := i.facts
+	fstype, err := fsType(i.devStat.ID.Dev)
 	if err != nil {
 		return err
 	}
 	f.Dev.FSType = fstype
+	if i.target.inside && !f.Host {
+		f.Host = i.target.onHost()
+	}
 	switch {
 	case f.Host:
 		f.Dev.Sharing = Private
-	case fstype == "devtmpfs" || f.HostPrepared:
+	case fstype == "devtmpfs" || f.hostPrepared():
 		f.Dev.Sharing = Shared
-	case !t.inside:
+	case !i.target.inside:
 		f.Dev.Sharing = Private
-		if same, err := isHostPath(devDir, dev.ID); err != nil || same {
+		if same, err := isHostPath(devDir, i.devStat.ID); err != nil || same {
 			f.Dev.Sharing = Shared
 			return err
 		}
 	default:
 		f.Dev.Sharing = Unknown
-		if root, err := os.Stat("/"); err == nil && root.Sys().(*syscall.Stat_t).Dev == dev.ID.Dev {
+		if root, err := os.Stat("/"); err == nil && root.Sys().(*syscall.Stat_t).Dev == i.devStat.ID.Dev {
 			f.Dev.Sharing = Private // no mount of its own: a folder of the container's root
 		}
 	}
 	return nil
 }
 
-func (f *Facts) inspectLog(t *Target, dev *rootfs.Dir, devStat rootfs.Stat) error {
-	st, err := dev.Lstat(logName)
+// log looks at /dev/log and where it leads.
+func (i *inspection) log() error {
+	log := &i.facts.Log
+	st, err := i.dev.Lstat(logName)
 	if err != nil {
 		return err
 	}
-	f.Log.Kind, f.Log.ID = st.Kind, st.ID
+	log.Kind, log.ID, log.Owner = st.Kind, st.ID, st.Owner
 	if st.Kind == rootfs.Link {
-		if f.Log.Link, err = dev.Readlink(logName); err != nil {
+		if log.Link, err = i.dev.Readlink(logName); err != nil {
 			return err
 		}
 	}
-	f.Log.Leads, err = inspectPlace(t, logPath, f.Dev.Sharing, devStat)
+	p, err := i.target.root.Resolve(logPath)
 	if err != nil {
 		return err
 	}
-	if leads := &f.Log.Leads; leads.Live && leads.Sharing == Unknown && listenerHere(leads.Path) {
+	defer p.Close()
+	if log.Leads, err = i.place(p); err != nil {
+		return err
+	}
+	leads := &log.Leads
+	unknown := leads.Sharing == Unknown && i.target.inside
+	if leads.Live && (unknown || i.target.host || i.facts.hostPrepared()) {
+		leads.Here = listenerHere(p.Stat.ID)
+	}
+	if unknown && leads.Here {
 		// Whoever listens is one of us. So the file system is our own too, as
 		// far as anybody can tell from here.
 		leads.Sharing = Private
 	}
+	if i.target.host {
+		i.facts.NotHost = i.notHost()
+	}
 	return nil
 }
 
-// inspectPlace gathers what there is to know about the place that the path
-// leads to.
-func inspectPlace(t *Target, at string, devSharing Sharing, dev rootfs.Stat) (PlaceFacts, error) {
-	p, err := t.root.Resolve(at)
-	if err != nil {
-		return PlaceFacts{}, err
+// notHost is why this is a container, although it is said to be the host.
+func (i *inspection) notHost() string {
+	leads := i.facts.Log.Leads
+	switch {
+	case i.target.pidNS == initPIDNamespace:
+		return ""
+	case i.facts.Dev.FSType == "devtmpfs":
+		return "this is a container: its PID namespace is not the first, and /dev is a devtmpfs"
+	case leads.Live && !leads.Here && !i.facts.Keeper:
+		return "who listens on /dev/log is not seen here, so this may be a container"
+	}
+	return ""
+}
+
+// socket looks at the private socket's place. Its name is not followed: a link
+// there is not what a repair makes.
+func (i *inspection) socket(at string) error {
+	p := &rootfs.Place{Path: at, Name: path.Base(at), Stat: rootfs.Stat{Kind: rootfs.Absent}}
+	var err error
+	p.Dir, err = i.target.root.Dir(path.Dir(at))
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return err
 	}
 	defer p.Close()
-	f := PlaceFacts{Path: p.Path, Kind: p.Stat.Kind}
+	if p.Dir != nil {
+		if p.Stat, err = p.Dir.Lstat(p.Name); err != nil {
+			return err
+		}
+	}
+	i.facts.Socket, err = i.place(p)
+	return err
+}
+
+// place gathers what there is to know about a place.
+func (i *inspection) place(p *rootfs.Place) (PlaceFacts, error) {
+	f := PlaceFacts{Path: p.Path, Kind: p.Stat.Kind, ID: p.Stat.ID}
+	if p.Blocked != nil {
+		f.Problem, f.Unwritable, f.Sharing = p.Blocked.Error(), p.Blocked.Error(), Unknown
+		return f, nil //nolint:nilerr // a fact, for the plan
+	}
 	switch p.Stat.Kind {
 	case rootfs.Absent:
 		f.Problem = unix.ENOENT.Error()
@@ -135,45 +190,107 @@ func inspectPlace(t *Target, at string, devSharing Sharing, dev rootfs.Stat) (Pl
 	default:
 		f.Problem = unix.ECONNREFUSED.Error()
 	}
-	f.Sharing, err = placeSharing(t, p, devSharing, dev)
-	return f, err
+	if p.Dir != nil {
+		if r := readRecord(p.Dir); r != nil && path.Base(r.Socket) == p.Name { // not the path: links give it several
+			ours := r.MountNS == i.target.mountNS
+			f.Foreign = f.Live && !ours && r.alive(p.Dir)
+			i.facts.Keeper = i.facts.Keeper || ours && r.alive(p.Dir)
+		}
+	}
+	return f, i.directory(p, &f)
 }
 
-// placeSharing finds out whose the directory is that a place is in, or will be
-// in once it is made.
-func placeSharing(t *Target, p *rootfs.Place, devSharing Sharing, dev rootfs.Stat) (Sharing, error) {
-	at := path.Dir(p.Path)
-	d := p.Dir
+// directory looks at the directory that a place is in, or will be in once it
+// is made.
+func (i *inspection) directory(p *rootfs.Place, f *PlaceFacts) error {
+	at, d, missing := path.Dir(p.Path), p.Dir, 0
 	for d == nil {
 		var err error
-		if d, err = t.root.Dir(at); err == nil {
+		if d, err = i.target.root.Dir(at); err == nil {
 			defer d.Close()
 		} else if !errors.Is(err, unix.ENOENT) || at == "/" {
-			return "", err
+			return err
 		} else {
-			at = path.Dir(at)
+			at, missing = path.Dir(at), missing+1
 		}
+	}
+	if err := d.Writable(); err != nil {
+		f.Unwritable = err.Error()
+	}
+	tooFar := ""
+	if missing > maxMissing {
+		tooFar = fmt.Sprintf("more than %d directories are missing", maxMissing)
+	} else if len(p.Path) > rootfs.MaxSocketPath {
+		tooFar = unix.ENAMETOOLONG.Error()
+	}
+	switch {
+	case p.Dir == nil && f.Unwritable == "":
+		f.MountAt = path.Dir(p.Path) // once it is made
+	case i.hidesNothing(d, p.Name):
+		f.MountAt = at
+	}
+	if tooFar != "" {
+		f.Unwritable, f.MountAt = tooFar, ""
 	}
 	st, err := d.Self()
 	if err != nil {
-		return "", err
+		return err
 	}
-	if st.ID.Dev == dev.ID.Dev && devSharing != Private {
-		return devSharing, nil
+	f.Sharing = Private
+	switch {
+	case st.ID.Dev == i.devStat.ID.Dev && i.facts.Dev.Sharing != Private:
+		f.Sharing = i.facts.Dev.Sharing
+		f.MountAt = "" // not over a part of /dev
+	case i.target.inside:
+		if !i.facts.Host && hostRecord(d) != nil {
+			f.Sharing = Shared // the host's own directory, seen from a container
+		}
+	default:
+		same, err := isHostPath(at, st.ID)
+		if err != nil {
+			return err
+		}
+		if same {
+			f.Sharing = Shared
+		}
 	}
-	if t.inside {
-		return Private, nil
+	return nil
+}
+
+// hidesNothing says whether a mount over the directory would hide nothing but
+// what repairs make there.
+func (i *inspection) hidesNothing(d *rootfs.Dir, socket string) bool {
+	names, err := d.Names(maxOwn)
+	if err != nil {
+		return false
 	}
-	if same, err := isHostPath(at, st.ID); err != nil || same {
-		return Shared, err
+	for _, name := range names {
+		if name != socket && name != recordName && name != overName && !strings.HasPrefix(name, rootfs.TempPrefix) {
+			return false
+		}
 	}
-	return Private, nil
+	return len(names) < maxOwn
+}
+
+// maxMissing is how many directories a repair makes for a socket: whoever can
+// make a link in a shared /dev could have it make thousands.
+const maxMissing = 8
+
+// maxOwn is more than repairs ever make in one directory.
+const maxOwn = 16
+
+// hostRecord is the record of a repair of the host, if the directory has one.
+func hostRecord(d *rootfs.Dir) *record {
+	if r := readRecord(d); r != nil && r.Host {
+		return r
+	}
+	return nil
 }
 
 // isHostPath says whether the path, in this process's own root, is that file.
 func isHostPath(name string, id rootfs.ID) (bool, error) {
 	st, err := os.Stat(name)
-	if errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
 		return false, nil
 	}
 	if err != nil {
@@ -204,68 +321,19 @@ func fsType(dev uint64) (string, error) {
 const initPIDNamespace = 0xEFFFFFFC
 
 // onHost says that this process is in no container: in the first PID
-// namespace, and in the mount namespace of its init.
-func onHost() bool {
-	pid, err := os.Stat("/proc/self/ns/pid")
-	if err != nil || pid.Sys().(*syscall.Stat_t).Ino != initPIDNamespace {
-		return false
+// namespace and in the mount namespace of its init, or in the one in which a
+// host was prepared.
+func (t *Target) onHost() bool {
+	first, err := namespace("1", "mnt")
+	own, oerr := namespace("self", "mnt")
+	if err == nil && oerr == nil && t.pidNS == initPIDNamespace && own == first {
+		return true
 	}
-	same, err := sameNamespace(1)
-	return err == nil && same
-}
-
-// mayMount says whether this process has CAP_SYS_ADMIN (capabilities(7)).
-func mayMount() bool {
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&hdr, &data[0]); err != nil {
-		return false
-	}
-	return data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
-}
-
-// listenerHere says whether a process in this mount namespace has the socket
-// with this path open. What cannot be read counts as not here.
-func listenerHere(name string) bool {
-	f, err := os.Open("/proc/net/unix")
+	d, err := t.root.Dir(path.Dir(DefaultSocket))
 	if err != nil {
 		return false
 	}
-	defer f.Close()
-	inodes := unixInodes(f, name)
-	if len(inodes) == 0 {
-		return false
-	}
-	links, err := filepath.Glob("/proc/[0-9]*/fd/*")
-	if err != nil {
-		return false
-	}
-	for _, l := range links {
-		text, err := os.Readlink(l)
-		if err != nil || !inodes[text] {
-			continue
-		}
-		theirs, err := os.Stat(path.Join(path.Dir(path.Dir(l)), "ns/mnt"))
-		if err != nil {
-			continue
-		}
-		if ours, err := os.Stat("/proc/self/ns/mnt"); err == nil && os.SameFile(ours, theirs) {
-			return true
-		}
-	}
-	return false
-}
-
-// unixInodes returns, as the texts of /proc/PID/fd links, the sockets that are
-// bound to the path according to a /proc/net/unix (proc(5)).
-func unixInodes(table io.Reader, name string) map[string]bool {
-	found := map[string]bool{}
-	for lines := bufio.NewScanner(table); lines.Scan(); {
-		// Num RefCount Protocol Flags Type St Inode Path
-		fields := strings.SplitN(strings.Join(strings.Fields(lines.Text()), " "), " ", 8)
-		if len(fields) == 8 && fields[7] == name {
-			found["socket:["+fields[6]+"]"] = true
-		}
-	}
-	return found
+	defer d.Close()
+	r := hostRecord(d)
+	return r != nil && r.MountNS == t.mountNS
 }

@@ -3,116 +3,9 @@ package devlog
 import (
 	"fmt"
 	"path"
-	"strings"
 
 	"devlog/internal/rootfs"
 )
-
-// Strategy is a way to make /dev/log lead to a private socket.
-type Strategy string
-
-// The strategies.
-const (
-	// Auto chooses the one that changes least.
-	Auto Strategy = "auto"
-	// Adopt listens where the link /dev/log leads already.
-	Adopt Strategy = "adopt"
-	// Symlink makes /dev/log a link to the private socket.
-	Symlink Strategy = "symlink"
-	// Bind mounts a link over /dev/log, in the container's namespace only.
-	Bind Strategy = "bind"
-)
-
-// ParseStrategy returns the strategy of that name.
-func ParseStrategy(name string) (Strategy, error) {
-	switch s := Strategy(name); s {
-	case Auto, Adopt, Symlink, Bind:
-		return s, nil
-	}
-	return "", fmt.Errorf("strategy %q does not exist: use auto, adopt, symlink or bind", name)
-}
-
-// Verdict is what a plan comes to.
-type Verdict string
-
-// The verdicts.
-const (
-	Healthy     Verdict = "healthy"
-	NeedsRepair Verdict = "needs repair"
-	Refused     Verdict = "refused"
-)
-
-// Op is what a step does.
-type Op string
-
-// The steps' operations, in the order in which they can stand in a plan.
-const (
-	OpMoveAside Op = "move aside" // rename Path to Text beside it
-	OpListen    Op = "listen"     // bind a socket at Path
-	OpStart     Op = "start"      // start the receiver
-	OpLink      Op = "link"       // make Path a link to Text in one step
-	OpPreserve  Op = "preserve"   // keep the host's socket at Text while Path is replaced
-	OpMount     Op = "mount"      // mount a link to Text over Path
-)
-
-// Step is one step of a plan.
-type Step struct {
-	Op   Op     `json:"op"`
-	Path string `json:"path,omitempty"`
-	Text string `json:"text,omitempty"`
-}
-
-// String says in words what the step does.
-func (s Step) String() string {
-	switch s.Op {
-	case OpMoveAside:
-		return fmt.Sprintf("rename %s to %s", s.Path, s.Text)
-	case OpListen:
-		return "listen on " + s.Path
-	case OpStart:
-		return "start the receiver"
-	case OpLink:
-		return fmt.Sprintf("make %s a link to %s", s.Path, s.Text)
-	case OpPreserve:
-		return "keep the host's socket as " + s.Text
-	case OpMount:
-		return fmt.Sprintf("mount a link to %s over %s, in this container only", s.Text, s.Path)
-	}
-	return string(s.Op)
-}
-
-// Plan is what to do about the facts.
-type Plan struct {
-	Verdict  Verdict  `json:"verdict"`
-	Strategy Strategy `json:"strategy,omitempty"`
-	// Socket is the path that the receiver listens on, in the container.
-	Socket string `json:"socket,omitempty"`
-	Steps  []Step `json:"steps,omitempty"`
-	// Reason is what stands in the way of a refused plan, and Advice what can
-	// be done about it.
-	Reason string `json:"reason,omitempty"`
-	Advice string `json:"advice,omitempty"`
-}
-
-// String says the plan in one line.
-func (p Plan) String() string {
-	switch p.Verdict {
-	case Healthy:
-		return "nothing to do"
-	case Refused:
-		return "refused: " + p.Reason + "; " + p.Advice
-	}
-	words := make([]string, 0, len(p.Steps))
-	for _, s := range p.Steps {
-		if s.Op != OpStart || len(p.Steps) == 1 { // it goes with listening
-			words = append(words, s.String())
-		}
-	}
-	if p.Strategy == Adopt {
-		words = append(words, "nothing in /dev changes")
-	}
-	return string(p.Strategy) + ": " + strings.Join(words, "; ")
-}
 
 // Choice is what whoever asks for a repair can choose about the plan.
 type Choice struct {
@@ -120,6 +13,8 @@ type Choice struct {
 	// NoReceiver leaves the private socket to a syslog daemon of the
 	// container's own.
 	NoReceiver bool
+	// NoHeal starts nobody who would see to it that the repair stays.
+	NoHeal bool
 	// Force moves a file that is no socket out of the way.
 	Force bool
 }
@@ -130,9 +25,9 @@ func NewPlan(f Facts, c Choice) Plan {
 	case f.Dev.Kind != rootfs.Directory:
 		return refuse("there is no directory /dev", "mount one into the container")
 	case healthy(f):
-		return Plan{Verdict: Healthy}
-	case f.Log.Kind != rootfs.Link && f.Log.Kind != rootfs.Absent && f.Log.Kind != rootfs.Socket:
-		return planAside(f, c)
+		return planKeep(f, c)
+	case !nameOfSocket(f.Log.Kind):
+		return planAside(f, c, NewPlan)
 	case !f.Log.Leads.socketOrNothing():
 		return refuse(fmt.Sprintf("/dev/log leads to %s, a %s", f.Log.Leads.Path, f.Log.Leads.Kind),
 			"remove it, or point /dev/log elsewhere")
@@ -150,7 +45,7 @@ func NewPlan(f Facts, c Choice) Plan {
 		return planBind(f, c)
 	}
 	switch {
-	case adoptable(f) && (f.Dev.Sharing != Private || f.Dev.Unwritable != "" || f.Log.Leads.Path == f.Socket.Path):
+	case adoptable(f) && !strays(f) && (f.Dev.Sharing != Private || f.Dev.Unwritable != "" || f.Log.Leads.Path == f.Socket.Path):
 		return planAdopt(f, c)
 	case f.Dev.Unwritable != "":
 		if !f.MayMount {
@@ -158,85 +53,181 @@ func NewPlan(f Facts, c Choice) Plan {
 				"run devlog-hook on the host, with --pid")
 		}
 		return planBind(f, c)
-	case !f.Log.Leads.Live || f.HostPrepared:
+	case elsewhere(f) && f.MayMount && f.Log.Kind != rootfs.Absent:
+		return planBind(f, c)
+	case elsewhereLive(f) && f.MayMount:
+		return planBind(f, c)
+	case !f.Log.Leads.Live || rebound(f):
 		return planSymlink(f, c)
 	case f.MayMount:
 		return planBind(f, c)
 	}
-	return refuse("/dev is the host's too, and somebody else listens on /dev/log",
+	whose := "/dev is the host's too"
+	if f.Dev.Sharing == Unknown {
+		whose = "/dev may be the host's too"
+	}
+	return refuse(whose+", and somebody else listens on /dev/log",
 		"run devlog-hook repair --host on the host once")
 }
 
 // healthy says that a message sent to /dev/log arrives with this container's
 // own listener.
 func healthy(f Facts) bool {
-	return f.Log.Leads.Live && (f.Log.Leads.Sharing == Private || f.Dev.Sharing == Private)
+	l := f.Log.Leads
+	return l.Live && !l.Foreign && (l.Sharing == Private || f.Dev.Sharing == Private)
 }
 
 // adoptable says that /dev/log is a link to a place of this container alone
-// where nobody listens.
+// where nobody listens for it.
 func adoptable(f Facts) bool {
-	return f.Log.Kind == rootfs.Link && f.Log.Leads.Sharing == Private && f.Log.Leads.free()
+	l := f.Log.Leads
+	return f.Log.Kind == rootfs.Link && l.Sharing == Private && (l.free() || l.Foreign) && (notPrivate(l) == "" || l.MountAt != "")
+}
+
+// elsewhereLive says that /dev/log is a link that is of no use in this
+// container but may be in others that share /dev, where it can lead to another
+// place.
+func elsewhereLive(f Facts) bool {
+	l := f.Log.Leads
+	return f.Log.Kind == rootfs.Link && !l.Live && f.Dev.Sharing != Private && !strays(f) && path.Dir(l.Path) != devDir
+}
+
+// rebound says that the socket at /dev/log is the one of the host's daemon,
+// which has been started anew on a prepared host. Where the host's known
+// socket is live too, that daemon never ended, and this is somebody else's.
+func rebound(f Facts) bool {
+	if !f.hostPrepared() || f.Log.Kind != rootfs.Socket || !f.Inside && !f.Log.Leads.Here {
+		return false // from the host it is seen whose it is
+	}
+	return !f.HostSocket.Live || f.HostSocket.ID == f.Log.ID
+}
+
+// strays says that somebody has pointed /dev/log of a prepared host elsewhere.
+// The containers could listen there, but the host's daemon, which lives, does
+// not: its messages would be lost.
+func strays(f Facts) bool {
+	l := f.Log.Leads
+	return f.HostSocket.Live && f.Log.Kind == rootfs.Link && !l.Live && l.Path != DefaultSocket &&
+		f.Socket.Path == DefaultSocket && f.Dev.Unwritable == ""
+}
+
+// elsewhere says that the private socket is not to be where the shared name
+// /dev/log of a prepared host leads: as a link to that place it would cut off
+// the host and every other container.
+func elsewhere(f Facts) bool {
+	return f.hostPrepared() && !f.Host && f.Dev.Sharing != Private && f.Socket.Path != DefaultSocket
+}
+
+func nameOfSocket(k rootfs.Kind) bool {
+	return k == rootfs.Link || k == rootfs.Absent || k == rootfs.Socket
+}
+
+// planKeep is the plan where messages arrive already: at most somebody is
+// missing who keeps that so.
+func planKeep(f Facts, c Choice) Plan {
+	if !c.NoReceiver || c.NoHeal || f.Keeper {
+		return Plan{Verdict: Healthy}
+	}
+	return Plan{Verdict: NeedsRepair, Strategy: Adopt, Socket: f.Log.Leads.Path,
+		Steps: append(prepare(f.Log.Leads.Path), Step{Op: OpKeep})}
 }
 
 func planAdopt(f Facts, c Choice) Plan {
-	p := Plan{Verdict: NeedsRepair, Strategy: Adopt, Socket: f.Log.Leads.Path}
-	if c.NoReceiver {
-		// The container's own daemon will listen where the link leads.
-		return Plan{Verdict: Healthy, Strategy: Adopt, Socket: p.Socket}
-	}
-	p.Steps = listen(f.Log.Leads)
-	return p
+	return planSocket(f, c, Adopt, f.Log.Leads)
 }
 
 func planSymlink(f Facts, c Choice) Plan {
-	p, ok := planSocket(f, c, Symlink)
-	if !ok {
+	p := planSocket(f, c, Symlink, f.Socket)
+	if p.Verdict == Refused {
 		return p
 	}
 	if f.Dev.Unwritable != "" {
 		return refuse("/dev cannot be written ("+f.Dev.Unwritable+")", "leave out --strategy symlink")
 	}
-	if f.Log.Leads.Live && f.Dev.Sharing != Private {
-		p.Steps = append(p.Steps, Step{Op: OpPreserve, Path: logPath, Text: path.Join(devDir, hostName)})
+	if elsewhere(f) {
+		return refuse("/dev/log of a prepared host leads to "+DefaultSocket+" for everybody", "leave out --socket")
 	}
-	p.Steps = append(p.Steps, Step{Op: OpLink, Path: logPath, Text: f.Socket.Path})
+	link := Step{Op: OpLink, Path: logPath, Text: f.Socket.Path}
+	if f.Log.Leads.Live && f.Dev.Sharing != Private {
+		link.Op = OpPreserve
+		switch {
+		case f.Log.Kind != rootfs.Socket:
+			return refuse("/dev/log is a link to another's live socket, which cannot be kept", "leave out --strategy symlink")
+		case f.hostPrepared() && !rebound(f):
+			return refuse("somebody who is not the host's daemon listens on /dev/log", "leave out --strategy symlink")
+		case f.Inside && !f.hostPrepared():
+			return refuse("the host's socket cannot be kept from inside a container",
+				"run devlog-hook repair --host on the host once")
+		case !f.Inside && !f.hostPrepared():
+			p.Steps = append(p.Steps, hostLink())
+		}
+	}
+	p.Steps = append(p.Steps, link)
 	return p
 }
 
 func planBind(f Facts, c Choice) Plan {
-	p, ok := planSocket(f, c, Bind)
-	if !ok {
+	p := planSocket(f, c, Bind, f.Socket)
+	switch {
+	case p.Verdict == Refused:
 		return p
-	}
-	if !f.MayMount {
+	case !f.MayMount:
 		return refuse("nothing may be mounted here", "leave out --strategy bind")
+	case f.Log.Kind == rootfs.Absent && f.Dev.Unwritable != "":
+		return refuse("there is no /dev/log to mount a link over, and /dev cannot be written ("+f.Dev.Unwritable+")",
+			"run devlog-hook repair --host on the host once")
+	case f.Log.Kind == rootfs.Absent:
+		return refuse("there is no /dev/log to mount a link over", "leave out --strategy bind")
 	}
 	p.Steps = append(p.Steps, Step{Op: OpMount, Path: logPath, Text: f.Socket.Path})
 	return p
 }
 
-// planSocket is the part of a plan that makes somebody listen at the private
-// socket; it is not ok where that cannot be.
-func planSocket(f Facts, c Choice, s Strategy) (p Plan, ok bool) {
+// planSocket is the part of a plan that makes somebody listen at the place. It
+// is refused where that cannot be.
+func planSocket(f Facts, c Choice, s Strategy, at PlaceFacts) Plan {
+	p := Plan{Verdict: NeedsRepair, Strategy: s, Socket: at.Path}
+	if why := notPrivate(at); why != "" {
+		switch {
+		case at.MountAt == "":
+			return refuse(why, "mount a tmpfs of the container's own at "+path.Dir(path.Dir(at.Path)))
+		case !f.MayMount:
+			return refuse(why+", and nothing may be mounted here", "mount a tmpfs of the container's own at "+at.MountAt)
+		}
+		p.Steps = append(p.Steps, Step{Op: OpTmpfs, Path: at.MountAt})
+	} else if !at.socketOrNothing() {
+		return refuse(fmt.Sprintf("%s is a %s", at.Path, at.Kind), "remove it, or name another place with --socket")
+	}
+	listens := at.Live && len(p.Steps) == 0 // a tmpfs hides who listens now
+	p.Steps = append(p.Steps, prepare(at.Path)...)
 	switch {
-	case f.Socket.Sharing != Private:
-		return refuse(f.Socket.Path+" is not in a directory of this container's own",
-			"name a private place with --socket"), false
-	case !f.Socket.socketOrNothing():
-		return refuse(fmt.Sprintf("%s is a %s", f.Socket.Path, f.Socket.Kind),
-			"remove it, or name another place with --socket"), false
+	case !listens && !c.NoReceiver:
+		p.Steps = append(p.Steps, Step{Op: OpListen, Path: at.Path}, Step{Op: OpStart})
+	case !c.NoHeal && !f.Keeper:
+		p.Steps = append(p.Steps, Step{Op: OpKeep})
+	case s == Adopt:
+		return Plan{Verdict: Healthy, Strategy: Adopt, Socket: at.Path} // its daemon will listen there
 	}
-	p = Plan{Verdict: NeedsRepair, Strategy: s, Socket: f.Socket.Path}
-	if f.Socket.free() && !c.NoReceiver {
-		p.Steps = listen(f.Socket)
+	return p
+}
+
+// notPrivate says why a socket at that place would not be the container's own,
+// or could not be made; empty if it would.
+func notPrivate(at PlaceFacts) string {
+	switch {
+	case at.Sharing != Private:
+		return fmt.Sprintf("%s is not the container's own directory", path.Dir(at.Path))
+	case at.Foreign:
+		return fmt.Sprintf("another container with the same root directory listens on %s", at.Path)
+	case at.Unwritable != "":
+		return fmt.Sprintf("%s cannot be made (%s)", at.Path, at.Unwritable)
 	}
-	return p, true
+	return ""
 }
 
 // planAside moves a file that is no socket out of the way, where that is
 // wanted, and goes on as if there had been none.
-func planAside(f Facts, c Choice) Plan {
+func planAside(f Facts, c Choice, rest func(Facts, Choice) Plan) Plan {
 	if !c.Force {
 		return refuse(fmt.Sprintf("/dev/log is a %s, which no syslog daemon leaves there", f.Log.Kind),
 			"look at it, then remove it or have it renamed with --force")
@@ -246,16 +237,53 @@ func planAside(f Facts, c Choice) Plan {
 			"remove it on the host")
 	}
 	f.Log = LogFacts{Kind: rootfs.Absent, Leads: PlaceFacts{Path: logPath, Kind: rootfs.Absent, Sharing: f.Dev.Sharing}}
-	p := NewPlan(f, c)
+	p := rest(f, c)
 	if p.Verdict == NeedsRepair {
 		aside := Step{Op: OpMoveAside, Path: logPath, Text: logPath + ".devlog-old"}
-		p.Steps = append([]Step{aside}, p.Steps...)
+		at := len(p.Steps) - 1 // right before the step that makes /dev/log
+		p.Steps = append(p.Steps[:at:at], aside, p.Steps[at])
 	}
 	return p
 }
 
-func listen(at PlaceFacts) []Step {
-	return []Step{{Op: OpListen, Path: at.Path}, {Op: OpStart}}
+// NewHostPlan decides what to do with the host itself, so that every container
+// that shares its /dev can have its own log.
+func NewHostPlan(f Facts, c Choice) Plan {
+	leads := f.Log.Leads
+	prepared := Plan{Verdict: NeedsRepair, Strategy: Symlink, Steps: []Step{{Op: OpPrepare, Path: path.Dir(DefaultSocket)}, hostLink()}}
+	switch {
+	case f.Dev.Kind != rootfs.Directory:
+		return refuse("there is no directory /dev", "run this on the host")
+	case f.NotHost != "" && !c.Force:
+		return refuse(f.NotHost, "run this on the host, or with --force if this is it")
+	case f.Dev.Unwritable != "":
+		return refuse("/dev cannot be written ("+f.Dev.Unwritable+")", "run this as root on the host")
+	case !nameOfSocket(f.Log.Kind):
+		return planAside(f, c, NewHostPlan)
+	case f.Log.Kind == rootfs.Link && leads.Path == DefaultSocket && leads.Kind == rootfs.Absent:
+		return prepared // the link on the host's side is missing
+	case f.Log.Kind == rootfs.Link && (leads.Path == path.Join(devDir, hostName) || path.Dir(leads.Path) != devDir) && !strays(f) &&
+		(leads.Live || !leads.blocked()):
+		return Plan{Verdict: Healthy}
+	case f.Log.Kind == rootfs.Link && leads.Live:
+		return refuse("/dev/log leads to "+leads.Path+", which containers share", "let the host's daemon listen on /dev/log itself")
+	case leads.Live && !leads.Here && f.HostSocket.Live && f.HostSocket.ID != f.Log.ID:
+		return refuse("the host's daemon listens on /dev/"+hostName+" still, and somebody else on /dev/log",
+			"let that daemon listen on /run/devlog/log in its container")
+	case leads.Live:
+		prepared.Steps = append(prepared.Steps, Step{Op: OpPreserve, Path: logPath, Text: DefaultSocket})
+	default:
+		prepared.Steps = append(prepared.Steps, Step{Op: OpLink, Path: logPath, Text: DefaultSocket})
+	}
+	return prepared
+}
+
+func hostLink() Step {
+	return Step{Op: OpHostLink, Path: DefaultSocket, Text: path.Join(devDir, hostName)}
+}
+
+func prepare(socket string) []Step {
+	return []Step{{Op: OpPrepare, Path: path.Dir(socket)}}
 }
 
 func refuse(reason, advice string) Plan {

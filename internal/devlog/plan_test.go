@@ -25,6 +25,21 @@ func link(to string, kind rootfs.Kind, live bool, s Sharing) LogFacts {
 	return LogFacts{Kind: rootfs.Link, Link: to, Leads: PlaceFacts{Path: to, Kind: kind, Live: live, Sharing: s}}
 }
 
+// blocked is a link that leads nowhere at all.
+func blocked(to, why string) LogFacts {
+	l := link(to, rootfs.Absent, false, Unknown)
+	l.Leads.Problem, l.Leads.Unwritable = why, why
+	return l
+}
+
+// hostSocket is what a prepared host has in /dev; its daemon may have ended.
+func hostSocket(prepared, live bool) SocketFacts {
+	if !prepared {
+		return SocketFacts{Kind: rootfs.Absent}
+	}
+	return SocketFacts{Kind: rootfs.Socket, ID: rootfs.ID{Ino: 7}, Live: live}
+}
+
 const journal = "/run/systemd/journal/dev-log"
 
 // TestPlan is the design's table: what is done about every state of /dev/log.
@@ -33,7 +48,7 @@ func TestPlan(t *testing.T) {
 		symlink  = "symlink: listen on /run/devlog/log; make /dev/log a link to /run/devlog/log"
 		adopt    = "adopt: listen on /run/systemd/journal/dev-log; nothing in /dev changes"
 		bind     = "bind: listen on /run/devlog/log; mount a link to /run/devlog/log over /dev/log, in this container only"
-		preserve = "symlink: listen on /run/devlog/log; keep the host's socket as /dev/.devlog-host; make /dev/log a link to /run/devlog/log"
+		preserve = "symlink: listen on /run/devlog/log; make /dev/log a link to /run/devlog/log, and keep the host's socket as /dev/.devlog-host"
 		nothing  = "nothing to do"
 	)
 	mount, host := true, true
@@ -59,9 +74,9 @@ func TestPlan(t *testing.T) {
 		{"a regular file", private, name(rootfs.Regular, false, Private), mount, false, Choice{}, "refused"},
 		{"a device", unknown, name(rootfs.Device, false, Unknown), mount, false, Choice{}, "refused"},
 		{"a directory, forced", private, name(rootfs.Directory, false, Private), mount, false, Choice{Force: true},
-			"symlink: rename /dev/log to /dev/log.devlog-old; listen on /run/devlog/log; make /dev/log a link to /run/devlog/log"},
+			"symlink: listen on /run/devlog/log; rename /dev/log to /dev/log.devlog-old; make /dev/log a link to /run/devlog/log"},
 		{"a regular file, forced", shared, name(rootfs.Regular, false, Shared), mount, false, Choice{Force: true},
-			"symlink: rename /dev/log to /dev/log.devlog-old; listen on /run/devlog/log; make /dev/log a link to /run/devlog/log"},
+			"symlink: listen on /run/devlog/log; rename /dev/log to /dev/log.devlog-old; make /dev/log a link to /run/devlog/log"},
 		{"a device on a read-only /dev, forced", readOnly, name(rootfs.Device, false, Shared), mount, false, Choice{Force: true}, "refused"},
 		{"a link to a directory", shared, link("/run", rootfs.Directory, false, Private), mount, false, Choice{}, "refused"},
 		{"no /dev", DevFacts{Kind: rootfs.Absent}, name(rootfs.Absent, false, Private), mount, false, Choice{}, "refused"},
@@ -77,6 +92,10 @@ func TestPlan(t *testing.T) {
 		{"shared, live, host prepared", shared, name(rootfs.Socket, true, Shared), false, host, Choice{}, preserve},
 		{"shared, live, host not prepared, may mount", shared, name(rootfs.Socket, true, Shared), mount, false, Choice{}, bind},
 		{"shared, live, neither", shared, name(rootfs.Socket, true, Shared), false, false, Choice{}, "refused"},
+		{"shared, link that leads nowhere", shared, blocked("log", "too many levels of symbolic links"), false, false, Choice{}, symlink},
+		{"shared, link that leads nowhere, adopt", shared, blocked("log", "too many levels of symbolic links"), mount, false, Choice{Strategy: Adopt}, "refused"},
+		{"private, link that leads nowhere", private, blocked("/file/x", "not a directory"), false, false, Choice{}, symlink},
+		{"read-only, link that leads nowhere", readOnly, blocked("log", "too many levels of symbolic links"), mount, false, Choice{}, bind},
 		// what cannot be told is taken for shared
 		{"unknown, dangling link", unknown, link(journal, rootfs.Absent, false, Private), false, false, Choice{}, adopt},
 		{"unknown, absent", unknown, name(rootfs.Absent, false, Unknown), false, false, Choice{}, symlink},
@@ -84,7 +103,8 @@ func TestPlan(t *testing.T) {
 		{"unknown, live and ours", unknown, name(rootfs.Socket, true, Private), false, false, Choice{}, nothing},
 		// read-only
 		{"read-only, link that can be adopted", readOnly, link(journal, rootfs.Absent, false, Private), mount, false, Choice{}, adopt},
-		{"read-only, absent", readOnly, name(rootfs.Absent, false, Shared), mount, false, Choice{}, bind},
+		{"read-only, dangling link to a shared place", readOnly, link("/dev/x", rootfs.Absent, false, Shared), mount, false, Choice{}, bind},
+		{"read-only, absent: there is nothing to mount over", readOnly, name(rootfs.Absent, false, Shared), mount, false, Choice{}, "refused"},
 		{"read-only, live", readOnly, name(rootfs.Socket, true, Shared), mount, host, Choice{}, bind},
 		{"read-only, stale, no mount", readOnly, name(rootfs.Socket, false, Shared), false, false, Choice{}, "refused"},
 		// the strategy is chosen
@@ -92,21 +112,31 @@ func TestPlan(t *testing.T) {
 		{"adopt nothing", shared, name(rootfs.Absent, false, Shared), mount, false, Choice{Strategy: Adopt}, "refused"},
 		{"adopt a shared place", shared, link("/dev/x", rootfs.Absent, false, Shared), mount, false, Choice{Strategy: Adopt}, "refused"},
 		{"symlink where auto would adopt", shared, link(journal, rootfs.Absent, false, Private), false, false, Choice{Strategy: Symlink}, symlink},
-		{"symlink over a live shared socket", shared, name(rootfs.Socket, true, Shared), mount, false, Choice{Strategy: Symlink}, preserve},
+		{"symlink over a live shared socket, from the host", shared, name(rootfs.Socket, true, Shared), mount, false, Choice{Strategy: Symlink},
+			"symlink: listen on /run/devlog/log; make /run/devlog/log a link to /dev/.devlog-host on the host; " +
+				"make /dev/log a link to /run/devlog/log, and keep the host's socket as /dev/.devlog-host"},
 		{"symlink on a read-only /dev", readOnly, name(rootfs.Absent, false, Shared), mount, false, Choice{Strategy: Symlink}, "refused"},
-		{"bind where auto would link", private, name(rootfs.Absent, false, Private), mount, false, Choice{Strategy: Bind}, bind},
-		{"bind without the right to", private, name(rootfs.Absent, false, Private), false, false, Choice{Strategy: Bind}, "refused"},
+		{"bind where auto would link", private, name(rootfs.Socket, false, Private), mount, false, Choice{Strategy: Bind}, bind},
+		{"bind over nothing", private, name(rootfs.Absent, false, Private), mount, false, Choice{Strategy: Bind}, "refused"},
+		{"bind without the right to", private, name(rootfs.Socket, false, Private), false, false, Choice{Strategy: Bind}, "refused"},
 		{"any strategy, healthy", private, name(rootfs.Socket, true, Private), mount, false, Choice{Strategy: Bind}, nothing},
 		// the container's own daemon listens
-		{"no receiver, adopt", shared, link(journal, rootfs.Absent, false, Private), false, false, Choice{NoReceiver: true}, nothing},
+		{"no receiver, adopt", shared, link(journal, rootfs.Absent, false, Private), false, false, Choice{NoReceiver: true},
+			"adopt: start a keeper of the repair; nothing in /dev changes"},
+		{"no receiver, adopt, nobody stays", shared, link(journal, rootfs.Absent, false, Private), false, false, Choice{NoReceiver: true, NoHeal: true}, nothing},
+		{"no receiver, healthy", private, name(rootfs.Socket, true, Private), false, false, Choice{NoReceiver: true},
+			"adopt: start a keeper of the repair; nothing in /dev changes"},
 		{"no receiver, symlink", shared, name(rootfs.Absent, false, Shared), false, false, Choice{NoReceiver: true},
+			"symlink: start a keeper of the repair; make /dev/log a link to /run/devlog/log"},
+		{"no receiver, symlink, nobody stays", shared, name(rootfs.Absent, false, Shared), false, false, Choice{NoReceiver: true, NoHeal: true},
 			"symlink: make /dev/log a link to /run/devlog/log"},
 	} {
 		c := tt.choice
 		if c.Strategy == "" {
 			c.Strategy = Auto
 		}
-		f := Facts{MayMount: tt.mount, HostPrepared: tt.prepare, Dev: tt.dev, Log: tt.log, Socket: noSocket}
+		f := Facts{MayMount: tt.mount, HostSocket: hostSocket(tt.prepare, false), Dev: tt.dev, Log: tt.log, Socket: noSocket}
+		f.Log.Leads.Here = tt.prepare // the host's daemon, seen from the host
 		p := NewPlan(f, c)
 		if got := p.String(); got != tt.want && (tt.want != "refused" || p.Verdict != Refused) {
 			t.Errorf("%s:\n got %s\nwant %s", tt.state, got, tt.want)
@@ -127,16 +157,17 @@ func checkPlan(t *testing.T, state string, f Facts, p Plan) {
 	if strings.Contains(p.String(), "\n") {
 		t.Errorf("%s: more than a line: %q", state, p)
 	}
-	preserved := false
 	for _, s := range p.Steps {
-		preserved = preserved || s.Op == OpPreserve
-		if s.Op == OpLink && f.Log.Leads.Live && f.Dev.Sharing != Private && !preserved {
+		if s.Op == OpLink && f.Log.Leads.Live && f.Dev.Sharing != Private {
 			t.Errorf("%s: a live socket of somebody else is replaced", state)
 		}
-		if (s.Op == OpLink || s.Op == OpMoveAside) && f.Dev.Unwritable != "" {
+		if s.Op == OpPreserve && f.HostSocket.Live && f.HostSocket.ID != f.Log.ID {
+			t.Errorf("%s: the host's own live socket is lost", state)
+		}
+		if (s.Op == OpLink || s.Op == OpPreserve || s.Op == OpMoveAside) && f.Dev.Unwritable != "" {
 			t.Errorf("%s: /dev is written, which cannot be", state)
 		}
-		if s.Op == OpMount && !f.MayMount {
+		if (s.Op == OpMount || s.Op == OpTmpfs) && !f.MayMount {
 			t.Errorf("%s: mounts, which may not be", state)
 		}
 	}
@@ -152,23 +183,27 @@ func TestPlanEveryState(t *testing.T) {
 	for _, dev := range []DevFacts{private, shared, unknown, readOnly, {Kind: rootfs.Absent}} {
 		for _, kind := range kinds {
 			for _, s := range sharings {
-				for i := range 1 << 6 {
+				for i := range 1 << 9 {
 					bit := func(n int) bool { return bools[i>>n&1] }
 					log := name(kind, bit(0) && kind == rootfs.Socket, s)
 					if bit(1) {
 						log = link(journal, kind, bit(0) && kind == rootfs.Socket, s)
 					}
-					f := Facts{MayMount: bit(2), HostPrepared: bit(3), Dev: dev, Log: log, Socket: noSocket}
-					f.Socket.Sharing = s
+					f := Facts{MayMount: bit(2), HostSocket: hostSocket(bit(3), bit(6)), Inside: bit(7), Host: bit(8), Dev: dev, Log: log, Socket: noSocket}
+					f.Socket.Sharing, f.Socket.MountAt = s, "/run/devlog"
+					if bit(6) {
+						f.Socket.Unwritable, f.Log.Leads.Foreign = "read-only file system", f.Log.Leads.Live
+					}
 					for _, strategy := range []Strategy{Auto, Adopt, Symlink, Bind} {
 						checkPlan(t, string(kind), f, NewPlan(f, Choice{Strategy: strategy, Force: bit(4), NoReceiver: bit(5)}))
 						n++
+						checkPlan(t, "host, "+string(kind), f, NewHostPlan(f, Choice{Strategy: strategy, Force: bit(4)}))
 					}
 				}
 			}
 		}
 	}
-	if n != 5*6*3*64*4 {
+	if n != 5*6*3*512*4 {
 		t.Errorf("only %d states", n)
 	}
 }
@@ -181,17 +216,156 @@ func TestPlanSocket(t *testing.T) {
 		want   string
 	}{
 		{"somebody of this container listens already", PlaceFacts{Path: DefaultSocket, Kind: rootfs.Socket, Live: true, Sharing: Private},
-			"symlink: make /dev/log a link to /run/devlog/log"},
+			"symlink: start a keeper of the repair; make /dev/log a link to /run/devlog/log"},
 		{"a stale socket", PlaceFacts{Path: DefaultSocket, Kind: rootfs.Socket, Sharing: Private},
 			"symlink: listen on /run/devlog/log; make /dev/log a link to /run/devlog/log"},
-		{"a place of the host's", PlaceFacts{Path: DefaultSocket, Kind: rootfs.Absent, Sharing: Shared},
-			"refused: /run/devlog/log is not in a directory of this container's own; name a private place with --socket"},
+		{"a place of the host's", PlaceFacts{Path: DefaultSocket, Kind: rootfs.Absent, Sharing: Shared, MountAt: "/run/devlog"},
+			"symlink: mount a tmpfs at /run/devlog, in this container only; listen on /run/devlog/log; make /dev/log a link to /run/devlog/log"},
+		{"another container's", PlaceFacts{Path: DefaultSocket, Kind: rootfs.Socket, Live: true, Foreign: true, Sharing: Private, MountAt: "/run/devlog"},
+			"symlink: mount a tmpfs at /run/devlog, in this container only; listen on /run/devlog/log; make /dev/log a link to /run/devlog/log"},
+		{"read-only", PlaceFacts{Path: DefaultSocket, Kind: rootfs.Absent, Sharing: Private, Unwritable: "read-only file system", MountAt: "/run"},
+			"symlink: mount a tmpfs at /run, in this container only; listen on /run/devlog/log; make /dev/log a link to /run/devlog/log"},
+		{"read-only, nothing can be hidden", PlaceFacts{Path: DefaultSocket, Kind: rootfs.Absent, Sharing: Private, Unwritable: "read-only file system"},
+			"refused: /run/devlog/log cannot be made (read-only file system); mount a tmpfs of the container's own at /run"},
 		{"a directory", PlaceFacts{Path: DefaultSocket, Kind: rootfs.Directory, Sharing: Private},
 			"refused: /run/devlog/log is a directory; remove it, or name another place with --socket"},
 	} {
-		f := Facts{Dev: shared, Log: absent, Socket: tt.socket}
+		f := Facts{Dev: shared, Log: absent, Socket: tt.socket, MayMount: true, HostSocket: hostSocket(false, false)}
 		if got := NewPlan(f, Choice{Strategy: Auto}).String(); got != tt.want {
 			t.Errorf("%s:\n got %s\nwant %s", tt.state, got, tt.want)
 		}
+	}
+}
+
+// On a prepared host /dev/log is the host's daemon's too: a link that leads
+// elsewhere is put right for all, unless that daemon has ended.
+func TestPlanStrays(t *testing.T) {
+	astray := link("/run/elsewhere/log", rootfs.Absent, false, Private)
+	for _, tt := range []struct {
+		state           string
+		live            bool
+		container, host string
+	}{
+		{"the host's daemon lives", true,
+			"symlink: listen on /run/devlog/log; make /dev/log a link to /run/devlog/log",
+			"symlink: make /run/devlog/log a link to /dev/.devlog-host on the host; make /dev/log a link to /run/devlog/log"},
+		{"the host's daemon has ended", false,
+			"adopt: listen on /run/elsewhere/log; nothing in /dev changes", "nothing to do"},
+	} {
+		f := Facts{Dev: shared, Log: astray, Socket: noSocket, HostSocket: hostSocket(true, tt.live)}
+		if got := NewPlan(f, Choice{Strategy: Auto}).String(); got != tt.container {
+			t.Errorf("%s, container:\n got %s\nwant %s", tt.state, got, tt.container)
+		}
+		if got := NewHostPlan(f, Choice{Strategy: Auto}).String(); got != tt.host {
+			t.Errorf("%s, host:\n got %s\nwant %s", tt.state, got, tt.host)
+		}
+	}
+}
+
+// A container that wants its socket elsewhere does not get the name that a
+// prepared host shares with everybody.
+func TestPlanElsewhere(t *testing.T) {
+	socket := PlaceFacts{Path: "/run/own/log", Kind: rootfs.Absent, Sharing: Private}
+	for _, tt := range []struct {
+		state string
+		log   LogFacts
+		mount bool
+		want  string
+	}{
+		{"absent", name(rootfs.Absent, false, Shared), true, "refused"},
+		{"stale, may mount", name(rootfs.Socket, false, Shared), true,
+			"bind: listen on /run/own/log; mount a link to /run/own/log over /dev/log, in this container only"},
+		{"stale", name(rootfs.Socket, false, Shared), false, "refused"},
+		{"re-bound, may mount", name(rootfs.Socket, true, Shared), true,
+			"bind: listen on /run/own/log; mount a link to /run/own/log over /dev/log, in this container only"},
+		{"re-bound", name(rootfs.Socket, true, Shared), false, "refused"},
+	} {
+		f := Facts{Dev: shared, Log: tt.log, Socket: socket, HostSocket: hostSocket(true, false), MayMount: tt.mount}
+		p := NewPlan(f, Choice{Strategy: Auto})
+		if got := p.String(); got != tt.want && (tt.want != "refused" || p.Verdict != Refused) {
+			t.Errorf("%s:\n got %s\nwant %s", tt.state, got, tt.want)
+		}
+	}
+}
+
+// From the host it is seen whether the daemon that has bound /dev/log anew is
+// the host's: a neighbour's socket never becomes the host's.
+func TestPlanRebound(t *testing.T) {
+	for _, tt := range []struct {
+		state        string
+		inside, here bool
+		strategy     Strategy
+	}{
+		{"from the host, the host's", false, true, Symlink},
+		{"from the host, another's", false, false, Bind},
+		{"from inside nobody can tell", true, false, Symlink},
+	} {
+		f := Facts{Inside: tt.inside, Dev: shared, Log: name(rootfs.Socket, true, Shared), Socket: noSocket,
+			HostSocket: hostSocket(true, false), MayMount: true}
+		f.Log.Leads.Here = tt.here
+		if p := NewPlan(f, Choice{Strategy: Auto}); p.Strategy != tt.strategy {
+			t.Errorf("%s: %s, want %s", tt.state, p, tt.strategy)
+		}
+	}
+	// On the host itself what it sees of its own goes before a socket of long ago.
+	f := Facts{Inside: true, Host: true, Dev: private, Log: name(rootfs.Socket, true, Private), HostSocket: hostSocket(true, true)}
+	if p := NewHostPlan(f, Choice{}); p.Verdict != Refused {
+		t.Errorf("another's socket becomes the host's: %s", p)
+	}
+	f.Log.Leads.Here = true
+	if p := NewHostPlan(f, Choice{}); !p.has(OpPreserve) {
+		t.Errorf("the host's daemon is not kept: %s", p)
+	}
+}
+
+// On the host a link that leads nowhere serves no container.
+func TestPlanHostBlocked(t *testing.T) {
+	f := Facts{Inside: true, Host: true, Dev: private, Log: blocked("log", "too many levels of symbolic links"), HostSocket: hostSocket(false, false)}
+	if p := NewHostPlan(f, Choice{}); !p.has(OpLink) {
+		t.Errorf("the link stays: %s", p)
+	}
+}
+
+func TestPlanNotHost(t *testing.T) {
+	f := Facts{Inside: true, NotHost: "this is a container", Dev: shared, Log: name(rootfs.Absent, false, Shared), HostSocket: hostSocket(false, false)}
+	if p := NewHostPlan(f, Choice{}); p.Verdict != Refused {
+		t.Errorf("a container is prepared as a host: %s", p)
+	}
+	if p := NewHostPlan(f, Choice{Force: true}); p.Verdict != NeedsRepair {
+		t.Errorf("forced: %s", p)
+	}
+}
+
+// A directory that holds other things is not hidden: the socket goes elsewhere.
+func TestPlanHidesNothing(t *testing.T) {
+	log := link("/run/syslog-ng.sock", rootfs.Socket, true, Private)
+	log.Leads.Foreign = true
+	f := Facts{Dev: shared, Log: log, Socket: noSocket, MayMount: true, HostSocket: hostSocket(false, false)}
+	if got, want := NewPlan(f, Choice{Strategy: Auto}).String(),
+		"bind: listen on /run/devlog/log; mount a link to /run/devlog/log over /dev/log, in this container only"; got != want {
+		t.Errorf("\n got %s\nwant %s", got, want)
+	}
+	f.Log.Leads.MountAt = "/run/sub"
+	if p := NewPlan(f, Choice{Strategy: Auto}); p.Strategy != Adopt || !p.has(OpTmpfs) {
+		t.Errorf("where nothing is hidden: %s", p)
+	}
+}
+
+// A link that is of no use here may be live for others: where that can be, it
+// is left to them.
+func TestPlanElsewhereLive(t *testing.T) {
+	log := link("/run/x/log", rootfs.Absent, false, Unknown)
+	log.Leads.Unwritable = "not a directory"
+	f := Facts{Dev: shared, Log: log, Socket: noSocket, HostSocket: hostSocket(false, false)}
+	if p := NewPlan(f, Choice{Strategy: Auto}); p.Strategy != Symlink {
+		t.Errorf("nothing may be mounted: %s", p)
+	}
+	f.MayMount = true
+	if p := NewPlan(f, Choice{Strategy: Auto}); p.Strategy != Bind {
+		t.Errorf("may mount: %s", p)
+	}
+	f.Dev = private
+	if p := NewPlan(f, Choice{Strategy: Auto}); p.Strategy != Symlink {
+		t.Errorf("/dev is the container's own: %s", p)
 	}
 }

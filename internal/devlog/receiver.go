@@ -37,6 +37,9 @@ type Receiver struct {
 	// Config and Rules are what devlogd's options of that name take.
 	Config string
 	Rules  []string
+	// Handover is a connected socket to a receiver that runs already and takes
+	// the private socket over; nil to start one.
+	Handover *os.File
 	// InitStarting says that the container's init has yet to be executed.
 	InitStarting bool
 }
@@ -52,15 +55,11 @@ func MessagesFile(inside bool, name string) string {
 
 // prepare finds everything wrong with the receiver that can be known before
 // anything is changed.
-func (r *Receiver) prepare(t *Target, p Plan) error {
-	starts := false
-	for _, s := range p.Steps {
-		starts = starts || s.Op == OpStart
-	}
-	if !starts {
+func (r *Receiver) prepare(t *Target) error {
+	if r.Handover != nil {
 		return nil
 	}
-	if r.Path == "" {
+	if r.Path == "" || r.Path == NoReceiver {
 		self, err := os.Executable()
 		if err != nil {
 			return fmt.Errorf("find the receiver: %w", err)
@@ -92,8 +91,14 @@ func (r *Receiver) prepare(t *Target, p Plan) error {
 	return nil
 }
 
-// start starts the receiver for the target's socket.
-func (r *Receiver) start(t *Target, l *listening) (*os.Process, error) {
+// start starts the receiver for the work's socket, or hands the socket over to
+// the one that runs; then it returns nil.
+func (r *Receiver) start(w *work) (p *os.Process, err error) {
+	files := w.passed()
+	if r.Handover != nil {
+		return nil, daemon.SendFiles(int(r.Handover.Fd()), files)
+	}
+	t := w.target
 	args := []string{"--name", r.Name}
 	if r.Config != "" {
 		args = append(args, "--config", r.Config)
@@ -107,41 +112,71 @@ func (r *Receiver) start(t *Target, l *listening) (*os.Process, error) {
 			args = append(args, "--await-init")
 		}
 	}
-	files := []daemon.Passed{{File: l.socket, Name: daemon.NameSocket}}
 	if t.init != nil {
 		files = append(files, daemon.Passed{File: t.init, Name: daemon.NameInit})
 	}
-	files = append(files, cleanup(l)...)
-	pid, err := daemon.Start(daemon.Spec{
-		Path: r.Path,
-		// Whoever is root in the container can open /proc/PID/exe there.
-		Sealed:  t.inside,
-		Args:    args,
-		Env:     receiverEnv(),
-		Files:   files,
-		Timeout: readyTimeout,
+	if !w.options.NoHeal {
+		files = append(files, daemon.Passed{File: t.root.File(), Name: daemon.NameRoot})
+		heal, err := healCommand(w.options)
+		if err != nil {
+			return nil, err
+		}
+		args = append(append(args, "--"), heal...)
+	}
+	err = rootfs.AsSelf(func() error {
+		pid, err := daemon.Start(daemon.Spec{
+			Path: r.Path,
+			// Whoever is root in the container can open /proc/PID/exe there.
+			Sealed:  t.inside && !t.host,
+			Args:    args,
+			Env:     receiverEnv(),
+			Files:   files,
+			Timeout: readyTimeout,
+		})
+		if err == nil {
+			p, err = os.FindProcess(pid)
+		}
+		return err
 	})
 	var said *daemon.StartError
 	if errors.As(err, &said) {
 		return nil, fmt.Errorf("the receiver cannot start: %w", err)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return os.FindProcess(pid)
+	return p, err
 }
 
-// cleanup is what the receiver is to remove when it ends, by handles: it may
-// end after the container's root has gone from every mount namespace.
-func cleanup(l *listening) []daemon.Passed {
+// healCommand is the command that a receiver runs, with the handles that it
+// has held since, to have the same repair made again.
+func healCommand(o Options) ([]string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this program: %w", err)
+	}
+	args := []string{self, "heal", "--strategy", string(o.Strategy), "--socket", o.Socket}
+	if o.NoReceiver {
+		args = append(args, "--receiver", NoReceiver)
+	}
+	return args, nil
+}
+
+// passed is what a receiver gets of the work: the socket, and handles of what
+// it is to remove when it ends, which may be after the container's root has
+// gone from every mount namespace.
+func (w *work) passed() []daemon.Passed {
 	var files []daemon.Passed
 	pass := func(d *rootfs.Dir, kind, name string) {
 		if !strings.Contains(name, ":") { // it separates the names that are passed
 			files = append(files, daemon.Passed{File: d.File(), Name: kind + name})
 		}
 	}
-	pass(l.dir, daemon.NameUnlink, l.name)
-	for _, m := range slices.Backward(l.made) {
+	if w.socket != nil {
+		files = append(files, daemon.Passed{File: w.socket, Name: daemon.NameSocket})
+		pass(w.at, daemon.NameUnlink, path.Base(w.plan.Socket))
+	}
+	for _, name := range []string{overName, recordName} {
+		pass(w.at, daemon.NameUnlink, name)
+	}
+	for _, m := range slices.Backward(w.made) {
 		pass(m.Parent, daemon.NameRmdir, m.Name)
 	}
 	return files

@@ -3,6 +3,8 @@ package devlog
 import (
 	"errors"
 	"fmt"
+	"os"
+	"slices"
 	"time"
 
 	"devlog/internal/rootfs"
@@ -28,35 +30,68 @@ type Result struct {
 const (
 	// lockTimeout is how long a repair waits for another one of the same
 	// container, which takes milliseconds.
-	lockTimeout = 10 * time.Second
+	lockTimeout = 5 * time.Second
 	// maxTries is how often a repair begins anew because somebody else
 	// changed /dev/log meanwhile.
-	maxTries = 5
+	maxTries = 10
 )
+
+// lock keeps other repairs of the same container out until the function that
+// it returns is called. Any user in the container can hold the lock, so it is
+// not waited for without end: each step is safe without it, but two receivers
+// may be started.
+func lock(t *Target) (unlock func()) {
+	unlock, err := t.root.Lock(lockTimeout)
+	if err != nil {
+		return func() {}
+	}
+	return unlock
+}
 
 // errChanged says that /dev/log is no longer what the plan was made for.
 var errChanged = errors.New("/dev/log changed during the repair")
 
 // Check inspects the target and plans, and changes nothing.
-func Check(t *Target, o Options) (Result, error) {
+func Check(t *Target, o Options) (r Result, err error) {
+	err = rootfs.As(t.uid, t.gid, func() error {
+		r, err = check(t, o)
+		return err
+	})
+	return r, err
+}
+
+func check(t *Target, o Options) (Result, error) {
 	facts, err := Inspect(t, o.Socket)
 	if err != nil {
 		return Result{}, err
 	}
-	return Result{Facts: facts, Plan: NewPlan(facts, o.Choice)}, nil
+	o.NoHeal = o.NoHeal || !t.lives()
+	plan := NewPlan
+	if t.host {
+		plan = NewHostPlan
+	}
+	return Result{Facts: facts, Plan: plan(facts, o.Choice)}, nil
 }
 
 // Repair makes /dev/log of the target lead to a private socket with a receiver
 // behind it. Where that is so already it does nothing. The error is a *Refusal
 // where a repair would not be safe; after any error the target is as it was.
-func Repair(t *Target, o Options) (Result, error) {
-	unlock, err := t.root.Lock(lockTimeout)
-	if err != nil {
+func Repair(t *Target, o Options) (r Result, err error) {
+	err = rootfs.As(t.uid, t.gid, func() error {
+		r, err = repair(t, o)
+		return err
+	})
+	return r, err
+}
+
+func repair(t *Target, o Options) (Result, error) {
+	defer lock(t)()
+	o.NoHeal = o.NoHeal || !t.lives()
+	if err := clearDev(t); err != nil {
 		return Result{}, err
 	}
-	defer unlock()
 	for range maxTries {
-		r, err := Check(t, o)
+		r, err := check(t, o)
 		if err != nil {
 			return r, err
 		}
@@ -66,7 +101,7 @@ func Repair(t *Target, o Options) (Result, error) {
 		case Refused:
 			return r, &Refusal{Reason: r.Plan.Reason, Advice: r.Plan.Advice}
 		}
-		err = apply(t, r.Facts, r.Plan, o.Receiver)
+		err = apply(t, r.Facts, r.Plan, o)
 		if errors.Is(err, errChanged) {
 			continue
 		}
@@ -78,27 +113,35 @@ func Repair(t *Target, o Options) (Result, error) {
 
 // work is a plan being carried out.
 type work struct {
-	target   *Target
-	facts    Facts
-	receiver Receiver
-	dev      *rootfs.Dir
-	// listening is what OpListen has made.
-	listening *listening
+	target  *Target
+	facts   Facts
+	plan    Plan
+	options Options
+	dev     *rootfs.Dir
+	// at is the private socket's directory, noted what is noted there.
+	at    *rootfs.Dir
+	noted record
+	// made are the directories that were made for the socket.
+	made   []rootfs.Made
+	socket *os.File
 	// undo takes the steps back, last first.
 	undo []func()
 }
 
 // apply carries the plan's steps out. Where one fails it takes those before it
 // back.
-func apply(t *Target, f Facts, p Plan, r Receiver) (err error) {
-	if err := r.prepare(t, p); err != nil {
-		return err
+func apply(t *Target, f Facts, p Plan, o Options) (err error) {
+	if p.has(OpStart) || p.has(OpKeep) {
+		// The rules are the host's, not for a container's root to be readable.
+		if err := rootfs.AsSelf(func() error { return o.Receiver.prepare(t) }); err != nil {
+			return err
+		}
 	}
-	w := &work{target: t, facts: f, receiver: r}
+	w := &work{target: t, facts: f, plan: p, options: o}
 	defer func() {
 		if err != nil {
-			for i := len(w.undo) - 1; i >= 0; i-- {
-				w.undo[i]()
+			for _, undo := range slices.Backward(w.undo) {
+				undo()
 			}
 		}
 		w.close()
@@ -107,41 +150,56 @@ func apply(t *Target, f Facts, p Plan, r Receiver) (err error) {
 		return err
 	}
 	for _, s := range p.Steps {
-		if !s.Op.available() {
-			return &Refusal{Reason: fmt.Sprintf("the way to repair this would be to %s, which this version cannot do", s),
-				Advice: "let whoever listens on /dev/log listen elsewhere, and run this again"}
-		}
-	}
-	for _, s := range p.Steps {
 		if err := w.do(s); err != nil {
 			return err
 		}
+		checkpoint()
 	}
 	return nil
 }
 
-// available says whether a step can be carried out.
-func (o Op) available() bool { return o != OpPreserve && o != OpMount }
-
 func (w *work) close() {
-	if w.dev != nil {
-		w.dev.Close()
+	for _, d := range []*rootfs.Dir{w.dev, w.at} {
+		if d != nil {
+			d.Close()
+		}
 	}
-	if w.listening != nil {
-		w.listening.close()
+	for _, m := range w.made {
+		m.Parent.Close()
+	}
+	if w.socket != nil {
+		w.socket.Close()
 	}
 }
 
 func (w *work) do(s Step) error {
 	switch s.Op {
-	case OpMoveAside:
-		return w.moveAside(s)
+	case OpTmpfs:
+		return w.mountTmpfs(s.Path)
+	case OpPrepare:
+		return w.prepare(s.Path)
 	case OpListen:
-		return w.listen(s)
-	case OpStart:
+		return w.listen(s.Path)
+	case OpStart, OpKeep:
 		return w.start()
+	case OpMoveAside:
+		return w.moveAside()
+	case OpHostLink:
+		return w.hostLink(s.Path, s.Text)
 	case OpLink:
-		return w.link(s)
+		return w.link(s.Text)
+	case OpPreserve:
+		return w.preserve(s.Text)
+	case OpMount:
+		return w.mount(s.Text)
 	}
-	return fmt.Errorf("unknown step %q", s.Op)
+	return fmt.Errorf("carry out the step %q: %w", s.Op, errors.ErrUnsupported)
+}
+
+// changed is errChanged where the system call's error means that.
+func changed(err error, codes ...error) error {
+	if slices.ContainsFunc(codes, func(c error) bool { return errors.Is(err, c) }) {
+		return errChanged
+	}
+	return err
 }

@@ -5,10 +5,14 @@ import (
 	"io"
 	"text/tabwriter"
 
+	"golang.org/x/sys/unix"
+
 	"devlog/internal/rootfs"
+	"devlog/internal/syslog"
 )
 
-// Report writes in words what was found and what a repair would do.
+// Report writes in words what was found and what a repair would do. What a
+// container has chosen, such as a link's text, is escaped.
 func (r Result) Report(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, row := range [][2]string{
@@ -17,10 +21,13 @@ func (r Result) Report(w io.Writer) error {
 		{"syslog()", r.Facts.syslogInWords()},
 		{"repair", r.Plan.String()},
 	} {
-		fmt.Fprintf(t, "%s\t%s\n", row[0], row[1])
+		fmt.Fprintf(t, "%s\t%s\n", row[0], syslog.Escape(row[1]))
 	}
 	return t.Flush()
 }
+
+// LogInWords says what /dev/log is, escaped as in Report.
+func (f Facts) LogInWords() string { return syslog.Escape(f.Log.inWords()) }
 
 func (f Facts) devInWords() string {
 	if f.Dev.Kind != rootfs.Directory {
@@ -66,6 +73,8 @@ func (l LogFacts) inWords() string {
 // inWords says what is at a place, as the end of a sentence about it.
 func (p PlaceFacts) inWords() string {
 	switch {
+	case p.Kind == rootfs.Absent && p.Problem != "" && p.Problem != unix.ENOENT.Error():
+		return "which leads nowhere"
 	case p.Kind == rootfs.Absent:
 		return "which does not exist here"
 	case p.Kind != rootfs.Socket:

@@ -4,10 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/daemon"
 	"devlog/internal/hook"
 	"devlog/internal/rootfs"
 )
@@ -15,20 +19,33 @@ import (
 // Target is the container that is looked at or repaired.
 type Target struct {
 	root *rootfs.Root
-	// pidfd of the container's first process, or nil: not known, or this
-	// process lives and dies with the container itself.
+	// init is a pidfd of a process whose end is the container's, or nil: not
+	// known, or this process lives and dies with the container itself.
 	init *os.File
 	// inside says that this process is in the container's namespaces.
 	inside bool
-	// pid is the process that was named, 0 for none.
+	// host says that this is no container but the host.
+	host bool
+	// pid is that process, 0 if not known; this one inside a container.
 	pid int
+	// ns is the container's mount namespace; nil if that is not known, or this
+	// process's own.
+	ns *os.File
+	// mountNS and pidNS tell the container's namespaces from others; 0 if not
+	// known.
+	mountNS, pidNS uint64
+	// uid and gid are what the container's root is outside of its user
+	// namespace.
+	uid, gid int
 }
 
 // Close releases the target's handles.
 func (t *Target) Close() {
 	t.root.Close()
-	if t.init != nil {
-		t.init.Close()
+	for _, f := range []*os.File{t.init, t.ns} {
+		if f != nil {
+			f.Close()
+		}
 	}
 }
 
@@ -38,7 +55,30 @@ func Inside() (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Target{root: r, inside: true}, nil
+	t := &Target{root: r, inside: true, pid: os.Getpid()}
+	t.pidNS, err = namespace("self", "pid")
+	if err == nil {
+		t.mountNS, err = namespace("self", "mnt")
+	}
+	if first, ferr := namespace("1", "mnt"); err == nil && ferr == nil && t.pidNS != initPIDNamespace {
+		// A service may have a mount namespace of its own and is still of this
+		// container.
+		t.mountNS = first
+	}
+	if err != nil {
+		r.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// Host is the host itself, in whose root this process is.
+func Host() (*Target, error) {
+	t, err := Inside()
+	if err == nil {
+		t.host = true
+	}
+	return t, err
 }
 
 // AtRoot is the container with this root directory, of which nothing else is
@@ -51,53 +91,191 @@ func AtRoot(dir string) (*Target, error) {
 	return &Target{root: r}, nil
 }
 
-// OfProcess is the container in which the process runs.
+// OfProcess is the container in which the process runs. It lives as long as the
+// first process of its PID namespace or, if that is this program's own too, as
+// long as the process.
 func OfProcess(pid int) (*Target, error) {
-	same, err := sameNamespace(pid)
+	init, err := initOf(pid)
+	if err != nil {
+		return nil, fmt.Errorf("find process %d: %w", pid, err)
+	}
+	t, err := ofProcess(init, nil)
 	if err != nil {
 		return nil, err
 	}
-	if same {
-		return nil, &Refusal{Reason: fmt.Sprintf("process %d is in the same mount namespace as this program", pid),
-			Advice: "leave out --pid"}
+	if own, err := namespace("self", "mnt"); err != nil || own == t.mountNS {
+		t.Close()
+		if err == nil {
+			err = &Refusal{Reason: fmt.Sprintf("process %d is in the same mount namespace as this program", pid),
+				Advice: "leave out --pid"}
+		}
+		return nil, err
 	}
-	return ofProcess(pid)
+	return t, nil
 }
+
+// initOf is the first process of the PID namespace in which the process runs,
+// or the process itself if that namespace is this program's own.
+func initOf(pid int) (int, error) {
+	ns, err := namespace(strconv.Itoa(pid), "pid")
+	if err != nil {
+		return 0, unix.ESRCH
+	}
+	own, err := namespace("self", "pid")
+	if err != nil || ns == own {
+		return pid, err
+	}
+	dirs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return 0, err
+	}
+	for _, dir := range dirs {
+		if theirs, err := namespace(filepath.Base(dir), "pid"); err != nil || theirs != ns {
+			continue
+		}
+		status, err := os.ReadFile(dir + "/status")
+		if err != nil || innermostPID(string(status)) != 1 {
+			continue
+		}
+		return strconv.Atoi(filepath.Base(dir))
+	}
+	return 0, unix.ESRCH
+}
+
+// lives says whether the end of the target can be seen: without that nobody
+// can stay to keep the repair.
+func (t *Target) lives() bool { return t.inside || t.init != nil }
 
 // OfContainer is the container for which an OCI runtime runs a hook, before
 // pivot_root(2): its root is still a directory below its first process's root.
 func OfContainer(c hook.Container) (*Target, error) {
-	t, err := ofProcess(c.PID)
+	t, err := ofProcess(c.PID, nil)
 	if err != nil {
 		return nil, err
 	}
 	host := t.root
 	defer host.Close()
 	if t.root, err = host.Sub(c.Rootfs); err != nil {
+		t.root = host
 		t.init.Close()
+		t.ns.Close()
 		return nil, fmt.Errorf("find the container's root: %w", err)
 	}
 	return t, nil
 }
 
-// ofProcess pins the process first, so that the root is never another's that
-// got the same process ID.
-func ofProcess(pid int) (*Target, error) {
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return nil, fmt.Errorf("find process %d: %w", pid, err)
+// OfReceiver is the container of which a receiver keeps the repair: it passes
+// the root it has held since, and the pidfd if it is not in the container.
+func OfReceiver(files []daemon.File) (*Target, error) {
+	var root, init *os.File
+	for _, f := range files {
+		switch f.Name {
+		case daemon.NameRoot:
+			root = os.NewFile(uintptr(f.FD), f.Name)
+		case daemon.NameInit:
+			init = os.NewFile(uintptr(f.FD), f.Name)
+		}
 	}
-	init := os.NewFile(uintptr(fd), "pidfd")
-	r, err := rootfs.Open("/proc/" + strconv.Itoa(pid) + "/root")
-	if err == nil && ended(fd) {
-		r.Close()
+	if root == nil {
+		return nil, errors.New("find the container: a receiver passes its root, and none was passed")
+	}
+	held := rootfs.FromHandle(root)
+	var t *Target
+	var err error
+	if init == nil {
+		t, err = Inside()
+	} else {
+		var pid int
+		if pid, err = pidOf(init); err == nil {
+			t, err = ofProcess(pid, init)
+		}
+	}
+	if err != nil {
+		held.Close()
+		return nil, err
+	}
+	t.root.Close()
+	t.root = held
+	return t, nil
+}
+
+// pidOf is the process that a pidfd stands for, as proc(5)'s fdinfo says.
+func pidOf(pidfd *os.File) (int, error) {
+	text, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(int(pidfd.Fd())))
+	if err != nil {
+		return 0, fmt.Errorf("find the container's first process: %w", err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, "Pid:"); ok {
+			if pid, err := strconv.Atoi(strings.TrimSpace(value)); err == nil && pid > 0 {
+				return pid, nil
+			}
+		}
+	}
+	return 0, fmt.Errorf("find the container's first process: %w", unix.ESRCH)
+}
+
+// ofProcess pins the process first, so that nothing is ever read of another
+// that got the same process ID.
+func ofProcess(pid int, pidfd *os.File) (t *Target, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("find process %d: %w", pid, err)
+		}
+	}()
+	if pidfd == nil {
+		fd, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			return nil, err
+		}
+		pidfd = os.NewFile(uintptr(fd), "pidfd")
+	}
+	proc := "/proc/" + strconv.Itoa(pid)
+	t = &Target{init: pidfd, pid: pid}
+	if t.root, err = rootfs.Open(proc + "/root"); err != nil {
+		pidfd.Close()
+		return nil, err
+	}
+	if t.ns, err = os.Open(proc + "/ns/mnt"); err == nil {
+		t.mountNS, err = namespace(strconv.Itoa(pid), "mnt")
+	}
+	if err == nil {
+		t.pidNS, err = namespace(strconv.Itoa(pid), "pid")
+	}
+	if err == nil {
+		t.uid, err = mappedRoot(proc + "/uid_map")
+	}
+	if err == nil {
+		t.gid, err = mappedRoot(proc + "/gid_map")
+	}
+	if err == nil && ended(int(pidfd.Fd())) {
 		err = unix.ESRCH
 	}
 	if err != nil {
-		init.Close()
-		return nil, fmt.Errorf("find process %d: %w", pid, err)
+		t.Close()
+		return nil, err
 	}
-	return &Target{root: r, init: init, pid: pid}, nil
+	return t, nil
+}
+
+// mappedRoot is what ID 0 of a user namespace is outside, as the file says
+// (user_namespaces(7), "User and group ID mappings"). Where 0 is not mapped it
+// is 0: no file can belong to it anyway.
+func mappedRoot(file string) (int, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		var inside, outside, length int
+		if n, err := fmt.Sscan(line, &inside, &outside, &length); err != nil || n != 3 {
+			return 0, fmt.Errorf("read %s: unexpected line %q", file, line)
+		}
+		if inside == 0 {
+			return outside, nil
+		}
+	}
+	return 0, nil
 }
 
 // ended says whether the pidfd's process has ended.
@@ -106,19 +284,30 @@ func ended(pidfd int) bool {
 	return err == nil && n > 0
 }
 
-func sameNamespace(pid int) (bool, error) {
-	theirs, err := os.Stat("/proc/" + strconv.Itoa(pid) + "/ns/mnt")
-	if errors.Is(err, os.ErrNotExist) {
-		return false, fmt.Errorf("find process %d: %w", pid, unix.ESRCH)
-	}
+// namespace is the number that tells a process's namespace from others.
+func namespace(pid, kind string) (uint64, error) {
+	st, err := os.Stat("/proc/" + pid + "/ns/" + kind)
 	if err != nil {
-		return false, fmt.Errorf("find process %d: %w", pid, err)
+		return 0, fmt.Errorf("find a namespace: %w", err)
 	}
-	ours, err := os.Stat("/proc/self/ns/mnt")
-	if err != nil {
-		return false, fmt.Errorf("find this process's namespaces: %w", err)
+	return st.Sys().(*syscall.Stat_t).Ino, nil
+}
+
+// mounts is where things are mounted for the target.
+func (t *Target) mounts() rootfs.Mounts { return rootfs.Mounts{Namespace: t.ns} }
+
+// mayMount says whether this process may mount in the target: it needs
+// CAP_SYS_ADMIN (capabilities(7)), and a namespace that is the target's.
+func (t *Target) mayMount() bool {
+	if t.host || t.mountNS == 0 {
+		return false
 	}
-	return os.SameFile(theirs, ours), nil
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &data[0]); err != nil {
+		return false
+	}
+	return data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
 }
 
 // Refusal is an error that says that nothing was done because it would not be

@@ -6,9 +6,9 @@ import (
 )
 
 // NameFromCgroup guesses a container's name from the cgroups of one of its
-// processes, the text of /proc/PID/cgroup (cgroups(7)): the innermost element
-// under which the common runtimes put a container. It is empty where no cgroup
-// looks like one's.
+// processes, the text of /proc/PID/cgroup (cgroups(7)): the outermost element
+// under which the common runtimes put a container, since the container itself
+// can make those further in. It is empty where no cgroup looks like one's.
 func NameFromCgroup(text string) string {
 	for line := range strings.Lines(text) {
 		// hierarchy:controllers:path
@@ -16,10 +16,14 @@ func NameFromCgroup(text string) string {
 		if len(fields) != 3 {
 			continue
 		}
+		found := ""
 		for at := fields[2]; at != "/" && at != "."; at = path.Dir(at) {
 			if name := containerName(path.Base(path.Dir(at)), path.Base(at)); name != "" {
-				return name
+				found = name
 			}
+		}
+		if found != "" {
+			return found
 		}
 	}
 	return ""

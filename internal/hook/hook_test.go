@@ -54,6 +54,14 @@ func TestReadOCI(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), tt.err) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("%s: error %v, want one line with %q", tt.name, err, tt.err)
 			}
+			// The ID is known as soon as it can be read: failures are noted under it.
+			known := Container{}
+			if strings.Contains(tt.state, `"id":"c1"`) && strings.HasSuffix(tt.state, "}") {
+				known.ID = "c1"
+			}
+			if c != known {
+				t.Errorf("%s: with the error %+v, want %+v", tt.name, c, known)
+			}
 			continue
 		}
 		if want := (Container{ID: "c1", PID: 42, Rootfs: tt.rootfs}); err != nil || c != want {
@@ -101,12 +109,13 @@ func TestNameFromCgroup(t *testing.T) {
 		"12:cpu:/lxc/web\n1:name=systemd:/lxc/web\n0::/":      "web",
 		"5:devices:/docker/" + id:                             id,
 		"0::/user.slice/user-0.slice/session-1.scope":         "",
-		"0::/":                         "",
-		"0::/lxc.payload.":             "",
-		"garbage":                      "",
-		"":                             "",
-		"0::/system.slice/ssh.service": "",
-		"0::/lxc.payload.a b":          "",
+		"0::/":                               "",
+		"0::/lxc.payload.":                   "",
+		"0::/lxc.payload.web/lxc.payload.db": "web",
+		"garbage":                            "",
+		"":                                   "",
+		"0::/system.slice/ssh.service":       "",
+		"0::/lxc.payload.a b":                "",
 		"0::/init.scope\n3:pids:/system.slice/crun-abc.scope\nx:y": "abc",
 	} {
 		if got := NameFromCgroup(text); got != want {

@@ -58,21 +58,26 @@ type Container struct {
 
 // ReadOCI reads a container's state (runtime-spec, runtime.md, "State") as a
 // runtime writes it on a hook's standard input, and what the container's
-// config.json says of its root. Unknown fields are passed over.
+// config.json says of its root. Unknown fields are passed over. With an error
+// it returns the ID alone, where that could be read.
 func ReadOCI(r io.Reader) (Container, error) {
 	state, err := parseState(r)
+	known := Container{}
+	if CheckName(state.ID) == nil {
+		known.ID = state.ID
+	}
 	if err != nil {
-		return Container{}, fmt.Errorf("read the container's state from standard input: %w", err)
+		return known, fmt.Errorf("read the container's state from standard input: %w", err)
 	}
 	config := filepath.Join(state.Bundle, "config.json")
 	f, err := os.Open(config)
 	if err != nil {
-		return Container{}, fmt.Errorf("read the container's configuration: %w", err)
+		return known, fmt.Errorf("read the container's configuration: %w", err)
 	}
 	defer f.Close()
 	root, err := parseConfig(f)
 	if err != nil {
-		return Container{}, fmt.Errorf("read the container's configuration %s: %w", config, err)
+		return known, fmt.Errorf("read the container's configuration %s: %w", config, err)
 	}
 	if !filepath.IsAbs(root) {
 		root = filepath.Join(state.Bundle, root)

@@ -29,10 +29,18 @@ type ID struct {
 	Dev, Ino uint64
 }
 
+// Owner is whose a file is, and what its mode allows to whom.
+type Owner struct {
+	UID  int    `json:"uid"`
+	GID  int    `json:"gid"`
+	Mode uint32 `json:"mode"`
+}
+
 // Stat is what a name stands for. The zero ID goes with Absent.
 type Stat struct {
-	Kind Kind
-	ID   ID
+	Kind  Kind
+	ID    ID
+	Owner Owner
 }
 
 // Dir is a handle on a directory. Names given to its methods are single
@@ -109,10 +117,13 @@ func (d *Dir) Symlink(text, name string) error {
 	return nil
 }
 
+// renameat2 is replaced in a test by what file systems without its flags say.
+var renameat2 = unix.Renameat2
+
 // Exchange swaps two names of the directory in one step
 // (renameat2(2) RENAME_EXCHANGE).
 func (d *Dir) Exchange(a, b string) error {
-	if err := unix.Renameat2(d.FD(), a, d.FD(), b, unix.RENAME_EXCHANGE); err != nil {
+	if err := renameat2(d.FD(), a, d.FD(), b, unix.RENAME_EXCHANGE); err != nil {
 		return d.failed("exchange "+a+" with", b, err)
 	}
 	return nil
@@ -129,7 +140,7 @@ func (d *Dir) Rename(from, to string) error {
 // RenameNew is Rename that fails if the new name exists
 // (renameat2(2) RENAME_NOREPLACE).
 func (d *Dir) RenameNew(from, to string) error {
-	if err := unix.Renameat2(d.FD(), from, d.FD(), to, unix.RENAME_NOREPLACE); err != nil {
+	if err := renameat2(d.FD(), from, d.FD(), to, unix.RENAME_NOREPLACE); err != nil {
 		return d.failed("rename "+from+" to", to, err)
 	}
 	return nil
@@ -151,9 +162,21 @@ func (d *Dir) Rmdir(name string) error {
 	return nil
 }
 
+// readOnly says whether the file system, or the mount, on which the file is
+// cannot be written. It is replaced in a test.
+var readOnly = func(fd int) bool {
+	var fs unix.Statfs_t
+	return unix.Fstatfs(fd, &fs) == nil && fs.Flags&unix.ST_RDONLY != 0
+}
+
 // Writable says whether names can be made in the directory: nil, or the reason
 // why not (EROFS, EACCES).
 func (d *Dir) Writable() error {
+	// Before Linux 5.8, or where faccessat2(2) is filtered, the library puts
+	// together the next answer of the mode alone.
+	if readOnly(d.FD()) {
+		return unix.EROFS
+	}
 	return unix.Faccessat(unix.AT_FDCWD, d.procPath(), unix.W_OK|unix.X_OK, unix.AT_EACCESS)
 }
 
@@ -185,7 +208,8 @@ func newStat(st *unix.Stat_t) Stat {
 		unix.S_IFSOCK: Socket, unix.S_IFLNK: Link, unix.S_IFDIR: Directory, unix.S_IFREG: Regular,
 		unix.S_IFCHR: Device, unix.S_IFBLK: Device, unix.S_IFIFO: FIFO,
 	}
-	return Stat{Kind: kinds[st.Mode&unix.S_IFMT], ID: ID{Dev: st.Dev, Ino: st.Ino}}
+	return Stat{Kind: kinds[st.Mode&unix.S_IFMT], ID: ID{Dev: st.Dev, Ino: st.Ino},
+		Owner: Owner{UID: int(st.Uid), GID: int(st.Gid), Mode: st.Mode &^ unix.S_IFMT}}
 }
 
 // openat is openat(2), again after a signal.

@@ -34,6 +34,12 @@ func Open(path string) (*Root, error) {
 	return &Root{dir: os.NewFile(uintptr(fd), path)}, nil
 }
 
+// FromHandle makes a root of an open directory, which it closes in the end.
+func FromHandle(dir *os.File) *Root { return &Root{dir: dir} }
+
+// File is the handle, valid until Close, to be passed to another process.
+func (r *Root) File() *os.File { return r.dir }
+
 // Sub opens the directory at path, resolved inside r, as a root of its own.
 func (r *Root) Sub(path string) (*Root, error) {
 	d, err := r.Dir(path)
@@ -63,70 +69,6 @@ func (r *Root) Dir(path string) (*Dir, error) {
 	return d, nil
 }
 
-// maxLinks is how many links Resolve follows, as path_resolution(7) does.
-const maxLinks = 40
-
-// Place is where a path leads after all links are followed: a name in a
-// directory. The name need not exist.
-type Place struct {
-	// Dir is the directory, or nil if it does not exist.
-	Dir *Dir
-	// Path is the place's path inside the root.
-	Path string
-	// Name is Path's last element.
-	Name string
-	// Stat is what is there; its Kind is Absent if nothing is.
-	Stat Stat
-}
-
-// Close releases the directory handle, if there is one.
-func (p *Place) Close() {
-	if p.Dir != nil {
-		p.Dir.Close()
-	}
-}
-
-// Resolve follows the path and every link it leads to, inside r. It does not
-// fail where something on the way is missing: that place is Absent.
-func (r *Root) Resolve(name string) (*Place, error) {
-	name = path.Clean("/" + name)
-	for range maxLinks {
-		p := &Place{Path: name, Name: path.Base(name), Stat: Stat{Kind: Absent}}
-		d, err := r.Dir(path.Dir(name))
-		if missing(err) {
-			return p, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		p.Dir = d
-		if p.Stat, err = d.Lstat(p.Name); err != nil {
-			d.Close()
-			return nil, err
-		}
-		if p.Stat.Kind != Link {
-			return p, nil
-		}
-		text, err := d.Readlink(p.Name)
-		d.Close()
-		if err != nil {
-			return nil, err
-		}
-		name = join(path.Dir(name), text)
-	}
-	return nil, fmt.Errorf("follow %s: %w", name, unix.ELOOP)
-}
-
-// join is the path to which a link with this text leads from the directory.
-// It is only lexical, so a ".." behind a link is not seen as the kernel sees
-// it: such a link leads to another place inside the root, never out of it.
-func join(dir, text string) string {
-	if path.IsAbs(text) {
-		return path.Clean(text)
-	}
-	return path.Clean("/" + dir + "/" + text)
-}
-
 // Made is a directory that MkdirAll has made: a name in the directory above.
 type Made struct {
 	Parent *Dir
@@ -136,8 +78,8 @@ type Made struct {
 // Remove removes the directory if it is empty.
 func (m Made) Remove() error { return m.Parent.Rmdir(m.Name) }
 
-// MkdirAll opens the directory at path and makes what is missing of it, with
-// mode 0755. It returns what it made, outermost first. On an error it removes
+// MkdirAll opens the directory at path, that has no .. elements, and makes what
+// is missing of it, with mode 0755. It returns what it made, outermost first. On an error it removes
 // that again.
 func (r *Root) MkdirAll(name string) (dir *Dir, made []Made, err error) {
 	name = path.Clean("/" + name)
@@ -180,12 +122,17 @@ func RemoveAll(made []Made) {
 	}
 }
 
-// Lock takes the advisory lock (flock(2)) on the root directory and holds it
-// until unlock is called. It fails if somebody else holds it for that long.
+// Lock is Dir.Lock of the root directory.
 func (r *Root) Lock(timeout time.Duration) (unlock func(), err error) {
-	fd, err := openat(int(r.dir.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	return (&Dir{file: r.dir, path: "/"}).Lock(timeout)
+}
+
+// Lock takes the advisory lock (flock(2)) on the directory and holds it until
+// unlock is called. It fails if somebody else holds it for that long.
+func (d *Dir) Lock(timeout time.Duration) (unlock func(), err error) {
+	fd, err := openat(d.FD(), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
 	if err != nil {
-		return nil, fmt.Errorf("lock the root: %w", err)
+		return nil, d.failed("lock", "", err)
 	}
 	for deadline := time.Now().Add(timeout); ; time.Sleep(lockPause) {
 		err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
@@ -194,7 +141,7 @@ func (r *Root) Lock(timeout time.Duration) (unlock func(), err error) {
 		}
 		if time.Now().After(deadline) {
 			unix.Close(fd)
-			return nil, fmt.Errorf("lock the root, which another repair has held for %s: %w", timeout, err)
+			return nil, fmt.Errorf("lock %s, which another repair has held for %s: %w", d.path, timeout, err)
 		}
 	}
 }

@@ -53,44 +53,6 @@ func cut(e string) (name, text string, isLink bool) {
 	return e, "", false
 }
 
-func TestResolve(t *testing.T) {
-	root, _, _ := tree(t, "dev/", "run/", "real/", "real/sub/", "var -> /real", "file",
-		"dev/a -> /run/log", "dev/b -> ../run/log", "dev/c -> a", "dev/d -> /none/at/all", "dev/e -> /../../../../run/log",
-		"dev/loop -> loop2", "dev/loop2 -> loop", "dev/f -> /var/sub/x", "dev/g -> /file/x", "dev/h -> /run", "dev/i -> ../../../../etc/passwd")
-	for _, tt := range []struct {
-		path, want string
-		kind       Kind
-		dir        bool
-		err        error
-	}{
-		{"/dev/none", "/dev/none", Absent, true, nil},
-		{"/nodir/none", "/nodir/none", Absent, false, nil},
-		{"/dev/a", "/run/log", Absent, true, nil},
-		{"/dev/b", "/run/log", Absent, true, nil},
-		{"/dev/c", "/run/log", Absent, true, nil},
-		{"/dev/d", "/none/at/all", Absent, false, nil},
-		{"/dev/e", "/run/log", Absent, true, nil},
-		{"/dev/f", "/var/sub/x", Absent, true, nil},
-		{"/dev/h", "/run", Directory, true, nil},
-		{"/dev/i", "/etc/passwd", Absent, false, nil}, // the root's own /etc, never the host's
-		{"/dev/../file", "/file", Regular, true, nil},
-		{"/dev/loop", "", "", false, unix.ELOOP},
-		{"/dev/g", "", "", false, unix.ENOTDIR},
-	} {
-		p, err := root.Resolve(tt.path)
-		if !errors.Is(err, tt.err) {
-			t.Errorf("Resolve(%s): error %v, want %v", tt.path, err, tt.err)
-		}
-		if err != nil {
-			continue
-		}
-		if p.Path != tt.want || p.Stat.Kind != tt.kind || (p.Dir != nil) != tt.dir {
-			t.Errorf("Resolve(%s) = %s, %s, directory %t; want %s, %s, %t", tt.path, p.Path, p.Stat.Kind, p.Dir != nil, tt.want, tt.kind, tt.dir)
-		}
-		p.Close()
-	}
-}
-
 func TestMkdirAll(t *testing.T) {
 	root, dir, outside := tree(t, "run/", "file", "out -> ../outside", "abs -> /run", "dangling -> /nowhere")
 	for _, tt := range []struct {
@@ -142,7 +104,7 @@ func TestBindAndListening(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	s, id, err := d.Bind("socket")
+	s, id, err := d.Bind("socket", Stat{Kind: Absent})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +130,7 @@ func TestBindAndListening(t *testing.T) {
 	check("socket", false, unix.ECONNREFUSED)
 
 	// A stale socket is replaced, and no temporary name is left.
-	s, id2, err := d.Bind("socket")
+	s, id2, err := d.Bind("socket", st)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -54,20 +55,31 @@ func listener(err error) Listener {
 	}
 }
 
+// MaxSocketPath is how long a socket's path can be: sun_path of unix(7) without
+// its NUL. Bind itself takes longer ones, which no client can name.
+const MaxSocketPath = 107
+
+// ErrChanged says that a name is no longer what was seen there before.
+var ErrChanged = errors.New("it has changed meanwhile")
+
 // Bind makes a datagram socket with this name, for everyone to write to (mode
-// 0666), and returns it with the identity of the name. What has the name is
-// replaced in one step, so the caller must know that nobody listens there.
-func (d *Dir) Bind(name string) (*os.File, ID, error) {
+// 0666), and returns it with the identity of the name. It replaces, in one
+// step, only the file that the caller has seen there and knows that nobody
+// needs, old. Where somebody else has put his own there since, that stays and
+// the error is ErrChanged.
+func (d *Dir) Bind(name string, old Stat) (*os.File, ID, error) {
 	s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, ID{}, fmt.Errorf("make a socket: %w", err)
 	}
 	f := os.NewFile(uintptr(s), d.path+"/"+name)
-	tmp := TempName(name)
+	tmp := shortTempName()
 	id, err := d.bind(s, tmp)
 	if err == nil {
-		if err = d.Rename(tmp, name); err != nil {
-			_ = d.Unlink(tmp)
+		if err = d.putAt(tmp, name, id, old); err != nil {
+			if st, serr := d.Lstat(tmp); serr == nil && st.ID == id {
+				_ = d.Unlink(tmp)
+			}
 		}
 	}
 	if err != nil {
@@ -77,11 +89,94 @@ func (d *Dir) Bind(name string) (*os.File, ID, error) {
 	return f, id, nil
 }
 
+// putAt gives the file tmp, that has the identity ours, the name in place of
+// the file old.
+func (d *Dir) putAt(tmp, name string, ours ID, old Stat) error {
+	if old.Kind == Absent {
+		err := d.RenameNew(tmp, name)
+		switch {
+		case noFlags(err):
+			return d.putAtOld(tmp, name, old)
+		case errors.Is(err, unix.EEXIST):
+			return d.failed("make", name, ErrChanged)
+		}
+		return err
+	}
+	// Held, so that no newer file can have the same identity.
+	held, st, err := d.Hold(name)
+	if err == nil {
+		defer held.Close()
+		if st.ID != old.ID {
+			return d.failed("replace", name, ErrChanged)
+		}
+		err = d.Exchange(tmp, name)
+	}
+	switch {
+	case noFlags(err):
+		return d.putAtOld(tmp, name, old)
+	case errors.Is(err, unix.ENOENT):
+		return d.failed("replace", name, ErrChanged)
+	case err != nil:
+		return err
+	}
+	out, err := d.Lstat(tmp)
+	if err != nil {
+		return err
+	}
+	if out.ID == old.ID {
+		return d.Unlink(tmp)
+	}
+	if err := d.PutBack(tmp, name, ours); err != nil {
+		return err
+	}
+	return d.failed("replace", name, ErrChanged)
+}
+
+// PutBack gives the file tmp its name back, where the file ours, put there by
+// Exchange, has stood for a moment, and removes ours.
+func (d *Dir) PutBack(tmp, name string, ours ID) error {
+	if err := d.RenameNew(tmp, name); err == nil {
+		return nil // somebody has removed ours
+	}
+	if err := d.Exchange(tmp, name); err != nil {
+		return err
+	}
+	out, err := d.Lstat(tmp)
+	if err != nil {
+		return err
+	}
+	if out.ID != ours {
+		// In that moment somebody has put a file of his own there, which is
+		// newer than the one put back: it stays.
+		if err := d.Exchange(tmp, name); err != nil {
+			return err
+		}
+	}
+	return d.Unlink(tmp)
+}
+
+// noFlags says that the file system, or the kernel, has none of renameat2(2)'s
+// flags.
+func noFlags(err error) bool { return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) }
+
+// putAtOld is putAt where there is only rename(2): what somebody does between
+// the last look and that goes unseen.
+func (d *Dir) putAtOld(tmp, name string, old Stat) error {
+	st, err := d.Lstat(name)
+	if err != nil {
+		return err
+	}
+	if st.Kind != old.Kind || st.ID != old.ID {
+		return d.failed("replace", name, ErrChanged)
+	}
+	return d.Rename(tmp, name)
+}
+
 func (d *Dir) bind(s int, name string) (ID, error) {
 	if err := unix.Bind(s, &unix.SockaddrUnix{Name: d.procPath() + "/" + name}); err != nil {
 		return ID{}, d.failed("bind a socket at", name, err)
 	}
-	st, err := d.chmodSocket(name)
+	st, err := d.ownSocket(name, nil)
 	if err != nil {
 		_ = d.Unlink(name)
 		return ID{}, err
@@ -89,8 +184,9 @@ func (d *Dir) bind(s int, name string) (ID, error) {
 	return st.ID, nil
 }
 
-// chmodSocket lets everyone write to the socket, whatever the umask was.
-func (d *Dir) chmodSocket(name string) (Stat, error) {
+// ownSocket gives the socket that owner and mode. With nil everyone may write
+// to it, whatever the umask was.
+func (d *Dir) ownSocket(name string, o *Owner) (Stat, error) {
 	f, st, err := d.Hold(name)
 	if err != nil {
 		return st, err
@@ -100,7 +196,14 @@ func (d *Dir) chmodSocket(name string) (Stat, error) {
 	if st.Kind != Socket {
 		return st, d.failed("set the mode of", name, unix.ENOTSOCK)
 	}
-	if err := unix.Chmod(handlePath(f), 0o666); err != nil {
+	mode := uint32(0o666)
+	if o != nil {
+		mode = o.Mode & 0o777
+		if err := unix.Chown(handlePath(f), o.UID, o.GID); err != nil {
+			return st, d.failed("set the owner of", name, err)
+		}
+	}
+	if err := unix.Chmod(handlePath(f), mode); err != nil {
 		return st, d.failed("set the mode of", name, err)
 	}
 	return st, nil
@@ -109,8 +212,19 @@ func (d *Dir) chmodSocket(name string) (Stat, error) {
 // handlePath is a path that leads to the file of the handle, and nowhere else.
 func handlePath(f *os.File) string { return "/proc/self/fd/" + strconv.Itoa(int(f.Fd())) }
 
+// TempPrefix begins every TempName.
+const TempPrefix = ".devlog-tmp-"
+
 // TempName is a hidden name that nobody else uses, for something that is
 // prepared beside name and then renamed to it.
 func TempName(name string) string {
-	return ".devlog-" + name + "-" + rand.Text()[:10]
+	const rest = 255 - len(TempPrefix) - 1 - randomLen // of NAME_MAX
+	name = strings.TrimLeft(name, ".")
+	return TempPrefix + name[:min(len(name), rest)] + "-" + rand.Text()[:randomLen]
 }
+
+const randomLen = 10
+
+// shortTempName is a TempName that fits into sun_path behind a handlePath,
+// whatever it is for.
+func shortTempName() string { return TempPrefix + rand.Text()[:randomLen] }

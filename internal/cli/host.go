@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+
+	"devlog/internal/devlog"
+	"devlog/internal/syslog"
+)
+
+// checkHost reports on the host, r, and on every container that shares its
+// /dev.
+func (p *program) checkHost(c *cli.Context, r devlog.Result, o devlog.Options) error {
+	list, err := devlog.Sharers(o)
+	if err != nil {
+		return err
+	}
+	healthy := r.Plan.Verdict == devlog.Healthy
+	for _, s := range list {
+		healthy = healthy && s.Problem == "" && s.Plan.Verdict == devlog.Healthy
+	}
+	if c.Bool("json") {
+		err = p.writeJSON(struct {
+			Host       resultJSON      `json:"host"`
+			Containers []devlog.Sharer `json:"containers"`
+		}{asJSON(r), append([]devlog.Sharer{}, list...)})
+	} else if err = r.Report(p.stdout); err == nil {
+		err = p.table(list)
+	}
+	if err == nil && !healthy {
+		err = errNeedsRepair
+	}
+	return err
+}
+
+// table lists the containers that share the host's /dev.
+func (p *program) table(list []devlog.Sharer) error {
+	if len(list) == 0 {
+		_, err := fmt.Fprintln(p.stdout, "\nNo container shares this /dev.")
+		return err
+	}
+	fmt.Fprintln(p.stdout, "\nContainers that share this /dev:")
+	t := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "PID\tCOMMAND\tCONTAINER\tRECEIVER\t/dev/log\tREPAIR")
+	for _, s := range list {
+		receiver := "none"
+		if s.Facts.Keeper {
+			receiver = "devlogd"
+		} else if s.Facts.Log.Leads.Live && s.Plan.Verdict == devlog.Healthy {
+			receiver = "its own"
+		}
+		log, repair := s.Facts.LogInWords(), s.Plan.String()
+		if s.Problem != "" {
+			receiver, log, repair = "?", "?", "failed: "+s.Problem
+		}
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\n", s.PID, syslog.Escape(s.Command), syslog.Escape(s.Name), receiver, log, syslog.Escape(repair))
+	}
+	return t.Flush()
+}
+
+// repairSharers repairs every container that shares the host's /dev and needs
+// it.
+func (p *program) repairSharers(c *cli.Context, o devlog.Options) error {
+	list, err := devlog.Sharers(o)
+	if err != nil {
+		return err
+	}
+	err = devlog.RepairSharers(list, func(name string) (devlog.Options, error) {
+		return p.options(c, name)
+	}, func(s devlog.Sharer, r devlog.Result) {
+		fmt.Fprintf(p.stdout, "container %s (process %d): %s\n", syslog.Escape(s.Name), s.PID, repaired(r))
+	})
+	return each(err)
+}
+
+// each takes joined errors apart.
+func each(err error) error {
+	var many interface{ Unwrap() []error }
+	if errors.As(err, &many) {
+		return failures(many.Unwrap())
+	}
+	return err
+}
+
+// repaired says what a repair has done.
+func repaired(r devlog.Result) string {
+	if !r.Changed {
+		return "nothing to do: syslog() works here"
+	}
+	return "repaired by " + r.Plan.String()
+}
+
+func (p *program) sayRepaired(c *cli.Context, r devlog.Result) {
+	switch {
+	case !c.Bool("host"):
+		fmt.Fprintln(p.stdout, repaired(r))
+	case r.Changed:
+		fmt.Fprintln(p.stdout, "prepared the host by "+r.Plan.String())
+	default:
+		fmt.Fprintln(p.stdout, nothingToDo(c))
+	}
+}

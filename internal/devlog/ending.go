@@ -1,0 +1,84 @@
+package devlog
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/rootfs"
+)
+
+// endReceivers ends the receivers of the record in the directory at, and waits
+// until they have written what they have. The record itself names one, or none
+// where a repair was killed before it could note it.
+func endReceivers(at *rootfs.Dir) error {
+	var all []*os.File
+	defer func() {
+		for _, pidfd := range all {
+			pidfd.Close()
+		}
+	}()
+	dirs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return err
+	}
+	for _, dir := range dirs {
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		if err != nil || !isReceiverAt(pid, at) {
+			continue
+		}
+		fd, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			continue // it has ended
+		}
+		pidfd := os.NewFile(uintptr(fd), "pidfd")
+		all = append(all, pidfd)
+		if !isReceiverAt(pid, at) {
+			continue // another one that got the same process ID
+		}
+		if err := endReceiver(fd); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// endReceiver ends the receiver with that pidfd.
+func endReceiver(fd int) error {
+	if err := unix.PidfdSendSignal(fd, unix.SIGTERM, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("end the receiver: %w", err)
+	}
+	for deadline := time.Now().Add(endTimeout); !ended(fd); {
+		left := time.Until(deadline)
+		if left <= 0 {
+			return fmt.Errorf("end the receiver: it has not ended for %s; look at what it writes to", endTimeout)
+		}
+		_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(left.Milliseconds())+1)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("wait for the receiver: %w", err)
+		}
+	}
+	return nil
+}
+
+// innermostPID is the process ID in the innermost namespace, 0 if the text is
+// no /proc/PID/status.
+func innermostPID(status string) int {
+	for line := range strings.Lines(status) {
+		if ids, ok := strings.CutPrefix(line, "NSpid:"); ok {
+			fields := strings.Fields(ids)
+			if len(fields) == 0 {
+				return 0
+			}
+			pid, _ := strconv.Atoi(fields[len(fields)-1])
+			return pid
+		}
+	}
+	return 0
+}

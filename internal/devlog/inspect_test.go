@@ -1,0 +1,144 @@
+package devlog
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/rootfs"
+)
+
+// atRoot makes a container's root with an empty /dev and /run.
+func atRoot(t *testing.T) (*Target, string) {
+	t.Helper()
+	dir := t.TempDir()
+	for _, d := range []string{"dev", "run"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	target, err := AtRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(target.Close)
+	return target, dir
+}
+
+// TestInspectHostileLink: no link that a neighbour makes in a shared /dev
+// stops a container's start, and none that cannot be served is adopted.
+func TestInspectHostileLink(t *testing.T) {
+	for _, tt := range []struct {
+		text, words string
+		problem     error
+		adoptable   bool
+	}{
+		{"log", "link to log (/dev/log), which leads nowhere", unix.ELOOP, false},
+		{"/file/x/log", "which leads nowhere", unix.ENOTDIR, false},
+		{"/run/" + strings.Repeat("x", 256), "which leads nowhere", unix.ENAMETOOLONG, false},
+		{"/run/none/", "which leads nowhere", unix.ENOTDIR, false},
+		{"/run/none/../log", "which does not exist here", unix.ENOENT, false},
+		{"/run/1/2/3/4/5/6/7/8/log", "which does not exist here", unix.ENOENT, true},
+		{"/run/1/2/3/4/5/6/7/8/9/log", "which does not exist here", unix.ENOENT, false},
+		{"/run/" + strings.Repeat("x", rootfs.MaxSocketPath-len("/run/")), "which does not exist here", unix.ENOENT, true},
+		{"/run/" + strings.Repeat("x", rootfs.MaxSocketPath-len("/run/")+1), "which does not exist here", unix.ENOENT, false},
+	} {
+		target, dir := atRoot(t)
+		if err := errors.Join(os.WriteFile(dir+"/file", nil, 0o600), os.Symlink(tt.text, dir+"/dev/log")); err != nil {
+			t.Fatal(err)
+		}
+		f, err := Inspect(target, DefaultSocket)
+		if err != nil {
+			t.Errorf("%s: %v", tt.text, err)
+			continue
+		}
+		f.Dev.Sharing = Shared // as it would be
+		if f.Log.Leads.Problem != tt.problem.Error() || !strings.Contains(f.LogInWords(), tt.words) {
+			t.Errorf("%s: %q, %s; want %v, %s", tt.text, f.Log.Leads.Problem, f.LogInWords(), tt.problem, tt.words)
+		}
+		if got := adoptable(f); got != tt.adoptable {
+			t.Errorf("%s: adoptable is %t: %+v", tt.text, got, f.Log.Leads)
+		}
+		want := Symlink
+		if tt.adoptable {
+			want = Adopt
+		}
+		if p := NewPlan(f, Choice{Strategy: Auto}); p.Strategy != want || p.Verdict != NeedsRepair {
+			t.Errorf("%s: %s, want %s", tt.text, p, want)
+		}
+		if undone, err := Undo(target, DefaultSocket); undone || err != nil {
+			t.Errorf("%s: undo: %t, %v", tt.text, undone, err)
+		}
+	}
+}
+
+// TestListenChanged: a daemon of the container that takes the private socket's
+// name after the inspection keeps it, and the repair looks again.
+func TestListenChanged(t *testing.T) {
+	target, dir := atRoot(t)
+	f, err := Inspect(target, "/run/log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := NewPlan(f, Choice{Strategy: Auto})
+	bindSocket(t, dir+"/run/log")
+	at, err := target.root.Dir("/run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer at.Close()
+	theirs := idOf(t, at, "log")
+	w := &work{target: target, facts: f, plan: p, at: at}
+	if err := w.listen(p.Socket); !errors.Is(err, errChanged) {
+		t.Errorf("error %v, want errChanged", err)
+	}
+	if got := idOf(t, at, "log"); got != theirs {
+		t.Error("the daemon's socket is gone")
+	}
+}
+
+// TestInspected: what may be replaced is what was found at the place that the
+// plan is for.
+func TestInspected(t *testing.T) {
+	leads := PlaceFacts{Kind: rootfs.Socket, ID: rootfs.ID{Ino: 1}}
+	socket := PlaceFacts{Kind: rootfs.Socket, ID: rootfs.ID{Ino: 2}}
+	for _, tt := range []struct {
+		plan Plan
+		want rootfs.Stat
+	}{
+		{Plan{Strategy: Adopt}, rootfs.Stat{Kind: rootfs.Socket, ID: leads.ID}},
+		{Plan{Strategy: Symlink}, rootfs.Stat{Kind: rootfs.Socket, ID: socket.ID}},
+		{Plan{Strategy: Bind}, rootfs.Stat{Kind: rootfs.Socket, ID: socket.ID}},
+		{Plan{Strategy: Bind, Steps: []Step{{Op: OpTmpfs}}}, rootfs.Stat{Kind: rootfs.Absent}},
+	} {
+		w := &work{facts: Facts{Log: LogFacts{Leads: leads}, Socket: socket}, plan: tt.plan}
+		if got := w.inspected(); got != tt.want {
+			t.Errorf("%+v: %+v, want %+v", tt.plan, got, tt.want)
+		}
+	}
+}
+
+// TestReportEscapes: a container's texts drive no terminal and forge no line.
+func TestReportEscapes(t *testing.T) {
+	const evil = "/run/\x1b]0;x\a\n\t\xff/log"
+	f := Facts{Dev: shared, Log: link(evil, rootfs.Absent, false, Private), Socket: noSocket}
+	f.Log.Leads.Problem = unix.ENOENT.Error()
+	r := Result{Facts: f, Plan: NewPlan(f, Choice{Strategy: Auto})}
+	var text strings.Builder
+	if err := r.Report(&text); err != nil {
+		t.Fatal(err)
+	}
+	for _, said := range []string{text.String(), f.LogInWords(), r.Plan.String(), Step{Op: OpListen, Path: evil}.String(), refuse(evil, "").String()} {
+		if strings.ContainsAny(strings.ReplaceAll(said, "\n", ""), "\x1b\a\t") || !utf8.ValidString(said) || !strings.Contains(said, `/run/#033]0;x#007#012#011#377/log`) {
+			t.Errorf("said %q", said)
+		}
+	}
+	if lines := strings.Count(text.String(), "\n"); lines != 4 {
+		t.Errorf("%d lines:\n%s", lines, &text)
+	}
+}

@@ -1,0 +1,176 @@
+package devlog
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/rootfs"
+)
+
+// record is what a repair notes beside the private socket before it changes
+// anything, so that it can be undone, also after a crash. It lies in the
+// container: what it says is never trusted with more than that container.
+type record struct {
+	// MountNS and PIDNS tell the container's namespaces from another's that
+	// has the same root directory.
+	MountNS uint64 `json:"mount_ns"`
+	// Receiver is the receiver's process, in the PID namespace PIDNS, Started
+	// the time of its start; see proc_pid_stat(5).
+	Receiver int    `json:"receiver,omitempty"`
+	PIDNS    uint64 `json:"pid_ns,omitempty"`
+	Started  string `json:"started,omitempty"`
+	// Was, WasLink and WasOwner are what /dev/log was before the first repair.
+	Was      rootfs.Kind  `json:"was"`
+	WasLink  string       `json:"was_link,omitempty"`
+	WasOwner rootfs.Owner `json:"was_owner"`
+	// Set is the text of the link that /dev/log was made, if it was.
+	Set string `json:"set,omitempty"`
+	// Aside says that what was there was renamed, to asideName.
+	Aside bool `json:"aside,omitempty"`
+	// Mounted says that a link was mounted over /dev/log.
+	Mounted bool `json:"mounted,omitempty"`
+	// Made are the directories that were made, outermost first.
+	Made []string `json:"made,omitempty"`
+	// Socket is the private socket's path.
+	Socket string `json:"socket"`
+	// Host says that it is the host that was prepared.
+	Host bool `json:"host,omitempty"`
+}
+
+// readRecord returns the record in the directory, or nil if there is none, or
+// none that can be read: a repair does not depend on it.
+func readRecord(d *rootfs.Dir) *record {
+	data, err := d.ReadFile(recordName)
+	if err != nil {
+		return nil
+	}
+	var r record
+	if json.Unmarshal(data, &r) != nil {
+		return nil
+	}
+	return &r
+}
+
+func (r *record) write(d *rootfs.Dir) error {
+	data, err := json.MarshalIndent(r, "", "\t")
+	if err != nil {
+		return fmt.Errorf("note what undo needs: %w", err)
+	}
+	return d.WriteFile(recordName, append(data, '\n'))
+}
+
+// trusted says whether what the record says of /dev/log may be put there, with
+// this process's rights and for everybody who shares it. Whoever made the
+// container's root directory may have forged it, but cannot know the number of
+// the namespace that the container will run in; what runs inside has no other
+// rights than the container.
+func (r *record) trusted(t *Target) bool {
+	return t.inside || r.MountNS == t.mountNS
+}
+
+// process returns a pidfd of the receiver that the record in the directory at
+// names, or nil if it has ended, or is not seen from here. The record may be
+// forged: a process that is no receiver of that directory's is never returned.
+func (r *record) process(at *rootfs.Dir) *os.File {
+	if r == nil || r.Receiver <= 0 {
+		return nil
+	}
+	if own, err := namespace("self", "pid"); err != nil || own != r.PIDNS {
+		return nil
+	}
+	fd, err := unix.PidfdOpen(r.Receiver, 0)
+	if err != nil {
+		return nil
+	}
+	pidfd := os.NewFile(uintptr(fd), "pidfd")
+	if !isReceiverOf(r.Receiver, r.Started, at) || ended(fd) {
+		pidfd.Close()
+		return nil
+	}
+	return pidfd
+}
+
+// isReceiverOf says whether the process, that began at that time, is devlogd
+// and has the directory open, as every receiver has that of its record.
+func isReceiverOf(pid int, started string, at *rootfs.Dir) bool {
+	now, err := startTime(pid)
+	return err == nil && now == started && isReceiverAt(pid, at)
+}
+
+// isReceiverAt is isReceiverOf for a process of any time.
+func isReceiverAt(pid int, at *rootfs.Dir) bool {
+	proc := "/proc/" + strconv.Itoa(pid)
+	exe, err := os.Readlink(proc + "/exe")
+	if err != nil || !isReceiverExe(exe) {
+		return false
+	}
+	want, err := at.Self()
+	if err != nil {
+		return false
+	}
+	fds, err := filepath.Glob(proc + "/fd/*")
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(fds, func(fd string) bool {
+		// Not to be held up by a file system that a container has made itself.
+		var st unix.Statx_t
+		if err := unix.Statx(unix.AT_FDCWD, fd, unix.AT_STATX_DONT_SYNC, unix.STATX_INO, &st); err != nil {
+			return false
+		}
+		return rootfs.ID{Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), Ino: st.Ino} == want.ID
+	})
+}
+
+// isReceiverExe says whether a /proc/PID/exe leads to devlogd, maybe one that
+// was run from memory, or replaced by an upgrade since.
+func isReceiverExe(exe string) bool {
+	exe = strings.TrimSuffix(exe, " (deleted)")
+	return exe == "/memfd:"+receiverName || filepath.Base(exe) == receiverName
+}
+
+// alive says whether the receiver that the record in the directory at names
+// runs, or one that a killed repair did not come to name. One of another PID
+// namespace is not seen from here; it counts as running.
+func (r *record) alive(at *rootfs.Dir) bool {
+	if r == nil || r.Receiver <= 0 {
+		return false
+	}
+	if own, err := namespace("self", "pid"); err == nil && own != r.PIDNS {
+		return true
+	}
+	pidfd := r.process(at)
+	if pidfd == nil {
+		return false
+	}
+	pidfd.Close()
+	return true
+}
+
+// startTime is field 22 of /proc/PID/stat, as text: with the process ID it
+// tells a process from a later one that got the same.
+func startTime(pid int) (string, error) {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return "", err
+	}
+	return parseStartTime(string(text))
+}
+
+func parseStartTime(stat string) (string, error) {
+	// The second field is the command in brackets, and may contain anything.
+	_, rest, ok := strings.Cut(stat[strings.LastIndexByte(stat, ')')+1:], " ")
+	fields := strings.Fields(rest)
+	if !ok || len(fields) < 20 {
+		return "", errors.New("unexpected contents of /proc/PID/stat")
+	}
+	return fields[19], nil
+}

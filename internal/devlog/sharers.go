@@ -1,0 +1,222 @@
+package devlog
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"devlog/internal/hook"
+	"devlog/internal/rootfs"
+)
+
+// Sharer is a container that shares the host's /dev.
+type Sharer struct {
+	// PID is the container's first process, as seen from the host, and
+	// Command its name.
+	PID     int    `json:"pid"`
+	Command string `json:"command"`
+	// Name is the container's name, as far as its cgroup tells it.
+	Name string `json:"name"`
+	// Facts and Plan are as Check finds them.
+	Facts Facts `json:"facts"`
+	Plan  Plan  `json:"plan"`
+	// Problem is why nothing could be found out, or empty.
+	Problem string `json:"problem,omitempty"`
+}
+
+// Sharers lists the containers whose /dev is this process's: one for each PID
+// namespace, and for each mount namespace of processes that have none of their
+// own. Processes that end meanwhile, and those that have the host's /run as
+// well and so are none of a container, are passed over.
+func Sharers(o Options) ([]Sharer, error) {
+	own, err := namespace("self", "mnt")
+	if err != nil {
+		return nil, err
+	}
+	first, err := firstProcesses()
+	if err != nil {
+		return nil, err
+	}
+	delete(first, own)
+	var list []Sharer
+	for _, pid := range first {
+		if s, ok := inspectInTime(pid, o); ok {
+			list = append(list, s)
+		}
+	}
+	slices.SortFunc(list, func(a, b Sharer) int { return a.PID - b.PID })
+	return list, nil
+}
+
+// firstProcesses returns the first process of every container, by the number
+// of its PID namespace or, if that is this process's own, of its mount
+// namespace: process 1 of the former, the one with the lowest ID of the latter.
+func firstProcesses() (map[uint64]int, error) {
+	ownPIDs, err := namespace("self", "pid")
+	if err != nil {
+		return nil, err
+	}
+	dirs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return nil, err
+	}
+	first := map[uint64]int{}
+	contained := map[uint64]bool{} // mount namespaces of containers with PIDs of their own
+	for _, dir := range dirs {
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		if err != nil {
+			continue
+		}
+		pids, err := namespace(strconv.Itoa(pid), "pid")
+		if err != nil {
+			continue // it has ended, or is a kernel thread
+		}
+		mounts, err := namespace(strconv.Itoa(pid), "mnt")
+		if err != nil {
+			continue
+		}
+		if pids == ownPIDs {
+			if old, ok := first[mounts]; !ok || pid < old {
+				first[mounts] = pid
+			}
+			continue
+		}
+		status, err := os.ReadFile(dir + "/status")
+		if err == nil && innermostPID(string(status)) == 1 {
+			first[pids] = pid
+			contained[mounts] = true
+		}
+	}
+	// Who has only entered a container's mount namespace is none.
+	for ns := range contained {
+		delete(first, ns)
+	}
+	return first, nil
+}
+
+// sharerTimeout is how long a container may take to be looked at: a file system
+// of its own making can answer never.
+const sharerTimeout = 5 * time.Second
+
+// inspectInTime is inspectSharer with that limit. What takes longer stays
+// behind on a thread of its own.
+func inspectInTime(pid int, o Options) (Sharer, bool) {
+	type answer struct {
+		sharer Sharer
+		ok     bool
+	}
+	done := make(chan answer, 1)
+	go func() {
+		s, ok := inspectSharer(pid, o)
+		done <- answer{s, ok}
+	}()
+	select {
+	case a := <-done:
+		return a.sharer, a.ok
+	case <-time.After(sharerTimeout):
+		return Sharer{PID: pid, Name: NameOfProcess(pid), Problem: fmt.Sprintf("it does not answer for %s", sharerTimeout)}, true
+	}
+}
+
+func inspectSharer(pid int, o Options) (Sharer, bool) {
+	s := Sharer{PID: pid, Name: NameOfProcess(pid)}
+	t, err := OfProcess(pid)
+	if err != nil {
+		return s, false
+	}
+	defer t.Close()
+	if !t.sharesPath(devDir) || t.sharesPath("/run") {
+		return s, false
+	}
+	if comm, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm"); err == nil {
+		s.Command = strings.TrimSpace(string(comm))
+	}
+	r, err := Check(t, o)
+	if ended(int(t.init.Fd())) {
+		return s, false
+	}
+	if err != nil {
+		s.Problem = err.Error()
+	}
+	s.Facts, s.Plan = r.Facts, r.Plan
+	return s, true
+}
+
+// sharesPath says whether the directory is this process's own too.
+func (t *Target) sharesPath(path string) bool {
+	var same bool
+	err := rootfs.As(t.uid, t.gid, func() error {
+		d, err := t.root.Dir(path)
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		st, err := d.Self()
+		if err != nil {
+			return err
+		}
+		same, err = isHostPath(path, st.ID)
+		return err
+	})
+	return err == nil && same
+}
+
+// NameOfProcess is the name of the container that the process runs in: its
+// cgroup's, or the number.
+func NameOfProcess(pid int) string {
+	if text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup"); err == nil {
+		if name := hook.NameFromCgroup(string(text)); name != "" {
+			return name
+		}
+	}
+	return "pid-" + strconv.Itoa(pid)
+}
+
+// RepairSharers repairs each container of the list that needs it, with the
+// options that optionsFor returns for its name. It goes on after an error and
+// returns all of them.
+func RepairSharers(list []Sharer, optionsFor func(name string) (Options, error), said func(Sharer, Result)) error {
+	var errs []error
+	for _, s := range list {
+		if s.Plan.Verdict == Healthy {
+			continue
+		}
+		r, err := repairSharer(s, optionsFor)
+		if err != nil {
+			errs = append(errs, &SharerError{Sharer: s, Err: err})
+			continue
+		}
+		said(s, r)
+	}
+	return errors.Join(errs...)
+}
+
+func repairSharer(s Sharer, optionsFor func(name string) (Options, error)) (Result, error) {
+	o, err := optionsFor(s.Name)
+	if err != nil {
+		return Result{}, err
+	}
+	t, err := OfProcess(s.PID)
+	if err != nil {
+		return Result{}, err
+	}
+	defer t.Close()
+	return Repair(t, o)
+}
+
+// SharerError is an error of one of many containers.
+type SharerError struct {
+	Sharer Sharer
+	Err    error
+}
+
+func (e *SharerError) Error() string {
+	return "container " + e.Sharer.Name + " (process " + strconv.Itoa(e.Sharer.PID) + "): " + e.Err.Error()
+}
+
+func (e *SharerError) Unwrap() error { return e.Err }

@@ -1,0 +1,141 @@
+package devlog
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"devlog/internal/syslog"
+)
+
+// Strategy is a way to make /dev/log lead to a private socket.
+type Strategy string
+
+// The strategies.
+const (
+	// Auto chooses the one that changes least.
+	Auto Strategy = "auto"
+	// Adopt listens where the link /dev/log leads already.
+	Adopt Strategy = "adopt"
+	// Symlink makes /dev/log a link to the private socket.
+	Symlink Strategy = "symlink"
+	// Bind mounts a link over /dev/log, in the container's namespace only.
+	Bind Strategy = "bind"
+)
+
+// ParseStrategy returns the strategy of that name.
+func ParseStrategy(name string) (Strategy, error) {
+	switch s := Strategy(name); s {
+	case Auto, Adopt, Symlink, Bind:
+		return s, nil
+	}
+	return "", fmt.Errorf("strategy %q does not exist: use auto, adopt, symlink or bind", name)
+}
+
+// Verdict is what a plan comes to.
+type Verdict string
+
+// The verdicts.
+const (
+	Healthy     Verdict = "healthy"
+	NeedsRepair Verdict = "needs repair"
+	Refused     Verdict = "refused"
+)
+
+// Op is what a step does.
+type Op string
+
+// The steps' operations.
+const (
+	OpTmpfs     Op = "mount a tmpfs"    // over the directory Path
+	OpPrepare   Op = "prepare"          // make the directory Path, and note there what undo needs
+	OpListen    Op = "listen"           // bind a socket at Path
+	OpStart     Op = "start"            // start the receiver
+	OpKeep      Op = "keep"             // start a receiver that only keeps the repair
+	OpMoveAside Op = "move aside"       // rename Path to Text beside it
+	OpHostLink  Op = "link on the host" // on the host, make Path a link to Text
+	OpLink      Op = "link"             // make Path a link to Text in one step
+	OpPreserve  Op = "preserve"         // the same, and keep the host's socket
+	OpMount     Op = "mount"            // mount a link to Text over Path
+)
+
+// Step is one step of a plan.
+type Step struct {
+	Op   Op     `json:"op"`
+	Path string `json:"path,omitempty"`
+	Text string `json:"text,omitempty"`
+}
+
+// String says in words what the step does. Paths are a container's choice, and
+// escaped.
+func (s Step) String() string { return syslog.Escape(s.inWords()) }
+
+func (s Step) inWords() string {
+	switch s.Op {
+	case OpTmpfs:
+		return fmt.Sprintf("mount a tmpfs at %s, in this container only", s.Path)
+	case OpPrepare:
+		return fmt.Sprintf("see that %s exists, and note there what undo needs to know", s.Path)
+	case OpListen:
+		return "listen on " + s.Path
+	case OpStart:
+		return "start the receiver"
+	case OpKeep:
+		return "start a keeper of the repair"
+	case OpMoveAside:
+		return fmt.Sprintf("rename %s to %s", s.Path, s.Text)
+	case OpHostLink:
+		return fmt.Sprintf("make %s a link to %s on the host", s.Path, s.Text)
+	case OpLink:
+		return fmt.Sprintf("make %s a link to %s", s.Path, s.Text)
+	case OpPreserve:
+		return fmt.Sprintf("make %s a link to %s, and keep the host's socket as %s", s.Path, s.Text, path.Join(devDir, hostName))
+	case OpMount:
+		return fmt.Sprintf("mount a link to %s over %s, in this container only", s.Text, s.Path)
+	}
+	return string(s.Op)
+}
+
+// Plan is what to do about the facts.
+type Plan struct {
+	Verdict  Verdict  `json:"verdict"`
+	Strategy Strategy `json:"strategy,omitempty"`
+	// Socket is the path of the private socket, in the container.
+	Socket string `json:"socket,omitempty"`
+	Steps  []Step `json:"steps,omitempty"`
+	// Reason is what stands in the way of a refused plan, and Advice what can
+	// be done about it.
+	Reason string `json:"reason,omitempty"`
+	Advice string `json:"advice,omitempty"`
+}
+
+// String says the plan in one line, in which what a container has chosen is
+// escaped.
+func (p Plan) String() string {
+	switch p.Verdict {
+	case Healthy:
+		return "nothing to do"
+	case Refused:
+		return syslog.Escape("refused: " + p.Reason + "; " + p.Advice)
+	}
+	var words []string
+	for _, s := range p.Steps {
+		if s.Op != OpStart && s.Op != OpPrepare { // they go without saying
+			words = append(words, s.String())
+		}
+	}
+	if p.Strategy == Adopt {
+		words = append(words, "nothing in /dev changes")
+	}
+	return string(p.Strategy) + ": " + strings.Join(words, "; ")
+}
+
+// has says that the plan has a step with that operation.
+func (p Plan) has(op Op) bool {
+	for _, s := range p.Steps {
+		if s.Op == op {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,289 @@
+package devlog
+
+import (
+	"errors"
+	"path"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/rootfs"
+)
+
+const (
+	// endTimeout is how long a receiver may take to write what it has and end.
+	endTimeout = 15 * time.Second
+	// resolveTime is how long a client may take from reading /dev/log, a link,
+	// to following it: what it leads to is there for so much longer.
+	resolveTime = 250 * time.Millisecond
+)
+
+// Undo puts back what repairs of the target have changed, and ends its
+// receiver, which first writes what it has. It returns false if there was
+// nothing to undo.
+func Undo(t *Target, socket string) (undone bool, err error) {
+	err = rootfs.As(t.uid, t.gid, func() error {
+		defer lock(t)()
+		undone, err = undo(t, socket)
+		return err
+	})
+	return undone, err
+}
+
+func undo(t *Target, socket string) (bool, error) {
+	dirs, err := recordDirs(t, socket)
+	if err != nil {
+		return false, err
+	}
+	undone := false
+	for _, dir := range dirs {
+		done, err := undoAt(t, dir)
+		undone = undone || done
+		if err != nil {
+			return undone, err
+		}
+	}
+	return undone, nil
+}
+
+// undoAt puts back what the record in the directory says, if there is one.
+func undoAt(t *Target, dir string) (undone bool, err error) {
+	at, err := t.root.Dir(dir)
+	for errors.Is(err, unix.ENOENT) && dir != "/" {
+		dir = path.Dir(dir)
+		at, err = t.root.Dir(dir)
+	}
+	if err != nil {
+		return false, err
+	}
+	defer at.Close()
+	if r := readRecord(at); r != nil && r.Host == t.host {
+		return true, r.undo(t, at)
+	}
+	// A repair that was killed before it could note anything has mounted a
+	// tmpfs at most.
+	top := t.ownTmpfs(at)
+	if top == nil {
+		return false, nil
+	}
+	defer top.Close()
+	return true, t.mounts().Unmount(top, "")
+}
+
+// recordDirs are the directories in which a repair may have left its record:
+// beside the socket, and beside where /dev/log leads.
+func recordDirs(t *Target, socket string) ([]string, error) {
+	dirs := []string{path.Dir(socket)}
+	if t.host {
+		return dirs, nil
+	}
+	p, err := t.root.Resolve(logPath)
+	if err != nil {
+		return nil, err
+	}
+	p.Close()
+	if dir := path.Dir(p.Path); p.Blocked == nil && !slices.Contains(dirs, dir) {
+		dirs = append(dirs, dir)
+	}
+	return dirs, nil
+}
+
+// undo puts back what the record in the directory says, in an order in which a
+// second call can go on where a first one has ended.
+func (r *record) undo(t *Target, at *rootfs.Dir) error {
+	dev, err := t.root.Dir(devDir)
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	sameNS := r.MountNS == t.mountNS
+	if !r.trusted(t) {
+		r.Set = ""
+	}
+	// First the name, so that no more messages come in behind it.
+	if r.Mounted && sameNS {
+		if over, err := dev.MountedOver(logName); err != nil {
+			return err
+		} else if over && ourMount(dev, at) {
+			if err := t.mounts().Unmount(dev, logName); err != nil {
+				return err
+			}
+		}
+	}
+	checkpoint()
+	err = errChanged
+	for tries := 0; r.Host && errors.Is(err, errChanged) && tries < maxTries || tries == 0; tries++ {
+		err = swap(dev, func() error { return r.giveBack(dev, at) })
+	}
+	if err != nil {
+		return err
+	}
+	checkpoint()
+	if err := endReceivers(at); err != nil {
+		return err
+	}
+	checkpoint()
+	if !r.Host {
+		if err := removeStale(at, path.Base(r.Socket)); err != nil {
+			return err
+		}
+	}
+	checkpoint()
+	return r.removeRest(t, at)
+}
+
+// giveBack gives /dev/log back to whoever had it.
+func (r *record) giveBack(dev, at *rootfs.Dir) error {
+	err := r.restoreLog(dev)
+	if err != nil && !errors.Is(err, errChanged) { // what somebody else has put there stays
+		return err
+	}
+	if r.Host { // before a container that finds the host still prepared makes its link again
+		return r.releaseHost(dev, at)
+	}
+	return nil
+}
+
+// ourMount says whether what is mounted over /dev/log is what a repair mounts:
+// a link, which nobody else mounts, or, on kernels that cannot mount links, a
+// socket of the private socket's file system.
+func ourMount(dev, at *rootfs.Dir) bool {
+	st, err := dev.Lstat(logName)
+	if err != nil || st.Kind == rootfs.Link {
+		return err == nil
+	}
+	own, err := at.Self()
+	return err == nil && st.Kind == rootfs.Socket && st.ID.Dev == own.ID.Dev
+}
+
+// restoreLog makes /dev/log what it was, unless it has become something else
+// than what the repair made it.
+func (r *record) restoreLog(dev *rootfs.Dir) error {
+	if r.Set == "" {
+		return nil
+	}
+	if r.Aside {
+		return r.restoreAside(dev)
+	}
+	st, err := dev.Lstat(logName)
+	if err != nil {
+		return err
+	}
+	if !r.isLink(dev, logName, st) {
+		if r.Host {
+			return keepHost(dev, st)
+		}
+		return nil
+	}
+	prepared, err := dev.Lstat(hostName)
+	if err != nil {
+		return err
+	}
+	l, err := dev.Listening(hostName)
+	if err != nil {
+		return err
+	}
+	switch hostSocket := prepared.Kind == rootfs.Socket; {
+	case r.Host && hostSocket && l.Live:
+		// The host's clients reach its socket at every instant.
+		return replace(dev, st.ID, func(tmp string) error { return dev.HardLink(hostName, tmp, prepared.ID) })
+	case hostSocket && !r.Host:
+		return nil // a prepared host stays prepared
+	case r.Was == rootfs.Link:
+		return replace(dev, st.ID, func(tmp string) error { return dev.Symlink(r.WasLink, tmp) })
+	case r.Was == rootfs.Socket:
+		return replace(dev, st.ID, func(tmp string) error { return dev.MakeSocketFile(tmp, r.WasOwner) })
+	default:
+		return takeAway(dev, st.ID)
+	}
+}
+
+// isLink says whether the name is the link that the repair made.
+func (r *record) isLink(dev *rootfs.Dir, name string, st rootfs.Stat) bool {
+	if st.Kind != rootfs.Link {
+		return false
+	}
+	text, err := dev.Readlink(name)
+	return err == nil && text == r.Set
+}
+
+// restoreAside gives what was moved aside its name back, also where a repair
+// or an undo was killed on the way.
+func (r *record) restoreAside(dev *rootfs.Dir) error {
+	log, err := dev.Lstat(logName)
+	if err != nil {
+		return err
+	}
+	old, err := dev.Lstat(asideName)
+	switch {
+	case err != nil || old.Kind == rootfs.Absent:
+		return err
+	case log.Kind == rootfs.Absent:
+		return changed(dev.RenameNew(asideName, logName), unix.EEXIST)
+	case r.isLink(dev, logName, log):
+		// Exchanged, not renamed: it may be a directory.
+		if err := dev.Exchange(asideName, logName); err != nil {
+			return changed(err, unix.ENOENT)
+		}
+		checkpoint()
+		if old, err = dev.Lstat(asideName); err != nil {
+			return err
+		}
+	}
+	if r.isLink(dev, asideName, old) {
+		return dev.Unlink(asideName)
+	}
+	return nil
+}
+
+// takeAway removes the log that has that identity, and no other.
+func takeAway(dev *rootfs.Dir, id rootfs.ID) error {
+	tmp := rootfs.TempName(logName)
+	if err := dev.RenameNew(logName, tmp); err != nil {
+		return changed(err, unix.ENOENT)
+	}
+	if st, err := dev.Lstat(tmp); err != nil || st.ID != id {
+		return errors.Join(errChanged, err, dev.RenameNew(tmp, logName))
+	}
+	return dev.Unlink(tmp)
+}
+
+// removeStale removes a socket that a killed receiver has left.
+func removeStale(at *rootfs.Dir, name string) error {
+	st, err := at.Lstat(name)
+	if err != nil || st.Kind != rootfs.Socket {
+		return err
+	}
+	if l, err := at.Listening(name); err != nil || l.Live {
+		return err // of a daemon of the container's own
+	}
+	return at.Unlink(name)
+}
+
+// removeRest removes the record last: without it there is nothing to undo. It
+// goes with the tmpfs, where one was mounted.
+func (r *record) removeRest(t *Target, at *rootfs.Dir) error {
+	clearTemporary(at)
+	for _, name := range []string{overName, recordName} {
+		if top := t.ownTmpfs(at); top != nil && name == recordName {
+			err := t.mounts().Unmount(top, "")
+			top.Close()
+			if err != nil {
+				return err
+			}
+			checkpoint()
+		} else if err := at.Unlink(name); err != nil && !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+	}
+	for _, dir := range slices.Backward(r.Made) {
+		parent, err := t.root.Dir(path.Dir(dir))
+		if err != nil {
+			continue // gone, with what was in it
+		}
+		_ = parent.Rmdir(path.Base(dir)) // one in use by now stays
+		parent.Close()
+	}
+	return nil
+}

@@ -1,0 +1,114 @@
+package rootfs
+
+import (
+	"errors"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxFile is how much ReadFile reads, in bytes.
+const maxFile = 64 << 10
+
+// ReadFile returns what is in a regular file of at most 64 KiB.
+func (d *Dir) ReadFile(name string) ([]byte, error) {
+	// Held before it is opened: to open a device is an action already (a
+	// watchdog starts), and of a FIFO it waits for a writer.
+	held, st, err := d.Hold(name)
+	if err != nil {
+		return nil, err
+	}
+	defer held.Close()
+	if st.Kind != Regular {
+		return nil, d.failed("read", name, unix.EINVAL)
+	}
+	fd, err := openat(unix.AT_FDCWD, handlePath(held), unix.O_RDONLY|unix.O_CLOEXEC)
+	if err != nil {
+		return nil, d.failed("open", name, err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(data) > maxFile {
+		err = unix.EFBIG
+	}
+	if err != nil {
+		return nil, d.failed("read", name, err)
+	}
+	return data, nil
+}
+
+// WriteFile puts the data into a file of that name, mode 0644, in one step: the
+// name has the old data or the new at any time.
+func (d *Dir) WriteFile(name string, data []byte) error {
+	tmp := TempName(name)
+	fd, err := unix.Openat(d.FD(), tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o644)
+	if err != nil {
+		return d.failed("make", tmp, err)
+	}
+	f := os.NewFile(uintptr(fd), tmp)
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(d.failed("write", tmp, err), d.Unlink(tmp))
+	}
+	if err := d.Rename(tmp, name); err != nil {
+		return errors.Join(err, d.Unlink(tmp))
+	}
+	return nil
+}
+
+// Empty says whether there is nothing in the directory.
+func (d *Dir) Empty() (bool, error) {
+	names, err := d.Names(1)
+	return len(names) == 0, err
+}
+
+// Names lists at most that many names in the directory, all of them if limit is 0.
+func (d *Dir) Names(limit int) ([]string, error) {
+	fd, err := openat(d.FD(), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	if err != nil {
+		return nil, d.failed("list", "", err)
+	}
+	f := os.NewFile(uintptr(fd), d.path)
+	defer f.Close()
+	if limit == 0 {
+		limit = -1
+	}
+	names, err := f.Readdirnames(limit)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, d.failed("list", "", err)
+	}
+	return names, nil
+}
+
+// HardLink gives the file another name in the directory, in place of what has
+// it. The file has both names afterwards.
+func (d *Dir) HardLink(from, to string, id ID) error {
+	tmp := TempName(to)
+	if err := unix.Linkat(d.FD(), from, d.FD(), tmp, 0); err != nil {
+		return d.failed("link "+from+" to", to, err)
+	}
+	st, err := d.Lstat(tmp)
+	if err == nil && st.ID != id {
+		err = d.failed("link "+from+" to", to, unix.ESTALE)
+	}
+	if err == nil {
+		err = d.Rename(tmp, to)
+	}
+	// rename(2) between two names of one file does nothing and keeps both.
+	if uerr := d.Unlink(tmp); err == nil && uerr != nil && !errors.Is(uerr, unix.ENOENT) {
+		err = uerr
+	}
+	return err
+}
+
+// MakeSocketFile makes a socket's name with no socket behind it, as a daemon
+// that has ended leaves it, with that owner and mode.
+func (d *Dir) MakeSocketFile(name string, o Owner) error {
+	if err := unix.Mknodat(d.FD(), name, unix.S_IFSOCK|0o600, 0); err != nil {
+		return d.failed("make", name, err)
+	}
+	_, err := d.ownSocket(name, &o)
+	return err
+}

@@ -1,0 +1,175 @@
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// The main goroutine stays on the main thread, so that no other can get it: a
+// thread that has entered another namespace ends with its goroutine, but the
+// main one cannot, and is what /proc/self shows.
+func init() { runtime.LockOSThread() }
+
+// Mounts is the mount namespace of a container, where things can be mounted
+// for it alone. The zero value is the namespace of this process.
+type Mounts struct {
+	// Namespace is a handle that setns(2) takes: a namespace file or a pidfd;
+	// nil for this process's own namespace.
+	Namespace *os.File
+}
+
+// do runs f on a thread of its own inside the namespace. The thread's working
+// directory is its own too, so that f can use "." for a directory: paths do
+// not lead to a handle in another namespace, and its /proc may be another's.
+func (m Mounts) do(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		err := unix.Unshare(unix.CLONE_FS)
+		if err != nil {
+			err = fmt.Errorf("get a working directory of its own: %w", err)
+		} else if m.Namespace != nil {
+			if err = unix.Setns(int(m.Namespace.Fd()), unix.CLONE_NEWNS); err != nil {
+				err = fmt.Errorf("enter the container's mount namespace: %w", err)
+			}
+		}
+		if err == nil {
+			err = f()
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+// TmpfsSource is what the mount table has for the source of a tmpfs of Tmpfs.
+const TmpfsSource = "devlog"
+
+// Tmpfs mounts a small tmpfs over the directory, mode 0755, owned by that user
+// and group. The handle d still leads to what is below it.
+func (m Mounts) Tmpfs(d *Dir, uid, gid int) error {
+	return m.do(func() error {
+		if err := unix.Fchdir(d.FD()); err != nil {
+			return d.failed("enter", "", err)
+		}
+		data := fmt.Sprintf("mode=755,size=64k,nr_inodes=32,uid=%d,gid=%d", uid, gid)
+		if err := unix.Mount(TmpfsSource, ".", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, data); err != nil {
+			return d.failed("mount a tmpfs at", "", err)
+		}
+		return nil
+	})
+}
+
+// Contain takes the mount at that path in the namespace out of its peer group
+// (mount_namespaces(7)): it receives mounts still, and passes none on.
+func (m Mounts) Contain(path string) error {
+	return m.do(func() error {
+		if err := unix.Mount("", path, "", unix.MS_SLAVE, ""); err != nil {
+			return fmt.Errorf("take %s out of its peer group: %w", path, err)
+		}
+		return nil
+	})
+}
+
+// openTree is replaced in a test by what older kernels say.
+var openTree = unix.OpenTree
+
+// Over mounts the file from, a link or a socket in the directory src, over the
+// file to in the directory dst, following neither. Before Linux 5.2 there is
+// no mounting of links: the error is ENOSYS.
+func (m Mounts) Over(src *Dir, from string, dst *Dir, to string) error {
+	return m.do(func() error {
+		tree, err := openTree(src.FD(), from, unix.OPEN_TREE_CLONE|unix.AT_SYMLINK_NOFOLLOW|unix.OPEN_TREE_CLOEXEC)
+		if err != nil {
+			return src.failed("copy the mount of", from, err)
+		}
+		defer unix.Close(tree)
+		if err := unix.MoveMount(tree, "", dst.FD(), to, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+			return dst.failed("mount over", to, err)
+		}
+		return nil
+	})
+}
+
+// OverOld is Over with mount(2) alone, for a socket, and where to is no link:
+// mount(2) follows links. This process's /proc must be visible in the
+// namespace.
+func (m Mounts) OverOld(src *Dir, from string, dst *Dir, to string) error {
+	return m.do(func() error {
+		f, st, err := src.Hold(from)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		g, at, err := dst.Hold(to)
+		if err != nil {
+			return err
+		}
+		defer g.Close()
+		if st.Kind == Link || at.Kind == Link {
+			return dst.failed("mount over", to, unix.ELOOP)
+		}
+		if err := unix.Mount(handlePath(f), handlePath(g), "", unix.MS_BIND, ""); err != nil {
+			return dst.failed("mount over", to, err)
+		}
+		return nil
+	})
+}
+
+// Unmount removes what is mounted over the name in the directory; it is not
+// followed. With an empty name it is what is mounted over the directory.
+func (m Mounts) Unmount(d *Dir, name string) error {
+	return m.do(func() error {
+		if err := unix.Fchdir(d.FD()); err != nil {
+			return d.failed("enter", "", err)
+		}
+		at := name
+		if at == "" {
+			at = "."
+		}
+		if err := unix.Unmount(at, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+			return d.failed("unmount", name, err)
+		}
+		return nil
+	})
+}
+
+// MountID tells the mount on which the directory is from others, as mountinfo
+// does (proc(5), "/proc/PID/fdinfo").
+func (d *Dir) MountID() (int, error) { return mountID(d.file) }
+
+func mountID(f *os.File) (int, error) {
+	text, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(int(f.Fd())))
+	if err != nil {
+		return 0, fmt.Errorf("find the mount of %s: %w", f.Name(), err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, "mnt_id:"); ok {
+			return strconv.Atoi(strings.TrimSpace(value))
+		}
+	}
+	return 0, fmt.Errorf("find the mount of %s: %w", f.Name(), errors.ErrUnsupported)
+}
+
+// MountedOver says whether something is mounted over the name.
+func (d *Dir) MountedOver(name string) (bool, error) {
+	f, _, err := d.Hold(name)
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	at, err := mountID(f)
+	if err != nil {
+		return false, err
+	}
+	self, err := d.MountID()
+	return err == nil && at != self, err
+}
