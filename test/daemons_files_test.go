@@ -1,0 +1,137 @@
+package test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// hookFile is the path of one of the files in hooks/.
+func hookFile(t *testing.T, name string) string {
+	t.Helper()
+	path, err := filepath.Abs("../hooks/" + name)
+	check(t, err)
+	return path
+}
+
+// unit reads a unit file of systemd: the values of each key, by "Section.Key".
+func unit(t *testing.T, name string) map[string][]string {
+	t.Helper()
+	text, err := os.ReadFile(hookFile(t, name))
+	check(t, err)
+	values := map[string][]string{}
+	section := ""
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		key, value, isValue := strings.Cut(line, "=")
+		switch {
+		case line == "" || strings.HasPrefix(line, "#"):
+		case strings.HasPrefix(line, "[") && strings.HasSuffix(line, "]"):
+			section = strings.Trim(line, "[]")
+		case isValue && section != "" && value != "":
+			values[section+"."+key] = append(values[section+"."+key], value)
+		default:
+			t.Errorf("%s: unexpected line %q", name, line)
+		}
+	}
+	return values
+}
+
+// systemd's own opinion of the unit files, where it is installed.
+func TestHostUnitsVerify(t *testing.T) {
+	need(t, "root", "systemd-analyze")
+	h := NewHost(t)
+	install(t, h)
+	r := h.Do("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", hookFile(t, "devlog-host.path"), hookFile(t, "devlog-host.service"))
+	if r.Code != 0 || strings.Contains(r.ErrOut, "devlog-host") {
+		t.Errorf("systemd-analyze verify: %+v", r)
+	}
+}
+
+// The unit's command, with the rights that the unit gives it, prepares a host
+// at boot, and again when its daemon was started anew.
+func TestHostUnits(t *testing.T) {
+	for _, k := range daemonKinds[:2] {
+		t.Run(k.String(), func(t *testing.T) {
+			needContainers(t, "setpriv")
+			needDaemons(t)
+			path, service := unit(t, "devlog-host.path"), unit(t, "devlog-host.service")
+			if got := path["Path.PathChanged"]; !slices.Equal(got, []string{"/dev/log"}) {
+				t.Errorf("the path unit watches %q", got)
+			}
+			if !slices.Contains(path["Unit.Wants"], "devlog-host.service") {
+				t.Error("the path unit does not start the service at boot")
+			}
+			var caps []string
+			for _, c := range strings.Fields(service["Service.CapabilityBoundingSet"][0]) {
+				caps = append(caps, "+"+strings.ToLower(strings.TrimPrefix(c, "CAP_")))
+			}
+			set := "--bounding-set=-all," + strings.Join(caps, ",")
+			command := append([]string{"setpriv", "--no-new-privs", set}, strings.Fields(service["Service.ExecStart"][0])...)
+			h := NewHost(t)
+			install(t, h)
+			d := NewDaemon(t, h, k, "/dev/log")
+			d.Start()
+			host := hostPlace(h, d.Log)
+			for _, when := range []string{"boot", "restart"} {
+				h.Must(command...)
+				expectLink(t, h.Path("/dev/log"), "/run/devlog/log")
+				expectOwnLogs(t, []place{host}, when)
+				if r := h.Must(command...); !strings.Contains(r.Out, "nothing to do") {
+					t.Errorf("the second time: %+v", r)
+				}
+				d.Stop()
+				d.Start()
+			}
+			h.Must(filepath.Join(installDir, "devlog-hook"), "undo", "--host")
+			expectOwnLogs(t, []place{host}, "undone")
+		})
+	}
+}
+
+// The SysV script of the host. Nothing stays running, and yet the host stays
+// prepared: after its daemon's restart the next container sees to it.
+func TestHostInit(t *testing.T) {
+	for _, k := range daemonKinds[:2] {
+		t.Run(k.String(), func(t *testing.T) {
+			needContainers(t, "lxc")
+			needDaemons(t)
+			h := NewHost(t)
+			install(t, h)
+			d := NewDaemon(t, h, k, "/dev/log")
+			d.Start()
+			host := hostPlace(h, d.Log)
+			script := func(command string, code int) {
+				t.Helper()
+				// busybox has a stricter sh.
+				if r := h.Do("busybox", "sh", hookFile(t, "devlog-host.init"), command); r.Code != code {
+					t.Fatalf("devlog-host.init %s: %+v, want exit code %d", command, r, code)
+				}
+			}
+			script("status", 3)
+			script("start", 0)
+			script("status", 0)
+			expectOwnLogs(t, []place{host}, "prepared")
+			if n := len(h.Receivers()); n != 0 {
+				t.Errorf("%d processes are left", n)
+			}
+			d.Stop()
+			d.Start()
+			script("status", 3)
+			c := NewLXC(t, h, "next")
+			c.Start(holdInit)
+			script("status", 0)
+			expectOwnLogs(t, []place{host, lxcPlace(t, c, c.Log())}, "next")
+			stopAll(t, c)
+			script("stop", 0)
+			script("status", 3)
+			script("nosuch", 2)
+			expectOwnLogs(t, []place{host}, "undone")
+			if st, err := os.Lstat(h.Path("/dev/log")); err != nil || st.Mode().Type() != os.ModeSocket {
+				t.Errorf("/dev/log after the undo: %v, %v", st, err)
+			}
+		})
+	}
+}

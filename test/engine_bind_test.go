@@ -1,0 +1,198 @@
+package test
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// bindTest is a container that meets the socket of a host's live daemon, on a
+// host that is not prepared: nothing may change for the host.
+type bindTest struct {
+	t       *testing.T
+	h       *Host
+	receive func() string
+	before  world
+	sent    int
+}
+
+// newBind makes the host. With shared, what is mounted in its /dev appears
+// wherever /dev is mounted, and the other way round.
+func newBind(t *testing.T, h *Host, shared bool) *bindTest {
+	t.Helper()
+	if shared {
+		h.Must("mount", "-n", "--make-rshared", "/dev")
+	}
+	b := &bindTest{t: t, h: h, receive: listen(t, h.Path("/dev/log"))}
+	b.before = look(t, h)
+	return b
+}
+
+// expectUnharmed fails if the host has noticed anything: its daemon is reached,
+// by the host and in no other way, and names and mounts are what they were.
+func (b *bindTest) expectUnharmed() {
+	b.t.Helper()
+	b.sent++
+	text := fmt.Sprintf("of the host %d", b.sent)
+	b.h.Must(client, "host", "13", text)
+	if got := b.receive(); !strings.HasSuffix(got, ": "+text) {
+		b.t.Errorf("the host's daemon received %q, want %q", got, text)
+	}
+	after := look(b.t, b.h)
+	expectSame(b.t, "the host", b.before.host, after.host)
+	expectSame(b.t, "the host's mount table", b.before.hostMounts, after.hostMounts)
+	if len(b.before.hostMounts) != len(after.hostMounts) {
+		b.t.Errorf("the host has %d mounts, had %d", len(after.hostMounts), len(b.before.hostMounts))
+	}
+}
+
+// eachPropagation runs a test on hosts whose /dev has peers, and has none.
+func eachPropagation(t *testing.T, test func(t *testing.T, shared bool)) {
+	for _, shared := range []bool{false, true} {
+		t.Run(map[bool]string{false: "private", true: "shared"}[shared]+" mounts", func(t *testing.T) { test(t, shared) })
+	}
+}
+
+// The hook of LXC runs in the container, and may mount there.
+func TestEngineBindLXC(t *testing.T) {
+	eachPropagation(t, func(t *testing.T, shared bool) {
+		needContainers(t, "lxc")
+		h := NewHost(t)
+		b := newBind(t, h, shared)
+		c := NewLXC(t, h, "c1")
+		c.Start(threeClients("c1") + hold)
+		wantOnce(t, c.Log(), threeTexts("c1")...)
+		b.expectUnharmed()
+		if r := c.Attach("/bin/readlink", "/dev/log"); r.Out != "/run/devlog/log\n" {
+			t.Errorf("/dev/log in the container: %+v", r)
+		}
+		release(t, c.Rootfs)
+		c.WaitStopped()
+		expectReceiversEnd(t, h)
+		b.expectUnharmed()
+	})
+}
+
+// The hook of an OCI runtime runs on the host, and the container may not mount.
+func TestEngineBindOCI(t *testing.T) {
+	for _, runtime := range []string{"runc", "crun"} {
+		eachPropagation(t, func(t *testing.T, shared bool) {
+			needContainers(t, runtime)
+			h := NewHost(t)
+			b := newBind(t, h, shared)
+			c := NewOCI(t, h, runtime, "c1", threeClients("c1")+hold)
+			c.Hook("prestart")
+			// Its mounts have the host's for peers, not for masters, as with
+			// rshared volumes.
+			c.Config["linux"].(map[string]any)["rootfsPropagation"] = map[bool]string{true: "shared", false: "private"}[shared]
+			c.Write().Create()
+			b.expectUnharmed()
+			c.Start()
+			wantOnce(t, c.Log(), threeTexts("c1")...)
+			if r := c.Exec("readlink", "/dev/log"); r.Out != "/run/devlog/log\n" {
+				t.Errorf("/dev/log in the container: %+v", r)
+			}
+			b.expectUnharmed()
+			release(t, c.Rootfs)
+			c.WaitStopped()
+			h.Must(c.Args("delete")...)
+			expectReceiversEnd(t, h)
+			b.expectUnharmed()
+			expectEmpty(t, filepath.Join(c.Rootfs, "run"))
+		})
+	}
+}
+
+// A /dev whose mount has the host's for a peer: what is mounted on the one
+// appears on the other, unless that is ended first.
+func TestEngineBindPeers(t *testing.T) {
+	for _, inside := range []bool{true, false} {
+		t.Run(fmt.Sprintf("inside %t", inside), func(t *testing.T) {
+			needContainers(t)
+			h := NewHost(t)
+			b := newBind(t, h, true)
+			c := NewCheap(t, h, "c1", cheapOptions{})
+			if mounts := strings.Join(table(t, h, c.PID), "\n"); !strings.Contains(mounts, " /dev rw,relatime shared:") {
+				t.Fatalf("the container's /dev has no peers:\n%s", mounts)
+			}
+			if r := c.Hook(inside, "repair", "--no-heal"); r.Code != 0 || !strings.HasPrefix(r.Out, "repaired by bind:") {
+				t.Fatalf("repair: %+v", r)
+			}
+			c.wantSent(t, c.Log(inside), "with-peers")
+			b.expectUnharmed()
+			if r := c.Hook(inside, "undo"); r.Code != 0 {
+				t.Errorf("undo: %+v", r)
+			}
+			b.expectUnharmed()
+			if r := c.Hook(inside, "repair", "--no-heal"); r.Code != 0 {
+				t.Errorf("repair: %+v", r)
+			}
+			c.Stop()
+			expectReceiversEnd(t, h)
+			b.expectUnharmed()
+		})
+	}
+}
+
+// On a read-only /dev nothing but a mount helps, also over a link that leads
+// nowhere: that is covered itself, not what it leads to.
+func TestEngineBindReadOnly(t *testing.T) {
+	for name, make := range map[string]func(t *testing.T, h *Host){"live": liveSocket, "stale": staleSocket, "dangling": danglingLink} {
+		for _, inside := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s/inside %t", name, inside), func(t *testing.T) {
+				needContainers(t)
+				h := NewHost(t)
+				make(t, h)
+				c := NewCheap(t, h, "c1", cheapOptions{dev: "mount -n --bind /dev dev; mount -n -o remount,bind,ro dev"})
+				before := look(t, h, c)
+				var flags []string
+				if name == "dangling" { // which could also be adopted
+					flags = []string{"--strategy", "bind"}
+				}
+				r := c.Hook(inside, append([]string{"repair", "--no-heal"}, flags...)...)
+				if r.Code != 0 || !strings.HasPrefix(r.Out, "repaired by bind:") {
+					t.Fatalf("repair: %+v", r)
+				}
+				c.wantSent(t, c.Log(inside), "read-only")
+				after := look(t, h)
+				expectSame(t, "the host", before.host, after.host)
+				if to := c.Sh("readlink /dev/log"); to != "/run/devlog/log\n" {
+					t.Errorf("/dev/log leads to %q", to)
+				}
+				expectUndone(t, h, c, inside, before)
+			})
+		}
+	}
+}
+
+// A daemon of the container's own listens at the private socket, and may bind
+// it anew as often as it likes.
+func TestEngineBindOwnDaemon(t *testing.T) {
+	needContainers(t)
+	h := NewHost(t)
+	b := newBind(t, h, false)
+	c := NewCheap(t, h, "c1", cheapOptions{})
+	r := c.Hook(false, "repair", "--no-heal", "--receiver", "none")
+	if r.Code != 0 || !strings.HasPrefix(r.Out, "repaired by bind:") {
+		t.Fatalf("repair: %+v", r)
+	}
+	if n := len(h.Receivers()); n != 0 {
+		t.Errorf("%d receivers", n)
+	}
+	for i := range 3 {
+		c.Sh("rm -f /run/devlog/log")
+		receive := listen(t, c.Path("/run/devlog/log"))
+		text := fmt.Sprintf("bound %d", i)
+		c.Sh("client own 13 '" + text + "'")
+		if got := receive(); !strings.HasSuffix(got, ": "+text) {
+			t.Errorf("received %q, want %q", got, text)
+		}
+		b.expectUnharmed()
+	}
+	mounts := table(t, h, c.PID)
+	if r := c.Hook(false, "repair", "--no-heal", "--receiver", "none"); r.Code != 0 || !slices.Equal(mounts, table(t, h, c.PID)) {
+		t.Errorf("the second repair: %+v", r)
+	}
+}

@@ -1,0 +1,262 @@
+package test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// crashDir returns a directory of the programs in which devlog-hook is one that
+// dies at the checkpoint that DEVLOG_CRASH counts.
+var crashDir = sync.OnceValues(func() (string, error) {
+	dir := filepath.Join(filepath.Dir(binDir), "crash")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return "", err
+	}
+	cmd := exec.Command("go", "build", "-trimpath", "-tags", "urfave_cli_no_docs,devlog_crash", "-o", dir, "devlog/cmd/devlog-hook")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%s: %w\n%s", cmd, err, out)
+	}
+	return dir, errors.Join(command("cp", filepath.Join(binDir, "devlogd"), dir))
+})
+
+// crashCase is a repair that is killed.
+type crashCase struct {
+	name     string
+	make     func(t *testing.T, h *Host) (receive func() string) // receive is of the host's live daemon, if there is one
+	flags    []string
+	host     bool // it is the host that is repaired
+	prepared bool // the host is prepared, and its daemon has bound anew since
+	inside   bool // the command is typed in the container
+	run      string
+}
+
+func quiet(f func(t *testing.T, h *Host)) func(t *testing.T, h *Host) func() string {
+	return func(t *testing.T, h *Host) func() string { f(t, h); return nil }
+}
+
+func daemonAt(t *testing.T, h *Host) func() string { return listenOn(t, h, "/dev/log") }
+
+func directory(t *testing.T, h *Host) { check(t, os.Mkdir(h.Path("/dev/log"), 0o755)) }
+
+// Each is killed on one side only, for time's sake: the steps are the same.
+var crashCases = []crashCase{
+	{name: "adopt", make: quiet(journal), inside: true},
+	{name: "symlink/absent", make: quiet(nothing)},
+	{name: "symlink/stale", make: quiet(staleSocket), inside: true},
+	{name: "symlink/dangling", make: quiet(danglingLink), flags: []string{"--strategy", "symlink"}},
+	{name: "symlink/preserve", make: daemonAt, prepared: true, inside: true},
+	{name: "symlink/aside", make: quiet(directory), flags: []string{"--force"}},
+	{name: "bind/inside", make: daemonAt, inside: true},
+	{name: "bind/outside", make: daemonAt},
+	{name: "bind/dangling", make: quiet(danglingLink), flags: []string{"--strategy", "bind"}, inside: true},
+	{name: "tmpfs/host's run", make: quiet(nothing), run: "mount -n --rbind /run run"},
+	{name: "tmpfs/read-only run", make: quiet(nothing), run: "mount -n -t tmpfs -o ro,mode=755 run run", inside: true},
+	{name: "tmpfs/and bind", make: daemonAt, run: "mount -n --rbind /run run"},
+	{name: "host/live", make: daemonAt, host: true},
+	{name: "host/absent", make: quiet(nothing), host: true},
+	{name: "host/stale", make: quiet(staleSocket), host: true},
+}
+
+// crashing is a repair of a crashCase under test.
+type crashing struct {
+	t       *testing.T
+	h       *Host
+	c       *Cheap
+	bin     string
+	tt      crashCase
+	receive func() string
+	sent    int
+}
+
+// run runs a command of our hook, that is killed at the checkpoint at; 0 for
+// none. It returns false if it was not killed.
+func (x *crashing) run(at int, command string) (r Result, killed bool) {
+	x.t.Helper()
+	args := []string{command}
+	if command == "repair" {
+		args = append(append(args, "--no-heal"), x.tt.flags...)
+	}
+	var line []string
+	switch {
+	case x.tt.host:
+		line = append([]string{filepath.Join(x.bin, "devlog-hook"), args[0], "--host"}, args[1:]...)
+		if command == "repair" {
+			line = slices.DeleteFunc(line, func(s string) bool { return s == "--no-heal" })
+		}
+	default:
+		line = x.c.HookArgs(x.tt.inside, args...)
+	}
+	r = x.h.Do(append([]string{"env", fmt.Sprintf("DEVLOG_CRASH=%d", at)}, line...)...)
+	killed = r.Code < 0 || r.Code > 128
+	if at == 0 && r.Code != 0 {
+		x.t.Errorf("%s: %+v", command, r)
+	}
+	if at > 0 && r.Code != 0 && !killed {
+		x.t.Fatalf("%s, killed at %d: %+v", command, at, r)
+	}
+	return r, killed
+}
+
+// reachable sends a message on the host, and finds it: the live daemon is
+// reached all the time.
+func (x *crashing) reachable() {
+	x.t.Helper()
+	if x.receive == nil {
+		return
+	}
+	x.sent++
+	text := fmt.Sprintf("message %d", x.sent)
+	x.h.Must(client, "host", "13", text)
+	if got := x.receive(); !strings.HasSuffix(got, ": "+text) {
+		x.t.Fatalf("received %q, want %q", got, text)
+	}
+}
+
+// sharerSees fails if the name /dev/log, which everybody shares, is anything
+// else than it was or what a repair makes it. While a file is being moved out
+// of the way, and only then, there may be nothing of that name.
+func (x *crashing) sharerSees(before world) {
+	x.t.Helper()
+	now := snap(x.t, x.h.Path("/"), "/dev")
+	for _, line := range now {
+		if strings.Contains(line, " /dev/log") && !strings.Contains(line, "/dev/log.devlog-old") &&
+			!slices.Contains(before.host, line) && !strings.HasSuffix(line, " /dev/log -> /run/devlog/log") {
+			x.t.Errorf("/dev/log is %q", line)
+		}
+	}
+	if was, is := named(before.host, "/dev/log"), named(now, "/dev/log"); was && !is && !strings.Contains(x.tt.name, "aside") {
+		x.t.Error("/dev/log has gone")
+	}
+}
+
+// named says whether there is something of that name.
+func named(s snapshot, name string) bool {
+	return slices.ContainsFunc(s, func(line string) bool {
+		f := strings.SplitN(line, " ", 3)
+		return f[2] == name || strings.HasPrefix(f[2], name+" -> ")
+	})
+}
+
+// expectHealthy fails if there is still something to repair, or to clear away.
+func (x *crashing) expectHealthy() {
+	x.t.Helper()
+	line := x.c.HookArgs(x.tt.inside, "check")
+	if x.tt.host { // check would also say what the container needs
+		line = []string{filepath.Join(x.bin, "devlog-hook"), "repair", "--host", "--dry-run"}
+	}
+	if r := x.h.Do(line...); r.Code != 0 || x.tt.host && !strings.HasPrefix(r.Out, "nothing to do") {
+		x.t.Errorf("%q: %+v", line, r)
+	}
+	all := append(snap(x.t, x.h.Path("/"), "/dev", "/run"), snap(x.t, x.c.Path("/"), "/dev", "/run")...)
+	if left := leftovers(all); len(left) != 0 {
+		x.t.Errorf("left over: %q", left)
+	}
+}
+
+// A repair and an undo that are killed at any moment.
+func TestEngineCrash(t *testing.T) {
+	for _, tt := range crashCases {
+		t.Run(tt.name, func(t *testing.T) {
+			needContainers(t)
+			crash(t, tt)
+		})
+	}
+}
+
+func crash(t *testing.T, tt crashCase) {
+	bin, err := crashDir()
+	check(t, err)
+	h := NewHost(t)
+	x := &crashing{t: t, h: h, bin: bin, tt: tt}
+	if tt.prepared {
+		h.Must(hookOn(), "repair", "--host")    // no daemon runs yet
+		check(t, os.Remove(h.Path("/dev/log"))) // as a daemon that starts does
+	}
+	x.receive = tt.make(t, h)
+	x.c = NewCheap(t, h, "c1", cheapOptions{run: tt.run, bin: bin})
+	before := look(t, h, x.c)
+	// A kill between a directory's making and the note of it, or between the
+	// note's removal and the directory's, leaves an empty directory.
+	may := []string{"/run/devlog", "/run/systemd", "/run/systemd/journal"}
+	for n := 1; ; n++ {
+		_, killed := x.run(n, "repair")
+		x.reachable()
+		x.sharerSees(before)
+		x.run(0, "repair")
+		x.expectHealthy()
+		x.reachable()
+		x.run(0, "undo")
+		x.expectBefore(before, may, fmt.Sprintf("repair, killed at %d", n))
+		if !killed {
+			if n < 2 {
+				t.Errorf("the repair has no checkpoint")
+			}
+			break
+		}
+	}
+	for n := 1; ; n++ {
+		_, killed := x.run(n, "repair")
+		x.run(0, "undo")
+		x.reachable()
+		x.expectBefore(before, may, fmt.Sprintf("repair, killed at %d, and undo", n))
+		if !killed {
+			break
+		}
+	}
+	for n := 1; ; n++ {
+		x.run(0, "repair")
+		_, killed := x.run(n, "undo")
+		x.reachable()
+		x.sharerSees(before)
+		x.run(0, "undo")
+		x.reachable()
+		x.expectBefore(before, may, fmt.Sprintf("undo, killed at %d", n))
+		if !killed {
+			break
+		}
+	}
+}
+
+// expectBefore compares everything to what it was before the repair.
+func (x *crashing) expectBefore(before world, may []string, when string) {
+	x.t.Helper()
+	failed := x.t.Failed()
+	after := look(x.t, x.h, x.c)
+	if x.tt.prepared {
+		// A prepared host stays prepared: the daemon's new socket is beside the link.
+		x.expectPrepared()
+		return
+	}
+	expectWorld(x.t, before, after, may...)
+	if n := len(x.h.Receivers()); n != 0 {
+		x.t.Errorf("%d receivers", n)
+	}
+	if !failed && x.t.Failed() {
+		x.t.Fatalf("this was after: %s", when)
+	}
+}
+
+// expectPrepared sees that the prepared host has stayed so, and makes the
+// daemon bind its socket to /dev/log once more.
+func (x *crashing) expectPrepared() {
+	x.t.Helper()
+	log, kept := x.h.Path("/dev/log"), x.h.Path("/dev/.devlog-host")
+	switch to, err := os.Readlink(log); {
+	case errors.Is(err, unix.EINVAL): // the daemon's socket still
+	case err != nil || to != "/run/devlog/log":
+		x.t.Fatalf("/dev/log leads to %q, %v", to, err)
+	default:
+		check(x.t, os.Remove(log))
+		check(x.t, os.Link(kept, log))
+	}
+}

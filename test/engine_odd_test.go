@@ -1,0 +1,166 @@
+package test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// The process that names a container may end long before it: the receiver ends
+// with the container.
+func TestEngineAnyProcess(t *testing.T) {
+	needContainers(t)
+	h := NewHost(t)
+	c := NewCheap(t, h, "c1", cheapOptions{})
+	c.Sh("mkfifo /tmp/hold; { echo $$ >/tmp/pid; read _ </tmp/hold; } >/dev/null 2>&1 &")
+	// As the host sees it: the shell that waits in the container.
+	worker := 0
+	eventually(t, "the worker runs", func() bool {
+		for _, p := range h.Processes() {
+			if pid, line, _ := strings.Cut(p, " "); strings.Contains(line, "/tmp/hold") {
+				worker, _ = strconv.Atoi(pid)
+			}
+		}
+		return worker != 0
+	})
+	if r := h.Do(hookOn(), "repair", fmt.Sprintf("--pid=%d", worker), "--name", c.Name); r.Code != 0 {
+		t.Fatalf("repair: %+v", r)
+	}
+	c.wantSent(t, c.Log(false), "one")
+	h.Must("kill", "-9", strconv.Itoa(worker))
+	waitDead(t, h, worker)
+	c.wantSent(t, c.Log(false), "two")
+	c.Stop()
+	expectReceiversEnd(t, h)
+}
+
+// A repair where an earlier one's receiver has lost its socket: there is one
+// receiver in the end, and undo knows it.
+func TestEngineAgain(t *testing.T) {
+	for _, inside := range []bool{true, false} {
+		needContainers(t)
+		h := NewHost(t)
+		c := NewCheap(t, h, "c1", cheapOptions{})
+		before := look(t, h, c)
+		for i := range 3 {
+			if r := c.Hook(inside, "repair", "--no-heal"); r.Code != 0 {
+				t.Fatalf("repair: %+v", r)
+			}
+			eventually(t, "one receiver", func() bool { return len(h.Receivers()) == 1 })
+			c.wantSent(t, c.Log(inside), fmt.Sprintf("message-%d", i))
+			if i < 2 {
+				c.Sh("rm /run/devlog/log")
+			}
+		}
+		if r := c.Hook(inside, "undo"); r.Code != 0 || !strings.HasPrefix(r.Out, "undone") {
+			t.Errorf("undo: %+v", r)
+		}
+		if left := h.Receivers(); len(left) != 0 {
+			t.Errorf("receivers: %v", left)
+		}
+		expectWorld(t, before, look(t, h, c))
+	}
+}
+
+// Somebody removes the private socket's whole directory: it is made again, and
+// nothing is forgotten.
+func TestEngineLostDirectory(t *testing.T) {
+	for _, inside := range []bool{true, false} {
+		needContainers(t)
+		h := NewHost(t)
+		c := NewCheap(t, h, "c1", cheapOptions{})
+		before := look(t, h, c)
+		if r := c.Hook(inside, "repair"); r.Code != 0 {
+			t.Fatalf("repair: %+v", r)
+		}
+		receivers := h.Receivers()
+		c.Sh("rm -r /run/devlog")
+		eventually(t, "the socket is back", func() bool { return c.Exec("client", "t", "13", "probe").Code == 0 && c.ownSocket() })
+		c.wantSent(t, c.Log(inside), "own")
+		if now := h.Receivers(); len(now) != 1 || now[0] != receivers[0] {
+			t.Errorf("receivers: %v, were %v", now, receivers)
+		}
+		if r := c.Hook(inside, "undo"); r.Code != 0 || !strings.HasPrefix(r.Out, "undone") {
+			t.Errorf("undo: %+v", r)
+		}
+		// What /dev/log was before is forgotten with the directory.
+		check(t, os.Remove(h.Path("/dev/log")))
+		expectWorld(t, before, look(t, h, c))
+	}
+}
+
+// A container's daemon has taken /dev/log of a prepared host: undo does not
+// remove the last name of the host's socket.
+func TestEngineUndoHostTaken(t *testing.T) {
+	needContainers(t)
+	h := NewHost(t)
+	receive := listenOn(t, h, "/dev/log")
+	h.Must(hookOn(), "repair", "--host")
+	check(t, os.Remove(h.Path("/dev/log")))
+	_ = listen(t, h.Path("/dev/log")) // by nobody of the host's
+	before := hostTree(h)
+	expectRefusal(t, h.Do(hookOn(), "undo", "--host"), 3, "somebody else")
+	expectNew(t, h, before)
+	// Once that daemon has gone the host gets its name back.
+	check(t, os.Remove(h.Path("/dev/log")))
+	if r := h.Do(hookOn(), "undo", "--host"); r.Code != 0 {
+		t.Fatalf("undo --host: %+v", r)
+	}
+	h.Must("logger", "back")
+	if got := receive(); !strings.HasSuffix(got, " back") {
+		t.Errorf("received %q", got)
+	}
+}
+
+// A container is not the host, whoever says so.
+func TestEngineHostInside(t *testing.T) {
+	needContainers(t)
+	h := NewHost(t)
+	_ = listenOn(t, h, "/dev/log")
+	c := NewCheap(t, h, "c1", cheapOptions{})
+	before := look(t, h, c)
+	expectRefusal(t, c.Exec(hookIn, "repair", "--host"), 3, "may be a container")
+	expectWorld(t, before, look(t, h, c))
+}
+
+// Whoever holds the lock for ever delays a repair, and does not prevent it.
+func TestEngineLocked(t *testing.T) {
+	needContainers(t)
+	h := NewHost(t)
+	c := NewCheap(t, h, "c1", cheapOptions{})
+	root, err := os.Open(c.Path("/"))
+	check(t, err)
+	t.Cleanup(func() { check(t, root.Close()) })
+	check(t, unix.Flock(int(root.Fd()), unix.LOCK_EX))
+	if r := c.Hook(false, "repair"); r.Code != 0 {
+		t.Fatalf("repair: %+v", r)
+	}
+	c.wantSent(t, c.Log(false), "locked")
+}
+
+// A service with a mount namespace of its own is no container of its own.
+func TestEngineService(t *testing.T) {
+	needContainers(t)
+	h := NewHost(t)
+	c := NewCheap(t, h, "c1", cheapOptions{})
+	if r := c.Hook(false, "repair"); r.Code != 0 {
+		t.Fatalf("repair: %+v", r)
+	}
+	c.Sh("busybox unshare -m /bin/sh -c 'mkfifo /tmp/hold; read _ </tmp/hold' >/dev/null 2>&1 &")
+	waitHeld(t, c.Path("/"))
+	r := h.Do(hookOn(), "check", "--host", "--json")
+	var seen struct{ Containers []struct{ PID int } }
+	check(t, json.Unmarshal([]byte(r.Out), &seen))
+	if len(seen.Containers) != 1 || seen.Containers[0].PID != c.PID {
+		t.Errorf("check --host sees %+v, want the process %d", seen.Containers, c.PID)
+	}
+	h.Must(hookOn(), "repair", "--host", "--all")
+	if n := len(h.Receivers()); n != 1 {
+		t.Errorf("%d receivers", n)
+	}
+}

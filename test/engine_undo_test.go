@@ -1,0 +1,172 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+// undoCase is a state of the host and a repair that can be made there.
+type undoCase struct {
+	name  string
+	make  func(t *testing.T, h *Host) // the host's /dev/log
+	flags []string                    // of the repair
+	// prepare is a repair of the host, that is made first.
+	prepare bool
+	// by is what the repair says that it did.
+	by string
+	// hostSide says that the repair cannot be made from inside.
+	hostSide bool
+	dev, run string // of the container
+}
+
+func liveSocket(t *testing.T, h *Host) { _ = listenOn(t, h, "/dev/log") }
+
+func danglingLink(t *testing.T, h *Host) {
+	check(t, os.Symlink("../nowhere/log", h.Path("/dev/log")))
+}
+
+func nothing(*testing.T, *Host) {}
+
+var undoCases = []undoCase{
+	{name: "adopt/journal", make: journal, by: "adopt"},
+	{name: "adopt/dangling", make: danglingLink, by: "adopt"},
+	{name: "symlink/absent", make: nothing, by: "symlink"},
+	{name: "symlink/stale", make: staleSocket, by: "symlink"},
+	{name: "symlink/dangling", make: danglingLink, flags: []string{"--strategy", "symlink"}, by: "symlink"},
+	{name: "symlink/aside", make: func(t *testing.T, h *Host) { check(t, os.Mkdir(h.Path("/dev/log"), 0o700)) },
+		flags: []string{"--force"}, by: "symlink"},
+	{name: "bind/live", make: liveSocket, by: "bind"},
+	{name: "bind/stale", make: staleSocket, flags: []string{"--strategy", "bind"}, by: "bind"},
+	{name: "bind/dangling", make: danglingLink, flags: []string{"--strategy", "bind"}, by: "bind"},
+	{name: "adopt/prepared", make: liveSocket, prepare: true, by: "adopt"},
+	{name: "tmpfs/host's run", make: nothing, run: "mount -n --rbind /run run", by: "symlink"},
+	{name: "tmpfs/empty read-only run", make: nothing, run: "mount -n -t tmpfs -o ro run run", by: "symlink"},
+	{name: "tmpfs/over bind", make: liveSocket, run: "mount -n --rbind /run run", by: "bind"},
+}
+
+// eachUndo runs a test for each strategy, from inside and from the host.
+func eachUndo(t *testing.T, test func(t *testing.T, h *Host, c *Cheap, inside bool, u undoCase)) {
+	for _, u := range undoCases {
+		for _, inside := range []bool{true, false} {
+			if inside && u.hostSide {
+				continue
+			}
+			where := map[bool]string{true: "inside", false: "pid"}[inside]
+			t.Run(u.name+"/"+where, func(t *testing.T) {
+				needContainers(t)
+				h := NewHost(t)
+				u.make(t, h)
+				if u.prepare {
+					h.Must(hookOn(), "repair", "--host")
+				}
+				test(t, h, NewCheap(t, h, "c1", cheapOptions{dev: u.dev, run: u.run}), inside, u)
+			})
+		}
+	}
+}
+
+// expectUndone undoes, twice, and compares everything to what it was.
+func expectUndone(t *testing.T, h *Host, c *Cheap, inside bool, before world, may ...string) {
+	t.Helper()
+	if r := c.Hook(inside, "undo"); r.Code != 0 || !strings.HasPrefix(r.Out, "undone") {
+		t.Errorf("undo: %+v", r)
+	}
+	if left := h.Receivers(); len(left) != 0 {
+		t.Errorf("left running: %q", h.Processes())
+	}
+	expectWorld(t, before, look(t, h, c), may...)
+	if r := c.Hook(inside, "undo"); r.Code != 0 || !strings.HasPrefix(r.Out, "nothing to do") {
+		t.Errorf("the second undo: %+v", r)
+	}
+	expectWorld(t, before, look(t, h, c), may...)
+}
+
+// Undo puts back what was there, after the receiver has written what it had,
+// and there is nothing to undo then.
+func TestEngineUndo(t *testing.T) {
+	eachUndo(t, func(t *testing.T, h *Host, c *Cheap, inside bool, u undoCase) {
+		before := look(t, h, c)
+		for round := range 2 { // a repair after an undo is as good as the first
+			r := c.Hook(inside, append([]string{"repair", "--no-heal"}, u.flags...)...)
+			if r.Code != 0 || !strings.HasPrefix(r.Out, "repaired by "+u.by+":") {
+				t.Fatalf("repair: %+v, want %s", r, u.by)
+			}
+			if r := c.Hook(inside, "check"); r.Code != 0 {
+				t.Errorf("check after the repair: %+v", r)
+			}
+			c.Sh(fmt.Sprintf("client -n 500 b 13 round-%d", round)) // more than is written by the time of the undo
+			expectUndone(t, h, c, inside, before)
+			var want []string
+			for i := 1; i <= 500; i++ {
+				want = append(want, fmt.Sprintf("round-%d %d.", round, i))
+			}
+			wantOnce(t, c.Log(inside), want...)
+		}
+	})
+}
+
+// The same after the receiver was killed: its socket is stale, and its record
+// names nobody.
+func TestEngineUndoAfterKill(t *testing.T) {
+	eachUndo(t, func(t *testing.T, h *Host, c *Cheap, inside bool, u undoCase) {
+		before := look(t, h, c)
+		if r := c.Hook(inside, append([]string{"repair", "--no-heal"}, u.flags...)...); r.Code != 0 {
+			t.Fatalf("repair: %+v", r)
+		}
+		pids := h.Receivers()
+		if len(pids) != 1 {
+			t.Fatalf("receivers: %v", pids)
+		}
+		h.Must("kill", "-KILL", fmt.Sprint(pids[0]))
+		waitDead(t, h, pids[0])
+		expectUndone(t, h, c, inside, before)
+	})
+}
+
+// A receiver that keeps the repair does not make it again when it is undone.
+func TestEngineUndoKeeper(t *testing.T) {
+	eachUndo(t, func(t *testing.T, h *Host, c *Cheap, inside bool, u undoCase) {
+		before := look(t, h, c)
+		for range 2 {
+			if r := c.Hook(inside, append([]string{"repair"}, u.flags...)...); r.Code != 0 {
+				t.Fatalf("repair: %+v", r)
+			}
+			expectUndone(t, h, c, inside, before)
+		}
+		c.Stop()
+		h.expectNoProcesses()
+	})
+}
+
+// The host: its clients reach its daemon all the time, before and afterwards.
+func TestEngineUndoHost(t *testing.T) {
+	for _, s := range []struct {
+		name string
+		make func(t *testing.T, h *Host)
+	}{{"absent", nothing}, {"stale", staleSocket}, {"live", liveSocket},
+		{"aside", func(t *testing.T, h *Host) { check(t, os.Mkdir(h.Path("/dev/log"), 0o700)) }}} {
+		t.Run(s.name, func(t *testing.T) {
+			needContainers(t)
+			h := NewHost(t)
+			s.make(t, h)
+			before := look(t, h)
+			for range 2 {
+				if r := h.Do(hookOn(), "repair", "--host", "--force"); r.Code != 0 || !strings.HasPrefix(r.Out, "prepared the host") {
+					t.Fatalf("repair --host: %+v", r)
+				}
+				if r := h.Do(hookOn(), "repair", "--host"); r.Code != 0 || !strings.HasPrefix(r.Out, "nothing to do") {
+					t.Fatalf("the second repair --host: %+v", r)
+				}
+				if r := h.Do(hookOn(), "undo", "--host"); r.Code != 0 || !strings.HasPrefix(r.Out, "undone") {
+					t.Errorf("undo --host: %+v", r)
+				}
+				expectWorld(t, before, look(t, h))
+				if r := h.Do(hookOn(), "undo", "--host"); r.Code != 0 || !strings.HasPrefix(r.Out, "nothing to do") {
+					t.Errorf("the second undo --host: %+v", r)
+				}
+			}
+		})
+	}
+}
