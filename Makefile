@@ -10,6 +10,15 @@ LDFLAGS := -s -w -buildid= -X devlog/internal/cli.Version=$(VERSION) -X devlog/i
 build: ## build bin/devlog-hook and bin/devlogd
 	go build $(GOFLAGS_BUILD) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
+PREFIX ?= /usr
+
+.PHONY: install
+install: build ## install below $(DESTDIR)$(PREFIX)
+	install -d $(DESTDIR)$(PREFIX)/libexec/devlog $(DESTDIR)$(PREFIX)/share/devlog/hooks $(DESTDIR)$(PREFIX)/share/man/man8
+	install bin/devlog-hook bin/devlogd $(DESTDIR)$(PREFIX)/libexec/devlog
+	install -m 644 hooks/* $(DESTDIR)$(PREFIX)/share/devlog/hooks
+	install -m 644 man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
+
 .PHONY: demo
 demo: build ## show the problem and its cure on a throw-away host; needs root
 	test/demo.sh bin

@@ -164,3 +164,61 @@ func TestEngineService(t *testing.T) {
 		t.Errorf("%d receivers", n)
 	}
 }
+
+// What the host's receiver would repair again is not undone from inside.
+func TestEngineUndoFromInside(t *testing.T) {
+	needContainers(t)
+	h := NewHost(t)
+	c := NewCheap(t, h, "c1", cheapOptions{})
+	before := look(t, h, c)
+	r := c.Hook(false, "repair")
+	if want := "messages go to /var/log/devlog/c1/messages on the host\n"; r.Code != 0 || !strings.HasSuffix(r.Out, want) {
+		t.Fatalf("repair: %+v, want %q", r, want)
+	}
+	expectRefusal(t, c.Hook(true, "undo"), 3, "--pid")
+	c.wantSent(t, c.Log(false), "still")
+	if r := c.Hook(false, "undo"); r.Code != 0 {
+		t.Errorf("undo: %+v", r)
+	}
+	expectWorld(t, before, look(t, h, c))
+}
+
+// What a full disk costs in the end is said where it can be.
+func TestEngineFullDisk(t *testing.T) {
+	needContainers(t)
+	h := NewHost(t)
+	name := fmt.Sprintf("full-%d", os.Getpid()) // the kernel's log is the machine's
+	c := NewCheap(t, h, name, cheapOptions{after: "mount -n -t tmpfs -o size=8k log /var/log"})
+	if r := c.Hook(true, "repair"); r.Code != 0 {
+		t.Fatalf("repair: %+v", r)
+	}
+	long := strings.Repeat("x", 900)
+	c.Sh("for i in $(busybox seq 40); do client t 13 " + long + "; done")
+	if r := c.Hook(true, "undo"); r.Code != 0 {
+		t.Errorf("undo: %+v", r)
+	}
+	want := name + ": devlogd: "
+	for line := range strings.Lines(h.Must("dmesg").Out) {
+		if _, text, ok := strings.Cut(line, want); ok {
+			if !strings.Contains(text, "messages lost: /var/log/messages could not be written") {
+				t.Errorf("the kernel's log has %q", text)
+			}
+			return
+		}
+	}
+	t.Errorf("the kernel's log has no %q", want)
+}
+
+// Why a start hook has failed is said where LXC does not hide it.
+func TestEngineLXCSays(t *testing.T) {
+	needContainers(t, "lxc")
+	h := NewHost(t)
+	name := fmt.Sprintf("wrong-%d", os.Getpid())
+	c := NewLXC(t, h, name, "lxc.environment = DEVLOG_RULE=*.infoo -/var/log/messages")
+	if r := c.Execute("exit 0"); r.Code == 0 {
+		t.Errorf("the container runs: %+v", r)
+	}
+	if out := h.Must("dmesg").Out; !strings.Contains(out, "devlog-hook: container "+name+": rule ") {
+		t.Errorf("the kernel's log does not say why %s failed", name)
+	}
+}

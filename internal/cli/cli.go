@@ -58,6 +58,9 @@ type program struct {
 	hostSide bool
 	// logs is the directory of that file.
 	logs string
+	// fromLXC says that LXC has called, and kmsg is the kernel's log.
+	fromLXC bool
+	kmsg    string
 }
 
 // Main runs devlog-hook with these arguments, the program's name first, and
@@ -65,8 +68,11 @@ type program struct {
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	// The directories and sockets made here are for every user.
 	unix.Umask(0o022)
-	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, logs: "/run/devlog"}
+	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, logs: "/run/devlog", kmsg: "/dev/kmsg"}
 	err := daemon.CloseOnExec()
+	if _, perr := os.Stat("/proc/self/fd"); perr != nil {
+		err = errors.New("/proc is not mounted here, and nothing works without it: mount it")
+	}
 	if err == nil {
 		err = p.run(args)
 	}
@@ -75,6 +81,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 
 func (p *program) run(args []string) error {
 	if call, ok := hook.ParseLXC(args[1:], os.Getenv); ok {
+		p.name, p.fromLXC = syslog.Escape(call.Name), true
 		return p.app(&call).Run([]string{args[0], "lxc"})
 	}
 	return p.app(nil).Run(args)
@@ -126,7 +133,27 @@ func (p *program) say(err error) {
 	if p.hostSide {
 		p.keep(line)
 	}
+	if p.fromLXC {
+		p.tellKernel(line)
+	}
 }
+
+// tellKernel writes the line to the kernel's log: what a hook says LXC keeps to
+// its own log, if to any. Where that may not be written only this is lost.
+func (p *program) tellKernel(line string) {
+	f, err := os.OpenFile(p.kmsg, os.O_WRONLY, 0)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	const userErr = 1<<3 | 3 // LOG_USER|LOG_ERR of syslog(3)
+	text := strings.TrimPrefix(strings.TrimSpace(line), "devlog-hook: ")
+	fmt.Fprintf(f, "<%d>devlog-hook: container %s: %s\n", userErr, p.name, text[:min(len(text), maxRecord)])
+}
+
+// maxRecord is how much of a line fits into a record of the kernel's log, which
+// has less than 1024 bytes, together with a container's name.
+const maxRecord = 700
 
 // maxLog is how large a NAME.log becomes, in bytes.
 const maxLog = 64 << 10
@@ -134,7 +161,7 @@ const maxLog = 64 << 10
 // keep appends the line to /run/devlog/NAME.log: runtimes show a hook's
 // standard error to nobody, or cut it. A file that is full begins anew.
 func (p *program) keep(line string) {
-	if p.name == "" || os.MkdirAll(p.logs, 0o755) != nil {
+	if hook.CheckName(p.name) != nil || os.MkdirAll(p.logs, 0o755) != nil {
 		return
 	}
 	f, err := os.OpenFile(filepath.Join(p.logs, p.name+".log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY|unix.O_NOFOLLOW, 0o640)

@@ -11,6 +11,7 @@ import (
 	"devlog/internal/daemon"
 	"devlog/internal/devlog"
 	"devlog/internal/hook"
+	"devlog/internal/syslog"
 )
 
 func (p *program) checkCommand() *cli.Command {
@@ -33,11 +34,11 @@ func (p *program) checkCommand() *cli.Command {
 			if err := p.report(c, r); err != nil {
 				return err
 			}
-			switch r.Plan.Verdict {
-			case devlog.NeedsRepair:
-				return errNeedsRepair
-			case devlog.Refused:
+			switch {
+			case r.Plan.Verdict == devlog.Refused:
 				return errRefuses
+			case !r.Works():
+				return errNeedsRepair
 			}
 			return nil
 		}),
@@ -89,7 +90,7 @@ func (p *program) repairCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			p.sayRepaired(c, r)
+			p.sayRepaired(c, t, o, r)
 			if c.Bool("all") {
 				return p.repairSharers(c, o)
 			}
@@ -98,11 +99,21 @@ func (p *program) repairCommand() *cli.Command {
 	})
 }
 
-func nothingToDo(c *cli.Context) string {
+func nothingToDo(c *cli.Context, r devlog.Result) string {
+	words := "nothing to do: syslog() works here"
 	if c.Bool("host") {
-		return "nothing to do: the host is prepared"
+		words = "nothing to do: the host is prepared"
 	}
-	return "nothing to do: syslog() works here"
+	for _, flag := range []string{"name", "rule", "config", "receiver", "socket"} {
+		if c.IsSet(flag) && r.Facts.Keeper {
+			words += "; the receiver that runs keeps its own options: devlog-hook undo first"
+			break
+		}
+	}
+	if r.Plan.Advice != "" {
+		words += "; " + r.Plan.Advice
+	}
+	return words
 }
 
 func (p *program) dryRun(c *cli.Context, t *devlog.Target, o devlog.Options) error {
@@ -114,14 +125,21 @@ func (p *program) dryRun(c *cli.Context, t *devlog.Target, o devlog.Options) err
 	case devlog.Refused:
 		return &devlog.Refusal{Reason: r.Plan.Reason, Advice: r.Plan.Advice}
 	case devlog.Healthy:
-		_, err = fmt.Fprintln(p.stdout, nothingToDo(c))
-		return err
+		fmt.Fprintln(p.stdout, nothingToDo(c, r))
+	default:
+		fmt.Fprintf(p.stdout, "would repair by %s:\n", r.Plan.Strategy)
+		for i, s := range r.Plan.Steps {
+			fmt.Fprintf(p.stdout, "%d. %s\n", i+1, s)
+		}
 	}
-	fmt.Fprintf(p.stdout, "would repair by %s:\n", r.Plan.Strategy)
-	for i, s := range r.Plan.Steps {
-		fmt.Fprintf(p.stdout, "%d. %s\n", i+1, s)
+	if !c.Bool("all") {
+		return nil
 	}
-	return nil
+	list, err := devlog.Sharers(o)
+	for _, s := range list {
+		fmt.Fprintf(p.stdout, "container %s (process %d): %s\n", syslog.Escape(s.Name), s.PID, s.Plan)
+	}
+	return err
 }
 
 func (p *program) ociCommand() *cli.Command {
@@ -133,13 +151,13 @@ func (p *program) ociCommand() *cli.Command {
 			&cli.StringFlag{Name: "stage", Usage: "the hook's `STAGE`: prestart or createRuntime", EnvVars: env("STAGE")},
 		}, planFlags(), receiverFlags()),
 		Action: func(c *cli.Context) error {
-			if _, err := hook.ParseStage(c.String("stage")); err != nil {
-				return usageError{err}
-			}
 			p.hostSide = true
 			container, err := hook.ReadOCI(p.stdin)
+			p.name = container.ID // what is wrong is written to its file
+			if _, serr := hook.ParseStage(c.String("stage")); serr != nil {
+				return usageError{serr}
+			}
 			if err != nil {
-				p.name = container.ID
 				_ = p.setName(c, container.ID)
 				return err
 			}

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"os"
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
@@ -18,7 +19,7 @@ func (p *program) checkHost(c *cli.Context, r devlog.Result, o devlog.Options) e
 	if err != nil {
 		return err
 	}
-	healthy := r.Plan.Verdict == devlog.Healthy
+	healthy := r.Works()
 	for _, s := range list {
 		healthy = healthy && s.Problem == "" && s.Plan.Verdict == devlog.Healthy
 	}
@@ -38,6 +39,10 @@ func (p *program) checkHost(c *cli.Context, r devlog.Result, o devlog.Options) e
 
 // table lists the containers that share the host's /dev.
 func (p *program) table(list []devlog.Sharer) error {
+	if len(list) == 0 && os.Geteuid() != 0 {
+		_, err := fmt.Fprintln(p.stdout, "\nOnly root sees which containers share this /dev.")
+		return err
+	}
 	if len(list) == 0 {
 		_, err := fmt.Fprintln(p.stdout, "\nNo container shares this /dev.")
 		return err
@@ -93,13 +98,25 @@ func repaired(r devlog.Result) string {
 	return "repaired by " + r.Plan.String()
 }
 
-func (p *program) sayRepaired(c *cli.Context, r devlog.Result) {
+// sayRepaired says what a repair has done, and what is left to do.
+func (p *program) sayRepaired(c *cli.Context, t *devlog.Target, o devlog.Options, r devlog.Result) {
 	switch {
-	case !c.Bool("host"):
-		fmt.Fprintln(p.stdout, repaired(r))
-	case r.Changed:
+	case !r.Changed:
+		fmt.Fprintln(p.stdout, nothingToDo(c, r))
+		return
+	case c.Bool("host"):
 		fmt.Fprintln(p.stdout, "prepared the host by "+r.Plan.String())
 	default:
-		fmt.Fprintln(p.stdout, nothingToDo(c))
+		fmt.Fprintln(p.stdout, repaired(r))
+	}
+	switch {
+	case r.Plan.Advice != "":
+		fmt.Fprintln(p.stdout, "now "+r.Plan.Advice)
+	case o.NoReceiver:
+		fmt.Fprintln(p.stdout, "now let the container's own daemon listen on "+syslog.Escape(r.Plan.Socket))
+	case !c.Bool("host"):
+		if file := o.Receiver.Messages(t); file != "" {
+			fmt.Fprintln(p.stdout, "messages go to "+file)
+		}
 	}
 }

@@ -26,6 +26,8 @@ func NewPlan(f Facts, c Choice) Plan {
 		return refuse("there is no directory /dev", "mount one into the container")
 	case healthy(f):
 		return planKeep(f, c)
+	case f.Host && awaitsDaemon(f):
+		return Plan{Verdict: Healthy, Advice: startDaemon}
 	case !nameOfSocket(f.Log.Kind):
 		return planAside(f, c, NewPlan)
 	case !f.Log.Leads.socketOrNothing():
@@ -116,6 +118,15 @@ func strays(f Facts) bool {
 // the host and every other container.
 func elsewhere(f Facts) bool {
 	return f.hostPrepared() && !f.Host && f.Dev.Sharing != Private && f.Socket.Path != DefaultSocket
+}
+
+// startDaemon is all that is missing on a prepared host where nobody listens.
+const startDaemon = "start the host's syslog daemon"
+
+// awaitsDaemon says that the host is prepared, and that its daemon does not run.
+func awaitsDaemon(f Facts) bool {
+	l := f.Log.Leads
+	return f.Log.Kind == rootfs.Link && l.Path == path.Join(devDir, hostName) && !l.Live
 }
 
 func nameOfSocket(k rootfs.Kind) bool {
@@ -264,6 +275,9 @@ func NewHostPlan(f Facts, c Choice) Plan {
 		return prepared // the link on the host's side is missing
 	case f.Log.Kind == rootfs.Link && (leads.Path == path.Join(devDir, hostName) || path.Dir(leads.Path) != devDir) && !strays(f) &&
 		(leads.Live || !leads.blocked()):
+		if awaitsDaemon(f) {
+			return Plan{Verdict: Healthy, Advice: startDaemon}
+		}
 		return Plan{Verdict: Healthy}
 	case f.Log.Kind == rootfs.Link && leads.Live:
 		return refuse("/dev/log leads to "+leads.Path+", which containers share", "let the host's daemon listen on /dev/log itself")
@@ -274,6 +288,7 @@ func NewHostPlan(f Facts, c Choice) Plan {
 		prepared.Steps = append(prepared.Steps, Step{Op: OpPreserve, Path: logPath, Text: DefaultSocket})
 	default:
 		prepared.Steps = append(prepared.Steps, Step{Op: OpLink, Path: logPath, Text: DefaultSocket})
+		prepared.Advice = startDaemon
 	}
 	return prepared
 }

@@ -369,3 +369,23 @@ func TestPlanElsewhereLive(t *testing.T) {
 		t.Errorf("/dev is the container's own: %s", p)
 	}
 }
+
+// On a prepared host whose daemon has ended there is nothing to repair, and
+// something to do.
+func TestPlanAwaitsDaemon(t *testing.T) {
+	f := Facts{Inside: true, Host: true, Dev: private, Log: link("/run/devlog/log", rootfs.Socket, false, Private), HostSocket: hostSocket(true, false)}
+	f.Log.Leads.Path = "/dev/.devlog-host"
+	for what, p := range map[string]Plan{"check": NewPlan(f, Choice{Strategy: Auto}), "check --host": NewHostPlan(f, Choice{})} {
+		if r := (Result{Facts: f, Plan: p}); p.String() != "nothing to do here; start the host's syslog daemon" || r.Works() {
+			t.Errorf("%s: %s, works: %t", what, p, r.Works())
+		}
+	}
+	f.Log.Leads.Live = true
+	if r := (Result{Facts: f, Plan: NewHostPlan(f, Choice{})}); !r.Works() {
+		t.Errorf("with the daemon: %s", r.Plan)
+	}
+	f.Log = name(rootfs.Absent, false, Private)
+	if p := NewHostPlan(f, Choice{}); p.Verdict != NeedsRepair || p.Advice == "" {
+		t.Errorf("prepared without a daemon: %+v", p)
+	}
+}

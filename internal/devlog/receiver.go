@@ -53,6 +53,22 @@ func MessagesFile(inside bool, name string) string {
 	return path.Join("/var/log/devlog", name, "messages")
 }
 
+// Messages says where the receiver of the target writes all messages, if rules
+// do not say otherwise; empty if they do.
+func (r *Receiver) Messages(t *Target) string {
+	if r.Config != "" || len(r.Rules) > 0 {
+		return ""
+	}
+	if _, err := os.Stat(syslogconf.DefaultConfig); err == nil {
+		return "where " + syslogconf.DefaultConfig + " says"
+	}
+	file := MessagesFile(t.inside, r.Name)
+	if !t.inside {
+		file += " on the host"
+	}
+	return file
+}
+
 // prepare finds everything wrong with the receiver that can be known before
 // anything is changed.
 func (r *Receiver) prepare(t *Target) error {

@@ -27,6 +27,11 @@ type Result struct {
 	Changed bool
 }
 
+// Works says that a message sent to /dev/log arrives where it should.
+func (r Result) Works() bool {
+	return r.Plan.Verdict == Healthy && r.Plan.Advice == ""
+}
+
 const (
 	// lockTimeout is how long a repair waits for another one of the same
 	// container, which takes milliseconds.

@@ -103,8 +103,8 @@ type Plan struct {
 	// Socket is the path of the private socket, in the container.
 	Socket string `json:"socket,omitempty"`
 	Steps  []Step `json:"steps,omitempty"`
-	// Reason is what stands in the way of a refused plan, and Advice what can
-	// be done about it.
+	// Reason is what stands in the way of a refused plan. Advice is what is left
+	// to be done by somebody else, with any verdict.
 	Reason string `json:"reason,omitempty"`
 	Advice string `json:"advice,omitempty"`
 }
@@ -114,6 +114,9 @@ type Plan struct {
 func (p Plan) String() string {
 	switch p.Verdict {
 	case Healthy:
+		if p.Advice != "" {
+			return "nothing to do here; " + p.Advice
+		}
 		return "nothing to do"
 	case Refused:
 		return syslog.Escape("refused: " + p.Reason + "; " + p.Advice)

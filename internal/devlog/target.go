@@ -118,8 +118,11 @@ func OfProcess(pid int) (*Target, error) {
 // or the process itself if that namespace is this program's own.
 func initOf(pid int) (int, error) {
 	ns, err := namespace(strconv.Itoa(pid), "pid")
-	if err != nil {
+	if errors.Is(err, os.ErrNotExist) {
 		return 0, unix.ESRCH
+	}
+	if err != nil {
+		return 0, err // EACCES: it is another user's
 	}
 	own, err := namespace("self", "pid")
 	if err != nil || ns == own {

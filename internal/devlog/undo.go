@@ -59,7 +59,12 @@ func undoAt(t *Target, dir string) (undone bool, err error) {
 	}
 	defer at.Close()
 	if r := readRecord(at); r != nil && r.Host == t.host {
+		if err := r.mayUndo(t); err != nil {
+			return false, err
+		}
 		return true, r.undo(t, at)
+	} else if r != nil && r.Host && r.MountNS == t.mountNS {
+		return false, &Refusal{Reason: "this was prepared as a host", Advice: "devlog-hook undo --host"}
 	}
 	// A repair that was killed before it could note anything has mounted a
 	// tmpfs at most.
@@ -69,6 +74,20 @@ func undoAt(t *Target, dir string) (undone bool, err error) {
 	}
 	defer top.Close()
 	return true, t.mounts().Unmount(top, "")
+}
+
+// mayUndo says why a repair cannot be undone from here: a receiver that runs on
+// the host would make it again.
+func (r *record) mayUndo(t *Target) error {
+	own, err := namespace("self", "pid")
+	if err != nil {
+		return err
+	}
+	if t.inside && !t.host && r.Receiver > 0 && r.PIDNS != own && r.MountNS == t.mountNS {
+		return &Refusal{Reason: "the receiver runs on the host, where it cannot be ended from in here",
+			Advice: "run devlog-hook undo --pid there, or end the container"}
+	}
+	return nil
 }
 
 // recordDirs are the directories in which a repair may have left its record:

@@ -9,7 +9,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/output"
 	"devlog/internal/syslog"
+	"devlog/internal/syslogconf"
 )
 
 // flush writes what was received.
@@ -72,6 +74,9 @@ func (r *receiver) pendingUntil() (next time.Time) {
 // close ends the outputs and removes the names that are ours to remove.
 func (r *receiver) close() {
 	for _, route := range r.routes {
+		if lost := route.out.Counts().Pending; lost > 0 {
+			r.tellKernel(lost, route.out.Name())
+		}
 		route.out.Close()
 	}
 	for _, s := range r.sockets {
@@ -82,6 +87,18 @@ func (r *receiver) close() {
 	if r.epoll >= 0 {
 		_ = unix.Close(r.epoll)
 	}
+}
+
+// tellKernel says in the kernel's log what is lost with the end, and can be said
+// nowhere else.
+func (r *receiver) tellKernel(lost uint64, name string) {
+	k, err := output.OpenKernel(syslogconf.KernelLog, string(r.host))
+	if err != nil {
+		return
+	}
+	text := fmt.Sprintf("devlogd: %d messages lost: %s could not be written until the end", lost, name)
+	k.Add(output.Message{Priority: syslog.MakePriority(syslog.Syslog, syslog.Warning), Body: []byte(text)})
+	k.Close()
 }
 
 // account writes what became of the messages as a message: each one that was

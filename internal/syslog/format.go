@@ -36,8 +36,8 @@ func AppendRFC3164(dst, stamp, host []byte, m *Message) (line []byte, body int) 
 }
 
 // AppendBody appends "TAG[PID]: MSGID SD TEXT", each part only if there is one.
-// Control characters (also DEL and U+0080 to U+009F) and bytes that are not
-// UTF-8 are written as #ooo in octal, as rsyslog does: one message is one
+// Control characters (also DEL, U+0080 to U+009F, and those that change the
+// direction of text) and bytes that are not UTF-8 are written as #ooo in octal, as rsyslog does: one message is one
 // line, and cannot forge another or drive a terminal.
 func AppendBody(dst []byte, m *Message) []byte {
 	if len(m.Tag) > 0 || len(m.PID) > 0 {
@@ -66,6 +66,12 @@ func AppendBody(dst []byte, m *Message) []byte {
 // as in AppendBody.
 func Escape(text string) string { return string(appendEscaped(nil, []byte(text))) }
 
+// isBidi reports whether r changes the direction of the text behind it, so that
+// a reader sees another one than was written (Unicode UAX #9, 2).
+func isBidi(r rune) bool {
+	return r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0x200e || r == 0x200f || r == 0x61c
+}
+
 func appendEscaped(dst, b []byte) []byte {
 	for len(b) > 0 {
 		n := 0
@@ -77,7 +83,7 @@ func appendEscaped(dst, b []byte) []byte {
 			break
 		}
 		r, size := utf8.DecodeRune(b)
-		if r < 0xa0 || r == utf8.RuneError && size == 1 {
+		if r < 0xa0 || r == utf8.RuneError && size == 1 || isBidi(r) {
 			for _, c := range b[:size] {
 				dst = append(dst, '#', '0'+c>>6, '0'+c>>3&7, '0'+c&7)
 			}

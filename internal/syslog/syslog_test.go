@@ -204,7 +204,7 @@ func BenchmarkParseAndFormat(b *testing.B) {
 
 func TestEscape(t *testing.T) {
 	for text, want := range map[string]string{
-		"": "", "plain ä #1": "plain ä #1", "a\nb\x1b[2J": "a#012b#033[2J", "\xff\u0085\x7f": "#377#302#205#177", "#033": "#033",
+		"": "", "plain ä #1": "plain ä #1", "a\nb\x1b[2J": "a#012b#033[2J", "\xff\u0085\x7f": "#377#302#205#177", "a\u202eb\u2069": "a#342#200#256b#342#201#251", "#033": "#033",
 	} {
 		if got := Escape(text); got != want {
 			t.Errorf("Escape(%q) = %q, want %q", text, got, want)
