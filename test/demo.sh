@@ -148,6 +148,7 @@ say "2. Each logs a message:"
 for where in host A B; do show "$where" "logger 'hello from $where'"; done
 for where in host A B; do arrives "hello from $where" B; done
 show B "grep hello /var/log/messages"
+for where in host A; do show "$where" "grep -c hello /var/log/messages" || true; done # 0, which grep calls a failure
 say "   MISDELIVERED: all of them are in B's log. The logs of the host and of A have none."
 say "3. B stops, and the host and A log on:"
 stop_container B
@@ -155,12 +156,14 @@ for where in host A; do
 	show "$where" "logger 'anybody there, asks $where?'" || true # whether logger minds is its affair
 	lost "anybody there, asks $where?" host A
 done
+for where in host A; do show "$where" "grep -c anybody /var/log/messages" || true; done
 say "   LOST: they are in no log, though the daemons of the host and of A still run."
 say "4. devlog-hook says what is wrong:"
 status=0
 show A "devlog-hook check" || status=$?
 [[ $status == 1 ]] || fail "check finds nothing to repair: exit code $status"
-say "5. The repair, once for each (a hook does this at every start). B is started anew:"
+say "5. The repair, once for each (a hook does this at every start). B is started anew. The first one makes
+   /dev/log a link (symlink); for the others that leads to a place of their own already (adopt):"
 start_container B
 for where in host A B; do
 	show "$where" "devlog-hook repair"
