@@ -110,7 +110,7 @@ func (r *receiver) findRoute(path string) *route {
 // open opens the output of a rule. A problem is one that the other rules can
 // go on with.
 func (r *receiver) open(rule syslogconf.Rule, name string) (out output.Output, problem, err error) {
-	if rule.IsKernelLog() {
+	if rule.Kind == syslogconf.Kernel {
 		out, problem = output.OpenKernel(rule.Path, name)
 		return out, problem, nil
 	}

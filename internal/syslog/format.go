@@ -5,6 +5,16 @@ import (
 	"unicode/utf8"
 )
 
+// Layout is how a message is written as a line.
+type Layout uint8
+
+// The layouts.
+const (
+	RFC3164 Layout = iota // "Mmm dd hh:mm:ss HOST TAG[PID]: TEXT", as syslogd always wrote it
+	RFC5424               // as that RFC has it, without PRI
+	JSON                  // an object
+)
+
 // Stamp formats times as "Mmm dd hh:mm:ss" in the local zone and remembers the
 // last, since many messages come in one second. The zero value is ready.
 type Stamp struct {

@@ -15,10 +15,7 @@ const KernelLog = "/dev/kmsg"
 
 // Rule says which messages go to one place.
 type Rule struct {
-	// Path is the file the messages are appended to, or KernelLog.
-	Path string
-	// Sync says that what was written must be on the disk before more is read.
-	Sync bool
+	Action
 
 	selector string
 	match    [syslog.NumFacilities]uint8 // a bit for each severity
@@ -29,12 +26,9 @@ func (r *Rule) Match(f syslog.Facility, s syslog.Severity) bool {
 	return int(f) < len(r.match) && r.match[f]&(1<<s) != 0
 }
 
-// IsKernelLog reports whether the messages go to the kernel's log.
-func (r *Rule) IsKernelLog() bool { return r.Path == KernelLog }
-
 // String returns the rule as ParseRule reads it.
 func (r Rule) String() string {
-	if r.Sync || r.IsKernelLog() {
+	if r.Sync || r.Kind == Kernel {
 		return r.selector + " " + r.Path
 	}
 	return r.selector + " -" + r.Path
@@ -193,6 +187,8 @@ func (r *Rule) setAction(action string, offset int) error {
 		return errAt(offset, "%q is a directory: name a file in it", path)
 	}
 	r.Path = path
-	r.Sync = r.Sync && !r.IsKernelLog()
+	if path == KernelLog {
+		r.Kind, r.Sync = Kernel, false
+	}
 	return nil
 }
