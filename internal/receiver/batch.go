@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	slots    = 32       // messages of one recvmmsg(2)
+	slots    = 64       // messages of one recvmmsg(2)
 	slotSize = 64 << 10 // bytes; what is longer is cut
 	pageSize = 4 << 10
 )
@@ -25,6 +25,7 @@ type batch struct {
 	iovecs  [slots]unix.Iovec
 	headers [slots]mmsghdr
 	big     bool // pages behind a slot's first are touched
+	used    int  // so many slots are touched
 }
 
 func newBatch() (*batch, error) {
@@ -49,10 +50,11 @@ func newBatch() (*batch, error) {
 // shutdown(SHUT_RD): 0 bytes are an empty message, never an end. There is no
 // msg_control, so the kernel closes descriptors that clients pass.
 func (b *batch) receive(fd int) (int, error) {
-	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.headers[0])), slots, unix.MSG_DONTWAIT, 0, 0)
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.headers[0])), slots, unix.MSG_DONTWAIT, 0, 0)
 	if errno != 0 {
 		return 0, errno
 	}
+	b.used = max(b.used, int(n))
 	return int(n), nil
 }
 
@@ -68,7 +70,21 @@ func (b *batch) message(i int) (raw []byte, cut bool) {
 // release gives memory back that big messages have taken.
 func (b *batch) release() {
 	if b.big {
-		_ = unix.Madvise(b.memory, unix.MADV_DONTNEED)
-		b.big = false
+		b.clear()
 	}
+}
+
+// keptSlots are so few that their memory is not worth giving back.
+const keptSlots = 8
+
+// rest gives memory back that many messages at once have taken.
+func (b *batch) rest() {
+	if b.used > keptSlots {
+		b.clear()
+	}
+}
+
+func (b *batch) clear() {
+	_ = unix.Madvise(b.memory, unix.MADV_DONTNEED)
+	b.big, b.used = false, 0
 }

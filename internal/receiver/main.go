@@ -98,7 +98,8 @@ func run(args []string, stdout io.Writer, files []daemon.File, started func() er
 		}
 	}
 	unix.Umask(0o022)
-	debug.SetGCPercent(25)                    // receiving allocates nothing: keep the heap at 1 MB
+	debug.SetGCPercent(25) // receiving allocates nothing: keep the heap at 1 MB
+	oneProcessor()
 	signal.Ignore(unix.SIGPIPE, unix.SIGXFSZ) // errors of write(2) are handled
 	// Run from memory, the name would be that of a descriptor. This is the
 	// name of the main thread, which prctl(2) would not set from another one.

@@ -42,6 +42,7 @@ type receiver struct {
 	routes    []route
 	batch     *batch
 	epoll     int
+	waiter    waiter
 	signals   [2]int // pipe: read and write end
 	init      int    // pidfd whose end is ours, or -1
 	alone     *aloneWatch
@@ -94,7 +95,9 @@ func (r *receiver) openOutputs() (err error) {
 	for _, problem := range problems {
 		r.say(syslog.Warning, problem.Error()+": its messages are counted as lost")
 	}
-	r.batch, err = newBatch()
+	if r.batch, err = newBatch(); err == nil {
+		r.waiter.rest = r.batch.rest
+	}
 	return err
 }
 
@@ -193,12 +196,12 @@ func (r *receiver) loop() error {
 		if r.alone != nil && !r.stepAlone() {
 			return r.drain()
 		}
-		n, err := unix.EpollWait(r.epoll, events[:], r.timeout(time.Now()))
-		if err != nil && !errors.Is(err, unix.EINTR) {
+		n, err := r.waiter.wait(r.epoll, events[:], r.timeout(time.Now()))
+		if err != nil {
 			return errors.Join(fmt.Errorf("wait for messages: %w", err), r.drain())
 		}
 		end := false
-		for _, event := range events[:max(n, 0)] {
+		for _, event := range events[:n] {
 			switch fd := int(event.Fd); {
 			case fd == r.signals[0]:
 				end = r.onSignal() || end
@@ -285,7 +288,8 @@ func (r *receiver) receive(fd, batches int) error {
 			raw, cut := r.batch.message(i)
 			r.handle(raw, cut, stamp)
 		}
-		if n < slots && batches > 0 {
+		// Where several were queued more have come meanwhile, mostly.
+		if n < 2 && batches > 0 {
 			return nil
 		}
 	}

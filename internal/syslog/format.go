@@ -1,6 +1,7 @@
 package syslog
 
 import (
+	"encoding/binary"
 	"time"
 	"unicode/utf8"
 )
@@ -82,12 +83,42 @@ func isBidi(r rune) bool {
 	return r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0x200e || r == 0x200f || r == 0x61c
 }
 
+// plain returns how many bytes at the start of b are printable ASCII: these are
+// almost all there are, and are looked at in words of eight.
+func plain(b []byte) int {
+	n := 0
+	for ; len(b)-n >= 32; n += 32 {
+		c := b[n : n+32]
+		if (unprintable(c)|unprintable(c[8:])|unprintable(c[16:])|unprintable(c[24:]))&highBits != 0 {
+			break
+		}
+	}
+	for len(b)-n >= 8 && unprintable(b[n:])&highBits == 0 {
+		n += 8
+	}
+	for n < len(b) && b[n] >= ' ' && b[n] < 0x7f {
+		n++
+	}
+	return n
+}
+
+const (
+	eachByte = 0x0101010101010101
+	highBits = 0x80 * eachByte
+)
+
+// unprintable sets the highest bit of a byte, of the first eight, that is not
+// printable ASCII: from 0x80 on that is set already, 0x7f gets it by adding one,
+// what is below ' ' by subtracting that. A carry can set it in a byte behind such
+// a one too.
+func unprintable(b []byte) uint64 {
+	w := binary.NativeEndian.Uint64(b)
+	return w | (w + eachByte) | (w - ' '*eachByte)
+}
+
 func appendEscaped(dst, b []byte) []byte {
 	for len(b) > 0 {
-		n := 0
-		for n < len(b) && b[n] >= ' ' && b[n] < 0x7f {
-			n++
-		}
+		n := plain(b)
 		dst, b = append(dst, b[:n]...), b[n:]
 		if len(b) == 0 {
 			break

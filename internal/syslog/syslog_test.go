@@ -211,3 +211,32 @@ func TestEscape(t *testing.T) {
 		}
 	}
 }
+
+// Every byte at every place of a word is found.
+func TestPlain(t *testing.T) {
+	for c := range 256 {
+		for length := range 20 {
+			for at := range length {
+				b := bytes.Repeat([]byte{'~'}, length)
+				b[at] = byte(c)
+				want := length
+				if c < ' ' || c >= 0x7f {
+					want = at
+				}
+				if got := plain(b); got != want {
+					t.Fatalf("plain(%q) = %d, want %d", b, got, want)
+				}
+			}
+		}
+	}
+}
+
+func BenchmarkFormatLong(b *testing.B) {
+	raw := []byte("<30>Feb  3 04:05:06 cron[12]: " + strings.Repeat("the quick brown fox ", 50))
+	dst := make([]byte, 0, 2048)
+	var m Message
+	for b.Loop() {
+		Parse(raw, &m)
+		dst, _ = AppendRFC3164(dst[:0], []byte("Feb  3 04:05:06"), []byte("host"), &m)
+	}
+}

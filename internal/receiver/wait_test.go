@@ -1,0 +1,97 @@
+package receiver
+
+import (
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// watchedPipe returns an epoll instance and the writing end of a pipe whose
+// reading end it watches.
+func watchedPipe(t *testing.T) (epoll int, in, out *os.File) {
+	t.Helper()
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, in, err = os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { in.Close(); out.Close(); unix.Close(epoll) })
+	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(out.Fd())}
+	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, int(out.Fd()), &event); err != nil {
+		t.Fatal(err)
+	}
+	return epoll, in, out
+}
+
+func TestWaiter(t *testing.T) {
+	epoll, in, out := watchedPipe(t)
+	rested := 0
+	w := waiter{rest: func() { rested++ }}
+	var events [4]unix.EpollEvent
+	if n, err := w.wait(epoll, events[:], 0); n != 0 || err != nil || w.busy {
+		t.Errorf("without an event: %d, %v, busy %t", n, err, w.busy)
+	}
+	if _, err := in.WriteString("x"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // blocking, then attentive
+		n, err := w.wait(epoll, events[:], -1)
+		if n != 1 || err != nil || !w.busy || int(events[0].Fd) != int(out.Fd()) {
+			t.Errorf("an event: %d, %v, busy %t, %v", n, err, w.busy, events[0])
+		}
+	}
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := w.wait(epoll, events[:], 1); n != 0 || err != nil || !w.busy || rested != 0 {
+		t.Errorf("due before it is idle: %d, %v, busy %t, rested %d times", n, err, w.busy, rested)
+	}
+	if n, err := w.wait(epoll, events[:], attentive+1); n != 0 || err != nil || w.busy || rested != 1 {
+		t.Errorf("idle: %d, %v, busy %t, rested %d times", n, err, w.busy, rested)
+	}
+}
+
+// The scheduler's signal does not end the wait of the thread that has it blocked.
+func TestKeepThread(t *testing.T) {
+	runtime.LockOSThread() // and end the thread with the test
+	keepThread()
+	status, err := os.ReadFile("/proc/thread-self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if hex, ok := strings.CutPrefix(line, "SigBlk:"); ok {
+			mask, err := strconv.ParseUint(strings.TrimSpace(hex), 16, 64)
+			if err != nil || mask>>(unix.SIGURG-1)&1 != 1 {
+				t.Errorf("blocked signals %q, %v: no SIGURG", line, err)
+			}
+			return
+		}
+	}
+	t.Error("no SigBlk in the thread's status")
+}
+
+func TestBatchRests(t *testing.T) {
+	b, err := newBatch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(b.memory)
+	for _, tt := range []struct {
+		used  int
+		after byte
+	}{{keptSlots, 'x'}, {keptSlots + 1, 0}} {
+		b.memory[0], b.used = 'x', tt.used
+		b.rest()
+		if b.memory[0] != tt.after {
+			t.Errorf("after %d messages at once the memory holds %q", tt.used, b.memory[0])
+		}
+	}
+}
