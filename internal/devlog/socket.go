@@ -120,7 +120,7 @@ func (w *work) newRecord(before *record) record {
 // receiver has started.
 func (w *work) listen(at string) error {
 	name := path.Base(at)
-	socket, id, err := w.at.Bind(name, w.inspected())
+	socket, id, err := w.at.Bind(w.target.newSocket, name, w.inspected())
 	if err != nil {
 		return changed(err, rootfs.ErrChanged)
 	}

@@ -91,7 +91,7 @@ func TestResolveAsTheKernel(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 			continue
 		}
-		s, id, err := d.Bind(p.Name, p.Stat)
+		s, id, err := d.Bind(NewSocket, p.Name, p.Stat)
 		if err != nil {
 			t.Fatal(err)
 		}

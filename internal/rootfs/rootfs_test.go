@@ -104,7 +104,7 @@ func TestBindAndListening(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	s, id, err := d.Bind("socket", Stat{Kind: Absent})
+	s, id, err := d.Bind(NewSocket, "socket", Stat{Kind: Absent})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func TestBindAndListening(t *testing.T) {
 	check("socket", false, unix.ECONNREFUSED)
 
 	// A stale socket is replaced, and no temporary name is left.
-	s, id2, err := d.Bind("socket", st)
+	s, id2, err := d.Bind(NewSocket, "socket", st)
 	if err != nil {
 		t.Fatal(err)
 	}

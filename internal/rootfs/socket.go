@@ -62,15 +62,24 @@ const MaxSocketPath = 107
 // ErrChanged says that a name is no longer what was seen there before.
 var ErrChanged = errors.New("it has changed meanwhile")
 
-// Bind makes a datagram socket with this name, for everyone to write to (mode
-// 0666), and returns it with the identity of the name. It replaces, in one
-// step, only the file that the caller has seen there and knows that nobody
-// needs, old. Where somebody else has put his own there since, that stays and
-// the error is ErrChanged.
-func (d *Dir) Bind(name string, old Stat) (*os.File, ID, error) {
+// NewSocket makes a datagram socket without a name.
+func NewSocket() (int, error) {
 	s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, ID{}, fmt.Errorf("make a socket: %w", err)
+		return -1, fmt.Errorf("make a socket: %w", err)
+	}
+	return s, nil
+}
+
+// Bind makes a datagram socket, with newSocket, gives it this name, for everyone
+// to write to (mode 0666), and returns it with the identity of the name. It
+// replaces, in one step, only the file that the caller has seen there and knows
+// that nobody needs, old. Where somebody else has put his own there since, that
+// stays and the error is ErrChanged.
+func (d *Dir) Bind(newSocket func() (int, error), name string, old Stat) (*os.File, ID, error) {
+	s, err := newSocket()
+	if err != nil {
+		return nil, ID{}, err
 	}
 	f := os.NewFile(uintptr(s), d.path+"/"+name)
 	tmp := shortTempName()

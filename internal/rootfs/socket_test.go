@@ -71,7 +71,7 @@ func TestBindOfAnother(t *testing.T) {
 				if tt.since != nil {
 					want = tt.since(t, d)
 				}
-				s, id, err := d.Bind("log", seen)
+				s, id, err := d.Bind(NewSocket, "log", seen)
 				if !errors.Is(err, tt.err) {
 					t.Fatalf("error %v, want %v", err, tt.err)
 				}
@@ -122,7 +122,7 @@ func TestBindInBetween(t *testing.T) {
 		return unix.Renameat2(olddir, old, newdir, name, flags)
 	}
 	defer func() { renameat2 = unix.Renameat2 }()
-	if _, _, err := d.Bind("log", seen); !errors.Is(err, ErrChanged) {
+	if _, _, err := d.Bind(NewSocket, "log", seen); !errors.Is(err, ErrChanged) {
 		t.Errorf("error %v, want ErrChanged", err)
 	}
 	if st, err := d.Lstat("log"); err != nil || st.ID != daemons.ID {
@@ -181,7 +181,7 @@ func TestBindLongNames(t *testing.T) {
 	defer d.Close()
 	for _, length := range []int{1, MaxSocketPath - 1, 255} {
 		name := strings.Repeat("x", length)
-		s, _, err := d.Bind(name, Stat{Kind: Absent})
+		s, _, err := d.Bind(NewSocket, name, Stat{Kind: Absent})
 		if err != nil {
 			t.Errorf("a name of %d bytes: %v", length, err)
 			continue
