@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -32,6 +33,8 @@ type Spec struct {
 	Args []string
 	// Env is the whole environment; the LISTEN_ variables are added.
 	Env []string
+	// Dir is its working directory; / if it is empty.
+	Dir string
 	// Files are passed to it. They stay open here.
 	Files []Passed
 	// Timeout is how long it may take to be ready.
@@ -46,11 +49,11 @@ type StartError struct {
 func (e *StartError) Error() string { return e.Text }
 
 // Start starts a receiver that outlives this process and waits until it is
-// ready: in a session of its own, with / as its working directory, /dev/null
-// as standard input, output and error, and no other open files than those
-// passed. It returns the receiver's process ID. After an error no process is
-// left. The error is a *StartError where the receiver said itself what is
-// wrong.
+// ready: in a session of its own, with / as its working directory unless
+// another is given, /dev/null as standard input, output and error, and no other
+// open files than those passed. It returns the receiver's process ID. After an
+// error no process is left. The error is a *StartError where the receiver said
+// itself what is wrong.
 func Start(s Spec) (pid int, err error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
@@ -77,7 +80,7 @@ func Start(s Spec) (pid int, err error) {
 		path = "/proc/self/fd/" + strconv.Itoa(int(image.Fd()))
 	}
 	proc, err := os.StartProcess(path, append([]string{s.Path}, s.Args...), &os.ProcAttr{
-		Dir:   "/",
+		Dir:   cmp.Or(s.Dir, "/"),
 		Env:   append(slices.Clone(s.Env), vars...),
 		Files: append([]*os.File{null, null, null}, files...),
 		Sys:   &syscall.SysProcAttr{Setsid: true},

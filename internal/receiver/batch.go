@@ -45,12 +45,12 @@ func newBatch() (*batch, error) {
 	return b, nil
 }
 
-// receive reads what is queued at a socket, without waiting, and returns how
-// many messages that are; see message. An empty queue is EAGAIN, also after
+// receive reads what is queued at a socket, at most this many messages, without
+// waiting, and returns how many that are; see message. An empty queue is EAGAIN, also after
 // shutdown(SHUT_RD): 0 bytes are an empty message, never an end. There is no
 // msg_control, so the kernel closes descriptors that clients pass.
-func (b *batch) receive(fd int) (int, error) {
-	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.headers[0])), slots, unix.MSG_DONTWAIT, 0, 0)
+func (b *batch) receive(fd, most int) (int, error) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.headers[0])), uintptr(min(most, slots)), unix.MSG_DONTWAIT, 0, 0)
 	if errno != 0 {
 		return 0, errno
 	}

@@ -3,8 +3,6 @@ package receiver
 import (
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -39,6 +37,8 @@ func (r *receiver) drain() error {
 			errs = append(errs, err)
 		}
 	}
+	r.sayDropped()
+	r.sumUp()
 	for end := time.Now().Add(flushTime); ; {
 		now := time.Now()
 		r.flush(now)
@@ -79,6 +79,7 @@ func (r *receiver) close() {
 		}
 		route.out.Close()
 	}
+	r.metrics.finish(r)
 	for _, s := range r.sockets {
 		s.unlink()
 		_ = unix.Close(s.fd) // nothing more can be done about these
@@ -99,29 +100,4 @@ func (r *receiver) tellKernel(lost uint64, name string) {
 	text := fmt.Sprintf("devlogd: %d messages lost: %s could not be written until the end", lost, name)
 	k.Add(output.Message{Priority: syslog.MakePriority(syslog.Syslog, syslog.Warning), Body: []byte(text)})
 	k.Close()
-}
-
-// account writes what became of the messages as a message: each one that was
-// received or is the receiver's own was written, is pending or lost, or is matched by no rule.
-func (r *receiver) account() {
-	var b strings.Builder
-	number := func(before string, n uint64) {
-		b.WriteString(before)
-		b.WriteString(strconv.FormatUint(n, 10))
-	}
-	number("received ", r.received)
-	number(", own ", r.own)
-	number(", matched by no rule ", r.unrouted)
-	number(", cut ", r.cut)
-	for _, route := range r.routes {
-		c := route.out.Counts()
-		b.WriteString("; " + route.out.Name())
-		number(": written ", c.Written)
-		number(", pending ", c.Pending)
-		for _, l := range c.Lost {
-			number(", lost ", l.N)
-			b.WriteString(" (" + l.Reason + ")")
-		}
-	}
-	r.say(syslog.Info, b.String())
 }

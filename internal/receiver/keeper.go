@@ -90,6 +90,7 @@ func (r *receiver) startKeeper(root int, command []string) {
 		k.init = os.NewFile(uintptr(r.init), "init")
 	}
 	r.keeper = k
+	k.resume(r.resumed)
 	var err error
 	if k.inotify, err = unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK); err == nil {
 		err = r.watch(k.inotify)
@@ -285,6 +286,7 @@ func (r *receiver) countRepaired(now time.Time) {
 		k.since = now
 	}
 	k.repaired++
+	r.repairs++
 	k.unsaid = true
 	if k.saidAt.IsZero() || now.Sub(k.saidAt) >= sayEvery {
 		r.sayRepaired(now)

@@ -44,8 +44,9 @@ func Main(args []string, stdout, stderr io.Writer) int {
 			ready = f.FD
 		}
 	}
-	if err == nil {
-		err = run(args[1:], stdout, files, func() error {
+	before, serr := daemon.InheritedState()
+	if err = errors.Join(err, serr); err == nil {
+		err = run(args[1:], stdout, files, before, func() error {
 			if ready < 0 {
 				return nil
 			}
@@ -66,8 +67,9 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	return exitFailed
 }
 
-// run is Main without the report. started is called once everything is ready.
-func run(args []string, stdout io.Writer, files []daemon.File, started func() error) error {
+// run is Main without the report. before is what the program before this one has
+// left. started is called once everything is ready.
+func run(args []string, stdout io.Writer, files []daemon.File, before []byte, started func() error) error {
 	o, err := parseOptions(args, os.Environ())
 	if err != nil {
 		return usageError{err}
@@ -84,6 +86,13 @@ func run(args []string, stdout io.Writer, files []daemon.File, started func() er
 		return syslogconf.Load(o.config, o.rules, syslogconf.DefaultMessages)
 	})
 	receives := !onlyKeeps(o, files)
+	var resumed *snapshot
+	if before != nil {
+		if resumed, err = parseSnapshot(before); err != nil {
+			return err
+		}
+		receives = resumed.receives()
+	}
 	if receives || o.check {
 		if _, err := load(); err != nil {
 			return usageError{err}
@@ -98,6 +107,14 @@ func run(args []string, stdout io.Writer, files []daemon.File, started func() er
 		}
 	}
 	unix.Umask(0o022)
+	for _, f := range files {
+		if f.Name == daemon.NameCheck {
+			if err := checkUpgrade(o, f.FD, load); err != nil {
+				return err
+			}
+			return started()
+		}
+	}
 	debug.SetGCPercent(25) // receiving allocates nothing: keep the heap at 1 MB
 	oneProcessor()
 	signal.Ignore(unix.SIGPIPE, unix.SIGXFSZ) // errors of write(2) are handled
@@ -106,6 +123,11 @@ func run(args []string, stdout io.Writer, files []daemon.File, started func() er
 	_ = os.WriteFile("/proc/self/comm", []byte("devlogd"), 0) // for ps(1) only
 	r := newReceiver(o, load)
 	defer r.close()
+	if resumed != nil {
+		if err := r.resumeFrom(resumed); err != nil {
+			return err
+		}
+	}
 	if receives {
 		if err := r.openOutputs(); err != nil {
 			return err
@@ -116,6 +138,9 @@ func run(args []string, stdout io.Writer, files []daemon.File, started func() er
 	}
 	if err := started(); err != nil {
 		return err
+	}
+	if resumed != nil {
+		r.sayUpgraded()
 	}
 	return r.loop()
 }

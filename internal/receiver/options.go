@@ -21,6 +21,11 @@ type options struct {
 	help    bool
 	alone   bool // exit when alone in the PID namespace
 	await   bool // process 1 is still to execute its program
+	// rate and overflow limit what is read from a socket.
+	rate     syslogconf.Rate
+	overflow syslogconf.Overflow // empty stands for Block
+	compress bool
+	metrics  string
 	// command repairs /dev/log.
 	command []string
 }
@@ -38,6 +43,13 @@ usage: devlogd [--listen PATH]... [--rule RULE]... [flags] [-- COMMAND ARGS...]
                      /etc/devlogd.conf if it exists, else
                      '*.* -/var/log/messages' and '*.crit /dev/kmsg'
   --name NAME        name to write instead of this machine's host name
+  --rate N[/s|/m]    take N messages at once from a socket, and not more than N a
+                     second or minute in the long run
+  --overflow HOW     what to do with more: block (the default), so that senders
+                     wait, or drop: count them
+  --compress-repeats write "last message repeated N times" for repeats
+  --metrics-file PATH
+                     write the account to this file, for Prometheus
   --check-config     only say whether the rules are right
   --exit-when-alone  end when process 1 waits for this process only
                      (lxc-execute)
@@ -52,7 +64,8 @@ DEVLOG_LISTEN and DEVLOG_RULE hold one value a line, and each DEVLOG_RULE_xxx is
 one more rule. A flag overrides its variable.
 
 signals: TERM, INT: write what was received, and end; HUP: open the files anew;
-         USR1: write how many messages were received, written and lost
+         USR1: write how many messages were received, written and lost;
+         USR2: go on with the program that is in this one's file now
 exit status: 0 done, 2 wrong usage or rule, 4 failed
 `
 
@@ -85,6 +98,10 @@ func (o *options) flags() []flag {
 		{name: "rule", list: true, set: list(&o.rules)},
 		{name: "config", set: text(&o.config)},
 		{name: "name", set: text(&o.name)},
+		{name: "rate", set: func(v string) (err error) { o.rate, err = syslogconf.ParseRate(v); return err }},
+		{name: "overflow", set: func(v string) (err error) { o.overflow, err = syslogconf.ParseOverflow(v); return err }},
+		{name: "compress-repeats", toggle: true, set: toggle(&o.compress)},
+		{name: "metrics-file", set: text(&o.metrics)},
 		{name: "check-config", toggle: true, set: toggle(&o.check)},
 		{name: "exit-when-alone", toggle: true, set: toggle(&o.alone)},
 		{name: "await-init", toggle: true, set: toggle(&o.await)},
@@ -175,6 +192,12 @@ func (o *options) validate() error {
 		return fmt.Errorf("--type stream is not supported yet: use dgram")
 	default:
 		return fmt.Errorf("--type %q: expected dgram or stream", o.kind)
+	}
+	if o.overflow != "" && o.rate.N == 0 {
+		return fmt.Errorf("--overflow %s without --rate: say how many messages are too many", o.overflow)
+	}
+	if o.overflow == "" {
+		o.overflow = syslogconf.Block
 	}
 	if len(o.name) > 255 {
 		return fmt.Errorf("--name: %d bytes are too long: use at most 255", len(o.name))

@@ -127,7 +127,7 @@ func TestSignals(t *testing.T) {
 	send(t, fd, "<13>x: two")
 	await(t, log, "x: two")
 	d.signal(unix.SIGUSR1)
-	await(t, log, "devlogd["+fmt.Sprint(d.cmd.Process.Pid)+"]: received 2, own 0, matched by no rule 0, cut 0; "+log+": written 2, pending 0; "+log+"2: written 0, pending 0\n")
+	await(t, log, "devlogd["+fmt.Sprint(d.cmd.Process.Pid)+"]: received 2, own 0, matched by a rule 2, by no rule 0, cut 0; "+log+": written 2, pending 0; "+log+"2: written 0, pending 0\n")
 	if got := content(t, log+".1"); strings.Count(got, "\n") != 1 {
 		t.Errorf("old file: %q", got)
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -34,17 +33,21 @@ type route struct {
 	rules []syslogconf.Rule
 }
 
+// loadRules reads the rules.
+type loadRules func() ([]syslogconf.Rule, error)
+
 // receiver is the state of a running receiver. One goroutine uses it.
 type receiver struct {
 	// loadRules reads the rules, when there is something to receive.
-	loadRules func() ([]syslogconf.Rule, error)
+	loadRules loadRules
 	sockets   []*socket
 	routes    []route
 	batch     *batch
 	epoll     int
 	waiter    waiter
-	signals   [2]int // pipe: read and write end
+	signals   signals
 	init      int    // pidfd whose end is ours, or -1
+	slash     fileID // this process's root directory at the start
 	alone     *aloneWatch
 	places    []*place // what is to be removed at the end, in this order
 	keeper    *keeper  // nil if the repair is not kept
@@ -55,17 +58,21 @@ type receiver struct {
 	stamp syslog.Stamp
 	line  []byte
 
-	received uint64
-	own      uint64 // messages by the receiver itself
-	unrouted uint64 // matched no rule
-	cut      uint64 // were longer than a slot
+	counters
+	limits   limits
+	compress bool // repeats are left out
+	metrics  metrics
+	upgrade  *upgrade  // the one that is prepared, or nil
+	resumed  *snapshot // what the program before this one has left; nil without one
 }
 
 // newReceiver returns a receiver that has nothing open yet.
-func newReceiver(o *options, loadRules func() ([]syslogconf.Rule, error)) *receiver {
+func newReceiver(o *options, load loadRules) *receiver {
 	return &receiver{
-		loadRules: loadRules,
-		epoll:     -1, signals: [2]int{-1, -1}, init: -1,
+		loadRules: load, slash: slash(),
+		epoll: -1, signals: signals{pipe: [2]int{-1, -1}}, init: -1,
+		counters: counters{started: time.Now()},
+		limits:   limits{rate: o.rate, overflow: o.overflow}, compress: o.compress, metrics: metrics{path: o.metrics},
 		host: []byte(o.name), pid: strconv.AppendInt(nil, int64(os.Getpid()), 10), self: self(),
 	}
 }
@@ -84,14 +91,17 @@ func (r *receiver) openOutputs() (err error) {
 			continue
 		}
 		out, problem, err := r.open(rule, string(r.host))
-		if err != nil {
+		if err != nil && r.resumed != nil {
+			problem, out = err, output.None(rule.Path) // it could be opened a moment ago
+		} else if err != nil {
 			return err
 		}
 		if problem != nil {
 			problems = append(problems, problem)
 		}
-		r.routes = append(r.routes, route{out, []syslogconf.Rule{rule}})
+		r.routes = append(r.routes, route{r.resume(r.newTap(out, rule.Kind)), []syslogconf.Rule{rule}})
 	}
+	r.resumeOthers()
 	for _, problem := range problems {
 		r.say(syslog.Warning, problem.Error()+": its messages are counted as lost")
 	}
@@ -130,9 +140,15 @@ func (r *receiver) start(o *options, files []daemon.File) (err error) {
 	if err != nil {
 		return err
 	}
+	if r.resumed != nil {
+		fresh = r.takeOver()
+	}
 	r.sockets = fresh.sockets
 	r.addPlaces(fresh)
 	for _, path := range o.listen {
+		if r.listensAt(path) { // the program before this one has done that
+			continue
+		}
 		s, err := listen(path)
 		if err != nil {
 			return err
@@ -170,28 +186,12 @@ func (r *receiver) watch(fd int) error {
 	return nil
 }
 
-// catchSignals makes every signal a byte in a pipe, for epoll.
-func (r *receiver) catchSignals() error {
-	if err := unix.Pipe2(r.signals[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
-		return fmt.Errorf("make a pipe for signals: %w", err)
-	}
-	caught := make(chan os.Signal, 8)
-	signal.Notify(caught, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR1)
-	go func(fd int) {
-		for s := range caught {
-			if n, ok := s.(unix.Signal); ok {
-				_, _ = unix.Write(fd, []byte{byte(n)}) // a full pipe wakes up as well
-			}
-		}
-	}(r.signals[1])
-	return r.watch(r.signals[0])
-}
-
 // loop receives until a signal, the end of the container's first process, or
 // being alone ends it, and then drains the sockets.
 func (r *receiver) loop() error {
 	var events [16]unix.EpollEvent
 	r.flush(time.Now())
+	r.stepMetrics(time.Now())
 	for {
 		if r.alone != nil && !r.stepAlone() {
 			return r.drain()
@@ -203,7 +203,7 @@ func (r *receiver) loop() error {
 		end := false
 		for _, event := range events[:n] {
 			switch fd := int(event.Fd); {
-			case fd == r.signals[0]:
+			case fd == r.signals.pipe[0]:
 				end = r.onSignal() || end
 			case fd == r.init:
 				end = true
@@ -222,7 +222,12 @@ func (r *receiver) loop() error {
 		if r.keeper != nil {
 			r.stepKeeper(time.Now())
 		}
+		r.stepLimits(time.Now())
 		r.flush(time.Now())
+		r.stepMetrics(time.Now())
+		if r.stepUpgrade() {
+			return r.drain()
+		}
 	}
 }
 
@@ -237,6 +242,8 @@ func (r *receiver) timeout(now time.Time) int {
 	for _, route := range r.routes {
 		earlier(route.out.Next())
 	}
+	earlier(r.limitsNext())
+	earlier(r.metrics.next)
 	if r.alone != nil {
 		earlier(r.alone.next)
 	}
@@ -249,32 +256,21 @@ func (r *receiver) timeout(now time.Time) int {
 	return int(max(0, (next.Sub(now)+time.Millisecond-1)/time.Millisecond))
 }
 
-// onSignal handles the signals caught so far and reports whether to end.
-func (r *receiver) onSignal() (end bool) {
-	var buf [64]byte
-	n, err := unix.Read(r.signals[0], buf[:])
-	if err != nil {
-		return false // nothing there after all
-	}
-	for _, s := range buf[:n] {
-		switch unix.Signal(s) {
-		case unix.SIGHUP:
-			for _, route := range r.routes {
-				route.out.Reopen(time.Now())
-			}
-		case unix.SIGUSR1:
-			r.account()
-		default:
-			end = true
-		}
-	}
-	return end
-}
-
-// receive reads at most this many batches from a socket, -1 for all there is.
+// receive reads at most this many batches from a socket, -1 for all there is
+// whatever the limits are.
 func (r *receiver) receive(fd, batches int) error {
+	var limited *socket
+	if batches > 0 {
+		limited = r.socketOf(fd)
+	}
+	read := 0
+	defer func() { r.highWater = max(r.highWater, uint64(read)) }()
 	for ; batches != 0; batches-- {
-		n, err := r.batch.receive(fd)
+		want := r.allows(limited, time.Now())
+		if want == 0 {
+			return nil
+		}
+		n, err := r.batch.receive(fd, want)
 		switch {
 		case errors.Is(err, unix.EAGAIN):
 			return nil
@@ -283,11 +279,14 @@ func (r *receiver) receive(fd, batches int) error {
 		case err != nil:
 			return fmt.Errorf("receive messages: %w", err)
 		}
-		stamp := r.stamp.Bytes(time.Now())
+		now := time.Now()
+		stamp := r.stamp.Bytes(now)
 		for i := range n {
-			raw, cut := r.batch.message(i)
-			r.handle(raw, cut, stamp)
+			if raw, cut := r.batch.message(i); r.admit(limited, now) {
+				r.handle(raw, cut, stamp)
+			}
 		}
+		read += n
 		// Where several were queued more have come meanwhile, mostly.
 		if n < 2 && batches > 0 {
 			return nil
@@ -301,14 +300,13 @@ func (r *receiver) handle(raw []byte, cut bool, stamp []byte) {
 	var m syslog.Message
 	syslog.Parse(raw, &m)
 	r.received++
+	r.bytes += uint64(len(raw))
 	mark := ""
 	if cut {
 		r.cut++
 		mark = cutMark
 	}
-	if !r.route(&m, stamp, mark) {
-		r.unrouted++
-	}
+	r.countRouted(r.route(&m, stamp, mark))
 }
 
 // route formats a message and adds it to every output with a rule for it, and
@@ -345,12 +343,11 @@ func (r *receiver) say(s syslog.Severity, text string) {
 	m := syslog.Message{Facility: syslog.Syslog, Severity: s, Tag: []byte("devlogd"), PID: r.pid, Text: []byte(text)}
 	r.own++
 	if len(r.routes) == 0 && r.keeper != nil {
+		r.told++
 		r.keeper.tell(&m)
 		return
 	}
-	if !r.route(&m, r.stamp.Bytes(time.Now()), "") {
-		r.unrouted++
-	}
+	r.countRouted(r.route(&m, r.stamp.Bytes(time.Now()), ""))
 }
 
 // notice is output.Notice.

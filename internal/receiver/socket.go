@@ -4,9 +4,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// kindDgram is a datagram socket.
+const kindDgram = "dgram"
 
 // socket is a socket to receive from.
 type socket struct {
@@ -15,6 +19,9 @@ type socket struct {
 	at   *place // of a passed one: its name; nil if that is not known
 	id   fileID // of the name
 	run  int    // number of the repair that handed it over
+
+	bucket bucket    // of the messages that may be read
+	waits  time.Time // until when it is not read because of that; zero if it is
 }
 
 // inheritSocket checks that a passed descriptor is a socket we can receive from.

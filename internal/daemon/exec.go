@@ -1,0 +1,121 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// NameCheck is a sealed file with the state of a running receiver, passed by it
+// to a new program that is only to say whether it could go on with that.
+const NameCheck = "check"
+
+// stateVariable holds the descriptor of the state that a receiver's program
+// leaves to the one that replaces it.
+const stateVariable = "DEVLOGD_STATE"
+
+// maxState is how much of a state is read, in bytes.
+const maxState = 256 << 20
+
+// StateFile returns a file in memory with this content, which cannot be changed
+// any more (memfd_create(2), F_ADD_SEALS of fcntl(2)).
+func StateFile(content []byte) (*os.File, error) {
+	const name = "devlogd-state"
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL)
+	if errors.Is(err, unix.EINVAL) { // Linux before 6.3 has no MFD_NOEXEC_SEAL
+		fd, err = unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make a file in memory: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	if _, err := f.Write(content); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("write the state into memory: %w", err)
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("seal the state: %w", err)
+	}
+	return f, nil
+}
+
+// ReadState returns the content of a StateFile. Another file is an error.
+func ReadState(fd int) ([]byte, error) {
+	seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0)
+	if err == nil && seals&unix.F_SEAL_WRITE == 0 {
+		err = errors.New("it can be changed")
+	}
+	var st unix.Stat_t
+	if err == nil {
+		err = unix.Fstat(fd, &st)
+	}
+	if err == nil && st.Size > maxState {
+		err = errors.New("it is too large")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the state in descriptor %d: %w", fd, err)
+	}
+	data := make([]byte, st.Size)
+	for done := 0; done < len(data); {
+		n, err := unix.Pread(fd, data[done:], int64(done))
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil || n == 0 {
+			return nil, fmt.Errorf("read the state in descriptor %d: %w", fd, errors.Join(err, unix.ENODATA))
+		}
+		done += n
+	}
+	return data, nil
+}
+
+// InheritedState returns the state that this process's program before this one
+// has left to it with Exec; nil if there is none. It removes the variable from
+// the environment.
+func InheritedState() ([]byte, error) {
+	text, ok := os.LookupEnv(stateVariable)
+	if !ok {
+		return nil, nil
+	}
+	if err := os.Unsetenv(stateVariable); err != nil {
+		return nil, fmt.Errorf("remove %s from the environment: %w", stateVariable, err)
+	}
+	fd, err := strconv.Atoi(text)
+	if err != nil || fd < firstFD {
+		return nil, fmt.Errorf("read %s=%q: want a descriptor", stateVariable, text)
+	}
+	data, err := ReadState(fd)
+	_ = unix.Close(fd)
+	return data, err
+}
+
+// Exec replaces this process's program by the one that image is a handle of
+// (execve(2)): it gets the state, and of the open files those of keep and
+// standard input, output and error. It returns only if that fails; then all is
+// as before.
+func Exec(image int, args, env []string, state *os.File, keep []int) error {
+	if err := CloseOnExec(); err != nil {
+		return err
+	}
+	kept := append([]int{int(state.Fd())}, keep...)
+	for i, fd := range kept {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
+			return errors.Join(fmt.Errorf("keep descriptor %d open: %w", fd, err), closeOnExec(kept[:i]))
+		}
+	}
+	env = append(env[:len(env):len(env)], stateVariable+"="+strconv.Itoa(kept[0]))
+	err := unix.Exec("/proc/self/fd/"+strconv.Itoa(image), args, env)
+	return errors.Join(err, closeOnExec(kept))
+}
+
+func closeOnExec(list []int) (err error) {
+	for _, fd := range list {
+		_, e := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC)
+		err = errors.Join(err, e)
+	}
+	return err
+}

@@ -1,0 +1,80 @@
+package receiver
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"devlog/internal/syslog"
+)
+
+// counters are the account of what became of the messages since the start, also
+// that of a program before this one: of those received and the receiver's own,
+// each was routed, unrouted, dropped or told.
+type counters struct {
+	started   time.Time
+	received  uint64
+	bytes     uint64 // of those received and not dropped
+	own       uint64 // messages by the receiver itself
+	routed    uint64 // matched a rule
+	unrouted  uint64 // matched no rule
+	dropped   uint64 // were more than the rate
+	told      uint64 // own ones, to the container's own daemon
+	cut       uint64 // were longer than a slot
+	throttled uint64 // times that senders had to wait
+	highWater uint64 // the most messages that were read at one go
+	reopens   uint64
+	repairs   uint64
+	upgrades  uint64
+}
+
+// countRouted counts a message that did or did not match a rule.
+func (c *counters) countRouted(matched bool) {
+	if matched {
+		c.routed++
+	} else {
+		c.unrouted++
+	}
+}
+
+// account writes what became of the messages as a message. What is zero and
+// mostly is so is left out.
+func (r *receiver) account() {
+	var b strings.Builder
+	number := func(before string, n uint64) {
+		b.WriteString(before)
+		b.WriteString(strconv.FormatUint(n, 10))
+	}
+	some := func(before string, n uint64) {
+		if n > 0 {
+			number(before, n)
+		}
+	}
+	number("received ", r.received)
+	number(", own ", r.own)
+	number(", matched by a rule ", r.routed)
+	number(", by no rule ", r.unrouted)
+	some(", told the container's daemon ", r.told)
+	if r.dropped > 0 {
+		number(", lost ", r.dropped)
+		b.WriteString(" (more than " + r.limits.rate.String() + ")")
+	}
+	number(", cut ", r.cut)
+	some(", senders waited ", r.throttled)
+	some(", repairs ", r.repairs)
+	some(", upgrades ", r.upgrades)
+	for _, route := range r.routes {
+		c := route.out.Counts()
+		b.WriteString("; " + route.out.Name())
+		number(": written ", c.Written)
+		number(", pending ", c.Pending)
+		if t, ok := route.out.(*tap); ok {
+			some(", repeated ", t.repeated)
+		}
+		for _, l := range c.Lost {
+			number(", lost ", l.N)
+			b.WriteString(" (" + l.Reason + ")")
+		}
+	}
+	r.say(syslog.Info, b.String())
+}

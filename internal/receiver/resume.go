@@ -1,0 +1,118 @@
+package receiver
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/output"
+	"devlog/internal/syslog"
+	"devlog/internal/syslogconf"
+)
+
+// resumeFrom has the receiver go on where the program before this one was.
+func (r *receiver) resumeFrom(s *snapshot) error {
+	for _, fd := range s.descriptors() {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
+			return fmt.Errorf("use descriptor %d of the program before this one: %w", fd, err)
+		}
+	}
+	r.resumed = s
+	r.counters = s.base.counters
+	r.upgrades++
+	if r.limits.unsaid = s.base.unsaid; r.limits.unsaid > 0 {
+		r.limits.sayAt = time.Now().Add(dropEvery)
+	}
+	return nil
+}
+
+// takeOver returns what was passed to the program before this one.
+func (r *receiver) takeOver() taken {
+	s := r.resumed
+	r.init = s.base.init
+	t := taken{root: s.base.root}
+	for _, p := range s.places {
+		t.places = append(t.places, &place{dir: p.fd, name: p.name, flags: p.flags, id: p.id})
+	}
+	now := time.Now()
+	for _, k := range s.sockets {
+		sock := &socket{fd: k.fd, path: k.path, id: k.id, run: k.run}
+		if k.place >= 0 {
+			sock.at = t.places[k.place]
+		}
+		if k.debt > 0 {
+			sock.bucket.full = now.Add(k.debt)
+		}
+		t.sockets = append(t.sockets, sock)
+	}
+	return t
+}
+
+// listensAt reports whether there is a socket that was bound to the path.
+func (r *receiver) listensAt(path string) bool {
+	return slices.ContainsFunc(r.sockets, func(s *socket) bool { return s.path == path })
+}
+
+// resume has an output go on where the one with its name was.
+func (r *receiver) resume(t *tap) *tap {
+	if r.resumed == nil {
+		return t
+	}
+	list := &r.resumed.outputs
+	i := slices.IndexFunc(*list, func(o *outputState) bool { return o.path == t.Name() && o.kind == int(t.kind) })
+	if i < 0 {
+		return t
+	}
+	o := (*list)[i]
+	*list = slices.Delete(*list, i, i+1)
+	t.taken, t.bytes, t.repeated, t.high = o.taken, o.bytes, o.repeated, o.high
+	if l, ok := t.Output.(output.Lasting); ok {
+		l.Resume(o.State, time.Now())
+	} else if o.FD >= 0 {
+		_ = unix.Close(o.FD)
+	}
+	return t
+}
+
+// resumeOthers opens the outputs that no rule leads to any more, but for which
+// there are messages.
+func (r *receiver) resumeOthers() {
+	if r.resumed == nil {
+		return
+	}
+	for _, o := range slices.Clone(r.resumed.outputs) {
+		if len(o.Pending) == 0 || r.findRoute(o.path) != nil {
+			if o.FD >= 0 {
+				_ = unix.Close(o.FD)
+			}
+			continue
+		}
+		kind := syslogconf.Kind(o.kind)
+		out, _, err := r.open(syslogconf.Rule{Action: syslogconf.Action{Kind: kind, Path: o.path}}, string(r.host))
+		if err != nil {
+			out = output.None(o.path)
+		}
+		r.routes = append(r.routes, route{out: r.resume(r.newTap(out, kind))})
+	}
+}
+
+// sayUpgraded says which program goes on.
+func (r *receiver) sayUpgraded() {
+	r.say(syslog.Notice, "upgraded to devlogd "+Version+" from "+r.resumed.base.version)
+	r.resumed = nil // with all that was pending
+}
+
+// resume has the keeper go on, and look at once: what has happened meanwhile was
+// no event.
+func (k *keeper) resume(s *snapshot) {
+	if s == nil || s.keeper == nil {
+		return
+	}
+	b := s.keeper
+	k.text, k.failed, k.problem, k.aside, k.unsaid = b.text, b.failed, b.problem, b.aside, b.unsaid
+	k.runs, k.retries, k.delay, k.repaired = b.runs, b.retries, b.delay, b.repaired
+	k.last, k.since, k.repairedAt, k.saidAt, k.vacantAt = b.last, b.since, b.at, b.saidAt, b.vacantAt
+	k.lookAt = time.Now()
+}

@@ -1,0 +1,281 @@
+package receiver
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/daemon"
+	"devlog/internal/output"
+	"devlog/internal/syslog"
+)
+
+// On SIGUSR2 the program is replaced by the one that is in its file now, in the
+// same process. The sockets stay open, so that senders notice nothing. First
+// the new program runs beside the old one, to say whether it could go on.
+
+const (
+	// checkTime is how long that may take.
+	checkTime = 20 * time.Second
+	// memoryFile begins the path of a program that runs from memory.
+	memoryFile = "/memfd:"
+	// imageFD is the lowest descriptor of the new program: it is not to be in the
+	// way of what is passed to a child.
+	imageFD = 64
+)
+
+// upgrade is a new program that is to replace this one.
+type upgrade struct {
+	image  int // handle of its file
+	result chan error
+	ready  bool // it has said so
+}
+
+// startUpgrade begins to check the new program.
+func (r *receiver) startUpgrade() {
+	if r.upgrade != nil {
+		return
+	}
+	u := &upgrade{image: -1, result: make(chan error, 1)}
+	err := u.open(r.slash)
+	if err == nil {
+		err = u.check(r)
+	}
+	if err != nil {
+		u.close()
+		r.refuse(err)
+		return
+	}
+	r.upgrade = u
+}
+
+// refuse says why the program is not replaced.
+func (r *receiver) refuse(err error) {
+	r.say(syslog.Warning, "not upgraded, devlogd "+Version+" goes on: "+err.Error())
+}
+
+func (u *upgrade) close() { shut(&u.image) }
+
+// open opens the file that this program was started from, or what has replaced
+// it since. The path counts in the root directory that it was started in.
+func (u *upgrade) open(root fileID) error {
+	path, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	if strings.HasPrefix(path, memoryFile) {
+		return errors.New("it runs from memory, so that the container cannot change its file: " +
+			"start the container anew, or end it with SIGTERM and run devlog-hook repair")
+	}
+	if slash() != root {
+		return fmt.Errorf("%s was in another root directory", path)
+	}
+	low, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", path, err)
+	}
+	defer unix.Close(low)
+	var st unix.Stat_t
+	if err := unix.Fstat(low, &st); err != nil {
+		return fmt.Errorf("look at %s: %w", path, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return fmt.Errorf("%s is not a regular file", path)
+	}
+	if u.image, err = unix.FcntlInt(uintptr(low), unix.F_DUPFD_CLOEXEC, imageFD); err != nil {
+		return fmt.Errorf("open %s: %w", path, err)
+	}
+	return nil
+}
+
+// check has the new program look at the state and the configuration, while this
+// one goes on receiving. The result wakes it up.
+func (u *upgrade) check(r *receiver) error {
+	file, err := daemon.StateFile(r.snapshot(time.Now()).format())
+	if err != nil {
+		return err
+	}
+	dir, err := os.Getwd() // what the arguments name may be relative to it
+	if err != nil {
+		dir = "/"
+	}
+	spec := daemon.Spec{
+		Path: fdPath(u.image), Args: os.Args[1:], Env: os.Environ(), Dir: dir,
+		Files: []daemon.Passed{{File: file, Name: daemon.NameCheck}}, Timeout: checkTime,
+	}
+	go func() {
+		defer file.Close()
+		pid, err := daemon.Start(spec)
+		if err == nil { // it has said all, and ends
+			_ = unix.Kill(pid, unix.SIGKILL)
+			_, _ = unix.Wait4(pid, nil, 0, nil)
+		}
+		u.result <- err
+		r.signals.wake()
+	}()
+	return nil
+}
+
+// checkUpgrade is the new program's part of check.
+func checkUpgrade(o *options, fd int, load loadRules) error {
+	data, err := daemon.ReadState(fd)
+	if err != nil {
+		return err
+	}
+	s, err := parseSnapshot(data)
+	if err != nil || !s.receives() {
+		return err
+	}
+	rules, err := load()
+	if err != nil {
+		return err
+	}
+	r := newReceiver(o, load)
+	for _, rule := range rules {
+		out, _, err := r.open(rule, o.name)
+		if err != nil {
+			return err
+		}
+		out.Close()
+	}
+	return nil
+}
+
+// stepUpgrade replaces the program once that has been checked, and reports
+// whether to end: a signal to do so may come last.
+func (r *receiver) stepUpgrade() (end bool) {
+	u := r.upgrade
+	if u == nil {
+		return false
+	}
+	if !u.ready {
+		select {
+		case err := <-u.result:
+			if err != nil {
+				u.close()
+				r.upgrade = nil
+				r.refuse(err)
+				r.flush(time.Now())
+				return false
+			}
+			u.ready = true
+		default:
+			return false
+		}
+	}
+	// A repair is this process's child, which only its program waits for.
+	if r.keeper != nil && r.keeper.run != nil {
+		return false
+	}
+	r.upgrade = nil
+	defer u.close()
+	end, err := r.exec(u.image)
+	if err != nil {
+		r.refuse(err)
+		r.flush(time.Now())
+	}
+	return end
+}
+
+// exec replaces the program. It returns if a signal says to end, or with an
+// error; then everything is as before.
+func (r *receiver) exec(image int) (end bool, err error) {
+	runtime.LockOSThread() // signals are held by a thread, the one that executes
+	defer runtime.UnlockOSThread()
+	held, err := r.signals.hold()
+	if err != nil {
+		return false, err
+	}
+	defer func() { r.signals.release(held) }()
+	var s *snapshot
+	for {
+		for r.signals.pending() {
+			if r.onSignal() {
+				return true, nil
+			}
+		}
+		r.sumUp()
+		now := time.Now()
+		r.flush(now)
+		s = r.snapshot(now)
+		if !r.signals.pending() {
+			break
+		}
+	}
+	file, err := daemon.StateFile(s.format())
+	if err != nil {
+		return false, err
+	}
+	defer file.Close()
+	return false, daemon.Exec(image, os.Args, os.Environ(), file, s.descriptors())
+}
+
+// descriptors are all that the state names.
+func (s *snapshot) descriptors() (list []int) {
+	add := func(fd int) {
+		if fd >= 0 {
+			list = append(list, fd)
+		}
+	}
+	add(s.base.init)
+	add(s.base.root)
+	for _, p := range s.places {
+		add(p.fd)
+	}
+	for _, p := range s.sockets {
+		add(p.fd)
+	}
+	for _, p := range s.outputs {
+		add(p.FD)
+	}
+	return list
+}
+
+// snapshot is what the receiver leaves behind.
+func (r *receiver) snapshot(now time.Time) *snapshot {
+	s := &snapshot{base: baseState{
+		version: Version, open: r.batch != nil, init: r.init, root: -1, counters: r.counters, unsaid: r.limits.unsaid,
+	}}
+	index := map[*place]int{}
+	for i, p := range r.places {
+		index[p] = i
+		s.places = append(s.places, &placeState{p.dir, p.name, p.flags, p.id})
+	}
+	for _, k := range r.sockets {
+		at := -1
+		if i, ok := index[k.at]; ok {
+			at = i
+		}
+		s.sockets = append(s.sockets, &socketState{
+			fd: k.fd, kind: kindDgram, path: k.path, place: at, id: k.id, run: k.run, debt: max(0, k.bucket.full.Sub(now)),
+		})
+	}
+	if k := r.keeper; k != nil {
+		s.base.root = int(k.root.Fd())
+		s.keeper = &keeperState{
+			text: k.text, failed: k.failed, problem: k.problem, aside: k.aside, unsaid: k.unsaid,
+			runs: k.runs, retries: k.retries, delay: k.delay, repaired: k.repaired,
+			last: k.last, since: k.since, at: k.repairedAt, saidAt: k.saidAt, vacantAt: k.vacantAt,
+		}
+	}
+	for _, route := range r.routes {
+		t, ok := route.out.(*tap)
+		if !ok {
+			continue
+		}
+		o := &outputState{path: t.Name(), kind: int(t.kind), taken: t.taken, bytes: t.bytes, repeated: t.repeated, high: t.high}
+		if l, ok := t.Output.(output.Lasting); ok {
+			o.State = l.State(now)
+		} else {
+			c := t.Counts()
+			o.State = output.State{Written: c.Written, Lost: c.Lost, FD: -1}
+		}
+		s.outputs = append(s.outputs, o)
+	}
+	return s
+}
