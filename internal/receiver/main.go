@@ -37,15 +37,18 @@ func (e usageError) Unwrap() error { return e.error }
 // returns its exit code. A start that fails is one line on the pipe that was
 // passed as daemon.NameReady or, without that, on stderr.
 func Main(args []string, stdout, stderr io.Writer) int {
-	files, err := daemon.Inherited()
+	before, err := daemon.InheritedState()
+	if before != nil {
+		catchEarly()
+	}
+	files, ferr := daemon.Inherited()
 	ready := -1
 	for _, f := range files {
 		if f.Name == daemon.NameReady {
 			ready = f.FD
 		}
 	}
-	before, serr := daemon.InheritedState()
-	if err = errors.Join(err, serr); err == nil {
+	if err = errors.Join(err, ferr); err == nil {
 		err = run(args[1:], stdout, files, before, func() error {
 			if ready < 0 {
 				return nil

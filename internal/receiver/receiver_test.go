@@ -54,7 +54,14 @@ func command(args ...string) *exec.Cmd {
 // start runs devlogd and returns what it reports on its pipe.
 func start(t *testing.T, files []passed, args ...string) (*devlogd, string) {
 	t.Helper()
+	return startProgram(t, "/proc/self/exe", files, args...)
+}
+
+// startProgram is start for a copy of the program.
+func startProgram(t *testing.T, path string, files []passed, args ...string) (*devlogd, string) {
+	t.Helper()
 	d := &devlogd{t: t, cmd: command(args...), ended: make(chan struct{})}
+	d.cmd.Path = path
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -161,15 +168,30 @@ func content(t *testing.T, path string) string {
 // await waits until a file contains a text.
 func await(t *testing.T, path, text string) {
 	t.Helper()
-	for end := time.Now().Add(deadline); ; {
-		if data, err := os.ReadFile(path); err == nil && bytes.Contains(data, []byte(text)) {
-			return
-		}
+	if !waitFor(func() bool {
+		data, err := os.ReadFile(path)
+		return err == nil && bytes.Contains(data, []byte(text))
+	}) {
+		t.Fatalf("%s never contains %q: %q", path, text, content(t, path))
+	}
+}
+
+// eventually waits until something is so.
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	if !waitFor(done) {
+		t.Fatalf("%s: not so after %v", what, deadline)
+	}
+}
+
+func waitFor(done func() bool) bool {
+	for end := time.Now().Add(deadline); !done(); {
 		if time.Now().After(end) {
-			t.Fatalf("%s never contains %q: %q", path, text, content(t, path))
+			return false
 		}
 		_, _ = unix.Poll(nil, 2) // nothing tells of a file's growth more simply
 	}
+	return true
 }
 
 func TestReceive(t *testing.T) {

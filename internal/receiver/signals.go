@@ -21,9 +21,20 @@ type signals struct {
 	pipe   [2]int // read and write end
 	caught chan os.Signal
 	done   chan struct{} // closed when every signal is in the pipe
-	// blocked says that every thread but the runtime's own for signals blocks
-	// them: the program before this one has left it so.
-	blocked bool
+}
+
+// early are the signals caught before there is a receiver; nil in a program that
+// has not replaced another one.
+var early chan os.Signal
+
+// catchEarly begins to catch signals in a program that has replaced another one:
+// nobody who sends one to the process is to end it by that.
+func catchEarly() { early = notify() }
+
+func notify() chan os.Signal {
+	c := make(chan os.Signal, 64)
+	signal.Notify(c, caught...)
+	return c
 }
 
 // catchSignals begins to catch signals.
@@ -31,51 +42,50 @@ func (r *receiver) catchSignals() error {
 	if err := unix.Pipe2(r.signals.pipe[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return fmt.Errorf("make a pipe for signals: %w", err)
 	}
-	r.signals.blocked = blocksSignals()
-	r.signals.notify()
+	if early == nil {
+		early = notify()
+	}
+	r.signals.forward(early)
+	early = nil
 	return r.watch(r.signals.pipe[0])
 }
 
-func (s *signals) notify() {
-	s.caught, s.done = make(chan os.Signal, 8), make(chan struct{})
-	signal.Notify(s.caught, caught...)
-	go func(from chan os.Signal, to int, done chan struct{}) {
+func (s *signals) forward(from chan os.Signal) {
+	s.caught, s.done = from, make(chan struct{})
+	go func(to int, done chan struct{}) {
 		for s := range from {
 			if n, ok := s.(unix.Signal); ok {
 				_, _ = unix.Write(to, []byte{byte(n)}) // a full pipe wakes up as well
 			}
 		}
 		close(done)
-	}(s.caught, s.pipe[1], s.done)
+	}(s.pipe[1], s.done)
 }
 
 // wake wakes the receiver up. Any goroutine may call it.
 func (s *signals) wake() { _, _ = unix.Write(s.pipe[1], []byte{wakeUp}) }
 
-// hold has the thread block the signals: the program that replaces this one
-// inherits that, so that a signal waits until it is caught there. Where every
-// other thread blocks them too, no signal is taken here from now on, and those
-// that were are in the pipe. In a program that was started with the signals
-// unblocked another thread may take one in the instant before it is replaced;
-// that one is forgotten, but kills nobody.
+// hold prepares for the program to be replaced by another one: every signal
+// caught so far is in the pipe then, and none that comes has the default action.
+// execve(2) resets what is caught to that, but keeps what is ignored, and what
+// the executing thread blocks waits. Go's runtime unblocks SIGHUP, SIGINT and
+// SIGTERM before anything can catch them, so that these are ignored: SIGHUP is
+// as good as done, since the new program opens all files.
 func (s *signals) hold() (old unix.Sigset_t, err error) {
 	set := signalSet()
 	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &set, &old); err != nil {
 		return old, fmt.Errorf("block signals: %w", err)
 	}
-	if s.blocked {
-		signal.Stop(s.caught)
-		close(s.caught)
-		<-s.done
-	}
+	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGTERM)
+	signal.Stop(s.caught)
+	close(s.caught)
+	<-s.done
 	return old, nil
 }
 
 // release undoes hold.
 func (s *signals) release(old unix.Sigset_t) {
-	if s.blocked {
-		s.notify()
-	}
+	s.forward(notify())
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil) // it worked to set another
 }
 
@@ -90,17 +100,11 @@ func (s *signals) pending() bool {
 func signalSet() (set unix.Sigset_t) {
 	const bits = 8 * int(unsafe.Sizeof(set.Val[0]))
 	for _, s := range caught {
-		n := int(s.(unix.Signal)) - 1
-		set.Val[n/bits] |= 1 << (n % bits)
+		if n, ok := s.(unix.Signal); ok {
+			set.Val[(int(n)-1)/bits] |= 1 << ((int(n) - 1) % bits)
+		}
 	}
 	return set
-}
-
-// blocksSignals reports whether this program was started with SIGTERM blocked.
-func blocksSignals() bool {
-	var mask unix.Sigset_t
-	set := signalSet()
-	return unix.PthreadSigmask(unix.SIG_BLOCK, nil, &mask) == nil && mask.Val[0]&set.Val[0] == set.Val[0]
 }
 
 // onSignal handles the signals caught so far and reports whether to end.

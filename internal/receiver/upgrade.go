@@ -185,14 +185,6 @@ func (r *receiver) stepUpgrade() (end bool) {
 // exec replaces the program. It returns if a signal says to end, or with an
 // error; then everything is as before.
 func (r *receiver) exec(image int) (end bool, err error) {
-	runtime.LockOSThread() // signals are held by a thread, the one that executes
-	defer runtime.UnlockOSThread()
-	held, err := r.signals.hold()
-	if err != nil {
-		return false, err
-	}
-	defer func() { r.signals.release(held) }()
-	var s *snapshot
 	for {
 		for r.signals.pending() {
 			if r.onSignal() {
@@ -202,17 +194,34 @@ func (r *receiver) exec(image int) (end bool, err error) {
 		r.sumUp()
 		now := time.Now()
 		r.flush(now)
-		s = r.snapshot(now)
-		if !r.signals.pending() {
-			break
+		s := r.snapshot(now)
+		if err := r.leave(image, s); !errors.Is(err, errSignalled) {
+			return false, err
 		}
 	}
+}
+
+// errSignalled is that there are signals to handle first.
+var errSignalled = errors.New("signalled")
+
+// leave leaves the snapshot to the program that replaces this one.
+func (r *receiver) leave(image int, s *snapshot) error {
 	file, err := daemon.StateFile(s.format())
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer file.Close()
-	return false, daemon.Exec(image, os.Args, os.Environ(), file, s.descriptors())
+	runtime.LockOSThread() // signals are blocked by the thread that executes
+	defer runtime.UnlockOSThread()
+	held, err := r.signals.hold()
+	if err != nil {
+		return err
+	}
+	defer r.signals.release(held)
+	if r.signals.pending() {
+		return errSignalled
+	}
+	return daemon.Exec(image, os.Args, os.Environ(), file, s.descriptors())
 }
 
 // descriptors are all that the state names.
