@@ -88,6 +88,14 @@ func run(args []string, stdout io.Writer, files []daemon.File, before []byte, st
 	load := sync.OnceValues(func() ([]syslogconf.Rule, error) {
 		return syslogconf.Load(o.config, o.rules, syslogconf.DefaultMessages)
 	})
+	for _, f := range files {
+		if f.Name == daemon.NameCheck {
+			if err := checkUpgrade(o, f.FD, load); err != nil {
+				return err
+			}
+			return started()
+		}
+	}
 	receives := !onlyKeeps(o, files)
 	var resumed *snapshot
 	if before != nil {
@@ -110,14 +118,6 @@ func run(args []string, stdout io.Writer, files []daemon.File, before []byte, st
 		}
 	}
 	unix.Umask(0o022)
-	for _, f := range files {
-		if f.Name == daemon.NameCheck {
-			if err := checkUpgrade(o, f.FD, load); err != nil {
-				return err
-			}
-			return started()
-		}
-	}
 	debug.SetGCPercent(25) // receiving allocates nothing: keep the heap at 1 MB
 	oneProcessor()
 	signal.Ignore(unix.SIGPIPE, unix.SIGXFSZ) // errors of write(2) are handled

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -12,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/daemon"
 )
 
 // awaitCount waits until a file contains a text so often.
@@ -274,4 +277,125 @@ func TestUpgradeDescriptors(t *testing.T) {
 		t.Errorf("environment %q, %v", env, err)
 	}
 	d.stop()
+}
+
+// A repair that runs is waited for; the new program keeps the repair, receives
+// from what was handed over by earlier ones, and ends with the container.
+func TestUpgradeKeeper(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, "bind-slow other")
+	container := exec.Command("sleep", "1000")
+	b.must(container.Start())
+	ended := sync.OnceFunc(func() {
+		_ = container.Process.Kill()
+		_ = container.Wait() // it was killed
+	})
+	t.Cleanup(ended)
+	pidfd, err := unix.PidfdOpen(container.Process.Pid, 0)
+	b.must(err)
+	d := b.keep(passed{daemon.NameInit, os.NewFile(uintptr(pidfd), "pidfd")})
+	d.signal(unix.SIGUSR2)
+	awaitCount(t, b.log, upgraded, 1)
+	old := dial(t, b.dev)
+	b.must(os.Remove(b.dev))
+	b.eventually("the repair is at work", func() bool {
+		_, err := os.Stat(filepath.Join(b.dir, "hangs"))
+		return err == nil
+	})
+	d.signal(unix.SIGUSR2)
+	send(t, old, "<13>meanwhile: y") // it receives as long as the repair takes
+	await(t, b.log, "box meanwhile: y\n")
+	note(b.dir, "go", "on")
+	b.leads("../run/devlog/other")
+	awaitCount(t, b.log, upgraded, 2)
+	send(t, old, "<13>old: y")
+	send(t, dial(t, b.dev), "<13>new: y")
+	await(t, b.log, "box old: y\n")
+	await(t, b.log, "box new: y\n")
+	b.mode("link")
+	b.must(os.Remove(b.dev))
+	b.leads(toLog)
+	if b.runs() != 2 {
+		t.Errorf("%d repairs", b.runs())
+	}
+	// What is wrong when the new program begins is no event, and repaired too.
+	d.signal(unix.SIGSTOP)
+	b.must(os.Remove(b.dev))
+	d.signal(unix.SIGUSR2)
+	d.signal(unix.SIGCONT)
+	awaitCount(t, b.log, upgraded, 3)
+	b.leads(toLog)
+	b.record(d.cmd.Process.Pid)
+	ended()
+	if code := d.wait(); code != 0 || d.stderr.Len() > 0 {
+		t.Errorf("exit code %d, stderr %q", code, &d.stderr)
+	}
+	if left, err := os.ReadDir(filepath.Dir(b.sock)); err != nil || len(left) > 0 {
+		t.Errorf("left over: %v, %v", left, err)
+	}
+}
+
+// A receiver that only keeps the repair needs no configuration to go on.
+func TestUpgradeKeeperOnly(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, "link")
+	s := b.listen()
+	d := startReady(t, []passed{{daemon.NameRoot, openDir(t, b.root)}},
+		append([]string{"--config", filepath.Join(b.dir, "absent")}, b.command()...)...)
+	d.signal(unix.SIGUSR2)
+	if got := b.read(s); !strings.Contains(got, upgraded) {
+		t.Errorf("%q", got)
+	}
+	b.must(os.Remove(b.dev))
+	b.leads(toLog)
+	d.stop()
+}
+
+// A receiver that runs from memory says what to do instead.
+func TestUpgradeFromMemory(t *testing.T) {
+	dir := t.TempDir()
+	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
+	pid, err := daemon.Start(daemon.Spec{
+		Path: "/proc/self/exe", Sealed: true, Env: []string{"TEST_BE_DEVLOGD=1"}, Timeout: deadline,
+		Args: []string{"--listen", sock, "--name", "box", "--rule", "*.* -" + log},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Kill(pid, unix.SIGUSR2); err != nil {
+		t.Fatal(err)
+	}
+	await(t, log, "it runs from memory")
+	send(t, dial(t, sock), "<13>still there")
+	await(t, log, "still there")
+	if err := unix.Kill(pid, unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	var status unix.WaitStatus
+	if _, err := unix.Wait4(pid, &status, 0, nil); err != nil || !status.Exited() || status.ExitStatus() != 0 {
+		t.Errorf("%v, %v", status, err)
+	}
+}
+
+// What is dropped, and by which rate more is, goes on across upgrades.
+func TestUpgradeLimits(t *testing.T) {
+	dir := t.TempDir()
+	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
+	d := startReady(t, nil, "--listen", sock, "--name", "box", "--rule", "user.* -"+log, "--rule", "syslog.* -"+log+".own",
+		"--rate", "5/m", "--overflow", "drop")
+	fd := dial(t, sock)
+	for i := range 3 {
+		for range 10 {
+			send(t, fd, "<13>x")
+		}
+		d.signal(unix.SIGUSR2)
+		awaitCount(t, log+".own", upgraded, i+1)
+	}
+	d.stop()
+	if got := content(t, log); got != strings.Repeat("box x\n", 5) {
+		t.Errorf("%q", got)
+	}
+	if got := content(t, log+".own"); strings.Count(got, "25 messages lost (more than 5/m)") != 1 {
+		t.Errorf("%q", got)
+	}
 }
