@@ -57,7 +57,33 @@ func receiverFlags() []cli.Flag {
 			Usage: "a `RULE` for the receiver, SELECTOR ACTION; may be repeated [$DEVLOG_RULE, one a line; $DEVLOG_RULE_*]"},
 		&cli.StringFlag{Name: "config", EnvVars: env("CONFIG"),
 			Usage: "a `FILE` of rules for the receiver (default: " + syslogconf.DefaultConfig + ", if it exists)"},
+		&cli.StringFlag{Name: "rate", EnvVars: env("RATE"),
+			Usage: "the receiver takes `N[/s|/m]` messages at once, and not more a second or minute in the long run"},
+		&cli.StringFlag{Name: "overflow", EnvVars: env("OVERFLOW"),
+			Usage: "`HOW` it treats more: block (the default), so that senders wait, or drop"},
+		&cli.BoolFlag{Name: "compress-repeats", EnvVars: env("COMPRESS_REPEATS"),
+			Usage: "it writes \"last message repeated N times\" for repeats"},
+		&cli.StringFlag{Name: "metrics-file", EnvVars: env("METRICS_FILE"),
+			Usage: "it writes its account to the file `PATH`, in which {name} is the container's name, for Prometheus"},
 	}
+}
+
+// limits reads the flags of a receiver that it takes as they are.
+func limits(c *cli.Context) (rate syslogconf.Rate, overflow syslogconf.Overflow, err error) {
+	if text := c.String("rate"); text != "" {
+		if rate, err = syslogconf.ParseRate(text); err != nil {
+			return rate, "", usageError{err}
+		}
+	}
+	if text := c.String("overflow"); text != "" {
+		if overflow, err = syslogconf.ParseOverflow(text); err == nil && rate.N == 0 {
+			err = fmt.Errorf("--overflow %s without --rate: say how many messages are too many", text)
+		}
+		if err != nil {
+			return rate, "", usageError{err}
+		}
+	}
+	return rate, overflow, nil
 }
 
 // options reads the flags of a repair of the container with that name.
@@ -82,8 +108,14 @@ func (p *program) options(c *cli.Context, name string) (devlog.Options, error) {
 			return devlog.Options{}, usageError{err}
 		}
 	}
+	rate, overflow, err := limits(c)
+	if err != nil {
+		return devlog.Options{}, err
+	}
 	o := devlog.Options{Socket: socket, Receiver: devlog.Receiver{
 		Path: c.String("receiver"), Name: p.name, Config: c.String("config"), Rules: rules,
+		Rate: rate, Overflow: overflow, CompressRepeats: c.Bool("compress-repeats"),
+		MetricsFile: strings.ReplaceAll(c.String("metrics-file"), "{name}", p.name),
 	}}
 	o.Strategy = strategy
 	o.Force = c.Bool("force")

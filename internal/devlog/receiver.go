@@ -37,6 +37,12 @@ type Receiver struct {
 	// Config and Rules are what devlogd's options of that name take.
 	Config string
 	Rules  []string
+	// Rate, Overflow, CompressRepeats and MetricsFile are devlogd's options of
+	// that name; zero values leave them out.
+	Rate            syslogconf.Rate
+	Overflow        syslogconf.Overflow
+	CompressRepeats bool
+	MetricsFile     string
 	// Handover is a connected socket to a receiver that runs already and takes
 	// the private socket over; nil to start one.
 	Handover *os.File
@@ -92,6 +98,13 @@ func (r *Receiver) prepare(t *Target) error {
 		}
 		r.Config = abs
 	}
+	if r.MetricsFile != "" {
+		abs, err := filepath.Abs(r.MetricsFile)
+		if err != nil {
+			return fmt.Errorf("find the metrics file %s: %w", r.MetricsFile, err)
+		}
+		r.MetricsFile = abs
+	}
 	messages := MessagesFile(t.inside, r.Name)
 	if _, err := syslogconf.Load(r.Config, r.Rules, messages); err != nil {
 		return err
@@ -122,6 +135,7 @@ func (r *Receiver) start(w *work) (p *os.Process, err error) {
 	for _, rule := range r.Rules {
 		args = append(args, "--rule", rule)
 	}
+	args = append(args, r.limits()...)
 	if t.inside {
 		args = append(args, "--exit-when-alone")
 		if r.InitStarting {
@@ -159,6 +173,23 @@ func (r *Receiver) start(w *work) (p *os.Process, err error) {
 		return nil, fmt.Errorf("the receiver cannot start: %w", err)
 	}
 	return p, err
+}
+
+// limits are the receiver's arguments beside its name and rules.
+func (r *Receiver) limits() (args []string) {
+	if r.Rate.N > 0 {
+		args = append(args, "--rate", r.Rate.String())
+	}
+	if r.Overflow != "" {
+		args = append(args, "--overflow", string(r.Overflow))
+	}
+	if r.CompressRepeats {
+		args = append(args, "--compress-repeats")
+	}
+	if r.MetricsFile != "" {
+		args = append(args, "--metrics-file", r.MetricsFile)
+	}
+	return args
 }
 
 // healCommand is the command that a receiver runs, with the handles that it

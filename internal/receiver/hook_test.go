@@ -182,13 +182,19 @@ func (b *box) command() []string {
 // keep starts a receiver with a socket that keeps the repair.
 func (b *box) keep(more ...passed) *devlogd {
 	b.t.Helper()
+	return b.keepWith(nil, more...)
+}
+
+// keepWith is keep with more arguments and files.
+func (b *box) keepWith(args []string, more ...passed) *devlogd {
+	b.t.Helper()
 	_, socket := passedSocket(b.t, filepath.Dir(b.sock))
 	d := startReady(b.t, append([]passed{
 		socket,
 		{daemon.NameUnlink + "log", openDir(b.t, filepath.Dir(b.sock))},
 		{daemon.NameUnlink + ".devlog-repair", openDir(b.t, filepath.Dir(b.sock))},
 		{daemon.NameRoot, openDir(b.t, b.root)},
-	}, more...), append([]string{"--name", "box", "--rule", "*.* -" + b.log}, b.command()...)...)
+	}, more...), append(append(args, "--name", "box", "--rule", "*.* -"+b.log), b.command()...)...)
 	_ = socket.file.Close() // or the socket would live on here
 	return d
 }

@@ -39,12 +39,21 @@ func startFlood(t *testing.T, sock string, n int) *flood {
 	f := &flood{t: t, sent: make([]atomic.Int64, n)}
 	for s := range n {
 		fd := dial(t, sock)
+		// So that a test that fails ends.
+		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Usec: 100000}); err != nil {
+			t.Fatal(err)
+		}
 		f.senders.Go(func() {
-			for i := 0; !f.stop.Load(); i++ {
-				if err := unix.Send(fd, fmt.Appendf(nil, "<13>s%d: %d", s, i), 0); err != nil {
+			for i := 0; !f.stop.Load(); {
+				err := unix.Send(fd, fmt.Appendf(nil, "<13>s%d: %d", s, i), 0)
+				if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
+					continue
+				}
+				if err != nil {
 					f.failed.CompareAndSwap(nil, err)
 					return
 				}
+				i++
 				f.sent[s].Add(1)
 			}
 		})
