@@ -43,6 +43,18 @@ func play(how string) error {
 		fds[f.Name] = f.FD
 	}
 	switch how {
+	case "exec":
+		if text, ok := os.LookupEnv("DAEMON_TEST_OUT"); ok { // the second program
+			fd, err := strconv.Atoi(text)
+			if err != nil {
+				return err
+			}
+			return playExec(os.NewFile(uintptr(fd), "out"))
+		}
+		if err := Report(fds[NameReady], nil); err != nil {
+			return err
+		}
+		return playExec(os.NewFile(uintptr(fds["out"]), "out"))
 	case "die":
 		return nil
 	case "hang":

@@ -44,7 +44,7 @@ func (f *fakeFile) Retract(n int) bool {
 
 func testNotice(dst []byte, text string) []byte { return fmt.Appendf(dst, "NOTICE %s\n", text) }
 
-func newTestFile(t *testing.T, files ...*fakeFile) *File {
+func newTestFile[H handle](t *testing.T, files ...H) *File {
 	t.Helper()
 	f, err := openFile("/f", testNotice, func(string) (handle, error) {
 		if len(files) == 0 {

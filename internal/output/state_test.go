@@ -1,0 +1,127 @@
+package output
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A file is continued where it was: with half a line taken back, or continued
+// if it is not the end any more, and with what was lost told.
+func TestFileState(t *testing.T) {
+	for name, retracts := range map[string]bool{"taken back": true, "continued": false} {
+		disk := &fakeFile{room: 6}
+		f := newTestFile(t, stubborn{disk, retracts})
+		now := time.Now()
+		sync := message("ccc")
+		sync.Sync = true
+		for _, m := range []Message{message("aaa"), message("bbb"), sync} {
+			f.Add(m)
+		}
+		f.Flush(now)
+		f.unsaid, f.unsaidBy = 2, "disk full"
+		f.counts.lose("disk full", 2)
+		s := f.State(now)
+		wantCounts(t, f, "1 2 disk full=2")
+		f.Add(message("after")) // it is still an output, and what it hands over is not its own any more
+		if want := "bbb\nccc\n"; string(s.Pending) != want || s.Written != 1 || s.FD != -1 || !s.Sync {
+			t.Errorf("%s: %+v", name, s)
+		}
+		disk.room = 1000
+		g := newTestFile(t, stubborn{disk, true})
+		g.Add(message("new"))
+		g.Resume(s, now)
+		wantCounts(t, g, "1 3 disk full=2")
+		if g.Buffered() != len("bbb\nccc\nnew\n") {
+			t.Errorf("%s: %d bytes are pending", name, g.Buffered())
+		}
+		g.Flush(now)
+		if want := "aaa\nbbb\nccc\nnew\nNOTICE 2 messages lost (disk full)\n"; string(disk.data) != want || disk.syncs != 1 {
+			t.Errorf("%s: %q, %d syncs", name, disk.data, disk.syncs)
+		}
+		wantCounts(t, g, "4 0 disk full=2")
+	}
+}
+
+// stubborn is a file of which the end cannot be taken back, unless it can.
+type stubborn struct {
+	*fakeFile
+	retracts bool
+}
+
+func (s stubborn) Retract(n int) bool { return s.retracts && s.fakeFile.Retract(n) }
+
+// The kernel's limit is that of an open file, which is handed over with what was
+// used of it.
+func TestKernelState(t *testing.T) {
+	k, log := newTestKernel(t, true)
+	for i := range 15 {
+		k.Add(message(fmt.Sprint(i)))
+	}
+	log.now = log.now.Add(2 * time.Second)
+	s := k.State(log.now)
+	if s.Written != 10 || s.Unsaid != 5 || s.FD != -1 || s.Used != 10 || s.Age < 2*time.Second {
+		t.Errorf("%+v", s)
+	}
+	null, err := unix.Open("/dev/null", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.FD = null
+	l, fresh := newTestKernel(t, true)
+	fresh.now = log.now
+	l.Resume(s, fresh.now)
+	if l.log != fdHandle(null) {
+		t.Fatalf("it writes to %v", l.log)
+	}
+	l.Add(message("withheld")) // the interval is not over
+	wantCounts(t, l, "10 0 kernel log rate limit=6")
+	fresh.now = l.Next()
+	if d := fresh.now.Sub(log.now); d <= 0 || d > kernelInterval {
+		t.Errorf("reports after %v", d)
+	}
+	l.Flush(fresh.now)
+	l.Add(message("written"))
+	wantCounts(t, l, "11 0 kernel log rate limit=6")
+	if again := l.State(fresh.now); again.FD != null || again.Used != 2 || again.Unsaid != 0 {
+		t.Errorf("%+v", again)
+	}
+	l.Close()
+	if _, err := unix.FcntlInt(uintptr(null), unix.F_GETFD, 0); err == nil {
+		t.Error("the log is left open")
+	}
+
+	// Without a log of its own it takes none over.
+	null, err = unix.Open("/dev/null", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.FD = null
+	denied, err := newKernel("/dev/kmsg", "box", time.Now, func() (recordWriter, bool, error) { return nil, true, unix.EPERM })
+	if err == nil {
+		t.Fatal("it could be opened")
+	}
+	denied.Resume(s, time.Now())
+	denied.Add(message("x"))
+	wantCounts(t, denied, "10 0 kernel log rate limit=5 "+lostClosed+"=1")
+	if _, err := unix.FcntlInt(uintptr(null), unix.F_GETFD, 0); err == nil {
+		t.Error("the log is left open")
+	}
+}
+
+func TestNone(t *testing.T) {
+	n := None("/x")
+	for range 3 {
+		n.Add(message("x"))
+	}
+	n.Flush(time.Now())
+	n.Reopen(time.Now())
+	n.Close()
+	wantCounts(t, n, "0 0 not open=3")
+	if n.Name() != "/x" || !n.Next().IsZero() || strings.Contains(lostUnopened, "\n") {
+		t.Errorf("%q, %v", n.Name(), n.Next())
+	}
+}
