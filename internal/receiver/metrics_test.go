@@ -138,7 +138,11 @@ func TestMetricsAccount(t *testing.T) {
 			awaitCount(t, mail, upgraded, i/20)
 		}
 	}
+	if err := os.Rename(user, user+".1"); err != nil {
+		t.Fatal(err)
+	}
 	d.signal(unix.SIGHUP)
+	eventually(t, "the files are opened anew", func() bool { _, err := os.Stat(user); return err == nil })
 	d.stop()
 	m := readMetrics(t, file)
 	if m["received_messages_total"] != float64(sent) || m["reopens_total"] != 1 || m["upgrades_total"] != 2 || m["dropped_messages_total rate"] < 100 {
@@ -154,6 +158,9 @@ func TestMetricsAccount(t *testing.T) {
 			t.Errorf("%s: %v for it, %v accounted for", o, taken, sum)
 		}
 		text := content(t, o)
+		if o == user {
+			text += content(t, o+".1")
+		}
 		if n := strings.Count(text, "\n"); float64(n) != m["output_written_messages_total "+o] {
 			t.Errorf("%s: %d lines, %v written", o, n, m["output_written_messages_total "+o])
 		}

@@ -210,6 +210,9 @@ func (r *receiver) loop() error {
 			case r.alone != nil && fd == r.alone.fd:
 				r.alone.ended()
 			case r.keeper != nil && r.keeper.isEvent(fd):
+			case r.socketOf(fd) == nil:
+				// Closed meanwhile: a child that has yet to execute its program has
+				// it as well, which keeps it in the epoll.
 			default:
 				if err := r.receive(fd, maxBatches); err != nil {
 					return errors.Join(err, r.drain())

@@ -20,10 +20,13 @@ import (
 // awaitCount waits until a file contains a text so often.
 func awaitCount(t *testing.T, path, text string, n int) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("%d times %q", n, text), func() bool {
-		data, err := os.ReadFile(path)
-		return err == nil && bytes.Count(data, []byte(text)) >= n
-	})
+	var data []byte
+	if !waitFor(func() (ok bool) {
+		data, _ = os.ReadFile(path) // not there yet is as good as empty
+		return bytes.Count(data, []byte(text)) >= n
+	}) {
+		t.Fatalf("%s lacks %d times %q; it ends in %q", path, n, text, data[max(0, len(data)-2000):])
+	}
 }
 
 // flood sends numbered messages from a few senders until it is told to stop.
@@ -406,5 +409,34 @@ func TestUpgradeLimits(t *testing.T) {
 	}
 	if got := content(t, log+".own"); strings.Count(got, "25 messages lost (more than 5/m)") != 1 {
 		t.Errorf("%q", got)
+	}
+}
+
+// An event of a file that was closed, but that a child has as well until it
+// executes its program, is nobody's.
+func TestStaleEvent(t *testing.T) {
+	r := newReceiver(&options{name: "box"}, nil)
+	var err error
+	if r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	var stale [2]int
+	if err := errors.Join(unix.Pipe(stale[:]), unix.Pipe2(r.signals.pipe[:], unix.O_NONBLOCK)); err != nil {
+		t.Fatal(err)
+	}
+	childs, err := unix.Dup(stale[0])
+	if err = errors.Join(err, r.watch(stale[0]), r.watch(r.signals.pipe[0]), unix.Close(stale[0])); err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range []int{stale[1], r.signals.pipe[1]} {
+		if _, err := unix.Write(fd, []byte{byte(unix.SIGTERM)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.loop(); err != nil {
+		t.Error(err)
+	}
+	for _, fd := range []int{childs, stale[1], r.signals.pipe[0], r.signals.pipe[1], r.epoll} {
+		_ = unix.Close(fd)
 	}
 }
