@@ -67,8 +67,8 @@ func (r *receiver) resume(t *tap) *tap {
 	}
 	o := (*list)[i]
 	*list = slices.Delete(*list, i, i+1)
-	t.taken, t.bytes, t.repeated, t.high = o.taken, o.bytes, o.repeated, o.high
 	if l, ok := t.Output.(output.Lasting); ok {
+		t.taken, t.bytes, t.repeated, t.high = o.taken, o.bytes, o.repeated, o.high
 		l.Resume(o.State, time.Now())
 	} else if o.FD >= 0 {
 		_ = unix.Close(o.FD)
