@@ -135,7 +135,7 @@ func TestMetricsAccount(t *testing.T) {
 		sent++
 		if i == 20 || i == 40 {
 			d.signal(unix.SIGUSR2)
-			awaitCount(t, mail, upgraded, i/20)
+			awaitTimes(t, mail, upgraded, i/20)
 		}
 	}
 	if err := os.Rename(user, user+".1"); err != nil {
@@ -302,7 +302,7 @@ func TestIdle(t *testing.T) {
 	metrics := filepath.Join(b.dir, "m.prom")
 	d := b.keepWith([]string{"--metrics-file", metrics, "--rate", "10/s", "--compress-repeats"})
 	d.signal(unix.SIGUSR2)
-	awaitCount(t, b.log, upgraded, 1)
+	awaitTimes(t, b.log, upgraded, 1)
 	fd := dial(t, b.dev)
 	for i := range 30 { // more than the rate
 		send(t, fd, fmt.Sprintf("<13>x: %d.", i))

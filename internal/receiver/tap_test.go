@@ -115,7 +115,7 @@ func TestCompressRepeats(t *testing.T) {
 	send(t, fd, "<13>end")
 	await(t, log, "end")
 	d.signal(unix.SIGUSR2) // all repeats are summed up before
-	awaitCount(t, log, upgraded, 1)
+	awaitTimes(t, log, upgraded, 1)
 	d.signal(unix.SIGUSR1)
 	await(t, log, ", repeated ")
 	send(t, fd, "<13>end", "<13>end", "<22>mail: same")
