@@ -65,6 +65,7 @@ var crashCases = []crashCase{
 	{name: "host/live", make: daemonAt, host: true},
 	{name: "host/absent", make: quiet(nothing), host: true},
 	{name: "host/stale", make: quiet(staleSocket), host: true},
+	{name: "host/kept", make: daemonAt, host: true, flags: []string{"--keep"}},
 }
 
 // crashing is a repair of a crashCase under test.

@@ -152,15 +152,21 @@ func TestEngineUndoHost(t *testing.T) {
 			h := NewHost(t)
 			s.make(t, h)
 			before := look(t, h)
-			for range 2 {
-				if r := h.Do(hookOn(), "repair", "--host", "--force"); r.Code != 0 || !strings.HasPrefix(r.Out, "prepared the host") {
+			for _, keep := range []string{"--keep=false", "--keep", "--keep"} {
+				if r := h.Do(hookOn(), "repair", "--host", "--force", keep); r.Code != 0 || !strings.HasPrefix(r.Out, "prepared the host") {
 					t.Fatalf("repair --host: %+v", r)
 				}
-				if r := h.Do(hookOn(), "repair", "--host"); r.Code != 0 || !strings.HasPrefix(r.Out, "nothing to do") {
+				if n, want := len(h.Receivers()), map[bool]int{true: 1}[keep == "--keep"]; n != want {
+					t.Errorf("with %s %d keepers", keep, n)
+				}
+				if r := h.Do(hookOn(), "repair", "--host", keep); r.Code != 0 || !strings.HasPrefix(r.Out, "nothing to do") {
 					t.Fatalf("the second repair --host: %+v", r)
 				}
 				if r := h.Do(hookOn(), "undo", "--host"); r.Code != 0 || !strings.HasPrefix(r.Out, "undone") {
 					t.Errorf("undo --host: %+v", r)
+				}
+				if left := h.Receivers(); len(left) != 0 {
+					t.Errorf("left running: %q", h.Processes())
 				}
 				expectWorld(t, before, look(t, h))
 				if r := h.Do(hookOn(), "undo", "--host"); r.Code != 0 || !strings.HasPrefix(r.Out, "nothing to do") {

@@ -190,9 +190,10 @@ func OfContainer(c hook.Container) (*Target, error) {
 	return t, nil
 }
 
-// OfReceiver is the container of which a receiver keeps the repair: it passes
-// the root it has held since, and the pidfd if it is not in the container.
-func OfReceiver(files []daemon.File) (*Target, error) {
+// OfReceiver is the container, or with host the host, of which a receiver keeps
+// the repair: it passes the root it has held since, and the pidfd if it is not
+// in the container.
+func OfReceiver(files []daemon.File, host bool) (*Target, error) {
 	var root, init *os.File
 	for _, f := range files {
 		switch f.Name {
@@ -221,7 +222,7 @@ func OfReceiver(files []daemon.File) (*Target, error) {
 		return nil, err
 	}
 	t.root.Close()
-	t.root = held
+	t.root, t.host = held, host
 	return t, nil
 }
 
