@@ -236,7 +236,7 @@ func (x *crashing) expectBefore(before world, may []string, when string) {
 	if x.tt.prepared {
 		// A prepared host stays prepared: the daemon's new socket is beside the link.
 		x.expectPrepared()
-		return
+		after = look(x.t, x.h, x.c)
 	}
 	expectWorld(x.t, before, after, may...)
 	if n := len(x.h.Receivers()); n != 0 {
