@@ -179,9 +179,11 @@ func number(t *testing.T, h *Host, pid int, kind string) uint64 {
 // started is field 22 of a process's /proc/PID/stat.
 func started(t *testing.T, h *Host, pid int) string {
 	t.Helper()
-	text, err := os.ReadFile(h.Path(fmt.Sprintf("/proc/%d/stat", pid)))
-	check(t, err)
-	return strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))[19]
+	f := h.stat(pid)
+	if f == nil {
+		t.Fatalf("process %d has gone", pid)
+	}
+	return f[19]
 }
 
 // A container that forges the record of its repair.
