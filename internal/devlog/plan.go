@@ -293,7 +293,7 @@ func planHost(f Facts, c Choice) Plan {
 		return prepared // the link on the host's side is missing
 	case f.Log.Kind == rootfs.Link && (leads.Path == path.Join(devDir, hostName) || path.Dir(leads.Path) != devDir) && !strays(f) &&
 		(leads.Live || !leads.blocked()):
-		if awaitsDaemon(f) {
+		if !leads.Live { // containers have all they need, the host itself does not
 			return Plan{Verdict: Healthy, Advice: startDaemon}
 		}
 		return Plan{Verdict: Healthy}

@@ -250,7 +250,7 @@ func TestPlanStrays(t *testing.T) {
 			"symlink: listen on /run/devlog/log; make /dev/log a link to /run/devlog/log",
 			"symlink: make /run/devlog/log a link to /dev/.devlog-host on the host; make /dev/log a link to /run/devlog/log"},
 		{"the host's daemon has ended", false,
-			"adopt: listen on /run/elsewhere/log; nothing in /dev changes", "nothing to do"},
+			"adopt: listen on /run/elsewhere/log; nothing in /dev changes", "nothing to do here; start the host's syslog daemon"},
 	} {
 		f := Facts{Dev: shared, Log: astray, Socket: noSocket, HostSocket: hostSocket(true, tt.live)}
 		if got := NewPlan(f, Choice{Strategy: Auto}).String(); got != tt.container {
