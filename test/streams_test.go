@@ -105,6 +105,35 @@ func TestContainerStdoutBlocked(t *testing.T) {
 	h.Must(c.Args("delete")...)
 }
 
+// A receiver in the container writes to its first process's output as well.
+func TestContainerStdoutInside(t *testing.T) {
+	for _, runtime := range []string{"runc", "crun"} {
+		t.Run(runtime, func(t *testing.T) {
+			needContainers(t, runtime)
+			h := NewHost(t)
+			c := NewOCI(t, h, runtime, "c1", hookIn+" repair --rule '"+toStdout+"' >/dev/null && "+threeClients("a")+hold)
+			c.Write()
+			r, w, err := os.Pipe()
+			check(t, err)
+			createWith(t, h, c, w)
+			c.Start()
+			check(t, r.SetReadDeadline(time.Now().Add(deadline)))
+			var out strings.Builder
+			for lines := bufio.NewScanner(r); strings.Count(out.String(), ": ") < len(threeTexts("a")); {
+				if !lines.Scan() {
+					t.Fatalf("the output ends: %q, %v", &out, lines.Err())
+				}
+				out.WriteString(lines.Text() + "\n")
+			}
+			wantLines(t, out.String(), threeTexts("a")...)
+			release(t, c.Rootfs)
+			c.WaitStopped()
+			check(t, r.Close())
+			h.Must(c.Args("delete")...)
+		})
+	}
+}
+
 // A container with a terminal of its own gets it after the hook has run.
 func TestContainerStdoutTerminal(t *testing.T) {
 	needContainers(t, "runc", "script")
