@@ -180,7 +180,6 @@ func (r *receiver) catchSignals() error {
 // being alone ends it, and then drains the sockets.
 func (r *receiver) loop() error {
 	var events [16]unix.EpollEvent
-	r.flush(time.Now())
 	for {
 		if r.alone != nil && !r.stepAlone() {
 			return r.drain()
