@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -78,7 +79,11 @@ func TestWake(t *testing.T) {
 	if _, err := f.Read(make([]byte, 64<<10)); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := unix.EpollWait(epoll, events[:], 30_000); n != 1 || err != nil || events[0].Pad != writable {
+	n, err := unix.EpollWait(epoll, events[:], 30_000)
+	for errors.Is(err, unix.EINTR) {
+		n, err = unix.EpollWait(epoll, events[:], 30_000)
+	}
+	if n != 1 || err != nil || events[0].Pad != writable {
 		t.Fatalf("%d events once somebody reads, %v", n, err)
 	}
 	before := out.Counts().Written
