@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -114,6 +115,7 @@ func run(args []string, stdout io.Writer, files []daemon.File, started func() er
 	if err := r.start(o, files); err != nil {
 		return err
 	}
+	r.flush(time.Now()) // outputs look at what there is before the container runs
 	if err := started(); err != nil {
 		return err
 	}
