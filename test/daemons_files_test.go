@@ -91,8 +91,8 @@ func TestHostUnits(t *testing.T) {
 	}
 }
 
-// The SysV script of the host. Nothing stays running, and yet the host stays
-// prepared: after its daemon's restart the next container sees to it.
+// The SysV script of the host. It leaves a keeper: the host stays prepared when
+// its daemon is started anew, also while no container runs.
 func TestHostInit(t *testing.T) {
 	for _, k := range daemonKinds[:2] {
 		t.Run(k.String(), func(t *testing.T) {
@@ -114,12 +114,21 @@ func TestHostInit(t *testing.T) {
 			script("start", 0)
 			script("status", 0)
 			expectOwnLogs(t, []place{host}, "prepared")
-			if n := len(h.Receivers()); n != 0 {
-				t.Errorf("%d processes are left", n)
+			script("start", 0) // there is a keeper already
+			keepers := h.Receivers()
+			if len(keepers) != 1 {
+				t.Errorf("%d keepers: %q", len(keepers), h.Processes())
 			}
-			d.Stop()
-			d.Start()
-			script("status", 3)
+			for _, when := range []string{"again", "and-again"} {
+				d.Stop()
+				d.Start()
+				t.Logf("after the restart: %v", soonOwn(t, []place{host}, when))
+				eventually(t, "the host is prepared again", func() bool { return h.Do("busybox", "sh", hookFile(t, "devlog-host.init"), "status").Code == 0 })
+				expectLink(t, h.Path("/dev/log"), "/run/devlog/log")
+			}
+			if now := h.Receivers(); !slices.Equal(now, keepers) {
+				t.Errorf("the keeper was %v and is %v", keepers, now)
+			}
 			c := NewLXC(t, h, "next")
 			c.Start(holdInit)
 			script("status", 0)
@@ -127,6 +136,9 @@ func TestHostInit(t *testing.T) {
 			stopAll(t, c)
 			script("stop", 0)
 			script("status", 3)
+			if left := h.Receivers(); len(left) != 0 {
+				t.Errorf("left running: %q", h.Processes())
+			}
 			script("nosuch", 2)
 			expectOwnLogs(t, []place{host}, "undone")
 			if st, err := os.Lstat(h.Path("/dev/log")); err != nil || st.Mode().Type() != os.ModeSocket {

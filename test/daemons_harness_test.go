@@ -76,8 +76,10 @@ input(type="imuxsock" Socket="%s" RateLimit.Interval="0")
 	source := `unix-dgram("` + socket + `")`
 	if k.stream {
 		// It hangs up on who comes when there are max-connections, 256 by
-		// itself, and a sender that connects for each message makes more.
-		source = `unix-stream("` + socket + `" max-connections(4096) log-iw-size(409600))`
+		// itself, and a sender that connects for each message makes more; how
+		// many depends on when it comes to run. So it runs out of descriptors
+		// first, after which it lets them wait.
+		source = `unix-stream("` + socket + `" max-connections(100000) log-iw-size(1000000))`
 	}
 	return fmt.Sprintf(`@version: 3.38
 options { stats-freq(0); log-fifo-size(500000); };
@@ -97,7 +99,7 @@ func (k daemonKind) command(root, dir string) []string {
 	if k.program == "rsyslogd" {
 		return append(line, "-n", "-i", dir+"/pid", "-M", filepath.Join(root, "usr/lib/x86_64-linux-gnu/rsyslog"))
 	}
-	return append(line, "-F", "--no-caps", "-R", dir+"/persist", "-c", dir+"/ctl", "-p", dir+"/pid",
+	return append(line, "-F", "-e", "--no-caps", "-R", dir+"/persist", "-c", dir+"/ctl", "-p", dir+"/pid",
 		"--module-path="+filepath.Join(root, "usr/lib/syslog-ng/3.38"))
 }
 

@@ -52,6 +52,10 @@ func TestPreserveHost(t *testing.T) {
 			}
 			looks := expectNoFailure(t, "look", look())
 			expectEach(t, d.Log, sent)
+			if t.Failed() {
+				d.Stop()
+				t.Logf("the daemon said: %s", &d.said)
+			}
 			if total < 4*each || looks < swaps {
 				t.Errorf("only %d messages sent, and %d times looked", total, looks)
 			}

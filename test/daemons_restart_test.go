@@ -1,7 +1,12 @@
 package test
 
 import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -76,6 +81,58 @@ func TestHostDaemonRestart(t *testing.T) {
 					t.Errorf("the receivers were %v and are %v", receivers, now)
 				}
 				stop()
+			})
+		}
+	}
+}
+
+// A container's own daemon takes the private socket from our receiver, inside or
+// on the host: that says so, steps aside, and keeps the repair for the daemon;
+// when the daemon has ended it receives again.
+func TestOwnDaemonStepsIn(t *testing.T) {
+	for _, k := range daemonKinds {
+		for _, inside := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s/inside %t", k, inside), func(t *testing.T) {
+				t.Parallel() // it waits for the end of what could be a restart
+				needContainers(t, "lxc")
+				needDaemons(t)
+				h := NewHost(t)
+				onHost := NewDaemon(t, h, k, "/dev/log")
+				onHost.Start()
+				c := oldContainer(t, h, "c")
+				c.Start(holdInit)
+				ours, pid := c.Log(), strings.TrimSpace(h.Must(c.Args("lxc-info", "-pH")...).Out)
+				if inside {
+					if r := c.Attach(hookIn, "repair"); r.Code != 0 {
+						t.Fatalf("repair: %+v", r)
+					}
+				} else {
+					h.Must(hookOn(), "repair", "--pid", pid, "--name", "c")
+					ours = h.Path("/var/log/devlog/c/messages")
+				}
+				places := func(log string) []place { return []place{hostPlace(h, onHost.Log), lxcPlace(t, c, log)} }
+				expectOwnLogs(t, places(ours), "receiver")
+				receivers := h.Receivers()
+				own := NewDaemonIn(t, c, k, "/run/devlog/log")
+				own.Start()
+				soonOwn(t, places(own.Log), "daemon")
+				eventually(t, "the receiver says that it steps aside", func() bool {
+					got, err := os.ReadFile(ours)
+					return err == nil && bytes.Contains(got, []byte(": another daemon listens on /run/devlog/log now; this receiver only keeps the repair\n"))
+				})
+				onHost.Stop()
+				onHost.Start()
+				soonOwn(t, places(own.Log), "kept")
+				wantNowhere(t, filepath.Dir(ours), ": daemon-c\n", ": kept-c\n")
+				own.Stop()
+				if r := c.Attach("/bin/rm", "-f", "/run/devlog/log"); r.Code != 0 { // syslog-ng leaves it, so that its end would be no event
+					t.Fatalf("rm: %+v", r)
+				}
+				soonOwn(t, places(ours), "back")
+				if now := h.Receivers(); !slices.Equal(now, receivers) {
+					t.Errorf("the receivers were %v and are %v", receivers, now)
+				}
+				stopAll(t, c)
 			})
 		}
 	}

@@ -38,6 +38,7 @@ type crashCase struct {
 	prepared bool // the host is prepared, and its daemon has bound anew since
 	inside   bool // the command is typed in the container
 	run      string
+	heal     bool // a receiver that was started keeps the repair
 }
 
 func quiet(f func(t *testing.T, h *Host)) func(t *testing.T, h *Host) func() string {
@@ -62,9 +63,12 @@ var crashCases = []crashCase{
 	{name: "tmpfs/host's run", make: quiet(nothing), run: "mount -n --rbind /run run"},
 	{name: "tmpfs/read-only run", make: quiet(nothing), run: "mount -n -t tmpfs -o ro,mode=755 run run", inside: true},
 	{name: "tmpfs/and bind", make: daemonAt, run: "mount -n --rbind /run run"},
+	{name: "kept/symlink", make: quiet(staleSocket), heal: true, inside: true},
+	{name: "kept/bind", make: daemonAt, heal: true},
 	{name: "host/live", make: daemonAt, host: true},
 	{name: "host/absent", make: quiet(nothing), host: true},
 	{name: "host/stale", make: quiet(staleSocket), host: true},
+	{name: "host/kept", make: daemonAt, host: true, flags: []string{"--keep"}},
 }
 
 // crashing is a repair of a crashCase under test.
@@ -84,14 +88,14 @@ func (x *crashing) run(at int, command string) (r Result, killed bool) {
 	x.t.Helper()
 	args := []string{command}
 	if command == "repair" {
-		args = append(append(args, "--no-heal"), x.tt.flags...)
+		args = append(append(args, fmt.Sprintf("--no-heal=%t", !x.tt.heal)), x.tt.flags...)
 	}
 	var line []string
 	switch {
 	case x.tt.host:
 		line = append([]string{filepath.Join(x.bin, "devlog-hook"), args[0], "--host"}, args[1:]...)
 		if command == "repair" {
-			line = slices.DeleteFunc(line, func(s string) bool { return s == "--no-heal" })
+			line = slices.DeleteFunc(line, func(s string) bool { return strings.HasPrefix(s, "--no-heal") })
 		}
 	default:
 		line = x.c.HookArgs(x.tt.inside, args...)
@@ -235,7 +239,7 @@ func (x *crashing) expectBefore(before world, may []string, when string) {
 	if x.tt.prepared {
 		// A prepared host stays prepared: the daemon's new socket is beside the link.
 		x.expectPrepared()
-		return
+		after = look(x.t, x.h, x.c)
 	}
 	expectWorld(x.t, before, after, may...)
 	if n := len(x.h.Receivers()); n != 0 {

@@ -103,6 +103,7 @@ func bb(script string) string { return strings.ReplaceAll(script, "rmdir ", "bus
 
 // A container that swaps names while it is repaired.
 func TestEngineHostileRace(t *testing.T) {
+	const each = 10 * time.Second
 	for _, s := range []struct {
 		name, script string // the script makes both names
 		a, b         string // what is swapped
@@ -115,6 +116,7 @@ func TestEngineHostileRace(t *testing.T) {
 			"/run/devlog/.devlog-repair", "/run/devlog/evil", ""},
 	} {
 		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
 			h := newVictim(t)
 			before := guarded(t, h)
 			o := cheapOptions{after: s.script, dev: s.dev}
@@ -123,12 +125,13 @@ func TestEngineHostileRace(t *testing.T) {
 			}
 			c := NewCheap(t, h, "racer", o)
 			stop := swapping(t, c.Path(s.a), c.Path(s.b))
-			for limit := time.Now().Add(2 * time.Second); time.Now().Before(limit); {
+			n := 0
+			for limit := time.Now().Add(each); time.Now().Before(limit); n++ {
 				for _, args := range [][]string{{"repair", "--no-heal"}, {"undo"}, {"repair", "--no-heal", "--strategy", "bind"}, {"undo"}} {
 					sensible(t, c.Hook(false, args...), fmt.Sprint(args))
 				}
 			}
-			stop()
+			t.Logf("%d rounds, %d swaps", n, stop())
 			c.Stop()
 			expectReceiversEnd(t, h)
 			expectWorld(t, before, guarded(t, h))
@@ -137,7 +140,7 @@ func TestEngineHostileRace(t *testing.T) {
 }
 
 // swapping swaps two names as fast as it can until stop is called.
-func swapping(t *testing.T, a, b string) (stop func()) {
+func swapping(t *testing.T, a, b string) (stop func() (swaps int)) {
 	t.Helper()
 	done := make(chan struct{})
 	var racer sync.WaitGroup
@@ -154,13 +157,14 @@ func swapping(t *testing.T, a, b string) (stop func()) {
 			}
 		}
 	})
-	return func() {
+	return func() int {
 		t.Helper()
 		close(done)
 		racer.Wait()
 		if swaps < 100 {
 			t.Errorf("only %d swaps", swaps)
 		}
+		return swaps
 	}
 }
 
@@ -175,9 +179,11 @@ func number(t *testing.T, h *Host, pid int, kind string) uint64 {
 // started is field 22 of a process's /proc/PID/stat.
 func started(t *testing.T, h *Host, pid int) string {
 	t.Helper()
-	text, err := os.ReadFile(h.Path(fmt.Sprintf("/proc/%d/stat", pid)))
-	check(t, err)
-	return strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))[19]
+	f := h.stat(pid)
+	if f == nil {
+		t.Fatalf("process %d has gone", pid)
+	}
+	return f[19]
 }
 
 // A container that forges the record of its repair.

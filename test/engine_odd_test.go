@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -207,6 +208,34 @@ func TestEngineFullDisk(t *testing.T) {
 		}
 	}
 	t.Errorf("the kernel's log has no %q", want)
+}
+
+// What is critical is in the kernel's log too, by default.
+func TestEngineCritical(t *testing.T) {
+	for _, inside := range []bool{true, false} {
+		needContainers(t)
+		h := NewHost(t)
+		c := NewCheap(t, h, "c1", cheapOptions{})
+		if r := c.Hook(inside, "repair"); r.Code != 0 {
+			t.Fatalf("repair: %+v", r)
+		}
+		text := fmt.Sprintf("critical-%t-%d", inside, time.Now().UnixNano()) // the kernel's log is the machine's
+		c.Sh("client t 11 not-" + text + "; client t 10 " + text)
+		wantOnce(t, c.Log(inside), "not-"+text, text)
+		var got string
+		eventually(t, "the kernel's log has it", func() bool {
+			got = h.Must("dmesg", "-x").Out
+			return strings.Contains(got, ": "+text+"\n")
+		})
+		if strings.Contains(got, "not-"+text) {
+			t.Error("what is not critical is in the kernel's log")
+		}
+		for line := range strings.Lines(got) {
+			if strings.Contains(line, text) && !strings.HasPrefix(line, "user  :crit  :") {
+				t.Errorf("the kernel's log has %q", line)
+			}
+		}
+	}
 }
 
 // Why a start hook has failed is said where LXC does not hide it.

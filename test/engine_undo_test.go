@@ -15,9 +15,7 @@ type undoCase struct {
 	// prepare is a repair of the host, that is made first.
 	prepare bool
 	// by is what the repair says that it did.
-	by string
-	// hostSide says that the repair cannot be made from inside.
-	hostSide bool
+	by       string
 	dev, run string // of the container
 }
 
@@ -50,9 +48,6 @@ var undoCases = []undoCase{
 func eachUndo(t *testing.T, test func(t *testing.T, h *Host, c *Cheap, inside bool, u undoCase)) {
 	for _, u := range undoCases {
 		for _, inside := range []bool{true, false} {
-			if inside && u.hostSide {
-				continue
-			}
 			where := map[bool]string{true: "inside", false: "pid"}[inside]
 			t.Run(u.name+"/"+where, func(t *testing.T) {
 				needContainers(t)
@@ -152,15 +147,21 @@ func TestEngineUndoHost(t *testing.T) {
 			h := NewHost(t)
 			s.make(t, h)
 			before := look(t, h)
-			for range 2 {
-				if r := h.Do(hookOn(), "repair", "--host", "--force"); r.Code != 0 || !strings.HasPrefix(r.Out, "prepared the host") {
+			for _, keep := range []string{"--keep=false", "--keep", "--keep"} {
+				if r := h.Do(hookOn(), "repair", "--host", "--force", keep); r.Code != 0 || !strings.HasPrefix(r.Out, "prepared the host") {
 					t.Fatalf("repair --host: %+v", r)
 				}
-				if r := h.Do(hookOn(), "repair", "--host"); r.Code != 0 || !strings.HasPrefix(r.Out, "nothing to do") {
+				if n, want := len(h.Receivers()), map[bool]int{true: 1}[keep == "--keep"]; n != want {
+					t.Errorf("with %s %d keepers", keep, n)
+				}
+				if r := h.Do(hookOn(), "repair", "--host", keep); r.Code != 0 || !strings.HasPrefix(r.Out, "nothing to do") {
 					t.Fatalf("the second repair --host: %+v", r)
 				}
 				if r := h.Do(hookOn(), "undo", "--host"); r.Code != 0 || !strings.HasPrefix(r.Out, "undone") {
 					t.Errorf("undo --host: %+v", r)
+				}
+				if left := h.Receivers(); len(left) != 0 {
+					t.Errorf("left running: %q", h.Processes())
 				}
 				expectWorld(t, before, look(t, h))
 				if r := h.Do(hookOn(), "undo", "--host"); r.Code != 0 || !strings.HasPrefix(r.Out, "nothing to do") {
@@ -168,5 +169,43 @@ func TestEngineUndoHost(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A repair of a container that was told to make /dev/log a link, though the
+// host's daemon listens there, prepares the host: that stays when the container
+// is undone, for others may rely on it by then, and can be undone by itself.
+func TestEngineUndoSymlinkLive(t *testing.T) {
+	needContainers(t)
+	h := NewHost(t)
+	receive := listenOn(t, h, "/dev/log")
+	c := NewCheap(t, h, "c1", cheapOptions{})
+	before := look(t, h, c)
+	heard := func(when string) {
+		t.Helper()
+		h.Must(client, "host", "13", when)
+		if got := receive(); !strings.HasSuffix(got, ": "+when) {
+			t.Errorf("the host's daemon received %q, want %q", got, when)
+		}
+	}
+	for i := range 2 {
+		if r := c.Hook(false, "repair", "--strategy", "symlink"); r.Code != 0 || !strings.HasPrefix(r.Out, "repaired by symlink:") {
+			t.Fatalf("repair: %+v", r)
+		}
+		c.wantSent(t, c.Log(false), fmt.Sprintf("own-%d", i))
+		heard("repaired")
+		if r := h.Do(hookOn(), "check", "--host"); r.Code != 0 {
+			t.Errorf("check --host: %+v", r)
+		}
+		if r := c.Hook(false, "undo"); r.Code != 0 || !strings.HasPrefix(r.Out, "undone") {
+			t.Errorf("undo: %+v", r)
+		}
+		expectLink(t, h.Path("/dev/log"), "/run/devlog/log")
+		heard("container undone")
+		if r := h.Do(hookOn(), "undo", "--host"); r.Code != 0 || !strings.HasPrefix(r.Out, "undone") {
+			t.Errorf("undo --host: %+v", r)
+		}
+		expectWorld(t, before, look(t, h, c))
+		heard("host undone")
 	}
 }

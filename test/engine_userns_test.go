@@ -188,3 +188,35 @@ func TestEngineUnprivileged(t *testing.T) {
 		})
 	}
 }
+
+// A container that is started as a user without capabilities: the hook of an
+// OCI runtime runs on the host, and gives it all that any other gets.
+func TestEngineStartedAsUser(t *testing.T) {
+	for _, s := range []devLog{{"live", liveSocket, "/run/devlog/log", false}, {"journal", journal, "/run/systemd/journal/dev-log", true},
+		{"absent", nothing, "/run/devlog/log", false}} {
+		t.Run(s.name, func(t *testing.T) {
+			eachRuntimeOCI(t, func(t *testing.T, h *Host, runtime string) {
+				s.make(t, h)
+				c := NewOCI(t, h, runtime, "user", threeClients("user")+"readlink /dev/log >/tmp/leads; id -u >/tmp/uid; "+hold)
+				dir := holdAt(t, c)
+				check(t, os.Chmod(filepath.Join(dir, "tmp"), 0o1777))
+				process := c.Config["process"].(map[string]any)
+				process["user"], process["capabilities"] = map[string]any{"uid": 1000, "gid": 1000}, map[string]any{}
+				process["noNewPrivileges"] = true
+				c.Hook("createRuntime")
+				c.Write().Create()
+				c.Start()
+				wantOnce(t, c.Log(), threeTexts("user")...)
+				waitHeld(t, dir).Close()
+				for name, want := range map[string]string{"leads": s.to + "\n", "uid": "1000\n"} {
+					if got, err := os.ReadFile(filepath.Join(dir, "tmp", name)); err != nil || string(got) != want {
+						t.Errorf("%s: %q, %v, want %q", name, got, err, want)
+					}
+				}
+				c.WaitStopped()
+				h.Must(c.Args("delete")...)
+				expectReceiversEnd(t, h)
+			})
+		})
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // mistakes are what a repair cannot succeed with, its exit code, and what its
@@ -114,6 +115,41 @@ func TestHookMistakes(t *testing.T) {
 			h.Do(c.Args("delete", "--force")...) // whether the runtime has left something is its own affair
 		}
 	})
+}
+
+// The same for the start hook of LXC, which hides the words: they are in the
+// kernel's log too.
+func TestHookMistakesLXC(t *testing.T) {
+	needContainers(t, "lxc")
+	h := NewHost(t)
+	staleSocket(t, h)
+	before := hostTree(h)
+	for env, names := range map[string]string{
+		"DEVLOG_RULE=nosuch.facility /var/log/x": "nosuch", "DEVLOG_RECEIVER=/nosuch/devlogd": "/nosuch/devlogd",
+		"DEVLOG_CONFIG=/nosuch/devlogd.conf": "/nosuch/devlogd.conf", "DEVLOG_RULE=*.* /dev/null/log": "/dev/null/log",
+		"DEVLOG_SOCKET=/etc/passwd/log": "/etc/passwd",
+	} {
+		name := fmt.Sprintf("wrong-%d", time.Now().UnixNano()) // the kernel's log is the machine's
+		c := NewLXC(t, h, name, "lxc.environment = "+env)
+		if r := c.Execute("exit 0"); r.Code == 0 {
+			t.Errorf("%s: the container runs: %+v", env, r)
+		}
+		lines := 0
+		for line := range strings.Lines(h.Must("dmesg").Out) {
+			if _, words, ok := strings.Cut(line, "devlog-hook: container "+name+": "); ok {
+				lines++
+				if !strings.Contains(words, names) {
+					t.Errorf("%s: it says %q, want %s to be named", env, words, names)
+				}
+			}
+		}
+		if lines != 1 {
+			t.Errorf("%s: the kernel's log has %d lines", env, lines)
+		}
+		expectNothingNew(t, h, before)
+		expectEmpty(t, filepath.Join(c.Rootfs, "run"))
+		expectEmpty(t, filepath.Join(c.Rootfs, "var/log"))
+	}
 }
 
 // A socket of somebody else that is alive is left alone: where nothing may be

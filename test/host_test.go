@@ -206,7 +206,23 @@ func (h *Host) Receivers() []int {
 			pids = append(pids, pid)
 		}
 	}
-	return pids
+	all := slices.Clone(pids)
+	return slices.DeleteFunc(pids, func(pid int) bool {
+		// A receiver's child that is about to execute a repair.
+		f := h.stat(pid)
+		return f == nil || slices.ContainsFunc(all, func(of int) bool { return f[1] == strconv.Itoa(of) })
+	})
+}
+
+// stat is what the host's /proc/PID/stat says after the command: the state, the
+// parent's process ID, ...; nil if the process has gone.
+func (h *Host) stat(pid int) []string {
+	h.t.Helper()
+	text, err := os.ReadFile(h.Path(fmt.Sprintf("/proc/%d/stat", pid)))
+	if err != nil {
+		return nil
+	}
+	return strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 }
 
 func (h *Host) expectNoProcesses() {

@@ -3,10 +3,12 @@ package test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -198,4 +200,65 @@ func TestLXCEnvironment(t *testing.T) {
 	if _, err := os.Stat(c.Log()); err == nil {
 		t.Error("the default log is written as well")
 	}
+}
+
+// The receiver that the start hook has started is a proper daemon of the
+// container: it holds nothing of LXC's or the host's, and its program is a copy.
+func TestLXCDaemon(t *testing.T) {
+	needContainers(t, "lxc")
+	h := NewHost(t)
+	c := NewLXC(t, h, "c1")
+	c.Start(threeClients("c1") + hold)
+	wantOnce(t, c.Log(), threeTexts("c1")...)
+	pids := h.Receivers()
+	if len(pids) != 1 {
+		t.Fatalf("receivers: %v", pids)
+	}
+	proc := h.Path(fmt.Sprintf("/proc/%d", pids[0]))
+	if f := h.stat(pids[0]); f[3] != fmt.Sprint(pids[0]) {
+		t.Errorf("the receiver's session is %s, want its own, %d", f[3], pids[0])
+	}
+	read := func(name string) string {
+		to, err := os.Readlink(filepath.Join(proc, name))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Error(err)
+		}
+		return to
+	}
+	if cwd, root := read("cwd"), read("root"); cwd != root { // as the host's root sees them
+		t.Errorf("its working directory is %s, its root %s", cwd, root)
+	}
+	if exe := read("exe"); exe != "/memfd:devlogd (deleted)" {
+		t.Errorf("its program is %s", exe)
+	}
+	pid := strings.TrimSpace(h.Must(c.Args("lxc-info", "-pH")...).Out)
+	for _, ns := range []string{"mnt", "pid", "net", "uts"} {
+		if of, err := os.Readlink(h.Path("/proc/" + pid + "/ns/" + ns)); err != nil || of != read("ns/"+ns) {
+			t.Errorf("its %s namespace is %s, the container's %s, %v", ns, read("ns/"+ns), of, err)
+		}
+	}
+	fds, err := os.ReadDir(proc + "/fd")
+	check(t, err)
+	own := regexp.MustCompile(`^(socket:|pipe:|anon_inode:|/memfd:devlogd|/dev/kmsg$|.*/var/log/messages$|/run(/|$)|/$|` + regexp.QuoteMeta(c.Rootfs) + `(/run|$))`)
+	pipes := map[string]int{}
+	for _, fd := range fds {
+		switch to := read("fd/" + fd.Name()); {
+		case len(fd.Name()) == 1 && fd.Name() <= "2":
+			if to != "/dev/null" {
+				t.Errorf("its descriptor %s is %s", fd.Name(), to)
+			}
+		case to != "" && !own.MatchString(to):
+			t.Errorf("it holds descriptor %s: %s", fd.Name(), to)
+		case strings.HasPrefix(to, "pipe:"):
+			pipes[to]++
+		}
+	}
+	for pipe, ends := range pipes {
+		if ends != 2 {
+			t.Errorf("it holds one end of %s", pipe)
+		}
+	}
+	release(t, c.Rootfs)
+	c.WaitStopped()
+	expectReceiversEnd(t, h)
 }

@@ -45,6 +45,7 @@ func TestMain_usage(t *testing.T) {
 		{"repair --pid 1 --root=", "", "exclude each other"},
 		{"repair --host --root=", "", "exclude each other"},
 		{"check --pid 1 --root /", "", "exclude each other"},
+		{"repair --keep", "", "--host"},
 		{"repair --strategy magic", "", `strategy "magic" does not exist`},
 		{"repair --socket relative", "", "--socket"},
 		{"repair --socket /a/../b", "", "--socket"},

@@ -74,11 +74,15 @@ func (p *program) repairCommand() *cli.Command {
 			"it runs in.",
 		Flags: flags(targetFlags(), planFlags(), receiverFlags(), []cli.Flag{
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing", EnvVars: env("DRY_RUN")},
+			keepFlag(),
 			&cli.BoolFlag{Name: "all", Usage: "with --host: repair every container that shares its /dev too", EnvVars: env("ALL")},
 		}),
 		Action: p.onTarget(func(c *cli.Context, t *devlog.Target, o devlog.Options) error {
 			if c.Bool("all") && !c.Bool("host") {
 				return usageError{errors.New("--all goes with --host")}
+			}
+			if c.Bool("keep") && !c.Bool("host") {
+				return usageError{errors.New("--keep goes with --host: elsewhere the receiver keeps the repair")}
 			}
 			if c.Bool("all") && c.IsSet("name") {
 				return usageError{errors.New("--name is one container's: leave it out with --all")}
@@ -208,7 +212,8 @@ func (p *program) healCommand() *cli.Command {
 	return command(cli.Command{
 		Name:   "heal",
 		Hidden: true,
-		Flags:  flags(planFlags(), receiverFlags()),
+		Flags: flags(planFlags(), receiverFlags(), []cli.Flag{keepFlag(),
+			&cli.BoolFlag{Name: "host", Usage: "it is the host", EnvVars: env("HOST")}}),
 		Action: func(c *cli.Context) error {
 			o, err := p.options(c, "heal") // the receiver has its name already
 			if err != nil {
@@ -226,7 +231,7 @@ func (p *program) healCommand() *cli.Command {
 			if o.Receiver.Handover == nil {
 				return usageError{errors.New("heal is for devlogd to call; type devlog-hook repair")}
 			}
-			r, err := repairOne(func() (*devlog.Target, error) { return devlog.OfReceiver(files) }, o)
+			r, err := repairOne(func() (*devlog.Target, error) { return devlog.OfReceiver(files, c.Bool("host")) }, o)
 			if r.Changed { // for the receiver, which counts repairs
 				fmt.Fprintln(p.stderr, repaired(r))
 			}

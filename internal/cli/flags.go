@@ -30,6 +30,11 @@ func targetFlags() []cli.Flag {
 	}
 }
 
+func keepFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "keep", EnvVars: env("KEEP"),
+		Usage: "with --host: leave a keeper, which prepares the host again when its daemon takes /dev/log back"}
+}
+
 func planFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "strategy", Value: string(devlog.Auto), EnvVars: env("STRATEGY"),
@@ -120,6 +125,7 @@ func (p *program) options(c *cli.Context, name string) (devlog.Options, error) {
 	o.Strategy = strategy
 	o.Force = c.Bool("force")
 	o.NoHeal = c.Bool("no-heal")
+	o.Keep = c.Bool("keep")
 	o.NoReceiver = o.Receiver.Path == devlog.NoReceiver
 	return o, nil
 }

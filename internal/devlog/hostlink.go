@@ -52,6 +52,27 @@ func makeHostLink(host *rootfs.Root, at, text string) error {
 	return nil
 }
 
+// noteHost notes on the host what its undo needs, where it is prepared by the
+// repair of a container: that one's undo leaves the host as it is, for others
+// may rely on it by then.
+func (w *work) noteHost(host *Target, dir string) error {
+	d, made, err := host.root.MkdirAll(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if hostRecord(d) != nil {
+		return nil
+	}
+	r := record{MountNS: host.mountNS, Was: w.facts.Log.Kind, WasLink: w.facts.Log.Link, WasOwner: w.facts.Log.Owner,
+		Set: DefaultSocket, Socket: DefaultSocket, Host: true}
+	for _, m := range made {
+		r.Made = append(r.Made, path.Join(m.Parent.Path(), m.Name))
+		m.Parent.Close()
+	}
+	return r.write(d)
+}
+
 // keepHost sees to it that the host's live socket has the name /dev/log, where
 // that is not the link of the repair any more.
 func keepHost(dev *rootfs.Dir, log rootfs.Stat) error {

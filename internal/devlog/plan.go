@@ -3,6 +3,7 @@ package devlog
 import (
 	"fmt"
 	"path"
+	"slices"
 
 	"devlog/internal/rootfs"
 )
@@ -15,6 +16,8 @@ type Choice struct {
 	NoReceiver bool
 	// NoHeal starts nobody who would see to it that the repair stays.
 	NoHeal bool
+	// Keep leaves a keeper on a host, where otherwise nobody stays.
+	Keep bool
 	// Force moves a file that is no socket out of the way.
 	Force bool
 }
@@ -260,8 +263,23 @@ func planAside(f Facts, c Choice, rest func(Facts, Choice) Plan) Plan {
 // NewHostPlan decides what to do with the host itself, so that every container
 // that shares its /dev can have its own log.
 func NewHostPlan(f Facts, c Choice) Plan {
+	p := planHost(f, c)
+	if !c.Keep || f.Keeper {
+		return p
+	}
+	switch p.Verdict {
+	case Healthy:
+		p = Plan{Verdict: NeedsRepair, Strategy: Adopt, Socket: DefaultSocket, Advice: p.Advice,
+			Steps: append(prepare(DefaultSocket), Step{Op: OpKeep})}
+	case NeedsRepair: // right after the record, which names the keeper
+		p.Steps = slices.Insert(p.Steps, 1, Step{Op: OpKeep})
+	}
+	return p
+}
+
+func planHost(f Facts, c Choice) Plan {
 	leads := f.Log.Leads
-	prepared := Plan{Verdict: NeedsRepair, Strategy: Symlink, Steps: []Step{{Op: OpPrepare, Path: path.Dir(DefaultSocket)}, hostLink()}}
+	prepared := Plan{Verdict: NeedsRepair, Strategy: Symlink, Socket: DefaultSocket, Steps: append(prepare(DefaultSocket), hostLink())}
 	switch {
 	case f.Dev.Kind != rootfs.Directory:
 		return refuse("there is no directory /dev", "run this on the host")
@@ -270,12 +288,12 @@ func NewHostPlan(f Facts, c Choice) Plan {
 	case f.Dev.Unwritable != "":
 		return refuse("/dev cannot be written ("+f.Dev.Unwritable+")", "run this as root on the host")
 	case !nameOfSocket(f.Log.Kind):
-		return planAside(f, c, NewHostPlan)
+		return planAside(f, c, planHost)
 	case f.Log.Kind == rootfs.Link && leads.Path == DefaultSocket && leads.Kind == rootfs.Absent:
 		return prepared // the link on the host's side is missing
 	case f.Log.Kind == rootfs.Link && (leads.Path == path.Join(devDir, hostName) || path.Dir(leads.Path) != devDir) && !strays(f) &&
 		(leads.Live || !leads.blocked()):
-		if awaitsDaemon(f) {
+		if !leads.Live { // containers have all they need, the host itself does not
 			return Plan{Verdict: Healthy, Advice: startDaemon}
 		}
 		return Plan{Verdict: Healthy}

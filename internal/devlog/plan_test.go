@@ -197,7 +197,7 @@ func TestPlanEveryState(t *testing.T) {
 					for _, strategy := range []Strategy{Auto, Adopt, Symlink, Bind} {
 						checkPlan(t, string(kind), f, NewPlan(f, Choice{Strategy: strategy, Force: bit(4), NoReceiver: bit(5)}))
 						n++
-						checkPlan(t, "host, "+string(kind), f, NewHostPlan(f, Choice{Strategy: strategy, Force: bit(4)}))
+						checkPlan(t, "host, "+string(kind), f, NewHostPlan(f, Choice{Strategy: strategy, Force: bit(4), Keep: bit(5)}))
 					}
 				}
 			}
@@ -250,7 +250,7 @@ func TestPlanStrays(t *testing.T) {
 			"symlink: listen on /run/devlog/log; make /dev/log a link to /run/devlog/log",
 			"symlink: make /run/devlog/log a link to /dev/.devlog-host on the host; make /dev/log a link to /run/devlog/log"},
 		{"the host's daemon has ended", false,
-			"adopt: listen on /run/elsewhere/log; nothing in /dev changes", "nothing to do"},
+			"adopt: listen on /run/elsewhere/log; nothing in /dev changes", "nothing to do here; start the host's syslog daemon"},
 	} {
 		f := Facts{Dev: shared, Log: astray, Socket: noSocket, HostSocket: hostSocket(true, tt.live)}
 		if got := NewPlan(f, Choice{Strategy: Auto}).String(); got != tt.container {
@@ -387,5 +387,37 @@ func TestPlanAwaitsDaemon(t *testing.T) {
 	f.Log = name(rootfs.Absent, false, Private)
 	if p := NewHostPlan(f, Choice{}); p.Verdict != NeedsRepair || p.Advice == "" {
 		t.Errorf("prepared without a daemon: %+v", p)
+	}
+}
+
+// A host is left a keeper where that is wanted, and there is none.
+func TestPlanHostKeep(t *testing.T) {
+	prepared := link(DefaultSocket, rootfs.Socket, true, Private)
+	prepared.Leads.Path = "/dev/" + hostName
+	const keep = "start a keeper of the repair; "
+	for _, tt := range []struct {
+		state  string
+		log    LogFacts
+		keeper bool
+		want   string
+	}{
+		{"live", name(rootfs.Socket, true, Private), false, "symlink: " + keep + "make /run/devlog/log a link to /dev/.devlog-host on the host; " +
+			"make /dev/log a link to /run/devlog/log, and keep the host's socket as /dev/.devlog-host"},
+		{"prepared", prepared, false, "adopt: " + keep + "nothing in /dev changes"},
+		{"prepared, kept", prepared, true, "nothing to do"},
+		{"absent, kept", name(rootfs.Absent, false, Private), true, "symlink: make /run/devlog/log a link to /dev/.devlog-host on the host; " +
+			"make /dev/log a link to /run/devlog/log"},
+		{"a directory", name(rootfs.Directory, false, Private), false, "refused: /dev/log is a directory, which no syslog daemon leaves there; " +
+			"look at it, then remove it or have it renamed with --force"},
+	} {
+		f := Facts{Inside: true, Host: true, Keeper: tt.keeper, Dev: private, Log: tt.log, Socket: noSocket, HostSocket: hostSocket(false, false)}
+		p := NewHostPlan(f, Choice{Strategy: Auto, Keep: true})
+		if got := p.String(); got != tt.want {
+			t.Errorf("%s:\n got %s\nwant %s", tt.state, got, tt.want)
+		}
+		checkPlan(t, tt.state, f, p)
+		if p.has(OpKeep) && p.Steps[0].Op != OpPrepare {
+			t.Errorf("%s: the keeper is started before the record: %+v", tt.state, p.Steps)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package devlog
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -147,4 +148,37 @@ func startReceiver(t *testing.T, dir string) (pid int, started string) {
 		t.Fatal(err)
 	}
 	return cmd.Process.Pid, started
+}
+
+// A container that was listed is not another one with its process ID, and one
+// that could not be looked at is not repaired.
+func TestSharerIs(t *testing.T) {
+	pid := os.Getpid()
+	started, err := startTime(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		what   string
+		sharer Sharer
+		want   bool
+	}{
+		{"itself", Sharer{PID: pid, started: started}, true},
+		{"a later one", Sharer{PID: pid, started: started + "0"}, false},
+		{"not looked at", Sharer{PID: pid}, false},
+		{"another", Sharer{PID: pid + 1, started: started}, false},
+	} {
+		if got := tt.sharer.is(&Target{pid: pid}); got != tt.want {
+			t.Errorf("%s: %t, want %t", tt.what, got, tt.want)
+		}
+	}
+	hangs := Sharer{PID: pid, Problem: "it does not answer", Plan: Plan{Verdict: NeedsRepair}}
+	err = RepairSharers([]Sharer{hangs}, func(string) (Options, error) {
+		t.Error("it is repaired")
+		return Options{}, nil
+	}, nil)
+	var of *SharerError
+	if !errors.As(err, &of) || of.Err.Error() != hangs.Problem {
+		t.Errorf("RepairSharers: %v", err)
+	}
 }

@@ -136,7 +136,7 @@ func (r *Receiver) start(w *work) (p *os.Process, err error) {
 		args = append(args, "--rule", rule)
 	}
 	args = append(args, r.limits()...)
-	if t.inside {
+	if t.inside && !t.host {
 		args = append(args, "--exit-when-alone")
 		if r.InitStarting {
 			args = append(args, "--await-init")
@@ -145,9 +145,9 @@ func (r *Receiver) start(w *work) (p *os.Process, err error) {
 	if t.init != nil {
 		files = append(files, daemon.Passed{File: t.init, Name: daemon.NameInit})
 	}
-	if !w.options.NoHeal {
+	if !w.options.NoHeal || t.host {
 		files = append(files, daemon.Passed{File: t.root.File(), Name: daemon.NameRoot})
-		heal, err := healCommand(w.options)
+		heal, err := healCommand(t, w.options)
 		if err != nil {
 			return nil, err
 		}
@@ -194,12 +194,15 @@ func (r *Receiver) limits() (args []string) {
 
 // healCommand is the command that a receiver runs, with the handles that it
 // has held since, to have the same repair made again.
-func healCommand(o Options) ([]string, error) {
+func healCommand(t *Target, o Options) ([]string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
 	args := []string{self, "heal", "--strategy", string(o.Strategy), "--socket", o.Socket}
+	if t.host {
+		return append(args, "--host", "--keep"), nil
+	}
 	if o.NoReceiver {
 		args = append(args, "--receiver", NoReceiver)
 	}
@@ -220,9 +223,11 @@ func (w *work) passed() []daemon.Passed {
 		files = append(files, daemon.Passed{File: w.socket, Name: daemon.NameSocket})
 		pass(w.at, daemon.NameUnlink, path.Base(w.plan.Socket))
 	}
-	for _, name := range []string{overName, recordName} {
-		pass(w.at, daemon.NameUnlink, name)
+	pass(w.at, daemon.NameUnlink, overName)
+	if w.target.host {
+		return files // it stays prepared without a keeper; the directory says whose keeper it is
 	}
+	pass(w.at, daemon.NameUnlink, recordName)
 	for _, m := range slices.Backward(w.made) {
 		pass(m.Parent, daemon.NameRmdir, m.Name)
 	}

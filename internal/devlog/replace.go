@@ -2,6 +2,7 @@ package devlog
 
 import (
 	"errors"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -189,13 +190,18 @@ func preserve(d *rootfs.Dir, text string, socket rootfs.ID) error {
 // hostLink makes the link that leads the host's own clients on to the host's
 // socket. It is made in this process's own root, which is the host's.
 func (w *work) hostLink(at, text string) error {
-	host, err := rootfs.Open("/")
-	if err != nil {
-		return err
-	}
-	defer host.Close()
 	return rootfs.AsSelf(func() error {
-		if err := makeHostLink(host, at, text); err != nil {
+		host, err := Host()
+		if err != nil {
+			return err
+		}
+		defer host.Close()
+		if !w.target.host { // prepare has noted it otherwise
+			if err := w.noteHost(host, path.Dir(at)); err != nil {
+				return err
+			}
+		}
+		if err := makeHostLink(host.root, at, text); err != nil {
 			return err
 		}
 		// Where there is no daemon yet, a name that none has any more: whoever

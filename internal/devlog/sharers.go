@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"devlog/internal/hook"
 	"devlog/internal/rootfs"
 )
@@ -27,6 +29,8 @@ type Sharer struct {
 	Plan  Plan  `json:"plan"`
 	// Problem is why nothing could be found out, or empty.
 	Problem string `json:"problem,omitempty"`
+	// started tells the process from a later one that got the same ID.
+	started string
 }
 
 // Sharers lists the containers whose /dev is this process's: one for each PID
@@ -130,6 +134,9 @@ func inspectSharer(pid int, o Options) (Sharer, bool) {
 		return s, false
 	}
 	defer t.Close()
+	if s.started, err = startTime(pid); err != nil {
+		return s, false
+	}
 	if !t.sharesPath(devDir) || t.sharesPath("/run") {
 		return s, false
 	}
@@ -179,7 +186,7 @@ func NameOfProcess(pid int) string {
 
 // RepairSharers repairs each container of the list that needs it, with the
 // options that optionsFor returns for its name. It goes on after an error and
-// returns all of them.
+// returns all of them; what has ended since is passed over.
 func RepairSharers(list []Sharer, optionsFor func(name string) (Options, error), said func(Sharer, Result)) error {
 	var errs []error
 	for _, s := range list {
@@ -187,6 +194,9 @@ func RepairSharers(list []Sharer, optionsFor func(name string) (Options, error),
 			continue
 		}
 		r, err := repairSharer(s, optionsFor)
+		if errors.Is(err, unix.ESRCH) {
+			continue
+		}
 		if err != nil {
 			errs = append(errs, &SharerError{Sharer: s, Err: err})
 			continue
@@ -197,6 +207,9 @@ func RepairSharers(list []Sharer, optionsFor func(name string) (Options, error),
 }
 
 func repairSharer(s Sharer, optionsFor func(name string) (Options, error)) (Result, error) {
+	if s.Problem != "" { // it would be in the way of a repair too, or hold it up for ever
+		return Result{}, errors.New(s.Problem)
+	}
 	o, err := optionsFor(s.Name)
 	if err != nil {
 		return Result{}, err
@@ -206,7 +219,17 @@ func repairSharer(s Sharer, optionsFor func(name string) (Options, error)) (Resu
 		return Result{}, err
 	}
 	defer t.Close()
+	if !s.is(t) {
+		return Result{}, unix.ESRCH
+	}
 	return Repair(t, o)
+}
+
+// is says whether the container is the one that was listed, and not another
+// whose first process got the same ID since. The target pins that process.
+func (s Sharer) is(t *Target) bool {
+	started, err := startTime(t.pid)
+	return err == nil && t.pid == s.PID && started == s.started
 }
 
 // SharerError is an error of one of many containers.

@@ -95,11 +95,7 @@ func AtRoot(dir string) (*Target, error) {
 // first process of its PID namespace or, if that is this program's own too, as
 // long as the process.
 func OfProcess(pid int) (*Target, error) {
-	init, err := initOf(pid)
-	if err != nil {
-		return nil, fmt.Errorf("find process %d: %w", pid, err)
-	}
-	t, err := ofProcess(init, nil)
+	t, err := ofNamed(pid)
 	if err != nil {
 		return nil, err
 	}
@@ -110,6 +106,33 @@ func OfProcess(pid int) (*Target, error) {
 				Advice: "leave out --pid"}
 		}
 		return nil, err
+	}
+	return t, nil
+}
+
+// ofNamed is OfProcess for any mount namespace. The process is pinned until the
+// first one of its container is: either could end, and its ID be another's.
+func ofNamed(pid int) (*Target, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil, fmt.Errorf("find process %d: %w", pid, err)
+	}
+	named := os.NewFile(uintptr(fd), "pidfd")
+	init, err := initOf(pid)
+	if err == nil && init == pid {
+		return ofProcess(pid, named)
+	}
+	defer named.Close()
+	if err != nil {
+		return nil, fmt.Errorf("find process %d: %w", pid, err)
+	}
+	t, err := ofProcess(init, nil)
+	if err != nil {
+		return nil, err
+	}
+	if ns, err := namespace(strconv.Itoa(pid), "pid"); err != nil || ns != t.pidNS || ended(fd) {
+		t.Close()
+		return nil, fmt.Errorf("find process %d: %w", pid, unix.ESRCH)
 	}
 	return t, nil
 }
@@ -167,9 +190,10 @@ func OfContainer(c hook.Container) (*Target, error) {
 	return t, nil
 }
 
-// OfReceiver is the container of which a receiver keeps the repair: it passes
-// the root it has held since, and the pidfd if it is not in the container.
-func OfReceiver(files []daemon.File) (*Target, error) {
+// OfReceiver is the container, or with host the host, of which a receiver keeps
+// the repair: it passes the root it has held since, and the pidfd if it is not
+// in the container.
+func OfReceiver(files []daemon.File, host bool) (*Target, error) {
 	var root, init *os.File
 	for _, f := range files {
 		switch f.Name {
@@ -198,7 +222,7 @@ func OfReceiver(files []daemon.File) (*Target, error) {
 		return nil, err
 	}
 	t.root.Close()
-	t.root = held
+	t.root, t.host = held, host
 	return t, nil
 }
 

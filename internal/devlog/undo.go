@@ -120,6 +120,12 @@ func (r *record) undo(t *Target, at *rootfs.Dir) error {
 	if !r.trusted(t) {
 		r.Set = ""
 	}
+	if r.Host { // receives nothing, and would prepare it again
+		if err := endReceivers(at); err != nil {
+			return err
+		}
+		checkpoint()
+	}
 	// First the name, so that no more messages come in behind it.
 	if r.Mounted && sameNS {
 		if over, err := dev.MountedOver(logName); err != nil {

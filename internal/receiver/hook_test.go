@@ -2,6 +2,7 @@ package receiver
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -228,6 +229,9 @@ func (b *box) read(s int) string {
 	b.must(unix.SetsockoptTimeval(s, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: int64(deadline / time.Second)}))
 	buf := make([]byte, 1024)
 	n, err := unix.Read(s, buf)
+	for errors.Is(err, unix.EINTR) { // with a time-out it is not begun again by itself
+		n, err = unix.Read(s, buf)
+	}
 	b.must(err)
 	return string(buf[:n])
 }

@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -139,11 +140,12 @@ func run(args []string, stdout io.Writer, files []daemon.File, before []byte, st
 	if err := r.start(o, files); err != nil {
 		return err
 	}
-	if err := started(); err != nil {
-		return err
-	}
 	if resumed != nil {
 		r.sayUpgraded()
+	}
+	r.flush(time.Now()) // outputs look at what there is before the container runs
+	if err := started(); err != nil {
+		return err
 	}
 	return r.loop()
 }

@@ -1,0 +1,112 @@
+package receiver
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/output"
+	"devlog/internal/syslogconf"
+)
+
+func TestOpenOutput(t *testing.T) {
+	dir := t.TempDir()
+	for _, tt := range []struct {
+		action syslogconf.Action
+		want   string
+	}{
+		{syslogconf.Action{Kind: syslogconf.File, Path: dir + "//m"}, "*output.File " + dir + "/m"},
+		{syslogconf.Action{Kind: syslogconf.Kernel, Path: "/dev/kmsg"}, "*output.Kernel /dev/kmsg"},
+		{syslogconf.Action{Kind: syslogconf.FIFO, Path: "/f/"}, "*output.Stream /f"},
+		{syslogconf.Action{Kind: syslogconf.Terminal, Path: "/dev/console"}, "*output.Stream /dev/console"},
+		{syslogconf.Action{Kind: syslogconf.Stdout}, "*output.Stream stdout"},
+		{syslogconf.Action{Kind: syslogconf.ContainerStdout}, "*output.Stream container-stdout"},
+	} {
+		r := &receiver{init: -1}
+		tt.action.Path = placeName(tt.action)
+		out, _, err := r.open(syslogconf.Rule{Action: tt.action}, "box")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprintf("%T %s", out, out.Name()); got != tt.want || out.Name() != tt.action.Path {
+			t.Errorf("%+v: got %s, want %s", tt.action, got, tt.want)
+		}
+		out.Close()
+	}
+}
+
+// A stream that takes nothing wakes the loop when it does, and costs no
+// wake-up before.
+func TestWake(t *testing.T) {
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(epoll)
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := &receiver{epoll: epoll, init: -1, host: []byte("box")}
+	out, _, err := r.open(syslogconf.Rule{Action: syslogconf.Action{Kind: syslogconf.FIFO, Path: fifo}}, "box")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	line := []byte(strings.Repeat("x", 4095) + "\n")
+	for range 40 {
+		out.Add(output.Message{Line: line})
+		out.Flush(time.Now())
+	}
+	var events [4]unix.EpollEvent
+	if n, err := unix.EpollWait(epoll, events[:], 0); n != 0 || err != nil {
+		t.Errorf("%d events while nobody reads, %v", n, err)
+	}
+	if !out.Next().IsZero() || out.Counts().Pending == 0 {
+		t.Errorf("next %v, %d pending", out.Next(), out.Counts().Pending)
+	}
+	f, err := os.Open(fifo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.Read(make([]byte, 64<<10)); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.EpollWait(epoll, events[:], 30_000)
+	for errors.Is(err, unix.EINTR) {
+		n, err = unix.EpollWait(epoll, events[:], 30_000)
+	}
+	if n != 1 || err != nil || events[0].Pad != writable {
+		t.Fatalf("%d events once somebody reads, %v", n, err)
+	}
+	before := out.Counts().Written
+	out.Flush(time.Now())
+	if got := out.Counts().Written; got == before {
+		t.Error("nothing more is written")
+	}
+}
+
+// What an output finds out is said to the others, also when it has no other.
+func TestSayProblems(t *testing.T) {
+	s := &sink{keep: true}
+	r := &receiver{init: -1, host: []byte("box"), pid: []byte("7"), routes: []route{{s, rules(t, "*.* -/a")}}}
+	out, _, err := r.open(syslogconf.Rule{Action: syslogconf.Action{Kind: syslogconf.FIFO, Path: "/nosuch/fifo"}}, "box")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.routes = append(r.routes, route{out, rules(t, "*.* -/b")})
+	for range 2 {
+		r.flush(time.Now())
+	}
+	const want = " box devlogd[7]: open the pipe /nosuch/fifo: no such file or directory: tried again, and what is lost is counted\n"
+	if len(s.lines) != 1 || !strings.HasSuffix(s.lines[0], want) {
+		t.Errorf("%q", s.lines)
+	}
+}

@@ -1,0 +1,147 @@
+package test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// sharer is a row of check --host.
+type sharer struct {
+	PID                     int
+	Command, Name, Receiver string
+	LogAndRepair            string
+}
+
+// sharers reads the table of check --host.
+func sharers(t *testing.T, text string) (list []sharer) {
+	t.Helper()
+	_, table, ok := strings.Cut(text, "\nContainers that share this /dev:\n")
+	if !ok {
+		t.Fatalf("check --host has no table:\n%s", text)
+	}
+	for i, line := range strings.Split(strings.TrimSpace(table), "\n") {
+		f := strings.Fields(line)
+		if i == 0 {
+			if want := []string{"PID", "COMMAND", "CONTAINER", "RECEIVER", "/dev/log", "REPAIR"}; !slices.Equal(f, want) {
+				t.Errorf("the table's head is %q", f)
+			}
+			continue
+		}
+		if len(f) < 6 {
+			t.Fatalf("the table has a row %q", line)
+		}
+		pid, err := strconv.Atoi(f[0])
+		check(t, err)
+		list = append(list, sharer{pid, f[1], f[2], f[3], strings.Join(f[4:], " ")})
+	}
+	return list
+}
+
+// expectSharers compares the table of check --host, and the same in JSON, to
+// the containers that there are.
+func expectSharers(t *testing.T, h *Host, code int, want []sharer) {
+	t.Helper()
+	slices.SortFunc(want, func(a, b sharer) int { return a.PID - b.PID })
+	r := h.Do(hookOn(), "check", "--host")
+	got := sharers(t, r.Out)
+	if r.Code != code || len(got) != len(want) {
+		t.Fatalf("check --host: exit code %d, want %d, and %d containers, want %d:\n%s", r.Code, code, len(got), len(want), r.Out)
+	}
+	for i, w := range want {
+		g := got[i]
+		says := strings.Contains(g.LogAndRepair, w.LogAndRepair)
+		if g.LogAndRepair = w.LogAndRepair; g != w || !says {
+			t.Errorf("check --host lists %+v, want %+v:\n%s", g, w, r.Out)
+		}
+	}
+	j := h.Do(hookOn(), "check", "--host", "--json")
+	var seen struct {
+		Host       struct{ Plan struct{ Verdict string } }
+		Containers []struct {
+			PID           int
+			Command, Name string
+			Facts         struct{ Keeper bool }
+			Plan          struct{ Verdict string }
+		}
+	}
+	if err := json.Unmarshal([]byte(j.Out), &seen); err != nil || j.Code != code || len(seen.Containers) != len(want) {
+		t.Fatalf("check --host --json: %+v, %v", j, err)
+	}
+	for i, w := range want {
+		g := seen.Containers[i]
+		healthy := w.LogAndRepair == "nothing to do"
+		if g.PID != w.PID || g.Command != w.Command || g.Name != w.Name || g.Facts.Keeper != (w.Receiver == "devlogd") || (g.Plan.Verdict == "healthy") != healthy {
+			t.Errorf("check --host --json lists %+v, want %+v", g, w)
+		}
+	}
+}
+
+// Every container that shares the host's /dev is listed, and nobody else; all
+// of them are repaired together.
+func TestEngineSharers(t *testing.T) {
+	needContainers(t, "lxc", "runc")
+	h := NewHost(t)
+	receive := listenOn(t, h, "/dev/log")
+	l := newLXC(t, h, "web")
+	l.Start(hold)
+	lxcPID, err := strconv.Atoi(strings.TrimSpace(h.Must(l.Args("lxc-info", "-pH")...).Out))
+	check(t, err)
+	bare := NewCheap(t, h, "bare", cheapOptions{})
+	repaired := NewCheap(t, h, "repaired", cheapOptions{})
+	if r := repaired.Hook(true, "repair"); r.Code != 0 {
+		t.Fatalf("repair: %+v", r)
+	}
+	own := NewCheap(t, h, "own", cheapOptions{}) // has a daemon of its own
+	if r := own.Hook(false, "repair", "--receiver", "none", "--no-heal"); r.Code != 0 {
+		t.Fatalf("repair: %+v", r)
+	}
+	ownReceive := listen(t, own.Path("/run/devlog/log"))
+	_ = NewCheap(t, h, "apart", cheapOptions{dev: "mount -n -t tmpfs dev dev"})
+	endService := background(t, h, "unshare", "--mount", "cat") // of the host's
+	names := map[int]string{bare.PID: fmt.Sprintf("pid-%d", bare.PID), lxcPID: "web"}
+	want := func(state, log string) []sharer {
+		return []sharer{
+			{lxcPID, "sh", "web", state, log}, {bare.PID, "cat", names[bare.PID], state, log},
+			{repaired.PID, "cat", fmt.Sprintf("pid-%d", repaired.PID), "devlogd", "nothing to do"},
+			{own.PID, "cat", fmt.Sprintf("pid-%d", own.PID), "its", "nothing to do"}, // its own
+		}
+	}
+	expectSharers(t, h, 1, want("none", "bind: listen on /run/devlog/log; mount a link"))
+	before := look(t, h, bare, repaired, own)
+	r := h.Must(hookOn(), "repair", "--host", "--all", "--dry-run")
+	for _, words := range []string{"would repair by symlink:\n1. ", "container web (process ", "container " + names[bare.PID] + " (process "} {
+		if !strings.Contains(r.Out, words) {
+			t.Errorf("the dry run says\n%swant %q", r.Out, words)
+		}
+	}
+	expectWorld(t, before, look(t, h, bare, repaired, own))
+	r = h.Must(hookOn(), "repair", "--host", "--all")
+	if strings.Count(r.Out, ": repaired by ") != 2 || !strings.HasPrefix(r.Out, "prepared the host by symlink: ") {
+		t.Errorf("repair --host --all says\n%s", r.Out)
+	}
+	expectSharers(t, h, 0, want("devlogd", "nothing to do"))
+	if r := h.Must(hookOn(), "repair", "--host", "--all"); r.Out != "nothing to do: the host is prepared\n" {
+		t.Errorf("the second repair --host --all says\n%s", r.Out)
+	}
+	if r := l.Attach("/bin/client", "t", "13", "of-web"); r.Code != 0 {
+		t.Errorf("client: %+v", r)
+	}
+	wantOnce(t, h.Path("/var/log/devlog/web/messages"), "of-web")
+	bare.wantSent(t, h.Path("/var/log/devlog/"+names[bare.PID]+"/messages"), "of-bare")
+	repaired.wantSent(t, repaired.Log(true), "of-repaired")
+	own.Sh("client t 13 of-own")
+	if got := ownReceive(); !strings.HasSuffix(got, ": of-own") {
+		t.Errorf("the container's own daemon received %q", got)
+	}
+	h.Must(client, "t", "13", "of-host")
+	if got := receive(); !strings.HasSuffix(got, ": of-host") {
+		t.Errorf("the host's daemon received %q", got)
+	}
+	endService()
+	release(t, l.Rootfs)
+	l.WaitStopped()
+}
