@@ -2,7 +2,6 @@ package output
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -16,7 +15,7 @@ type container struct {
 	pin  int        // a handle of the standard output at the start, or -1
 }
 
-var errEnded = errors.New("its first process has ended")
+const errEnded = cause("its first process has ended")
 
 // open opens the standard output anew, so that what we do to it is not done
 // to the container. What cannot be opened (a socket) or has its offset with

@@ -180,10 +180,18 @@ func (l *lines) giveUp() {
 	l.buf, l.head, l.torn, l.ours = nil, 0, 0, false
 }
 
+// cause is an error that is said in the same words as the reason of a loss.
+type cause string
+
+func (c cause) Error() string { return string(c) }
+
 // reason is why messages are lost, in few words.
 func reason(err error) string {
 	var errno unix.Errno
+	var why cause
 	switch {
+	case errors.As(err, &why):
+		return string(why)
 	case errors.Is(err, unix.ENOSPC):
 		return "disk full"
 	case errors.Is(err, unix.EDQUOT):

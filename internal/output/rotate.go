@@ -36,6 +36,7 @@ type rotation struct {
 	retry  time.Time // no rotation before that
 	job    *compression
 	look   time.Time // to see whether job is done
+	said   bool      // that compressing fails
 }
 
 func newRotation(name string, r Rotation) *rotation {
@@ -200,10 +201,14 @@ func (r *rotation) step(now time.Time) error {
 			err = r.put(job)
 		}
 		job.close()
-		if err != nil && !errors.Is(err, errOther) {
+		switch {
+		case err == nil:
+			r.said = false
+			r.compress()
+		case !errors.Is(err, errOther) && !r.said: // the next rotation tries again
+			r.said = true
 			return fmt.Errorf("cannot compress %s: %w", job.from, err)
 		}
-		r.compress()
 	default:
 		r.look = now.Add(lookTime)
 	}

@@ -47,16 +47,12 @@ type StreamOptions struct {
 	Init func() int
 }
 
-// errBusy is that a stream takes nothing now.
-type errBusy string
-
-func (e errBusy) Error() string { return string(e) }
-
+// busy is why a stream takes nothing now.
 var busy = [...]error{
-	FIFO:            errBusy("pipe full"),
-	Terminal:        errBusy("terminal blocked"),
-	Stdout:          errBusy("standard output blocked"),
-	ContainerStdout: errBusy("container's standard output blocked"),
+	FIFO:            cause("pipe full"),
+	Terminal:        cause("terminal blocked"),
+	Stdout:          cause("standard output blocked"),
+	ContainerStdout: cause("container's standard output blocked"),
 }
 
 // stream is an open file of which no write waits.
