@@ -226,13 +226,12 @@ func (f *File) Reopen(now time.Time) {
 		f.write(now)
 	}
 	if err := f.replace(now); err != nil {
-		switch {
-		case f.file == nil:
+		if f.file == nil {
 			f.lines.fail(now, err)
-		default:
-			f.complain(err.Error() + writingOn)
-			f.Flush(now)
+			return
 		}
+		f.complain(err.Error() + writingOn)
+		f.Flush(now)
 		return
 	}
 	f.write(now)
