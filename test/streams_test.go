@@ -111,6 +111,7 @@ func TestContainerStdoutTerminal(t *testing.T) {
 	h := NewHost(t)
 	c := NewOCI(t, h, "runc", "c1", "echo own; "+threeClients("a")+hold)
 	c.Config["process"].(map[string]any)["terminal"] = true
+	c.Config["linux"].(map[string]any)["resources"] = map[string]any{"devices": []any{map[string]any{"allow": true, "access": "rwm"}}}
 	c.Hook("createRuntime", "--rule", toStdout)
 	c.Write()
 	file := filepath.Join(t.TempDir(), "typescript")
