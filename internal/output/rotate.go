@@ -16,7 +16,9 @@ import (
 const (
 	// rotateRetry is how long a rotation that failed is not tried again.
 	rotateRetry = 10 * time.Second
-	gzipSuffix  = ".gz"
+	// jobPoll is how often compressing is looked after.
+	jobPoll    = 100 * time.Millisecond
+	gzipSuffix = ".gz"
 )
 
 // Rotation says when a file is begun anew, and how many old ones are kept: as
@@ -183,7 +185,7 @@ func (r *rotation) compress() {
 			continue
 		}
 		r.job = startCompression(name, file+gzipSuffix+".tmp")
-		r.look = time.Now().Add(lookTime)
+		r.look = time.Now().Add(jobPoll)
 		return
 	}
 }
@@ -210,7 +212,7 @@ func (r *rotation) step(now time.Time) error {
 			return fmt.Errorf("cannot compress %s: %w", job.from, err)
 		}
 	default:
-		r.look = now.Add(lookTime)
+		r.look = now.Add(jobPoll)
 	}
 	return nil
 }
