@@ -29,18 +29,33 @@ type Receiver struct {
 func NewReceiver(t *testing.T, dir string) *Receiver {
 	t.Helper()
 	r := &Receiver{t: t, Socket: filepath.Join(dir, "log"), File: filepath.Join(dir, "messages"), done: make(chan struct{}), errOut: new(bytes.Buffer)}
-	r.cmd = exec.Command(filepath.Join(binDir, "devlogd"), "--listen", r.Socket, "--rule", "*.* "+r.File)
+	r.start([]string{"--listen", r.Socket, "--rule", "*.* " + r.File}, nil)
+	return r
+}
+
+// start starts the program, with this standard output.
+func (r *Receiver) start(args []string, stdout *os.File) {
+	r.t.Helper()
+	r.cmd = exec.Command(filepath.Join(binDir, "devlogd"), args...)
 	r.cmd.Stderr = r.errOut
-	check(t, r.cmd.Start())
+	if stdout != nil {
+		r.cmd.Stdout = stdout
+	}
+	r.run()
+}
+
+// run starts the command.
+func (r *Receiver) run() {
+	r.t.Helper()
+	check(r.t, r.cmd.Start())
 	go func() {
 		defer close(r.done)
 		_ = r.cmd.Wait() // its state is looked at where it matters
 	}()
-	t.Cleanup(func() {
+	r.t.Cleanup(func() {
 		_ = r.cmd.Process.Kill() // mostly it has ended already
 		<-r.done
 	})
-	return r
 }
 
 // Connect waits until the receiver listens, and returns a client's socket.

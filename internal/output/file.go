@@ -1,83 +1,92 @@
 package output
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
-	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
-	// batchSize is how many bytes are gathered for one write(2) at most.
-	batchSize = 64 << 10
-	// maxPending is how many bytes are kept while they cannot be written.
+	// maxPending is how many bytes are kept while a file cannot be written.
 	maxPending = 1 << 20
-	// firstRetry and lastRetry are the first and the longest time between two
-	// attempts to write.
-	firstRetry = 50 * time.Millisecond
-	lastRetry  = time.Second
+	// lastRetry is the longest time between two attempts to write to a file.
+	lastRetry = 500 * time.Millisecond
+	// lookTime is how often a file that is written to is looked for under its
+	// name.
+	lookTime = time.Second
 )
 
 // handle is an open file of which the end can be taken back.
 type handle interface {
-	Write(p []byte) (int, error)
+	writer
 	Sync() error
+	// Size is the file's size in bytes, and whether it still has a name.
+	Size() (size int64, named bool)
+	// Is says that path is the name of this file.
+	Is(path string) bool
 	// Retract takes back the last n bytes written, if they are still the
 	// file's end, and reports whether it has.
 	Retract(n int) bool
+	// Empty makes the file empty.
+	Empty() error
+	// Lock reports false when another process has the file locked.
+	Lock() bool
+	Unlock()
+	// Like gives the file the mode and the owner of another.
+	Like(other handle)
 	Close() error
+}
+
+// FileOptions are how a file is written to.
+type FileOptions struct {
+	Notice   Notice
+	Rotation Rotation
 }
 
 // File is an output to a regular file. A failing write loses nothing while
 // 1 MiB suffices to keep the messages, and never leaves half a line at the
-// end.
+// end. The file is opened anew when it was renamed or removed.
 type File struct {
-	path   string
-	notice Notice
-	open   func(path string) (handle, error)
+	path string
+	open func(path string) (handle, error)
 
+	lines    lines
 	file     handle // nil while it cannot be opened
 	sync     bool   // something of this batch must be synced
 	unsynced bool   // syncing failed and this was said
-	buf      []byte // whole lines, of which the first
-	torn     int    // so many bytes are written already
-	ours     bool   // the first line of buf is our own notice
-	stuck    error  // why the last attempt failed; nil if it did not
-	retry    time.Time
-	delay    time.Duration
-
-	counts   Counts
-	unsaid   uint64 // lost messages that the file does not tell of yet
-	unsaidBy string // why they were lost
+	looked   time.Time
+	problem  string    // is to be said
+	said     string    // the last problem, until it is over
+	rotation *rotation // nil if the file just grows
 }
 
 // OpenFile returns the output to the file path, which is created (mode 0640)
 // together with its directories (mode 0755) if it does not exist. A full disk
 // is no error: opening is tried again later.
-func OpenFile(path string, notice Notice) (*File, error) {
-	return openFile(path, notice, openHandle)
+func OpenFile(path string, o FileOptions) (*File, error) {
+	return openFile(path, o, openHandle)
 }
 
-func openFile(path string, notice Notice, open func(string) (handle, error)) (*File, error) {
-	f := &File{path: path, notice: notice, open: open}
-	if err := f.reopen(); err != nil && !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
+func openFile(path string, o FileOptions, open func(string) (handle, error)) (*File, error) {
+	f := &File{path: path, open: open, lines: lines{notice: o.Notice, limit: maxPending, slowest: lastRetry}}
+	if err := f.reopen(time.Now()); err != nil && !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
 		return nil, err
+	}
+	if o.Rotation.Size > 0 {
+		f.rotation = newRotation(path, o.Rotation)
+		f.rotation.compress()
 	}
 	return f, nil
 }
 
-func (f *File) reopen() error {
+func (f *File) reopen(now time.Time) error {
 	h, err := f.open(f.path)
 	if err != nil {
-		f.fail(time.Now(), err)
+		f.lines.fail(now, err)
 		return err
 	}
-	f.file = h
+	f.file, f.looked, f.said = h, now, ""
 	return nil
 }
 
@@ -85,122 +94,129 @@ func (f *File) reopen() error {
 func (f *File) Name() string { return f.path }
 
 // Counts says what became of the messages so far.
-func (f *File) Counts() Counts {
-	c := f.counts
-	c.Pending = f.pending()
-	return c
-}
-
-func (f *File) pending() uint64 {
-	n := bytes.Count(f.buf, newline)
-	if f.ours {
-		n--
-	}
-	return uint64(n)
-}
-
-var newline = []byte{'\n'}
+func (f *File) Counts() Counts { return f.lines.account() }
 
 // Add takes a message. It is lost when 1 MiB is pending already.
 func (f *File) Add(m Message) {
-	if f.stuck == nil && len(f.buf) > 0 && len(f.buf)+len(m.Line) > batchSize {
+	if n := f.lines.size(); f.lines.stuck == nil && n > 0 && n+len(m.Line) > batchSize {
 		f.write(time.Now())
 	}
-	if f.stuck != nil && len(f.buf) > 0 && len(f.buf)+len(m.Line) > maxPending {
-		f.unsaid++
-		f.unsaidBy = reason(f.stuck)
-		f.counts.lose(f.unsaidBy, 1)
-		return
-	}
-	f.buf = append(f.buf, m.Line...)
+	f.lines.add(m.Line)
 	f.sync = f.sync || m.Sync
 }
 
 // Flush writes what is pending with one write(2), unless that failed a moment
 // ago.
 func (f *File) Flush(now time.Time) {
-	if f.stuck == nil || !now.Before(f.retry) {
-		f.write(now)
-	}
-	if len(f.buf) == 0 && cap(f.buf) > 2*batchSize {
-		f.buf = nil // do not hold for good what one big message needed
-	}
-}
-
-// Next is the time of the next attempt while writing fails.
-func (f *File) Next() time.Time {
-	if f.stuck == nil {
-		return time.Time{}
-	}
-	return f.retry
-}
-
-// write writes the buffer and, when that succeeds after a loss, says so.
-func (f *File) write(now time.Time) {
-	if f.file == nil && f.reopen() != nil {
-		return
-	}
-	if !f.writeBuf(now) {
-		return
-	}
-	if f.unsaid > 0 {
-		text := strconv.FormatUint(f.unsaid, 10) + " messages lost (" + f.unsaidBy + ")"
-		f.unsaid = 0
-		if f.say(now, text); f.torn < len(f.buf) {
-			return
+	if f.rotation != nil {
+		if err := f.rotation.step(now); err != nil {
+			f.complain(err.Error())
 		}
 	}
-	f.stuck, f.delay = nil, 0
+	if f.lines.due(now) && (f.lines.size() > 0 || f.lines.stuck != nil || f.problem != "") {
+		f.write(now)
+	}
+	f.lines.trim()
+}
+
+// Next is the time of the next attempt while writing fails, or to see whether
+// an old file is compressed.
+func (f *File) Next() time.Time {
+	next := f.lines.next()
+	if f.rotation != nil && f.rotation.busy() && (next.IsZero() || f.rotation.look.Before(next)) {
+		return f.rotation.look
+	}
+	return next
+}
+
+// write writes what waits and, when that succeeds after a loss, says so.
+func (f *File) write(now time.Time) {
+	if f.file == nil && f.reopen(now) != nil {
+		return
+	}
+	f.follow(now)
+	for {
+		if !f.writeLines(now) {
+			return
+		}
+		if !f.tell() {
+			break
+		}
+	}
+	f.lines.succeed()
 	if f.sync {
 		f.sync = false
 		if err := f.file.Sync(); err != nil && !f.unsynced {
 			f.unsynced = true
-			f.say(now, "sync "+f.path+": "+reason(err)+": a crash of the machine may lose messages")
+			f.lines.say("sync " + f.path + ": " + reason(err) + ": a crash of the machine may lose messages")
+			f.writeLines(now)
 		}
 	}
 }
 
-// say writes a notice by the receiver; the buffer is empty.
-func (f *File) say(now time.Time, text string) {
-	f.buf, f.ours = f.notice(f.buf, text), true
-	f.writeBuf(now)
+// tell adds the next notice that the file is to have, if there is one.
+func (f *File) tell() bool {
+	if f.lines.tellLost() {
+		return true
+	}
+	if f.problem == "" {
+		return false
+	}
+	f.lines.say(f.problem)
+	f.problem = ""
+	return true
 }
 
-// writeBuf writes the buffer and reports whether it is empty.
-func (f *File) writeBuf(now time.Time) bool {
-	for f.torn < len(f.buf) {
-		n, err := f.file.Write(f.buf[f.torn:])
-		f.advance(f.torn + max(n, 0))
-		if err == nil && n > 0 || errors.Is(err, unix.EINTR) {
-			continue
+// complain has the next write say what is wrong, once.
+func (f *File) complain(text string) {
+	if text != f.said {
+		f.said, f.problem = text, text
+	}
+}
+
+// writeLines writes what waits and reports whether that is all.
+func (f *File) writeLines(now time.Time) bool {
+	for f.lines.size() > 0 {
+		if err := f.lines.write(f.file, f.room(now)); err != nil {
+			f.lines.fail(now, err)
+			return false
 		}
-		if err == nil {
-			err = unix.ENOSPC
-		}
-		f.fail(now, err)
-		return false
 	}
 	return true
 }
 
-// advance takes the whole lines of the first n bytes, which are written, out
-// of the buffer.
-func (f *File) advance(n int) {
-	whole := bytes.LastIndexByte(f.buf[:n], '\n') + 1
-	lines := uint64(bytes.Count(f.buf[:whole], newline))
-	if lines > 0 && f.ours {
-		f.ours = false
-		lines--
+// follow opens the file anew if it is no longer the one of that name: it was
+// renamed or removed. A line that is half written is completed first.
+func (f *File) follow(now time.Time) {
+	if f.lines.torn > 0 {
+		return
 	}
-	f.counts.Written += lines
-	f.torn = n - whole
-	f.buf = f.buf[:copy(f.buf, f.buf[whole:])]
+	_, named := f.file.Size()
+	if named && now.Sub(f.looked) < lookTime {
+		return
+	}
+	f.looked = now
+	if named && f.file.Is(f.path) {
+		return
+	}
+	if err := f.replace(now); err != nil {
+		f.complain(err.Error() + writingOn)
+	}
 }
 
-func (f *File) fail(now time.Time, err error) {
-	f.stuck = err
-	f.delay = min(max(2*f.delay, firstRetry), lastRetry)
-	f.retry = now.Add(f.delay)
+// writingOn is what a file does that could not be opened anew.
+const writingOn = ": writing to the old one"
+
+// replace opens the path anew. If that fails the old file is better than none,
+// and the error is returned.
+func (f *File) replace(now time.Time) error {
+	h, err := f.open(f.path)
+	if err != nil {
+		return err
+	}
+	f.closeFile()
+	f.file, f.looked, f.said = h, now, ""
+	return nil
 }
 
 // Reopen opens the path anew. What is pending goes to the old file if that is
@@ -209,18 +225,15 @@ func (f *File) Reopen(now time.Time) {
 	if f.file != nil {
 		f.write(now)
 	}
-	h, err := f.open(f.path)
-	if err != nil {
-		switch { // better the old file than none
-		case f.file == nil:
-			f.fail(now, err)
-		case f.stuck == nil:
-			f.say(now, err.Error()+": writing to the old one")
+	if err := f.replace(now); err != nil {
+		if f.file == nil {
+			f.lines.fail(now, err)
+			return
 		}
+		f.complain(err.Error() + writingOn)
+		f.Flush(now)
 		return
 	}
-	f.closeFile()
-	f.file = h
 	f.write(now)
 }
 
@@ -229,8 +242,12 @@ func (f *File) closeFile() {
 	if f.file == nil {
 		return
 	}
-	if f.torn > 0 && f.file.Retract(f.torn) {
-		f.torn = 0
+	if f.lines.torn > 0 {
+		_ = f.file.Retract(f.lines.torn) // not if another has written behind it
+		f.lines.torn = 0
+	}
+	if f.sync {
+		_ = f.file.Sync() // what was written to it; the rest is synced in the next file
 	}
 	_ = f.file.Close() // every write was checked
 	f.file = nil
@@ -239,87 +256,10 @@ func (f *File) closeFile() {
 // Close closes the file. What is still pending is lost.
 func (f *File) Close() {
 	f.closeFile()
-	if f.stuck != nil {
-		f.counts.lose(reason(f.stuck), f.pending())
+	f.lines.giveUp()
+	if f.rotation != nil {
+		f.rotation.abandon()
 	}
-	f.buf, f.torn, f.ours = nil, 0, false
-}
-
-// reason is why messages are lost, in few words.
-func reason(err error) string {
-	var errno unix.Errno
-	switch {
-	case errors.Is(err, unix.ENOSPC):
-		return "disk full"
-	case errors.Is(err, unix.EDQUOT):
-		return "disk quota exceeded"
-	case errors.As(err, &errno):
-		return errno.Error()
-	}
-	return err.Error()
-}
-
-// fdHandle is a file descriptor.
-type fdHandle int
-
-// openHandle opens a regular file for appending. O_NONBLOCK: a FIFO without a
-// reader must not hold up the start.
-func openHandle(path string) (handle, error) {
-	const flags = unix.O_WRONLY | unix.O_APPEND | unix.O_CREAT | unix.O_CLOEXEC | unix.O_NOCTTY | unix.O_NONBLOCK
-	fd, err := openRetry(path, flags, 0o640)
-	if errors.Is(err, unix.ENOENT) {
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return nil, fmt.Errorf("make the directory of the log file %s: %w", path, err)
-		}
-		fd, err = openRetry(path, flags, 0o640)
-	}
-	if errors.Is(err, unix.ENXIO) {
-		return nil, notRegular(path)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open the log file %s: %w", path, err)
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		_ = unix.Close(fd)
-		return nil, fmt.Errorf("look at the log file %s: %w", path, err)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		_ = unix.Close(fd)
-		return nil, notRegular(path)
-	}
-	return fdHandle(fd), nil
-}
-
-func notRegular(path string) error {
-	return fmt.Errorf("open the log file %s: it is not a regular file: name another file in the rule", path)
-}
-
-func openRetry(path string, flags int, mode uint32) (int, error) {
-	for {
-		fd, err := unix.Open(path, flags, mode)
-		if !errors.Is(err, unix.EINTR) {
-			return fd, err
-		}
-	}
-}
-
-func (h fdHandle) Write(p []byte) (int, error) { return unix.Write(int(h), p) }
-func (h fdHandle) Sync() error                 { return unix.Fdatasync(int(h)) }
-func (h fdHandle) Close() error                { return unix.Close(int(h)) }
-
-// Retract cuts the file if its end is where the last write ended: with
-// O_APPEND that is the file's offset.
-func (h fdHandle) Retract(n int) bool {
-	end, err := unix.Seek(int(h), 0, unix.SEEK_CUR)
-	if err != nil {
-		return false
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(int(h), &st); err != nil || st.Size != end {
-		return false
-	}
-	return unix.Ftruncate(int(h), end-int64(n)) == nil
 }
 
 var _ Output = (*File)(nil)

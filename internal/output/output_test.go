@@ -15,12 +15,13 @@ import (
 
 // fakeFile is a file on a disk with this much room.
 type fakeFile struct {
-	data    []byte
-	room    int
-	writes  int
-	syncs   int
-	closed  bool
-	syncErr error
+	data                   []byte
+	room                   int
+	writes                 int
+	syncs                  int
+	closed                 bool
+	syncErr                error
+	moved, removed, locked bool
 }
 
 func (f *fakeFile) Write(p []byte) (int, error) {
@@ -34,8 +35,14 @@ func (f *fakeFile) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-func (f *fakeFile) Sync() error  { f.syncs++; return f.syncErr }
-func (f *fakeFile) Close() error { f.closed = true; return nil }
+func (f *fakeFile) Sync() error         { f.syncs++; return f.syncErr }
+func (f *fakeFile) Close() error        { f.closed = true; return nil }
+func (f *fakeFile) Empty() error        { f.data = nil; return nil }
+func (f *fakeFile) Lock() bool          { return !f.locked }
+func (f *fakeFile) Unlock()             {}
+func (f *fakeFile) Like(handle)         {}
+func (f *fakeFile) Is(string) bool      { return !f.moved }
+func (f *fakeFile) Size() (int64, bool) { return int64(len(f.data)), !f.removed }
 func (f *fakeFile) Retract(n int) bool {
 	f.data = f.data[:len(f.data)-n]
 	f.room += n
@@ -46,7 +53,7 @@ func testNotice(dst []byte, text string) []byte { return fmt.Appendf(dst, "NOTIC
 
 func newTestFile[H handle](t *testing.T, files ...H) *File {
 	t.Helper()
-	f, err := openFile("/f", testNotice, func(string) (handle, error) {
+	f, err := openFile("/f", FileOptions{Notice: testNotice}, func(string) (handle, error) {
 		if len(files) == 0 {
 			return nil, fmt.Errorf("open: %w", unix.EACCES)
 		}
@@ -187,8 +194,8 @@ func TestFileHugeMessage(t *testing.T) {
 	f.Flush(f.Next())
 	f.Flush(now)
 	wantCounts(t, f, "1 0 disk full=1")
-	if cap(f.buf) > 2*batchSize {
-		t.Errorf("keeps %d bytes", cap(f.buf))
+	if cap(f.lines.buf) > 2*batchSize {
+		t.Errorf("keeps %d bytes", cap(f.lines.buf))
 	}
 }
 
@@ -242,7 +249,7 @@ func TestFileSyncFails(t *testing.T) {
 func TestFileOpenedLater(t *testing.T) {
 	disk := &fakeFile{room: 1000}
 	problem := error(unix.ENOSPC)
-	f, err := openFile("/f", testNotice, func(string) (handle, error) { return disk, problem })
+	f, err := openFile("/f", FileOptions{Notice: testNotice}, func(string) (handle, error) { return disk, problem })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +264,7 @@ func TestFileOpenedLater(t *testing.T) {
 func TestOpenFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a", "b", "messages")
-	f, err := OpenFile(path, testNotice)
+	f, err := OpenFile(path, FileOptions{Notice: testNotice})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,7 +304,7 @@ func TestOpenFileRefuses(t *testing.T) {
 		dir:         "is a directory",
 		file + "/x": "not a directory",
 	} {
-		_, err := OpenFile(path, testNotice)
+		_, err := OpenFile(path, FileOptions{Notice: testNotice})
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: got %v, want %s", path, err, want)
 		}

@@ -39,36 +39,81 @@ type Lasting interface {
 	Buffered() int
 }
 
-// State takes half a line back if the file's end is still ours.
-func (f *File) State(time.Time) State {
-	if f.torn > 0 && f.file != nil && f.file.Retract(f.torn) {
-		f.torn = 0
-	}
+// state is what is handed over of the lines.
+func (l *lines) state() State {
 	return State{
-		Written: f.counts.Written, Lost: slices.Clone(f.counts.Lost),
-		Pending: bytes.Clone(f.buf), Torn: f.torn, Ours: f.ours, Sync: f.sync,
-		Unsaid: f.unsaid, UnsaidBy: f.unsaidBy, FD: -1,
+		Written: l.counts.Written, Lost: slices.Clone(l.counts.Lost),
+		Pending: bytes.Clone(l.buf[l.head:]), Torn: l.torn, Ours: l.ours,
+		Unsaid: l.unsaid, UnsaidBy: l.unsaidBy, FD: -1,
 	}
 }
 
-// Resume puts what was pending in front of what is.
+// resume puts what was pending in front of what is.
+func (l *lines) resume(s State) {
+	l.counts.Written += s.Written
+	for _, lost := range s.Lost {
+		l.counts.lose(lost.Reason, lost.N)
+	}
+	if len(s.Pending) > 0 {
+		l.buf, l.head = append(s.Pending, l.buf[l.head:]...), 0
+		l.torn, l.ours = min(s.Torn, len(s.Pending)-1), s.Ours
+	}
+	l.unsaid, l.unsaidBy = l.unsaid+s.Unsaid, s.UnsaidBy
+}
+
+// State takes half a line back if the file's end is still ours.
+func (f *File) State(time.Time) State {
+	if f.lines.torn > 0 && f.file != nil && f.file.Retract(f.lines.torn) {
+		f.lines.torn = 0
+	}
+	s := f.lines.state()
+	s.Sync = f.sync
+	return s
+}
+
+// Resume goes on where another output was; this one was just opened.
 func (f *File) Resume(s State, _ time.Time) {
 	if s.FD >= 0 {
 		_ = unix.Close(s.FD)
 	}
-	f.counts.Written += s.Written
-	for _, l := range s.Lost {
-		f.counts.lose(l.Reason, l.N)
-	}
-	if len(s.Pending) > 0 {
-		f.buf = append(s.Pending, f.buf...)
-		f.torn, f.ours, f.sync = min(s.Torn, len(s.Pending)-1), s.Ours, f.sync || s.Sync
-	}
-	f.unsaid, f.unsaidBy = f.unsaid+s.Unsaid, s.UnsaidBy
+	f.lines.resume(s)
+	f.sync = f.sync || s.Sync
 }
 
 // Buffered is the size of what is pending, in bytes.
-func (f *File) Buffered() int { return len(f.buf) }
+func (f *File) Buffered() int { return f.lines.size() }
+
+// State hands an open FIFO over: what nobody has read yet goes with the last
+// that has it open. A line that was written in part to anything else is written
+// whole to what is opened next.
+func (s *Stream) State(time.Time) State {
+	state := s.lines.state()
+	if s.Kind == FIFO && s.file != nil {
+		state.FD = s.file.FD()
+	} else {
+		state.Torn = 0
+	}
+	return state
+}
+
+// Resume goes on where another output was; this one was just opened.
+func (s *Stream) Resume(state State, now time.Time) {
+	s.lines.resume(state)
+	if state.FD < 0 {
+		return
+	}
+	if s.Kind != FIFO || s.file != nil || !fdHandle(state.FD).Is(s.Path) {
+		_ = unix.Close(state.FD)
+		s.lines.torn = 0
+		return
+	}
+	f := wrap(state.FD, false)
+	f.fifo = true
+	s.file, s.looked, s.early = f, now, nil
+}
+
+// Buffered is the size of what is pending, in bytes.
+func (s *Stream) Buffered() int { return s.lines.size() }
 
 // State hands the open log over: the kernel's limit is that of the open file.
 func (k *Kernel) State(time.Time) State {
@@ -107,5 +152,6 @@ func (k *Kernel) Buffered() int { return 0 }
 
 var (
 	_ Lasting = (*File)(nil)
+	_ Lasting = (*Stream)(nil)
 	_ Lasting = (*Kernel)(nil)
 )

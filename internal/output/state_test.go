@@ -2,6 +2,8 @@ package output
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -22,8 +24,8 @@ func TestFileState(t *testing.T) {
 			f.Add(m)
 		}
 		f.Flush(now)
-		f.unsaid, f.unsaidBy = 2, "disk full"
-		f.counts.lose("disk full", 2)
+		f.lines.unsaid, f.lines.unsaidBy = 2, "disk full"
+		f.lines.counts.lose("disk full", 2)
 		s := f.State(now)
 		wantCounts(t, f, "1 2 disk full=2")
 		f.Add(message("after")) // it is still an output, and what it hands over is not its own any more
@@ -123,5 +125,63 @@ func TestNone(t *testing.T) {
 	wantCounts(t, n, "0 0 not open=3")
 	if n.Name() != "/x" || !n.Next().IsZero() || strings.Contains(lostUnopened, "\n") {
 		t.Errorf("%q, %v", n.Name(), n.Next())
+	}
+}
+
+// A FIFO stays open, and with it what nobody has read yet.
+func TestStreamState(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := StreamOptions{Kind: FIFO, Path: path, Notice: testNotice, Wake: func(int) {}, Problem: func(err error) { t.Error(err) }}
+	s := OpenStream(o)
+	now := time.Now()
+	s.Add(message("unread"))
+	s.Flush(now)
+	s.Add(message("pending"))
+	state := s.State(now)
+	if state.FD < 0 || string(state.Pending) != "pending\n" || state.Written != 1 {
+		t.Fatalf("%+v", state)
+	}
+	// As the other program has it: the old descriptor is closed by execve(2).
+	fd, err := unix.FcntlInt(uintptr(state.FD), unix.F_DUPFD_CLOEXEC, 0)
+	if err == nil {
+		err = unix.Close(state.FD)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	state.FD = fd
+	next := OpenStream(o)
+	next.Resume(state, now)
+	next.Flush(now)
+	reader, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(reader)
+	buf := make([]byte, 100)
+	n, err := unix.Read(reader, buf)
+	if err != nil || string(buf[:n]) != "unread\npending\n" {
+		t.Errorf("%q, %v", buf[:max(n, 0)], err)
+	}
+	wantCounts(t, next, "2 0")
+	next.Close()
+	// Another pipe under the name is not the old one.
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := OpenStream(o)
+	other.Resume(State{FD: null}, now)
+	if other.file != nil {
+		t.Error("it writes to another file")
+	}
+	if _, err := unix.FcntlInt(uintptr(null), unix.F_GETFD, 0); err == nil {
+		t.Error("the other file is left open")
 	}
 }

@@ -17,6 +17,7 @@ func (r *receiver) flush(now time.Time) {
 	for _, route := range r.routes {
 		route.out.Flush(now)
 	}
+	r.sayProblems(now)
 	if r.batch != nil {
 		r.batch.release()
 	}
@@ -39,10 +40,10 @@ func (r *receiver) drain() error {
 	}
 	r.sayDropped()
 	r.sumUp()
-	for end := time.Now().Add(flushTime); ; {
+	for begin, end := time.Now(), time.Now().Add(flushTime); ; {
 		now := time.Now()
 		r.flush(now)
-		next := r.pendingUntil()
+		next := r.pendingUntil(begin, now)
 		if next.IsZero() || next.After(end) {
 			break
 		}
@@ -61,10 +62,18 @@ func (r *receiver) drainSocket(s *socket) error {
 }
 
 // pendingUntil is when the next attempt is to be made to write what is
-// pending; the zero time when nothing is.
-func (r *receiver) pendingUntil() (next time.Time) {
+// pending; the zero time when nothing is, or only for readers that had their
+// time since the begin of the end.
+func (r *receiver) pendingUntil(begin, now time.Time) (next time.Time) {
 	for _, route := range r.routes {
-		if t := route.out.Next(); route.out.Counts().Pending > 0 && (next.IsZero() || t.Before(next)) {
+		t := route.out.Next()
+		if stream, ok := behind(route.out).(*output.Stream); ok {
+			if !stream.Waits() || now.Sub(begin) >= readerTime {
+				continue
+			}
+			t = now.Add(readerPoll)
+		}
+		if route.out.Counts().Pending > 0 && (next.IsZero() || t.Before(next)) {
 			next = t
 		}
 	}

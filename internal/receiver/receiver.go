@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -42,6 +41,7 @@ type receiver struct {
 	loadRules loadRules
 	sockets   []*socket
 	routes    []route
+	problems  []error // of outputs, to be said
 	batch     *batch
 	epoll     int
 	waiter    waiter
@@ -85,7 +85,7 @@ func (r *receiver) openOutputs() (err error) {
 	}
 	var problems []error
 	for _, rule := range rules {
-		rule.Path = filepath.Clean(rule.Path) // one file, one output
+		rule.Path = placeName(rule.Action) // one file, one output
 		if route := r.findRoute(rule.Path); route != nil {
 			route.rules = append(route.rules, rule)
 			continue
@@ -118,17 +118,6 @@ func (r *receiver) findRoute(path string) *route {
 		}
 	}
 	return nil
-}
-
-// open opens the output of a rule. A problem is one that the other rules can
-// go on with.
-func (r *receiver) open(rule syslogconf.Rule, name string) (out output.Output, problem, err error) {
-	if rule.Kind == syslogconf.Kernel {
-		out, problem = output.OpenKernel(rule.Path, name)
-		return out, problem, nil
-	}
-	out, err = output.OpenFile(rule.Path, r.notice)
-	return out, nil, err
 }
 
 // start takes the sockets and other files and waits for their events.
@@ -203,6 +192,7 @@ func (r *receiver) loop() error {
 		end := false
 		for _, event := range events[:n] {
 			switch fd := int(event.Fd); {
+			case event.Pad == writable: // flush goes on with it
 			case fd == r.signals.pipe[0]:
 				end = r.onSignal() || end
 			case fd == r.init:

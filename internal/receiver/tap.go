@@ -48,6 +48,14 @@ func (r *receiver) newTap(out output.Output, kind syslogconf.Kind) *tap {
 	return t
 }
 
+// behind returns the output behind its tap.
+func behind(o output.Output) output.Output {
+	if t, ok := o.(*tap); ok {
+		return t.Output
+	}
+	return o
+}
+
 // summary is the message that sums repeats up.
 func (r *receiver) summary(p syslog.Priority, text string) output.Message {
 	m := syslog.Message{Text: []byte(text)}

@@ -13,6 +13,7 @@ import (
 	"devlog/internal/daemon"
 	"devlog/internal/output"
 	"devlog/internal/syslog"
+	"devlog/internal/syslogconf"
 )
 
 // On SIGUSR2 the program is replaced by the one that is in its file now, in the
@@ -137,6 +138,7 @@ func checkUpgrade(o *options, fd int, load loadRules) error {
 	}
 	r := newReceiver(o, load)
 	for _, rule := range rules {
+		rule.Rotation = syslogconf.Rotation{} // there is one already that does that
 		out, _, err := r.open(rule, o.name)
 		if err != nil {
 			return err

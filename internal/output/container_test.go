@@ -1,0 +1,187 @@
+package output
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestParsePID(t *testing.T) {
+	for _, tt := range []struct{ info, want string }{
+		{"pos:\t0\nflags:\t02000002\nmnt_id:\t15\nPid:\t4711\nNSpid:\t4711\t1\n", "4711"},
+		{"pos:\t0\nPid:\t-1\nNSpid:\t-1\n", ""}, // ended
+		{"Pid:\t0\nNSpid:\t0\n", ""},            // of another PID namespace
+		{"NSpid:\t1\n", ""},
+		{"Pid: x\n", ""},
+		{"", ""},
+	} {
+		if got := parsePID([]byte(tt.info)); got != tt.want {
+			t.Errorf("%q: got %q, want %q", tt.info, got, tt.want)
+		}
+	}
+}
+
+// startInit starts a process that stands for a container's first one, with
+// this standard output. It ends with end.
+func startInit(t *testing.T, stdout *os.File) (pidfd int, end func()) {
+	t.Helper()
+	cmd := exec.Command("cat")
+	cmd.Stdout = stdout
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := false
+	end = func() {
+		if !ended {
+			ended = true
+			in.Close()
+			_ = cmd.Wait() // it may not like its output
+		}
+	}
+	t.Cleanup(end)
+	if pidfd, err = unix.PidfdOpen(cmd.Process.Pid, 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(pidfd) })
+	return pidfd, end
+}
+
+func pipeEnds(t *testing.T) (r, w *os.File) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close(); w.Close() })
+	if err := unix.SetNonblock(int(r.Fd()), true); err != nil {
+		t.Fatal(err)
+	}
+	return r, w
+}
+
+func openTestContainer(pidfd int) (s *Stream, problems *[]string) {
+	s, _, problems = openTestStream(StreamOptions{Kind: ContainerStdout, Init: func() int { return pidfd }})
+	return s, problems
+}
+
+// A pipe gets the messages, and its reader sees its end after the container's
+// and ours.
+func TestContainerPipe(t *testing.T) {
+	r, w := pipeEnds(t)
+	pidfd, end := startInit(t, w)
+	w.Close()
+	s, problems := openTestContainer(pidfd)
+	s.Flush(time.Now())
+	if s.file != nil {
+		t.Error("it is opened before the first message")
+	}
+	s.Add(message("a"))
+	s.Flush(time.Now())
+	end()
+	s.Add(message("b"))
+	s.Flush(time.Now())
+	s.Close()
+	if got := readAll(int(r.Fd())); got != "a\nb\n" || len(*problems) > 0 {
+		t.Errorf("%q, problems %q", got, *problems)
+	}
+	if n, err := unix.Read(int(r.Fd()), make([]byte, 1)); n != 0 || err != nil {
+		t.Errorf("not the end: %d, %v", n, err)
+	}
+	wantCounts(t, s, "2 0")
+}
+
+// A container that has ended by its first message: what was its standard
+// output at the start is used while it has a reader, and keeps nobody from
+// seeing the end.
+func TestContainerShort(t *testing.T) {
+	for _, pinned := range []bool{true, false} {
+		r, w := pipeEnds(t)
+		pidfd, end := startInit(t, w)
+		s, problems := openTestContainer(pidfd)
+		if pinned {
+			s.Flush(time.Now())
+		}
+		w.Close()
+		end()
+		if n, err := unix.Read(int(r.Fd()), make([]byte, 1)); n != 0 || err != nil {
+			t.Errorf("not the end: %d, %v", n, err)
+		}
+		s.Add(message("a"))
+		s.Flush(time.Now())
+		s.Close()
+		if pinned {
+			wantCounts(t, s, "1 0")
+			if got := readAll(int(r.Fd())); got != "a\n" {
+				t.Errorf("%q", got)
+			}
+			continue
+		}
+		wantCounts(t, s, "0 0 "+errEnded.Error()+"=1")
+		if len(*problems) != 1 || !strings.HasSuffix((*problems)[0], errEnded.Error()) {
+			t.Errorf("%q", *problems)
+		}
+	}
+}
+
+// A file has its offset with the container, and a socket cannot be opened:
+// both are shared.
+func TestContainerShared(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pair[0])
+	socket := os.NewFile(uintptr(pair[1]), "socket")
+	defer socket.Close()
+	for _, out := range []*os.File{f, socket} {
+		if _, err := out.WriteString("theirs\n"); err != nil {
+			t.Fatal(err)
+		}
+		pidfd, _ := startInit(t, out)
+		s, problems := openTestContainer(pidfd)
+		s.Add(message("ours"))
+		s.Flush(time.Now())
+		if len(*problems) > 0 && strings.Contains((*problems)[0], "no such device") { // no pidfd_getfd(2) for us here
+			t.Skip(*problems)
+		}
+		wantCounts(t, s, "1 0")
+		s.Close()
+		if _, err := out.WriteString("theirs\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const want = "theirs\nours\ntheirs\n"
+	if got, err := os.ReadFile(f.Name()); err != nil || string(got) != want {
+		t.Errorf("file: %q, %v", got, err)
+	}
+	buf := make([]byte, 100)
+	if n, err := unix.Read(pair[0], buf); err != nil || string(buf[:n]) != want {
+		t.Errorf("socket: %q, %v", buf[:max(n, 0)], err)
+	}
+}
+
+// A container that does not read is waited for by nobody.
+func TestContainerBlocked(t *testing.T) {
+	_, w := pipeEnds(t)
+	pidfd, _ := startInit(t, w)
+	s, problems := openTestContainer(pidfd)
+	fill(t, s, 1000)
+	if !s.Waits() || len(*problems) > 0 || s.Counts().Lost[0].Reason != "container's standard output blocked" {
+		t.Errorf("waits %v, lost %v, problems %q", s.Waits(), s.Counts().Lost, *problems)
+	}
+	s.Close()
+}

@@ -1,0 +1,118 @@
+package output
+
+import (
+	"compress/gzip"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// lowest is the priority of compressing (setpriority(2)).
+const lowest = 19
+
+// errOther is that another process compresses the file.
+var errOther = errors.New("another process is doing it")
+
+// compression is the making of a compressed copy of an old file, beside the
+// receiving. It costs about 1 MB of memory while it lasts; without it this
+// program would need gzip(1), which containers seldom have.
+type compression struct {
+	from, temp string
+	info       os.FileInfo // of the file that is compressed
+	to         *os.File
+	done       chan error
+	cancel     atomic.Bool
+}
+
+// startCompression compresses the file from into temp.
+func startCompression(from, temp string) *compression {
+	c := &compression{from: from, temp: temp, done: make(chan error, 1)}
+	in, err := os.Open(from)
+	if err == nil {
+		c.info, err = in.Stat()
+	}
+	if err == nil {
+		c.to, err = claim(temp)
+	}
+	if err != nil {
+		if in != nil {
+			_ = in.Close()
+		}
+		c.done <- err
+		return c
+	}
+	go func() {
+		// The thread ends with the goroutine, for it stays locked.
+		runtime.LockOSThread()
+		_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), lowest)
+		err := c.run(in)
+		_ = in.Close()
+		if err != nil {
+			_ = os.Remove(temp)
+		}
+		debug.FreeOSMemory()
+		c.done <- err
+	}()
+	return c
+}
+
+// claim opens a file for writing that no other process writes to.
+func claim(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	// Another process's file may have lost its name before it was unlocked.
+	if h := fdHandle(f.Fd()); !h.Lock() || !h.Is(name) {
+		_ = f.Close()
+		return nil, errOther
+	}
+	return f, nil
+}
+
+// run makes the copy. The file must be on the disk before the other one goes.
+func (c *compression) run(in *os.File) error {
+	to := fdHandle(c.to.Fd())
+	if err := to.Empty(); err != nil {
+		return err
+	}
+	to.Like(fdHandle(in.Fd()))
+	z := gzip.NewWriter(c.to)
+	z.Name, z.ModTime = filepath.Base(c.from), c.info.ModTime()
+	n, err := io.Copy(z, reader{in, &c.cancel})
+	if err == nil {
+		err = z.Close()
+	}
+	if err == nil {
+		err = to.Sync()
+	}
+	if size, _ := fdHandle(in.Fd()).Size(); err == nil && size != n {
+		err = errors.New("somebody still writes to it")
+	}
+	return err
+}
+
+func (c *compression) close() {
+	if c.to != nil {
+		_ = c.to.Close() // it was synced
+	}
+}
+
+// reader reads a file until it is told to stop.
+type reader struct {
+	file   *os.File
+	cancel *atomic.Bool
+}
+
+func (r reader) Read(p []byte) (int, error) {
+	if r.cancel.Load() {
+		return 0, errOther
+	}
+	return r.file.Read(p)
+}

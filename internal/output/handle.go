@@ -1,0 +1,114 @@
+package output
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// fdHandle is a file descriptor.
+type fdHandle int
+
+// openHandle opens a regular file for appending. O_NONBLOCK: a FIFO without a
+// reader must not hold up the start.
+func openHandle(path string) (handle, error) {
+	const flags = unix.O_WRONLY | unix.O_APPEND | unix.O_CREAT | unix.O_CLOEXEC | unix.O_NOCTTY | unix.O_NONBLOCK
+	fd, err := openRetry(path, flags, 0o640)
+	if errors.Is(err, unix.ENOENT) {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return nil, fmt.Errorf("make the directory of the log file %s: %w", path, err)
+		}
+		fd, err = openRetry(path, flags, 0o640)
+	}
+	if errors.Is(err, unix.ENXIO) {
+		return nil, notRegular(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the log file %s: %w", path, err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("look at the log file %s: %w", path, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		_ = unix.Close(fd)
+		return nil, notRegular(path)
+	}
+	return fdHandle(fd), nil
+}
+
+func notRegular(path string) error {
+	return fmt.Errorf("open the log file %s: it is not a regular file: name another file in the rule", path)
+}
+
+func openRetry(path string, flags int, mode uint32) (int, error) {
+	for {
+		fd, err := unix.Open(path, flags, mode)
+		if !errors.Is(err, unix.EINTR) {
+			return fd, err
+		}
+	}
+}
+
+func (h fdHandle) Write(p []byte) (int, error) { return unix.Write(int(h), p) }
+func (h fdHandle) Sync() error                 { return unix.Fdatasync(int(h)) }
+func (h fdHandle) Close() error                { return unix.Close(int(h)) }
+func (h fdHandle) Empty() error                { return unix.Ftruncate(int(h), 0) }
+
+// Size is the file's size in bytes, and whether it still has a name.
+func (h fdHandle) Size() (size int64, named bool) {
+	var st unix.Stat_t
+	if unix.Fstat(int(h), &st) != nil {
+		return 0, true // not known to be gone
+	}
+	return st.Size, st.Nlink > 0
+}
+
+// Is says that path is the name of this file.
+func (h fdHandle) Is(path string) bool {
+	var own, there unix.Stat_t
+	if unix.Fstat(int(h), &own) != nil {
+		return true
+	}
+	return unix.Stat(path, &there) == nil && own.Dev == there.Dev && own.Ino == there.Ino
+}
+
+// Retract cuts the file if its end is where the last write ended: with
+// O_APPEND that is the file's offset.
+func (h fdHandle) Retract(n int) bool {
+	end, err := unix.Seek(int(h), 0, unix.SEEK_CUR)
+	if err != nil {
+		return false
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(h), &st); err != nil || st.Size != end {
+		return false
+	}
+	return unix.Ftruncate(int(h), end-int64(n)) == nil
+}
+
+// Lock reports false when another process has the file locked. A file system
+// without locks has every file unlocked.
+func (h fdHandle) Lock() bool {
+	return !errors.Is(unix.Flock(int(h), unix.LOCK_EX|unix.LOCK_NB), unix.EWOULDBLOCK)
+}
+
+// Unlock undoes Lock.
+func (h fdHandle) Unlock() {
+	_ = unix.Flock(int(h), unix.LOCK_UN) // of a lock that is ours
+}
+
+// Like gives the file the mode and the owner of another, as far as it may.
+func (h fdHandle) Like(other handle) {
+	var st unix.Stat_t
+	o, ok := other.(fdHandle)
+	if !ok || unix.Fstat(int(o), &st) != nil {
+		return
+	}
+	_ = unix.Fchown(int(h), int(st.Uid), int(st.Gid)) // who may not still has a log
+	_ = unix.Fchmod(int(h), st.Mode&0o7777)
+}

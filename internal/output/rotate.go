@@ -1,0 +1,244 @@
+package output
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// rotateRetry is how long a rotation that failed is not tried again.
+	rotateRetry = 10 * time.Second
+	// jobPoll is how often compressing is looked after.
+	jobPoll    = 100 * time.Millisecond
+	gzipSuffix = ".gz"
+)
+
+// Rotation says when a file is begun anew, and how many old ones are kept: as
+// FILE.0, the latest, to FILE.(Count-1), as sysklogd names them.
+type Rotation struct {
+	Size  int64 // bytes that the file may have; 0 is any number
+	Count int   // old files; with 0 the file is emptied
+	Gzip  bool  // old files from FILE.1 on are compressed
+}
+
+// rotation is how a file's old ones are named and compressed. It alone gives
+// names to files; compressing happens under a name of its own.
+type rotation struct {
+	Rotation
+	name   string
+	rename func(from, to string) error
+	retry  time.Time // no rotation before that
+	job    *compression
+	look   time.Time // to see whether job is done
+	said   bool      // that compressing fails
+}
+
+func newRotation(name string, r Rotation) *rotation {
+	return &rotation{Rotation: r, name: name, rename: os.Rename}
+}
+
+// room is how many bytes may go to the file, which is begun anew when the next
+// line does not fit.
+func (f *File) room(now time.Time) int {
+	if f.rotation == nil || f.lines.torn > 0 {
+		return math.MaxInt
+	}
+	size, _ := f.file.Size()
+	line := bytes.IndexByte(f.lines.buf[f.lines.head:], '\n') + 1
+	if size > 0 && size+int64(line) > f.rotation.Size {
+		if !f.rotate(now) {
+			return math.MaxInt // better too much than nothing
+		}
+		size, _ = f.file.Size()
+	}
+	return int(f.rotation.Size - size)
+}
+
+// rotate begins the file anew and reports whether it has.
+func (f *File) rotate(now time.Time) bool {
+	r, old := f.rotation, f.file
+	if now.Before(r.retry) {
+		return false
+	}
+	if !old.Lock() { // another process is just doing it
+		r.retry = now.Add(firstRetry)
+		return false
+	}
+	if err := f.beginAnew(now); err != nil {
+		old.Unlock()
+		r.retry = now.Add(rotateRetry)
+		f.complain("cannot rotate " + f.path + ": " + err.Error() + ": it grows on")
+		return false
+	}
+	if f.file == old {
+		old.Unlock()
+	}
+	f.said = ""
+	r.compress()
+	return true
+}
+
+// beginAnew is rotate with the lock.
+func (f *File) beginAnew(now time.Time) error {
+	if !f.file.Is(f.path) { // another process has done it
+		return f.replace(now)
+	}
+	if f.rotation.Count <= 0 {
+		return f.file.Empty()
+	}
+	undo, err := f.rotation.shift()
+	if err != nil {
+		return err
+	}
+	h, err := f.open(f.path)
+	if err != nil {
+		undo()
+		return err
+	}
+	h.Like(f.file)
+	f.closeFile()
+	f.file, f.looked = h, now
+	return nil
+}
+
+// file is the file's name with links followed: a link stays one.
+func (r *rotation) file() string {
+	if name, err := filepath.EvalSymlinks(r.name); err == nil {
+		return name
+	}
+	return r.name
+}
+
+func numbered(file string, i int) string { return file + "." + strconv.Itoa(i) }
+
+// exists says that there is something of that name, compressed or not.
+func exists(name string) bool {
+	var st unix.Stat_t
+	return !errors.Is(unix.Lstat(name, &st), unix.ENOENT) || !errors.Is(unix.Lstat(name+gzipSuffix, &st), unix.ENOENT)
+}
+
+// shift names the file FILE.0. Each old one up to the first number that is
+// free gets the next one; when none is free the oldest goes. So an attempt
+// that fails and is made again costs no old file.
+func (r *rotation) shift() (undo func(), err error) {
+	file := r.file()
+	free := 0
+	for free < r.Count-1 && exists(numbered(file, free)) {
+		free++
+	}
+	for i := free; i > 0; i-- {
+		if err := r.move(numbered(file, i-1), numbered(file, i)); err != nil {
+			return nil, err
+		}
+	}
+	first := numbered(file, 0)
+	if err := r.rename(file, first); err != nil {
+		return nil, err
+	}
+	_ = os.Remove(first + gzipSuffix)                // of an older log; there is none mostly
+	return func() { _ = r.rename(first, file) }, nil // else the next attempt opens the file anew
+}
+
+// move renames an old file, compressed or not, and removes what had the name.
+func (r *rotation) move(from, to string) error {
+	plain, packed := r.rename(from, to), r.rename(from+gzipSuffix, to+gzipSuffix)
+	for _, err := range []error{plain, packed} {
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+	}
+	if plain != nil && packed == nil {
+		_ = os.Remove(to)
+	}
+	if packed != nil && plain == nil {
+		_ = os.Remove(to + gzipSuffix)
+	}
+	return nil
+}
+
+// busy says that an old file is being compressed.
+func (r *rotation) busy() bool { return r.job != nil }
+
+// compress begins to compress the latest old file but FILE.0 that is not: to
+// that one another process may still write.
+func (r *rotation) compress() {
+	if !r.Gzip || r.job != nil {
+		return
+	}
+	file := r.file()
+	for i := 1; i < r.Count; i++ {
+		name := numbered(file, i)
+		info, err := os.Lstat(name)
+		if err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		if _, err := os.Lstat(name + gzipSuffix); err == nil {
+			_ = os.Remove(name) // a crash came between; the compressed one is whole
+			continue
+		}
+		r.job = startCompression(name, file+gzipSuffix+".tmp")
+		r.look = time.Now().Add(jobPoll)
+		return
+	}
+}
+
+// step gives a file that was compressed its name.
+func (r *rotation) step(now time.Time) error {
+	if r.job == nil {
+		return nil
+	}
+	select {
+	case err := <-r.job.done:
+		job := r.job
+		r.job = nil
+		if err == nil {
+			err = r.put(job)
+		}
+		job.close()
+		switch {
+		case err == nil:
+			r.said = false
+			r.compress()
+		case !errors.Is(err, errOther) && !r.said: // the next rotation tries again
+			r.said = true
+			return fmt.Errorf("cannot compress %s: %w", job.from, err)
+		}
+	default:
+		r.look = now.Add(jobPoll)
+	}
+	return nil
+}
+
+// put puts the compressed file in the place of the other, whatever that is
+// called by now.
+func (r *rotation) put(job *compression) error {
+	file := r.file()
+	for i := 1; i < r.Count; i++ {
+		name := numbered(file, i)
+		if info, err := os.Lstat(name); err != nil || !os.SameFile(info, job.info) {
+			continue
+		}
+		if err := r.rename(job.temp, name+gzipSuffix); err != nil {
+			return err
+		}
+		return os.Remove(name)
+	}
+	return os.Remove(job.temp) // it was the oldest, and is gone
+}
+
+// abandon leaves nothing half done behind.
+func (r *rotation) abandon() {
+	if r.job != nil {
+		r.job.cancel.Store(true)
+		_ = os.Remove(r.job.temp)
+		r.job = nil
+	}
+}

@@ -1,0 +1,294 @@
+package output
+
+import (
+	"errors"
+	"math"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// maxWaiting is how many bytes are kept for a reader that is slow.
+	maxWaiting = 256 << 10
+	// lastOpen is the longest time between two attempts to open a stream.
+	lastOpen = time.Minute
+)
+
+// Kind is what sort of stream it is.
+type Kind uint8
+
+// The kinds of streams.
+const (
+	FIFO            Kind = iota // a named pipe
+	Terminal                    // a terminal, which is sent CR LF
+	Stdout                      // this process's standard output
+	ContainerStdout             // the standard output of a container's first process
+)
+
+// The names of streams that have no path.
+const (
+	NameStdout          = "stdout"
+	NameContainerStdout = "container-stdout"
+)
+
+// StreamOptions are how a stream is written to.
+type StreamOptions struct {
+	Kind   Kind
+	Path   string // of a FIFO or a terminal
+	Notice Notice
+	// Wake has Flush called when the descriptor can be written to again, or is
+	// closed. It is called once for each descriptor.
+	Wake func(fd int)
+	// Problem is told, once, why the stream cannot be opened.
+	Problem func(err error)
+	// Init is a pidfd of the container's first process, or -1 if this process
+	// is in the container and that has process ID 1.
+	Init func() int
+}
+
+// busy is why a stream takes nothing now.
+var busy = [...]error{
+	FIFO:            cause("pipe full"),
+	Terminal:        cause("terminal blocked"),
+	Stdout:          cause("standard output blocked"),
+	ContainerStdout: cause("container's standard output blocked"),
+}
+
+// stream is an open file of which no write waits.
+type stream interface {
+	writer
+	// FD is the descriptor to wait for.
+	FD() int
+	// Most is how many bytes the reader gets in one piece.
+	Most() int
+	// Is says that path is the name of this file.
+	Is(path string) bool
+	// Close closes the file and returns how many lines in it nobody can read
+	// any more.
+	Close() (unread uint64)
+}
+
+// Stream is an output to what somebody reads as it is written: a FIFO, a
+// terminal, a standard output. It never waits for the reader: 256 KiB are
+// kept, and what exceeds them is lost.
+type Stream struct {
+	StreamOptions
+	open  func() (stream, error)
+	early func(now time.Time) // what is done at the first Flush
+
+	lines  lines
+	file   stream // nil while it cannot be opened
+	awaits bool   // Wake was called for it
+	told   bool   // Problem was called
+	looked time.Time
+}
+
+// OpenStream returns the output to a stream.
+func OpenStream(o StreamOptions) *Stream {
+	s := newStream(o, nil)
+	s.early = func(now time.Time) { s.reopen(now) } // for its problem to be said at once
+	switch o.Kind {
+	case FIFO:
+		s.open = func() (stream, error) { return openFIFO(o.Path) }
+	case Terminal:
+		s.open = func() (stream, error) { return openTerminal(o.Path) }
+	case Stdout:
+		s.open = func() (stream, error) { return openStdout(stdoutFD) }
+	case ContainerStdout:
+		c := &container{init: o.Init, pin: -1}
+		s.open, s.early = c.open, func(time.Time) { c.pinNow() } // it may have another by the first message
+	}
+	return s
+}
+
+func newStream(o StreamOptions, open func() (stream, error)) *Stream {
+	return &Stream{StreamOptions: o, open: open,
+		lines: lines{notice: o.Notice, limit: maxWaiting, slowest: lastOpen, crlf: o.Kind == Terminal}}
+}
+
+// Name returns the path, NameStdout or NameContainerStdout.
+func (s *Stream) Name() string {
+	switch s.Kind {
+	case Stdout:
+		return NameStdout
+	case ContainerStdout:
+		return NameContainerStdout
+	}
+	return s.Path
+}
+
+// Counts says what became of the messages so far.
+func (s *Stream) Counts() Counts { return s.lines.account() }
+
+// Add takes a message. It is lost when 256 KiB wait for the reader already.
+func (s *Stream) Add(m Message) {
+	if n := s.lines.size(); s.lines.stuck == nil && s.file != nil && n > 0 && n+len(m.Line) > batchSize {
+		s.write(time.Now())
+	}
+	s.lines.add(m.Line)
+}
+
+// Flush writes what the reader takes now.
+func (s *Stream) Flush(now time.Time) {
+	if s.early != nil {
+		s.early(now)
+		s.early = nil
+	}
+	if (s.file != nil || s.lines.due(now)) && (s.lines.size() > 0 || s.lines.unsaid > 0) {
+		s.write(now)
+	}
+	s.lines.trim()
+}
+
+// Next is the time of the next attempt to open the stream. While it is open
+// and takes nothing, only its reader's doing matters.
+func (s *Stream) Next() time.Time {
+	if s.file != nil {
+		return time.Time{}
+	}
+	return s.lines.next()
+}
+
+// Waits says that something waits for the reader of an open stream.
+func (s *Stream) Waits() bool { return s.file != nil && s.lines.size() > 0 }
+
+// write writes what waits and, when that succeeds after a loss, says so.
+func (s *Stream) write(now time.Time) {
+	if s.Path != "" && s.file != nil && s.lines.torn == 0 && now.Sub(s.looked) >= lookTime {
+		if s.looked = now; !s.file.Is(s.Path) {
+			s.close()
+		}
+	}
+	for s.file != nil || s.reopen(now) {
+		if s.lines.size() == 0 && !s.lines.tellLost() {
+			s.lines.succeed()
+			return
+		}
+		err := s.lines.write(s.file, s.file.Most())
+		switch {
+		case err == nil:
+		case errors.Is(err, unix.EAGAIN):
+			s.lines.stuck = busy[s.Kind]
+			if !s.awaits {
+				s.awaits = true
+				s.Wake(s.file.FD())
+			}
+			return
+		default: // the reader, the terminal or the container has gone
+			s.close()
+			s.lines.fail(now, err)
+			return
+		}
+	}
+}
+
+// reopen opens the stream.
+func (s *Stream) reopen(now time.Time) bool {
+	file, err := s.open()
+	if err != nil {
+		s.lines.fail(now, err)
+		if !s.told {
+			s.told = true
+			s.Problem(err)
+		}
+		return false
+	}
+	s.file, s.looked, s.awaits, s.told = file, now, false, false
+	return true
+}
+
+// close closes the file. What nobody has read of it is lost. A line that was
+// written in part is written whole to the next one.
+func (s *Stream) close() {
+	if s.file == nil {
+		return
+	}
+	unread := min(s.file.Close(), s.lines.counts.Written)
+	s.lines.counts.Written -= unread
+	s.lines.counts.lose(lostUnread, unread)
+	s.file, s.lines.torn = nil, 0
+}
+
+const lostUnread = "read by nobody"
+
+// Reopen opens the path anew if it leads to another file than before, or could
+// not be opened.
+func (s *Stream) Reopen(now time.Time) {
+	s.looked = time.Time{}
+	if s.file == nil {
+		s.lines.retry = now
+	}
+	s.Flush(now)
+}
+
+// Close closes the stream. What is still pending is lost.
+func (s *Stream) Close() {
+	s.close()
+	s.lines.giveUp()
+}
+
+// pieces is the size in bytes of the largest write to a pipe that nothing can
+// come between (PIPE_BUF, pipe(7)).
+const pieces = 4096
+
+// streamFD is a descriptor of an open file.
+type streamFD struct {
+	fd    int
+	write func(fd int, p []byte) (int, error)
+	most  int
+	owned bool // it is ours to close
+	fifo  bool
+}
+
+func (f *streamFD) Write(p []byte) (int, error) { return f.write(f.fd, p) }
+func (f *streamFD) FD() int                     { return f.fd }
+func (f *streamFD) Most() int                   { return f.most }
+func (f *streamFD) Is(path string) bool         { return fdHandle(f.fd).Is(path) }
+
+func (f *streamFD) Close() (unread uint64) {
+	if f.fifo {
+		unread = countUnread(f.fd)
+	}
+	if f.owned {
+		_ = unix.Close(f.fd) // every write was checked
+	}
+	return unread
+}
+
+// send writes to a socket that others use too: its flags are not ours.
+func send(fd int, p []byte) (int, error) {
+	return unix.SendmsgN(fd, p, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+}
+
+// writePolled writes to a file of which others use the same open file
+// description. A pipe that is ready takes a piece without waiting.
+func writePolled(fd int, p []byte) (int, error) {
+	ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+	if n, err := unix.Poll(ready, 0); err != nil || n == 0 {
+		return 0, errors.Join(err, unix.EAGAIN)
+	}
+	return unix.Write(fd, p[:min(len(p), pieces)])
+}
+
+// wrap returns the stream of a descriptor that is to be written to with
+// write(2), or, if others use its open file description too, so that neither
+// a write waits nor they notice.
+func wrap(fd int, shared bool) *streamFD {
+	f := &streamFD{fd: fd, write: unix.Write, most: math.MaxInt, owned: true}
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil {
+		return f
+	}
+	kind := st.Mode & unix.S_IFMT
+	if kind == unix.S_IFIFO {
+		f.most = pieces
+	}
+	switch {
+	case kind == unix.S_IFSOCK:
+		f.write = send
+	case shared && kind != unix.S_IFREG:
+		f.write, f.most = writePolled, pieces
+	}
+	return f
+}

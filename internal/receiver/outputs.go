@@ -1,0 +1,78 @@
+package receiver
+
+import (
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/output"
+	"devlog/internal/syslog"
+	"devlog/internal/syslogconf"
+)
+
+const (
+	// writable marks the events of outputs, of which the descriptors are
+	// theirs (epoll_event.data, beside the descriptor).
+	writable = 1
+	// readerTime is how long an ending receiver waits for the readers of
+	// streams: whoever waits for its end must not wait for them.
+	readerTime = time.Second
+	// readerPoll is how often it looks whether they take more.
+	readerPoll = 10 * time.Millisecond
+)
+
+// placeName is the name of the output that an action leads to.
+func placeName(a syslogconf.Action) string {
+	switch a.Kind {
+	case syslogconf.Stdout:
+		return output.NameStdout
+	case syslogconf.ContainerStdout:
+		return output.NameContainerStdout
+	}
+	return filepath.Clean(a.Path)
+}
+
+// open opens the output of a rule. A problem is one that the other rules can
+// go on with.
+func (r *receiver) open(rule syslogconf.Rule, name string) (out output.Output, problem, err error) {
+	stream := output.StreamOptions{
+		Path: rule.Path, Notice: r.notice, Wake: r.wake, Init: func() int { return r.init },
+		Problem: func(err error) { r.problems = append(r.problems, err) },
+	}
+	switch rule.Kind {
+	case syslogconf.Kernel:
+		out, problem = output.OpenKernel(rule.Path, name)
+		return out, problem, nil
+	case syslogconf.FIFO:
+		stream.Kind = output.FIFO
+	case syslogconf.Terminal:
+		stream.Kind = output.Terminal
+	case syslogconf.Stdout:
+		stream.Kind, stream.Path = output.Stdout, ""
+	case syslogconf.ContainerStdout:
+		stream.Kind, stream.Path = output.ContainerStdout, ""
+	default:
+		out, err = output.OpenFile(rule.Path, output.FileOptions{Notice: r.notice, Rotation: output.Rotation(rule.Rotation)})
+		return out, nil, err
+	}
+	return output.OpenStream(stream), nil, nil
+}
+
+// wake has the loop go round when an output's descriptor can be written to.
+func (r *receiver) wake(fd int) {
+	event := unix.EpollEvent{Events: unix.EPOLLOUT | unix.EPOLLET, Fd: int32(fd), Pad: writable}
+	_ = unix.EpollCtl(r.epoll, unix.EPOLL_CTL_ADD, fd, &event) // without it the next message has the same effect
+}
+
+// sayProblems says what outputs have found out while they were flushed.
+func (r *receiver) sayProblems(now time.Time) {
+	for len(r.problems) > 0 {
+		problem := r.problems[0]
+		r.problems = r.problems[1:]
+		r.say(syslog.Warning, problem.Error()+": tried again, and what is lost is counted")
+		for _, route := range r.routes {
+			route.out.Flush(now)
+		}
+	}
+}
