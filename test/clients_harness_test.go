@@ -6,8 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -27,7 +27,7 @@ func startReceiver(t *testing.T, h *Host, args ...string) {
 	}()
 	t.Cleanup(func() {
 		for _, pid := range h.Receivers() {
-			check(t, syscall.Kill(pid, syscall.SIGTERM))
+			check(t, h.Command(context.Background(), "kill", strconv.Itoa(pid)).Run())
 		}
 		select {
 		case <-ended:
