@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -86,10 +85,12 @@ func (r *receiver) openOutputs() (err error) {
 			ignored = append(ignored, rule)
 			continue
 		}
-		rule.Path = filepath.Clean(rule.Path) // one file, one output
+		if rule.Path != "" {
+			rule.Path = rule.Place() // one file, one output
+		}
 		r.sender = r.sender || rule.NeedsSender()
 		r.senders.mark = r.senders.mark || rule.Sender
-		if route := r.findRoute(rule.Path); route != nil {
+		if route := r.findRoute(rule.Place()); route != nil {
 			route.rules = append(route.rules, rule)
 			continue
 		}
@@ -114,9 +115,9 @@ func (r *receiver) openOutputs() (err error) {
 	return err
 }
 
-func (r *receiver) findRoute(path string) *route {
+func (r *receiver) findRoute(place string) *route {
 	for i := range r.routes {
-		if r.routes[i].out.Name() == path {
+		if r.routes[i].rules[0].Place() == place {
 			return &r.routes[i]
 		}
 	}
