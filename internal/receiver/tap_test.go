@@ -92,7 +92,7 @@ func TestRepeatIntervals(t *testing.T) {
 func TestTapDoesNotAllocate(t *testing.T) {
 	s := &sink{}
 	m, other := entry("hello"), entry("other")
-	for _, p := range []*tap{newRepeats(s), (&receiver{}).newTap(s, syslogconf.File)} {
+	for _, p := range []*tap{newRepeats(s), (&receiver{}).newTap(s, syslogconf.Action{})} {
 		p.Add(m)
 		p.Add(other)
 		if n := testing.AllocsPerRun(1000, func() { p.Add(m); p.Add(other); p.Flush(time.Time{}) }); n != 0 {
@@ -115,7 +115,7 @@ func TestCompressRepeats(t *testing.T) {
 	send(t, fd, "<13>end")
 	await(t, log, "end")
 	d.signal(unix.SIGUSR2) // all repeats are summed up before
-	awaitCount(t, log, upgraded, 1)
+	awaitTimes(t, log, upgraded, 1)
 	d.signal(unix.SIGUSR1)
 	await(t, log, ", repeated ")
 	send(t, fd, "<13>end", "<13>end", "<22>mail: same")

@@ -17,8 +17,8 @@ import (
 	"devlog/internal/daemon"
 )
 
-// awaitCount waits until a file contains a text so often.
-func awaitCount(t *testing.T, path, text string, n int) {
+// awaitTimes waits until a file contains a text so often.
+func awaitTimes(t *testing.T, path, text string, n int) {
 	t.Helper()
 	var data []byte
 	if !waitFor(func() (ok bool) {
@@ -114,7 +114,7 @@ func TestUpgradeUnderLoad(t *testing.T) {
 		eventually(t, "messages between two upgrades", func() bool { return f.total() > before+100 })
 		before = f.total()
 		d.signal(unix.SIGUSR2)
-		awaitCount(t, log, upgraded, i+1)
+		awaitTimes(t, log, upgraded, i+1)
 	}
 	f.end()
 	if err := f.failed.Load(); err != nil {
@@ -142,7 +142,7 @@ func TestUpgradeSignals(t *testing.T) {
 	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
 	d := startReady(t, nil, "--listen", sock, "--name", "box", "--rule", "*.* -"+log)
 	d.signal(unix.SIGUSR2)
-	awaitCount(t, log, upgraded, 1)
+	awaitTimes(t, log, upgraded, 1)
 	fd := dial(t, sock)
 	const account = "]: received "
 	for round := range 20 {
@@ -152,8 +152,8 @@ func TestUpgradeSignals(t *testing.T) {
 			send(t, fd, fmt.Sprintf("<13>%d.%d", round, i))
 		}
 		d.signal(unix.SIGUSR1)
-		awaitCount(t, log, account, round+1)
-		awaitCount(t, log, upgraded, round+2)
+		awaitTimes(t, log, account, round+1)
+		awaitTimes(t, log, upgraded, round+2)
 	}
 	n := strings.Count(content(t, log), upgraded)
 	for i := range 10 {
@@ -162,7 +162,7 @@ func TestUpgradeSignals(t *testing.T) {
 			d.signal(unix.SIGUSR1)
 			d.signal(unix.SIGHUP)
 		}
-		awaitCount(t, log, upgraded, n+i+1)
+		awaitTimes(t, log, upgraded, n+i+1)
 	}
 	d.stop()
 }
@@ -226,7 +226,7 @@ func TestUpgradeRefused(t *testing.T) {
 		tt.do()
 		d.signal(unix.SIGUSR2)
 		refused++
-		awaitCount(t, log, "not upgraded, devlogd "+Version+" goes on: ", refused)
+		awaitTimes(t, log, "not upgraded, devlogd "+Version+" goes on: ", refused)
 		text := content(t, log)
 		line := text[strings.LastIndex(text, "not upgraded"):]
 		if !strings.Contains(line, tt.want) || strings.Count(line, "\n") != 1 {
@@ -237,7 +237,7 @@ func TestUpgradeRefused(t *testing.T) {
 	}
 	write(config, rule+"*.* -"+log+"2\n", 0o600)
 	d.signal(unix.SIGUSR2)
-	awaitCount(t, log, upgraded, 1)
+	awaitTimes(t, log, upgraded, 1)
 	send(t, fd, "<13>both")
 	await(t, log+"2", "both")
 	if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err != nil || exe != program {
@@ -272,14 +272,14 @@ func TestUpgradeDescriptors(t *testing.T) {
 	d := startReady(t, []passed{s}, "--listen", sock, "--name", "box", "--rule", "*.* -"+log)
 	for i := range 2 {
 		d.signal(unix.SIGUSR2)
-		awaitCount(t, log, upgraded, i+1)
+		awaitTimes(t, log, upgraded, i+1)
 	}
 	send(t, dial(t, pathS), "<13>passed")
 	await(t, log, "passed")
 	before := fdCount(t, d)
 	for i := range 5 {
 		d.signal(unix.SIGUSR2)
-		awaitCount(t, log, upgraded, i+3)
+		awaitTimes(t, log, upgraded, i+3)
 	}
 	send(t, dial(t, pathS), "<13>again")
 	await(t, log, "again")
@@ -307,7 +307,7 @@ func TestUpgradeKeeper(t *testing.T) {
 	b.must(err)
 	d := b.keep(passed{daemon.NameInit, os.NewFile(uintptr(pidfd), "pidfd")})
 	d.signal(unix.SIGUSR2)
-	awaitCount(t, b.log, upgraded, 1)
+	awaitTimes(t, b.log, upgraded, 1)
 	old := dial(t, b.dev)
 	b.must(os.Remove(b.dev))
 	b.eventually("the repair is at work", func() bool {
@@ -319,7 +319,7 @@ func TestUpgradeKeeper(t *testing.T) {
 	await(t, b.log, "box meanwhile: y\n")
 	note(b.dir, "go", "on")
 	b.leads("../run/devlog/other")
-	awaitCount(t, b.log, upgraded, 2)
+	awaitTimes(t, b.log, upgraded, 2)
 	send(t, old, "<13>old: y")
 	send(t, dial(t, b.dev), "<13>new: y")
 	await(t, b.log, "box old: y\n")
@@ -335,7 +335,7 @@ func TestUpgradeKeeper(t *testing.T) {
 	b.must(os.Remove(b.dev))
 	d.signal(unix.SIGUSR2)
 	d.signal(unix.SIGCONT)
-	awaitCount(t, b.log, upgraded, 3)
+	awaitTimes(t, b.log, upgraded, 3)
 	b.leads(toLog)
 	b.record(d.cmd.Process.Pid)
 	ended()
@@ -401,7 +401,7 @@ func TestUpgradeLimits(t *testing.T) {
 			send(t, fd, "<13>x")
 		}
 		d.signal(unix.SIGUSR2)
-		awaitCount(t, log+".own", upgraded, i+1)
+		awaitTimes(t, log+".own", upgraded, i+1)
 	}
 	d.stop()
 	if got := content(t, log); got != strings.Repeat("box x\n", 5) {
