@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/output"
+	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
 )
 
@@ -80,14 +81,14 @@ func parseMetrics(t *testing.T, text string) map[string]float64 {
 func TestMetricsText(t *testing.T) {
 	r := newReceiver(&options{name: "box"}, nil)
 	lossy := &lossySink{sink{name: "/a \"b\"\\\n\xff"}}
-	r.routes = []route{{r.newTap(lossy, syslogconf.File), rules(t, "mail.* /a")}, {r.newTap(&sink{name: "/b"}, syslogconf.File), rules(t, "*.* /b")}}
-	r.handle([]byte("<22>x: y"), false, []byte("S"))
+	r.routes = []route{{r.newTap(lossy, syslogconf.Action{}), rules(t, "mail.* /a")}, {r.newTap(&sink{name: "/b"}, syslogconf.Action{}), rules(t, "*.* /b")}}
+	r.handle([]byte("<22>x: y"), false, syslog.Sender{})
 	r.upgrades = 1<<64 - 1
 	m := parseMetrics(t, string(r.appendMetrics(nil)))
 	for key, want := range map[string]float64{
 		"build_info " + Version: 1, "received_messages_total": 1, "received_bytes_total": 8, "routed_messages_total": 1,
 		"upgrades_total": 1<<64 - 1, "dropped_messages_total rate": 0,
-		"output_messages_total /a \"b\"\\\n\ufffd": 1, "output_messages_total /b": 1, "output_bytes_total /b": 11,
+		"output_messages_total /a \"b\"\\\n\ufffd": 1, "output_messages_total /b": 1, "output_bytes_total /b": 25,
 		"output_lost_messages_total /a \"b\"\\\n\ufffd disk full": 3, "output_lost_messages_total /a \"b\"\\\n\ufffd x": 4,
 	} {
 		if got, ok := m[key]; !ok || got != want {
@@ -266,7 +267,7 @@ func TestMetricsLink(t *testing.T) {
 
 func TestMetricsDoNotAllocateIdle(t *testing.T) {
 	r := newReceiver(&options{name: "box", metrics: filepath.Join(t.TempDir(), "m")}, nil)
-	r.routes = []route{{r.newTap(&sink{name: "/b"}, syslogconf.File), rules(t, "*.* /b")}}
+	r.routes = []route{{r.newTap(&sink{name: "/b"}, syslogconf.Action{}), rules(t, "*.* /b")}}
 	now := time.Unix(1000, 0)
 	r.stepMetrics(now)
 	if n := testing.AllocsPerRun(100, func() { r.stepMetrics(now) }); n != 0 {

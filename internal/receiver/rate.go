@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -54,30 +55,49 @@ type limits struct {
 	overflow syslogconf.Overflow
 	said     bool // that senders wait
 	unsaid   uint64
-	sayAt    time.Time // when to say how many were dropped; zero is never
+	waiting  []*connection // that are not read
+	sayAt    time.Time     // when to say how many were dropped; zero is never
 }
 
 // allows is how many of the messages that a socket has queued, at most slots,
 // may be read now. If that is none the socket is not waited for until some may.
 func (r *receiver) allows(s *socket, now time.Time) int {
+	n, until := r.share(s, now)
+	if n == 0 {
+		// The kernel stops the senders once the queue is full.
+		if unix.EpollCtl(r.epoll, unix.EPOLL_CTL_DEL, s.fd, nil) != nil {
+			return slots // better too many than none for ever
+		}
+		s.waits = until
+	}
+	return n
+}
+
+// mayRead is allows for a connection, whose messages are of its socket's share.
+func (r *receiver) mayRead(c *connection, now time.Time) bool {
+	n, until := r.share(c.from, now)
+	if n == 0 && unix.EpollCtl(r.epoll, unix.EPOLL_CTL_DEL, c.fd, nil) == nil {
+		c.waits = until
+		r.limits.waiting = append(r.limits.waiting, c)
+		return false
+	}
+	return true
+}
+
+// share is how many messages of a socket may be read now; if none, until when.
+func (r *receiver) share(s *socket, now time.Time) (n int, until time.Time) {
 	if s == nil || r.limits.rate.N == 0 || r.limits.overflow != syslogconf.Block {
-		return slots
+		return slots, until
 	}
-	n := min(slots, s.bucket.holds(r.limits.rate, now))
-	if n > 0 {
-		return n
+	if n := s.bucket.holds(r.limits.rate, now); n > 0 {
+		return min(slots, n), until
 	}
-	// The kernel stops the senders once the queue is full.
-	if unix.EpollCtl(r.epoll, unix.EPOLL_CTL_DEL, s.fd, nil) != nil {
-		return slots // better too many than none for ever
-	}
-	s.waits = s.bucket.refilled(r.limits.rate)
 	r.throttled++
 	if !r.limits.said {
 		r.limits.said = true
 		r.say(syslog.Notice, "more than "+r.limits.rate.String()+" messages: their senders wait")
 	}
-	return 0
+	return 0, s.bucket.refilled(r.limits.rate)
 }
 
 // admit takes the next message of a socket out of its bucket, and reports
@@ -107,6 +127,12 @@ func (r *receiver) stepLimits(now time.Time) {
 			s.waits = time.Time{}
 		}
 	}
+	r.limits.waiting = slices.DeleteFunc(r.limits.waiting, func(c *connection) bool {
+		if r.streams.open[c.fd] != c {
+			return true // closed meanwhile
+		}
+		return !now.Before(c.waits) && r.watch(c.fd) == nil
+	})
 	if !r.limits.sayAt.IsZero() && !now.Before(r.limits.sayAt) {
 		r.sayDropped()
 	}
@@ -126,6 +152,11 @@ func (r *receiver) limitsNext() (next time.Time) {
 	for _, s := range r.sockets {
 		if !s.waits.IsZero() && (next.IsZero() || s.waits.Before(next)) {
 			next = s.waits
+		}
+	}
+	for _, c := range r.limits.waiting {
+		if next.IsZero() || c.waits.Before(next) {
+			next = c.waits
 		}
 	}
 	return next

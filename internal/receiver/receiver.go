@@ -20,16 +20,14 @@ const (
 	maxBatches = 8
 	// flushTime is how long an ending receiver tries to write what is pending.
 	flushTime = 5 * time.Second
-	// maxLine is the size in bytes above which the line buffer is not kept.
+	// maxLine is the size in bytes above which a line buffer is not kept.
 	maxLine = 64 << 10
-	// cutMark ends a message of which the rest did not fit.
-	cutMark = " [cut]"
 )
 
 // route is an output with the rules that lead to it.
 type route struct {
 	out   output.Output
-	rules []syslogconf.Rule
+	rules []syslogconf.Rule // the format of the first is that of all
 }
 
 // loadRules reads the rules.
@@ -55,8 +53,13 @@ type receiver struct {
 	host  []byte
 	pid   []byte
 	self  process
-	stamp syslog.Stamp
-	line  []byte
+	hosts [][]byte // names of this host that a client may claim
+	lines lines
+	// streams is what there is beside datagram sockets; nil without.
+	streams *streams
+	kernel  *kernelSource // nil if the kernel's log is not read
+	sender  bool          // who sent a message is asked for
+	senders senders
 
 	counters
 	limits   limits
@@ -73,7 +76,7 @@ func newReceiver(o *options, load loadRules) *receiver {
 		epoll: -1, signals: signals{pipe: [2]int{-1, -1}}, init: -1,
 		counters: counters{started: time.Now()},
 		limits:   limits{rate: o.rate, overflow: o.overflow}, compress: o.compress, metrics: metrics{path: o.metrics},
-		host: []byte(o.name), pid: strconv.AppendInt(nil, int64(os.Getpid()), 10), self: self(),
+		host: []byte(o.name), hosts: hostNames(o.name), pid: strconv.AppendInt(nil, int64(os.Getpid()), 10), self: self(),
 	}
 }
 
@@ -84,9 +87,18 @@ func (r *receiver) openOutputs() (err error) {
 		return err
 	}
 	var problems []error
+	var ignored []syslogconf.Rule
 	for _, rule := range rules {
-		rule.Path = placeName(rule.Action) // one file, one output
-		if route := r.findRoute(rule.Path); route != nil {
+		if rule.Kind == syslogconf.Everybody {
+			ignored = append(ignored, rule)
+			continue
+		}
+		if rule.Path != "" {
+			rule.Path = rule.Place() // one file, one output
+		}
+		r.sender = r.sender || rule.NeedsSender()
+		r.senders.mark = r.senders.mark || rule.Sender
+		if route := r.findRoute(rule.Place()); route != nil {
 			route.rules = append(route.rules, rule)
 			continue
 		}
@@ -99,21 +111,24 @@ func (r *receiver) openOutputs() (err error) {
 		if problem != nil {
 			problems = append(problems, problem)
 		}
-		r.routes = append(r.routes, route{r.resume(r.newTap(out, rule.Kind)), []syslogconf.Rule{rule}})
+		r.routes = append(r.routes, route{r.resume(r.newTap(out, rule.Action)), []syslogconf.Rule{rule}})
 	}
 	r.resumeOthers()
 	for _, problem := range problems {
 		r.say(syslog.Warning, problem.Error()+": its messages are counted as lost")
 	}
-	if r.batch, err = newBatch(); err == nil {
+	for _, rule := range ignored {
+		r.say(syslog.Notice, rule.Origin()+": "+notWritten)
+	}
+	if r.batch, err = newBatch(r.sender); err == nil {
 		r.waiter.rest = r.batch.rest
 	}
 	return err
 }
 
-func (r *receiver) findRoute(path string) *route {
+func (r *receiver) findRoute(place string) *route {
 	for i := range r.routes {
-		if r.routes[i].out.Name() == path {
+		if r.routes[i].rules[0].Place() == place {
 			return &r.routes[i]
 		}
 	}
@@ -134,11 +149,11 @@ func (r *receiver) start(o *options, files []daemon.File) (err error) {
 	}
 	r.sockets = fresh.sockets
 	r.addPlaces(fresh)
-	for _, path := range o.listen {
-		if r.listensAt(path) { // the program before this one has done that
+	for _, l := range o.listen {
+		if r.listensAt(l.path) { // the program before this one has done that
 			continue
 		}
-		s, err := listen(path)
+		s, err := listen(l.path, l.kind)
 		if err != nil {
 			return err
 		}
@@ -149,7 +164,17 @@ func (r *receiver) start(o *options, files []daemon.File) (err error) {
 		return usageError{errors.New("no socket to receive from: use --listen PATH or socket activation")}
 	}
 	for _, s := range r.sockets {
-		if err := r.watch(s.fd); err != nil {
+		if err := r.watchSocket(s); err != nil {
+			return err
+		}
+	}
+	if r.resumed != nil {
+		if err := r.resumeConnections(); err != nil {
+			return err
+		}
+	}
+	if o.kernel && r.kernel == nil {
+		if err := r.openKernel(); err != nil {
 			return err
 		}
 	}
@@ -199,11 +224,8 @@ func (r *receiver) loop() error {
 			case r.alone != nil && fd == r.alone.fd:
 				r.alone.ended()
 			case r.keeper != nil && r.keeper.isEvent(fd):
-			case r.socketOf(fd) == nil:
-				// Closed meanwhile: a child that has yet to execute its program has
-				// it as well, which keeps it in the epoll.
 			default:
-				if err := r.receive(fd, maxBatches); err != nil {
+				if err := r.readable(fd); err != nil {
 					return errors.Join(err, r.drain())
 				}
 			}
@@ -211,6 +233,7 @@ func (r *receiver) loop() error {
 		if end {
 			return r.drain()
 		}
+		r.stepStreams(time.Now())
 		if r.keeper != nil {
 			r.stepKeeper(time.Now())
 		}
@@ -242,6 +265,9 @@ func (r *receiver) timeout(now time.Time) int {
 	if r.keeper != nil {
 		earlier(r.keeper.next())
 	}
+	if r.streams != nil {
+		earlier(r.streams.resumeAt)
+	}
 	if next.IsZero() {
 		return -1
 	}
@@ -272,10 +298,10 @@ func (r *receiver) receive(fd, batches int) error {
 			return fmt.Errorf("receive messages: %w", err)
 		}
 		now := time.Now()
-		stamp := r.stamp.Bytes(now)
+		r.lines.at(now)
 		for i := range n {
 			if raw, cut := r.batch.message(i); r.admit(limited, now) {
-				r.handle(raw, cut, stamp)
+				r.handle(raw, cut, r.batch.sender(i))
 			}
 		}
 		read += n
@@ -288,46 +314,42 @@ func (r *receiver) receive(fd, batches int) error {
 }
 
 // handle passes one received message to the outputs.
-func (r *receiver) handle(raw []byte, cut bool, stamp []byte) {
+func (r *receiver) handle(raw []byte, cut bool, from syslog.Sender) {
 	var m syslog.Message
-	syslog.Parse(raw, &m)
+	syslog.Parse(raw, &m, r.hosts...)
+	if from.Known {
+		from.Differs = r.senders.differs(&m, from.PID, r.lines.now.Unix())
+	}
+	m.Cut, m.Sender = cut, from
 	r.received++
 	r.bytes += uint64(len(raw))
-	mark := ""
 	if cut {
 		r.cut++
-		mark = cutMark
 	}
-	r.countRouted(r.route(&m, stamp, mark))
+	r.countRouted(r.route(&m))
 }
 
-// route formats a message and adds it to every output with a rule for it, and
-// reports whether there is one.
-func (r *receiver) route(m *syslog.Message, stamp []byte, mark string) bool {
-	var entry output.Message
+// route adds a message to every output with a rule for it, and reports whether
+// there is one. The message is formatted once for each layout.
+func (r *receiver) route(m *syslog.Message) bool {
+	r.lines.begin()
+	routed := false
 	for i := range r.routes {
 		hit, sync := false, false
 		for j := range r.routes[i].rules {
 			rule := &r.routes[i].rules[j]
-			if rule.Match(m.Facility, m.Severity) {
+			if rule.Match(m, r.host) {
 				hit, sync = true, sync || rule.Sync
 			}
 		}
-		if !hit {
-			continue
+		if !hit || m.Kernel && r.routes[i].rules[0].Kind == syslogconf.Kernel {
+			continue // what comes from the kernel's log is there
 		}
-		if entry.Line == nil {
-			line, body := syslog.AppendRFC3164(r.line[:0], stamp, r.host, m)
-			if mark != "" {
-				line = append(append(line[:len(line)-1], mark...), '\n')
-			}
-			entry = output.Message{Priority: m.Priority(), Line: line, Body: line[body : len(line)-1]}
-			r.line = line
-		}
-		entry.Sync = sync
-		r.routes[i].out.Add(entry)
+		routed = true
+		line, body := r.lines.format(&r.routes[i].rules[0].Action, r.host, m)
+		r.routes[i].out.Add(output.Message{Priority: m.Priority(), Line: line, Body: body, Sync: sync})
 	}
-	return entry.Line != nil
+	return routed
 }
 
 // say passes a message by the receiver itself to the outputs.
@@ -339,12 +361,14 @@ func (r *receiver) say(s syslog.Severity, text string) {
 		r.keeper.tell(&m)
 		return
 	}
-	r.countRouted(r.route(&m, r.stamp.Bytes(time.Now()), ""))
+	r.lines.at(time.Now())
+	r.countRouted(r.route(&m))
 }
 
 // notice is output.Notice.
 func (r *receiver) notice(dst []byte, text string) []byte {
 	m := syslog.Message{Tag: []byte("devlogd"), PID: r.pid, Text: []byte(text)}
-	dst, _ = syslog.AppendRFC3164(dst, r.stamp.Bytes(time.Now()), r.host, &m)
+	r.lines.at(time.Now())
+	dst, _ = syslog.AppendRFC3164(dst, r.lines.stamp.Bytes(r.lines.now), r.host, &m)
 	return dst
 }

@@ -83,6 +83,9 @@ func startProgram(t *testing.T, path string, files []passed, args ...string) (*d
 	t.Cleanup(func() {
 		_ = d.cmd.Process.Kill() // it may have ended
 		<-d.ended
+		if t.Failed() {
+			t.Logf("devlogd: %v: %s", d.cmd.ProcessState, &d.stderr)
+		}
 	})
 	if err := errors.Join(w.Close(), r.SetReadDeadline(time.Now().Add(deadline))); err != nil {
 		t.Fatal(err)

@@ -38,7 +38,7 @@ func (r *receiver) takeOver() taken {
 	}
 	now := time.Now()
 	for _, k := range s.sockets {
-		sock := &socket{fd: k.fd, path: k.path, id: k.id, run: k.run}
+		sock := &socket{fd: k.fd, stream: k.kind == kindStream, path: k.path, id: k.id, run: k.run}
 		if k.place >= 0 {
 			sock.at = t.places[k.place]
 		}
@@ -48,6 +48,32 @@ func (r *receiver) takeOver() taken {
 		t.sockets = append(t.sockets, sock)
 	}
 	return t
+}
+
+// resumeConnections has the connections and the kernel's log read on.
+func (r *receiver) resumeConnections() error {
+	if len(r.resumed.conns) > 0 && r.streams == nil {
+		r.streams = newStreams() // their socket was retired
+	}
+	for _, p := range r.resumed.conns {
+		c := &connection{fd: p.fd, frame: framer{framing: framing(p.framing), skip: p.skip}, sender: p.sender}
+		if p.from >= 0 { // in the same order as they were handed over
+			c.from = r.sockets[p.from]
+		}
+		r.streams.open[c.fd] = c
+		r.streams.push(c)
+		r.streams.keep(c, p.rest)
+		if err := r.watch(c.fd); err != nil {
+			return err
+		}
+	}
+	if k := r.resumed.kernel; k != nil {
+		if err := r.addKernel(k.fd); err != nil {
+			return err
+		}
+		r.kernel.sequence, r.kernel.lost, r.kernel.own, r.kernel.any = k.sequence, k.lost, k.own, k.any
+	}
+	return nil
 }
 
 // listensAt reports whether there is a socket that was bound to the path.
@@ -89,12 +115,12 @@ func (r *receiver) resumeOthers() {
 			}
 			continue
 		}
-		kind := syslogconf.Kind(o.kind)
-		out, _, err := r.open(syslogconf.Rule{Action: syslogconf.Action{Kind: kind, Path: o.path}}, string(r.host))
+		action := syslogconf.Action{Kind: syslogconf.Kind(o.kind), Path: o.path}
+		out, _, err := r.open(syslogconf.Rule{Action: action}, string(r.host))
 		if err != nil {
 			out = output.None(o.path)
 		}
-		r.routes = append(r.routes, route{out: r.resume(r.newTap(out, kind))})
+		r.routes = append(r.routes, route{out: r.resume(r.newTap(out, action))})
 	}
 }
 

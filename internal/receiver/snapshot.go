@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"devlog/internal/output"
+	"devlog/internal/syslog"
 )
 
 // stateHead begins a state. Its number changes with what must be understood: a
@@ -19,8 +20,26 @@ type snapshot struct {
 	base    baseState
 	sockets []*socketState
 	places  []*placeState
+	conns   []*connState
+	kernel  *kernelState // nil if the kernel's log is not read
 	keeper  *keeperState // nil if the repair is not kept
 	outputs []*outputState
+}
+
+// connState is a connection of a stream socket.
+type connState struct {
+	fd, framing int
+	from        int // index in sockets, or -1
+	skip        bool
+	sender      syslog.Sender
+	rest        []byte // of an incomplete message
+}
+
+// kernelState is the kernel's log as a source.
+type kernelState struct {
+	fd                  int
+	sequence, lost, own uint64
+	any                 bool
 }
 
 // baseState is what there is once.
@@ -35,14 +54,13 @@ type baseState struct {
 
 // socketState is a socket to receive from.
 type socketState struct {
-	fd     int
-	kind   string // "dgram"
-	path   string
-	place  int // index in places, or -1
-	id     fileID
-	run    int
-	debt   time.Duration // until its bucket is full
-	queued []byte        // what was read of it and is no whole message yet
+	fd    int
+	kind  string // "dgram" or "stream"
+	path  string
+	place int // index in places, or -1
+	id    fileID
+	run   int
+	debt  time.Duration // until its bucket is full
 }
 
 // placeState is a place.
@@ -99,7 +117,33 @@ func (s *socketState) code(c *coder) {
 	s.id.code(c)
 	c.int(&s.run)
 	c.duration(&s.debt)
-	c.bytes(&s.queued)
+}
+
+func (s *connState) code(c *coder) {
+	c.int(&s.fd)
+	c.int(&s.framing)
+	c.int(&s.from)
+	c.bool(&s.skip)
+	c.bool(&s.sender.Known)
+	for _, p := range []*int32{&s.sender.PID} {
+		n := int64(*p)
+		c.int64(&n)
+		*p = int32(n)
+	}
+	for _, p := range []*uint32{&s.sender.UID, &s.sender.GID} {
+		n := uint64(*p)
+		c.number(&n)
+		*p = uint32(n)
+	}
+	c.bytes(&s.rest)
+}
+
+func (s *kernelState) code(c *coder) {
+	c.int(&s.fd)
+	c.number(&s.sequence)
+	c.number(&s.lost)
+	c.number(&s.own)
+	c.bool(&s.any)
 }
 
 func (s *placeState) code(c *coder) {
@@ -166,6 +210,12 @@ func (s *snapshot) format() []byte {
 	for _, p := range s.sockets {
 		line("socket", p.code)
 	}
+	for _, p := range s.conns {
+		line("connection", p.code)
+	}
+	if s.kernel != nil {
+		line("kernel", s.kernel.code)
+	}
 	if s.keeper != nil {
 		line("keeper", s.keeper.code)
 	}
@@ -201,6 +251,12 @@ func parseSnapshot(data []byte) (*snapshot, error) {
 		case "socket":
 			s.sockets = append(s.sockets, &socketState{})
 			s.sockets[len(s.sockets)-1].code(c)
+		case "connection":
+			s.conns = append(s.conns, &connState{})
+			s.conns[len(s.conns)-1].code(c)
+		case "kernel":
+			s.kernel = &kernelState{}
+			s.kernel.code(c)
 		case "keeper":
 			s.keeper = &keeperState{}
 			s.keeper.code(c)
@@ -228,11 +284,16 @@ func parseSnapshot(data []byte) (*snapshot, error) {
 // validate says what this program cannot go on with.
 func (s *snapshot) validate() error {
 	for _, k := range s.sockets {
-		if k.kind != kindDgram {
+		if k.kind != kindDgram && k.kind != kindStream {
 			return fmt.Errorf("read the state of the receiver: a socket of type %q is more than this program knows", k.kind)
 		}
 		if k.place < -1 || k.place >= len(s.places) {
 			return fmt.Errorf("read the state of the receiver: place %d of %d", k.place, len(s.places))
+		}
+	}
+	for _, c := range s.conns {
+		if c.from < -1 || c.from >= len(s.sockets) {
+			return fmt.Errorf("read the state of the receiver: socket %d of %d", c.from, len(s.sockets))
 		}
 	}
 	return nil

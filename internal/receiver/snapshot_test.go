@@ -25,9 +25,9 @@ func fill(v reflect.Value, n *int64) {
 			f := v.Field(i)
 			fill(reflect.NewAt(f.Type(), f.Addr().UnsafePointer()).Elem(), n)
 		}
-	case reflect.Int, reflect.Int64:
+	case reflect.Int, reflect.Int32, reflect.Int64:
 		v.SetInt(*n)
-	case reflect.Uint64:
+	case reflect.Uint32, reflect.Uint64:
 		v.SetUint(uint64(*n))
 	case reflect.Bool:
 		v.SetBool(true)
@@ -42,16 +42,22 @@ func fill(v reflect.Value, n *int64) {
 
 // full is a snapshot in which nothing is zero.
 func full() *snapshot {
-	s := &snapshot{keeper: &keeperState{}}
+	s := &snapshot{keeper: &keeperState{}, kernel: &kernelState{}}
 	n := int64(0)
 	fill(reflect.ValueOf(&s.base), &n)
 	fill(reflect.ValueOf(s.keeper), &n)
+	fill(reflect.ValueOf(s.kernel), &n)
 	for range 2 {
 		p, k, o := &placeState{}, &socketState{}, &outputState{}
 		for _, v := range []any{p, k, o} {
 			fill(reflect.ValueOf(v), &n)
 		}
 		k.kind, k.place = kindDgram, 1
+		c := &connState{}
+		fill(reflect.ValueOf(c), &n)
+		c.from = 0
+		c.sender.Differs = false // that is a message's
+		s.conns = append(s.conns, c)
 		o.Lost = []output.Loss{{Reason: "disk full", N: 7}, {Reason: "a b", N: 8}}
 		s.places, s.sockets, s.outputs = append(s.places, p), append(s.sockets, k), append(s.outputs, o)
 	}

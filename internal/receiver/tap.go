@@ -40,10 +40,10 @@ type tap struct {
 }
 
 // newTap puts a tap in front of the output.
-func (r *receiver) newTap(out output.Output, kind syslogconf.Kind) *tap {
-	t := &tap{Output: out, kind: kind}
+func (r *receiver) newTap(out output.Output, a syslogconf.Action) *tap {
+	t := &tap{Output: out, kind: a.Kind}
 	if r.compress {
-		t.summary = r.summary
+		t.summary = r.summary(a)
 	}
 	return t
 }
@@ -56,11 +56,15 @@ func behind(o output.Output) output.Output {
 	return o
 }
 
-// summary is the message that sums repeats up.
-func (r *receiver) summary(p syslog.Priority, text string) output.Message {
-	m := syslog.Message{Text: []byte(text)}
-	line, body := syslog.AppendRFC3164(nil, r.stamp.Bytes(time.Now()), r.host, &m)
-	return output.Message{Priority: p, Line: line, Body: line[body : len(line)-1]}
+// summary makes the message that sums repeats up, as the action wants it.
+func (r *receiver) summary(a syslogconf.Action) func(syslog.Priority, string) output.Message {
+	return func(p syslog.Priority, text string) output.Message {
+		var l lines // its own: those of a message are in use
+		m := syslog.Message{Facility: syslog.Facility(p / 8), Severity: syslog.Severity(p % 8), Text: []byte(text)}
+		l.at(time.Now())
+		line, body := l.format(&a, r.host, &m)
+		return output.Message{Priority: p, Line: line, Body: body}
+	}
 }
 
 // Add takes one message.

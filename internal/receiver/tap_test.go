@@ -92,7 +92,7 @@ func TestRepeatIntervals(t *testing.T) {
 func TestTapDoesNotAllocate(t *testing.T) {
 	s := &sink{}
 	m, other := entry("hello"), entry("other")
-	for _, p := range []*tap{newRepeats(s), (&receiver{}).newTap(s, syslogconf.File)} {
+	for _, p := range []*tap{newRepeats(s), (&receiver{}).newTap(s, syslogconf.Action{})} {
 		p.Add(m)
 		p.Add(other)
 		if n := testing.AllocsPerRun(1000, func() { p.Add(m); p.Add(other); p.Flush(time.Time{}) }); n != 0 {

@@ -1,10 +1,12 @@
 package receiver
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -241,6 +243,12 @@ func (s *snapshot) descriptors() (list []int) {
 	for _, p := range s.sockets {
 		add(p.fd)
 	}
+	for _, p := range s.conns {
+		add(p.fd)
+	}
+	if s.kernel != nil {
+		add(s.kernel.fd)
+	}
 	for _, p := range s.outputs {
 		add(p.FD)
 	}
@@ -262,9 +270,23 @@ func (r *receiver) snapshot(now time.Time) *snapshot {
 		if i, ok := index[k.at]; ok {
 			at = i
 		}
+		kind := kindDgram
+		if k.stream {
+			kind = kindStream
+		}
 		s.sockets = append(s.sockets, &socketState{
-			fd: k.fd, kind: kindDgram, path: k.path, place: at, id: k.id, run: k.run, debt: max(0, k.bucket.full.Sub(now)),
+			fd: k.fd, kind: kind, path: k.path, place: at, id: k.id, run: k.run, debt: max(0, k.bucket.full.Sub(now)),
 		})
+	}
+	if r.streams != nil { // the oldest first, which is the order they are resumed in
+		for c := r.streams.oldest; c != nil; c = c.newer {
+			s.conns = append(s.conns, &connState{
+				fd: c.fd, framing: int(c.frame.framing), from: slices.Index(r.sockets, c.from), skip: c.frame.skip, sender: c.sender, rest: bytes.Clone(c.rest),
+			})
+		}
+	}
+	if k := r.kernel; k != nil && k.fd >= 0 {
+		s.kernel = &kernelState{fd: k.fd, sequence: k.sequence, lost: k.lost, own: k.own, any: k.any}
 	}
 	if k := r.keeper; k != nil {
 		s.base.root = int(k.root.Fd())
