@@ -6,16 +6,6 @@ import (
 	"unicode/utf8"
 )
 
-// Layout is how a message is written as a line.
-type Layout uint8
-
-// The layouts.
-const (
-	RFC3164 Layout = iota // "Mmm dd hh:mm:ss HOST TAG[PID]: TEXT", as syslogd always wrote it
-	RFC5424               // as that RFC has it, without PRI
-	JSON                  // an object
-)
-
 // Stamp formats times as "Mmm dd hh:mm:ss" in the local zone and remembers the
 // last, since many messages come in one second. The zero value is ready.
 type Stamp struct {
@@ -34,7 +24,9 @@ func (s *Stamp) Bytes(t time.Time) []byte {
 // AppendRFC3164 appends the line "STAMP HOST TAG[PID]: TEXT\n" (RFC 3164
 // without PRI, as syslogd has always written it) and returns it with the
 // offset in it at which TAG begins. An empty host is left out together with
-// its blank. See AppendBody for what is escaped.
+// its blank. See AppendBody for what is escaped. " [cut]" ends what is not all
+// of a message, and " [sent by pid=N uid=N gid=N]" one whose sender is another
+// process than it says.
 func AppendRFC3164(dst, stamp, host []byte, m *Message) (line []byte, body int) {
 	dst = append(dst, stamp...)
 	dst = append(dst, ' ')
@@ -43,12 +35,24 @@ func AppendRFC3164(dst, stamp, host []byte, m *Message) (line []byte, body int) 
 		dst = append(dst, ' ')
 	}
 	body = len(dst)
-	return append(AppendBody(dst, m), '\n'), body
+	return append(appendMarks(AppendBody(dst, m), m), '\n'), body
+}
+
+// appendMarks appends what the receiver has to say of a message to its text.
+func appendMarks(dst []byte, m *Message) []byte {
+	if m.Cut {
+		dst = append(dst, " [cut]"...)
+	}
+	if m.Sender.Differs {
+		dst = append(dst, " [sent by "...)
+		dst = m.Sender.append(dst, "pid=", " uid=", " gid=", "]")
+	}
+	return dst
 }
 
 // AppendBody appends "TAG[PID]: MSGID SD TEXT", each part only if there is one.
-// Control characters (also DEL, U+0080 to U+009F, and those that change the
-// direction of text) and bytes that are not UTF-8 are written as #ooo in octal, as rsyslog does: one message is one
+// Control characters (also DEL, U+0080 to U+009F, U+FEFF, and those that change
+// the direction of text) and bytes that are not UTF-8 are written as #ooo in octal, as rsyslog does: one message is one
 // line, and cannot forge another or drive a terminal.
 func AppendBody(dst []byte, m *Message) []byte {
 	if len(m.Tag) > 0 || len(m.PID) > 0 {
@@ -78,9 +82,10 @@ func AppendBody(dst []byte, m *Message) []byte {
 func Escape(text string) string { return string(appendEscaped(nil, []byte(text))) }
 
 // isBidi reports whether r changes the direction of the text behind it, so that
-// a reader sees another one than was written (Unicode UAX #9, 2).
+// a reader sees another one than was written (Unicode UAX #9, 2), or ends a line
+// or paragraph.
 func isBidi(r rune) bool {
-	return r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0x200e || r == 0x200f || r == 0x61c
+	return r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0x200e || r == 0x200f || r == 0x61c
 }
 
 // plain returns how many bytes at the start of b are printable ASCII: these are
@@ -124,14 +129,23 @@ func appendEscaped(dst, b []byte) []byte {
 			break
 		}
 		r, size := utf8.DecodeRune(b)
-		if r < 0xa0 || r == utf8.RuneError && size == 1 || isBidi(r) {
-			for _, c := range b[:size] {
-				dst = append(dst, '#', '0'+c>>6, '0'+c>>3&7, '0'+c&7)
-			}
+		if isHidden(r) || r == utf8.RuneError && size == 1 {
+			dst = appendOctal(dst, b[:size])
 		} else {
 			dst = append(dst, b[:size]...)
 		}
 		b = b[size:]
+	}
+	return dst
+}
+
+// isHidden reports whether r is a control character, or another one that does
+// something to the text around it instead of being seen.
+func isHidden(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 || r == 0xfeff || isBidi(r) }
+
+func appendOctal(dst, b []byte) []byte {
+	for _, c := range b {
+		dst = append(dst, '#', '0'+c>>6, '0'+c>>3&7, '0'+c&7)
 	}
 	return dst
 }

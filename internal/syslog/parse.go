@@ -1,6 +1,9 @@
 package syslog
 
-import "bytes"
+import (
+	"bytes"
+	"strconv"
+)
 
 // Message is a received message. Its slices are parts of what was received
 // and are valid only as long as that is.
@@ -12,6 +15,26 @@ type Message struct {
 	MsgID    []byte // RFC 5424's MSGID; empty when there is none
 	SD       []byte // RFC 5424's structured data; empty when there is none
 	Text     []byte // the rest
+	Cut      bool   // there was more than Text
+	Sender   Sender // who sent it
+}
+
+// Sender is who sent a message, as the kernel knows it (SCM_CREDENTIALS in
+// unix(7)). The zero value is that this is not known.
+type Sender struct {
+	Known    bool
+	PID      int32 // in the receiver's PID namespace; 0 if it is not seen there
+	UID, GID uint32
+	// Differs is that the message names another process as its sender.
+	Differs bool
+}
+
+// append appends the three numbers with these texts in front and behind.
+func (s *Sender) append(dst []byte, pid, uid, gid, end string) []byte {
+	dst = strconv.AppendInt(append(dst, pid...), int64(s.PID), 10)
+	dst = strconv.AppendUint(append(dst, uid...), uint64(s.UID), 10)
+	dst = strconv.AppendUint(append(dst, gid...), uint64(s.GID), 10)
+	return append(dst, end...)
 }
 
 // Priority returns the message's facility and severity in one.
@@ -21,12 +44,14 @@ func (m *Message) Priority() Priority { return MakePriority(m.Facility, m.Severi
 const stampLen = 15
 
 // Parse reads one datagram into m. It knows what syslog(3) of the C libraries
-// sends (RFC 3164 without a host name), with or without PRI, time or tag, and
-// RFC 5424. The time and the host that a client claims are left out, for it
-// can claim any; everything else that is not understood is left in Text, so
-// nothing is lost and nothing can fail. Without a valid PRI a message is
-// user.notice; kern is the kernel's own and becomes user (as in syslog(3)).
-func Parse(raw []byte, m *Message) {
+// sends (RFC 3164 without a host name), with or without PRI, time (also as in
+// RFC 3339) or tag, and RFC 5424. The time that a client claims is left out, for
+// it can claim any, and so is a host name: one of hosts before a tag, or any
+// behind a time and before a tag with a process ID. Everything else that is not
+// understood is left in Text, so nothing is lost and nothing can fail. Without a
+// valid PRI a message is user.notice; kern is the kernel's own and becomes user
+// (as in syslog(3)).
+func Parse(raw []byte, m *Message, hosts ...[]byte) {
 	*m = Message{Facility: User, Severity: Notice}
 	// C clients may send the terminating NUL, others a newline, or both.
 	for len(raw) > 0 && (raw[len(raw)-1] == 0 || raw[len(raw)-1] == '\n') {
@@ -45,13 +70,86 @@ func Parse(raw []byte, m *Message) {
 		m.Text = raw
 		return
 	}
-	if isStamp(rest) {
-		rest = rest[stampLen:]
-		if len(rest) > 0 {
-			rest = rest[1:]
+	rest, timed := cutStamp(rest)
+	m.Tag, m.PID, m.Text = cutTag(rest)
+	if timed && m.Tag == nil {
+		m.cutHost(hosts)
+	}
+}
+
+// cutHost takes "HOST " off the front of the text if a tag follows.
+func (m *Message) cutHost(hosts [][]byte) {
+	end := wordEnd(m.Text, ' ', ' ')
+	if end == 0 || end == len(m.Text) || m.Text[end] != ' ' {
+		return
+	}
+	host := m.Text[:end]
+	tag, pid, text := cutTag(m.Text[end+1:])
+	if tag == nil || !isOneOf(host, hosts) && !(isNumber(pid) && isHost(host)) {
+		return
+	}
+	m.Tag, m.PID, m.Text = tag, pid, text
+}
+
+func isOneOf(b []byte, list [][]byte) bool {
+	for _, l := range list {
+		if bytes.Equal(b, l) {
+			return true
 		}
 	}
-	m.Tag, m.PID, m.Text = cutTag(rest)
+	return false
+}
+
+func isNumber(b []byte) bool {
+	for _, c := range b {
+		if !isDigit(c) {
+			return false
+		}
+	}
+	return len(b) > 0
+}
+
+// isHost reports whether b looks like a name or an address (RFC 3164, 4.1.2).
+func isHost(b []byte) bool {
+	for _, c := range b {
+		if !isDigit(c) && (c|0x20 < 'a' || c|0x20 > 'z') && c != '-' && c != '.' && c != ':' && c != '_' {
+			return false
+		}
+	}
+	return true
+}
+
+// cutStamp takes a time of either kind and the blank behind it off the front.
+func cutStamp(b []byte) (rest []byte, ok bool) {
+	end := 0
+	if isStamp(b) {
+		end = stampLen
+	} else if isTime5424(b) {
+		const seconds = len("2006-01-02T15:04:05")
+		end = seconds + wordEnd(b[seconds:], ' ', ' ')
+		if end < len(b) && b[end] != ' ' || !isZone(b[seconds:end]) {
+			return b, false
+		}
+	}
+	if end == 0 {
+		return b, false
+	}
+	return b[min(end+1, len(b)):], true
+}
+
+// isZone reports whether b is the end of a time of RFC 3339: a fraction or
+// none, and Z or an offset.
+func isZone(b []byte) bool {
+	if len(b) > 0 && b[0] == '.' {
+		b = b[1:]
+		for len(b) > 0 && isDigit(b[0]) {
+			b = b[1:]
+		}
+	}
+	if len(b) == 1 {
+		return b[0] == 'Z'
+	}
+	return len(b) == len("+07:00") && (b[0] == '+' || b[0] == '-') && isNumber(b[1:3]) && b[3] == ':' && isNumber(b[4:])
 }
 
 // cutPRI takes "<N>" with N from 0 to 191 off the front.
@@ -174,7 +272,7 @@ func orNone(b []byte) []byte {
 
 // isTime5424 reports whether b looks like 2003-10-11T22:14:15.003Z.
 func isTime5424(b []byte) bool {
-	return len(b) >= len("2006-01-02T15:04:05Z") && isDigit(b[0]) && b[4] == '-' && b[7] == '-' && b[10] == 'T'
+	return len(b) >= len("2006-01-02T15:04:05Z") && isDigit(b[0]) && b[4] == '-' && b[7] == '-' && b[10] == 'T' && b[13] == ':' && b[16] == ':'
 }
 
 // sdEnd returns the length of the structured data in front of b ("-" or

@@ -1,0 +1,181 @@
+package syslog
+
+import (
+	"bytes"
+	"time"
+	"unicode/utf8"
+)
+
+// Layout is how a message is written as a line.
+type Layout uint8
+
+// The layouts.
+const (
+	RFC3164 Layout = iota // "Mmm dd hh:mm:ss HOST TAG[PID]: TEXT", as syslogd always wrote it
+	RFC5424               // as that RFC has it, without PRI
+	JSON                  // an object
+
+	NumLayouts = iota
+)
+
+var layoutNames = [NumLayouts]string{"RFC3164", "RFC5424", "JSON"}
+
+// String returns the layout's name in syslog.conf(5).
+func (l Layout) String() string {
+	if int(l) < len(layoutNames) {
+		return layoutNames[l]
+	}
+	return "unknown"
+}
+
+// PreciseStamp formats times as RFC 3339 has it, with microseconds and the
+// offset of the local zone, and remembers the last second. The zero value is
+// ready.
+type PreciseStamp struct {
+	second int64
+	text   []byte // with the fraction at fraction
+	valid  bool
+}
+
+// fraction is where the microseconds begin.
+const fraction = len("2006-01-02T15:04:05.")
+
+// Bytes returns the text for t. It is valid until the next call.
+func (s *PreciseStamp) Bytes(t time.Time) []byte {
+	if sec := t.Unix(); !s.valid || sec != s.second {
+		s.second, s.text, s.valid = sec, t.Local().AppendFormat(s.text[:0], "2006-01-02T15:04:05.000000Z07:00"), true
+	}
+	micros := t.Nanosecond() / 1000
+	for i := fraction + 5; i >= fraction; i-- {
+		s.text[i] = byte('0' + micros%10)
+		micros /= 10
+	}
+	return s.text
+}
+
+// senderID names the structured data that the receiver adds. The number is the
+// one for documentation (RFC 5612): the project has none of its own.
+const senderID = "[sender@32473"
+
+// AppendRFC5424 appends the line "STAMP HOST TAG PID MSGID SD TEXT\n" (RFC 5424,
+// 6, without PRI and version, as syslog daemons write it to files). What there is
+// none of is "-". The sender, where it is known, is the first element of the
+// structured data; a message that brings one of that name has its own data in
+// front of its text. See AppendBody for what is escaped.
+func AppendRFC5424(dst, stamp, host []byte, m *Message) []byte {
+	dst = append(dst, stamp...)
+	for _, part := range [...][]byte{host, m.Tag, m.PID, m.MsgID} {
+		dst = appendName(append(dst, ' '), part)
+	}
+	dst = append(dst, ' ')
+	forged := bytes.Contains(m.SD, []byte(senderID))
+	none := len(m.SD) == 0 || forged
+	if m.Sender.Known {
+		dst = append(dst, senderID...)
+		dst = m.Sender.append(dst, ` pid="`, `" uid="`, `" gid="`, `"]`)
+	} else if none {
+		dst = append(dst, '-')
+	}
+	if !none {
+		dst = appendEscaped(dst, m.SD)
+	}
+	if forged {
+		dst = appendEscaped(append(dst, ' '), m.SD)
+	}
+	if len(m.Text) > 0 {
+		dst = appendEscaped(append(dst, ' '), m.Text)
+	}
+	if m.Cut {
+		dst = append(dst, " [cut]"...)
+	}
+	return append(dst, '\n')
+}
+
+// appendName appends a field of RFC 5424's header, which is printable ASCII.
+func appendName(dst, b []byte) []byte {
+	if len(b) == 0 {
+		return append(dst, '-')
+	}
+	for i, c := range b {
+		if c <= ' ' || c >= 0x7f {
+			dst = appendOctal(dst, b[i:i+1])
+		} else {
+			dst = append(dst, c)
+		}
+	}
+	return dst
+}
+
+// AppendJSON appends the message as an object (RFC 8259) in one line, with the
+// names of RFC 5424: timestamp, hostname, facility, severity, appname, procid,
+// msgid, sd and msg; what there is none of is left out, but for msg. sender has
+// the numbers pid, uid and gid where they are known; cut is true if there was
+// more. Bytes that are not UTF-8 are written as #ooo in octal.
+func AppendJSON(dst, stamp, host []byte, m *Message) []byte {
+	dst = append(append(dst, `{"timestamp":"`...), stamp...)
+	dst = append(dst, '"')
+	member := func(name string, value []byte) {
+		if len(value) > 0 {
+			dst = append(append(append(dst, `,"`...), name...), `":"`...)
+			dst = append(appendJSONText(dst, value), '"')
+		}
+	}
+	member("hostname", host)
+	dst = append(append(dst, `,"facility":"`...), m.Facility.String()...)
+	dst = append(append(dst, `","severity":"`...), m.Severity.String()...)
+	dst = append(dst, '"')
+	member("appname", m.Tag)
+	member("procid", m.PID)
+	member("msgid", m.MsgID)
+	member("sd", m.SD)
+	dst = append(dst, `,"msg":"`...)
+	dst = append(appendJSONText(dst, m.Text), '"')
+	if m.Sender.Known {
+		dst = append(dst, `,"sender":`...)
+		dst = m.Sender.append(dst, `{"pid":`, `,"uid":`, `,"gid":`, `}`)
+	}
+	if m.Cut {
+		dst = append(dst, `,"cut":true`...)
+	}
+	return append(dst, "}\n"...)
+}
+
+const hex = "0123456789abcdef"
+
+// appendJSONText appends what stands between the quotes of a string.
+func appendJSONText(dst, b []byte) []byte {
+	for len(b) > 0 {
+		n := 0
+		for n < len(b) && b[n] >= ' ' && b[n] < 0x7f && b[n] != '"' && b[n] != '\\' {
+			n++
+		}
+		dst, b = append(dst, b[:n]...), b[n:]
+		if len(b) == 0 {
+			break
+		}
+		r, size := utf8.DecodeRune(b)
+		switch {
+		case r == utf8.RuneError && size == 1:
+			dst = appendOctal(dst, b[:1])
+		case r == '"', r == '\\':
+			dst = append(dst, '\\', byte(r))
+		case r == '\n':
+			dst = append(dst, `\n`...)
+		case r == '\t':
+			dst = append(dst, `\t`...)
+		case isHidden(r): // all of them have four digits at most
+			dst = append(dst, '\\', 'u', hex[r>>12&15], hex[r>>8&15], hex[r>>4&15], hex[r&15])
+		default:
+			dst = append(dst, b[:size]...)
+		}
+		b = b[size:]
+	}
+	return dst
+}
+
+// Claims reports whether the message says that it comes from the process pid,
+// or does not say from which.
+func (m *Message) Claims(pid int32) bool {
+	n, ok := number(m.PID)
+	return !ok || n == uint64(max(pid, 0))
+}
