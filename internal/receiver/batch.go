@@ -5,6 +5,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/syslog"
 )
 
 const (
@@ -24,11 +26,27 @@ type batch struct {
 	memory  []byte // slots*slotSize, of which only touched pages exist
 	iovecs  [slots]unix.Iovec
 	headers [slots]mmsghdr
+	// control is for who sent each message; nil if that is not asked for.
+	control []control
+	filled  int  // slots of the last receive
 	big     bool // pages behind a slot's first are touched
 	used    int  // so many slots are touched
 }
 
-func newBatch() (*batch, error) {
+// control has room for one SCM_CREDENTIALS (unix(7)) and nothing else: where
+// there is no room for descriptors that clients pass the kernel closes them.
+type control struct {
+	header unix.Cmsghdr
+	cred   unix.Ucred
+	_      [controlSize - unix.SizeofCmsghdr - unix.SizeofUcred]byte
+}
+
+// controlSize is CMSG_SPACE(sizeof(struct ucred)).
+const controlSize = (unix.SizeofCmsghdr + unix.SizeofUcred + wordSize - 1) / wordSize * wordSize
+
+const wordSize = unix.SizeofPtr
+
+func newBatch(senders bool) (*batch, error) {
 	memory, err := unix.Mmap(-1, 0, slots*slotSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {
 		return nil, fmt.Errorf("get memory to receive into: %w", err)
@@ -36,24 +54,38 @@ func newBatch() (*batch, error) {
 	// A huge page would make 2 MiB of the first byte.
 	_ = unix.Madvise(memory, unix.MADV_NOHUGEPAGE)
 	b := &batch{memory: memory}
+	if senders {
+		b.control = make([]control, slots)
+	}
 	for i := range b.headers {
 		b.iovecs[i].Base = &memory[i*slotSize]
 		b.iovecs[i].SetLen(slotSize)
 		b.headers[i].header.Iov = &b.iovecs[i]
 		b.headers[i].header.SetIovlen(1)
+		if senders {
+			b.headers[i].header.Control = (*byte)(unsafe.Pointer(&b.control[i]))
+		}
 	}
+	b.filled = slots
 	return b, nil
 }
 
 // receive reads what is queued at a socket, without waiting, and returns how
 // many messages that are; see message. An empty queue is EAGAIN, also after
-// shutdown(SHUT_RD): 0 bytes are an empty message, never an end. There is no
-// msg_control, so the kernel closes descriptors that clients pass.
+// shutdown(SHUT_RD): 0 bytes are an empty message, never an end.
 func (b *batch) receive(fd int) (int, error) {
+	if b.control != nil {
+		for i := range b.headers[:b.filled] {
+			b.headers[i].header.SetControllen(controlSize)
+			b.control[i].header = unix.Cmsghdr{}
+		}
+	}
 	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.headers[0])), slots, unix.MSG_DONTWAIT, 0, 0)
 	if errno != 0 {
+		b.filled = 0
 		return 0, errno
 	}
+	b.filled = int(n)
 	b.used = max(b.used, int(n))
 	return int(n), nil
 }
@@ -65,6 +97,18 @@ func (b *batch) message(i int) (raw []byte, cut bool) {
 	n := int(h.length)
 	b.big = b.big || n > pageSize
 	return b.memory[i*slotSize:][:n:n], h.header.Flags&unix.MSG_TRUNC != 0
+}
+
+// sender returns who sent message i, if that was asked for.
+func (b *batch) sender(i int) syslog.Sender {
+	if b.control == nil || b.headers[i].header.Controllen == 0 {
+		return syslog.Sender{}
+	}
+	c := &b.control[i]
+	if c.header.Level != unix.SOL_SOCKET || c.header.Type != unix.SCM_CREDENTIALS {
+		return syslog.Sender{}
+	}
+	return sender(&c.cred)
 }
 
 // release gives memory back that big messages have taken.

@@ -55,7 +55,7 @@ func (s *stale) inspect(path string) error {
 	default:
 		return fmt.Errorf("listen at %s: there is something that is not a socket: move it away or use another path", path)
 	}
-	fd, err := newSocket()
+	fd, err := newSocket(unix.SOCK_DGRAM) // a stream socket would be a connection there
 	if err != nil {
 		return fmt.Errorf("make a socket to try %s: %w", path, err)
 	}
@@ -90,6 +90,11 @@ func (s *socket) bind(old *stale) error {
 	unix.Umask(mask)
 	if err != nil {
 		return fmt.Errorf("bind: %w", err)
+	}
+	if s.stream { // before anybody can find it
+		if err := unix.Listen(s.fd, backlog); err != nil {
+			return fmt.Errorf("listen: %w", err)
+		}
 	}
 	if err := s.settle(dir, tmp, old); err != nil {
 		left := place{dir: dir, name: tmp}

@@ -13,7 +13,7 @@ import (
 // boundAt binds a socket of somebody else's at path.
 func boundAt(t *testing.T, path string) int {
 	t.Helper()
-	fd, err := newSocket()
+	fd, err := newSocket(unix.SOCK_DGRAM)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func TestListenRace(t *testing.T) {
 		_ = os.Remove(path)
 		theirs := boundAt(t, path)
 		s := &socket{path: path}
-		if s.fd, err = newSocket(); err != nil {
+		if s.fd, err = newSocket(unix.SOCK_DGRAM); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.bind(old); !errors.Is(err, errLive) {
@@ -95,7 +95,7 @@ func TestListenStaleGoes(t *testing.T) {
 			}
 		}
 		s := &socket{path: path}
-		if s.fd, err = newSocket(); err != nil {
+		if s.fd, err = newSocket(unix.SOCK_DGRAM); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.bind(old); err != nil {

@@ -23,9 +23,7 @@ func (r *receiver) flush(now time.Time) {
 	if r.batch != nil {
 		r.batch.release()
 	}
-	if cap(r.line) > maxLine {
-		r.line = nil
-	}
+	r.lines.release()
 }
 
 // drain stops the senders, reads what is queued already and writes it, for a
@@ -39,6 +37,10 @@ func (r *receiver) drain() error {
 		if err := r.drainSocket(s); err != nil {
 			errs = append(errs, err)
 		}
+	}
+	r.drainConnections()
+	if r.kernel != nil && r.kernel.fd >= 0 {
+		r.readKernel(lastRecords)
 	}
 	for begin, end := time.Now(), time.Now().Add(flushTime); ; {
 		now := time.Now()
@@ -57,6 +59,10 @@ func (r *receiver) drainSocket(s *socket) error {
 	// From here on a send fails (EPIPE) and nothing is added to the queue.
 	if err := unix.Shutdown(s.fd, unix.SHUT_RD); err != nil {
 		return fmt.Errorf("shut down a socket: %w", err)
+	}
+	if s.stream {
+		r.accept(s, -1)
+		return nil
 	}
 	return r.receive(s.fd, -1)
 }

@@ -93,7 +93,7 @@ func tryHook(dir string) error {
 // handOver binds a socket and hands it over as the hook does.
 func handOver(root, name string, to int) error {
 	at := filepath.Join(root, "run/devlog")
-	s, err := newSocket()
+	s, err := newSocket(unix.SOCK_DGRAM)
 	if err != nil {
 		return err
 	}
@@ -198,7 +198,7 @@ func (b *box) keep() *devlogd {
 func (b *box) listen() int {
 	b.t.Helper()
 	_ = os.Remove(b.sock)
-	s, err := newSocket()
+	s, err := newSocket(unix.SOCK_DGRAM)
 	b.must(err)
 	b.t.Cleanup(func() { _ = unix.Close(s) })
 	b.must(unix.Bind(s, &unix.SockaddrUnix{Name: b.sock}))

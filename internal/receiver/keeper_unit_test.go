@@ -26,7 +26,7 @@ func keeping(b *box) (*receiver, *sink) {
 	var err error
 	r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	b.must(err)
-	r.batch, err = newBatch()
+	r.batch, err = newBatch(false)
 	b.must(err)
 	root, err := unix.Open(b.root, unix.O_PATH|unix.O_CLOEXEC, 0)
 	b.must(err)
@@ -186,7 +186,7 @@ func TestAdoptIsBounded(t *testing.T) {
 	}
 	run := &repair{number: 1}
 	hand := func(i int, in string) {
-		s, err := newSocket()
+		s, err := newSocket(unix.SOCK_DGRAM)
 		b.must(err)
 		b.must(os.MkdirAll(in, 0o755))
 		name := filepath.Join(in, fmt.Sprint("s", i))

@@ -85,13 +85,13 @@ func run(args []string, stdout io.Writer, files []daemon.File, started func() er
 		return syslogconf.Load(o.config, o.rules, syslogconf.DefaultMessages)
 	})
 	receives := !onlyKeeps(o, files)
-	if receives || o.check {
+	if o.check {
+		return checkRules(load, stdout)
+	}
+	if receives {
 		if _, err := load(); err != nil {
 			return usageError{err}
 		}
-	}
-	if o.check {
-		return nil
 	}
 	if o.name == "" {
 		if o.name, err = nodeName(); err != nil {
@@ -120,6 +120,39 @@ func run(args []string, stdout io.Writer, files []daemon.File, started func() er
 		return err
 	}
 	return r.loop()
+}
+
+// checkRules says what is wrong with the rules, each line that is, and what is
+// taken for right and does nothing.
+func checkRules(load func() ([]syslogconf.Rule, error), stdout io.Writer) error {
+	rules, err := load()
+	var wrong syslogconf.WrongLines
+	if errors.As(err, &wrong) {
+		err = errors.Join(wrong...)
+	}
+	if err != nil {
+		return usageError{err}
+	}
+	for _, rule := range rules {
+		if rule.Kind == syslogconf.Everybody {
+			if _, err := fmt.Fprintf(stdout, "devlogd: %s: %s\n", rule.Origin(), notWritten); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// notWritten is said of a rule that is known and does nothing.
+const notWritten = "the users' terminals are not written to"
+
+// hostNames are the names by which a client may call this host.
+func hostNames(name string) [][]byte {
+	names := [][]byte{[]byte(name)}
+	if node, err := nodeName(); err == nil && node != name {
+		names = append(names, []byte(node))
+	}
+	return names
 }
 
 func nodeName() (string, error) {

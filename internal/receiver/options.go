@@ -6,13 +6,16 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"devlog/internal/syslogconf"
 )
 
 // options are what the command line and the environment say.
 type options struct {
-	listen  []string
-	kind    string // type of the sockets: dgram
+	listen  []listenOption
+	kind    int  // type of the sockets of the --listen that follow, or 0
+	kernel  bool // read the kernel's log
 	rules   []string
 	config  string
 	name    string
@@ -25,18 +28,54 @@ type options struct {
 	command []string
 }
 
+// listenOption is one --listen.
+type listenOption struct {
+	path string
+	kind int // unix.SOCK_*; 0 until it is known
+}
+
+// setListen takes a --listen, which gets the type that was given before it, if
+// that has not been another's.
+func (o *options) setListen(path string) error {
+	o.listen = append(o.listen, listenOption{path, o.kind})
+	return nil
+}
+
+// setType gives the type to the --listen before it that have none yet; if all
+// have, to those that follow.
+func (o *options) setType(name string) error {
+	kind := unix.SOCK_DGRAM
+	switch name {
+	case "dgram":
+	case "stream":
+		kind = unix.SOCK_STREAM
+	default:
+		return fmt.Errorf("expected dgram or stream, not %q", name)
+	}
+	o.kind = kind
+	for i := range o.listen {
+		if o.listen[i].kind == 0 {
+			o.listen[i].kind, o.kind = kind, 0
+		}
+	}
+	return nil
+}
+
 const usage = `devlogd - receives what programs send to /dev/log
 
 usage: devlogd [--listen PATH]... [--rule RULE]... [flags] [-- COMMAND ARGS...]
 
   --listen PATH      receive from a socket at PATH (may be repeated); other
                      sockets are taken from LISTEN_FDS (socket activation)
-  --type TYPE        type of the sockets: dgram (the default)
-  --rule RULE        'SELECTOR ACTION' as in syslog.conf(5) (may be repeated),
+  --type TYPE        type of the sockets of the --listen before it, back to
+                     one that has a type, else of those behind it: dgram (the
+                     default) or stream
+  --kernel           read the kernel's log from /dev/kmsg, from now on
+  --rule RULE        'SELECTOR ACTION' as in devlogd.conf(5) (may be repeated),
                      such as '*.info;mail.none -/var/log/messages'
   --config FILE      read rules from FILE; without it and without --rule:
-                     /etc/devlogd.conf if it exists, else
-                     '*.* -/var/log/messages' and '*.crit /dev/kmsg'
+                     /etc/devlogd.conf and /etc/devlogd.d/*.conf if they exist,
+                     else '*.* -/var/log/messages' and '*.crit /dev/kmsg'
   --name NAME        name to write instead of this machine's host name
   --check-config     only say whether the rules are right
   --exit-when-alone  end when process 1 waits for this process only
@@ -80,8 +119,9 @@ func (o *options) flags() []flag {
 		}
 	}
 	return []flag{
-		{name: "listen", list: true, set: list(&o.listen)},
-		{name: "type", set: text(&o.kind)},
+		{name: "listen", list: true, set: o.setListen},
+		{name: "type", list: true, set: o.setType},
+		{name: "kernel", toggle: true, set: toggle(&o.kernel)},
 		{name: "rule", list: true, set: list(&o.rules)},
 		{name: "config", set: text(&o.config)},
 		{name: "name", set: text(&o.name)},
@@ -96,7 +136,7 @@ func (o *options) flags() []flag {
 // parseOptions reads the arguments (without the program's name) and, for flags
 // that are not given there, the environment ("NAME=value").
 func parseOptions(args, env []string) (*options, error) {
-	o := &options{kind: "dgram"}
+	o := &options{}
 	flags := o.flags()
 	given := make(map[string]bool)
 	for i := 0; i < len(args); i++ {
@@ -169,12 +209,10 @@ func (f flag) setFromEnv(env []string) error {
 }
 
 func (o *options) validate() error {
-	switch o.kind {
-	case "dgram":
-	case "stream":
-		return fmt.Errorf("--type stream is not supported yet: use dgram")
-	default:
-		return fmt.Errorf("--type %q: expected dgram or stream", o.kind)
+	for i := range o.listen {
+		if o.listen[i].kind == 0 {
+			o.listen[i].kind = unix.SOCK_DGRAM
+		}
 	}
 	if len(o.name) > 255 {
 		return fmt.Errorf("--name: %d bytes are too long: use at most 255", len(o.name))

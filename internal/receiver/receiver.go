@@ -21,16 +21,14 @@ const (
 	maxBatches = 8
 	// flushTime is how long an ending receiver tries to write what is pending.
 	flushTime = 5 * time.Second
-	// maxLine is the size in bytes above which the line buffer is not kept.
+	// maxLine is the size in bytes above which a line buffer is not kept.
 	maxLine = 64 << 10
-	// cutMark ends a message of which the rest did not fit.
-	cutMark = " [cut]"
 )
 
 // route is an output with the rules that lead to it.
 type route struct {
 	out   output.Output
-	rules []syslogconf.Rule
+	rules []syslogconf.Rule // the format of the first is that of all
 }
 
 // receiver is the state of a running receiver. One goroutine uses it.
@@ -52,13 +50,18 @@ type receiver struct {
 	host  []byte
 	pid   []byte
 	self  process
-	stamp syslog.Stamp
-	line  []byte
+	hosts [][]byte // names of this host that a client may claim
+	lines lines
+	// streams is what there is beside datagram sockets; nil without.
+	streams *streams
+	kernel  *kernelSource // nil if the kernel's log is not read
+	sender  bool          // who sent a message is asked for
+	senders senders
 
 	received uint64
 	own      uint64 // messages by the receiver itself
 	unrouted uint64 // matched no rule
-	cut      uint64 // were longer than a slot
+	cut      uint64 // were longer than 64 KiB
 }
 
 // newReceiver returns a receiver that has nothing open yet.
@@ -66,7 +69,7 @@ func newReceiver(o *options, loadRules func() ([]syslogconf.Rule, error)) *recei
 	return &receiver{
 		loadRules: loadRules,
 		epoll:     -1, signals: [2]int{-1, -1}, init: -1,
-		host: []byte(o.name), pid: strconv.AppendInt(nil, int64(os.Getpid()), 10), self: self(),
+		host: []byte(o.name), hosts: hostNames(o.name), pid: strconv.AppendInt(nil, int64(os.Getpid()), 10), self: self(),
 	}
 }
 
@@ -77,8 +80,15 @@ func (r *receiver) openOutputs() (err error) {
 		return err
 	}
 	var problems []error
+	var ignored []syslogconf.Rule
 	for _, rule := range rules {
+		if rule.Kind == syslogconf.Everybody {
+			ignored = append(ignored, rule)
+			continue
+		}
 		rule.Path = placeName(rule.Action) // one file, one output
+		r.sender = r.sender || rule.NeedsSender()
+		r.senders.mark = r.senders.mark || rule.Sender
 		if route := r.findRoute(rule.Path); route != nil {
 			route.rules = append(route.rules, rule)
 			continue
@@ -95,7 +105,10 @@ func (r *receiver) openOutputs() (err error) {
 	for _, problem := range problems {
 		r.say(syslog.Warning, problem.Error()+": its messages are counted as lost")
 	}
-	if r.batch, err = newBatch(); err == nil {
+	for _, rule := range ignored {
+		r.say(syslog.Notice, rule.Origin()+": "+notWritten)
+	}
+	if r.batch, err = newBatch(r.sender); err == nil {
 		r.waiter.rest = r.batch.rest
 	}
 	return err
@@ -121,8 +134,8 @@ func (r *receiver) start(o *options, files []daemon.File) (err error) {
 	}
 	r.sockets = fresh.sockets
 	r.addPlaces(fresh)
-	for _, path := range o.listen {
-		s, err := listen(path)
+	for _, l := range o.listen {
+		s, err := listen(l.path, l.kind)
 		if err != nil {
 			return err
 		}
@@ -133,7 +146,12 @@ func (r *receiver) start(o *options, files []daemon.File) (err error) {
 		return usageError{errors.New("no socket to receive from: use --listen PATH or socket activation")}
 	}
 	for _, s := range r.sockets {
-		if err := r.watch(s.fd); err != nil {
+		if err := r.watchSocket(s); err != nil {
+			return err
+		}
+	}
+	if o.kernel {
+		if err := r.openKernel(); err != nil {
 			return err
 		}
 	}
@@ -200,7 +218,7 @@ func (r *receiver) loop() error {
 				r.alone.ended()
 			case r.keeper != nil && r.keeper.isEvent(fd):
 			default:
-				if err := r.receive(fd, maxBatches); err != nil {
+				if err := r.readable(fd); err != nil {
 					return errors.Join(err, r.drain())
 				}
 			}
@@ -208,6 +226,7 @@ func (r *receiver) loop() error {
 		if end {
 			return r.drain()
 		}
+		r.stepStreams(time.Now())
 		if r.keeper != nil {
 			r.stepKeeper(time.Now())
 		}
@@ -231,6 +250,9 @@ func (r *receiver) timeout(now time.Time) int {
 	}
 	if r.keeper != nil {
 		earlier(r.keeper.next())
+	}
+	if r.streams != nil {
+		earlier(r.streams.resumeAt)
 	}
 	if next.IsZero() {
 		return -1
@@ -272,10 +294,10 @@ func (r *receiver) receive(fd, batches int) error {
 		case err != nil:
 			return fmt.Errorf("receive messages: %w", err)
 		}
-		stamp := r.stamp.Bytes(time.Now())
+		r.lines.at(time.Now())
 		for i := range n {
 			raw, cut := r.batch.message(i)
-			r.handle(raw, cut, stamp)
+			r.handle(raw, cut, r.batch.sender(i))
 		}
 		// Where several were queued more have come meanwhile, mostly.
 		if n < 2 && batches > 0 {
@@ -286,47 +308,43 @@ func (r *receiver) receive(fd, batches int) error {
 }
 
 // handle passes one received message to the outputs.
-func (r *receiver) handle(raw []byte, cut bool, stamp []byte) {
+func (r *receiver) handle(raw []byte, cut bool, from syslog.Sender) {
 	var m syslog.Message
-	syslog.Parse(raw, &m)
+	syslog.Parse(raw, &m, r.hosts...)
+	if from.Known {
+		from.Differs = r.senders.differs(&m, from.PID, r.lines.now.Unix())
+	}
+	m.Cut, m.Sender = cut, from
 	r.received++
-	mark := ""
 	if cut {
 		r.cut++
-		mark = cutMark
 	}
-	if !r.route(&m, stamp, mark) {
+	if !r.route(&m) {
 		r.unrouted++
 	}
 }
 
-// route formats a message and adds it to every output with a rule for it, and
-// reports whether there is one.
-func (r *receiver) route(m *syslog.Message, stamp []byte, mark string) bool {
-	var entry output.Message
+// route adds a message to every output with a rule for it, and reports whether
+// there is one. The message is formatted once for each layout.
+func (r *receiver) route(m *syslog.Message) bool {
+	r.lines.begin()
+	routed := false
 	for i := range r.routes {
 		hit, sync := false, false
 		for j := range r.routes[i].rules {
 			rule := &r.routes[i].rules[j]
-			if rule.Match(m.Facility, m.Severity) {
+			if rule.Match(m, r.host) {
 				hit, sync = true, sync || rule.Sync
 			}
 		}
-		if !hit {
-			continue
+		if !hit || m.Kernel && r.routes[i].rules[0].Kind == syslogconf.Kernel {
+			continue // what comes from the kernel's log is there
 		}
-		if entry.Line == nil {
-			line, body := syslog.AppendRFC3164(r.line[:0], stamp, r.host, m)
-			if mark != "" {
-				line = append(append(line[:len(line)-1], mark...), '\n')
-			}
-			entry = output.Message{Priority: m.Priority(), Line: line, Body: line[body : len(line)-1]}
-			r.line = line
-		}
-		entry.Sync = sync
-		r.routes[i].out.Add(entry)
+		routed = true
+		line, body := r.lines.format(&r.routes[i].rules[0].Action, r.host, m)
+		r.routes[i].out.Add(output.Message{Priority: m.Priority(), Line: line, Body: body, Sync: sync})
 	}
-	return entry.Line != nil
+	return routed
 }
 
 // say passes a message by the receiver itself to the outputs.
@@ -337,7 +355,8 @@ func (r *receiver) say(s syslog.Severity, text string) {
 		r.keeper.tell(&m)
 		return
 	}
-	if !r.route(&m, r.stamp.Bytes(time.Now()), "") {
+	r.lines.at(time.Now())
+	if !r.route(&m) {
 		r.unrouted++
 	}
 }
@@ -345,6 +364,7 @@ func (r *receiver) say(s syslog.Severity, text string) {
 // notice is output.Notice.
 func (r *receiver) notice(dst []byte, text string) []byte {
 	m := syslog.Message{Tag: []byte("devlogd"), PID: r.pid, Text: []byte(text)}
-	dst, _ = syslog.AppendRFC3164(dst, r.stamp.Bytes(time.Now()), r.host, &m)
+	r.lines.at(time.Now())
+	dst, _ = syslog.AppendRFC3164(dst, r.lines.stamp.Bytes(r.lines.now), r.host, &m)
 	return dst
 }

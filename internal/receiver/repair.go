@@ -286,7 +286,7 @@ func (r *receiver) adopt(files []daemon.File, run *repair) error {
 	r.addPlaces(fresh)
 	for _, s := range fresh.sockets {
 		s.run = run.number
-		if err := r.watch(s.fd); err != nil {
+		if err := r.watchSocket(s); err != nil {
 			_ = unix.Close(s.fd)
 			return err
 		}

@@ -10,11 +10,12 @@ import (
 
 // socket is a socket to receive from.
 type socket struct {
-	fd   int
-	path string // if we have bound it ourselves
-	at   *place // of a passed one: its name; nil if that is not known
-	id   fileID // of the name
-	run  int    // number of the repair that handed it over
+	fd     int
+	stream bool   // it listens for connections
+	path   string // if we have bound it ourselves
+	at     *place // of a passed one: its name; nil if that is not known
+	id     fileID // of the name
+	run    int    // number of the repair that handed it over
 }
 
 // inheritSocket checks that a passed descriptor is a socket we can receive from.
@@ -27,18 +28,28 @@ func inheritSocket(fd int, name string) (*socket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("use passed descriptor %d (%s) as a socket: %w", fd, name, err)
 	}
-	if domain != unix.AF_UNIX || kind != unix.SOCK_DGRAM {
-		return nil, fmt.Errorf("use passed descriptor %d (%s): it is not a unix datagram socket (ListenDatagram= in a systemd socket unit)", fd, name)
+	stream := kind == unix.SOCK_STREAM
+	if stream {
+		listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+		if err != nil || listens == 0 {
+			return nil, fmt.Errorf("use passed descriptor %d (%s): it is a stream socket that does not listen (Accept=no in a systemd socket unit)", fd, name)
+		}
+		if err := unix.SetNonblock(fd, true); err != nil {
+			return nil, fmt.Errorf("use passed descriptor %d (%s) as a socket: %w", fd, name, err)
+		}
 	}
-	return &socket{fd: fd}, nil
+	if domain != unix.AF_UNIX || kind != unix.SOCK_DGRAM && !stream {
+		return nil, fmt.Errorf("use passed descriptor %d (%s): it is not a unix datagram or stream socket (ListenDatagram= or ListenStream= in a systemd socket unit)", fd, name)
+	}
+	return &socket{fd: fd, stream: stream}, nil
 }
 
 // maxPath is the length of sun_path without its terminating NUL.
 const maxPath = 107
 
-// listen binds a socket with mode 0666 at path. A stale socket there is
+// listen binds a socket of this kind (unix.SOCK_*) with mode 0666 at path. A stale socket there is
 // replaced; a live one, or anything else, is an error.
-func listen(path string) (*socket, error) {
+func listen(path string, kind int) (*socket, error) {
 	if len(path) > maxPath {
 		return nil, fmt.Errorf("listen at %s: the path is longer than %d bytes: use a shorter one", path, maxPath)
 	}
@@ -52,11 +63,11 @@ func listen(path string) (*socket, error) {
 	if stale != nil {
 		defer unix.Close(stale.handle)
 	}
-	fd, err := newSocket()
+	fd, err := newSocket(kind)
 	if err != nil {
 		return nil, fmt.Errorf("make a socket for %s: %w", path, err)
 	}
-	s := &socket{fd: fd, path: path}
+	s := &socket{fd: fd, path: path, stream: kind == unix.SOCK_STREAM}
 	if err := s.bind(stale); err != nil {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("listen at %s: %w", path, err)
@@ -64,8 +75,12 @@ func listen(path string) (*socket, error) {
 	return s, nil
 }
 
-func newSocket() (int, error) {
-	return unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+func newSocket(kind int) (int, error) {
+	flags := unix.SOCK_CLOEXEC
+	if kind == unix.SOCK_STREAM {
+		flags |= unix.SOCK_NONBLOCK // for accept(2), which has no flag for it
+	}
+	return unix.Socket(unix.AF_UNIX, kind|flags, 0)
 }
 
 // unlink removes the name of the socket if it is still ours.

@@ -21,9 +21,9 @@ func TestParseOptions(t *testing.T) {
 		args, env []string
 		want      string // an error, or the options
 	}{
-		{args: []string{"--listen", "/a", "-listen=/b", "--name=x"}, want: "[/a /b] [] x"},
+		{args: []string{"--listen", "/a", "-listen=/b", "--name=x"}, want: "[{/a 2} {/b 2}] [] x"},
 		{args: []string{"--rule", "r"}, env: []string{"DEVLOG_RULE=e", "DEVLOG_NAME=n"}, want: "[] [r] n"},
-		{env: []string{"DEVLOG_RULE_B=b", "DEVLOG_RULE=x\n\ny\n", "DEVLOG_RULE_A=a=1", "DEVLOG_RULES=no", "DEVLOG_LISTEN=/l"}, want: "[/l] [x y a=1 b] "},
+		{env: []string{"DEVLOG_RULE_B=b", "DEVLOG_RULE=x\n\ny\n", "DEVLOG_RULE_A=a=1", "DEVLOG_RULES=no", "DEVLOG_LISTEN=/l"}, want: "[{/l 2}] [x y a=1 b] "},
 		{env: []string{"DEVLOG_HELP=1", "DEVLOG_VERSION=x", "DEVLOG_NAME="}, want: "[] [] "},
 		{env: []string{"DEVLOG_CHECK_CONFIG=maybe"}, want: "environment variable DEVLOG_CHECK_CONFIG: want true or false, not \"maybe\""},
 		{args: []string{"--await-init=x"}, want: "--await-init: want true or false, not \"x\""},
@@ -31,8 +31,15 @@ func TestParseOptions(t *testing.T) {
 		{args: []string{"--rule"}, want: "--rule needs a value: see devlogd --help"},
 		{args: []string{"x"}, want: "unknown argument \"x\": see devlogd --help"},
 		{args: []string{"--name", "a", "--name", "b"}, want: "--name is given twice"},
-		{args: []string{"--type", "stream"}, want: "--type stream is not supported yet: use dgram"},
-		{args: []string{"--type", "x"}, want: "--type \"x\": expected dgram or stream"},
+		{args: []string{"--type", "stream"}, want: "[] [] "},
+		{args: []string{"--listen", "/a", "--type", "stream"}, want: "[{/a 1}] [] "},
+		{args: []string{"--type", "stream", "--listen", "/a", "--listen", "/b"}, want: "[{/a 1} {/b 1}] [] "},
+		{args: []string{"--listen", "/a", "--type", "dgram", "--listen", "/b", "--type", "stream"}, want: "[{/a 2} {/b 1}] [] "},
+		{args: []string{"--type", "stream", "--listen", "/a", "--type", "dgram", "--listen", "/b"}, want: "[{/a 1} {/b 2}] [] "},
+		{args: []string{"--listen", "/a", "--type", "stream", "--listen", "/b"}, want: "[{/a 1} {/b 2}] [] "},
+		{args: []string{"--listen", "/a", "--listen", "/b", "--type", "stream"}, want: "[{/a 1} {/b 1}] [] "},
+		{env: []string{"DEVLOG_LISTEN=/a\n/b", "DEVLOG_TYPE=stream"}, want: "[{/a 1} {/b 1}] [] "},
+		{args: []string{"--type", "x"}, want: "--type: expected dgram or stream, not \"x\""},
 		{args: []string{"--name", "a b"}, want: "--name \"a b\": a blank, control or non-ASCII character at byte 2: use letters, digits, '.' and '-'"},
 		{args: []string{"--name", strings.Repeat("x", 256)}, want: "--name: 256 bytes are too long: use at most 255"},
 	} {
@@ -53,7 +60,7 @@ func FuzzParseOptions(f *testing.F) {
 	f.Add("--rule\x00x\x00--name=y", "DEVLOG_RULE_A=b\x00DEVLOG_AWAIT_INIT=1")
 	f.Fuzz(func(t *testing.T, args, env string) {
 		o, err := parseOptions(strings.Split(args, "\x00"), strings.Split(env, "\x00"))
-		if err == nil && (o.kind != "dgram" || strings.ContainsAny(o.name, " \n")) {
+		if err == nil && (strings.ContainsAny(o.name, " \n") || slices.ContainsFunc(o.listen, func(l listenOption) bool { return l.kind == 0 })) {
 			t.Fatalf("%q %q: %+v", args, env, o)
 		}
 		if err != nil && strings.Contains(err.Error(), "\n") {
@@ -80,7 +87,7 @@ func (s *sink) Counts() output.Counts { return output.Counts{} }
 func (s *sink) Add(m output.Message) {
 	s.count++
 	if s.keep {
-		s.lines = append(s.lines, string(m.Line))
+		s.lines = append(s.lines, stamp.ReplaceAllString(string(m.Line), ""))
 		s.sync = append(s.sync, m.Sync)
 	}
 }
@@ -101,12 +108,12 @@ func TestRoute(t *testing.T) {
 		{b, rules(t, "mail.err /b")},
 	}}
 	for _, m := range []string{"<14>x: y", "<15>x: debug", "<19>m: bad", "<23>m: debug"} {
-		r.handle([]byte(m), false, []byte("S"))
+		r.handle([]byte(m), false, syslog.Sender{})
 	}
-	if want := []string{"S box x: y\n", "S box m: bad\n", "S box m: debug\n"}; !slices.Equal(a.lines, want) || !slices.Equal(a.sync, []bool{false, true, true}) {
+	if want := []string{"box x: y\n", "box m: bad\n", "box m: debug\n"}; !slices.Equal(a.lines, want) || !slices.Equal(a.sync, []bool{false, true, true}) {
 		t.Errorf("%q %v", a.lines, a.sync)
 	}
-	if want := []string{"S box m: bad\n"}; !slices.Equal(b.lines, want) {
+	if want := []string{"box m: bad\n"}; !slices.Equal(b.lines, want) {
 		t.Errorf("%q", b.lines)
 	}
 	if r.received != 4 || r.unrouted != 1 {
@@ -118,7 +125,7 @@ func TestHandleDoesNotAllocate(t *testing.T) {
 	s := &sink{}
 	r := &receiver{host: []byte("box"), routes: []route{{s, rules(t, "*.info -/a")}, {s, rules(t, "*.crit /dev/kmsg")}}}
 	raw := []byte("<30>Feb  3 04:05:06 cron[12]: hello world")
-	if n := testing.AllocsPerRun(1000, func() { r.handle(raw, false, r.stamp.Bytes(time.Now())) }); n > 0.01 {
+	if n := testing.AllocsPerRun(1000, func() { r.lines.at(time.Now()); r.handle(raw, false, syslog.Sender{}) }); n > 0.01 {
 		t.Errorf("%v allocations", n)
 	}
 	if s.count == 0 {
@@ -131,7 +138,7 @@ func TestReceiveDoesNotAllocate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := newBatch()
+	b, err := newBatch(false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +168,8 @@ func BenchmarkHandle(b *testing.B) {
 	raw := []byte("<30>Feb  3 04:05:06 cron[12]: (root) CMD (run-parts --report /etc/cron.hourly)")
 	now := time.Now()
 	for b.Loop() {
-		r.handle(raw, false, r.stamp.Bytes(now))
+		r.lines.at(now)
+		r.handle(raw, false, syslog.Sender{})
 	}
 }
 
@@ -170,7 +178,7 @@ func TestSay(t *testing.T) {
 	r := &receiver{host: []byte("box"), pid: []byte("7"), routes: []route{{a, rules(t, "syslog.=warning -/a")}}}
 	r.say(syslog.Warning, "text")
 	r.account()
-	if len(a.lines) != 1 || !strings.HasSuffix(a.lines[0], " box devlogd[7]: text\n") {
+	if len(a.lines) != 1 || !strings.HasSuffix(a.lines[0], "box devlogd[7]: text\n") {
 		t.Errorf("%q", a.lines)
 	}
 }

@@ -84,7 +84,7 @@ func TestKeepThread(t *testing.T) {
 }
 
 func TestBatchRests(t *testing.T) {
-	b, err := newBatch()
+	b, err := newBatch(false)
 	if err != nil {
 		t.Fatal(err)
 	}

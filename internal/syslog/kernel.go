@@ -11,7 +11,7 @@ var kernelTag = []byte("kernel")
 // record's number, and whether raw was a record. What user space has written
 // there has another facility than kern, and its tag if it gave one.
 func ParseKernel(raw []byte, m *Message) (sequence uint64, ok bool) {
-	*m = Message{}
+	*m = Message{Kernel: true}
 	head, text, ok := bytes.Cut(raw, []byte{';'})
 	if !ok {
 		return 0, false

@@ -17,6 +17,7 @@ type Message struct {
 	Text     []byte // the rest
 	Cut      bool   // there was more than Text
 	Sender   Sender // who sent it
+	Kernel   bool   // it was read from the kernel's log
 }
 
 // Sender is who sent a message, as the kernel knows it (SCM_CREDENTIALS in

@@ -1,6 +1,12 @@
 package syslogconf
 
-import "devlog/internal/syslog"
+import (
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"devlog/internal/syslog"
+)
 
 // Kind is what sort of place an action leads to.
 type Kind uint8
@@ -13,6 +19,7 @@ const (
 	Terminal                    // a console or another terminal, Path
 	Stdout                      // the receiver's own standard output
 	ContainerStdout             // the standard output of the container's first process
+	Everybody                   // the users' terminals: known, but nothing is written there
 )
 
 // Rotation says when a file is begun anew and how many old ones are kept.
@@ -25,10 +32,147 @@ type Rotation struct {
 // Action says where messages go, and how they are written there.
 type Action struct {
 	Kind Kind
-	// Path is the place; empty for Stdout and ContainerStdout.
+	// Path is the place; empty for Stdout, ContainerStdout and Everybody.
 	Path string
 	// Sync says that what was written must be on the disk before more is read.
 	Sync     bool
 	Format   syslog.Layout
 	Rotation Rotation
+	// Sender says that RFC3164 marks messages whose sender is another process
+	// than they say.
+	Sender bool
+}
+
+// NeedsSender reports whether who sent a message is written there.
+func (a *Action) NeedsSender() bool { return a.Sender || a.Format != syslog.RFC3164 }
+
+// The actions that are words, and how many old files are kept where nothing
+// says it (sysklogd).
+const (
+	stdoutWord          = "stdout"
+	containerStdoutWord = "container-stdout"
+	everybodyWord       = "*"
+	defaultCount        = 5
+	maxCount            = 999
+)
+
+// startsAction reports whether an action and not a selector begins there.
+func startsAction(text string) bool {
+	word, _, _ := strings.Cut(text, " ")
+	word, _, _ = strings.Cut(word, "\t")
+	word, _, _ = strings.Cut(word, ";")
+	switch word {
+	case stdoutWord, containerStdoutWord, everybodyWord, "stop", "~":
+		return true
+	}
+	return word != "" && strings.IndexByte("/-|@?", word[0]) >= 0
+}
+
+// setAction reads "ACTION [;OPTION,...]" from start on.
+func (r *Rule) setAction(text string, start int) error {
+	if start >= len(text) {
+		return errAt(len(text), "expected an action after the selector, such as /var/log/messages")
+	}
+	place, options := text[start:], ""
+	end := len(text)
+	if i := strings.IndexByte(place, ';'); i >= 0 {
+		place, options, end = place[:i], place[i+1:], start+i+1
+	}
+	if err := r.setPlace(strings.TrimRight(place, blanks), start); err != nil {
+		return err
+	}
+	if end < len(text) || strings.HasSuffix(text[start:], ";") {
+		return r.setOptions(options, end)
+	}
+	return nil
+}
+
+func (r *Rule) setPlace(place string, start int) error {
+	path := strings.TrimPrefix(place, "-")
+	r.Sync = path == place
+	at := start + len(place) - len(path)
+	const instead = "use the absolute path of a file, |PATH, " + KernelLog + ", stdout or container-stdout"
+	switch {
+	case path == stdoutWord:
+		r.Kind, r.Sync = Stdout, false
+		return nil
+	case path == containerStdoutWord:
+		r.Kind, r.Sync = ContainerStdout, false
+		return nil
+	case path == everybodyWord || path == ":omusrmsg:*":
+		r.Kind, r.Sync = Everybody, false
+		return nil
+	case strings.HasPrefix(path, "|"):
+		r.Kind, r.Sync = FIFO, false
+		path = strings.TrimLeft(path[1:], blanks)
+		if !strings.HasPrefix(path, "/") {
+			return errAt(at+1, "expected the absolute path of a FIFO after '|', found %q (programs are not supported)", path)
+		}
+	case strings.HasPrefix(path, "/"):
+	case strings.HasPrefix(path, "@"):
+		return errAt(start, "sending to a remote host (%s) is not supported: %s", place, instead)
+	case path == "~" || path == "stop":
+		return errAt(start, "discarding messages (%s) is not supported: exclude them from the other rules", place)
+	default:
+		return errAt(start, "action %q (users' terminals?) is not supported: %s", place, instead)
+	}
+	if strings.HasSuffix(path, "/") {
+		return errAt(start, "%q is a directory: name a file in it", path)
+	}
+	r.Path = path
+	if r.Kind != FIFO {
+		r.setDevice()
+	}
+	return nil
+}
+
+// setDevice finds out whether the path is not a file's.
+func (r *Rule) setDevice() {
+	switch path := filepath.Clean(r.Path); {
+	case path == KernelLog:
+		r.Kind, r.Sync, r.Path = Kernel, false, path
+	case path == "/dev/console" || strings.HasPrefix(path, "/dev/tty") || strings.HasPrefix(path, "/dev/pts/"):
+		r.Kind, r.Sync = Terminal, false
+	}
+}
+
+// action returns the action with its options as it is read.
+func (r *Rule) action() string {
+	var b strings.Builder
+	switch r.Kind {
+	case Stdout:
+		b.WriteString(stdoutWord)
+	case ContainerStdout:
+		b.WriteString(containerStdoutWord)
+	case Everybody:
+		b.WriteString(everybodyWord)
+	case FIFO:
+		b.WriteString("|" + r.Path)
+	case File:
+		if !r.Sync {
+			b.WriteByte('-')
+		}
+		b.WriteString(r.Path)
+	default:
+		b.WriteString(r.Path)
+	}
+	separator := ";"
+	option := func(given bool, text string) {
+		if given {
+			b.WriteString(separator + text)
+			separator = ","
+		}
+	}
+	rotate := ""
+	if r.sizeGiven {
+		rotate = strconv.FormatInt(r.Rotation.Size, 10)
+	}
+	if r.countGiven {
+		rotate += ":" + strconv.Itoa(r.Rotation.Count)
+	}
+	option(r.Format != syslog.RFC3164, r.Format.String())
+	option(rotate != "", "rotate="+rotate)
+	option(r.Rotation.Gzip, "gzip")
+	option(r.Sender, "sender")
+	return b.String()
 }

@@ -6,12 +6,15 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 )
 
 const (
 	// DefaultConfig is the file that is read when nothing else is said.
 	DefaultConfig = "/etc/devlogd.conf"
+	// DefaultConfigs are files that are read after it, in the order of their names.
+	DefaultConfigs = "/etc/devlogd.d/*.conf"
 	// DefaultMessages is where messages go without any configuration.
 	DefaultMessages = "/var/log/messages"
 	// maxConfig is far more than anybody writes, in bytes: what is bigger is
@@ -26,84 +29,108 @@ func Default(messages string) []string {
 }
 
 // Load returns the rules that are in force: those given as text and those of
-// the file config ("" for none); if neither is given, those of DefaultConfig;
-// if that does not exist, Default(messages). It only reads.
+// the file config ("" for none); if neither is given, those of DefaultConfig
+// and of the files that match DefaultConfigs; if there are none,
+// Default(messages). It only reads.
 func Load(config string, rules []string, messages string) ([]Rule, error) {
+	p := parser{files: map[string]bool{}}
 	if config == "" && len(rules) == 0 {
-		list, err := ReadFile(DefaultConfig)
-		if !errors.Is(err, fs.ErrNotExist) {
-			return list, err
+		err := p.readDefault()
+		if err != nil || len(p.rules) > 0 || len(p.wrong) > 0 || len(p.files) > 0 {
+			return p.finish(err, DefaultConfig)
 		}
 		rules = Default(messages)
 	}
-	var list []Rule
 	for _, text := range rules {
 		rule, err := ParseRule(text)
 		if err != nil {
-			return nil, err
+			p.wrong = append(p.wrong, err)
 		}
-		list = append(list, rule)
+		p.rules = append(p.rules, rule)
 	}
+	var err error
 	if config != "" {
-		more, err := ReadFile(config)
-		if err != nil {
-			return nil, err
+		before := len(p.rules)
+		if err = p.readFile(config); err == nil && len(p.rules) == before && len(p.wrong) == 0 {
+			err = errNoRule(config)
 		}
-		list = append(list, more...)
 	}
-	return list, nil
+	return p.finish(err, config)
 }
 
-// ReadFile reads the rules of a file of at most 1 MiB.
-func ReadFile(path string) ([]Rule, error) {
+// readDefault reads DefaultConfig, if it exists, and DefaultConfigs.
+func (p *parser) readDefault() error {
+	if err := p.readFile(DefaultConfig); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return p.readAll(DefaultConfigs)
+}
+
+// readAll reads the files that match a pattern, in the order of their names,
+// unless that begins with '.'.
+func (p *parser) readAll(pattern string) error {
+	paths, err := filepath.Glob(pattern)
+	if err != nil {
+		return fmt.Errorf("pattern %q: %w", pattern, err)
+	}
+	for _, path := range paths {
+		if strings.HasPrefix(filepath.Base(path), ".") {
+			continue
+		}
+		if err := p.readFile(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readFile reads a file of at most 1 MiB, unless it has been read already.
+func (p *parser) readFile(path string) error {
+	if p.files[path] {
+		return nil
+	}
+	data, err := readConfig(path)
+	if err != nil {
+		return fmt.Errorf("read the rules: %w", err)
+	}
+	p.files[path] = true
+	p.parse(path, data)
+	return nil
+}
+
+func readConfig(path string) ([]byte, error) {
 	info, err := os.Stat(path) // opening a FIFO would wait for a writer
 	if err != nil {
-		return nil, fmt.Errorf("read the rules: %w", err)
+		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("read the rules: %s is not a regular file", path)
+		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("read the rules: %w", err)
+		return nil, err
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
 	if err := errors.Join(err, f.Close()); err != nil {
-		return nil, fmt.Errorf("read the rules: %w", err)
+		return nil, err
 	}
 	if len(data) > maxConfig {
-		return nil, fmt.Errorf("read the rules: %s is larger than 1 MiB", path)
+		return nil, fmt.Errorf("%s is larger than 1 MiB", path)
 	}
-	return Parse(path, data)
+	return data, nil
 }
 
-// Parse reads the text of a file called name: a rule a line, comments from a
-// '#' at the start of a line, and lines continued by a '\' at their end.
+// Parse reads the text of a file called name: a rule or a setting a line, the
+// filters of the rules that follow, comments from a '#' at the start of a line,
+// and lines continued by a '\' at their end.
 func Parse(name string, data []byte) ([]Rule, error) {
-	var rules []Rule
-	lines := strings.Split(string(data), "\n")
-	for i := 0; i < len(lines); {
-		text, parts := joinLines(lines[i:], i+1)
-		i += len(parts)
-		if t := strings.TrimLeft(text, blanks); t == "" || t[0] == '#' {
-			continue
-		}
-		rule, err := parseRule(text)
-		if err != nil {
-			offset := 0
-			var at *ruleError
-			if errors.As(err, &at) {
-				offset = at.offset
-			}
-			line, column := locate(parts, offset)
-			return nil, fmt.Errorf("%s:%d:%d: %w", name, line, column, err)
-		}
-		rules = append(rules, rule)
-	}
-	if len(rules) == 0 {
-		return nil, fmt.Errorf("%s: no rule in it: expected SELECTOR ACTION, such as *.info %s", name, DefaultMessages)
-	}
-	return rules, nil
+	p := parser{files: map[string]bool{name: true}}
+	p.parse(name, data)
+	return p.finish(nil, name)
+}
+
+func errNoRule(name string) error {
+	return fmt.Errorf("%s: no rule in it: expected SELECTOR ACTION, such as *.info %s", name, DefaultMessages)
 }
 
 // linePart says where a piece of a continued line came from.

@@ -5,6 +5,7 @@ package syslogconf
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"devlog/internal/syslog"
@@ -19,37 +20,59 @@ type Rule struct {
 
 	selector string
 	match    [syslog.NumFacilities]uint8 // a bit for each severity
+	filters  []filter                    // all of which a message must pass
+	where    string                      // "FILE:LINE", or empty
+	// sizeGiven and countGiven are what of Rotation the rule itself says.
+	sizeGiven, countGiven bool
 }
 
-// Match reports whether messages of this facility and severity go there.
-func (r *Rule) Match(f syslog.Facility, s syslog.Severity) bool {
-	return int(f) < len(r.match) && r.match[f]&(1<<s) != 0
+// Match reports whether a message from this host goes there.
+func (r *Rule) Match(m *syslog.Message, host []byte) bool {
+	if int(m.Facility) >= len(r.match) || r.match[m.Facility]&(1<<m.Severity) == 0 {
+		return false
+	}
+	for i := range r.filters {
+		if !r.filters[i].match(m, host) {
+			return false
+		}
+	}
+	return true
 }
 
 // String returns the rule as ParseRule reads it.
 func (r Rule) String() string {
-	if r.Sync || r.Kind == Kernel {
-		return r.selector + " " + r.Path
+	var b strings.Builder
+	for _, f := range r.filters {
+		b.WriteString(f.String() + " ")
 	}
-	return r.selector + " -" + r.Path
+	b.WriteString(r.selector + " " + r.action())
+	return b.String()
+}
+
+// Origin says where the rule is written: "FILE:LINE", or the rule itself.
+func (r Rule) Origin() string {
+	if r.where != "" {
+		return r.where
+	}
+	return "rule " + strconv.Quote(r.String())
 }
 
 // ruleError is what is wrong at an offset in a rule's text.
 type ruleError struct {
 	offset int
-	text   string
+	error
 }
 
-func (e *ruleError) Error() string { return e.text }
+func (e *ruleError) Unwrap() error { return e.error }
 
 func errAt(offset int, format string, args ...any) error {
-	return &ruleError{offset, fmt.Sprintf(format, args...)}
+	return &ruleError{offset, fmt.Errorf(format, args...)}
 }
 
 const blanks = " \t"
 
-// ParseRule reads one rule, "SELECTOR ACTION". The error says which column is
-// wrong and what was expected there.
+// ParseRule reads one rule, "[FILTER...] SELECTOR ACTION [;OPTION,...]". The
+// error says which column is wrong and what was expected there.
 func ParseRule(text string) (Rule, error) {
 	rule, err := parseRule(text)
 	if err == nil {
@@ -62,45 +85,101 @@ func ParseRule(text string) (Rule, error) {
 	return Rule{}, fmt.Errorf("rule %q: %w", text, err)
 }
 
+// parseRule reads "[FILTER...] [SELECTOR] ACTION". Without a selector, which is
+// how rsyslog writes a rule behind a filter, everything is selected.
 func parseRule(text string) (Rule, error) {
 	text = strings.TrimRight(text, blanks)
-	start := len(text) - len(strings.TrimLeft(text, blanks))
 	if i := strings.IndexAny(text, "\n\r\x00"); i >= 0 {
 		return Rule{}, errAt(i, "a rule is one line: give each rule by itself")
 	}
+	var given blocks
+	start, err := given.parse(text, skipBlanks(text, 0))
+	if err != nil {
+		return Rule{}, err
+	}
 	if start == len(text) {
-		return Rule{}, errAt(0, "empty rule: expected SELECTOR ACTION, such as *.info /var/log/messages")
+		return Rule{}, errAt(start, "expected a rule, SELECTOR ACTION, such as *.info /var/log/messages")
+	}
+	r := Rule{filters: given.list()}
+	return r, r.parse(text, start, len(r.filters) > 0)
+}
+
+// parse reads "SELECTOR ACTION" from start on. With bare the action may stand
+// alone.
+func (r *Rule) parse(text string, start int, bare bool) error {
+	if bare && startsAction(text[start:]) {
+		r.selector = "*.*"
+		if err := r.addSelector(r.selector, 0); err != nil {
+			return err
+		}
+		return r.setAction(text, start)
 	}
 	length := strings.IndexAny(text[start:], blanks)
 	if length < 0 {
-		return Rule{}, errAt(len(text), "expected an action after the selector, such as /var/log/messages")
+		if err := unsupported(text[start:]); err != "" {
+			return errAt(start, "%s", err)
+		}
+		return errAt(len(text), "expected an action after the selector, such as /var/log/messages")
 	}
 	end := start + length
-	r := Rule{selector: text[start:end]}
+	r.selector = text[start:end]
 	for offset := start; offset <= end; {
-		length := strings.IndexByte(text[offset:end], ';')
-		if length < 0 {
-			length = end - offset
-		}
+		length := selectorLength(text[offset:end])
 		// A ';' at the very end is common and harmless.
 		if length > 0 || offset == start || offset < end {
 			if err := r.addSelector(text[offset:offset+length], offset); err != nil {
-				return Rule{}, err
+				return err
 			}
 		}
 		offset += length + 1
 	}
-	action := strings.TrimLeft(text[end:], blanks)
-	if err := r.setAction(action, len(text)-len(action)); err != nil {
-		return Rule{}, err
+	return r.setAction(text, skipBlanks(text, end))
+}
+
+// selectorLength returns the length of the first of several selectors. They
+// are joined by ';' or, behind a severity, by ',' (BSD).
+func selectorLength(text string) int {
+	dot := strings.IndexByte(text, '.')
+	if end := strings.IndexByte(text, ';'); dot < 0 || end >= 0 && end < dot {
+		dot = 0
 	}
-	return r, nil
+	separators := ";,"
+	if dot == 0 {
+		separators = ";"
+	}
+	if length := strings.IndexAny(text[dot:], separators); length >= 0 {
+		return dot + length
+	}
+	return len(text)
+}
+
+// unsupported says why a word that is no selector is none, if it is known.
+func unsupported(word string) string {
+	switch {
+	case strings.HasPrefix(word, "$"):
+		return "rsyslog's directives (" + word + ") are not supported: remove the line"
+	case word == "&":
+		return "'&', which repeats rsyslog's last filter, is not supported: write the filter again"
+	case strings.HasPrefix(word, "module(") || strings.HasPrefix(word, "input(") || word == "if" || strings.HasPrefix(word, "action("):
+		return "rsyslog's scripts (" + word + ") are not supported: write the rule as syslog.conf(5) has it"
+	}
+	return ""
+}
+
+func skipBlanks(text string, i int) int {
+	for i < len(text) && (text[i] == ' ' || text[i] == '\t') {
+		i++
+	}
+	return i
 }
 
 // addSelector applies "fac[,fac...].[!][=]sev" to what earlier ones selected.
 func (r *Rule) addSelector(part string, offset int) error {
 	dot := strings.IndexByte(part, '.')
 	if dot < 0 {
+		if why := unsupported(part); why != "" {
+			return errAt(offset, "%s", why)
+		}
 		return errAt(offset, "expected FACILITY.SEVERITY, found %q", part)
 	}
 	facilities, err := parseFacilities(part[:dot], offset)
@@ -117,7 +196,7 @@ func (r *Rule) addSelector(part string, offset int) error {
 		return err
 	}
 	if bits == 0 { // none
-		remove, bits = true, 0xff
+		remove, bits = !remove, 0xff
 	}
 	for f := range r.match {
 		switch {
@@ -137,10 +216,14 @@ func parseFacilities(list string, offset int) (uint32, error) {
 	for name := range strings.SplitSeq(list, ",") {
 		if name == "*" {
 			bits = 1<<syslog.NumFacilities - 1
+		} else if n, err := strconv.ParseUint(name, 10, 8); err == nil && n < syslog.NumFacilities {
+			bits |= 1 << n
+		} else if strings.EqualFold(name, "mark") { // none are made here
+			continue
 		} else if f, ok := syslog.ParseFacility(strings.ToLower(name)); ok {
 			bits |= 1 << f
 		} else {
-			return 0, errAt(offset, "unknown facility %q: expected * or one of auth authpriv cron daemon ftp kern lpr mail news syslog user uucp local0 to local7", name)
+			return 0, errAt(offset, "unknown facility %q: expected * or one of auth authpriv cron daemon ftp kern lpr mail news syslog user uucp local0 to local7, or 0 to 23", name)
 		}
 		offset += len(name) + 1
 	}
@@ -156,39 +239,14 @@ func severityBits(name string, only bool, offset int) (uint8, error) {
 		return 0, nil
 	}
 	s, ok := syslog.ParseSeverity(name)
+	if len(name) == 1 && name[0] >= '0' && name[0] <= '7' {
+		s, ok = syslog.Severity(name[0]-'0'), true
+	}
 	if !ok {
-		return 0, errAt(offset, "unknown severity %q: expected * or one of emerg alert crit err warning notice info debug none", name)
+		return 0, errAt(offset, "unknown severity %q: expected * or one of emerg alert crit err warning notice info debug none, or 0 to 7", name)
 	}
 	if only {
 		return 1 << s, nil
 	}
 	return uint8(1<<(s+1) - 1), nil
-}
-
-func (r *Rule) setAction(action string, offset int) error {
-	path := strings.TrimPrefix(action, "-")
-	r.Sync = path == action
-	const instead = "use the absolute path of a file, or " + KernelLog
-	switch {
-	case strings.HasPrefix(path, "/"):
-	case strings.HasPrefix(path, "@"):
-		return errAt(offset, "sending to a remote host (%s) is not supported yet: %s", action, instead)
-	case strings.HasPrefix(path, "|"):
-		return errAt(offset, "writing to a pipe (%s) is not supported yet: %s", action, instead)
-	case path == "*":
-		return errAt(offset, "writing to all users' terminals (%s) is not supported yet: %s", action, instead)
-	default:
-		return errAt(offset, "action %q (users' terminals?) is not supported yet: %s", action, instead)
-	}
-	if i := strings.IndexByte(path, ';'); i >= 0 {
-		return errAt(offset+len(action)-len(path)+i, "options after the file (%s) are not supported yet: remove them", path[i:])
-	}
-	if strings.HasSuffix(path, "/") {
-		return errAt(offset, "%q is a directory: name a file in it", path)
-	}
-	r.Path = path
-	if path == KernelLog {
-		r.Kind, r.Sync = Kernel, false
-	}
-	return nil
 }

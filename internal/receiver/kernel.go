@@ -1,0 +1,126 @@
+package receiver
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/syslog"
+	"devlog/internal/syslogconf"
+)
+
+const (
+	// kernelRecord is more than a record of /dev/kmsg can be, in bytes
+	// (PRINTKRB_RECORD_MAX and the dictionary, kernel/printk/internal.h).
+	kernelRecord = 8 << 10
+	// maxRecords is how many of them are read before others are served.
+	maxRecords = 64
+	// lastRecords is how many of them are read at the end.
+	lastRecords = 1 << 14
+)
+
+// kernelSource is the kernel's log as a source of messages.
+type kernelSource struct {
+	fd       int
+	buffer   [kernelRecord]byte
+	sequence uint64 // of the last record
+	any      bool   // there was one
+	lost     uint64 // were overwritten before they were read
+	own      uint64 // were written there by this receiver
+}
+
+// openKernel begins to read the kernel's log, from its end on: what is there
+// already has been logged when it was new, or is before this receiver's time.
+func (r *receiver) openKernel() error {
+	fd, err := unix.Open(syslogconf.KernelLog, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
+	if err != nil {
+		return fmt.Errorf("open %s to read the kernel's log (--kernel): %w", syslogconf.KernelLog, err)
+	}
+	if _, err := unix.Seek(fd, 0, unix.SEEK_END); err != nil {
+		_ = unix.Close(fd)
+		return fmt.Errorf("read the kernel's log (--kernel): go to its end: %w", err)
+	}
+	return r.addKernel(fd)
+}
+
+func (r *receiver) addKernel(fd int) error {
+	r.kernel = &kernelSource{fd: fd}
+	return r.watch(fd)
+}
+
+// readKernel reads at most this many records.
+func (r *receiver) readKernel(limit int) {
+	k := r.kernel
+	before := k.lost
+	r.lines.at(time.Now())
+	for range limit {
+		n, err := unix.Read(k.fd, k.buffer[:])
+		if errors.Is(err, unix.EINTR) || errors.Is(err, unix.EPIPE) {
+			continue // EPIPE: records were overwritten; the next one's number says how many
+		}
+		if err != nil && !errors.Is(err, unix.EAGAIN) || n == 0 {
+			r.stopKernel(err)
+			break
+		}
+		if err != nil {
+			break
+		}
+		r.handleRecord(k.buffer[:n])
+	}
+	if n := k.lost - before; n > 0 {
+		r.say(syslog.Warning, strconv.FormatUint(n, 10)+" messages of the kernel's log lost: overwritten before they were read")
+	}
+}
+
+// handleRecord passes a record to the outputs. Those that this receiver has
+// written there itself have been passed to them already.
+func (r *receiver) handleRecord(record []byte) {
+	k := r.kernel
+	var m syslog.Message
+	sequence, ok := syslog.ParseKernel(record, &m)
+	if ok {
+		if k.any && sequence > k.sequence+1 {
+			k.lost += sequence - k.sequence - 1
+		}
+		k.sequence, k.any = sequence, true
+	} else {
+		m.Text = record
+	}
+	r.received++
+	if m.Facility != syslog.Kern && m.Tag == nil && r.isOwn(m.Text) {
+		k.own++
+		return
+	}
+	if !r.route(&m) {
+		r.unrouted++
+	}
+}
+
+// isOwn reports whether a text in the kernel's log is by this receiver: it
+// begins with its name, and a rule leads there.
+func (r *receiver) isOwn(text []byte) bool {
+	if len(text) <= len(r.host) || text[len(r.host)] != ' ' || !bytes.HasPrefix(text, r.host) {
+		return false
+	}
+	for i := range r.routes {
+		if r.routes[i].rules[0].Kind == syslogconf.Kernel {
+			return true
+		}
+	}
+	return false
+}
+
+// stopKernel gives the kernel's log up.
+func (r *receiver) stopKernel(err error) {
+	_ = unix.Close(r.kernel.fd) // leaves the epoll by that
+	r.kernel.fd = -1
+	text := "the kernel's log has ended"
+	if err != nil {
+		text = "cannot read the kernel's log any more: " + err.Error()
+	}
+	r.say(syslog.Warning, text)
+}

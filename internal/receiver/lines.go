@@ -1,0 +1,72 @@
+package receiver
+
+import (
+	"time"
+
+	"devlog/internal/syslog"
+	"devlog/internal/syslogconf"
+)
+
+// lines makes lines of messages, one for each layout that is asked for.
+type lines struct {
+	now     time.Time
+	stamp   syslog.Stamp
+	precise syslog.PreciseStamp
+
+	made [variants]line
+}
+
+// variants are the layouts and RFC 3164 with the mark for senders that differ.
+const variants = syslog.NumLayouts + 1
+
+// line is a message's line in one layout.
+type line struct {
+	buffer []byte
+	body   int // offset of the part without time and host
+	done   bool
+}
+
+// at sets the time of the messages that follow.
+func (l *lines) at(now time.Time) { l.now = now }
+
+// begin begins another message.
+func (l *lines) begin() {
+	for i := range l.made {
+		l.made[i].done = false
+	}
+}
+
+// format returns the message as the action wants it, with the newline, and the
+// part of it without time, host and newline; of another layout than RFC 3164
+// that is all. Both are valid until the next message.
+func (l *lines) format(a *syslogconf.Action, host []byte, m *syslog.Message) (text, body []byte) {
+	variant := int(a.Format)
+	if a.Sender && a.Format == syslog.RFC3164 {
+		variant = syslog.NumLayouts
+	}
+	made := &l.made[variant]
+	if !made.done {
+		made.done, made.body = true, 0
+		switch a.Format {
+		case syslog.RFC5424:
+			made.buffer = syslog.AppendRFC5424(made.buffer[:0], l.precise.Bytes(l.now), host, m)
+		case syslog.JSON:
+			made.buffer = syslog.AppendJSON(made.buffer[:0], l.precise.Bytes(l.now), host, m)
+		default:
+			differs := m.Sender.Differs
+			m.Sender.Differs = differs && a.Sender
+			made.buffer, made.body = syslog.AppendRFC3164(made.buffer[:0], l.stamp.Bytes(l.now), host, m)
+			m.Sender.Differs = differs
+		}
+	}
+	return made.buffer, made.buffer[made.body : len(made.buffer)-1]
+}
+
+// release gives memory back that long messages have taken.
+func (l *lines) release() {
+	for i := range l.made {
+		if cap(l.made[i].buffer) > maxLine {
+			l.made[i].buffer = nil
+		}
+	}
+}

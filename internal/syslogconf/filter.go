@@ -1,0 +1,330 @@
+package syslogconf
+
+import (
+	"bytes"
+	"strings"
+
+	"devlog/internal/syslog"
+)
+
+// property is a part of a message that is compared.
+type property uint8
+
+const (
+	programName property = iota
+	msg
+	msgID
+	structuredData
+	hostName
+)
+
+// propertyNames are the names of syslog.conf(5); the first of each is the one
+// that is written.
+var propertyNames = map[string]property{
+	"programname": programName, "msg": msg, "msgid": msgID, "sd": structuredData, "data": structuredData,
+	"hostname": hostName, "source": hostName,
+}
+
+var propertyTexts = [...]string{"programname", "msg", "msgid", "sd", "hostname"}
+
+// operator says how it is compared.
+type operator uint8
+
+const (
+	isEqual operator = iota
+	contains
+	startsWith
+)
+
+var operatorTexts = [...]string{"isequal", "contains", "startswith"}
+
+// localHost as a host's name is this one's.
+const localHost = "@"
+
+// filter lets messages pass of which a property compares with one of the values.
+type filter struct {
+	kind     block
+	property property
+	operator operator
+	not      bool // with none of them
+	fold     bool // upper and lower case are the same
+	values   []string
+}
+
+// block is one of the filters that are in force side by side.
+type block uint8
+
+const (
+	programBlock  block = iota // !PROGRAM
+	hostBlock                  // +HOST, -HOST
+	propertyBlock              // :PROPERTY, OPERATOR, "VALUE"
+
+	numBlocks = iota
+)
+
+// blocks are the filters for the rules that follow; nil where there is none.
+type blocks [numBlocks]*filter
+
+func (b *blocks) list() (list []filter) {
+	for _, f := range b {
+		if f != nil {
+			list = append(list, *f)
+		}
+	}
+	return list
+}
+
+// match reports whether the message from this host passes.
+func (f *filter) match(m *syslog.Message, host []byte) bool {
+	return f.compare(f.part(m, host), host) != f.not
+}
+
+func (f *filter) part(m *syslog.Message, host []byte) []byte {
+	switch f.property {
+	case programName:
+		return m.Tag
+	case msg:
+		return m.Text
+	case msgID:
+		return m.MsgID
+	case structuredData:
+		return m.SD
+	}
+	return host
+}
+
+func (f *filter) compare(part, host []byte) bool {
+	for _, v := range f.values {
+		if f.property == hostName && v == localHost || f.compareOne(part, v) {
+			return true
+		}
+	}
+	// A program may name its part, as in postfix/smtpd: either is its name.
+	if i := bytes.IndexByte(part, '/'); i > 0 && f.property == programName && f.operator == isEqual {
+		return f.compare(part[:i], host)
+	}
+	return false
+}
+
+func (f *filter) compareOne(part []byte, value string) bool {
+	switch f.operator {
+	case isEqual:
+		return len(part) == len(value) && f.same(part, value)
+	case startsWith:
+		return len(part) >= len(value) && f.same(part[:len(value)], value)
+	}
+	for i := 0; i+len(value) <= len(part); i++ {
+		if f.same(part[i:i+len(value)], value) {
+			return true
+		}
+	}
+	return false
+}
+
+// same compares texts of one length.
+func (f *filter) same(part []byte, value string) bool {
+	if !f.fold {
+		return string(part) == value
+	}
+	for i, c := range part {
+		if lower(c) != lower(value[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func lower(c byte) byte {
+	if c >= 'A' && c <= 'Z' {
+		return c | 0x20
+	}
+	return c
+}
+
+// String returns the filter as it is read.
+func (f *filter) String() string {
+	sign := ""
+	if f.not {
+		sign = "-"
+	}
+	switch f.kind {
+	case programBlock:
+		return "!" + sign + strings.Join(f.values, ",")
+	case hostBlock:
+		if !f.not {
+			sign = "+"
+		}
+		return sign + strings.Join(f.values, ",")
+	}
+	text := ":" + propertyTexts[f.property] + ", "
+	if f.not {
+		text += "!"
+	}
+	if f.fold {
+		text += "icase_"
+	}
+	escaped := strings.ReplaceAll(strings.ReplaceAll(f.values[0], `\`, `\\`), `"`, `\"`)
+	return text + operatorTexts[f.operator] + `, "` + escaped + `"`
+}
+
+// parse reads the filters that begin at start, each of which takes the place of
+// an earlier one of its kind, and returns the offset of what follows.
+func (b *blocks) parse(text string, start int) (end int, err error) {
+	for start < len(text) {
+		var f *filter
+		var kind block
+		switch text[start] {
+		case '!':
+			kind = programBlock
+			f, end, err = parseNames(text, start+1, kind)
+		case '+', '-':
+			kind = hostBlock
+			f, end, err = parseNames(text, start, kind)
+		case ':':
+			kind = propertyBlock
+			if startsWall(text[start:]) {
+				return start, nil
+			}
+			f, end, err = parseProperty(text, start+1)
+		default:
+			return start, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		b[kind] = f
+		start = skipBlanks(text, end)
+	}
+	return start, nil
+}
+
+// parseNames reads "[+|-]NAME[,NAME...]" or "*", which is no filter.
+func parseNames(text string, start int, kind block) (f *filter, end int, err error) {
+	f = &filter{kind: kind, property: programName}
+	if kind == hostBlock {
+		f.property, f.fold = hostName, true
+	}
+	start = skipBlanks(text, start)
+	if start < len(text) && (text[start] == '+' || text[start] == '-') {
+		f.not = text[start] == '-'
+		start = skipBlanks(text, start+1)
+	}
+	end = len(text)
+	if i := strings.IndexAny(text[start:], blanks); i >= 0 {
+		end = start + i
+	}
+	names := text[start:end]
+	if names == "*" || names == "" && kind == programBlock {
+		return nil, end, nil
+	}
+	for name := range strings.SplitSeq(names, ",") {
+		if name == "" || strings.IndexByte("+-*", name[0]) >= 0 {
+			return nil, 0, errAt(start, "expected names joined by ',', found %q", names)
+		}
+		f.values = append(f.values, name)
+		start += len(name) + 1
+	}
+	return f, end, nil
+}
+
+// parseProperty reads `PROPERTY, OPERATOR, "VALUE"` or "*", which is no filter.
+func parseProperty(text string, start int) (f *filter, end int, err error) {
+	f = &filter{kind: propertyBlock}
+	at := skipBlanks(text, start)
+	if at == len(text) || text[at] == '*' {
+		return nil, min(at+1, len(text)), nil
+	}
+	name, next := filterWord(text, at)
+	p, ok := propertyNames[strings.ToLower(name)]
+	if !ok {
+		return nil, 0, errAt(at, "unknown property %q: expected programname, msg, msgid, sd or hostname", name)
+	}
+	f.property = p
+	name, end = filterWord(text, next)
+	rest := strings.ToLower(name)
+	rest, f.not = strings.CutPrefix(rest, "!")
+	rest, f.fold = strings.CutPrefix(rest, "icase_")
+	switch rest {
+	case "isequal":
+		f.operator = isEqual
+	case "contains":
+		f.operator = contains
+	case "startswith":
+		f.operator = startsWith
+	case "regex", "ereregex", "eregex":
+		return nil, 0, errAt(next, "regular expressions (%s) are not supported: use contains, isequal or startswith", name)
+	default:
+		return nil, 0, errAt(next, "unknown operator %q: expected contains, isequal or startswith, with ! or icase_ before it", name)
+	}
+	if end == len(text) || text[end] != '"' {
+		return nil, 0, errAt(end, "expected a value in double quotes")
+	}
+	value, end, ok := unquote(text, end+1)
+	if !ok {
+		return nil, 0, errAt(len(text), "expected a double quote after the value")
+	}
+	f.values = []string{value}
+	return f, end, nil
+}
+
+// filterWord returns the word at start, which a ',' ends, and the offset of
+// what is behind that.
+func filterWord(text string, start int) (word string, next int) {
+	end := start
+	for end < len(text) && strings.IndexByte(", \t\"", text[end]) < 0 {
+		end++
+	}
+	next = end
+	for next < len(text) && strings.IndexByte(", \t", text[next]) >= 0 {
+		next++
+	}
+	return text[start:end], next
+}
+
+// unquote reads up to the closing quote; a '\' takes the next byte as it is.
+func unquote(text string, start int) (value string, end int, ok bool) {
+	var b strings.Builder
+	for i := start; i < len(text); i++ {
+		switch text[i] {
+		case '"':
+			return b.String(), i + 1, true
+		case '\\':
+			if i++; i == len(text) {
+				return "", i, false
+			}
+		}
+		b.WriteByte(text[i])
+	}
+	return "", len(text), false
+}
+
+// startsWall reports whether rsyslog's name for the users' terminals begins there.
+func startsWall(text string) bool { return strings.HasPrefix(text, ":omusrmsg:") }
+
+// isOldFilter reports whether a line that begins with '#' is a filter all the
+// same: syslogd takes "#!prog", "#+host", "#-host" and "#:property..." for one.
+// What looks like a comment is one.
+func isOldFilter(text string) bool {
+	if len(text) < 3 || strings.IndexByte("!+-:", text[1]) < 0 {
+		return false
+	}
+	var b blocks
+	end, err := b.parse(text[1:], 0)
+	if err != nil || end != len(text)-1 {
+		return false
+	}
+	list := b.list()
+	for _, f := range list {
+		for _, v := range f.values {
+			if f.kind != propertyBlock && (v[0] == '-' || strings.IndexFunc(v, isOdd) >= 0) {
+				return false
+			}
+		}
+	}
+	return len(list) > 0 || strings.TrimRight(text[2:], blanks) == "*"
+}
+
+// isOdd reports whether a name of a program or host does not have c in it.
+func isOdd(c rune) bool {
+	return (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && strings.IndexRune("._@-", c) < 0
+}

@@ -1,0 +1,202 @@
+package syslogconf
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// WrongLines are the errors in several lines.
+type WrongLines []error
+
+// Error is the first of them, and how many more there are.
+func (w WrongLines) Error() string {
+	if len(w) == 1 {
+		return w[0].Error()
+	}
+	return fmt.Sprintf("%v (and %d more wrong lines)", w[0], len(w)-1)
+}
+
+// parser reads configurations.
+type parser struct {
+	rules []Rule
+	wrong WrongLines
+	files map[string]bool // that were read
+	depth int             // of inclusion
+
+	rotation Rotation // for rules that do not say it
+	counted  bool     // rotation.Count was given
+}
+
+// parse reads the text of a file called name.
+func (p *parser) parse(name string, data []byte) {
+	var filters blocks // each file begins without
+	lines := strings.Split(string(data), "\n")
+	for i := 0; i < len(lines); {
+		text, parts := joinLines(lines[i:], i+1)
+		i += len(parts)
+		if err := p.line(name, text, parts[0].line, &filters); err != nil {
+			var wrong WrongLines
+			if errors.As(err, &wrong) { // of an included file
+				p.wrong = append(p.wrong, wrong...)
+				continue
+			}
+			offset := 0
+			var at *ruleError
+			if errors.As(err, &at) {
+				offset = at.offset
+			}
+			line, column := locate(parts, offset)
+			p.wrong = append(p.wrong, fmt.Errorf("%s:%d:%d: %w", name, line, column, err))
+		}
+	}
+}
+
+// line reads one line, joined with those that continue it.
+func (p *parser) line(name, text string, number int, filters *blocks) error {
+	text = strings.TrimRight(text, blanks)
+	start := skipBlanks(text, 0)
+	if i := strings.IndexAny(text, "\n\r\x00"); i >= 0 {
+		return errAt(i, "a control character: expected text")
+	}
+	if isOldFilter(text[start:]) {
+		start++
+	}
+	if start == len(text) || text[start] == '#' {
+		return nil
+	}
+	if done, err := p.setting(text, start); done || err != nil {
+		return err
+	}
+	with := *filters
+	end, err := with.parse(text, start)
+	if err != nil {
+		return err
+	}
+	if end == len(text) { // for all that follow
+		*filters = with
+		return nil
+	}
+	rule := Rule{filters: with.list(), where: name + ":" + strconv.Itoa(number)}
+	if err := rule.parse(text, end, end > start); err != nil {
+		return err
+	}
+	p.rules = append(p.rules, rule)
+	return nil
+}
+
+// setting reads "NAME VALUE" or "NAME=VALUE" of those that are for everything,
+// and reports whether it was one.
+func (p *parser) setting(text string, start int) (done bool, err error) {
+	end := start
+	for end < len(text) && (text[end] >= 'a' && text[end] <= 'z' || text[end] == '_') {
+		end++
+	}
+	name := text[start:end]
+	if end < len(text) && strings.IndexByte(" \t=", text[end]) < 0 {
+		return false, nil
+	}
+	at := skipBlanks(text, end)
+	if at < len(text) && text[at] == '=' {
+		at = skipBlanks(text, at+1)
+	}
+	value := text[at:]
+	switch name {
+	case "include":
+		return true, p.include(value, at)
+	case "rotate_size":
+		p.rotation.Size, err = parseSize(value)
+	case "rotate_count":
+		p.rotation.Count, err = parseCount(value)
+		p.counted = true
+	case "secure_mode", "listen", "udp_size":
+		// Of the network, where nothing is received here.
+	case "notify":
+		return true, errAt(start, "notify (a program to run after a rotation) is not supported: remove the line")
+	default:
+		return false, nil
+	}
+	if err != nil {
+		err = errAt(at, "%w", err)
+	}
+	return true, err
+}
+
+// include reads the files that match a pattern.
+func (p *parser) include(pattern string, offset int) error {
+	switch {
+	case p.depth > 0:
+		return errAt(offset, "an included file cannot include others")
+	case !filepath.IsAbs(pattern):
+		return errAt(offset, "expected an absolute path of files to include, such as %s, found %q", DefaultConfigs, pattern)
+	}
+	p.depth++
+	defer func() { p.depth-- }()
+	if err := p.readAll(pattern); err != nil {
+		return errAt(offset, "%w", err)
+	}
+	return nil
+}
+
+// finish completes the rules with what the settings say.
+func (p *parser) finish(err error, name string) ([]Rule, error) {
+	switch {
+	case err != nil:
+		return nil, err
+	case len(p.wrong) > 0:
+		return nil, p.wrong
+	case len(p.rules) == 0:
+		return nil, errNoRule(name)
+	}
+	if !p.counted {
+		p.rotation.Count = defaultCount
+	}
+	places := map[string]*Rule{}
+	for i := range p.rules {
+		r := &p.rules[i]
+		if r.Kind == File {
+			r.inherit(p.rotation)
+		}
+		place := r.Kind.name(r.Path)
+		first := places[place]
+		if first == nil {
+			places[place] = r
+		} else if !first.sameOptions(r) {
+			return nil, fmt.Errorf("%s: %s is written to by another rule (%s) with other options: give both the same", r.Origin(), place, first.Origin())
+		}
+	}
+	return p.rules, nil
+}
+
+// inherit takes what the rule itself does not say from the settings.
+func (r *Rule) inherit(settings Rotation) {
+	if !r.sizeGiven {
+		r.Rotation.Size = settings.Size
+	}
+	if r.Rotation.Size == 0 {
+		r.Rotation.Count = 0
+	} else if !r.countGiven {
+		r.Rotation.Count = settings.Count
+	}
+}
+
+// name is the place's name in messages; one place has one name.
+func (k Kind) name(path string) string {
+	switch k {
+	case Stdout:
+		return stdoutWord
+	case ContainerStdout:
+		return containerStdoutWord
+	case Everybody:
+		return everybodyWord
+	}
+	return filepath.Clean(path)
+}
+
+// sameOptions reports whether two rules to one place agree on how it is
+// written to. Sync is decided for each message.
+func (r *Rule) sameOptions(o *Rule) bool {
+	return r.Kind == o.Kind && r.Format == o.Format && r.Rotation == o.Rotation && r.Sender == o.Sender
+}
