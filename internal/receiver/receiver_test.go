@@ -76,6 +76,9 @@ func start(t *testing.T, files []passed, args ...string) (*devlogd, string) {
 	t.Cleanup(func() {
 		_ = d.cmd.Process.Kill() // it may have ended
 		<-d.ended
+		if t.Failed() {
+			t.Logf("devlogd: %v: %s", d.cmd.ProcessState, &d.stderr)
+		}
 	})
 	if err := errors.Join(w.Close(), r.SetReadDeadline(time.Now().Add(deadline))); err != nil {
 		t.Fatal(err)

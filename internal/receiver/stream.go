@@ -66,7 +66,8 @@ func (r *receiver) watchSocket(s *socket) error {
 	return r.watch(s.fd)
 }
 
-// readable reads what there is at a descriptor.
+// readable reads what there is at a descriptor. One that was closed since the
+// event is nobody's any more.
 func (r *receiver) readable(fd int) error {
 	if r.kernel != nil && fd == r.kernel.fd {
 		r.readKernel(maxRecords)
@@ -77,14 +78,18 @@ func (r *receiver) readable(fd int) error {
 			r.read(c)
 			return nil
 		}
-		for _, s := range r.sockets {
-			if s.fd == fd && s.stream {
-				r.accept(s, maxAccepts)
-				return nil
-			}
+	}
+	for _, s := range r.sockets {
+		switch {
+		case s.fd != fd:
+		case s.stream:
+			r.accept(s, maxAccepts)
+			return nil
+		default:
+			return r.receive(fd, maxBatches)
 		}
 	}
-	return r.receive(fd, maxBatches)
+	return nil
 }
 
 // accept takes at most this many connections, -1 for all that wait.

@@ -178,6 +178,9 @@ func (b *blocks) parse(text string, start int) (end int, err error) {
 			kind = programBlock
 			f, end, err = parseNames(text, start+1, kind)
 		case '+', '-':
+			if action := text[start+1:]; text[start] == '-' && (strings.HasPrefix(action, "/") || strings.HasPrefix(action, "|")) {
+				return start, nil
+			}
 			kind = hostBlock
 			f, end, err = parseNames(text, start, kind)
 		case ':':

@@ -105,6 +105,7 @@ func TestActions(t *testing.T) {
 		{`:programname, isequal, "sshd" /m`, Action{Path: "/m", Sync: true}, `:programname, isequal, "sshd" *.* /m`},
 		{`:msg,!icase_contains,"a\"\\" mail.* -/m`, Action{Path: "/m"}, `:msg, !icase_contains, "a\"\\" mail.* -/m`},
 		{`!-a,b +@ :msg,startswith,"x" stdout`, Action{Kind: Stdout}, `!-a,b +@ :msg, startswith, "x" *.* stdout`},
+		{`!a -/m;JSON`, Action{Path: "/m", Format: syslog.JSON}, `!a *.* -/m;JSON`},
 		{"!* -* :* *.* /m", Action{Path: "/m", Sync: true}, "*.* /m"},
 	} {
 		r, err := ParseRule(tt.rule)

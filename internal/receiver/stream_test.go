@@ -1,0 +1,433 @@
+package receiver
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/syslog"
+)
+
+// dialStream returns a stream socket connected to path.
+func dialStream(t testing.TB, path string) int {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err != nil {
+		_ = unix.Close(fd)
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	return fd
+}
+
+// write writes all of a text to a connection.
+func write(t *testing.T, fd int, text string) {
+	t.Helper()
+	for len(text) > 0 {
+		n, err := unix.SendmsgN(fd, []byte(text), nil, nil, unix.MSG_NOSIGNAL)
+		if err != nil {
+			t.Fatalf("write %d bytes: %v", len(text), err)
+		}
+		text = text[n:]
+	}
+}
+
+// openFiles says how many descriptors a process has.
+func openFiles(t *testing.T, pid int) int {
+	t.Helper()
+	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
+}
+
+func TestStream(t *testing.T) {
+	dir := t.TempDir()
+	sock, dgram, log := filepath.Join(dir, "s"), filepath.Join(dir, "d"), filepath.Join(dir, "m")
+	d := startReady(t, nil, "--listen", dgram, "--type", "dgram", "--listen", sock, "--type", "stream", "--name", "box", "--rule", "*.* -"+log)
+	idle := openFiles(t, d.cmd.Process.Pid)
+	c := dialStream(t, sock)
+	write(t, c, "<13>a: one\nline\x00<13>a: tw")
+	await(t, log, "one")
+	write(t, c, "o\x00\x00")
+	await(t, log, "two")
+	lines := dialStream(t, sock)
+	write(t, lines, "<13>b: one\n<13>b: two\n"+strings.Repeat("x", 1<<17)+"\n<13>b: no end")
+	if err := unix.Shutdown(lines, unix.SHUT_WR); err != nil {
+		t.Fatal(err)
+	}
+	await(t, log, "no end")
+	send(t, dial(t, dgram), "<13>c: datagram")
+	await(t, log, "datagram")
+	want := "box a: one#012line\nbox a: two\nbox b: one\nbox b: two\nbox " + strings.Repeat("x", slotSize) + " [cut]\nbox b: no end\nbox c: datagram\n"
+	if got := content(t, log); got != want {
+		t.Errorf("got %.300q, want %.300q", got, want)
+	}
+	if err := unix.Shutdown(c, unix.SHUT_RDWR); err != nil {
+		t.Fatal(err)
+	}
+	eventuallyOpen(t, d, idle)
+	d.stop()
+	for _, name := range []string{sock, dgram} {
+		if _, err := os.Lstat(name); err == nil {
+			t.Errorf("%s is left", name)
+		}
+	}
+}
+
+// eventuallyOpen waits until the receiver has so many descriptors.
+func eventuallyOpen(t *testing.T, d *devlogd, want int) {
+	t.Helper()
+	for end := time.Now().Add(deadline); openFiles(t, d.cmd.Process.Pid) != want; {
+		if time.Now().After(end) {
+			t.Fatalf("%d open files, want %d", openFiles(t, d.cmd.Process.Pid), want)
+		}
+		_, _ = unix.Poll(nil, 2) // nothing tells of it more simply
+	}
+}
+
+// Idle connections cost next to nothing, and those that never complete a
+// message no more than a bound.
+func TestStreamManyConnections(t *testing.T) {
+	dir := t.TempDir()
+	sock, log, long := filepath.Join(dir, "s"), filepath.Join(dir, "m"), filepath.Join(dir, "long")
+	d := startReady(t, nil, "--listen", sock, "--type", "stream", "--rule", `:msg, !startswith, "begin" -`+log, "--rule", `:msg, startswith, "begin" -`+long)
+	first := dialStream(t, sock)
+	write(t, first, "<13>a: first\n")
+	await(t, log, "first")
+	before := residentKiB(t, d.cmd.Process.Pid)
+	var all []int
+	for i := range 1000 {
+		c := dialStream(t, sock)
+		write(t, c, fmt.Sprintf("<13>a: hello %d.\n", i))
+		all = append(all, c)
+	}
+	write(t, first, "<13>a: second\n")
+	await(t, log, "second")
+	awaitCount(t, log, "hello", len(all))
+	if grown := residentKiB(t, d.cmd.Process.Pid) - before; grown > 3<<10 {
+		t.Errorf("1000 idle connections take %d KiB", grown)
+	}
+	// 1000 connections with 60 KB each are 60 MB.
+	part := "<13>a: begin" + strings.Repeat("x", 60_000)
+	for _, c := range all {
+		write(t, c, part)
+	}
+	write(t, first, "<13>a: third\n")
+	await(t, log, "third")
+	for i, c := range all {
+		write(t, c, fmt.Sprintf("\n<13>a: again %d.\n", i))
+	}
+	awaitCount(t, log, "again", len(all))
+	if grown := residentKiB(t, d.cmd.Process.Pid) - before; grown > 32<<10 {
+		t.Errorf("1000 incomplete messages take %d KiB", grown)
+	}
+	awaitCount(t, long, "a: begin", len(all))
+	d.stop()
+}
+
+// awaitCount waits until a file contains a text n times.
+func awaitCount(t *testing.T, path, text string, n int) {
+	t.Helper()
+	for end := time.Now().Add(deadline); ; {
+		data, err := os.ReadFile(path)
+		got := bytes.Count(data, []byte(text))
+		if err == nil && got == n {
+			return
+		}
+		if got > n || time.Now().After(end) {
+			t.Fatalf("%s contains %q %d times, want %d", path, text, got, n)
+		}
+		_, _ = unix.Poll(nil, 2) // nothing tells of a file's growth more simply
+	}
+}
+
+func residentKiB(t *testing.T, pid int) int {
+	t.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(data), "VmRSS:")
+	n, err := strconv.Atoi(strings.Fields(rest)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// Where descriptors are short, each client is served nevertheless.
+func TestStreamFewDescriptors(t *testing.T) {
+	dir := t.TempDir()
+	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
+	d := startReady(t, nil, "--listen", sock, "--type", "stream", "--rule", "*.* -"+log)
+	limit := uint64(openFiles(t, d.cmd.Process.Pid) + 4)
+	if err := unix.Prlimit(d.cmd.Process.Pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limit, Max: limit}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 50 {
+		write(t, dialStream(t, sock), fmt.Sprintf("<13>a: hello %d.\n", i))
+	}
+	for i := range 50 {
+		await(t, log, fmt.Sprintf("hello %d.", i))
+	}
+	// Without any descriptor they wait, and the receiver does not spin.
+	none := uint64(0)
+	if err := unix.Prlimit(d.cmd.Process.Pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: none, Max: limit}, nil); err != nil {
+		t.Fatal(err)
+	}
+	c := dialStream(t, sock)
+	write(t, c, "<13>a: waits\n")
+	await(t, log, "no descriptors left")
+	if err := unix.Prlimit(d.cmd.Process.Pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limit, Max: limit}, nil); err != nil {
+		t.Fatal(err)
+	}
+	await(t, log, "a: waits")
+	d.stop()
+}
+
+// What was sent before the end is written, also by those whom nobody has
+// accepted yet.
+func TestStreamDrain(t *testing.T) {
+	dir := t.TempDir()
+	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
+	d := startReady(t, nil, "--listen", sock, "--type", "stream", "--name", "box", "--rule", "*.* -"+log)
+	accepted := dialStream(t, sock)
+	write(t, accepted, "<13>a: accepted\x00")
+	await(t, log, "accepted")
+	d.signal(unix.SIGSTOP)
+	var want []string
+	for i := range 100 {
+		text := fmt.Sprintf("waiting %d.", i)
+		write(t, dialStream(t, sock), "<13>a: "+text+"\n<13>a: more "+text)
+		want = append(want, text, "more "+text)
+	}
+	for i := range 100 {
+		text := fmt.Sprintf("queued %d.", i)
+		write(t, accepted, "<13>a: "+text+"\x00")
+		want = append(want, text)
+	}
+	d.signal(unix.SIGTERM)
+	d.signal(unix.SIGCONT)
+	if code := d.wait(); code != 0 {
+		t.Errorf("exit code %d: %s", code, &d.stderr)
+	}
+	lines := strings.Split(content(t, log), "\n")
+	for _, text := range want {
+		if !slices.Contains(lines, "box a: "+text) {
+			t.Errorf("%q is missing", text)
+		}
+	}
+	if err := unix.Connect(accepted, &unix.SockaddrUnix{Name: sock}); err == nil {
+		t.Error("somebody listens still")
+	}
+}
+
+// A live stream socket is nobody else's, whatever type the other one wants.
+func TestStreamDoesNotSteal(t *testing.T) {
+	for _, first := range []string{"stream", "dgram"} {
+		sock := filepath.Join(t.TempDir(), "s")
+		d := startReady(t, nil, "--listen", sock, "--type", first, "--rule", "*.* -"+sock+".log")
+		for _, second := range []string{"stream", "dgram"} {
+			if _, report := start(t, nil, "--listen", sock, "--type", second, "--rule", "*.* -"+sock+".log"); !strings.Contains(report, errLive.Error()) {
+				t.Errorf("%s, then %s: %s", first, second, report)
+			}
+		}
+		d.stop()
+	}
+}
+
+func TestStreamPassed(t *testing.T) {
+	dir := t.TempDir()
+	log := filepath.Join(dir, "m")
+	s, err := listen(filepath.Join(dir, "s"), unix.SOCK_STREAM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := os.NewFile(uintptr(s.fd), "s")
+	defer f.Close()
+	c := dialStream(t, filepath.Join(dir, "s")) // before the receiver is there
+	write(t, c, "<13>a: early\n")
+	d := startReady(t, []passed{{"log", f}}, "--rule", "*.* -"+log)
+	await(t, log, "early")
+	d.stop()
+	if _, report := start(t, []passed{{"log", os.NewFile(uintptr(c), "c")}}, "--rule", "*.* -"+log); !strings.Contains(report, "a stream socket that does not listen") {
+		t.Errorf("a connection: %s", report)
+	}
+}
+
+// Descriptors that clients pass are not kept.
+func TestDescriptorsOfClientsAreClosed(t *testing.T) {
+	for _, option := range []string{"", ";JSON"} {
+		dir := t.TempDir()
+		dgram, stream, log := filepath.Join(dir, "d"), filepath.Join(dir, "s"), filepath.Join(dir, "m")
+		d := startReady(t, nil, "--listen", dgram, "--type", "dgram", "--listen", stream, "--type", "stream", "--rule", "*.* -"+log+option)
+		c := dialStream(t, stream)
+		write(t, c, "<13>a: begin\n")
+		await(t, log, "begin")
+		before := openFiles(t, d.cmd.Process.Pid)
+		rights := unix.UnixRights(0, 1, 2)
+		for range 100 {
+			for _, fd := range []int{dial(t, dgram), c} {
+				if err := unix.Sendmsg(fd, []byte("<13>a: takes these\n"), rights, nil, 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		write(t, c, "<13>a: end\n")
+		await(t, log, "end")
+		if n := openFiles(t, d.cmd.Process.Pid); n != before {
+			t.Errorf("%q: %d open files, then %d", option, before, n)
+		}
+		d.stop()
+		if n := strings.Count(content(t, log), "takes these"); n != 200 {
+			t.Errorf("%q: %d messages", option, n)
+		}
+	}
+}
+
+func TestSender(t *testing.T) {
+	dir := t.TempDir()
+	sock, stream := filepath.Join(dir, "s"), filepath.Join(dir, "t")
+	json, plain, marked := filepath.Join(dir, "json"), filepath.Join(dir, "plain"), filepath.Join(dir, "marked")
+	startReady(t, nil, "--listen", sock, "--type", "dgram", "--listen", stream, "--type", "stream", "--name", "box",
+		"--rule", "*.* -"+json+";JSON", "--rule", "*.* -"+plain, "--rule", "*.* -"+marked+";sender")
+	self := os.Getpid()
+	fd := dial(t, sock)
+	send(t, fd, fmt.Sprintf("<13>a[%d]: right", self), "<13>a[1]: wrong", "<13>a: none")
+	await(t, marked, "none") // the socket's queue is in order
+	write(t, dialStream(t, stream), "<13>a[1]: stream\n")
+	await(t, marked, "stream")
+	if got, want := content(t, plain), fmt.Sprintf("box a[%d]: right\nbox a[1]: wrong\nbox a: none\nbox a[1]: stream\n", self); got != want {
+		t.Errorf("plain: %q, want %q", got, want)
+	}
+	mark := fmt.Sprintf(" [sent by pid=%d uid=%d gid=%d]", self, os.Getuid(), os.Getgid())
+	if got, want := content(t, marked), fmt.Sprintf("box a[%d]: right\nbox a[1]: wrong%s\nbox a: none\nbox a[1]: stream%s\n", self, mark, mark); got != want {
+		t.Errorf("marked: %q, want %q", got, want)
+	}
+	sent := fmt.Sprintf(`"sender":{"pid":%d,"uid":%d,"gid":%d}}`, self, os.Getuid(), os.Getgid())
+	if got := content(t, json); strings.Count(got, sent) != 4 || strings.Count(got, "\n") != 4 {
+		t.Errorf("JSON: %s", got)
+	}
+}
+
+func TestInNSpid(t *testing.T) {
+	for _, tt := range []struct {
+		status string
+		want   bool
+	}{
+		{"Name:\ta\nNSpid:\t100\t7\nNSpgid:\t5\n", true},
+		{"Name:\ta\nNSpid:\t7\n", true},
+		{"Name:\ta\nNSpid:\t100\t70\nNSpgid:\t7\n", false},
+		{"Name:\ta\nNStgid:\t100\n", true},
+		{"", true},
+	} {
+		if got := inNSpid([]byte(tt.status), []byte("7")); got != tt.want {
+			t.Errorf("%q: got %v", tt.status, got)
+		}
+	}
+	if !isCalled("/proc", int32(os.Getpid()), []byte(strconv.Itoa(os.Getpid()))) || isCalled("/proc", int32(os.Getpid()), []byte("1")) {
+		t.Error("this process is not called what it is")
+	}
+}
+
+// fakeKernel is a receiver that reads what is sent to the other descriptor as
+// the kernel's log: a read takes one record there, too.
+func fakeKernel(t *testing.T, rule ...string) (r *receiver, log *sink, to int) {
+	t.Helper()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(pair[1]) })
+	log = &sink{keep: true}
+	r = newReceiver(&options{name: "box"}, nil)
+	for _, text := range rule {
+		r.routes = append(r.routes, route{log, rules(t, text)})
+	}
+	if r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(r.epoll) })
+	if err := r.addKernel(pair[0]); err != nil {
+		t.Fatal(err)
+	}
+	return r, log, pair[1]
+}
+
+func TestKernelSource(t *testing.T) {
+	r, log, to := fakeKernel(t, "*.* -/m")
+	for _, record := range []string{"6,7,1,-;first\n SUBSYSTEM=x\n", "30,8,1,-;a[1]: user space\n", "2,12,1,-;after a gap\n", "14,13,1,-;box a: not ours\n", "garbage"} {
+		send(t, to, record)
+	}
+	if err := r.readable(r.kernel.fd); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"box kernel: first\n", "box a[1]: user space\n", "box kernel: after a gap\n", "box box a: not ours\n", "box garbage\n"}
+	if len(log.lines) != 6 || !slices.Equal(log.lines[:5], want) || !strings.Contains(log.lines[5], "3 messages of the kernel's log lost") {
+		t.Errorf("%q", log.lines)
+	}
+	if r.received != 5 || r.kernel.lost != 3 {
+		t.Errorf("received %d, lost %d", r.received, r.kernel.lost)
+	}
+	_ = unix.Shutdown(to, unix.SHUT_WR)
+	r.readKernel(maxRecords)
+	if r.kernel.fd >= 0 || !strings.Contains(log.lines[len(log.lines)-1], "the kernel's log has ended") {
+		t.Errorf("the end: %q", log.lines)
+	}
+}
+
+// What this receiver has written to the kernel's log does not come back, and
+// nothing from there is written there again.
+func TestKernelSourceDoesNotLoop(t *testing.T) {
+	r, log, to := fakeKernel(t, "*.* /dev/kmsg")
+	defer unix.Close(r.kernel.fd)
+	send(t, to, "10,1,1,-;box a[1]: ours", "2,2,1,-;the kernel's", "10,3,1,-;boxer a: another's")
+	r.readKernel(maxRecords)
+	if len(log.lines) > 0 || r.kernel.own != 1 || r.unrouted != 2 {
+		t.Errorf("%q, own %d, unrouted %d", log.lines, r.kernel.own, r.unrouted)
+	}
+	r.handle([]byte("<13>a: from a client"), false, syslog.Sender{})
+	if len(log.lines) != 1 {
+		t.Errorf("%q", log.lines)
+	}
+}
+
+func TestReadStreamDoesNotAllocate(t *testing.T) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &sink{}
+	r := &receiver{routes: []route{{s, rules(t, "*.* -/a")}, {s, rules(t, "*.* -/b;JSON")}, {s, rules(t, "*.* -/c;RFC5424")}}}
+	r.streams = &streams{open: map[int]*connection{}, buffer: make([]byte, slotSize)}
+	c := &connection{fd: pair[0]}
+	r.streams.open[pair[0]] = c
+	r.streams.push(c)
+	whole, half := []byte("<30>Feb  3 04:05:06 cron[12]: hello world\x00"), []byte("<30>Feb  3 04:05:06 cron[12]: hel")
+	if n := testing.AllocsPerRun(200, func() {
+		for _, part := range [][]byte{whole, half, whole} {
+			if _, err := unix.Write(pair[1], part); err != nil {
+				t.Fatal(err)
+			}
+			r.read(c)
+		}
+	}); n > 0.01 {
+		t.Errorf("%v allocations", n)
+	}
+	if s.count != 3*2*201 {
+		t.Errorf("passed on %d", s.count)
+	}
+}
