@@ -14,9 +14,10 @@ PREFIX ?= /usr
 
 .PHONY: install
 install: build ## install below $(DESTDIR)$(PREFIX)
-	install -d $(DESTDIR)$(PREFIX)/libexec/devlog $(DESTDIR)$(PREFIX)/share/devlog/hooks $(DESTDIR)$(PREFIX)/share/man/man8
+	install -d $(DESTDIR)$(PREFIX)/libexec/devlog $(DESTDIR)$(PREFIX)/share/devlog/hooks $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8
 	install bin/devlog-hook bin/devlogd $(DESTDIR)$(PREFIX)/libexec/devlog
 	install -m 644 hooks/* $(DESTDIR)$(PREFIX)/share/devlog/hooks
+	install -m 644 man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
 	install -m 644 man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
 
 .PHONY: demo
@@ -27,6 +28,16 @@ demo: build ## show the problem and its cure on a throw-away host; needs root
 test: deps ## install what the tests need and run everything; needs root
 	go vet -tags urfave_cli_no_docs ./...
 	go test -timeout 20m ./...
+
+FUZZTIME ?= 30s
+FUZZ := syslog/FuzzParse syslog/FuzzLayouts syslog/FuzzParseKernel \
+	syslogconf/FuzzParseRule syslogconf/FuzzParseFile receiver/FuzzFrames
+
+.PHONY: fuzz
+fuzz: $(FUZZ:%=fuzz/%) ## try the parsers with made-up input, each for FUZZTIME
+
+fuzz/%:
+	go test -run '^$$' -fuzz '^$(*F)$$' -fuzztime $(FUZZTIME) ./internal/$(*D)
 
 .PHONY: deps
 deps: ## install the runtimes and clients that the tests use

@@ -5,7 +5,7 @@
 set -euo pipefail
 # command:package
 needed="runc:runc crun:crun lxc-start:lxc podman:podman busybox:busybox-static logger:bsdutils gcc:gcc
-  nsenter:util-linux"
+  nsenter:util-linux python3:python3-minimal perl:perl musl-gcc:musl-tools"
 packages=()
 for n in $needed; do
   PATH=$PATH:/usr/sbin:/sbin command -v "${n%%:*}" >/dev/null || packages+=("${n##*:}")

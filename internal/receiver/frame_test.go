@@ -85,8 +85,8 @@ func FuzzFrames(f *testing.F) {
 			}
 			return c
 		}
-		text := strings.TrimSuffix(strings.Join(got, ""), "|")
-		if want := bytes.Map(ends, data); len(data) < slotSize && strings.Map(ends, text) != strings.TrimSuffix(string(want), "|") {
+		text := strings.TrimRight(strings.Join(got, ""), "|") // which marks what has no end
+		if want := bytes.Map(ends, data); len(data) < slotSize && strings.TrimRight(strings.Map(ends, text), "|") != strings.TrimRight(string(want), "|") {
 			t.Fatalf("%q in %d: %q", data, size, got)
 		}
 		if n := bytes.Count(data, []byte{0}) + bytes.Count(data, []byte{'\n'}) + 1; len(got) > n {
