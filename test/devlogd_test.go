@@ -25,11 +25,25 @@ type Receiver struct {
 	errOut       *bytes.Buffer // to be read when it has ended
 }
 
-// NewReceiver starts a devlogd in dir and waits until it listens.
+// NewReceiver starts a devlogd in dir that writes everything to a file.
 func NewReceiver(t *testing.T, dir string) *Receiver {
 	t.Helper()
 	r := &Receiver{t: t, Socket: filepath.Join(dir, "log"), File: filepath.Join(dir, "messages"), done: make(chan struct{}), errOut: new(bytes.Buffer)}
 	r.start([]string{"--listen", r.Socket, "--rule", "*.* " + r.File}, nil)
+	return r
+}
+
+// runReceiver starts a devlogd that is to listen at socket.
+func runReceiver(t *testing.T, socket string, args ...string) *Receiver {
+	t.Helper()
+	return runCommand(t, socket, exec.Command(filepath.Join(binDir, "devlogd"), args...))
+}
+
+func runCommand(t *testing.T, socket string, cmd *exec.Cmd) *Receiver {
+	t.Helper()
+	r := &Receiver{t: t, cmd: cmd, Socket: socket, done: make(chan struct{}), errOut: new(bytes.Buffer)}
+	r.cmd.Stderr = r.errOut
+	r.run()
 	return r
 }
 

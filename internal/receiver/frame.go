@@ -49,16 +49,16 @@ func (f *framer) next(data []byte) (message, rest []byte, cut, ok bool) {
 
 // end returns the index of the byte that ends the first message, or -1.
 func (f *framer) end(data []byte) int {
-	end := -1
 	if f.framing != byNewline {
-		if end = bytes.IndexByte(data, 0); end >= 0 {
+		end := bytes.IndexByte(data, 0)
+		if end >= 0 {
 			f.framing = byNUL
 		}
 		if f.framing == byNUL {
 			return end
 		}
 	}
-	if end = bytes.IndexByte(data, '\n'); end >= 0 {
+	if end := bytes.IndexByte(data, '\n'); end >= 0 {
 		f.framing = byNewline
 		if i := bytes.IndexByte(data[:end], 0); i >= 0 {
 			return i

@@ -1,7 +1,6 @@
 package receiver
 
 import (
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,17 +20,6 @@ const (
 	// readerPoll is how often it looks whether they take more.
 	readerPoll = 10 * time.Millisecond
 )
-
-// placeName is the name of the output that an action leads to.
-func placeName(a syslogconf.Action) string {
-	switch a.Kind {
-	case syslogconf.Stdout:
-		return output.NameStdout
-	case syslogconf.ContainerStdout:
-		return output.NameContainerStdout
-	}
-	return filepath.Clean(a.Path)
-}
 
 // open opens the output of a rule. A problem is one that the other rules can
 // go on with.

@@ -29,7 +29,7 @@ func TestOpenOutput(t *testing.T) {
 		{syslogconf.Action{Kind: syslogconf.ContainerStdout}, "*output.Stream container-stdout"},
 	} {
 		r := &receiver{init: -1}
-		tt.action.Path = placeName(tt.action)
+		tt.action.Path = tt.action.Place()
 		out, _, err := r.open(syslogconf.Rule{Action: tt.action}, "box")
 		if err != nil {
 			t.Fatal(err)

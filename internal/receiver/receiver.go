@@ -86,10 +86,10 @@ func (r *receiver) openOutputs() (err error) {
 			ignored = append(ignored, rule)
 			continue
 		}
-		rule.Path = placeName(rule.Action) // one file, one output
+		rule.Path = rule.Place() // one file, one output
 		r.sender = r.sender || rule.NeedsSender()
 		r.senders.mark = r.senders.mark || rule.Sender
-		if route := r.findRoute(rule.Path); route != nil {
+		if route := r.findRoute(rule.Place()); route != nil {
 			route.rules = append(route.rules, rule)
 			continue
 		}
@@ -114,9 +114,9 @@ func (r *receiver) openOutputs() (err error) {
 	return err
 }
 
-func (r *receiver) findRoute(path string) *route {
+func (r *receiver) findRoute(place string) *route {
 	for i := range r.routes {
-		if r.routes[i].out.Name() == path {
+		if r.routes[i].rules[0].Place() == place {
 			return &r.routes[i]
 		}
 	}

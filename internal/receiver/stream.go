@@ -227,8 +227,8 @@ func (st *streams) keep(c *connection, data []byte) {
 	switch {
 	case len(data) > 0 && c.rest == nil && len(st.spare) > 0:
 		last := len(st.spare) - 1
-		c.rest = append(st.spare[last][:0], data...)
-		st.spare = st.spare[:last]
+		c.rest, st.spare = st.spare[last], st.spare[:last]
+		c.rest = append(c.rest[:0], data...)
 	case len(data) > 0:
 		c.rest = append(c.rest[:0], data...) // data may be its end
 	case c.rest != nil:

@@ -86,10 +86,9 @@ func (m *Message) cutHost(hosts [][]byte) {
 	}
 	host := m.Text[:end]
 	tag, pid, text := cutTag(m.Text[end+1:])
-	if tag == nil || !isOneOf(host, hosts) && !(isNumber(pid) && isHost(host)) {
-		return
+	if tag != nil && (isOneOf(host, hosts) || isNumber(pid) && isHost(host)) {
+		m.Tag, m.PID, m.Text = tag, pid, text
 	}
-	m.Tag, m.PID, m.Text = tag, pid, text
 }
 
 func isOneOf(b []byte, list [][]byte) bool {

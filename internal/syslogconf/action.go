@@ -46,6 +46,19 @@ type Action struct {
 // NeedsSender reports whether who sent a message is written there.
 func (a *Action) NeedsSender() bool { return a.Sender || a.Format != syslog.RFC3164 }
 
+// Place names the place in messages; one place has one name.
+func (a *Action) Place() string {
+	switch a.Kind {
+	case Stdout:
+		return stdoutWord
+	case ContainerStdout:
+		return containerStdoutWord
+	case Everybody:
+		return everybodyWord
+	}
+	return filepath.Clean(a.Path)
+}
+
 // The actions that are words, and how many old files are kept where nothing
 // says it (sysklogd).
 const (

@@ -76,7 +76,7 @@ func (b *blocks) list() (list []filter) {
 
 // match reports whether the message from this host passes.
 func (f *filter) match(m *syslog.Message, host []byte) bool {
-	return f.compare(f.part(m, host), host) != f.not
+	return f.compare(f.part(m, host)) != f.not
 }
 
 func (f *filter) part(m *syslog.Message, host []byte) []byte {
@@ -93,7 +93,7 @@ func (f *filter) part(m *syslog.Message, host []byte) []byte {
 	return host
 }
 
-func (f *filter) compare(part, host []byte) bool {
+func (f *filter) compare(part []byte) bool {
 	for _, v := range f.values {
 		if f.property == hostName && v == localHost || f.compareOne(part, v) {
 			return true
@@ -101,7 +101,7 @@ func (f *filter) compare(part, host []byte) bool {
 	}
 	// A program may name its part, as in postfix/smtpd: either is its name.
 	if i := bytes.IndexByte(part, '/'); i > 0 && f.property == programName && f.operator == isEqual {
-		return f.compare(part[:i], host)
+		return f.compare(part[:i])
 	}
 	return false
 }
@@ -329,5 +329,5 @@ func isOldFilter(text string) bool {
 
 // isOdd reports whether a name of a program or host does not have c in it.
 func isOdd(c rune) bool {
-	return (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && strings.IndexRune("._@-", c) < 0
+	return (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && !strings.ContainsRune("._@-", c)
 }

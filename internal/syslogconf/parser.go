@@ -159,7 +159,7 @@ func (p *parser) finish(err error, name string) ([]Rule, error) {
 		if r.Kind == File {
 			r.inherit(p.rotation)
 		}
-		place := r.Kind.name(r.Path)
+		place := r.Place()
 		first := places[place]
 		if first == nil {
 			places[place] = r
@@ -180,19 +180,6 @@ func (r *Rule) inherit(settings Rotation) {
 	} else if !r.countGiven {
 		r.Rotation.Count = settings.Count
 	}
-}
-
-// name is the place's name in messages; one place has one name.
-func (k Kind) name(path string) string {
-	switch k {
-	case Stdout:
-		return stdoutWord
-	case ContainerStdout:
-		return containerStdoutWord
-	case Everybody:
-		return everybodyWord
-	}
-	return filepath.Clean(path)
 }
 
 // sameOptions reports whether two rules to one place agree on how it is
