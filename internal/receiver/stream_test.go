@@ -369,13 +369,13 @@ func fakeKernel(t *testing.T, rule ...string) (r *receiver, log *sink, to int) {
 
 func TestKernelSource(t *testing.T) {
 	r, log, to := fakeKernel(t, "*.* -/m")
-	for _, record := range []string{"6,7,1,-;first\n SUBSYSTEM=x\n", "30,8,1,-;a[1]: user space\n", "2,12,1,-;after a gap\n", "14,13,1,-;box a: not ours\n", "garbage"} {
+	for _, record := range []string{"6,7,1,-;first\n SUBSYSTEM=x\n", "30,8,1,-;a[1]: user space\n", "2,12,1,-;after a gap\n", "14,13,1,-;box: a: not ours\n", "garbage"} {
 		send(t, to, record)
 	}
 	if err := r.readable(r.kernel.fd); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"box kernel: first\n", "box a[1]: user space\n", "box kernel: after a gap\n", "box box a: not ours\n", "box garbage\n"}
+	want := []string{"box kernel: first\n", "box a[1]: user space\n", "box kernel: after a gap\n", "box box: a: not ours\n", "box garbage\n"}
 	if len(log.lines) != 6 || !slices.Equal(log.lines[:5], want) || !strings.Contains(log.lines[5], "3 messages of the kernel's log lost") {
 		t.Errorf("%q", log.lines)
 	}
@@ -394,7 +394,7 @@ func TestKernelSource(t *testing.T) {
 func TestKernelSourceDoesNotLoop(t *testing.T) {
 	r, log, to := fakeKernel(t, "*.* /dev/kmsg")
 	defer unix.Close(r.kernel.fd)
-	send(t, to, "10,1,1,-;box a[1]: ours", "2,2,1,-;the kernel's", "10,3,1,-;boxer a: another's")
+	send(t, to, "10,1,1,-;box: a[1]: ours", "2,2,1,-;the kernel's", "10,3,1,-;boxer: a: another's")
 	r.readKernel(maxRecords)
 	if len(log.lines) > 0 || r.kernel.own != 1 || r.unrouted != 2 {
 		t.Errorf("%q, own %d, unrouted %d", log.lines, r.kernel.own, r.unrouted)
