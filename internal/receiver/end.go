@@ -128,6 +128,14 @@ func (r *receiver) account() {
 	number(", own ", r.own)
 	number(", matched by no rule ", r.unrouted)
 	number(", cut ", r.cut)
+	if r.streams != nil {
+		number(", connections ", uint64(len(r.streams.open)))
+		number(", closed for others ", r.streams.evicted)
+	}
+	if r.kernel != nil {
+		number(", read back from the kernel's log ", r.kernel.own)
+		number(", lost there ", r.kernel.lost)
+	}
 	for _, route := range r.routes {
 		c := route.out.Counts()
 		b.WriteString("; " + route.out.Name())

@@ -235,6 +235,52 @@ func TestStreamDrain(t *testing.T) {
 	}
 }
 
+// Senders that never pause, and some that connect anew each time, lose nothing
+// that was accepted at the end.
+func TestStreamDrainUnderLoad(t *testing.T) {
+	dir := t.TempDir()
+	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
+	d := startReady(t, nil, "--listen", sock, "--type", "stream", "--rule", "*.* -"+log)
+	const senders = 4
+	counts := make(chan int, senders)
+	address := &unix.SockaddrUnix{Name: sock}
+	for i := range senders {
+		go func() {
+			n, fd := 0, -1
+			for {
+				if fd < 0 {
+					fd, _ = unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+					if unix.Connect(fd, address) != nil {
+						break
+					}
+				}
+				sent, err := unix.SendmsgN(fd, []byte("<13>x: y\x00"), nil, nil, unix.MSG_NOSIGNAL)
+				if err != nil {
+					break
+				}
+				if sent > 0 {
+					n++
+				}
+				if i%2 == 0 {
+					_ = unix.Close(fd)
+					fd = -1
+				}
+			}
+			_ = unix.Close(fd)
+			counts <- n
+		}()
+	}
+	await(t, log, "x: y")
+	d.stop()
+	total := 0
+	for range senders {
+		total += <-counts
+	}
+	if got := strings.Count(content(t, log), "x: y\n"); got != total {
+		t.Errorf("%d accepted, %d written", total, got)
+	}
+}
+
 // A live stream socket is nobody else's, whatever type the other one wants.
 func TestStreamDoesNotSteal(t *testing.T) {
 	for _, first := range []string{"stream", "dgram"} {
