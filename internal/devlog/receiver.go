@@ -59,7 +59,7 @@ func (r *Receiver) Messages(t *Target) string {
 	if r.Config != "" || len(r.Rules) > 0 {
 		return ""
 	}
-	if _, err := os.Stat(syslogconf.DefaultConfig); err == nil {
+	if syslogconf.Configured() {
 		return "where " + syslogconf.DefaultConfig + " says"
 	}
 	file := MessagesFile(t.inside, r.Name)
@@ -98,7 +98,7 @@ func (r *Receiver) prepare(t *Target) error {
 	}
 	if r.Config == "" && len(r.Rules) == 0 {
 		// Said in full, so that the receiver does what was checked here.
-		if _, err := os.Stat(syslogconf.DefaultConfig); err == nil {
+		if syslogconf.Configured() {
 			r.Config = syslogconf.DefaultConfig
 		} else {
 			r.Rules = syslogconf.Default(messages)

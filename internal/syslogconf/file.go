@@ -27,11 +27,12 @@ func Default(messages string) []string {
 
 // Load returns the rules that are in force: those given as text and those of
 // the file config ("" for none); if neither is given, those of DefaultConfig;
-// if that does not exist, Default(messages). It only reads.
+// if that does not exist or has comments only, as it is installed,
+// Default(messages). It only reads.
 func Load(config string, rules []string, messages string) ([]Rule, error) {
 	if config == "" && len(rules) == 0 {
 		list, err := ReadFile(DefaultConfig)
-		if !errors.Is(err, fs.ErrNotExist) {
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errNoRule) {
 			return list, err
 		}
 		rules = Default(messages)
@@ -52,6 +53,16 @@ func Load(config string, rules []string, messages string) ([]Rule, error) {
 		list = append(list, more...)
 	}
 	return list, nil
+}
+
+// errNoRule is a file without any rule. One that was named is a mistake.
+var errNoRule = errors.New("no rule in it: expected SELECTOR ACTION, such as *.info " + DefaultMessages)
+
+// Configured reports whether DefaultConfig is what Load takes the rules from if
+// nothing else is said.
+func Configured() bool {
+	_, err := ReadFile(DefaultConfig)
+	return !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errNoRule)
 }
 
 // ReadFile reads the rules of a file of at most 1 MiB.
@@ -101,7 +112,7 @@ func Parse(name string, data []byte) ([]Rule, error) {
 		rules = append(rules, rule)
 	}
 	if len(rules) == 0 {
-		return nil, fmt.Errorf("%s: no rule in it: expected SELECTOR ACTION, such as *.info %s", name, DefaultMessages)
+		return nil, fmt.Errorf("%s: %w", name, errNoRule)
 	}
 	return rules, nil
 }
