@@ -21,13 +21,13 @@ install: build ## install below $(DESTDIR)$(PREFIX), and $(DESTDIR)/etc/devlogd.
 	packaging/install.sh '$(BIN)' '$(DESTDIR)' '$(PREFIX)'
 
 ARCHES ?= amd64 arm64
-NFPM ?= $(CURDIR)/.tools/nfpm
+NFPM ?= .tools/nfpm
 
 .PHONY: packages
 packages: $(NFPM) ## build .deb, .rpm, .apk and .tar.gz with SBOM and checksums into dist/
 	VERSION='$(VERSION)' NFPM='$(NFPM)' packaging/build.sh $(ARCHES)
 
-$(CURDIR)/.tools/nfpm:
+.tools/nfpm:
 	GOBIN=$(CURDIR)/.tools go install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
 
 .PHONY: completions
@@ -44,7 +44,7 @@ test: deps ## install what the tests need and run everything; needs root
 	go test -timeout 20m ./...
 
 .PHONY: deps
-deps: ## install the runtimes and clients that the tests use
+deps: .tools/nfpm ## install the runtimes and clients that the tests use
 	test/deps.sh
 
 .PHONY: lint

@@ -5,7 +5,7 @@
 set -euo pipefail
 # command:package
 needed="runc:runc crun:crun lxc-start:lxc podman:podman busybox:busybox-static logger:bsdutils gcc:gcc
-  nsenter:util-linux"
+  nsenter:util-linux rpm:rpm bsdtar:libarchive-tools zsh:zsh fish:fish"
 packages=()
 for n in $needed; do
   PATH=$PATH:/usr/sbin:/sbin command -v "${n%%:*}" >/dev/null || packages+=("${n##*:}")
