@@ -68,7 +68,7 @@ func makePackages(dir string, arches []string, env ...string) (string, error) {
 // packages makes the packages, once.
 func packages(t *testing.T) string {
 	t.Helper()
-	need(t, "make", "../.tools/nfpm")
+	need(t, "make", "nfpm")
 	dir, err := packagesDir()
 	check(t, err)
 	return dir

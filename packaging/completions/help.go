@@ -61,7 +61,7 @@ func parseFlag(typed, usage string) []flag {
 	typed, value, _ := strings.Cut(strings.ReplaceAll(typed, ", ", ","), " ")
 	var list []flag
 	for name := range strings.SplitSeq(typed, ",") {
-		if long, ok := strings.CutPrefix(name, "--"); ok {
+		if long, ok := strings.CutPrefix(name, "--"); ok && long != "" {
 			list = append(list, flag{name: long, value: value, usage: usage, repeated: repeated})
 		} else {
 			list[len(list)-1].short = strings.TrimPrefix(name, "-")
@@ -126,8 +126,9 @@ func parseCommands(help string) []command {
 	text, _, _ = strings.Cut(text, "\n\n")
 	var list []command
 	for line := range strings.Lines(text) {
-		name, usage, _ := strings.Cut(strings.TrimSpace(line), " ")
-		list = append(list, command{name: strings.TrimSuffix(name, ","), usage: strings.TrimSpace(usage)})
+		typed, usage, _ := strings.Cut(strings.TrimSpace(line), "  ")
+		name, _, _ := strings.Cut(typed, ",") // behind it are shorter ones
+		list = append(list, command{name: name, usage: strings.TrimSpace(usage)})
 	}
 	return list
 }

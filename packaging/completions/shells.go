@@ -96,7 +96,7 @@ func bash(p *program) string {
 }
 
 func zsh(p *program) string {
-	escape := strings.NewReplacer(`[`, `\[`, `]`, `\]`, `:`, `\:`)
+	escape := strings.NewReplacer(`\`, `\\`, `[`, `\[`, `]`, `\]`, `:`, `\:`)
 	arguments := func(flags []flag) string {
 		var b strings.Builder
 		for _, f := range flags {
