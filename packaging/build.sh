@@ -7,9 +7,9 @@ cd "$(dirname "$0")/.."
 : "${VERSION:?}" "${NFPM:?}"
 # Without a repository: the time of a file from the source archive.
 : "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)}"
-export SOURCE_DATE_EPOCH LC_ALL=C TZ=UTC
+export SOURCE_DATE_EPOCH LC_ALL=C TZ=UTC GOFLAGS=-buildvcs=false GOAMD64=v1 GOARM64=v8.0
+unset GOEXPERIMENT
 date=$(date -d "@$SOURCE_DATE_EPOCH" +%Y%m%d)
-umask 022
 rm -rf dist
 mkdir dist
 

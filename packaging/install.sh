@@ -4,7 +4,7 @@
 # containers get as a whole; the files in hooks/ name that folder.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bin=$1 destdir=$2 to=$2$3
+bin=$1 destdir=$2 prefix=$3 to=$2$3
 
 # put MODE DIR FILE...
 put() {
@@ -40,6 +40,9 @@ done
 put 644 "$to/share/devlog/hooks" hooks/*
 chmod 755 "$to"/share/devlog/hooks/*.init
 put 644 "$to/lib/systemd/system" hooks/*.path hooks/*.service
+if [[ $prefix != /usr ]]; then # they name where all this is
+  sed -i "s,/usr/\(libexec\|share\)/devlog,$prefix/\1/devlog,g" "$to"/share/devlog/hooks/* "$to"/lib/systemd/system/devlog-*
+fi
 
 for page in man/*; do
   compress "$page" "$to/share/man/man${page##*.}/${page#man/}.gz"

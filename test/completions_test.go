@@ -114,7 +114,7 @@ func TestCompletionsOffer(t *testing.T) {
 				{[]string{"devlog-hook", "repair", "--strategy", "a"}, []string{"adopt", "auto"}},
 				{[]string{"devlog-hook", "check", "--str"}, []string{"--strategy"}},
 				{[]string{"devlog-hook", "check", "--root", completionsDir + "/../comp"}, []string{completionsDir + "/../completions"}},
-				{[]string{"devlogd", "--config", completionsDir + "/he"}, []string{completionsDir + "/help.go"}},
+				{[]string{"devlogd", "--config", completionsDir + "/sh"}, []string{completionsDir + "/shells.go"}},
 			} {
 				got := offer(t, tt.words...)
 				for i := range got {

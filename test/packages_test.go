@@ -84,8 +84,8 @@ var (
 	machine  = map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
 )
 
-// Built in another folder, with another umask, time zone, language and time,
-// the packages are the same, bit for bit.
+// Built in another folder, with another umask, time zone, language, time and
+// kind of processor, the packages are the same, bit for bit.
 func TestPackagesReproducible(t *testing.T) {
 	first := packages(t)
 	names, err := filepath.Glob(first + "/*")
@@ -100,7 +100,7 @@ func TestPackagesReproducible(t *testing.T) {
 
 	old := unix.Umask(0o077)
 	second, err := makePackages(filepath.Join(t.TempDir(), "elsewhere"), []string{runtime.GOARCH},
-		"TZ=Asia/Tokyo", "LC_ALL=C.UTF-8", "HOME="+os.Getenv("HOME"), "HOSTNAME=elsewhere")
+		"TZ=Asia/Tokyo", "LC_ALL=C.UTF-8", "GOAMD64=v3", "GOARM64=v9.0")
 	unix.Umask(old)
 	check(t, err)
 	for _, name := range []string{debFile, rpmFile, apkFile, tarFile, sbomFile} {
@@ -267,20 +267,56 @@ func filter(listing, want map[string]string) map[string]string {
 	return list
 }
 
+// Installed elsewhere, the files in hooks/ and the units name that place. What
+// an administrator has written is not replaced.
+func TestInstallPrefix(t *testing.T) {
+	dir := t.TempDir()
+	install := func() {
+		t.Helper()
+		check(t, command("../packaging/install.sh", binDir, dir, "/usr/local"))
+	}
+	install()
+	conf, err := os.ReadFile(dir + "/etc/devlogd.conf")
+	check(t, err)
+	if want, err := os.ReadFile("../packaging/devlogd.conf"); err != nil || string(conf) != string(want) {
+		t.Errorf("installed is the configuration %q, %v", conf, err)
+	}
+	check(t, os.WriteFile(dir+"/etc/devlogd.conf", []byte("*.* /mine\n"), 0o644))
+	install()
+	if conf, err = os.ReadFile(dir + "/etc/devlogd.conf"); err != nil || string(conf) != "*.* /mine\n" {
+		t.Errorf("the configuration has become %q, %v", conf, err)
+	}
+	for name, want := range map[string]string{
+		"share/devlog/hooks/devlog.lxc.conf":     "lxc.mount.entry = /usr/local/libexec/devlog opt/devlog",
+		"share/devlog/hooks/devlog.oci.json":     `"/usr/local/libexec/devlog/devlog-hook"`,
+		"lib/systemd/system/devlog-host.service": "ExecStart=/usr/local/libexec/devlog/devlog-hook repair --host\n",
+	} {
+		text, err := os.ReadFile(dir + "/usr/local/" + name)
+		if err != nil || !strings.Contains(string(text), want) || strings.Contains(string(text), "/usr/libexec") {
+			t.Errorf("%s: %v, does not name the place:\n%s", name, err, text)
+		}
+	}
+	program, err := filepath.EvalSymlinks(dir + "/usr/local/sbin/devlogd")
+	if err != nil || program != dir+"/usr/local/libexec/devlog/devlogd" {
+		t.Errorf("the link leads to %s, %v", program, err)
+	}
+}
+
 // Package managers know the configuration for what it is, and which scripts
 // there are to run.
 func TestPackagesMetadata(t *testing.T) {
 	need(t, "dpkg-deb", "rpm")
 	dir := packages(t)
+	database := t.TempDir() // rpm makes one, even to look at a file
 	for _, tt := range []struct {
 		want string
 		args []string
 	}{
 		{"devlog 1.2.0~rc.1+3.gabcdef0-1 " + runtime.GOARCH, []string{"dpkg-deb", "--showformat=${Package} ${Version} ${Architecture}", "-W", debFile}},
 		{"/etc/devlogd.conf\n", []string{"dpkg-deb", "--info", debFile, "conffiles"}},
-		{"devlog 1.2.0~rc.1+3.gabcdef0 " + machine, []string{"rpm", "-qp", "--qf", "%{NAME} %{VERSION} %{ARCH}", rpmFile}},
-		{"/etc/devlogd.conf\n", []string{"rpm", "-qp", "--configfiles", rpmFile}},
-		{"cn", []string{"rpm", "-qp", "--qf", "%{FILEFLAGS:fflags}", rpmFile}}, // of the first file: config(noreplace)
+		{"devlog 1.2.0~rc.1+3.gabcdef0 " + machine, []string{"rpm", "--dbpath", database, "-qp", "--qf", "%{NAME} %{VERSION} %{ARCH}", rpmFile}},
+		{"/etc/devlogd.conf\n", []string{"rpm", "--dbpath", database, "-qp", "--configfiles", rpmFile}},
+		{"cn", []string{"rpm", "--dbpath", database, "-qp", "--qf", "%{FILEFLAGS:fflags}", rpmFile}}, // of the first file: config(noreplace)
 	} {
 		cmd := exec.Command(tt.args[0], tt.args[1:]...)
 		cmd.Dir = dir
