@@ -34,7 +34,7 @@ _devlog_hook() {
     --rule) COMPREPLY=(); return ;;
     --config) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W '--pid --root --host --strategy --socket --force --receiver --no-heal --name --rule --config --dry-run --all --help -h' -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W '--pid --root --host --strategy --socket --force --receiver --no-heal --name --rule --config --dry-run --keep --all --help -h' -- "$cur")
     ;;
   'undo')
     case $prev in

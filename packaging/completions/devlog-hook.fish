@@ -25,6 +25,7 @@ complete -c devlog-hook -n '__fish_seen_subcommand_from repair' -l name -x -d 't
 complete -c devlog-hook -n '__fish_seen_subcommand_from repair' -l rule -x -d 'a RULE for the receiver, SELECTOR ACTION'
 complete -c devlog-hook -n '__fish_seen_subcommand_from repair' -l config -rF -d 'a FILE of rules for the receiver'
 complete -c devlog-hook -n '__fish_seen_subcommand_from repair' -l dry-run -d 'say what would be done, and do nothing'
+complete -c devlog-hook -n '__fish_seen_subcommand_from repair' -l keep -d 'with --host'
 complete -c devlog-hook -n '__fish_seen_subcommand_from repair' -l all -d 'with --host: repair every container that shares its /dev too'
 complete -c devlog-hook -n '__fish_seen_subcommand_from repair' -l help -s h -d 'show help'
 complete -c devlog-hook -n __fish_use_subcommand -a undo -d 'put back what repair changed'

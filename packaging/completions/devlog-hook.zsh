@@ -47,6 +47,7 @@ _devlog_hook() {
         '*--rule=[a RULE for the receiver, SELECTOR ACTION]:RULE: ' \
         '--config=[a FILE of rules for the receiver]:FILE:_files' \
         '--dry-run[say what would be done, and do nothing]' \
+        '--keep[with --host]' \
         '--all[with --host\: repair every container that shares its /dev too]' \
         '--help[show help]' \
         '-h[show help]'
