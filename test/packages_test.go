@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -300,6 +301,19 @@ func TestInstallPrefix(t *testing.T) {
 	if err != nil || program != dir+"/usr/local/libexec/devlog/devlogd" {
 		t.Errorf("the link leads to %s, %v", program, err)
 	}
+}
+
+// The rules that the installed configuration suggests are right.
+func TestInstalledConfiguration(t *testing.T) {
+	text, err := os.ReadFile("../packaging/devlogd.conf")
+	check(t, err)
+	rule := regexp.MustCompile(`(?m)^#([a-z*])`)
+	if n := len(rule.FindAll(text, -1)); n < 3 {
+		t.Errorf("it suggests only %d rules", n)
+	}
+	file := filepath.Join(t.TempDir(), "conf")
+	check(t, os.WriteFile(file, rule.ReplaceAll(text, []byte("$1")), 0o644))
+	check(t, command(filepath.Join(binDir, "devlogd"), "--check-config", "--config", file))
 }
 
 // Package managers know the configuration for what it is, and which scripts
