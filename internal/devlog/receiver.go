@@ -59,7 +59,7 @@ func (r *Receiver) Messages(t *Target) string {
 	if r.Config != "" || len(r.Rules) > 0 {
 		return ""
 	}
-	if syslogconf.HasDefault() {
+	if syslogconf.Configured() {
 		return "where " + syslogconf.DefaultConfig + " says"
 	}
 	file := MessagesFile(t.inside, r.Name)
@@ -100,7 +100,8 @@ func (r *Receiver) prepare(t *Target) error {
 		// Said in full, so that the receiver does what was checked here.
 		if syslogconf.HasDefault() {
 			r.Config = syslogconf.DefaultConfig
-		} else {
+		}
+		if !syslogconf.Configured() {
 			r.Rules = syslogconf.Default(messages)
 		}
 	}

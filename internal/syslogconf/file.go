@@ -37,6 +37,16 @@ func HasDefault() bool {
 	return err == nil && len(paths) > 0
 }
 
+// Configured reports whether these files say where messages go: with comments
+// only, as they are installed, or settings only they do not.
+func Configured() bool {
+	if !HasDefault() {
+		return false
+	}
+	p := parser{files: map[string]bool{}}
+	return p.readDefaults() != nil || len(p.rules)+len(p.wrong) > 0
+}
+
 // Load returns the rules that are in force: those given as text and those of
 // the file config ("" for none); if neither is given, those of DefaultConfig;
 // if there are none, Default(messages). DefaultConfigs belong to DefaultConfig,
@@ -45,7 +55,8 @@ func Load(config string, rules []string, messages string) ([]Rule, error) {
 	if config == "" && len(rules) == 0 {
 		if HasDefault() {
 			config = DefaultConfig
-		} else {
+		}
+		if !Configured() {
 			rules = Default(messages)
 		}
 	}
@@ -60,19 +71,20 @@ func Load(config string, rules []string, messages string) ([]Rule, error) {
 	if config == "" {
 		return p.finish(nil, config)
 	}
+	if config == DefaultConfig {
+		return p.finish(p.readDefaults(), config)
+	}
 	before := len(p.rules)
 	err := p.readFile(config)
-	if config == DefaultConfig {
-		err = p.readDefaults(err)
-	}
 	if err == nil && len(p.rules) == before && len(p.wrong) == 0 {
 		err = errNoRule(config)
 	}
 	return p.finish(err, config)
 }
 
-// readDefaults reads DefaultConfigs after DefaultConfig, of which this came.
-func (p *parser) readDefaults(err error) error {
+// readDefaults reads DefaultConfig and, after it, DefaultConfigs.
+func (p *parser) readDefaults() error {
+	err := p.readFile(DefaultConfig)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
