@@ -1,24 +1,38 @@
-# The default target builds both programs into bin/.
+# The default target builds the programs into bin/.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 GOLANGCI_LINT_VERSION := v2.15.0
+NFPM_VERSION := v2.45.0
 
 export CGO_ENABLED := 0
 GOFLAGS_BUILD := -trimpath -buildvcs=false -tags urfave_cli_no_docs
 LDFLAGS := -s -w -buildid= -X devlog/internal/cli.Version=$(VERSION) -X devlog/internal/receiver.Version=$(VERSION)
 
+BIN ?= bin
+
 .PHONY: build
-build: ## build bin/devlog-hook and bin/devlogd
-	go build $(GOFLAGS_BUILD) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+build: ## build the programs into bin/
+	go build $(GOFLAGS_BUILD) -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
 
 PREFIX ?= /usr
+ROOT = $(DESTDIR)$(PREFIX)
 
 .PHONY: install
-install: build ## install below $(DESTDIR)$(PREFIX)
-	install -d $(DESTDIR)$(PREFIX)/libexec/devlog $(DESTDIR)$(PREFIX)/share/devlog/hooks $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8
-	install bin/devlog-hook bin/devlogd $(DESTDIR)$(PREFIX)/libexec/devlog
-	install -m 644 hooks/* $(DESTDIR)$(PREFIX)/share/devlog/hooks
-	install -m 644 man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
-	install -m 644 man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
+install: build ## install below $(DESTDIR)$(PREFIX), and $(DESTDIR)/etc/devlogd.conf if there is none
+	packaging/install.sh '$(BIN)' '$(DESTDIR)' '$(PREFIX)'
+
+ARCHES ?= amd64 arm64
+NFPM ?= .tools/nfpm
+
+.PHONY: packages
+packages: $(NFPM) ## build .deb, .rpm, .apk and .tar.gz with SBOM and checksums into dist/
+	VERSION='$(VERSION)' NFPM='$(NFPM)' packaging/build.sh $(ARCHES)
+
+.tools/nfpm:
+	GOBIN=$(CURDIR)/.tools go install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
+
+.PHONY: completions
+completions: build ## write packaging/completions/ anew, from what the programs' --help says
+	go run ./packaging/completions $(BIN) packaging/completions
 
 .PHONY: demo
 demo: build ## show the problem and its cure on a throw-away host; needs root
@@ -40,7 +54,7 @@ fuzz/%:
 	go test -run '^$$' -fuzz '^$(*F)$$' -fuzztime $(FUZZTIME) ./internal/$(*D)
 
 .PHONY: deps
-deps: ## install the runtimes and clients that the tests use
+deps: .tools/nfpm ## install the runtimes and clients that the tests use
 	test/deps.sh
 
 .PHONY: lint
@@ -52,7 +66,7 @@ lint: .tools/golangci-lint ## check the code
 
 .PHONY: clean
 clean: ## remove what was built
-	rm -rf bin .tools
+	rm -rf bin dist .tools
 
 .PHONY: help
 help: ## list the targets

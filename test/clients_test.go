@@ -156,3 +156,50 @@ func TestClients(t *testing.T) {
 		})
 	}
 }
+
+const namespaced = `
+import os, socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.connect(sys.argv[1])
+s.send(b"<13>py[%d]: right" % os.getpid())
+s.send(b"<13>py[4711]: wrong")
+print(os.getpid(), flush=True)
+sys.stdin.read()
+`
+
+// A program in another PID namespace is known there under another number than
+// here, which is no lie.
+func TestSenderInNamespace(t *testing.T) {
+	need(t, "root", "python3")
+	dir := t.TempDir()
+	socket, file := filepath.Join(dir, "s"), filepath.Join(dir, "m")
+	r := runReceiver(t, socket, "--listen", socket, "--name", "box", "--rule", "*.* -"+file+";sender")
+	_ = r.Connect()
+	cmd := exec.Command("unshare", "--pid", "--fork", "/usr/bin/python3", "-c", namespaced, socket)
+	in, err := cmd.StdinPipe()
+	check(t, err)
+	out, err := cmd.StdoutPipe()
+	check(t, err)
+	check(t, cmd.Start())
+	var pid int
+	_, err = fmt.Fscan(out, &pid)
+	check(t, err)
+	if pid != 1 {
+		t.Errorf("the client is process %d of its namespace", pid)
+	}
+	var got string
+	eventually(t, "both messages", func() bool {
+		data, err := os.ReadFile(file)
+		got = string(data)
+		return err == nil && strings.Count(got, "\n") == 2
+	})
+	check(t, in.Close())
+	check(t, cmd.Wait())
+	first, second, _ := strings.Cut(got, "\n")
+	if !strings.HasSuffix(first, " box py[1]: right") {
+		t.Errorf("got %q", first)
+	}
+	if !strings.Contains(second, " box py[4711]: wrong [sent by pid=") || !strings.HasSuffix(second, " uid=0 gid=0]\n") {
+		t.Errorf("got %q", second)
+	}
+}

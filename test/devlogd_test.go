@@ -28,9 +28,8 @@ type Receiver struct {
 // NewReceiver starts a devlogd in dir that writes everything to a file.
 func NewReceiver(t *testing.T, dir string) *Receiver {
 	t.Helper()
-	socket, file := filepath.Join(dir, "log"), filepath.Join(dir, "messages")
-	r := runReceiver(t, socket, "--listen", socket, "--rule", "*.* "+file)
-	r.File = file
+	r := &Receiver{t: t, Socket: filepath.Join(dir, "log"), File: filepath.Join(dir, "messages"), done: make(chan struct{}), errOut: new(bytes.Buffer)}
+	r.start([]string{"--listen", r.Socket, "--rule", "*.* " + r.File}, nil)
 	return r
 }
 
@@ -52,7 +51,10 @@ func runCommand(t *testing.T, socket string, cmd *exec.Cmd) *Receiver {
 func (r *Receiver) start(args []string, stdout *os.File) {
 	r.t.Helper()
 	r.cmd = exec.Command(filepath.Join(binDir, "devlogd"), args...)
-	r.cmd.Stderr, r.cmd.Stdout = r.errOut, stdout
+	r.cmd.Stderr = r.errOut
+	if stdout != nil {
+		r.cmd.Stdout = stdout
+	}
 	r.run()
 }
 

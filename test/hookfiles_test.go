@@ -20,6 +20,21 @@ func install(t *testing.T, h *Host) {
 	h.Must("mount", "-n", "-t", "overlay", "-o", "lowerdir="+parent+",upperdir="+over+"/upper,workdir="+over+"/work", "overlay", parent)
 }
 
+// include gives the container our LXC snippet in place of the harness's own
+// mount of the programs.
+func include(t *testing.T, c *LXC, snippet string) {
+	t.Helper()
+	conf, err := os.ReadFile(c.conf)
+	check(t, err)
+	lines := strings.Split(string(conf), "\n")
+	for i, l := range lines {
+		if strings.Contains(l, " opt/devlog ") {
+			lines[i] = "lxc.include = " + snippet
+		}
+	}
+	check(t, os.WriteFile(c.conf, []byte(strings.Join(lines, "\n")), 0o644))
+}
+
 // The LXC snippet, included as it is.
 func TestHookFileLXC(t *testing.T) {
 	needContainers(t, "lxc")
@@ -28,16 +43,7 @@ func TestHookFileLXC(t *testing.T) {
 	snippet, err := filepath.Abs("../hooks/devlog.lxc.conf")
 	check(t, err)
 	c := newLXC(t, h, "c1")
-	conf, err := os.ReadFile(c.conf)
-	check(t, err)
-	// Without the harness's own mount of the programs.
-	lines := strings.Split(string(conf), "\n")
-	for i, l := range lines {
-		if strings.Contains(l, " opt/devlog ") {
-			lines[i] = "lxc.include = " + snippet
-		}
-	}
-	check(t, os.WriteFile(c.conf, []byte(strings.Join(lines, "\n")), 0o644))
+	include(t, c, snippet)
 	if r := c.Execute(threeClients("x") + "exit 5"); r.Code != 5 {
 		t.Fatalf("lxc-execute: %+v", r)
 	}

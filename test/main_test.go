@@ -116,6 +116,8 @@ func missing(what string) string {
 		return ""
 	case "lxc":
 		what = "lxc-execute"
+	case "nfpm":
+		what = "../.tools/nfpm" // make deps
 	}
 	if _, err := exec.LookPath(what); err != nil {
 		return err.Error()

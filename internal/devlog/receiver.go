@@ -65,7 +65,7 @@ func (r *Receiver) Messages(t *Target) string {
 	if r.Config != "" || len(r.Rules) > 0 {
 		return ""
 	}
-	if _, err := os.Stat(syslogconf.DefaultConfig); err == nil {
+	if syslogconf.Configured() {
 		return "where " + syslogconf.DefaultConfig + " says"
 	}
 	file := MessagesFile(t.inside, r.Name)
@@ -111,9 +111,10 @@ func (r *Receiver) prepare(t *Target) error {
 	}
 	if r.Config == "" && len(r.Rules) == 0 {
 		// Said in full, so that the receiver does what was checked here.
-		if _, err := os.Stat(syslogconf.DefaultConfig); err == nil {
+		if syslogconf.HasDefault() {
 			r.Config = syslogconf.DefaultConfig
-		} else {
+		}
+		if !syslogconf.Configured() {
 			r.Rules = syslogconf.Default(messages)
 		}
 	}

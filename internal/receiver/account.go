@@ -60,6 +60,14 @@ func (r *receiver) account() {
 		b.WriteString(" (more than " + r.limits.rate.String() + ")")
 	}
 	number(", cut ", r.cut)
+	if r.streams != nil {
+		number(", connections ", uint64(len(r.streams.open)))
+		number(", closed for others ", r.streams.evicted)
+	}
+	if r.kernel != nil {
+		number(", read back from the kernel's log ", r.kernel.own)
+		number(", lost there ", r.kernel.lost)
+	}
 	some(", senders waited ", r.throttled)
 	some(", repairs ", r.repairs)
 	some(", upgrades ", r.upgrades)

@@ -91,7 +91,7 @@ func (r *receiver) handleRecord(record []byte) {
 		m.Text = record
 	}
 	r.received++
-	if m.Facility != syslog.Kern && m.Tag == nil && r.isOwn(m.Text) {
+	if m.Facility != syslog.Kern && m.PID == nil && r.isOwn(m.Tag) {
 		k.own++
 		return
 	}
@@ -100,10 +100,10 @@ func (r *receiver) handleRecord(record []byte) {
 	}
 }
 
-// isOwn reports whether a text in the kernel's log is by this receiver: it
-// begins with its name, and a rule leads there.
-func (r *receiver) isOwn(text []byte) bool {
-	if len(text) <= len(r.host) || text[len(r.host)] != ' ' || !bytes.HasPrefix(text, r.host) {
+// isOwn reports whether a record of the kernel's log with this tag is by this
+// receiver: that is its name, and a rule leads there.
+func (r *receiver) isOwn(tag []byte) bool {
+	if !bytes.Equal(tag, r.host) {
 		return false
 	}
 	for i := range r.routes {

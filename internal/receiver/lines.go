@@ -14,6 +14,7 @@ type lines struct {
 	precise syslog.PreciseStamp
 
 	made [variants]line
+	done uint8 // a bit for each that is made of this message
 }
 
 // variants are the layouts and RFC 3164 with the mark for senders that differ.
@@ -23,18 +24,13 @@ const variants = syslog.NumLayouts + 1
 type line struct {
 	buffer []byte
 	body   int // offset of the part without time and host
-	done   bool
 }
 
 // at sets the time of the messages that follow.
 func (l *lines) at(now time.Time) { l.now = now }
 
 // begin begins another message.
-func (l *lines) begin() {
-	for i := range l.made {
-		l.made[i].done = false
-	}
-}
+func (l *lines) begin() { l.done = 0 }
 
 // format returns the message as the action wants it, with the newline, and the
 // part of it without time, host and newline; of another layout than RFC 3164
@@ -45,8 +41,9 @@ func (l *lines) format(a *syslogconf.Action, host []byte, m *syslog.Message) (te
 		variant = syslog.NumLayouts
 	}
 	made := &l.made[variant]
-	if !made.done {
-		made.done, made.body = true, 0
+	if l.done&(1<<variant) == 0 {
+		l.done |= 1 << variant
+		made.body = 0
 		switch a.Format {
 		case syslog.RFC5424:
 			made.buffer = syslog.AppendRFC5424(made.buffer[:0], l.precise.Bytes(l.now), host, m)

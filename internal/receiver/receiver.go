@@ -93,9 +93,7 @@ func (r *receiver) openOutputs() (err error) {
 			ignored = append(ignored, rule)
 			continue
 		}
-		if rule.Path != "" {
-			rule.Path = rule.Place() // one file, one output
-		}
+		rule.Path = rule.Place() // one file, one output
 		r.sender = r.sender || rule.NeedsSender()
 		r.senders.mark = r.senders.mark || rule.Sender
 		if route := r.findRoute(rule.Place()); route != nil {

@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"devlog/internal/syslog"
 )
 
 // dialStream returns a stream socket connected to path.
@@ -235,6 +233,52 @@ func TestStreamDrain(t *testing.T) {
 	}
 }
 
+// Senders that never pause, and some that connect anew each time, lose nothing
+// that was accepted at the end.
+func TestStreamDrainUnderLoad(t *testing.T) {
+	dir := t.TempDir()
+	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
+	d := startReady(t, nil, "--listen", sock, "--type", "stream", "--rule", "*.* -"+log)
+	const senders = 4
+	counts := make(chan int, senders)
+	address := &unix.SockaddrUnix{Name: sock}
+	for i := range senders {
+		go func() {
+			n, fd := 0, -1
+			for {
+				if fd < 0 {
+					fd, _ = unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+					if unix.Connect(fd, address) != nil {
+						break
+					}
+				}
+				sent, err := unix.SendmsgN(fd, []byte("<13>x: y\x00"), nil, nil, unix.MSG_NOSIGNAL)
+				if err != nil {
+					break
+				}
+				if sent > 0 {
+					n++
+				}
+				if i%2 == 0 {
+					_ = unix.Close(fd)
+					fd = -1
+				}
+			}
+			_ = unix.Close(fd)
+			counts <- n
+		}()
+	}
+	await(t, log, "x: y")
+	d.stop()
+	total := 0
+	for range senders {
+		total += <-counts
+	}
+	if got := strings.Count(content(t, log), "x: y\n"); got != total {
+		t.Errorf("%d accepted, %d written", total, got)
+	}
+}
+
 // A live stream socket is nobody else's, whatever type the other one wants.
 func TestStreamDoesNotSteal(t *testing.T) {
 	for _, first := range []string{"stream", "dgram"} {
@@ -295,113 +339,6 @@ func TestDescriptorsOfClientsAreClosed(t *testing.T) {
 		if n := strings.Count(content(t, log), "takes these"); n != 200 {
 			t.Errorf("%q: %d messages", option, n)
 		}
-	}
-}
-
-func TestSender(t *testing.T) {
-	dir := t.TempDir()
-	sock, stream := filepath.Join(dir, "s"), filepath.Join(dir, "t")
-	json, plain, marked := filepath.Join(dir, "json"), filepath.Join(dir, "plain"), filepath.Join(dir, "marked")
-	startReady(t, nil, "--listen", sock, "--type", "dgram", "--listen", stream, "--type", "stream", "--name", "box",
-		"--rule", "*.* -"+json+";JSON", "--rule", "*.* -"+plain, "--rule", "*.* -"+marked+";sender")
-	self := os.Getpid()
-	fd := dial(t, sock)
-	send(t, fd, fmt.Sprintf("<13>a[%d]: right", self), "<13>a[1]: wrong", "<13>a: none")
-	await(t, marked, "none") // the socket's queue is in order
-	write(t, dialStream(t, stream), "<13>a[1]: stream\n")
-	await(t, marked, "stream")
-	if got, want := content(t, plain), fmt.Sprintf("box a[%d]: right\nbox a[1]: wrong\nbox a: none\nbox a[1]: stream\n", self); got != want {
-		t.Errorf("plain: %q, want %q", got, want)
-	}
-	mark := fmt.Sprintf(" [sent by pid=%d uid=%d gid=%d]", self, os.Getuid(), os.Getgid())
-	if got, want := content(t, marked), fmt.Sprintf("box a[%d]: right\nbox a[1]: wrong%s\nbox a: none\nbox a[1]: stream%s\n", self, mark, mark); got != want {
-		t.Errorf("marked: %q, want %q", got, want)
-	}
-	sent := fmt.Sprintf(`"sender":{"pid":%d,"uid":%d,"gid":%d}}`, self, os.Getuid(), os.Getgid())
-	if got := content(t, json); strings.Count(got, sent) != 4 || strings.Count(got, "\n") != 4 {
-		t.Errorf("JSON: %s", got)
-	}
-}
-
-func TestInNSpid(t *testing.T) {
-	for _, tt := range []struct {
-		status string
-		want   bool
-	}{
-		{"Name:\ta\nNSpid:\t100\t7\nNSpgid:\t5\n", true},
-		{"Name:\ta\nNSpid:\t7\n", true},
-		{"Name:\ta\nNSpid:\t100\t70\nNSpgid:\t7\n", false},
-		{"Name:\ta\nNStgid:\t100\n", true},
-		{"", true},
-	} {
-		if got := inNSpid([]byte(tt.status), []byte("7")); got != tt.want {
-			t.Errorf("%q: got %v", tt.status, got)
-		}
-	}
-	if !isCalled("/proc", int32(os.Getpid()), []byte(strconv.Itoa(os.Getpid()))) || isCalled("/proc", int32(os.Getpid()), []byte("1")) {
-		t.Error("this process is not called what it is")
-	}
-}
-
-// fakeKernel is a receiver that reads what is sent to the other descriptor as
-// the kernel's log: a read takes one record there, too.
-func fakeKernel(t *testing.T, rule ...string) (r *receiver, log *sink, to int) {
-	t.Helper()
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = unix.Close(pair[1]) })
-	log = &sink{keep: true}
-	r = newReceiver(&options{name: "box"}, nil)
-	for _, text := range rule {
-		r.routes = append(r.routes, route{log, rules(t, text)})
-	}
-	if r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = unix.Close(r.epoll) })
-	if err := r.addKernel(pair[0]); err != nil {
-		t.Fatal(err)
-	}
-	return r, log, pair[1]
-}
-
-func TestKernelSource(t *testing.T) {
-	r, log, to := fakeKernel(t, "*.* -/m")
-	for _, record := range []string{"6,7,1,-;first\n SUBSYSTEM=x\n", "30,8,1,-;a[1]: user space\n", "2,12,1,-;after a gap\n", "14,13,1,-;box a: not ours\n", "garbage"} {
-		send(t, to, record)
-	}
-	if err := r.readable(r.kernel.fd); err != nil {
-		t.Fatal(err)
-	}
-	want := []string{"box kernel: first\n", "box a[1]: user space\n", "box kernel: after a gap\n", "box box a: not ours\n", "box garbage\n"}
-	if len(log.lines) != 6 || !slices.Equal(log.lines[:5], want) || !strings.Contains(log.lines[5], "3 messages of the kernel's log lost") {
-		t.Errorf("%q", log.lines)
-	}
-	if r.received != 5 || r.kernel.lost != 3 {
-		t.Errorf("received %d, lost %d", r.received, r.kernel.lost)
-	}
-	_ = unix.Shutdown(to, unix.SHUT_WR)
-	r.readKernel(maxRecords)
-	if r.kernel.fd >= 0 || !strings.Contains(log.lines[len(log.lines)-1], "the kernel's log has ended") {
-		t.Errorf("the end: %q", log.lines)
-	}
-}
-
-// What this receiver has written to the kernel's log does not come back, and
-// nothing from there is written there again.
-func TestKernelSourceDoesNotLoop(t *testing.T) {
-	r, log, to := fakeKernel(t, "*.* /dev/kmsg")
-	defer unix.Close(r.kernel.fd)
-	send(t, to, "10,1,1,-;box a[1]: ours", "2,2,1,-;the kernel's", "10,3,1,-;boxer a: another's")
-	r.readKernel(maxRecords)
-	if len(log.lines) > 0 || r.kernel.own != 1 || r.unrouted != 2 {
-		t.Errorf("%q, own %d, unrouted %d", log.lines, r.kernel.own, r.unrouted)
-	}
-	r.handle([]byte("<13>a: from a client"), false, syslog.Sender{})
-	if len(log.lines) != 1 {
-		t.Errorf("%q", log.lines)
 	}
 }
 

@@ -28,19 +28,39 @@ func Default(messages string) []string {
 	return []string{"*.* -" + messages, "*.crit " + KernelLog}
 }
 
-// Load returns the rules that are in force: those given as text and those of
-// the file config ("" for none); if neither is given, those of DefaultConfig
-// and of the files that match DefaultConfigs; if there are none,
-// Default(messages). It only reads.
-func Load(config string, rules []string, messages string) ([]Rule, error) {
-	p := parser{files: map[string]bool{}}
-	if config == "" && len(rules) == 0 {
-		err := p.readDefault()
-		if err != nil || len(p.rules) > 0 || len(p.wrong) > 0 || len(p.files) > 0 {
-			return p.finish(err, DefaultConfig)
-		}
-		rules = Default(messages)
+// HasDefault reports whether DefaultConfig or one of DefaultConfigs exists.
+func HasDefault() bool {
+	if _, err := os.Stat(DefaultConfig); err == nil {
+		return true
 	}
+	paths, err := filepath.Glob(DefaultConfigs)
+	return err == nil && len(paths) > 0
+}
+
+// Configured reports whether these files say where messages go: with comments
+// only, as they are installed, or settings only they do not.
+func Configured() bool {
+	if !HasDefault() {
+		return false
+	}
+	p := parser{files: map[string]bool{}}
+	return p.readDefaults() != nil || len(p.rules)+len(p.wrong) > 0
+}
+
+// Load returns the rules that are in force: those given as text and those of
+// the file config ("" for none); if neither is given, those of DefaultConfig;
+// if there are none, Default(messages). DefaultConfigs belong to DefaultConfig,
+// which they can be without. It only reads.
+func Load(config string, rules []string, messages string) ([]Rule, error) {
+	if config == "" && len(rules) == 0 {
+		if HasDefault() {
+			config = DefaultConfig
+		}
+		if !Configured() {
+			rules = Default(messages)
+		}
+	}
+	p := parser{files: map[string]bool{}}
 	for _, text := range rules {
 		rule, err := ParseRule(text)
 		if err != nil {
@@ -48,22 +68,33 @@ func Load(config string, rules []string, messages string) ([]Rule, error) {
 		}
 		p.rules = append(p.rules, rule)
 	}
-	var err error
-	if config != "" {
-		before := len(p.rules)
-		if err = p.readFile(config); err == nil && len(p.rules) == before && len(p.wrong) == 0 {
-			err = errNoRule(config)
-		}
+	if config == "" {
+		return p.finish(nil, config)
+	}
+	if config == DefaultConfig {
+		return p.finish(p.readDefaults(), config)
+	}
+	before := len(p.rules)
+	err := p.readFile(config)
+	if err == nil && len(p.rules) == before && len(p.wrong) == 0 {
+		err = errNoRule(config)
 	}
 	return p.finish(err, config)
 }
 
-// readDefault reads DefaultConfig, if it exists, and DefaultConfigs.
-func (p *parser) readDefault() error {
-	if err := p.readFile(DefaultConfig); err != nil && !errors.Is(err, fs.ErrNotExist) {
+// readDefaults reads DefaultConfig and, after it, DefaultConfigs.
+func (p *parser) readDefaults() error {
+	err := p.readFile(DefaultConfig)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return p.readAll(DefaultConfigs)
+	if err := p.readAll(DefaultConfigs); err != nil {
+		return err
+	}
+	if len(p.files) == 0 {
+		return err
+	}
+	return nil
 }
 
 // readAll reads the files that match a pattern, in the order of their names,

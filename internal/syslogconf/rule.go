@@ -28,9 +28,15 @@ type Rule struct {
 
 // Match reports whether a message from this host goes there.
 func (r *Rule) Match(m *syslog.Message, host []byte) bool {
-	if int(m.Facility) >= len(r.match) || r.match[m.Facility]&(1<<m.Severity) == 0 {
-		return false
-	}
+	return r.selects(m.Facility, m.Severity) && (r.filters == nil || r.passes(m, host))
+}
+
+func (r *Rule) selects(f syslog.Facility, s syslog.Severity) bool {
+	return int(f) < len(r.match) && r.match[f]&(1<<s) != 0
+}
+
+// passes reports whether a message passes the filters.
+func (r *Rule) passes(m *syslog.Message, host []byte) bool {
 	for i := range r.filters {
 		if !r.filters[i].match(m, host) {
 			return false

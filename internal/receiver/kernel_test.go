@@ -1,0 +1,73 @@
+package receiver
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/syslog"
+)
+
+// fakeKernel is a receiver that reads what is sent to the other descriptor as
+// the kernel's log: a read takes one record there, too.
+func fakeKernel(t *testing.T, rule ...string) (r *receiver, log *sink, to int) {
+	t.Helper()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(pair[1]) })
+	log = &sink{keep: true}
+	r = newReceiver(&options{name: "box"}, nil)
+	for _, text := range rule {
+		r.routes = append(r.routes, route{log, rules(t, text)})
+	}
+	if r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(r.epoll) })
+	if err := r.addKernel(pair[0]); err != nil {
+		t.Fatal(err)
+	}
+	return r, log, pair[1]
+}
+
+func TestKernelSource(t *testing.T) {
+	r, log, to := fakeKernel(t, "*.* -/m")
+	for _, record := range []string{"6,7,1,-;first\n SUBSYSTEM=x\n", "30,8,1,-;a[1]: user space\n", "2,12,1,-;after a gap\n", "14,13,1,-;box: a: not ours\n", "garbage"} {
+		send(t, to, record)
+	}
+	if err := r.readable(r.kernel.fd); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"box kernel: first\n", "box a[1]: user space\n", "box kernel: after a gap\n", "box box: a: not ours\n", "box garbage\n"}
+	if len(log.lines) != 6 || !slices.Equal(log.lines[:5], want) || !strings.Contains(log.lines[5], "3 messages of the kernel's log lost") {
+		t.Errorf("%q", log.lines)
+	}
+	if r.received != 5 || r.kernel.lost != 3 {
+		t.Errorf("received %d, lost %d", r.received, r.kernel.lost)
+	}
+	_ = unix.Shutdown(to, unix.SHUT_WR)
+	r.readKernel(maxRecords)
+	if r.kernel.fd >= 0 || !strings.Contains(log.lines[len(log.lines)-1], "the kernel's log has ended") {
+		t.Errorf("the end: %q", log.lines)
+	}
+}
+
+// What this receiver has written to the kernel's log does not come back, and
+// nothing from there is written there again.
+func TestKernelSourceDoesNotLoop(t *testing.T) {
+	r, log, to := fakeKernel(t, "*.* /dev/kmsg")
+	defer unix.Close(r.kernel.fd)
+	send(t, to, "10,1,1,-;box: a[1]: ours", "2,2,1,-;the kernel's", "10,3,1,-;boxer: a: another's")
+	r.readKernel(maxRecords)
+	if len(log.lines) > 0 || r.kernel.own != 1 || r.unrouted != 2 {
+		t.Errorf("%q, own %d, unrouted %d", log.lines, r.kernel.own, r.unrouted)
+	}
+	r.handle([]byte("<13>a: from a client"), false, syslog.Sender{})
+	if len(log.lines) != 1 {
+		t.Errorf("%q", log.lines)
+	}
+}

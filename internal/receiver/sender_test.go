@@ -1,0 +1,55 @@
+package receiver
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+func TestSender(t *testing.T) {
+	dir := t.TempDir()
+	sock, stream := filepath.Join(dir, "s"), filepath.Join(dir, "t")
+	json, plain, marked := filepath.Join(dir, "json"), filepath.Join(dir, "plain"), filepath.Join(dir, "marked")
+	startReady(t, nil, "--listen", sock, "--type", "dgram", "--listen", stream, "--type", "stream", "--name", "box",
+		"--rule", "*.* -"+json+";JSON", "--rule", "*.* -"+plain, "--rule", "*.* -"+marked+";sender")
+	self := os.Getpid()
+	fd := dial(t, sock)
+	send(t, fd, fmt.Sprintf("<13>a[%d]: right", self), "<13>a[1]: wrong", "<13>a: none")
+	await(t, marked, "none") // the socket's queue is in order
+	write(t, dialStream(t, stream), "<13>a[1]: stream\n")
+	await(t, marked, "stream")
+	if got, want := content(t, plain), fmt.Sprintf("box a[%d]: right\nbox a[1]: wrong\nbox a: none\nbox a[1]: stream\n", self); got != want {
+		t.Errorf("plain: %q, want %q", got, want)
+	}
+	mark := fmt.Sprintf(" [sent by pid=%d uid=%d gid=%d]", self, os.Getuid(), os.Getgid())
+	if got, want := content(t, marked), fmt.Sprintf("box a[%d]: right\nbox a[1]: wrong%s\nbox a: none\nbox a[1]: stream%s\n", self, mark, mark); got != want {
+		t.Errorf("marked: %q, want %q", got, want)
+	}
+	sent := fmt.Sprintf(`"sender":{"pid":%d,"uid":%d,"gid":%d}}`, self, os.Getuid(), os.Getgid())
+	if got := content(t, json); strings.Count(got, sent) != 4 || strings.Count(got, "\n") != 4 {
+		t.Errorf("JSON: %s", got)
+	}
+}
+
+func TestInNSpid(t *testing.T) {
+	for _, tt := range []struct {
+		status string
+		want   bool
+	}{
+		{"Name:\ta\nNSpid:\t100\t7\nNSpgid:\t5\n", true},
+		{"Name:\ta\nNSpid:\t7\n", true},
+		{"Name:\ta\nNSpid:\t100\t70\nNSpgid:\t7\n", false},
+		{"Name:\ta\nNStgid:\t100\n", true},
+		{"", true},
+	} {
+		if got := inNSpid([]byte(tt.status), []byte("7")); got != tt.want {
+			t.Errorf("%q: got %v", tt.status, got)
+		}
+	}
+	if !isCalled("/proc", int32(os.Getpid()), []byte(strconv.Itoa(os.Getpid()))) || isCalled("/proc", int32(os.Getpid()), []byte("1")) {
+		t.Error("this process is not called what it is")
+	}
+}

@@ -1,0 +1,45 @@
+#!/bin/bash
+# build.sh ARCH...: builds the packages of "make packages" into dist/. What is
+# built depends on the sources, the Go and nfpm in use, and VERSION alone, down
+# to the bit: every time in it is that of the commit.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+: "${VERSION:?}" "${NFPM:?}"
+# Without a repository: the time of a file from the source archive.
+: "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)}"
+export SOURCE_DATE_EPOCH LC_ALL=C TZ=UTC GOFLAGS=-buildvcs=false GOAMD64=v1 GOARM64=v8.0
+unset GOEXPERIMENT
+date=$(date -d "@$SOURCE_DATE_EPOCH" +%Y%m%d)
+rm -rf dist
+mkdir dist
+
+for arch in "$@"; do
+  # Not below dist/, where only the results are to be.
+  stage=$(mktemp -d)
+  trap 'rm -rf "$stage"' EXIT
+  programs=$stage/bin root=$stage/root
+  GOOS=linux GOARCH=$arch make --no-print-directory install BIN="$programs" DESTDIR="$root" VERSION="$VERSION"
+  go run ./packaging/modules notices "$programs"/* >>"$root/usr/share/doc/devlog/copyright"
+  find "$root" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+
+  # No directories in it, whose modes and times are the system's, and no
+  # configuration: unpacking it in / replaces nothing but an older devlog.
+  name=dist/devlog_$(packaging/version.sh deb "$VERSION" "$date")_linux_$arch
+  (cd "$root" && find usr ! -type d -print0 | sort -z) |
+    tar -c -C "$root" --format=gnu --owner=0 --group=0 --numeric-owner --null -T - |
+    gzip -9n >"$name.tar.gz"
+  go run ./packaging/modules sbom "$VERSION" "$programs"/* >"$name.cdx.json"
+
+  for kind in deb rpm apk; do
+    version=$(packaging/version.sh "$kind" "$VERSION" "$date")
+    said=$(PACKAGE_VERSION=$version ARCH=$arch STAGE=$root \
+      "$NFPM" package --config packaging/nfpm.yaml --packager "$kind" --target dist/) || {
+      echo "$said" >&2 # its errors too
+      exit 1
+    }
+  done
+  rm -rf "$stage"
+done
+cd dist
+sha256sum -- * >../SHA256SUMS.new
+mv ../SHA256SUMS.new SHA256SUMS

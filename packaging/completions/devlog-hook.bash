@@ -1,0 +1,61 @@
+# bash completion for devlog-hook
+# Made by "make completions" from what --help says.
+_devlog_hook() {
+  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command='' i
+  # --flag=value are three words
+  [[ $cur != = ]] || cur=''
+  [[ $prev != = ]] || prev=${COMP_WORDS[COMP_CWORD - 2]}
+  for ((i = 1; i < COMP_CWORD; i++)); do
+    case ${COMP_WORDS[i]} in check|repair|undo|oci) command=${COMP_WORDS[i]}; break ;; esac
+  done
+  case $command in
+  '')
+    case $prev in
+    esac
+    mapfile -t COMPREPLY < <(compgen -W 'check repair undo oci --help -h --version -v' -- "$cur")
+    ;;
+  'check')
+    case $prev in
+    --pid) mapfile -t COMPREPLY < <(cd /proc && compgen -G "$cur[0-9]*"); return ;;
+    --root) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
+    --strategy) mapfile -t COMPREPLY < <(compgen -W 'auto adopt symlink bind' -- "$cur"); return ;;
+    --socket) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W '--pid --root --host --strategy --socket --force --json --help -h' -- "$cur")
+    ;;
+  'repair')
+    case $prev in
+    --pid) mapfile -t COMPREPLY < <(cd /proc && compgen -G "$cur[0-9]*"); return ;;
+    --root) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
+    --strategy) mapfile -t COMPREPLY < <(compgen -W 'auto adopt symlink bind' -- "$cur"); return ;;
+    --socket) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    --receiver) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    --name) COMPREPLY=(); return ;;
+    --rule) COMPREPLY=(); return ;;
+    --config) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W '--pid --root --host --strategy --socket --force --receiver --no-heal --name --rule --config --dry-run --keep --all --help -h' -- "$cur")
+    ;;
+  'undo')
+    case $prev in
+    --pid) mapfile -t COMPREPLY < <(cd /proc && compgen -G "$cur[0-9]*"); return ;;
+    --root) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
+    --socket) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W '--pid --root --host --socket --help -h' -- "$cur")
+    ;;
+  'oci')
+    case $prev in
+    --stage) mapfile -t COMPREPLY < <(compgen -W 'prestart createRuntime' -- "$cur"); return ;;
+    --strategy) mapfile -t COMPREPLY < <(compgen -W 'auto adopt symlink bind' -- "$cur"); return ;;
+    --socket) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    --receiver) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    --name) COMPREPLY=(); return ;;
+    --rule) COMPREPLY=(); return ;;
+    --config) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W '--stage --strategy --socket --force --receiver --no-heal --name --rule --config --help -h' -- "$cur")
+    ;;
+  esac
+}
+complete -F _devlog_hook devlog-hook

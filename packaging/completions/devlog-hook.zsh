@@ -1,0 +1,82 @@
+#compdef devlog-hook
+# Made by "make completions" from what --help says.
+_devlog_hook() {
+    local curcontext=$curcontext state state_descr line
+    typeset -A opt_args
+    _arguments -C \
+        '--help[show help]' \
+        '-h[show help]' \
+        '--version[print the version]' \
+        '-v[print the version]' \
+        '1: :->command' '*:: :->options'
+    case $state in
+    command)
+      local -a commands=(
+        'check:say what /dev/log is, whether syslog() works, and what repair would do'
+        'repair:make /dev/log lead to a private socket, with a receiver behind it'
+        'undo:put back what repair changed'
+        'oci:run as an OCI hook\: the container'\''s state is on standard input'
+      )
+      _describe command commands
+      ;;
+    options)
+      case $words[1] in
+      check)
+        _arguments \
+        '--pid=[the container in which process N runs, from the host]:N:_pids' \
+        '--root=[the container with the root directory DIR, from the host]:DIR:_files -/' \
+        '--host[the host itself]' \
+        '--strategy=[HOW to repair]:HOW:(auto adopt symlink bind)' \
+        '--socket=[the private socket'\''s PATH in the container]:PATH:_files' \
+        '--force[rename a /dev/log that is a directory, a regular file or a device to /dev/log.devlog-old]' \
+        '--json[write JSON, for programs]' \
+        '--help[show help]' \
+        '-h[show help]'
+        ;;
+      repair)
+        _arguments \
+        '--pid=[the container in which process N runs, from the host]:N:_pids' \
+        '--root=[the container with the root directory DIR, from the host]:DIR:_files -/' \
+        '--host[the host itself]' \
+        '--strategy=[HOW to repair]:HOW:(auto adopt symlink bind)' \
+        '--socket=[the private socket'\''s PATH in the container]:PATH:_files' \
+        '--force[rename a /dev/log that is a directory, a regular file or a device to /dev/log.devlog-old]' \
+        '--receiver=[the receiver'\''s PATH, or none where a daemon of the container'\''s own listens]:PATH:_files' \
+        '--no-heal[repair once; leave nobody who repairs again when /dev/log is replaced]' \
+        '--name=[the container'\''s NAME in messages and paths]:NAME: ' \
+        '*--rule=[a RULE for the receiver, SELECTOR ACTION]:RULE: ' \
+        '--config=[a FILE of rules for the receiver]:FILE:_files' \
+        '--dry-run[say what would be done, and do nothing]' \
+        '--keep[with --host]' \
+        '--all[with --host\: repair every container that shares its /dev too]' \
+        '--help[show help]' \
+        '-h[show help]'
+        ;;
+      undo)
+        _arguments \
+        '--pid=[the container in which process N runs, from the host]:N:_pids' \
+        '--root=[the container with the root directory DIR, from the host]:DIR:_files -/' \
+        '--host[the host itself]' \
+        '--socket=[the private socket'\''s PATH in the container]:PATH:_files' \
+        '--help[show help]' \
+        '-h[show help]'
+        ;;
+      oci)
+        _arguments \
+        '--stage=[the hook'\''s STAGE]:STAGE:(prestart createRuntime)' \
+        '--strategy=[HOW to repair]:HOW:(auto adopt symlink bind)' \
+        '--socket=[the private socket'\''s PATH in the container]:PATH:_files' \
+        '--force[rename a /dev/log that is a directory, a regular file or a device to /dev/log.devlog-old]' \
+        '--receiver=[the receiver'\''s PATH, or none where a daemon of the container'\''s own listens]:PATH:_files' \
+        '--no-heal[repair once; leave nobody who repairs again when /dev/log is replaced]' \
+        '--name=[the container'\''s NAME in messages and paths]:NAME: ' \
+        '*--rule=[a RULE for the receiver, SELECTOR ACTION]:RULE: ' \
+        '--config=[a FILE of rules for the receiver]:FILE:_files' \
+        '--help[show help]' \
+        '-h[show help]'
+        ;;
+      esac
+      ;;
+    esac
+}
+_devlog_hook "$@"

@@ -1,0 +1,21 @@
+# bash completion for devlogd
+# Made by "make completions" from what --help says.
+_devlogd() {
+  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command='' i
+  # --flag=value are three words
+  [[ $cur != = ]] || cur=''
+  [[ $prev != = ]] || prev=${COMP_WORDS[COMP_CWORD - 2]}
+  case $command in
+  '')
+    case $prev in
+    --listen) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    --type) mapfile -t COMPREPLY < <(compgen -W 'dgram stream' -- "$cur"); return ;;
+    --rule) COMPREPLY=(); return ;;
+    --config) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    --name) COMPREPLY=(); return ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W '--listen --type --kernel --rule --config --name --check-config --exit-when-alone --await-init --version --help' -- "$cur")
+    ;;
+  esac
+}
+complete -F _devlogd devlogd

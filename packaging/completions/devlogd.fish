@@ -1,0 +1,14 @@
+# fish completion for devlogd
+# Made by "make completions" from what --help says.
+complete -c devlogd -f
+complete -c devlogd -l listen -rF -d 'receive from a socket at PATH; other sockets are taken from LISTEN_FDS'
+complete -c devlogd -l type -xa 'dgram stream' -d 'type of the sockets of the --listen before it, back to one that has a type, else of those behind it'
+complete -c devlogd -l kernel -d 'read the kernel\'s log from /dev/kmsg, from now on'
+complete -c devlogd -l rule -x -d '\'SELECTOR ACTION\' as in devlogd.conf(5), such as \'*.info;mail.none -/var/log/messages\''
+complete -c devlogd -l config -rF -d 'read rules from FILE'
+complete -c devlogd -l name -x -d 'name to write instead of this machine\'s host name'
+complete -c devlogd -l check-config -d 'only say whether the rules are right'
+complete -c devlogd -l exit-when-alone -d 'end when process 1 waits for this process only'
+complete -c devlogd -l await-init -d 'with --exit-when-alone: process 1 has yet to execute its program'
+complete -c devlogd -l version
+complete -c devlogd -l help

@@ -1,0 +1,17 @@
+#compdef devlogd
+# Made by "make completions" from what --help says.
+_devlogd() {
+    _arguments \
+        '*--listen=[receive from a socket at PATH; other sockets are taken from LISTEN_FDS]:PATH:_files' \
+        '--type=[type of the sockets of the --listen before it, back to one that has a type, else of those behind it]:TYPE:(dgram stream)' \
+        '--kernel[read the kernel'\''s log from /dev/kmsg, from now on]' \
+        '*--rule=['\''SELECTOR ACTION'\'' as in devlogd.conf(5), such as '\''*.info;mail.none -/var/log/messages'\'']:RULE: ' \
+        '--config=[read rules from FILE]:FILE:_files' \
+        '--name=[name to write instead of this machine'\''s host name]:NAME: ' \
+        '--check-config[only say whether the rules are right]' \
+        '--exit-when-alone[end when process 1 waits for this process only]' \
+        '--await-init[with --exit-when-alone\: process 1 has yet to execute its program]' \
+        '--version' \
+        '--help'
+}
+_devlogd "$@"

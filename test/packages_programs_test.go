@@ -1,0 +1,106 @@
+package test
+
+import (
+	"crypto/sha256"
+	"debug/elf"
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// The programs need nothing of the machine they run on, and for which one they
+// are is true.
+func TestPackagesStatic(t *testing.T) {
+	need(t, "bsdtar")
+	dir := packages(t)
+	for arch, machine := range map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64} {
+		root := t.TempDir()
+		check(t, command("tar", "-C", root, "-xf", filepath.Join(dir, strings.ReplaceAll(tarFile, runtime.GOARCH, arch))))
+		programs, err := filepath.Glob(root + "/usr/libexec/devlog/*")
+		check(t, err)
+		if len(programs) < 2 {
+			t.Fatalf("%s: programs: %q", arch, programs)
+		}
+		for _, p := range programs {
+			f, err := elf.Open(p)
+			check(t, err)
+			libraries, err := f.ImportedLibraries()
+			if f.Machine != machine || err != nil || len(libraries) > 0 || f.Section(".interp") != nil {
+				t.Errorf("%s for %s: is for %v, linked with %q, %v", filepath.Base(p), arch, f.Machine, libraries, err)
+			}
+			check(t, f.Close())
+		}
+	}
+}
+
+// The SBOM has the programs that are in the archive, and every module that
+// go.mod asks for.
+func TestPackagesSBOM(t *testing.T) {
+	dir := packages(t)
+	text, err := os.ReadFile(filepath.Join(dir, sbomFile))
+	check(t, err)
+	var bom struct {
+		BOMFormat    string
+		SerialNumber string
+		Metadata     struct{ Timestamp string }
+		Components   []struct {
+			Type, Name, Version, PURL string
+			Hashes                    []struct{ Alg, Content string }
+		}
+	}
+	check(t, json.Unmarshal(text, &bom))
+	if bom.BOMFormat != "CycloneDX" || bom.SerialNumber != "" || bom.Metadata.Timestamp != "2023-11-14T22:13:20Z" {
+		t.Errorf("a %s, number %q, of %s", bom.BOMFormat, bom.SerialNumber, bom.Metadata.Timestamp)
+	}
+	has := map[string]string{} // name: version, and hash of an application
+	for _, c := range bom.Components {
+		has[c.Name] = c.Version
+		if c.Type == "application" && len(c.Hashes) == 1 {
+			has[c.Name] = c.Hashes[0].Content
+		} else if want := "pkg:golang/" + c.Name + "@" + c.Version; c.PURL != want {
+			t.Errorf("%s has the package URL %s, want %s", c.Name, c.PURL, want)
+		}
+	}
+	root := t.TempDir()
+	check(t, command("tar", "-C", root, "-xf", filepath.Join(dir, tarFile)))
+	programs, err := filepath.Glob(root + "/usr/libexec/devlog/*")
+	check(t, err)
+	for _, p := range programs {
+		data, err := os.ReadFile(p)
+		check(t, err)
+		sum := sha256.Sum256(data)
+		if got := has[filepath.Base(p)]; got != hex.EncodeToString(sum[:]) {
+			t.Errorf("the SBOM says of %s %q", filepath.Base(p), got)
+		}
+	}
+	if want := strings.TrimPrefix(runtime.Version(), "go"); has["std"] != want {
+		t.Errorf("the SBOM has Go's library %q, want %s", has["std"], want)
+	}
+	cmd := exec.Command("go", "list", "-m", "-f", "{{if not (or .Main .Indirect)}}{{.Path}} {{.Version}}{{end}}", "all")
+	out, err := cmd.Output()
+	check(t, err)
+	notices, err := os.ReadFile(root + "/usr/share/doc/devlog/copyright")
+	check(t, err)
+	direct := 0
+	for line := range strings.Lines(string(out)) {
+		f := strings.Fields(line)
+		if len(f) != 2 || has[f[0]] == "" { // as of a library of tests
+			continue
+		}
+		direct++
+		if has[f[0]] != f[1] {
+			t.Errorf("the SBOM has %s %s, want %s", f[0], has[f[0]], f[1])
+		}
+		if !strings.Contains(string(notices), "\n---- "+f[0]+" "+f[1]+"\n") {
+			t.Errorf("the copyright file does not have the license of %s", f[0])
+		}
+	}
+	if direct < 5 {
+		t.Errorf("the SBOM has only %d of the modules in go.mod", direct)
+	}
+}
