@@ -33,8 +33,11 @@ _devlog_hook() {
     --name) COMPREPLY=(); return ;;
     --rule) COMPREPLY=(); return ;;
     --config) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    --rate) COMPREPLY=(); return ;;
+    --overflow) COMPREPLY=(); return ;;
+    --metrics-file) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W '--pid --root --host --strategy --socket --force --receiver --no-heal --name --rule --config --dry-run --keep --all --help -h' -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W '--pid --root --host --strategy --socket --force --receiver --no-heal --name --rule --config --rate --overflow --compress-repeats --metrics-file --dry-run --keep --all --help -h' -- "$cur")
     ;;
   'undo')
     case $prev in
@@ -53,8 +56,11 @@ _devlog_hook() {
     --name) COMPREPLY=(); return ;;
     --rule) COMPREPLY=(); return ;;
     --config) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    --rate) COMPREPLY=(); return ;;
+    --overflow) COMPREPLY=(); return ;;
+    --metrics-file) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W '--stage --strategy --socket --force --receiver --no-heal --name --rule --config --help -h' -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W '--stage --strategy --socket --force --receiver --no-heal --name --rule --config --rate --overflow --compress-repeats --metrics-file --help -h' -- "$cur")
     ;;
   esac
 }

@@ -46,6 +46,10 @@ _devlog_hook() {
         '--name=[the container'\''s NAME in messages and paths]:NAME: ' \
         '*--rule=[a RULE for the receiver, SELECTOR ACTION]:RULE: ' \
         '--config=[a FILE of rules for the receiver]:FILE:_files' \
+        '--rate=[the receiver takes N\[/s|/m\] messages at once, and not more a second or minute in the long run]:N[/s|/m]: ' \
+        '--overflow=[HOW it treats more\: block, so that senders wait, or drop]:HOW: ' \
+        '--compress-repeats[it writes "last message repeated N times" for repeats]' \
+        '--metrics-file=[it writes its account to the file PATH, in which {name} is the container'\''s name, for Prometheus]:PATH:_files' \
         '--dry-run[say what would be done, and do nothing]' \
         '--keep[with --host]' \
         '--all[with --host\: repair every container that shares its /dev too]' \
@@ -72,6 +76,10 @@ _devlog_hook() {
         '--name=[the container'\''s NAME in messages and paths]:NAME: ' \
         '*--rule=[a RULE for the receiver, SELECTOR ACTION]:RULE: ' \
         '--config=[a FILE of rules for the receiver]:FILE:_files' \
+        '--rate=[the receiver takes N\[/s|/m\] messages at once, and not more a second or minute in the long run]:N[/s|/m]: ' \
+        '--overflow=[HOW it treats more\: block, so that senders wait, or drop]:HOW: ' \
+        '--compress-repeats[it writes "last message repeated N times" for repeats]' \
+        '--metrics-file=[it writes its account to the file PATH, in which {name} is the container'\''s name, for Prometheus]:PATH:_files' \
         '--help[show help]' \
         '-h[show help]'
         ;;

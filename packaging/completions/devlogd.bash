@@ -13,8 +13,12 @@ _devlogd() {
     --rule) COMPREPLY=(); return ;;
     --config) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
     --name) COMPREPLY=(); return ;;
+    --rate) COMPREPLY=(); return ;;
+    --overflow) COMPREPLY=(); return ;;
+    --compress-repeats) COMPREPLY=(); return ;;
+    --metrics-file) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W '--listen --type --kernel --rule --config --name --check-config --exit-when-alone --await-init --version --help' -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W '--listen --type --kernel --rule --config --name --rate --overflow --compress-repeats --metrics-file --check-config --exit-when-alone --await-init --version --help' -- "$cur")
     ;;
   esac
 }

@@ -7,6 +7,10 @@ complete -c devlogd -l kernel -d 'read the kernel\'s log from /dev/kmsg, from no
 complete -c devlogd -l rule -x -d '\'SELECTOR ACTION\' as in devlogd.conf(5), such as \'*.info;mail.none -/var/log/messages\''
 complete -c devlogd -l config -rF -d 'read rules from FILE'
 complete -c devlogd -l name -x -d 'name to write instead of this machine\'s host name'
+complete -c devlogd -l rate -x -d 'take N messages at once from a socket, and not more than N a second or minute in the long run'
+complete -c devlogd -l overflow -x -d 'what to do with more: block, so that senders wait, or drop: count them'
+complete -c devlogd -l compress-repeats -x
+complete -c devlogd -l metrics-file -rF -d ' write the account to this file, for Prometheus'
 complete -c devlogd -l check-config -d 'only say whether the rules are right'
 complete -c devlogd -l exit-when-alone -d 'end when process 1 waits for this process only'
 complete -c devlogd -l await-init -d 'with --exit-when-alone: process 1 has yet to execute its program'

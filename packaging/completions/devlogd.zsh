@@ -8,6 +8,10 @@ _devlogd() {
         '*--rule=['\''SELECTOR ACTION'\'' as in devlogd.conf(5), such as '\''*.info;mail.none -/var/log/messages'\'']:RULE: ' \
         '--config=[read rules from FILE]:FILE:_files' \
         '--name=[name to write instead of this machine'\''s host name]:NAME: ' \
+        '--rate=[take N messages at once from a socket, and not more than N a second or minute in the long run]:N[/s|/m]: ' \
+        '--overflow=[what to do with more\: block, so that senders wait, or drop\: count them]:HOW: ' \
+        '--compress-repeats=:write "last message repeated N times" for repeats: ' \
+        '--metrics-file=[ write the account to this file, for Prometheus]:PATH:_files' \
         '--check-config[only say whether the rules are right]' \
         '--exit-when-alone[end when process 1 waits for this process only]' \
         '--await-init[with --exit-when-alone\: process 1 has yet to execute its program]' \
