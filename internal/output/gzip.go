@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -28,6 +29,44 @@ type compression struct {
 	to         *os.File
 	done       chan error
 	cancel     atomic.Bool
+	running    bool // it has a processor; set by who starts and closes it
+}
+
+// processors are as many as are needed: while a file is compressed a second one,
+// or the receiver would have to wait for a thread of the lowest priority.
+type processors struct {
+	mu     sync.Mutex
+	jobs   int
+	before int
+}
+
+var beside processors
+
+// Compressing reports whether something is being done beside the receiving.
+func Compressing() bool {
+	beside.mu.Lock()
+	defer beside.mu.Unlock()
+	return beside.jobs > 0
+}
+
+func (p *processors) begin() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.jobs == 0 {
+		p.before = runtime.GOMAXPROCS(0)
+		if p.before < 2 {
+			runtime.GOMAXPROCS(2)
+		}
+	}
+	p.jobs++
+}
+
+func (p *processors) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.jobs--; p.jobs == 0 && p.before < 2 {
+		runtime.GOMAXPROCS(p.before)
+	}
 }
 
 // startCompression compresses the file from into temp.
@@ -47,6 +86,8 @@ func startCompression(from, temp string) *compression {
 		c.done <- err
 		return c
 	}
+	beside.begin()
+	c.running = true
 	go func() {
 		// The thread ends with the goroutine, for it stays locked.
 		runtime.LockOSThread()
@@ -99,6 +140,10 @@ func (c *compression) run(in *os.File) error {
 }
 
 func (c *compression) close() {
+	if c.running {
+		c.running = false
+		beside.end()
+	}
 	if c.to != nil {
 		_ = c.to.Close() // it was synced
 	}

@@ -147,6 +147,7 @@ func run(args []string, stdout io.Writer, files []daemon.File, before []byte, st
 	if err := started(); err != nil {
 		return err
 	}
+	forgetStart()
 	return r.loop()
 }
 

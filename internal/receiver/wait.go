@@ -6,6 +6,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/output"
 )
 
 // A system call that blocks makes Go's scheduler hand over to other threads and
@@ -13,9 +15,10 @@ import (
 // messages do. So while messages come the receiver waits in a system call that
 // the scheduler is not told of, and keeps the only processor (GOMAXPROCS) it
 // has. Nothing else is to run: what a signal wakes up gets its turn when the
-// scheduler's monitor asks for it, within some 10 ms. That monitor runs a hundred
-// times a second for as long, which is why a receiver that has had nothing to do
-// for a moment blocks as everybody does: then nothing wakes it up.
+// scheduler's monitor asks for it, within some 10 ms, and while a file is being
+// compressed there is a second processor and no such wait. The monitor runs a
+// hundred times a second for as long, which is why a receiver that has had
+// nothing to do for a moment blocks as everybody does: then nothing wakes it up.
 
 // attentive is for how long in milliseconds, after something happened, the
 // receiver waits for more without telling the scheduler.
@@ -36,7 +39,7 @@ type waiter struct {
 // wait waits for events, at most timeout milliseconds or, if that is -1, without
 // end, and returns how many there are: 0 also when a signal came.
 func (w *waiter) wait(epoll int, events []unix.EpollEvent, timeout int) (int, error) {
-	if w.busy {
+	if w.busy && !output.Compressing() {
 		first := attentive
 		if timeout >= 0 {
 			first = min(first, timeout)
@@ -48,7 +51,6 @@ func (w *waiter) wait(epoll int, events []unix.EpollEvent, timeout int) (int, er
 		if n > 0 || err != nil || first == timeout {
 			return n, ignoreEINTR(err)
 		}
-		w.busy = false
 		if w.rest != nil {
 			w.rest()
 		}
@@ -56,6 +58,7 @@ func (w *waiter) wait(epoll int, events []unix.EpollEvent, timeout int) (int, er
 			timeout -= first
 		}
 	}
+	w.busy = false
 	n, err := unix.EpollWait(epoll, events, timeout)
 	if n > 0 {
 		w.busy = true
