@@ -63,7 +63,7 @@ func (c *OCI) Mount(destination, kind, source string, options ...string) {
 func (c *OCI) Hook(stage string, flags ...string) {
 	args := append([]string{"devlog-hook", "oci", "--stage", stage}, flags...)
 	c.Config["hooks"] = map[string]any{stage: []any{map[string]any{
-		"path": filepath.Join(binDir, "devlog-hook"), "args": args, "env": []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"},
+		"path": hookAt(stage), "args": args, "env": []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"},
 	}}}
 }
 

@@ -58,9 +58,10 @@ type program struct {
 	hostSide bool
 	// logs is the directory of that file.
 	logs string
-	// fromLXC says that LXC has called, and kmsg is the kernel's log.
-	fromLXC bool
-	kmsg    string
+	// inside says that failures are also written to the kernel's log, kmsg: who
+	// runs a hook in a container shows nobody what it says.
+	inside bool
+	kmsg   string
 }
 
 // Main runs devlog-hook with these arguments, the program's name first, and
@@ -81,7 +82,8 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 
 func (p *program) run(args []string) error {
 	if call, ok := hook.ParseLXC(args[1:], os.Getenv); ok {
-		p.name, p.fromLXC = syslog.Escape(call.Name), true
+		p.name = syslog.Escape(call.Name)
+		p.hostSide, p.inside = call.OnHost(), true
 		return p.app(&call).Run([]string{args[0], "lxc"})
 	}
 	return p.app(nil).Run(args)
@@ -133,7 +135,7 @@ func (p *program) say(err error) {
 	if p.hostSide {
 		p.keep(line)
 	}
-	if p.fromLXC {
+	if p.inside {
 		p.tellKernel(line)
 	}
 }

@@ -62,7 +62,7 @@ func TestMain_usage(t *testing.T) {
 		{"repair --overflow drop", "", "without --rate"},
 		{"repair --compress-repeats=perhaps", "", "perhaps"},
 		{"oci", "", "--stage"},
-		{"oci --stage poststop", "", "poststop"},
+		{"oci --stage POSTSTOP", "", "is written poststop"},
 		{"", "LXC_HOOK_TYPE=mount", `"mount"`},
 		{"c1 lxc pre-start", "LXC_NAME=c1", `"pre-start"`},
 	} {

@@ -10,7 +10,6 @@ import (
 
 	"devlog/internal/daemon"
 	"devlog/internal/devlog"
-	"devlog/internal/hook"
 	"devlog/internal/syslog"
 )
 
@@ -146,35 +145,6 @@ func (p *program) dryRun(c *cli.Context, t *devlog.Target, o devlog.Options) err
 	return err
 }
 
-func (p *program) ociCommand() *cli.Command {
-	return command(cli.Command{
-		Name:        "oci",
-		Usage:       "run as an OCI hook: the container's state is on standard input",
-		Description: "The receiver stays on the host and ends with the container.",
-		Flags: flags([]cli.Flag{
-			&cli.StringFlag{Name: "stage", Usage: "the hook's `STAGE`: prestart or createRuntime", EnvVars: env("STAGE")},
-		}, planFlags(), receiverFlags()),
-		Action: func(c *cli.Context) error {
-			p.hostSide = true
-			container, err := hook.ReadOCI(p.stdin)
-			p.name = container.ID // what is wrong is written to its file
-			if _, serr := hook.ParseStage(c.String("stage")); serr != nil {
-				return usageError{serr}
-			}
-			if err != nil {
-				_ = p.setName(c, container.ID)
-				return err
-			}
-			o, err := p.options(c, container.ID)
-			if err != nil {
-				return err
-			}
-			_, err = repairOne(func() (*devlog.Target, error) { return devlog.OfContainer(container) }, o)
-			return err
-		},
-	})
-}
-
 func (p *program) undoCommand() *cli.Command {
 	return command(cli.Command{
 		Name:  "undo",
@@ -235,29 +205,6 @@ func (p *program) healCommand() *cli.Command {
 			if r.Changed { // for the receiver, which counts repairs
 				fmt.Fprintln(p.stderr, repaired(r))
 			}
-			return err
-		},
-	})
-}
-
-// lxcCommand is what LXC calls. It has no arguments of its own: all flags come
-// from the environment (lxc.environment). Standard input is the container's
-// console and is never read.
-func (p *program) lxcCommand(call hook.LXC) *cli.Command {
-	return command(cli.Command{
-		Name:   "lxc",
-		Hidden: true,
-		Flags:  flags(planFlags(), receiverFlags()),
-		Action: func(c *cli.Context) error {
-			if err := call.Check(); err != nil {
-				return usageError{err}
-			}
-			o, err := p.options(c, call.Name)
-			if err != nil {
-				return err
-			}
-			o.Receiver.InitStarting = true
-			_, err = repairOne(devlog.Inside, o)
 			return err
 		},
 	})

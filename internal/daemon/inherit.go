@@ -31,6 +31,9 @@ const (
 	// NameRoot is the container's root directory. With it the receiver keeps
 	// the repair: it watches /dev/log there, and runs the repair again.
 	NameRoot = "root"
+	// NameChroot is the container's root directory. The receiver makes it its own
+	// before it does anything else.
+	NameChroot = "chroot"
 	// NameReceiver is a connected SOCK_SEQPACKET socket to a receiver that runs
 	// already, passed by it to the hook that it runs. See SendFiles.
 	NameReceiver = "receiver"

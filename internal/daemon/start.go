@@ -29,6 +29,10 @@ type Spec struct {
 	// Sealed runs the program from a sealed copy in memory, so that nobody who
 	// can open /proc/PID/exe of the receiver can write to the program's file.
 	Sealed bool
+	// Confined takes from the program what a container's own process has no
+	// right to: all capabilities but those to write files and to change its root
+	// directory, and the gain of others by what it executes.
+	Confined bool
 	// Args are the arguments behind the program's name.
 	Args []string
 	// Env is the whole environment; the LISTEN_ variables are added.
@@ -79,7 +83,11 @@ func Start(s Spec) (pid int, err error) {
 		defer image.Close()
 		path = "/proc/self/fd/" + strconv.Itoa(int(image.Fd()))
 	}
-	proc, err := os.StartProcess(path, append([]string{s.Path}, s.Args...), &os.ProcAttr{
+	start := os.StartProcess
+	if s.Confined {
+		start = startConfined
+	}
+	proc, err := start(path, append([]string{s.Path}, s.Args...), &os.ProcAttr{
 		Dir:   cmp.Or(s.Dir, "/"),
 		Env:   append(slices.Clone(s.Env), vars...),
 		Files: append([]*os.File{null, null, null}, files...),
@@ -87,7 +95,11 @@ func Start(s Spec) (pid int, err error) {
 	})
 	report.Close()
 	if err != nil {
-		return 0, fmt.Errorf("start the receiver %s: %w", s.Path, errors.Unwrap(err))
+		var failed *os.PathError
+		if errors.As(err, &failed) { // the path in it says nothing
+			err = failed.Err
+		}
+		return 0, fmt.Errorf("start the receiver %s: %w", s.Path, err)
 	}
 	if err := await(ready, s.Timeout); err != nil {
 		_ = proc.Kill() // it may have ended by itself

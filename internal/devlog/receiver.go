@@ -68,8 +68,8 @@ func (r *Receiver) Messages(t *Target) string {
 	if syslogconf.Configured() {
 		return "where " + syslogconf.DefaultConfig + " says"
 	}
-	file := MessagesFile(t.inside, r.Name)
-	if !t.inside {
+	file := MessagesFile(t.receiverInside(), r.Name)
+	if !t.receiverInside() {
 		file += " on the host"
 	}
 	return file
@@ -105,7 +105,10 @@ func (r *Receiver) prepare(t *Target) error {
 		}
 		r.MetricsFile = abs
 	}
-	messages := MessagesFile(t.inside, r.Name)
+	if t.entered {
+		return r.readRules()
+	}
+	messages := MessagesFile(t.receiverInside(), r.Name)
 	if _, err := syslogconf.Load(r.Config, r.Rules, messages); err != nil {
 		return err
 	}
@@ -117,6 +120,23 @@ func (r *Receiver) prepare(t *Target) error {
 		if !syslogconf.Configured() {
 			r.Rules = syslogconf.Default(messages)
 		}
+	}
+	return nil
+}
+
+// readRules reads the host's file of rules for a receiver that will not see it.
+// Without rules the receiver reads the container's, in there.
+func (r *Receiver) readRules() error {
+	if r.Config == "" && len(r.Rules) == 0 {
+		return nil
+	}
+	rules, err := syslogconf.Load(r.Config, r.Rules, "")
+	if err != nil {
+		return err
+	}
+	r.Config, r.Rules = "", nil
+	for _, rule := range rules {
+		r.Rules = append(r.Rules, rule.String())
 	}
 	return nil
 }
@@ -146,6 +166,9 @@ func (r *Receiver) start(w *work) (p *os.Process, err error) {
 	if t.init != nil {
 		files = append(files, daemon.Passed{File: t.init, Name: daemon.NameInit})
 	}
+	if t.entered {
+		files = append(files, daemon.Passed{File: t.root.File(), Name: daemon.NameChroot})
+	}
 	if !w.options.NoHeal || t.host {
 		files = append(files, daemon.Passed{File: t.root.File(), Name: daemon.NameRoot})
 		heal, err := healCommand(t, w.options)
@@ -158,11 +181,13 @@ func (r *Receiver) start(w *work) (p *os.Process, err error) {
 		pid, err := daemon.Start(daemon.Spec{
 			Path: r.Path,
 			// Whoever is root in the container can open /proc/PID/exe there.
-			Sealed:  t.inside && !t.host,
-			Args:    args,
-			Env:     receiverEnv(),
-			Files:   files,
-			Timeout: readyTimeout,
+			Sealed: t.receiverInside() && !t.host,
+			// There it would have all rights of the runtime.
+			Confined: t.entered,
+			Args:     args,
+			Env:      receiverEnv(),
+			Files:    files,
+			Timeout:  readyTimeout,
 		})
 		if err == nil {
 			p, err = os.FindProcess(pid)

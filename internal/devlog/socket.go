@@ -187,7 +187,11 @@ func (w *work) note(pid int) (err error) {
 	if w.noted.PIDNS, err = namespace("self", "pid"); err != nil {
 		return err
 	}
-	if w.noted.Started, err = startTime(pid); err != nil {
+	shown, err := shownPID(pid)
+	if err == nil {
+		w.noted.Started, err = startTime(shown)
+	}
+	if err != nil {
 		return fmt.Errorf("find the receiver: %w", err)
 	}
 	return w.noted.write(w.at)

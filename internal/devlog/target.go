@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/daemon"
-	"devlog/internal/hook"
 	"devlog/internal/rootfs"
 )
 
@@ -22,11 +21,15 @@ type Target struct {
 	// init is a pidfd of a process whose end is the container's, or nil: not
 	// known, or this process lives and dies with the container itself.
 	init *os.File
-	// inside says that this process is in the container's namespaces.
+	// inside says that this process is in the container's namespaces and root.
 	inside bool
+	// entered says that it is in the container's namespaces and still in the
+	// host's root.
+	entered bool
 	// host says that this is no container but the host.
 	host bool
-	// pid is that process, 0 if not known; this one inside a container.
+	// pid is that process, 0 if not known; this one in a container. It is a
+	// number of the PID namespace that /proc shows.
 	pid int
 	// ns is the container's mount namespace; nil if that is not known, or this
 	// process's own.
@@ -168,27 +171,18 @@ func initOf(pid int) (int, error) {
 	return 0, unix.ESRCH
 }
 
-// lives says whether the end of the target can be seen: without that nobody
-// can stay to keep the repair.
-func (t *Target) lives() bool { return t.inside || t.init != nil }
-
-// OfContainer is the container for which an OCI runtime runs a hook, before
-// pivot_root(2): its root is still a directory below its first process's root.
-func OfContainer(c hook.Container) (*Target, error) {
-	t, err := ofProcess(c.PID, nil)
-	if err != nil {
-		return nil, err
+// lives says whether somebody can stay to keep the repair: one who sees the
+// end of the target, and finds this program where it is when it is needed.
+func (t *Target) lives() bool {
+	if t.inside {
+		return t.init == nil
 	}
-	host := t.root
-	defer host.Close()
-	if t.root, err = host.Sub(c.Rootfs); err != nil {
-		t.root = host
-		t.init.Close()
-		t.ns.Close()
-		return nil, fmt.Errorf("find the container's root: %w", err)
-	}
-	return t, nil
+	return t.init != nil && !t.entered
 }
+
+// receiverInside says that the target's receiver lives in its namespaces, and
+// the paths of its rules are the container's.
+func (t *Target) receiverInside() bool { return t.inside || t.entered }
 
 // OfReceiver is the container, or with host the host, of which a receiver keeps
 // the repair: it passes the root it has held since, and the pidfd if it is not
@@ -240,6 +234,18 @@ func pidOf(pidfd *os.File) (int, error) {
 		}
 	}
 	return 0, fmt.Errorf("find the container's first process: %w", unix.ESRCH)
+}
+
+// shownPID is the number that /proc has for a process: it may show another PID
+// namespace than this process's.
+func shownPID(pid int) (int, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return 0, err
+	}
+	pidfd := os.NewFile(uintptr(fd), "pidfd")
+	defer pidfd.Close()
+	return pidOf(pidfd)
 }
 
 // ofProcess pins the process first, so that nothing is ever read of another

@@ -1,18 +1,27 @@
 package hook
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 )
 
 func TestParseStage(t *testing.T) {
-	for name, ok := range map[string]bool{
-		"prestart": true, "createRuntime": true, "": false, "poststop": false, "createruntime": false, "x": false,
+	for name, want := range map[string]string{
+		"prestart": "", "createRuntime": "", "createContainer": "", "startContainer": "", "poststart": "", "poststop": "",
+		"": "which stage?", "createruntime": "is written createRuntime", "PostStop": "is written poststop", "x": "does not know it",
 	} {
-		if s, err := ParseStage(name); (err == nil) != ok || ok && string(s) != name {
+		s, err := ParseStage(name)
+		switch {
+		case want == "" && (err != nil || string(s) != name):
 			t.Errorf("ParseStage(%q) = %q, %v", name, s, err)
+		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+			t.Errorf("ParseStage(%q): %v, want %q", name, err, want)
+		case errors.Is(err, ErrUnknownStage) != (name == "x"):
+			t.Errorf("ParseStage(%q): %v: unknown?", name, err)
 		}
 	}
 }
@@ -28,49 +37,72 @@ func TestReadOCI(t *testing.T) {
 	const rootfs = `{"ociVersion":"1.0.2","root":{"path":"rootfs"},"unknown":[1]}`
 	state := func(s string) string { return strings.ReplaceAll(s, "BUNDLE", bundle) }
 	good := state(`{"ociVersion":"1.2.0","id":"c1","status":"creating","pid":42,"bundle":"BUNDLE","annotations":{"a":"b"},"future":{}}`)
+	stopped := state(`{"id":"c1","status":"stopped","bundle":"BUNDLE"}`)
+	own := map[string]string{"a": "b"}
+	full := Container{ID: "c1", PID: 42, Rootfs: bundle + "/rootfs", Annotations: own}
 	for _, tt := range []struct {
-		name, state, config, rootfs, err string
+		name          string
+		stage         Stage
+		state, config string
+		want          Container
+		err           string
 	}{
-		{"good", good, rootfs, bundle + "/rootfs", ""},
-		{"absolute root", good, `{"root":{"path":"/var/lib/x"}}`, "/var/lib/x", ""},
-		{"empty", "", rootfs, "", "it is empty"},
-		{"truncated", good[:40], rootfs, "", "no valid JSON"},
-		{"not JSON", "hello", rootfs, "", "no valid JSON"},
-		{"huge", `{"id":"` + strings.Repeat("a", maxState) + `"}`, rootfs, "", "more than"},
-		{"no id", state(`{"pid":42,"bundle":"BUNDLE"}`), rootfs, "", "bad id"},
-		{"id with slash", state(`{"id":"../x","pid":42,"bundle":"BUNDLE"}`), rootfs, "", "bad id"},
-		{"id ..", state(`{"id":"..","pid":42,"bundle":"BUNDLE"}`), rootfs, "", "bad id"},
-		{"no pid", state(`{"id":"c1","bundle":"BUNDLE"}`), rootfs, "", "pid is 0"},
-		{"negative pid", state(`{"id":"c1","pid":-1,"bundle":"BUNDLE"}`), rootfs, "", "pid is -1"},
-		{"pid of another type", state(`{"id":"c1","pid":"42","bundle":"BUNDLE"}`), rootfs, "", "no valid JSON"},
-		{"relative bundle", `{"id":"c1","pid":42,"bundle":"x"}`, rootfs, "", "absolute path"},
-		{"no configuration", `{"id":"c1","pid":42,"bundle":"/nowhere"}`, rootfs, "", "/nowhere/config.json"},
-		{"no root", good, `{}`, "", "root.path is missing"},
-		{"configuration is not JSON", good, `{`, "", "config.json: no valid JSON"},
+		{"good", Prestart, good, rootfs, full, ""},
+		{"status of a newer specification", Poststart, strings.Replace(good, "creating", "frozen", 1), rootfs, full, ""},
+		{"absolute root", CreateRuntime, good, `{"root":{"path":"/var/lib/x"}}`, Container{"c1", 42, "/var/lib/x", own, nil}, ""},
+		{"annotations of the configuration", CreateRuntime, good,
+			`{"root":{"path":"rootfs"},"annotations":{"c":"d"},"process":{"env":["X=1"]}}`,
+			Container{"c1", 42, bundle + "/rootfs", map[string]string{"c": "d"}, []string{"X=1"}}, ""},
+		{"in the container", CreateContainer, strings.Replace(good, "42", "1", 1), rootfs, Container{"c1", 0, bundle + "/rootfs", own, nil}, ""},
+		{"in the container, another runtime", CreateContainer, strings.Replace(good, "42", "0", 1), rootfs, Container{"c1", 0, bundle + "/rootfs", own, nil}, ""},
+		{"in the container's root", StartContainer, `{"id":"c1","pid":0,"bundle":"/"}`, rootfs, Container{ID: "c1"}, ""},
+		{"in the container's root, no bundle", StartContainer, `{"id":"c1"}`, rootfs, Container{ID: "c1"}, ""},
+		{"stopped", Poststop, stopped, rootfs, Container{ID: "c1", Rootfs: bundle + "/rootfs"}, ""},
+		{"stopped, pid 0", Poststop, strings.Replace(good, "42", "0", 1), rootfs, Container{"c1", 0, bundle + "/rootfs", own, nil}, ""},
+		{"stopped, no configuration", Poststop, `{"id":"c1","bundle":"/nowhere"}`, rootfs, Container{ID: "c1"}, ""},
+		{"stopped, configuration is not JSON", Poststop, stopped, `{`, Container{ID: "c1"}, ""},
+		{"empty", Prestart, "", rootfs, Container{}, "it is empty"},
+		{"truncated", Prestart, good[:40], rootfs, Container{}, "no valid JSON"},
+		{"not JSON", StartContainer, "hello", rootfs, Container{}, "no valid JSON"},
+		{"huge", Poststop, `{"id":"` + strings.Repeat("a", maxState) + `"}`, rootfs, Container{}, "more than"},
+		{"no id", Prestart, state(`{"pid":42,"bundle":"BUNDLE"}`), rootfs, Container{}, "bad id"},
+		{"id with slash", Poststop, state(`{"id":"../x","pid":42,"bundle":"BUNDLE"}`), rootfs, Container{}, "bad id"},
+		{"id ..", StartContainer, state(`{"id":"..","pid":42,"bundle":"BUNDLE"}`), rootfs, Container{}, "bad id"},
+		{"no pid", Prestart, state(`{"id":"c1","bundle":"BUNDLE"}`), rootfs, Container{}, "pid is 0"},
+		{"negative pid", Poststart, state(`{"id":"c1","pid":-1,"bundle":"BUNDLE"}`), rootfs, Container{}, "pid is -1"},
+		{"pid of another type", Prestart, state(`{"id":"c1","pid":"42","bundle":"BUNDLE"}`), rootfs, Container{}, "no valid JSON"},
+		{"relative bundle", CreateContainer, `{"id":"c1","pid":42,"bundle":"x"}`, rootfs, Container{}, "absolute path"},
+		{"no configuration", Prestart, `{"id":"c1","pid":42,"bundle":"/nowhere"}`, rootfs, Container{}, "/nowhere/config.json"},
+		{"no root", CreateContainer, good, `{}`, Container{}, "root.path is missing"},
+		{"configuration is not JSON", Prestart, good, `{`, Container{}, "config.json: no valid JSON"},
 	} {
 		config(tt.config)
-		c, err := ReadOCI(strings.NewReader(tt.state))
+		c, err := ReadOCI(strings.NewReader(tt.state), tt.stage)
 		if tt.err != "" {
 			if err == nil || !strings.Contains(err.Error(), tt.err) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("%s: error %v, want one line with %q", tt.name, err, tt.err)
 			}
 			// The ID is known as soon as it can be read: failures are noted under it.
-			known := Container{}
 			if strings.Contains(tt.state, `"id":"c1"`) && strings.HasSuffix(tt.state, "}") {
-				known.ID = "c1"
+				tt.want.ID = "c1"
 			}
-			if c != known {
-				t.Errorf("%s: with the error %+v, want %+v", tt.name, c, known)
-			}
-			continue
+		} else if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
 		}
-		if want := (Container{ID: "c1", PID: 42, Rootfs: tt.rootfs}); err != nil || c != want {
-			t.Errorf("%s: %+v, %v; want %+v", tt.name, c, err, want)
+		if !reflect.DeepEqual(c, tt.want) {
+			t.Errorf("%s: %+v, want %+v", tt.name, c, tt.want)
 		}
 	}
 }
 
 func TestParseLXC(t *testing.T) {
+	env := func(more ...string) map[string]string {
+		m := map[string]string{"LXC_NAME": "c1"}
+		for i := 0; i < len(more); i += 2 {
+			m[more[i]] = more[i+1]
+		}
+		return m
+	}
 	for _, tt := range []struct {
 		name string
 		args []string
@@ -78,9 +110,13 @@ func TestParseLXC(t *testing.T) {
 		want LXC
 		ok   bool
 	}{
-		{"version 0", []string{"c1", "lxc", "start"}, map[string]string{"LXC_NAME": "c1"}, LXC{"c1", "start"}, true},
-		{"version 1", nil, map[string]string{"LXC_NAME": "c1", "LXC_HOOK_TYPE": "start"}, LXC{"c1", "start"}, true},
-		{"typed", []string{"repair"}, map[string]string{"LXC_NAME": "c1", "LXC_HOOK_TYPE": "start"}, LXC{}, false},
+		{"version 0", []string{"c1", "lxc", "start"}, env(), LXC{Name: "c1", Type: "start"}, true},
+		{"version 1", nil, env("LXC_HOOK_TYPE", "start"), LXC{Name: "c1", Type: "start"}, true},
+		{"start-host", []string{"c1", "lxc", "start-host"}, env("LXC_PID", "42", "LXC_ROOTFS_PATH", "/c1"), LXC{"c1", "start-host", 42, "/c1"}, true},
+		{"post-stop", nil, env("LXC_HOOK_TYPE", "post-stop", "LXC_ROOTFS_PATH", "dir:/c1"), LXC{"c1", "post-stop", 0, "/c1"}, true},
+		{"no directory", nil, env("LXC_HOOK_TYPE", "post-stop", "LXC_ROOTFS_PATH", "overlay:/a:/b"), LXC{"c1", "post-stop", 0, ""}, true},
+		{"a bad pid", nil, env("LXC_HOOK_TYPE", "start-host", "LXC_PID", "-3"), LXC{Name: "c1", Type: "start-host"}, true},
+		{"typed", []string{"repair"}, env("LXC_HOOK_TYPE", "start"), LXC{}, false},
 		{"typed, alike", []string{"c1", "lxc", "start"}, nil, LXC{}, false},
 		{"nothing", nil, nil, LXC{}, false},
 	} {
@@ -89,9 +125,20 @@ func TestParseLXC(t *testing.T) {
 			t.Errorf("%s: ParseLXC = %+v, %t; want %+v, %t", tt.name, got, ok, tt.want, tt.ok)
 		}
 	}
-	for call, ok := range map[LXC]bool{{"c1", "start"}: true, {"c1", "pre-start"}: false, {"", "start"}: false, {"a/b", "start"}: false} {
-		if err := call.Check(); (err == nil) != ok {
-			t.Errorf("%+v.Check() = %v", call, err)
+	for _, tt := range []struct {
+		call LXC
+		ok   bool
+	}{
+		{LXC{Name: "c1", Type: "start"}, true},
+		{LXC{Name: "c1", Type: "start-host", PID: 42}, true},
+		{LXC{Name: "c1", Type: "start-host"}, false},
+		{LXC{Name: "c1", Type: "post-stop"}, true},
+		{LXC{Name: "c1", Type: "pre-start"}, false},
+		{LXC{Name: "", Type: "start"}, false},
+		{LXC{Name: "a/b", Type: "start"}, false},
+	} {
+		if err := tt.call.Check(); (err == nil) != tt.ok {
+			t.Errorf("%+v.Check() = %v", tt.call, err)
 		}
 	}
 }
@@ -127,13 +174,16 @@ func TestNameFromCgroup(t *testing.T) {
 // FuzzParseState: whatever a runtime writes, an accepted state is one that can
 // be used in paths, and an error is one line.
 func FuzzParseState(f *testing.F) {
-	f.Add(`{"id":"c1","pid":42,"bundle":"/b"}`)
-	f.Add(`{"id":"..","pid":42,"bundle":"/b"}`)
-	f.Add(`{"id":"a\u0000b","pid":1e3,"bundle":""}`)
-	f.Add("")
-	f.Fuzz(func(t *testing.T, text string) {
-		s, err := parseState(strings.NewReader(text))
-		if err == nil && (s.ID != filepath.Base(s.ID) || s.ID == "." || s.ID == ".." || s.Pid < 1 || !filepath.IsAbs(s.Bundle)) {
+	f.Add(`{"id":"c1","pid":42,"bundle":"/b"}`, "prestart")
+	f.Add(`{"id":"..","pid":42,"bundle":"/b"}`, "poststop")
+	f.Add(`{"id":"a\u0000b","pid":1e3,"bundle":""}`, "startContainer")
+	f.Add("", "createContainer")
+	f.Fuzz(func(t *testing.T, text, stage string) {
+		s, err := parseState(strings.NewReader(text), Stage(stage))
+		if err == nil && (s.ID != filepath.Base(s.ID) || s.ID == "." || s.ID == "..") {
+			t.Errorf("accepted %+v", s)
+		}
+		if err == nil && Stage(stage) == Prestart && (s.Pid < 1 || !filepath.IsAbs(s.Bundle)) {
 			t.Errorf("accepted %+v", s)
 		}
 		if err != nil && strings.Contains(err.Error(), "\n") {
@@ -144,9 +194,9 @@ func FuzzParseState(f *testing.F) {
 
 func FuzzParseConfig(f *testing.F) {
 	f.Add(`{"root":{"path":"rootfs"}}`)
-	f.Add(`{"root":null}`)
+	f.Add(`{"root":null,"annotations":{"devlog":"off"}}`)
 	f.Fuzz(func(t *testing.T, text string) {
-		if root, err := parseConfig(strings.NewReader(text)); err == nil && root == "" {
+		if c, err := parseConfig(strings.NewReader(text)); err == nil && c.Root.Path == "" {
 			t.Errorf("accepted an empty path in %q", text)
 		}
 	})

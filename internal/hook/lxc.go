@@ -2,11 +2,22 @@ package hook
 
 import (
 	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
 )
 
-// LXCStart is the type of LXC's hook that runs in the container's namespaces,
-// right before its init is executed (lxc.container.conf(5), "lxc.hook.start").
-const LXCStart = "start"
+// The types of LXC's hooks that can be served (lxc.container.conf(5),
+// "CONTAINER HOOKS").
+const (
+	// LXCStart runs in the container's namespaces, right before its init is
+	// executed.
+	LXCStart = "start"
+	// LXCStartHost runs on the host, after LXCStart and before the init too.
+	LXCStartHost = "start-host"
+	// LXCPostStop runs on the host when the container is gone.
+	LXCPostStop = "post-stop"
+)
 
 // LXC is a call by LXC.
 type LXC struct {
@@ -14,6 +25,12 @@ type LXC struct {
 	Name string
 	// Type is the hook's type: start, stop, mount, ...
 	Type string
+	// PID is the container's init, as the host sees it (LXC_PID); 0 where LXC
+	// does not say.
+	PID int
+	// Rootfs is the container's root directory on the host (LXC_ROOTFS_PATH), or
+	// empty where it is no directory.
+	Rootfs string
 }
 
 // ParseLXC returns LXC's call, if it is one: LXC passes "NAME lxc TYPE" as
@@ -22,17 +39,35 @@ type LXC struct {
 func ParseLXC(args []string, getenv func(string) string) (call LXC, ok bool) {
 	switch {
 	case len(args) >= 3 && args[1] == "lxc" && args[0] == getenv("LXC_NAME"):
-		return LXC{Name: args[0], Type: args[2]}, true
+		call = LXC{Name: args[0], Type: args[2]}
 	case len(args) == 0 && getenv("LXC_HOOK_TYPE") != "":
-		return LXC{Name: getenv("LXC_NAME"), Type: getenv("LXC_HOOK_TYPE")}, true
+		call = LXC{Name: getenv("LXC_NAME"), Type: getenv("LXC_HOOK_TYPE")}
+	default:
+		return LXC{}, false
 	}
-	return LXC{}, false
+	if pid, err := strconv.Atoi(getenv("LXC_PID")); err == nil && pid > 0 {
+		call.PID = pid
+	}
+	// TYPE:PATH, of which dir is the default (lxc.rootfs.path).
+	if rootfs := strings.TrimPrefix(getenv("LXC_ROOTFS_PATH"), "dir:"); filepath.IsAbs(rootfs) {
+		call.Rootfs = rootfs
+	}
+	return call, true
 }
+
+// OnHost says that the hook runs on the host.
+func (c LXC) OnHost() bool { return c.Type != LXCStart }
 
 // Check says why a hook of this type cannot be served.
 func (c LXC) Check() error {
-	if c.Type != LXCStart {
-		return fmt.Errorf("LXC hook type %q cannot be used: set lxc.hook.start to this program, not lxc.hook.%s", c.Type, c.Type)
+	switch c.Type {
+	case LXCStart, LXCPostStop:
+	case LXCStartHost:
+		if c.PID == 0 {
+			return fmt.Errorf("LXC_PID is not the container's init, as %s hooks get it", c.Type)
+		}
+	default:
+		return fmt.Errorf("LXC hook type %q cannot be used: set lxc.hook.start to this program, or lxc.hook.start-host and lxc.hook.post-stop, not lxc.hook.%s", c.Type, c.Type)
 	}
 	if err := CheckName(c.Name); err != nil {
 		return fmt.Errorf("bad container name: %w", err)

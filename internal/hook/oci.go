@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -18,26 +19,55 @@ import (
 // (runtime-spec, config.md, "POSIX-platform Hooks").
 type Stage string
 
-// The stages at which a repair can be made from the host: both run in the
-// runtime's namespaces, when the container's mounts are in place and before
-// pivot_root(2). prestart is deprecated by the specification, and still the
-// one that every engine passes on.
+// The stages. prestart is deprecated by the specification, and still the one
+// that every engine passes on.
 const (
+	// Prestart and CreateRuntime run in the runtime's namespaces, when the
+	// container's mounts are in place and before pivot_root(2).
 	Prestart      Stage = "prestart"
 	CreateRuntime Stage = "createRuntime"
+	// CreateContainer runs in the container's namespaces, before pivot_root(2).
+	CreateContainer Stage = "createContainer"
+	// StartContainer runs in the container, as its process's user.
+	StartContainer Stage = "startContainer"
+	// Poststart runs in the runtime's namespaces, beside the container's process.
+	Poststart Stage = "poststart"
+	// Poststop runs in the runtime's namespaces when the container is gone.
+	Poststop Stage = "poststop"
 )
 
-// ParseStage returns the stage of that name.
+var stages = []Stage{Prestart, CreateRuntime, CreateContainer, StartContainer, Poststart, Poststop}
+
+// ErrUnknownStage is that this program is older than the stage.
+var ErrUnknownStage = errors.New("this version does not know it")
+
+// ParseStage returns the stage of that name. The error wraps ErrUnknownStage
+// where a newer specification may have such a stage.
 func ParseStage(name string) (Stage, error) {
-	switch s := Stage(name); s {
-	case Prestart, CreateRuntime:
+	if s := Stage(name); slices.Contains(stages, s) {
 		return s, nil
-	case "":
-		return "", errors.New("which stage? add --stage prestart or --stage createRuntime")
-	default:
-		return "", fmt.Errorf("stage %q cannot be used: use prestart or createRuntime", name)
 	}
+	if name == "" {
+		return "", fmt.Errorf("which stage? add --stage and one of %s", stageNames())
+	}
+	for _, s := range stages {
+		if strings.EqualFold(name, string(s)) {
+			return "", fmt.Errorf("stage %q is written %s", name, s)
+		}
+	}
+	return "", fmt.Errorf("stage %q: %w; it knows %s", name, ErrUnknownStage, stageNames())
 }
+
+func stageNames() string {
+	var names []string
+	for _, s := range stages {
+		names = append(names, string(s))
+	}
+	return strings.Join(names, ", ")
+}
+
+// OnHost says that hooks of the stage run in the runtime's namespaces.
+func (s Stage) OnHost() bool { return s != CreateContainer && s != StartContainer }
 
 const (
 	maxState  = 1 << 20 // bytes of a state; annotations make up most of it
@@ -49,19 +79,26 @@ const (
 type Container struct {
 	// ID is the container's ID: a name without a slash, at most 255 bytes.
 	ID string
-	// PID is the container's first process, as the hook sees it.
+	// PID is the container's first process, as the hook sees it; 0 at the stages
+	// that have no use for it.
 	PID int
-	// Rootfs is the absolute path of the container's root directory in the
-	// mount namespace of the process PID, before pivot_root(2).
+	// Rootfs is the absolute path of the container's root directory on the host,
+	// which in the mount namespace of the process PID it is until pivot_root(2).
+	// It is empty at startContainer, and at poststop where it is not known.
 	Rootfs string
+	// Annotations are what whoever started the container has said of it
+	// (runtime-spec, config.md, "Annotations").
+	Annotations map[string]string
+	// Env is the environment of the container's process, NAME=VALUE each.
+	Env []string
 }
 
 // ReadOCI reads a container's state (runtime-spec, runtime.md, "State") as a
-// runtime writes it on a hook's standard input, and what the container's
-// config.json says of its root. Unknown fields are passed over. With an error
-// it returns the ID alone, where that could be read.
-func ReadOCI(r io.Reader) (Container, error) {
-	state, err := parseState(r)
+// runtime writes it on the standard input of a hook of that stage, and what the
+// container's config.json says of it. Unknown fields are passed over. With an
+// error it returns the ID alone, where that could be read.
+func ReadOCI(r io.Reader, stage Stage) (Container, error) {
+	state, err := parseState(r, stage)
 	known := Container{}
 	if CheckName(state.ID) == nil {
 		known.ID = state.ID
@@ -69,23 +106,31 @@ func ReadOCI(r io.Reader) (Container, error) {
 	if err != nil {
 		return known, fmt.Errorf("read the container's state from standard input: %w", err)
 	}
-	config := filepath.Join(state.Bundle, "config.json")
-	f, err := os.Open(config)
+	c := Container{ID: state.ID, Annotations: state.Annotations}
+	if stage != CreateContainer && stage != StartContainer && stage != Poststop {
+		c.PID = state.Pid // in the container it is another's number
+	}
+	if stage == StartContainer {
+		return c, nil // the bundle is not seen in there
+	}
+	config, err := readConfig(filepath.Join(state.Bundle, "config.json"))
+	if stage == Poststop && err != nil {
+		return c, nil //nolint:nilerr // it may be gone already, and nothing is to fail
+	}
 	if err != nil {
 		return known, fmt.Errorf("read the container's configuration: %w", err)
 	}
-	defer f.Close()
-	root, err := parseConfig(f)
-	if err != nil {
-		return known, fmt.Errorf("read the container's configuration %s: %w", config, err)
+	if c.Rootfs = config.Root.Path; !filepath.IsAbs(c.Rootfs) {
+		c.Rootfs = filepath.Join(state.Bundle, c.Rootfs)
 	}
-	if !filepath.IsAbs(root) {
-		root = filepath.Join(state.Bundle, root)
+	if len(config.Annotations) > 0 { // not every runtime repeats them in the state
+		c.Annotations = config.Annotations
 	}
-	return Container{ID: state.ID, PID: state.Pid, Rootfs: root}, nil
+	c.Env = config.Process.Env
+	return c, nil
 }
 
-func parseState(r io.Reader) (specs.State, error) {
+func parseState(r io.Reader, stage Stage) (specs.State, error) {
 	var s specs.State
 	if err := readJSON(r, maxState, &s); err != nil {
 		return s, err
@@ -93,26 +138,49 @@ func parseState(r io.Reader) (specs.State, error) {
 	if err := CheckName(s.ID); err != nil {
 		return s, fmt.Errorf("bad id: %w", err)
 	}
-	if s.Pid < 1 {
-		return s, fmt.Errorf("pid is %d: want the container's first process, as prestart and createRuntime hooks get it", s.Pid)
+	if stage != Poststop && stage.OnHost() && s.Pid < 1 {
+		return s, fmt.Errorf("pid is %d: want the container's first process, as %s hooks get it", s.Pid, stage)
 	}
-	if !filepath.IsAbs(s.Bundle) {
+	if stage != StartContainer && !filepath.IsAbs(s.Bundle) {
 		return s, fmt.Errorf("bundle is %q: want an absolute path", s.Bundle)
 	}
 	return s, nil
 }
 
-func parseConfig(r io.Reader) (rootPath string, err error) {
-	var c struct { // not specs.Spec: nothing else has to be well-formed
-		Root *specs.Root `json:"root"`
+// config is what is of interest of a config.json. It is not a specs.Spec:
+// nothing else has to be well-formed.
+type config struct {
+	Root struct {
+		Path string `json:"path"`
+	} `json:"root"`
+	Process struct {
+		Env []string `json:"env"`
+	} `json:"process"`
+	Annotations map[string]string `json:"annotations"`
+}
+
+func readConfig(file string) (config, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return config{}, err
 	}
+	defer f.Close()
+	c, err := parseConfig(f)
+	if err != nil {
+		return c, fmt.Errorf("%s: %w", file, err)
+	}
+	return c, nil
+}
+
+func parseConfig(r io.Reader) (config, error) {
+	var c config
 	if err := readJSON(r, maxConfig, &c); err != nil {
-		return "", err
+		return c, err
 	}
-	if c.Root == nil || c.Root.Path == "" {
-		return "", errors.New("root.path is missing")
+	if c.Root.Path == "" {
+		return c, errors.New("root.path is missing")
 	}
-	return c.Root.Path, nil
+	return c, nil
 }
 
 func readJSON(r io.Reader, limit int64, v any) error {

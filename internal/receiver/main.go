@@ -48,6 +48,9 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		if f.Name == daemon.NameReady {
 			ready = f.FD
 		}
+		if f.Name == daemon.NameChroot && err == nil {
+			err = enterRoot(f.FD)
+		}
 	}
 	if err = errors.Join(err, ferr); err == nil {
 		err = run(args[1:], stdout, files, before, func() error {

@@ -90,7 +90,7 @@ func onlyKeeps(o *options, files []daemon.File) bool {
 // isSocket says that a file passed with this name is a socket to receive from.
 func isSocket(name string) bool {
 	switch name {
-	case daemon.NameReady, daemon.NameInit, daemon.NameRoot, daemon.NameReceiver, daemon.NameCheck:
+	case daemon.NameReady, daemon.NameInit, daemon.NameRoot, daemon.NameReceiver, daemon.NameCheck, daemon.NameChroot:
 		return false
 	}
 	return !strings.HasPrefix(name, daemon.NameUnlink) && !strings.HasPrefix(name, daemon.NameRmdir)

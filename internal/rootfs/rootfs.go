@@ -49,6 +49,32 @@ func (r *Root) Sub(path string) (*Root, error) {
 	return &Root{dir: d.file}, nil
 }
 
+// Same says whether both are one directory on one mount: a root that is bind
+// mounted elsewhere is another.
+func (r *Root) Same(other *Root) (bool, error) {
+	a, err := r.identity()
+	if err != nil {
+		return false, err
+	}
+	b, err := other.identity()
+	return a == b, err
+}
+
+// identity tells the root from others.
+func (r *Root) identity() (of struct {
+	id    ID
+	mount int
+}, err error) {
+	d := Dir{file: r.dir, path: "/"}
+	st, err := d.Self()
+	if err != nil {
+		return of, err
+	}
+	of.id = st.ID
+	of.mount, err = d.MountID()
+	return of, err
+}
+
 // Close releases the handle.
 func (r *Root) Close() error { return r.dir.Close() }
 

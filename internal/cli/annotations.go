@@ -1,0 +1,236 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"devlog/internal/devlog"
+	"devlog/internal/hook"
+	"devlog/internal/syslogconf"
+)
+
+// Annotations are how whoever starts a container chooses for it. They are not
+// the administrator's word: what the hook's own flags and variables say comes
+// first, and on the host they reach no file but below the container's own
+// directory of logs.
+
+// How much annotations may say.
+const (
+	annotationsNone    = "none"
+	annotationsLimited = "limited"
+	annotationsAll     = "all"
+)
+
+// The annotations.
+const (
+	annotationOff = "devlog"
+	// annotationPrefix begins the others, that are called as flags are.
+	annotationPrefix   = "devlog."
+	annotationRules    = annotationPrefix + "rules"
+	annotationStrategy = annotationPrefix + "strategy"
+	annotationSocket   = annotationPrefix + "socket"
+	annotationReceiver = annotationPrefix + "receiver"
+)
+
+func annotationsFlag() cli.Flag {
+	return &cli.StringFlag{Name: "annotations", Value: annotationsLimited, EnvVars: env("ANNOTATIONS"),
+		Usage: "`HOW` much the container's annotations may say: none, limited, or all (as if the administrator said it)"}
+}
+
+// bounds are what annotations may say of one container.
+type bounds struct {
+	// all says that whoever starts containers is trusted as the hook's owner is.
+	all bool
+	// dir is the directory on the host below which rules may name files; empty
+	// where the receiver's files are the container's.
+	dir string
+	// shared says that the hook has the rights to change the host's /dev.
+	shared bool
+}
+
+// settings are what annotations say. Empty is unsaid.
+type settings struct {
+	off                        bool
+	rules                      []string
+	strategy, socket, receiver string
+	// files are the paths on the host that the rules name.
+	files []string
+	// unknown are annotations of ours that this version does not know.
+	unknown []string
+}
+
+// annotations takes over what the container's annotations say into the flags
+// that are not given. off says that the hook is to do nothing.
+func (p *program) annotations(c *cli.Context, stage hook.Stage, container hook.Container) (off bool, err error) {
+	how := c.String("annotations")
+	if how == annotationsNone {
+		return false, nil
+	}
+	if how != annotationsLimited && how != annotationsAll {
+		return false, usageError{fmt.Errorf("--annotations %q: want none, limited or all", how)}
+	}
+	if err := p.setName(c, container.ID); err != nil {
+		return false, err
+	}
+	l := bounds{all: how == annotationsAll, shared: stage != hook.StartContainer}
+	if stage.OnHost() {
+		l.dir = filepath.Dir(devlog.MessagesFile(false, p.name))
+	}
+	s, err := readAnnotations(container.Annotations, l)
+	if err != nil || s.off {
+		return s.off, err
+	}
+	for _, name := range s.unknown {
+		p.say(fmt.Errorf("annotation %s: this version does not know it, and passes it over", name))
+	}
+	if stage == hook.Poststop {
+		s.rules = nil // nobody will read them
+	}
+	return false, p.apply(c, s, l)
+}
+
+// apply sets the flags that are not given.
+func (p *program) apply(c *cli.Context, s settings, l bounds) error {
+	if c.IsSet("rule") || c.IsSet("config") || len(syslogconf.RulesFromEnv(os.Environ())) > 0 {
+		s.rules, s.files = nil, nil
+	}
+	if !l.all && l.dir != "" {
+		for _, file := range s.files {
+			if err := withoutLinks(l.dir, file); err != nil {
+				return err
+			}
+		}
+	}
+	for _, rule := range s.rules {
+		if err := c.Set("rule", rule); err != nil {
+			return usageError{err}
+		}
+	}
+	for flag, value := range map[string]string{"strategy": s.strategy, "socket": s.socket, "receiver": s.receiver} {
+		if value == "" || c.IsSet(flag) {
+			continue
+		}
+		if err := c.Set(flag, value); err != nil {
+			return usageError{err}
+		}
+	}
+	return nil
+}
+
+// readAnnotations decides what the annotations may say. The error is a
+// devlog.Refusal where they ask for more.
+func readAnnotations(annotations map[string]string, l bounds) (settings, error) {
+	var s settings
+	for _, name := range slices.Sorted(maps.Keys(annotations)) {
+		value := annotations[name]
+		var err error
+		switch name {
+		case annotationOff:
+			s.off, err = isOff(value)
+		case annotationRules:
+			err = s.readRules(value, l)
+		case annotationStrategy:
+			var strategy devlog.Strategy
+			strategy, err = devlog.ParseStrategy(value)
+			if s.strategy = value; err == nil && strategy == devlog.Symlink && l.shared && !l.all {
+				err = notAllowed("the strategy symlink changes /dev for the host too")
+			}
+		case annotationSocket:
+			s.socket, err = value, checkSocket(value)
+		case annotationReceiver:
+			if s.receiver = value; value != devlog.NoReceiver && !l.all {
+				err = notAllowed(fmt.Sprintf("the receiver can be %q, no program", devlog.NoReceiver))
+			}
+		default:
+			if strings.HasPrefix(name, annotationPrefix) {
+				s.unknown = append(s.unknown, name)
+			}
+		}
+		var refusal *devlog.Refusal
+		if errors.As(err, &refusal) {
+			return s, &devlog.Refusal{Reason: "annotation " + name + ": " + refusal.Reason, Advice: refusal.Advice}
+		}
+		if err != nil {
+			return s, usageError{fmt.Errorf("annotation %s: %w", name, err)}
+		}
+	}
+	return s, nil
+}
+
+func isOff(value string) (bool, error) {
+	switch value {
+	case "off":
+		return true, nil
+	case "on":
+		return false, nil
+	}
+	return false, fmt.Errorf("%q: want on or off", value)
+}
+
+// readRules reads one rule a line.
+func (s *settings) readRules(text string, l bounds) error {
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\r\n")
+		if strings.TrimSpace(line) == "" {
+			continue
+		}
+		rule, err := syslogconf.ParseRule(line)
+		if err != nil {
+			return err
+		}
+		if l.dir != "" && !l.all {
+			if err := allowed(rule, l.dir); err != nil {
+				return err
+			}
+		}
+		if rule.Kind == syslogconf.File {
+			s.files = append(s.files, rule.Path)
+		}
+		s.rules = append(s.rules, line)
+	}
+	return nil
+}
+
+// allowed says why a rule is not for whoever starts a container to give to a
+// receiver on the host.
+func allowed(rule syslogconf.Rule, dir string) error {
+	switch rule.Kind {
+	case syslogconf.ContainerStdout:
+		return nil
+	case syslogconf.File:
+		if strings.HasPrefix(path.Clean(rule.Path), dir+"/") {
+			return nil
+		}
+	}
+	return notAllowed(fmt.Sprintf("rule %q: messages can go to files below %s only", rule, dir))
+}
+
+func notAllowed(reason string) error {
+	return &devlog.Refusal{Reason: reason, Advice: "ask the administrator, whose hook can have --annotations all"}
+}
+
+// withoutLinks says why the file is not where its path says: a link below the
+// directory, that the container may have been given, leads elsewhere.
+func withoutLinks(dir, file string) error {
+	for at := path.Clean(file); at != dir && strings.HasPrefix(at, dir+"/"); at = path.Dir(at) {
+		info, err := os.Lstat(at)
+		if err == nil && info.Mode()&os.ModeSymlink != 0 {
+			return &devlog.Refusal{Reason: fmt.Sprintf("annotation %s: %s is a link", annotationRules, at), Advice: "remove it, or name another file"}
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, os.ErrPermission) {
+			return fmt.Errorf("annotation %s: %w", annotationRules, err)
+		}
+	}
+	if info, err := os.Lstat(dir); err == nil && !info.IsDir() {
+		return &devlog.Refusal{Reason: fmt.Sprintf("annotation %s: %s is no directory", annotationRules, dir), Advice: "remove it"}
+	}
+	return nil
+}

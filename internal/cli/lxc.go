@@ -1,0 +1,40 @@
+package cli
+
+import (
+	"github.com/urfave/cli/v2"
+
+	"devlog/internal/devlog"
+	"devlog/internal/hook"
+)
+
+// lxcCommand is what LXC calls. It has no arguments of its own: all flags come
+// from the environment (lxc.environment, or the hook's shell line on the host).
+// Standard input is the container's console and is never read.
+func (p *program) lxcCommand(call hook.LXC) *cli.Command {
+	return command(cli.Command{
+		Name:   "lxc",
+		Hidden: true,
+		Flags:  flags(planFlags(), receiverFlags()),
+		Action: func(c *cli.Context) error {
+			if err := call.Check(); err != nil {
+				return usageError{err}
+			}
+			o, err := p.options(c, call.Name)
+			if err != nil {
+				return err
+			}
+			open := devlog.Inside
+			switch call.Type {
+			case hook.LXCPostStop:
+				p.clear(call.Rootfs, o)
+				return nil
+			case hook.LXCStartHost:
+				open = func() (*devlog.Target, error) { return devlog.OfProcess(call.PID) }
+			default:
+				o.Receiver.InitStarting = true
+			}
+			_, err = repairOne(open, o)
+			return err
+		},
+	})
+}

@@ -1,0 +1,89 @@
+package devlog
+
+import (
+	"errors"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/rootfs"
+)
+
+// Clear removes what a repair has left in the root directory of a container
+// that has ended, where its receiver could not: it was killed, or ended with
+// the container's PID namespace. It returns false if there is nothing, which a
+// directory that is gone has too. /dev is not touched: by now the name is of
+// those who share it.
+func Clear(dir, socket string) (cleared bool, err error) {
+	t, err := AtRoot(dir)
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer t.Close()
+	defer lock(t)()
+	for _, at := range clearDirs(socket) {
+		done, err := t.clearAt(at)
+		cleared = cleared || done
+		if err != nil {
+			return cleared, err
+		}
+	}
+	return cleared, nil
+}
+
+// clearDirs are the directories in which a repair may have left its record:
+// beside the socket, and where /dev/log of the host leads, which was the
+// container's too.
+func clearDirs(socket string) []string {
+	dirs := []string{path.Dir(socket)}
+	if to, err := os.Readlink(logPath); err == nil && path.IsAbs(to) && !slices.Contains(dirs, path.Dir(to)) {
+		dirs = append(dirs, path.Dir(to))
+	}
+	return dirs
+}
+
+// clearAt clears the directory, if it has the record of a repair that is
+// nobody's any more. What the record says is only used inside the root.
+func (t *Target) clearAt(dir string) (bool, error) {
+	at, err := t.root.Dir(dir)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer at.Close()
+	r := readRecord(at)
+	if r == nil || r.Host {
+		return false, nil
+	}
+	// Of another container with this root directory, or it is about to end, and
+	// clears up itself.
+	if used, err := hasReceiver(at); err != nil || used {
+		return false, err
+	}
+	if err := removeStale(at, path.Base(r.Socket)); err != nil {
+		return false, err
+	}
+	return true, r.removeRest(t, at)
+}
+
+// hasReceiver says whether a receiver that is seen from here has the directory
+// open.
+func hasReceiver(at *rootfs.Dir) (bool, error) {
+	dirs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(dirs, func(dir string) bool {
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		return err == nil && isReceiverAt(pid, at)
+	}), nil
+}

@@ -1,0 +1,123 @@
+package devlog
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/hook"
+	"devlog/internal/rootfs"
+)
+
+// OfHook is the container for which an OCI runtime runs a hook of that stage.
+// At poststop there is none any more; see Clear.
+func OfHook(stage hook.Stage, c hook.Container) (*Target, error) {
+	switch stage {
+	case hook.Prestart, hook.CreateRuntime:
+		return ofContainer(c)
+	case hook.CreateContainer:
+		return enteredContainer(c)
+	case hook.StartContainer:
+		return startingContainer()
+	case hook.Poststart:
+		return OfProcess(c.PID)
+	}
+	return nil, fmt.Errorf("find the container at %s: %w", stage, errors.ErrUnsupported)
+}
+
+// ofContainer is the container as it is seen from the runtime's namespaces
+// before pivot_root(2): its root is still a directory below its first process's
+// root.
+func ofContainer(c hook.Container) (*Target, error) {
+	t, err := ofProcess(c.PID, nil)
+	if err != nil {
+		return nil, err
+	}
+	host := t.root
+	defer host.Close()
+	if t.root, err = host.Sub(c.Rootfs); err != nil {
+		t.root = host
+		t.init.Close()
+		t.ns.Close()
+		return nil, fmt.Errorf("find the container's root: %w", err)
+	}
+	return t, nil
+}
+
+// enteredContainer is the container that this process is in before
+// pivot_root(2): its root is a directory, "/" and /proc are the host's still.
+func enteredContainer(c hook.Container) (*Target, error) {
+	host, err := rootfs.Open("/")
+	if err != nil {
+		return nil, err
+	}
+	defer host.Close()
+	t := &Target{entered: true}
+	if t.root, err = host.Sub(c.Rootfs); err != nil {
+		return nil, fmt.Errorf("find the container's root: %w", err)
+	}
+	// The host's /proc has other numbers than getpid(2).
+	self, err := os.Readlink("/proc/self")
+	if err == nil {
+		t.pid, err = strconv.Atoi(self)
+	}
+	if err == nil {
+		t.mountNS, err = namespace("self", "mnt")
+	}
+	if err == nil {
+		t.pidNS, err = namespace("self", "pid")
+	}
+	if err == nil {
+		err = t.isEntered(host)
+	}
+	if err == nil {
+		t.init, err = parent()
+	}
+	if err != nil {
+		t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// isEntered says why this cannot be createContainer as the specification has it.
+func (t *Target) isEntered(host *rootfs.Root) error {
+	const advice = "use --stage createRuntime"
+	// Another user's in a user namespace: then this is not the host's either.
+	if first, err := namespace("1", "mnt"); err == nil && first == t.mountNS {
+		return &Refusal{Reason: "this hook runs in the host's mount namespace, not in the container's", Advice: advice}
+	}
+	same, err := host.Same(t.root)
+	if err == nil && same {
+		err = &Refusal{Reason: "the container's root is the host's", Advice: advice}
+	}
+	return err
+}
+
+// startingContainer is the container that this process is in, after
+// pivot_root(2). Where it has no PID namespace of its own, the receiver watches
+// for the end of its process, and nobody keeps the repair.
+func startingContainer() (*Target, error) {
+	t, err := Inside()
+	if err != nil || os.Getppid() == 1 {
+		return t, err
+	}
+	if t.init, err = parent(); err != nil {
+		t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// parent is a pidfd of this process's parent: at createContainer and
+// startContainer the container's first process.
+func parent() (*os.File, error) {
+	fd, err := unix.PidfdOpen(os.Getppid(), 0)
+	if err != nil {
+		return nil, fmt.Errorf("find the container's first process: %w", err)
+	}
+	return os.NewFile(uintptr(fd), "pidfd"), nil
+}

@@ -1,0 +1,303 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// insideStages are the stages at which the receiver runs in the container.
+var insideStages = []string{"createContainer", "startContainer"}
+
+// hookAt is our hook's path at a stage.
+func hookAt(stage string) string {
+	if stage == "startContainer" {
+		return hookIn
+	}
+	return hookOn()
+}
+
+// eachStage runs a test with every runtime and each of the stages.
+func eachStage(t *testing.T, stages []string, test func(t *testing.T, h *Host, runtime, stage string)) {
+	for _, runtime := range []string{"runc", "crun"} {
+		for _, stage := range stages {
+			t.Run(runtime+"/"+stage, func(t *testing.T) {
+				needContainers(t, runtime)
+				test(t, NewHost(t), runtime, stage)
+			})
+		}
+	}
+}
+
+// logInside is the container's own log file, seen from the test.
+func (c *OCI) logInside() string { return filepath.Join(c.Rootfs, "var/log/messages") }
+
+// The hook in the container: messages from the first on are in the container's
+// own file, the receiver is the container's in all it has, and ends with it.
+func TestStageInside(t *testing.T) {
+	eachStage(t, insideStages, func(t *testing.T, h *Host, runtime, stage string) {
+		before := hostTree(h)
+		c := NewOCI(t, h, runtime, "c1", threeClients("a")+hold)
+		c.Hook(stage)
+		c.Write().Create()
+		if n := len(h.Receivers()); stage == "createContainer" && n != 1 {
+			t.Fatalf("%d receivers of a created container", n)
+		}
+		c.Start()
+		wantOnce(t, c.logInside(), threeTexts("a")...)
+		pids := h.Receivers()
+		if len(pids) != 1 {
+			t.Fatalf("receivers: %v", pids)
+		}
+		expectContained(t, h, pids[0], c)
+		if stage == "createContainer" {
+			expectConfined(t, h, pids[0])
+		}
+		if r := c.Exec("/bin/sh", "-c", hookIn+" check >/dev/null && "+threeClients("b")); r.Code != 0 {
+			t.Errorf("check and log in the container: %+v", r)
+		}
+		wantOnce(t, c.logInside(), threeTexts("b")...)
+		release(t, c.Rootfs)
+		c.WaitStopped()
+		expectReceiversEnd(t, h)
+		h.Must(c.Args("delete")...)
+		expectNew(t, h, before, "/dev/log -> /run/devlog/log")
+	})
+}
+
+// expectContained checks that a receiver has nothing of the host.
+func expectContained(t *testing.T, h *Host, pid int, c *OCI) {
+	t.Helper()
+	_, init := c.State()
+	proc, first := h.Path(fmt.Sprintf("/proc/%d", pid))+"/", h.Path(fmt.Sprintf("/proc/%d", init))+"/"
+	for _, ns := range []string{"mnt", "pid", "user"} {
+		got, err := os.Readlink(proc + "ns/" + ns)
+		check(t, err)
+		want, err := os.Readlink(first + "ns/" + ns)
+		check(t, err)
+		if got != want {
+			t.Errorf("the receiver's %s namespace is not the container's", ns)
+		}
+	}
+	if exe, err := os.Readlink(proc + "exe"); err != nil || !strings.HasPrefix(exe, "/memfd:devlogd") {
+		t.Errorf("the receiver's program is %q, %v", exe, err)
+	}
+	if f, err := os.OpenFile(proc+"exe", os.O_WRONLY, 0); err == nil {
+		if _, err := f.Write([]byte("x")); err == nil {
+			t.Error("the receiver's program can be written")
+		}
+		check(t, f.Close())
+	}
+	// The container's root, as the mount that it is there.
+	want, mount := fileAt(t, first+"root")
+	for _, name := range []string{"root", "cwd"} {
+		if got, at := fileAt(t, proc+name); got != want || at != mount {
+			t.Errorf("the receiver's %s is not the container's root", name)
+		}
+	}
+	// What the container can reach of a descriptor is its own already.
+	fds, err := os.ReadDir(proc + "fd")
+	check(t, err)
+	for _, fd := range fds {
+		to, err := os.Readlink(proc + "fd/" + fd.Name())
+		if err != nil || !strings.HasPrefix(to, "/") || strings.HasPrefix(to, "/memfd:") {
+			continue // it is no file, or closed by now
+		}
+		_, at := fileAt(t, proc+"fd/"+fd.Name())
+		if !mountedIn(t, init, h, at) {
+			t.Errorf("the receiver holds %s: %s, which is not on a mount of the container", fd.Name(), to)
+		}
+	}
+	env, err := os.ReadFile(proc + "environ")
+	check(t, err)
+	for v := range strings.SplitSeq(strings.TrimRight(string(env), "\x00"), "\x00") {
+		if !strings.HasPrefix(v, "LISTEN_") && !strings.HasPrefix(v, "TZ=") {
+			t.Errorf("the receiver's environment has %q", v)
+		}
+	}
+}
+
+// fileAt is the identity of the file, and the mount on which it is.
+func fileAt(t *testing.T, name string) (id [2]uint64, mount uint64) {
+	t.Helper()
+	var st unix.Statx_t
+	check(t, unix.Statx(unix.AT_FDCWD, name, 0, unix.STATX_INO|unix.STATX_MNT_ID, &st))
+	return [2]uint64{unix.Mkdev(st.Dev_major, st.Dev_minor), st.Ino}, st.Mnt_id
+}
+
+// mountedIn says whether a process's mount table has the mount.
+func mountedIn(t *testing.T, pid int, h *Host, mount uint64) bool {
+	t.Helper()
+	text, err := os.ReadFile(h.Path(fmt.Sprintf("/proc/%d/mountinfo", pid)))
+	check(t, err)
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, fmt.Sprint(mount)+" ") {
+			return true
+		}
+	}
+	return false
+}
+
+// expectConfined checks that a receiver has none of the runtime's rights.
+func expectConfined(t *testing.T, h *Host, pid int) {
+	t.Helper()
+	text, err := os.ReadFile(h.Path(fmt.Sprintf("/proc/%d/status", pid)))
+	check(t, err)
+	// CAP_DAC_OVERRIDE, CAP_FOWNER and CAP_SYS_CHROOT.
+	for _, want := range []string{"CapInh:\t0000000000000000", "CapPrm:\t000000000004000a", "CapEff:\t000000000004000a",
+		"CapBnd:\t000000000004000a", "CapAmb:\t0000000000000000", "NoNewPrivs:\t1"} {
+		if !strings.Contains(string(text), want+"\n") {
+			t.Errorf("the receiver's status lacks %q:\n%s", want, text)
+		}
+	}
+}
+
+// A hook beside the container's process: its messages from then on are in the
+// host's file.
+func TestStagePoststart(t *testing.T) {
+	eachStage(t, []string{"poststart"}, func(t *testing.T, h *Host, runtime, stage string) {
+		before := hostTree(h)
+		c := NewOCI(t, h, runtime, "c1", "until readlink /dev/log >/dev/null; do sleep 0.01; done;"+threeClients("a")+hold)
+		c.Hook(stage)
+		c.Write().Create()
+		c.Start()
+		wantOnce(t, c.Log(), threeTexts("a")...)
+		pids := h.Receivers()
+		if len(pids) != 1 {
+			t.Fatalf("receivers: %v", pids)
+		}
+		expectDaemon(t, h, pids[0], c)
+		end(t, h, c, c.Rootfs)
+		expectReceiversEnd(t, h)
+		expectNew(t, h, before, ociLeaves("c1")...)
+		expectEmpty(t, filepath.Join(c.Rootfs, "run"))
+	})
+}
+
+// What killed receivers have left goes with the container, and nothing else:
+// not what another container with the same root directory uses.
+func TestStagePoststop(t *testing.T) {
+	eachStage(t, []string{"prestart", "createContainer"}, func(t *testing.T, h *Host, runtime, stage string) {
+		c := NewOCI(t, h, runtime, "c1", threeClients("a")+hold)
+		run := filepath.Join(c.Rootfs, "run")
+		check(t, os.WriteFile(filepath.Join(run, "own"), nil, 0o644))
+		c.Hook(stage)
+		hooks := c.Config["hooks"].(map[string]any)
+		c.Hook("poststop")
+		hooks["poststop"] = c.Config["hooks"].(map[string]any)["poststop"]
+		c.Config["hooks"] = hooks
+		c.Write().Create()
+		c.Start()
+		waitHeld(t, c.Rootfs)
+		killReceivers(t, h)
+		release(t, c.Rootfs)
+		c.WaitStopped()
+		if left := snap(t, c.Rootfs, "/run"); len(left) < 4 {
+			t.Fatalf("a killed receiver has left %q", left)
+		}
+		state := fmt.Sprintf(`{"id":"c1","status":"stopped","pid":0,"bundle":"%s"}`, c.Bundle)
+		clear := func() Result { return h.DoInput(state, hookOn(), "oci", "--stage", "poststop") }
+
+		// A neighbour with the same root directory: what it uses stays.
+		d := NewOCI(t, h, runtime, "c2", hold)
+		check(t, os.RemoveAll(d.Rootfs))
+		d.Rootfs = c.Rootfs
+		d.Config["root"] = map[string]any{"path": c.Rootfs}
+		check(t, os.Remove(filepath.Join(c.Rootfs, "tmp/hold")))
+		d.Hook("prestart")
+		d.Write().Create()
+		d.Start()
+		used := snap(t, c.Rootfs, "/run")
+		if r := clear(); r.Code != 0 || r.Out+r.ErrOut != "" {
+			t.Errorf("poststop beside a neighbour: %+v", r)
+		}
+		if now := snap(t, c.Rootfs, "/run"); !slices.Equal(now, used) {
+			t.Errorf("beside a neighbour poststop has left %q of %q", now, used)
+		}
+		killReceivers(t, h)
+		end(t, h, d, d.Rootfs)
+
+		h.Must(c.Args("delete")...)
+		entries, err := os.ReadDir(run)
+		check(t, err)
+		if len(entries) != 1 || entries[0].Name() != "own" {
+			t.Errorf("poststop has left %v", entries)
+		}
+		if to, err := os.Readlink(h.Path("/dev/log")); err != nil || to != "/run/devlog/log" {
+			t.Errorf("/dev/log: %q, %v", to, err)
+		}
+		// Once more, and without the container's files: there is nothing to do.
+		for _, prepare := range []func() error{func() error { return nil }, func() error { return os.RemoveAll(c.Rootfs) }, func() error { return os.RemoveAll(c.Bundle) }} {
+			check(t, prepare())
+			if r := clear(); r.Code != 0 || r.Out+r.ErrOut != "" {
+				t.Errorf("poststop where there is nothing: %+v", r)
+			}
+		}
+	})
+}
+
+// killReceivers kills all receivers, and waits until they are gone.
+func killReceivers(t *testing.T, h *Host) {
+	t.Helper()
+	for _, pid := range h.Receivers() {
+		h.Must("kill", "-9", fmt.Sprint(pid))
+	}
+	eventually(t, "no receiver", func() bool { return len(h.Receivers()) == 0 })
+}
+
+// A state that is none, at any stage: one line, and nothing is touched.
+func TestStageBadState(t *testing.T) {
+	needContainers(t, "runc")
+	h := NewHost(t)
+	c := NewOCI(t, h, "runc", "c1", hold)
+	c.Write()
+	check(t, os.Mkdir(h.Path("/run/devlog"), 0o755)) // where it is noted what was wrong
+	before, files := hostTree(h), snap(t, c.Rootfs, "/")
+	state := func(pid int) string {
+		return fmt.Sprintf(`{"ociVersion":"1.0.2","id":"c1","status":"creating","pid":%d,"bundle":"%s"}`, pid, c.Bundle)
+	}
+	const dead = 1 << 22 // more than there ever are
+	all := []string{"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"}
+	onHost := []string{"prestart", "createRuntime", "poststart"}
+	for _, tt := range []struct {
+		name, state string
+		stages      []string
+		says        string
+	}{
+		{"empty", "", all, "it is empty"},
+		{"truncated", state(1)[:30], all, "no valid JSON"},
+		{"garbage", strings.Repeat("\x00\xff", 1000), all, "no valid JSON"},
+		{"huge", `{"id":"c1","x":"` + strings.Repeat("x", 1<<21), all, "more than"},
+		{"no ID", `{"pid":1,"bundle":"/b"}`, all, "bad id"},
+		{"another's path as ID", `{"id":"../c2","pid":1,"bundle":"/b"}`, all, "bad id"},
+		{"no pid", state(0), onHost, "pid is 0"},
+		{"dead pid", state(dead), onHost, fmt.Sprintf("find process %d", dead)},
+		{"the host's pid", state(1), []string{"poststart"}, "same mount namespace"},
+		{"not in the container", state(1), []string{"createContainer"}, "use --stage createRuntime"},
+	} {
+		for _, stage := range tt.stages {
+			r := h.DoInput(tt.state, hookOn(), "oci", "--stage", stage)
+			if r.Code != 2 && r.Code != 4 && (r.Code != 3 || !strings.Contains(r.ErrOut, "refused: ")) {
+				t.Errorf("%s at %s: exit code %d", tt.name, stage, r.Code)
+			}
+			if r.Out != "" || strings.Count(r.ErrOut, "\n") != 1 || !strings.Contains(r.ErrOut, tt.says) {
+				t.Errorf("%s at %s: %q %q, want one line with %q", tt.name, stage, r.Out, r.ErrOut, tt.says)
+			}
+		}
+	}
+	if r := h.DoInput(state(dead), hookOn(), "oci", "--stage", "createPod"); r.Code != 0 || strings.Count(r.ErrOut, "\n") != 1 {
+		t.Errorf("a stage to come: %+v", r)
+	}
+	expectNew(t, h, before, "/run/devlog/c1.log")
+	if after := snap(t, c.Rootfs, "/"); !slices.Equal(files, after) {
+		t.Errorf("the root was\n%q\nand is\n%q", files, after)
+	}
+	if pids := h.Receivers(); len(pids) != 0 {
+		t.Errorf("receivers: %v", pids)
+	}
+}
