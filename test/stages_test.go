@@ -183,7 +183,8 @@ func TestStagePoststart(t *testing.T) {
 // not what another container with the same root directory uses.
 func TestStagePoststop(t *testing.T) {
 	eachStage(t, []string{"prestart", "createContainer"}, func(t *testing.T, h *Host, runtime, stage string) {
-		c := NewOCI(t, h, runtime, "c1", threeClients("a")+hold)
+		// The end of the receiver, its child, would interrupt a shell.
+		c := NewOCI(t, h, runtime, "c1", threeClients("a")+"mkfifo /tmp/hold; exec cat /tmp/hold")
 		run := filepath.Join(c.Rootfs, "run")
 		check(t, os.WriteFile(filepath.Join(run, "own"), nil, 0o644))
 		c.Hook(stage)
@@ -193,7 +194,10 @@ func TestStagePoststop(t *testing.T) {
 		c.Config["hooks"] = hooks
 		c.Write().Create()
 		c.Start()
-		waitHeld(t, c.Rootfs)
+		eventually(t, "the clients have logged", func() bool {
+			_, err := os.Lstat(filepath.Join(c.Rootfs, "tmp/hold"))
+			return err == nil
+		})
 		killReceivers(t, h)
 		release(t, c.Rootfs)
 		c.WaitStopped()
@@ -226,7 +230,7 @@ func TestStagePoststop(t *testing.T) {
 		entries, err := os.ReadDir(run)
 		check(t, err)
 		if len(entries) != 1 || entries[0].Name() != "own" {
-			t.Errorf("poststop has left %v", entries)
+			t.Errorf("poststop has left %q", snap(t, run, "/"))
 		}
 		if to, err := os.Readlink(h.Path("/dev/log")); err != nil || to != "/run/devlog/log" {
 			t.Errorf("/dev/log: %q, %v", to, err)
@@ -246,8 +250,12 @@ func killReceivers(t *testing.T, h *Host) {
 	t.Helper()
 	for _, pid := range h.Receivers() {
 		h.Must("kill", "-9", fmt.Sprint(pid))
+		eventually(t, "the receiver is gone", func() bool {
+			stat, err := os.ReadFile(h.Path(fmt.Sprintf("/proc/%d/stat", pid)))
+			// A zombie, which has no files open any more.
+			return err != nil || strings.Contains(string(stat), ") Z ")
+		})
 	}
-	eventually(t, "no receiver", func() bool { return len(h.Receivers()) == 0 })
 }
 
 // A state that is none, at any stage: one line, and nothing is touched.

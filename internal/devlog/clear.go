@@ -69,7 +69,11 @@ func (t *Target) clearAt(dir string) (bool, error) {
 	if used, err := hasReceiver(at); err != nil || used {
 		return false, err
 	}
-	if err := removeStale(at, path.Base(r.Socket)); err != nil {
+	name := path.Base(r.Socket)
+	if l, err := at.Listening(name); err != nil || l.Live {
+		return false, err
+	}
+	if err := removeStale(at, name); err != nil {
 		return false, err
 	}
 	return true, r.removeRest(t, at)
