@@ -59,12 +59,18 @@ func (c *OCI) Mount(destination, kind, source string, options ...string) {
 		map[string]any{"destination": destination, "type": kind, "source": source, "options": options})
 }
 
-// Hook adds our hook at a stage.
+// Hook makes our hook at a stage the only one.
 func (c *OCI) Hook(stage string, flags ...string) {
+	c.Config["hooks"] = map[string]any{}
+	c.AddHook(stage, flags...)
+}
+
+// AddHook adds our hook at one more stage.
+func (c *OCI) AddHook(stage string, flags ...string) {
 	args := append([]string{"devlog-hook", "oci", "--stage", stage}, flags...)
-	c.Config["hooks"] = map[string]any{stage: []any{map[string]any{
+	c.Config["hooks"].(map[string]any)[stage] = []any{map[string]any{
 		"path": hookAt(stage), "args": args, "env": []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"},
-	}}}
+	}}
 }
 
 // Write writes config.json.

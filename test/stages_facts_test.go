@@ -77,9 +77,9 @@ func TestStageFacts(t *testing.T) {
 			}
 			c.Config["hooks"] = hooks
 			c.Write().Create()
-			c.Start()
-			waitHeld(t, c.Rootfs).Close() // lets it go on
 			_, pid := c.State()
+			c.Start()
+			check(t, waitHeld(t, c.Rootfs).Close()) // lets it go on
 			containers := map[string]string{"root": fileID(t, c.Rootfs)}
 			hosts := map[string]string{"root": fileID(t, h.Path("/"))}
 			// At createContainer the namespaces are those of startContainer.

@@ -188,10 +188,7 @@ func TestStagePoststop(t *testing.T) {
 		run := filepath.Join(c.Rootfs, "run")
 		check(t, os.WriteFile(filepath.Join(run, "own"), nil, 0o644))
 		c.Hook(stage)
-		hooks := c.Config["hooks"].(map[string]any)
-		c.Hook("poststop")
-		hooks["poststop"] = c.Config["hooks"].(map[string]any)["poststop"]
-		c.Config["hooks"] = hooks
+		c.AddHook("poststop")
 		c.Write().Create()
 		c.Start()
 		eventually(t, "the clients have logged", func() bool {
