@@ -119,6 +119,25 @@ func (r *Receiver) prepare(t *Target) error {
 		}
 		if !syslogconf.Configured() {
 			r.Rules = syslogconf.Default(messages)
+			return mayWrite(t, messages)
+		}
+	}
+	return nil
+}
+
+// mayWrite says why the receiver could not make its file on the host: whoever
+// runs containers without root may write there rarely.
+func mayWrite(t *Target, file string) error {
+	if t.receiverInside() {
+		return nil
+	}
+	for at := file; at != "/"; at = path.Dir(at) {
+		switch err := unix.Faccessat(unix.AT_FDCWD, at, unix.W_OK, unix.AT_EACCESS); {
+		case errors.Is(err, unix.EACCES), errors.Is(err, unix.EROFS):
+			return &Refusal{Reason: fmt.Sprintf("the receiver on the host may not write to %s (%s: %v)", file, at, err),
+				Advice: "name another file with --rule, or have an OCI hook run at --stage createContainer"}
+		case err == nil:
+			return nil
 		}
 	}
 	return nil

@@ -276,10 +276,7 @@ func ofProcess(pid int, pidfd *os.File) (t *Target, err error) {
 		t.pidNS, err = namespace(strconv.Itoa(pid), "pid")
 	}
 	if err == nil {
-		t.uid, err = mappedRoot(proc + "/uid_map")
-	}
-	if err == nil {
-		t.gid, err = mappedRoot(proc + "/gid_map")
+		err = t.mapRoot(proc)
 	}
 	if err == nil && ended(int(pidfd.Fd())) {
 		err = unix.ESRCH
@@ -289,6 +286,25 @@ func ofProcess(pid int, pidfd *os.File) (t *Target, err error) {
 		return nil, err
 	}
 	return t, nil
+}
+
+// mapRoot finds out who the container's root is. In a user namespace that is
+// this process's own too, as with an engine without root, it is who it is here;
+// the files there tell of the namespace above.
+func (t *Target) mapRoot(proc string) error {
+	own, err := os.Readlink("/proc/self/ns/user")
+	if err != nil {
+		return err
+	}
+	theirs, err := os.Readlink(proc + "/ns/user")
+	if err != nil || own == theirs {
+		return err
+	}
+	if t.uid, err = mappedRoot(proc + "/uid_map"); err != nil {
+		return err
+	}
+	t.gid, err = mappedRoot(proc + "/gid_map")
+	return err
 }
 
 // mappedRoot is what ID 0 of a user namespace is outside, as the file says

@@ -1,0 +1,96 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// rootless is a user of the fake host who runs podman.
+type rootless struct {
+	h                 *Host
+	rootfs, home, err string
+}
+
+// rootlessUser is nobody of the machine's.
+const rootlessUser = 4242
+
+func newRootless(t *testing.T, h *Host) *rootless {
+	t.Helper()
+	id := fmt.Sprint(rootlessUser)
+	h.Must("install", "-d", "-o", id, "-g", id, "-m", "700", "/run/own") // podman wants a short path
+	h.Must("mount", "-n", "-t", "tmpfs", "-o", "mode=1777", "tmpfs", "/dev/shm")
+	dir := t.TempDir()
+	r := &rootless{h: h, rootfs: filepath.Join(dir, "rootfs"), home: filepath.Join(dir, "home"), err: filepath.Join(dir, "home/err")}
+	newRootfs(t, r.rootfs)
+	check(t, os.Mkdir(r.home, 0o700))
+	check(t, command("chown", "-hR", fmt.Sprintf("%d:%[1]d", rootlessUser), dir))
+	for ; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
+		check(t, os.Chmod(dir, 0o755))
+	}
+	return r
+}
+
+// run runs a script in a container. What a hook says crun writes to r.err.
+func (r *rootless) run(hooks, script string) Result {
+	r.h.t.Helper()
+	id := fmt.Sprint(rootlessUser)
+	result := r.h.Do("setpriv", "--reuid", id, "--regid", id, "--clear-groups", "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+		"USER=devlog", "HOME="+r.home, "XDG_RUNTIME_DIR=/run/own",
+		"podman", "--root", r.home+"/storage", "--runroot", "/run/own/podman", "--storage-driver", "vfs",
+		"--runtime", "crun", "--cgroup-manager", "cgroupfs", "--events-backend", "none", "--hooks-dir", hooks,
+		"run", "--rm", "--cgroups", "disabled", "--network", "none", "--annotation", "run.oci.hooks.stderr="+r.err,
+		"--volume", "/dev:/dev:rslave", "--volume", binDir+":"+binDir+":ro", "--rootfs", r.rootfs, "/bin/sh", "-c", script)
+	for _, p := range r.h.Processes() { // podman leaves one, to hold the user namespace
+		if pid, ok := strings.CutSuffix(p, " podman"); ok {
+			r.h.Must("kill", "-9", pid)
+		}
+	}
+	return result
+}
+
+// podman without root, on a host where /dev/log is a link: in the container
+// every message is in its own file; on the host the user names a file of his.
+func TestStageRootless(t *testing.T) {
+	for _, s := range []struct {
+		stage, log, says string
+		flags            []string
+	}{
+		{stage: "createContainer", log: "rootfs/var/log/messages"},
+		{stage: "startContainer", log: "rootfs/var/log/messages"},
+		{stage: "createRuntime", log: "home/messages", flags: []string{"--rule", "*.* HOME/messages"}},
+		{stage: "createRuntime", says: "refused: the receiver on the host may not write to /var/log/devlog/"},
+	} {
+		t.Run(s.stage+s.log, func(t *testing.T) {
+			needContainers(t, "podman", "crun")
+			h := NewHost(t)
+			journal(t, h)
+			r := newRootless(t, h)
+			before := h.Tree([]string{"/dev/pts", "/dev/shm"}, "/dev", "/var/log")
+			for i := range s.flags {
+				s.flags[i] = strings.ReplaceAll(s.flags[i], "HOME", r.home)
+			}
+			// The end of init kills a receiver inside, whatever it has still to write.
+			script := threeClients("a") + "[ " + s.stage + " = createRuntime ] || until busybox grep -q bb-a /var/log/messages; do sleep 0.01; done; exit 5"
+			result := r.run(hooksD(t, []string{s.stage}, s.flags...), script)
+			if s.says != "" {
+				said, err := os.ReadFile(r.err)
+				if result.Code == 0 || result.Code == 5 || err != nil || !strings.Contains(string(said), s.says) || !strings.Contains(string(said), "--stage createContainer") {
+					t.Errorf("%+v, and the hook says %q, %v", result, said, err)
+				}
+			} else if result.Code != 5 {
+				said, err := os.ReadFile(r.err)
+				t.Fatalf("podman run: %+v, and the hook says %q, %v", result, said, err)
+			} else {
+				wantOnce(t, filepath.Join(filepath.Dir(r.home), s.log), threeTexts("a")...)
+			}
+			expectReceiversEnd(t, h)
+			if after := h.Tree([]string{"/dev/pts", "/dev/shm"}, "/dev", "/var/log"); !slices.Equal(before, after) {
+				t.Errorf("the host was\n%q\nand is\n%q", before, after)
+			}
+		})
+	}
+}
