@@ -1,0 +1,124 @@
+package test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// annotated is a container with these annotations, and our hook at the stage.
+func annotated(t *testing.T, h *Host, runtime, stage, script string, annotations map[string]any, flags ...string) *OCI {
+	t.Helper()
+	c := NewOCI(t, h, runtime, "c1", script)
+	c.Config["annotations"] = annotations
+	c.Hook(stage, flags...)
+	return c.Write()
+}
+
+// What whoever starts a container chooses for it by annotations.
+func TestAnnotations(t *testing.T) {
+	eachStage(t, []string{"prestart", "createContainer", "startContainer"}, func(t *testing.T, h *Host, runtime, stage string) {
+		dir, at := "/var/log/devlog/c1", h.Path
+		if stage != "prestart" {
+			dir = "/var/log"
+		}
+		c := annotated(t, h, runtime, stage, threeClients("a")+"readlink /dev/log >/tmp/to; "+hold, map[string]any{
+			"devlog.rules": "*.notice " + dir + "/notices\n*.* " + dir + "/sub/all", "devlog.socket": "/run/own/log"})
+		if stage != "prestart" {
+			at = func(name string) string { return filepath.Join(c.Rootfs, name) }
+		}
+		c.Create()
+		c.Start()
+		for _, name := range []string{"/notices", "/sub/all"} {
+			wantOnce(t, at(dir+name), threeTexts("a")...)
+		}
+		eventually(t, "/dev/log leads to the socket that was chosen", func() bool {
+			to, err := os.ReadFile(filepath.Join(c.Rootfs, "tmp/to"))
+			return err == nil && string(to) == "/run/own/log\n"
+		})
+		if _, err := os.Stat(at(dir + "/messages")); err == nil {
+			t.Error("the default log is written as well")
+		}
+		end(t, h, c, c.Rootfs)
+		expectReceiversEnd(t, h)
+	})
+}
+
+// devlog=off: the hook does nothing at all.
+func TestAnnotationOff(t *testing.T) {
+	eachStage(t, []string{"prestart", "createContainer", "startContainer", "poststart"}, func(t *testing.T, h *Host, runtime, stage string) {
+		before := hostTree(h)
+		c := annotated(t, h, runtime, stage, "exit 6", map[string]any{"devlog": "off"})
+		files := snap(t, c.Rootfs, "/")
+		if r := h.Do(c.Args("run")...); r.Code != 6 {
+			t.Errorf("run: %+v", r)
+		}
+		expectNew(t, h, before)
+		if after := snap(t, c.Rootfs, "/run", "/var", "/dev"); strings.Contains(strings.Join(after, "\n"), "log/") || len(files) == 0 {
+			t.Errorf("the container's files: %q", after)
+		}
+	})
+}
+
+// Annotations reach no file on the host but the container's own, unless the
+// administrator lets them; what the hook's flags say comes first.
+func TestAnnotationLimits(t *testing.T) {
+	const own = "/var/log/devlog/c1"
+	for _, s := range []struct {
+		name        string
+		annotations map[string]any
+		flags       []string
+		refused     string // what the refusal says, or empty
+		log         string // where messages go
+	}{
+		{name: "elsewhere", annotations: map[string]any{"devlog.rules": "*.* /var/log/devlog/c2/messages"}, refused: "files below " + own + " only"},
+		{name: "up", annotations: map[string]any{"devlog.rules": "*.* " + own + "/../../x"}, refused: "files below " + own + " only"},
+		{name: "kernel", annotations: map[string]any{"devlog.rules": "*.crit /dev/kmsg"}, refused: "files below " + own + " only"},
+		{name: "link", annotations: map[string]any{"devlog.rules": "*.* " + own + "/link/x"}, refused: own + "/link is a link"},
+		{name: "program", annotations: map[string]any{"devlog.receiver": "/tmp/x"}, refused: "no program"},
+		{name: "strategy", annotations: map[string]any{"devlog.strategy": "symlink"}, refused: "for the host too"},
+		{name: "allowed", annotations: map[string]any{"devlog.rules": "*.* /var/log/x"}, flags: []string{"--annotations", "all"}, log: "/var/log/x"},
+		{name: "flags first", annotations: map[string]any{"devlog.rules": "*.* " + own + "/x"}, flags: []string{"--rule", "*.* /var/log/y"}, log: "/var/log/y"},
+		{name: "passed over", annotations: map[string]any{"devlog": "off", "devlog.rules": "*.* /etc/x"}, flags: []string{"--annotations", "none"}, log: own + "/messages"},
+	} {
+		t.Run(s.name, func(t *testing.T) {
+			needContainers(t, "runc")
+			h := NewHost(t)
+			check(t, os.MkdirAll(h.Path(own), 0o755))
+			check(t, os.Symlink("/var/log", h.Path(own+"/link")))
+			before := hostTree(h)
+			c := annotated(t, h, "runc", "createRuntime", threeClients("a")+"exit 5", s.annotations, s.flags...)
+			r := h.Do(c.Args("run")...)
+			if s.refused == "" {
+				if r.Code != 5 {
+					t.Fatalf("run: %+v", r)
+				}
+				wantOnce(t, h.Path(s.log), threeTexts("a")...)
+				expectReceiversEnd(t, h)
+				expectNew(t, h, before, "/dev/log -> /run/devlog/log", s.log)
+				return
+			}
+			said, err := os.ReadFile(h.Path("/run/devlog/c1.log"))
+			if r.Code == 5 || r.Code == 0 || err != nil || strings.Count(string(said), "\n") != 1 || !strings.Contains(string(said), s.refused) {
+				t.Errorf("run: %+v; it says %q, %v; want %q", r, said, err, s.refused)
+			}
+			expectNew(t, h, before, "/run/devlog", "/run/devlog/c1.log")
+		})
+	}
+}
+
+// The environment of a createContainer hook that is the container's own is not
+// obeyed.
+func TestAnnotationForeignEnv(t *testing.T) {
+	needContainers(t, "runc")
+	h := NewHost(t)
+	c := NewOCI(t, h, "runc", "c1", "exit 5")
+	c.Config["process"].(map[string]any)["env"] = []string{"PATH=/bin:/usr/bin", "DEVLOG_RECEIVER=/bin/evil"}
+	c.Config["hooks"] = map[string]any{"createContainer": []any{map[string]any{
+		"path": hookOn(), "args": []string{"devlog-hook", "oci", "--stage", "createContainer"}}}}
+	r := h.Do(c.Write().Args("run")...)
+	if r.Code == 5 || r.Code == 0 || !strings.Contains(r.ErrOut, "DEVLOG_RECEIVER is of the container's environment") {
+		t.Errorf("run: %+v", r)
+	}
+}
