@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// initDir is where deps.sh has unpacked sysvinit, for containers.
-func initDir() string {
-	return filepath.Join(cmp.Or(os.Getenv("XDG_CACHE_HOME"), "/var/cache"), "devlog-test/init")
+// sysvinit is the init that deps.sh has unpacked for containers.
+func sysvinit() string {
+	return filepath.Join(cmp.Or(os.Getenv("XDG_CACHE_HOME"), "/var/cache"), "devlog-test/init/sbin/init")
 }
 
 // inits are real inits of system containers: how to put one into a root
@@ -23,14 +23,8 @@ var inits = []struct {
 		check(t, os.Symlink("../bin/busybox", filepath.Join(rootfs, "sbin/init")))
 	}},
 	{"sysvinit", "id:2:initdefault:\nsi::sysinit:/bin/sh /etc/boot\nr:2:once:/bin/sh /etc/rest\n", func(t *testing.T, rootfs string) {
-		from := filepath.Join(initDir(), "sbin/init")
-		if _, err := os.Stat(from); err != nil {
-			if os.Getenv("DEVLOG_TEST_REQUIRE") != "" {
-				t.Fatalf("this test needs sysvinit: %v; run test/deps.sh", err)
-			}
-			t.Skipf("this test needs sysvinit: %v; run test/deps.sh", err)
-		}
-		check(t, copyProgram(rootfs, "sbin/init", from))
+		need(t, "sysvinit")
+		check(t, copyProgram(rootfs, "sbin/init", sysvinit()))
 	}},
 }
 

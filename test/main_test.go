@@ -114,12 +114,24 @@ func missing(what string) string {
 			return "cannot make namespaces: " + err.Error()
 		}
 		return ""
+	case "memfd_noexec":
+		return absent("/proc/sys/vm/memfd_noexec")
+	case "sysvinit":
+		return absent(sysvinit())
 	case "lxc":
 		what = "lxc-execute"
 	case "nfpm":
 		what = "../.tools/nfpm" // make deps
 	}
 	if _, err := exec.LookPath(what); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// absent returns why there is no such file, or "".
+func absent(file string) string {
+	if _, err := os.Stat(file); err != nil {
 		return err.Error()
 	}
 	return ""

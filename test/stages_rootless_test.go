@@ -76,15 +76,15 @@ func TestStageRootless(t *testing.T) {
 			// The end of init kills a receiver inside, whatever it has still to write.
 			script := threeClients("a") + "[ " + s.stage + " = createRuntime ] || until busybox grep -q bb-a /var/log/messages; do sleep 0.01; done; exit 5"
 			result := r.run(hooksD(t, []string{s.stage}, s.flags...), script)
-			if s.says != "" {
-				said, err := os.ReadFile(r.err)
-				if result.Code == 0 || result.Code == 5 || err != nil || !strings.Contains(string(said), s.says) || !strings.Contains(string(said), "--stage createContainer") {
-					t.Errorf("%+v, and the hook says %q, %v", result, said, err)
+			said, _ := os.ReadFile(r.err) // crun makes it when a hook runs
+			switch {
+			case s.says != "":
+				if result.Code == 0 || result.Code == 5 || !strings.Contains(string(said), s.says) || !strings.Contains(string(said), "--stage createContainer") {
+					t.Errorf("%+v, and the hook says %q", result, said)
 				}
-			} else if result.Code != 5 {
-				said, err := os.ReadFile(r.err)
-				t.Fatalf("podman run: %+v, and the hook says %q, %v", result, said, err)
-			} else {
+			case result.Code != 5:
+				t.Fatalf("podman run: %+v, and the hook says %q", result, said)
+			default:
 				wantOnce(t, filepath.Join(filepath.Dir(r.home), s.log), threeTexts("a")...)
 			}
 			expectReceiversEnd(t, h)

@@ -306,3 +306,65 @@ func TestStageBadState(t *testing.T) {
 		t.Errorf("receivers: %v", pids)
 	}
 }
+
+// At startContainer the hook is the container's user, with its seccomp filter:
+// it does what that user may, and says what he may not.
+func TestStageStartContainerUser(t *testing.T) {
+	for _, s := range []struct {
+		name, to string // where /dev/log leads, or empty
+		says     string // a refusal, or empty
+	}{
+		{"adopt", "/tmp/own/log", ""},
+		{"absent", "", "refused: /dev cannot be written"},
+	} {
+		eachStage(t, []string{"startContainer"}, func(t *testing.T, h *Host, runtime, stage string) {
+			if s.to != "" {
+				check(t, os.Symlink(s.to, h.Path("/dev/log")))
+			}
+			c := NewOCI(t, h, runtime, s.name, threeClients("a")+"[ ! -e /tmp/own/log ] || until busybox grep -q bb-a /tmp/messages; do sleep 0.01; done; exit 5")
+			process := c.Config["process"].(map[string]any)
+			process["user"], process["noNewPrivileges"], process["capabilities"] = map[string]any{"uid": 1000, "gid": 1000}, true, map[string]any{}
+			c.Config["linux"].(map[string]any)["seccomp"] = map[string]any{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": []any{
+				map[string]any{"names": []string{"mount", "umount2", "unshare", "setns", "chroot", "ptrace", "bpf"}, "action": "SCMP_ACT_ERRNO"}}}
+			check(t, os.Chmod(filepath.Join(c.Rootfs, "tmp"), 0o1777))
+			before := hostTree(h)
+			c.Hook(stage, "--rule", "*.* /tmp/messages")
+			r := h.Do(c.Write().Args("run")...)
+			if s.says == "" {
+				if r.Code != 5 {
+					t.Fatalf("run: %+v", r)
+				}
+				wantOnce(t, filepath.Join(c.Rootfs, "tmp/messages"), threeTexts("a")...)
+			} else if r.Code == 5 || r.Code == 0 || runtime == "runc" && !strings.Contains(r.ErrOut, s.says) { // crun shows nobody what a hook says
+				t.Errorf("run: %+v, want %q", r, s.says)
+			}
+			expectReceiversEnd(t, h)
+			expectNew(t, h, before)
+		})
+	}
+}
+
+// Where no program can be run from memory there is no receiver in a container:
+// nothing is left of the start.
+func TestStageInsideWithoutMemory(t *testing.T) {
+	eachStage(t, []string{"createContainer"}, func(t *testing.T, h *Host, runtime, stage string) {
+		need(t, "memfd_noexec")
+		c := NewOCI(t, h, runtime, "c1", "exit 5")
+		c.Hook(stage)
+		before, files := hostTree(h), snap(t, c.Rootfs, "/")
+		c.Write()
+		// Of this PID namespace and those below.
+		h.Must("sh", "-c", "echo 2 >/proc/sys/vm/memfd_noexec")
+		if r := h.Do(c.Args("run")...); r.Code == 5 || r.Code == 0 {
+			t.Errorf("run: %+v", r)
+		}
+		said, err := os.ReadFile(h.Path("/run/devlog/c1.log"))
+		if err != nil || !strings.Contains(string(said), "start the receiver from memory") {
+			t.Errorf("it says %q, %v", said, err)
+		}
+		expectNew(t, h, before, "/run/devlog", "/run/devlog/c1.log")
+		if after := snap(t, c.Rootfs, "/"); !slices.Equal(files, after) {
+			t.Errorf("the root was\n%q\nand is\n%q", files, after)
+		}
+	})
+}
