@@ -1,0 +1,92 @@
+package test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// A runtime that moves the root's mount in place of pivot_root(2): the receiver
+// is in the container's root all the same.
+func TestStageWithoutPivot(t *testing.T) {
+	eachStage(t, []string{"createContainer"}, func(t *testing.T, h *Host, runtime, stage string) {
+		c := NewOCI(t, h, runtime, "c1", threeClients("a")+hold)
+		c.Hook(stage)
+		c.Write()
+		if r := h.Detached(c.Args("create", "--no-pivot")...); r.Code != 0 {
+			t.Fatalf("create: %+v", r)
+		}
+		c.Start()
+		wantOnce(t, c.logInside(), threeTexts("a")...)
+		expectContained(t, h, h.Receivers()[0], c)
+		end(t, h, c, c.Rootfs)
+		expectReceiversEnd(t, h)
+	})
+}
+
+// A container without a PID namespace of its own: its end is the receiver's too.
+func TestStageHostPID(t *testing.T) {
+	eachStage(t, append([]string{"prestart", "poststart"}, insideStages...), func(t *testing.T, h *Host, runtime, stage string) {
+		c := NewOCI(t, h, runtime, "c1", "until readlink /dev/log; do sleep 0.01; done\n"+threeClients("a")+hold)
+		linux := c.Config["linux"].(map[string]any)
+		namespaces := []any{}
+		for _, ns := range linux["namespaces"].([]any) {
+			if ns.(map[string]any)["type"] != "pid" {
+				namespaces = append(namespaces, ns)
+			}
+		}
+		linux["namespaces"] = namespaces
+		c.Hook(stage)
+		c.Write().Create()
+		c.Start()
+		log := c.Log()
+		if stage == "createContainer" || stage == "startContainer" {
+			log = c.logInside()
+		}
+		wantOnce(t, log, threeTexts("a")...)
+		release(t, c.Rootfs)
+		c.WaitStopped()
+		expectReceiversEnd(t, h)
+		h.Must(c.Args("delete")...)
+		expectEmpty(t, filepath.Join(c.Rootfs, "run"))
+	})
+}
+
+// At createContainer the hook's file of rules is the host's, and the one that is
+// read without any is the container's.
+func TestStageRules(t *testing.T) {
+	eachStage(t, []string{"createContainer"}, func(t *testing.T, h *Host, runtime, stage string) {
+		check(t, os.WriteFile(h.Path("/run/rules"), []byte("# the host's\n*.* /var/log/hosts\n"), 0o600))
+		for id, flags := range map[string][]string{"hosts": {"--config", "/run/rules"}, "own": nil} {
+			c := NewOCI(t, h, runtime, id, threeClients(id)+hold)
+			check(t, os.WriteFile(filepath.Join(c.Rootfs, "etc/devlogd.conf"), []byte("*.* /var/log/own\n"), 0o644))
+			c.Hook(stage, flags...)
+			c.Write().Create()
+			c.Start()
+			wantOnce(t, filepath.Join(c.Rootfs, "var/log", id), threeTexts(id)...)
+			end(t, h, c, c.Rootfs)
+			entries, err := os.ReadDir(filepath.Join(c.Rootfs, "var/log"))
+			check(t, err)
+			if len(entries) != 1 {
+				t.Errorf("logs: %v", entries)
+			}
+		}
+	})
+}
+
+// The repair of a hook in the container is undone by who types that there.
+func TestStageUndo(t *testing.T) {
+	eachStage(t, insideStages, func(t *testing.T, h *Host, runtime, stage string) {
+		before := hostTree(h)
+		c := NewOCI(t, h, runtime, "c1", "mkfifo /tmp/hold; exec cat /tmp/hold") // the end of its child would interrupt a shell
+		c.Hook(stage)
+		c.Write().Create()
+		c.Start()
+		if r := c.Exec(hookIn, "undo"); r.Code != 0 || len(h.Receivers()) != 0 {
+			t.Errorf("undo: %+v; receivers: %v", r, h.Receivers())
+		}
+		expectNew(t, h, before)
+		expectEmpty(t, filepath.Join(c.Rootfs, "run"))
+		end(t, h, c, c.Rootfs)
+	})
+}
