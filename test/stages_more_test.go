@@ -3,6 +3,7 @@ package test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -89,4 +90,31 @@ func TestStageUndo(t *testing.T) {
 		expectEmpty(t, filepath.Join(c.Rootfs, "run"))
 		end(t, h, c, c.Rootfs)
 	})
+}
+
+// On a host that is not prepared, whose daemon lives: at createContainer a link
+// is mounted over its socket in the container only, also with uid mappings.
+func TestStageBind(t *testing.T) {
+	for _, mapped := range []bool{false, true} {
+		eachStage(t, []string{"createContainer"}, func(t *testing.T, h *Host, runtime, stage string) {
+			receive := listenOn(t, h, "/dev/log")
+			before := hostTree(h)
+			c := NewOCI(t, h, runtime, "c1", threeClients("a")+hold)
+			if mapped {
+				c.mapped()
+			}
+			c.Hook(stage)
+			c.Write().Create()
+			c.Start()
+			wantOnce(t, c.logInside(), threeTexts("a")...)
+			expectContained(t, h, h.Receivers()[0], c)
+			h.Must("logger", "of-the-host")
+			if got := receive(); !strings.Contains(got, "of-the-host") {
+				t.Errorf("the host's daemon has received %q", got)
+			}
+			end(t, h, c, c.Rootfs)
+			expectReceiversEnd(t, h)
+			expectNew(t, h, before)
+		})
+	}
 }
