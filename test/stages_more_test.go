@@ -3,6 +3,7 @@ package test
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -115,6 +116,35 @@ func TestStageBind(t *testing.T) {
 			end(t, h, c, c.Rootfs)
 			expectReceiversEnd(t, h)
 			expectNew(t, h, before)
+		})
+	}
+}
+
+// At createContainer the socket's queue is as long as at the stages before, and
+// no setting of a network namespace is left changed.
+func TestStageQueue(t *testing.T) {
+	for _, own := range []bool{true, false} {
+		eachStage(t, []string{"createContainer"}, func(t *testing.T, h *Host, runtime, stage string) {
+			before := h.Must("cat", queueFile).Out
+			want, err := strconv.Atoi(strings.TrimSpace(before))
+			check(t, err)
+			c := NewOCI(t, h, runtime, "c1", hold)
+			if own {
+				linux := c.Config["linux"].(map[string]any)
+				linux["namespaces"] = append(linux["namespaces"].([]any), map[string]any{"type": "network"})
+				want = 512
+			}
+			c.Hook(stage)
+			c.Write().Create()
+			c.Start()
+			defer waitHeld(t, c.Rootfs).Close() // a shell that still opens is interrupted by a child's stop
+			expectQueue(t, queued(t, h, c.Rootfs), want)
+			for where, got := range map[string]string{"the container": c.Exec("cat", queueFile).Out, "the host": h.Must("cat", queueFile).Out} {
+				if got != before {
+					t.Errorf("%s is left with a queue length of %q, want %q", where, got, before)
+				}
+			}
+			end(t, h, c, c.Rootfs)
 		})
 	}
 }

@@ -50,7 +50,7 @@ func (t *Target) longSocket() (int, error) {
 	switch {
 	case t.host || t.pid == 0:
 		return -1, errShared
-	case t.inside:
+	case t.receiverInside(): // /proc/sys/net is this process's, whosever /proc it is
 		if _, err := os.Stat(firstNetworkFile); !errors.Is(err, os.ErrNotExist) {
 			return -1, errShared
 		}
