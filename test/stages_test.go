@@ -249,8 +249,9 @@ func killReceivers(t *testing.T, h *Host) {
 		h.Must("kill", "-9", fmt.Sprint(pid))
 		eventually(t, "the receiver is gone", func() bool {
 			stat, err := os.ReadFile(h.Path(fmt.Sprintf("/proc/%d/stat", pid)))
-			// A zombie, which has no files open any more.
-			return err != nil || strings.Contains(string(stat), ") Z ")
+			threads, _ := os.ReadDir(h.Path(fmt.Sprintf("/proc/%d/task", pid)))
+			// Or a zombie of which no thread has files open any more.
+			return err != nil || strings.Contains(string(stat), ") Z ") && len(threads) == 1
 		})
 	}
 }
