@@ -76,6 +76,22 @@ func TestStageRules(t *testing.T) {
 	})
 }
 
+// The container's standard output is of a process with more rights than the
+// receiver has at createContainer: that is said before the start.
+func TestStageStdout(t *testing.T) {
+	eachStage(t, []string{"createContainer"}, func(t *testing.T, h *Host, runtime, stage string) {
+		before := hostTree(h)
+		c := NewOCI(t, h, runtime, "c1", "exit 5")
+		c.Hook(stage, "--rule", "*.* container-stdout")
+		r := h.Do(c.Write().Args("run")...)
+		said, err := os.ReadFile(h.Path("/run/devlog/c1.log"))
+		if r.Code == 5 || r.Code == 0 || err != nil || !strings.Contains(string(said), "use --stage createRuntime") {
+			t.Errorf("run: %+v; it says %q, %v", r, said, err)
+		}
+		expectNew(t, h, before, "/run/devlog", "/run/devlog/c1.log")
+	})
+}
+
 // The repair of a hook in the container is undone by who types that there.
 func TestStageUndo(t *testing.T) {
 	eachStage(t, insideStages, func(t *testing.T, h *Host, runtime, stage string) {

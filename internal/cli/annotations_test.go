@@ -35,6 +35,8 @@ func TestReadAnnotations(t *testing.T) {
 		{"of another version", one("devlog.colour", "red"), host, settings{unknown: []string{"devlog.colour"}}, ""},
 		{"rules", rules("*.info " + ownLogs + "/info\n\n*.* -" + ownLogs + "/a/b\n"), host,
 			settings{rules: []string{"*.info " + ownLogs + "/info", "*.* -" + ownLogs + "/a/b"}, files: []string{ownLogs + "/info", ownLogs + "/a/b"}}, ""},
+		{"its own output", rules("*.* container-stdout"), host, settings{rules: []string{"*.* container-stdout"}}, ""},
+		{"pipe", rules("*.* |" + ownLogs + "/pipe"), host, settings{}, "3 "},
 		{"not a rule", rules("nonsense"), host, settings{}, `2 annotation devlog.rules: rule "nonsense"`},
 		{"file elsewhere", rules("*.* /etc/passwd"), host, settings{}, "3 annotation devlog.rules: rule"},
 		{"file of another", rules("*.* /var/log/devlog/c2/messages"), host, settings{}, "3 "},

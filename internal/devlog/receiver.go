@@ -155,6 +155,10 @@ func (r *Receiver) readRules() error {
 	}
 	r.Config, r.Rules = "", nil
 	for _, rule := range rules {
+		if rule.Kind == syslogconf.ContainerStdout { // of a process with more rights than it has
+			return &Refusal{Reason: "the receiver may not write to the container's standard output at createContainer",
+				Advice: "use --stage createRuntime"}
+		}
 		r.Rules = append(r.Rules, rule.String())
 	}
 	return nil

@@ -49,7 +49,8 @@ _devlog_hook() {
     ;;
   'oci')
     case $prev in
-    --stage) mapfile -t COMPREPLY < <(compgen -W 'prestart createRuntime' -- "$cur"); return ;;
+    --stage) mapfile -t COMPREPLY < <(compgen -W 'prestart createRuntime createContainer startContainer poststart poststop' -- "$cur"); return ;;
+    --annotations) COMPREPLY=(); return ;;
     --strategy) mapfile -t COMPREPLY < <(compgen -W 'auto adopt symlink bind' -- "$cur"); return ;;
     --socket) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
     --receiver) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
@@ -60,7 +61,7 @@ _devlog_hook() {
     --overflow) COMPREPLY=(); return ;;
     --metrics-file) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W '--stage --strategy --socket --force --receiver --no-heal --name --rule --config --rate --overflow --compress-repeats --metrics-file --help -h' -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W '--stage --annotations --strategy --socket --force --receiver --no-heal --name --rule --config --rate --overflow --compress-repeats --metrics-file --help -h' -- "$cur")
     ;;
   esac
 }

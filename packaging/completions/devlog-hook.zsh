@@ -67,7 +67,8 @@ _devlog_hook() {
         ;;
       oci)
         _arguments \
-        '--stage=[the hook'\''s STAGE]:STAGE:(prestart createRuntime)' \
+        '--stage=[the hook'\''s STAGE]:STAGE:(prestart createRuntime createContainer startContainer poststart poststop)' \
+        '--annotations=[HOW much the container'\''s annotations may say\: none, limited, or all]:HOW: ' \
         '--strategy=[HOW to repair]:HOW:(auto adopt symlink bind)' \
         '--socket=[the private socket'\''s PATH in the container]:PATH:_files' \
         '--force[rename a /dev/log that is a directory, a regular file or a device to /dev/log.devlog-old]' \
