@@ -44,11 +44,17 @@ func (r *rootless) run(hooks, script string) Result {
 		"--runtime", "crun", "--cgroup-manager", "cgroupfs", "--events-backend", "none", "--hooks-dir", hooks,
 		"run", "--rm", "--cgroups", "disabled", "--network", "none", "--annotation", "run.oci.hooks.stderr="+r.err,
 		"--volume", "/dev:/dev:rslave", "--volume", binDir+":"+binDir+":ro", "--rootfs", r.rootfs, "/bin/sh", "-c", script)
-	for _, p := range r.h.Processes() { // podman leaves one, to hold the user namespace
-		if pid, ok := strings.CutSuffix(p, " podman"); ok {
-			r.h.Must("kill", "-9", pid)
+	// podman leaves a process that holds the user namespace, and clears up after a
+	// start that failed while nobody waits for it.
+	eventually(r.h.t, "podman has ended", func() bool {
+		left := r.h.Processes()
+		for _, p := range left {
+			if pid, ok := strings.CutSuffix(p, " podman"); ok {
+				r.h.Do("kill", "-9", pid) // it may have ended by itself
+			}
 		}
-	}
+		return len(left) == 0
+	})
 	return result
 }
 
