@@ -13,14 +13,19 @@ for n in $needed; do
 done
 [[ -e /usr/include/stdio.h ]] || packages+=(libc6-dev)
 
-# The syslog daemons are only unpacked, with what they are linked with: each
-# would replace the other, and what the machine itself uses.
-daemons="rsyslog libestr0 libfastjson4 syslog-ng-core libivykis0 libjson-c5 libnet1 libpcre3 libwrap0
-  libglib2.0-0 libssl3"
 cache=${XDG_CACHE_HOME:-/var/cache}/devlog-test
+# These are only unpacked, with what they are linked with: each syslog daemon
+# would replace the others, and what the machine itself uses, and the engines
+# would be started by their installation.
+declare -A unpacks=(
+  [daemons]="rsyslog libestr0 libfastjson4 syslog-ng-core libivykis0 libjson-c5 libnet1 libpcre3 libwrap0
+    libglib2.0-0 libssl3"
+  [engines]="docker.io containerd libdevmapper1.02.1 libsystemd0"
+)
 
-# unpacked says that the daemons are there: the directory gets its name last.
-unpacked() { [[ -d $cache/daemons ]]; }
+# unpacked NAME says that the programs are there: the directory gets its name
+# last.
+unpacked() { [[ -d $cache/$1 ]]; }
 
 unpack() {
   local made
@@ -29,21 +34,22 @@ unpack() {
   mkdir "$made/debs" "$made/root"
   # apt reads as another user, who may not enter here.
   # shellcheck disable=SC2086 # a list of names
-  (cd "$made/debs" && apt-get -qq -o APT::Sandbox::User=root download $daemons)
+  (cd "$made/debs" && apt-get -qq -o APT::Sandbox::User=root download ${unpacks[$1]})
   for deb in "$made"/debs/*.deb; do dpkg -x "$deb" "$made/root"; done
   chmod 755 "$made/root"
   # Another run may have been quicker: its directory is as good.
-  mv -T "$made/root" "$cache/daemons" 2>/dev/null || unpacked
+  mv -T "$made/root" "$cache/$1" 2>/dev/null || unpacked "$1"
   rm -rf "$made"
 }
 
-((${#packages[@]})) || ! unpacked || exit 0
+lacking=()
+for name in "${!unpacks[@]}"; do unpacked "$name" || lacking+=("$name"); done
+((${#packages[@]} + ${#lacking[@]})) || exit 0
 if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
-  unpacked || packages+=("$cache/daemons")
-  echo "deps: missing here: ${packages[*]}" >&2
+  echo "deps: missing here: ${packages[*]} ${lacking[*]/#/$cache/}" >&2
   exit 0
 fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq update
 ((${#packages[@]} == 0)) || apt-get -qq -y install --no-install-recommends "${packages[@]}" >/dev/null
-unpacked || unpack
+for name in "${lacking[@]}"; do unpack "$name"; done

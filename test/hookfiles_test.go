@@ -11,13 +11,21 @@ import (
 const installDir = "/usr/libexec/devlog"
 
 // install puts the programs where the files in hooks/ take them to be, on the
-// fake host only: an overlay hides the machine's own directory.
+// fake host only.
 func install(t *testing.T, h *Host) {
 	t.Helper()
-	over, parent := "/run/install", filepath.Dir(installDir)
-	h.Must("mkdir", "-p", over+"/upper/"+filepath.Base(installDir), over+"/work")
-	h.Must("cp", filepath.Join(binDir, "devlogd"), filepath.Join(binDir, "devlog-hook"), over+"/upper/"+filepath.Base(installDir))
-	h.Must("mount", "-n", "-t", "overlay", "-o", "lowerdir="+parent+",upperdir="+over+"/upper,workdir="+over+"/work", "overlay", parent)
+	overlay(h, filepath.Dir(installDir))
+	h.Must("mkdir", "-p", installDir)
+	h.Must("cp", filepath.Join(binDir, "devlogd"), filepath.Join(binDir, "devlog-hook"), filepath.Join(binDir, "devlog-runtime"), installDir)
+}
+
+// overlay hides the machine's own directory: what is written there is on the
+// fake host only.
+func overlay(h *Host, dir string) {
+	h.t.Helper()
+	over := "/run/overlay" + dir
+	h.Must("mkdir", "-p", over+"/upper", over+"/work")
+	h.Must("mount", "-n", "-t", "overlay", "-o", "lowerdir="+dir+",upperdir="+over+"/upper,workdir="+over+"/work", "overlay", dir)
 }
 
 // include gives the container our LXC snippet in place of the harness's own
