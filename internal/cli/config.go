@@ -36,7 +36,7 @@ func (p *program) configCommand() *cli.Command {
 		c.Subcommands = append(c.Subcommands, command(cli.Command{
 			Name:  kind.Name,
 			Usage: kind.Usage,
-			Flags: []cli.Flag{&cli.StringFlag{Name: "dir", Usage: "write the file, or files, to `DIR` instead"}},
+			Flags: []cli.Flag{&cli.StringFlag{Name: "dir", Usage: "write the file, or files, to `DIR` instead", EnvVars: env("DIR")}},
 			Action: func(ctx *cli.Context) error {
 				self, err := os.Executable()
 				if err != nil {

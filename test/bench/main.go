@@ -167,8 +167,10 @@ func (v *variant) run(runtime string) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer os.Remove(out.Name())
 	defer out.Close()
+	if err := os.Remove(out.Name()); err != nil { // its name is not needed
+		return 0, err
+	}
 	cmd.Stdout, cmd.Stderr = out, out
 	start := time.Now()
 	err = cmd.Run()
@@ -179,7 +181,7 @@ func (v *variant) run(runtime string) (time.Duration, error) {
 		}
 	}
 	if err != nil {
-		said, _ := os.ReadFile(out.Name())
+		said, _ := os.ReadFile(fmt.Sprintf("/proc/self/fd/%d", out.Fd()))
 		return 0, fmt.Errorf("%s run with %s: %w\n%s", runtime, v.name, err, said)
 	}
 	return took, nil
