@@ -3,6 +3,7 @@ package test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -13,15 +14,17 @@ func docker(args ...string) []string {
 }
 
 // startDocker starts dockerd on the host, with the printed configuration where
-// it looks for it, and makes the image "clients".
-func startDocker(t *testing.T, h *Host) {
+// it looks for it and with more in its environment, and makes the image
+// "clients".
+func startDocker(t *testing.T, h *Host, env ...string) {
 	t.Helper()
 	dir := t.TempDir()
 	h.Must("mkdir", "-p", "/etc/docker")
 	check(t, os.WriteFile(h.Path("/etc/docker/daemon.json"), []byte(printed(h, "docker")), 0o644))
-	startEngine(t, h, docker("version"),
+	line := append([]string{"env"}, env...)
+	startEngine(t, h, docker("version"), append(line,
 		"dockerd", "--host", "unix:///run/docker.sock", "--data-root", dir+"/data", "--exec-root", "/run/docker", "--pidfile", "/run/docker.pid",
-		"--bridge", "none", "--iptables=false", "--storage-driver", "vfs", "--cgroup-parent", "/"+engineGroup())
+		"--bridge", "none", "--iptables=false", "--storage-driver", "vfs", "--cgroup-parent", "/"+engineGroup())...)
 	check(t, command("tar", "-C", template, "-cf", dir+"/clients.tar", "."))
 	h.Must(docker("import", dir+"/clients.tar", "clients")...)
 }
@@ -83,4 +86,29 @@ func TestDocker(t *testing.T) {
 	if got := receive(); !strings.HasSuffix(got, "still mine") {
 		t.Errorf("the host's daemon received %q", got)
 	}
+}
+
+// What the administrator has set in the engine's environment is for the hook:
+// here messages go to each container's own output, where "docker logs" shows
+// them.
+func TestDockerLogs(t *testing.T) {
+	needContainers(t, "docker", "runc")
+	h := newEngineHost(t)
+	startDocker(t, h, "DEVLOG_RULE=*.* container-stdout")
+	for _, name := range []string{"left", "right"} {
+		h.Must(dockerRun(name, "echo out-"+name+"; "+threeClients(name)+"read _", "--detach", "--interactive")...)
+	}
+	for _, name := range []string{"left", "right"} {
+		var got Result
+		want := append([]string{"out-" + name}, threeTexts(name)...)
+		eventually(t, "the messages of "+name+" in its logs", func() bool {
+			got = h.Must(docker("logs", name)...)
+			return !slices.ContainsFunc(want, func(text string) bool { return strings.Count(got.Out, text+"\n") != 1 })
+		})
+		if n := strings.Count(got.Out, "\n"); n != len(want) || got.ErrOut != "" {
+			t.Errorf("docker logs %s: %+v", name, got)
+		}
+		h.Must(docker("kill", name)...)
+	}
+	expectReceiversEnd(t, h)
 }
