@@ -57,6 +57,10 @@ fuzz/%:
 deps: .tools/nfpm ## install the runtimes and clients that the tests use
 	test/deps.sh
 
+.PHONY: bench-hook
+bench-hook: build ## measure what the hook costs a container's start; needs root
+	go run ./test/bench $(BIN)
+
 .PHONY: lint
 lint: .tools/golangci-lint ## check the code
 	.tools/golangci-lint run

@@ -37,7 +37,8 @@ for program in "$bin"/*; do
   link "../libexec/devlog/$name" "$to/$dir/$name"
 done
 
-put 644 "$to/share/devlog/hooks" hooks/*
+shopt -s extglob
+put 644 "$to/share/devlog/hooks" hooks/!(*.go)
 chmod 755 "$to"/share/devlog/hooks/*.init
 put 644 "$to/lib/systemd/system" hooks/*.path hooks/*.service
 if [[ $prefix != /usr ]]; then # they name where all this is

@@ -15,11 +15,13 @@ done
 
 cache=${XDG_CACHE_HOME:-/var/cache}/devlog-test
 # These are only unpacked, with what they are linked with: each syslog daemon
-# would replace the others, and init what the machine itself uses.
+# would replace the others, init what the machine itself uses, and the engines
+# would be started by their installation.
 declare -A unpacks=(
   [daemons]="rsyslog libestr0 libfastjson4 syslog-ng-core libivykis0 libjson-c5 libnet1 libpcre3 libwrap0
     libglib2.0-0 libssl3"
   [init]="sysvinit-core"
+  [engines]="docker.io containerd libdevmapper1.02.1 libsystemd0"
 )
 
 # unpacked NAME says that the programs are there: the directory gets its name

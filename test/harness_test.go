@@ -141,7 +141,7 @@ func TestHarnessLXC(t *testing.T) {
 			t.Errorf("received %q, want %q", got, want)
 		}
 	}
-	if r := c.Attach("/bin/ls", "/opt/devlog"); r.Code != 0 || r.Out != "devlog-hook\ndevlogd\n" {
+	if r := c.Attach("/bin/ls", "/opt/devlog"); r.Code != 0 || r.Out != "devlog-hook\ndevlog-runtime\ndevlogd\n" {
 		t.Errorf("lxc-attach: %+v", r)
 	}
 	release(t, c.Rootfs)

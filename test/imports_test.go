@@ -13,16 +13,17 @@ import (
 
 // levels orders the packages: each imports only from levels below its own.
 var levels = [][]string{
-	{"internal/syslog"},
-	{"internal/hook", "internal/rootfs", "internal/daemon", "internal/output", "internal/syslogconf"},
+	{"internal/syslog", "hooks"},
+	{"internal/hook", "internal/rootfs", "internal/daemon", "internal/output", "internal/syslogconf", "internal/wrapper"},
 	{"internal/devlog", "internal/receiver"},
 	{"internal/cli"},
 }
 
 // mains are the programs, and all of ours that they may import.
 var mains = map[string][]string{
-	"cmd/devlog-hook": {"internal/cli"},
-	"cmd/devlogd":     {"internal/receiver"},
+	"cmd/devlog-hook":    {"internal/cli"},
+	"cmd/devlogd":        {"internal/receiver"},
+	"cmd/devlog-runtime": {"internal/wrapper"},
 }
 
 // pkg is what is of interest of a package in go list's output.
@@ -56,7 +57,7 @@ func level(name string) int {
 
 func TestImportDirection(t *testing.T) {
 	seen := 0
-	for _, p := range goList(t, "devlog/cmd/...", "devlog/internal/...") {
+	for _, p := range goList(t, "devlog/cmd/...", "devlog/internal/...", "devlog/hooks") {
 		name := strings.TrimPrefix(p.ImportPath, "devlog/")
 		allowed, isMain := mains[name]
 		if isMain || level(name) >= 0 {

@@ -22,7 +22,7 @@ const deadline = 30 * time.Second
 
 // What TestMain builds, once for all tests.
 var (
-	binDir   string // devlogd and devlog-hook
+	binDir   string // devlogd, devlog-hook and devlog-runtime
 	template string // a root directory with clients, copied for each container
 	client   string // the glibc client of testdata/client.c
 )
@@ -72,12 +72,12 @@ func build(dir string) error {
 		return err
 	}
 	if from := os.Getenv("DEVLOG_TEST_BIN"); from != "" {
-		if err := command("cp", filepath.Join(from, "devlogd"), filepath.Join(from, "devlog-hook"), binDir); err != nil {
+		if err := command("cp", filepath.Join(from, "devlogd"), filepath.Join(from, "devlog-hook"), filepath.Join(from, "devlog-runtime"), binDir); err != nil {
 			return err
 		}
 	} else {
 		cmd := exec.Command("go", "build", "-trimpath", "-tags", "urfave_cli_no_docs", "-o", binDir,
-			"devlog/cmd/devlogd", "devlog/cmd/devlog-hook")
+			"devlog/cmd/devlogd", "devlog/cmd/devlog-hook", "devlog/cmd/devlog-runtime")
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("%s: %w\n%s", cmd, err, out)
@@ -122,6 +122,10 @@ func missing(what string) string {
 		what = "lxc-execute"
 	case "nfpm":
 		what = "../.tools/nfpm" // make deps
+	case "docker":
+		what = enginePath("usr/sbin/dockerd")
+	case "containerd":
+		what = enginePath("usr/bin/containerd")
 	}
 	if _, err := exec.LookPath(what); err != nil {
 		return err.Error()

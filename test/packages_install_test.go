@@ -176,7 +176,7 @@ func repairFromHost(t *testing.T, h *Host, name string) Result {
 func expectInstalledHook(t *testing.T, h *Host) {
 	t.Helper()
 	c := newLXC(t, h, "hooked")
-	include(t, c, "/usr/share/devlog/hooks/devlog.lxc.conf")
+	c.include("/usr/share/devlog/hooks/devlog.lxc.conf", " opt/devlog ")
 	if r := c.Execute(threeClients("hooked") + "exit 5"); r.Code != 5 {
 		t.Fatalf("lxc-execute: %+v", r)
 	}

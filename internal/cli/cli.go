@@ -179,7 +179,7 @@ func (p *program) keep(line string) {
 
 // app is the command line. lxc is LXC's call, if it was LXC that called.
 func (p *program) app(lxc *hook.LXC) *cli.App {
-	commands := []*cli.Command{p.checkCommand(), p.repairCommand(), p.undoCommand(), p.ociCommand(), p.healCommand()}
+	commands := []*cli.Command{p.checkCommand(), p.repairCommand(), p.undoCommand(), p.ociCommand(), p.healCommand(), p.configCommand()}
 	if lxc != nil {
 		commands = append(commands, p.lxcCommand(*lxc))
 	}

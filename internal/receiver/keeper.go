@@ -16,6 +16,10 @@ import (
 // it again.
 
 const (
+	// watchDelay is how long after its start a keeper begins to watch. What ends
+	// sooner is spared that: to give up an inotify(7) instance takes the kernel
+	// longer than all else at a short container's end, some 15 ms.
+	watchDelay = 250 * time.Millisecond
 	// settleFixed and settleRandom are how long what changes is left to settle.
 	// Every container's receiver sees the change of a shared /dev: the first
 	// one to repair it spares the others the work.
@@ -55,7 +59,8 @@ type keeper struct {
 	slash   fileID // this process's own root directory, in which the command is
 	epoll   int
 
-	inotify int // -1 if the kernel gives none
+	watchAt time.Time // when to begin to watch; zero is since then
+	inotify int       // -1 if the kernel gives none
 	muted   bool
 	noticed bool // there are events to be read
 	watched []watched
@@ -85,23 +90,34 @@ type keeper struct {
 
 // startKeeper begins to keep the repair.
 func (r *receiver) startKeeper(root int, command []string) {
-	k := &keeper{root: os.NewFile(uintptr(root), "root"), command: command, slash: slash(), epoll: r.epoll}
+	k := &keeper{root: os.NewFile(uintptr(root), "root"), command: command, slash: slash(), epoll: r.epoll, inotify: -1}
 	if r.init >= 0 {
 		k.init = os.NewFile(uintptr(r.init), "init")
 	}
 	r.keeper = k
 	k.resume(r.resumed)
+	now := time.Now()
+	k.watchAt = now.Add(watchDelay)
+	r.inspect() // to know where /dev/log leads; what is wrong now is being repaired
+	k.watchAside(now)
+}
+
+// startWatching begins to watch, and looks at what has changed before.
+func (r *receiver) startWatching(now time.Time) {
+	k := r.keeper
+	k.watchAt = time.Time{}
 	var err error
 	if k.inotify, err = unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK); err == nil {
 		err = r.watch(k.inotify)
 	}
 	if err != nil {
 		r.cannotWatch(err)
-		return
 	}
 	r.arm()
-	r.inspect() // to know where /dev/log leads; what is wrong now is being repaired
-	k.watchAside(time.Now())
+	if r.inspect() != right {
+		k.settle(now)
+	}
+	k.watchAside(now)
 }
 
 // next is when stepKeeper should be called although nothing happened; the zero
@@ -115,6 +131,7 @@ func (k *keeper) next() (next time.Time) {
 	if k.run != nil {
 		earlier(k.run.wakeAt())
 	} else {
+		earlier(k.watchAt)
 		earlier(k.lookAt)
 		earlier(k.againAt)
 	}
@@ -141,6 +158,9 @@ func (r *receiver) stepKeeper(now time.Time) {
 		if ended, problem := k.run.poll(now); ended {
 			r.afterRun(now, problem)
 		}
+	}
+	if k.run == nil && !k.watchAt.IsZero() && !now.Before(k.watchAt) {
+		r.startWatching(now)
 	}
 	if k.noticed && k.run == nil {
 		k.noticed = false

@@ -20,6 +20,13 @@ import (
 // keeping returns a receiver in this process that keeps the box's repair, and
 // the sink of what it says.
 func keeping(b *box) (*receiver, *sink) {
+	r, s := starting(b)
+	r.startWatching(r.keeper.next())
+	return r, s
+}
+
+// starting is keeping with a receiver that has only just begun.
+func starting(b *box) (*receiver, *sink) {
 	s := &sink{keep: true}
 	r := newReceiver(&options{name: "box"}, func() ([]syslogconf.Rule, error) { return nil, nil })
 	r.routes = []route{{s, rules(b.t, "*.* -/a")}}
@@ -250,6 +257,33 @@ func TestAnotherRoot(t *testing.T) {
 	r.look(time.Now())
 	if r.keeper.run != nil || b.runs() > 0 || len(said.lines) != 1 || !strings.HasSuffix(said.lines[0], ": it was in another root directory\n") {
 		t.Errorf("%d runs, %q", b.runs(), said.lines)
+	}
+}
+
+// What changes before the keeper begins to watch is seen when it does.
+func TestChangedBeforeWatching(t *testing.T) {
+	for _, changed := range []bool{false, true} {
+		b := newBox(t, "link")
+		r, _ := starting(b)
+		k := r.keeper
+		k.text = "target" // as of a keeper without a socket
+		begin := k.next()
+		if wait := time.Until(begin); k.inotify >= 0 || wait <= 0 || wait > watchDelay {
+			t.Errorf("watches %t, from %v on", k.inotify >= 0, wait)
+		}
+		b.must(os.Symlink("target", b.dev+".new"))
+		b.must(os.Rename(b.dev+".new", b.dev))
+		if changed {
+			b.must(os.Remove(b.dev))
+		}
+		r.stepKeeper(begin.Add(-1))
+		if k.inotify >= 0 || !k.lookAt.IsZero() {
+			t.Error("too early")
+		}
+		r.stepKeeper(begin)
+		if k.inotify < 0 || k.lookAt.IsZero() == changed {
+			t.Errorf("changed %t: it looks at %v", changed, k.lookAt)
+		}
 	}
 }
 

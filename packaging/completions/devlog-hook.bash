@@ -6,13 +6,13 @@ _devlog_hook() {
   [[ $cur != = ]] || cur=''
   [[ $prev != = ]] || prev=${COMP_WORDS[COMP_CWORD - 2]}
   for ((i = 1; i < COMP_CWORD; i++)); do
-    case ${COMP_WORDS[i]} in check|repair|undo|oci) command=${COMP_WORDS[i]}; break ;; esac
+    case ${COMP_WORDS[i]} in check|repair|undo|oci|config) command=${COMP_WORDS[i]}; break ;; esac
   done
   case $command in
   '')
     case $prev in
     esac
-    mapfile -t COMPREPLY < <(compgen -W 'check repair undo oci --help -h --version -v' -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W 'check repair undo oci config --help -h --version -v' -- "$cur")
     ;;
   'check')
     case $prev in
@@ -62,6 +62,11 @@ _devlog_hook() {
     --metrics-file) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W '--stage --annotations --strategy --socket --force --receiver --no-heal --name --rule --config --rate --overflow --compress-repeats --metrics-file --help -h' -- "$cur")
+    ;;
+  'config')
+    case $prev in
+    esac
+    mapfile -t COMPREPLY < <(compgen -W 'lxc lxc-unprivileged podman docker containerd cri-o cdi kubernetes sysvinit systemd-host --help -h' -- "$cur")
     ;;
   esac
 }

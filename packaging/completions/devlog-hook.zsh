@@ -16,6 +16,7 @@ _devlog_hook() {
         'repair:make /dev/log lead to a private socket, with a receiver behind it'
         'undo:put back what repair changed'
         'oci:run as an OCI hook\: the container'\''s state is on standard input'
+        'config:print the file by which a runtime or an init system comes to use devlog'
       )
       _describe command commands
       ;;
@@ -83,6 +84,12 @@ _devlog_hook() {
         '--metrics-file=[it writes its account to the file PATH, in which {name} is the container'\''s name, for Prometheus]:PATH:_files' \
         '--help[show help]' \
         '-h[show help]'
+        ;;
+      config)
+        _arguments \
+        '--help[show help]' \
+        '-h[show help]' \
+        '1: :(lxc lxc-unprivileged podman docker containerd cri-o cdi kubernetes sysvinit systemd-host)'
         ;;
       esac
       ;;

@@ -15,6 +15,7 @@ type program struct {
 type command struct {
 	name, usage string
 	flags       []flag
+	kinds       []command // what it has commands of its own for, by name and usage
 }
 
 // flag is an option. value is what its help calls its value, empty if it has

@@ -65,6 +65,7 @@ func describe(bin, name string) (*program, error) {
 		if text, err = help(c.name); err != nil {
 			return nil, err
 		}
+		c.kinds = parseCommands(text)
 		if c.flags = parseFlags(text); len(c.flags) == 0 {
 			return nil, fmt.Errorf("%s %s --help names no options", name, c.name)
 		}

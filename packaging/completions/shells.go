@@ -41,9 +41,9 @@ func words(flags []flag) string {
 	return strings.Join(list, " ")
 }
 
-func (p *program) commandNames() string {
+func names(commands []command) string {
 	var list []string
-	for _, c := range p.commands {
+	for _, c := range commands {
 		list = append(list, c.name)
 	}
 	return strings.Join(list, " ")
@@ -62,13 +62,15 @@ func bash(p *program) string {
 	if len(p.commands) > 0 {
 		fmt.Fprintf(&b, "  for ((i = 1; i < COMP_CWORD; i++)); do\n"+
 			"    case ${COMP_WORDS[i]} in %s) command=${COMP_WORDS[i]}; break ;; esac\n  done\n",
-			strings.ReplaceAll(p.commandNames(), " ", "|"))
+			strings.ReplaceAll(names(p.commands), " ", "|"))
 	}
 	b.WriteString("  case $command in\n")
 	for _, c := range append([]command{{flags: p.flags}}, p.commands...) {
 		offer := words(c.flags)
 		if c.name == "" && len(p.commands) > 0 {
-			offer = p.commandNames() + " " + offer
+			offer = names(p.commands) + " " + offer
+		} else if len(c.kinds) > 0 {
+			offer = names(c.kinds) + " " + offer
 		}
 		fmt.Fprintf(&b, "  '%s')\n    case $prev in\n", c.name)
 		for _, f := range c.flags {
@@ -137,7 +139,11 @@ func zsh(p *program) string {
 		}
 		b.WriteString("      )\n      _describe command commands\n      ;;\n    options)\n      case $words[1] in\n")
 		for _, c := range p.commands {
-			fmt.Fprintf(&b, "      %s)\n        _arguments%s\n        ;;\n", c.name, arguments(c.flags))
+			kinds := ""
+			if len(c.kinds) > 0 {
+				kinds = fmt.Sprintf(" \\\n        '1: :(%s)'", names(c.kinds))
+			}
+			fmt.Fprintf(&b, "      %s)\n        _arguments%s%s\n        ;;\n", c.name, arguments(c.flags), kinds)
 		}
 		b.WriteString("      esac\n      ;;\n    esac\n")
 	}
@@ -181,6 +187,9 @@ func fish(p *program) string {
 	for _, c := range p.commands {
 		fmt.Fprintf(&b, "complete -c %s -n __fish_use_subcommand -a %s -d %s\n", p.name, c.name, quoted(c.usage))
 		flags(" -n '__fish_seen_subcommand_from "+c.name+"'", c.flags)
+		if len(c.kinds) > 0 {
+			fmt.Fprintf(&b, "complete -c %s -n '__fish_seen_subcommand_from %s' -a %s\n", p.name, c.name, quoted(names(c.kinds)))
+		}
 	}
 	return b.String()
 }

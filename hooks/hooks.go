@@ -1,0 +1,61 @@
+// Package hooks holds the files by which container runtimes and init systems
+// come to run devlog, as they are installed and as devlog-hook prints them.
+package hooks
+
+import (
+	"embed"
+	"fmt"
+	"strings"
+)
+
+// Dir is where the files take the programs to be.
+const Dir = "/usr/libexec/devlog"
+
+//go:embed *.conf *.json *.toml *.yaml *.init *.path *.service
+var files embed.FS
+
+// Kind is what can be configured to use devlog.
+type Kind struct {
+	// Name is what a user calls it, Usage says it in a few words.
+	Name, Usage string
+	// Files are the names of its files.
+	Files []string
+	// Place says where the files are to be put, if they cannot say it
+	// themselves.
+	Place string
+}
+
+// Kinds are all kinds.
+var Kinds = []Kind{
+	{"lxc", "LXC, to be included in a container's configuration", []string{"devlog.lxc.conf"}, ""},
+	{"lxc-unprivileged", "LXC with a user namespace, the same", []string{"devlog.lxc-unprivileged.conf"}, ""},
+	{"podman", "a hook for podman, for containers with volumes", []string{"devlog.oci.json"},
+		"save it as /usr/share/containers/oci/hooks.d/devlog.json"},
+	{"docker", "a runtime for Docker: docker run --runtime devlog", []string{"devlog.docker.json"},
+		"save it as /etc/docker/daemon.json, or add it to what is there, and reload dockerd (SIGHUP)"},
+	{"containerd", "a runtime for containerd's CRI plugin", []string{"devlog.containerd.toml"}, ""},
+	{"cri-o", "a hook for CRI-O, for pods with the annotation devlog: on", []string{"devlog.crio.json"},
+		"save it as /usr/share/containers/oci/hooks.d/devlog.json"},
+	{"cdi", "a device for podman, Docker, containerd and CRI-O: --device devlog.dev/log=on", []string{"devlog.cdi.json"},
+		"save it as /etc/cdi/devlog.json"},
+	{"kubernetes", "a RuntimeClass for Kubernetes", []string{"devlog.kubernetes.yaml"}, ""},
+	{"sysvinit", "init scripts for a host and for a container", []string{"devlog-host.init", "devlog.init"},
+		"save devlog-host.init as /etc/init.d/devlog-host on a host, devlog.init as /etc/init.d/devlog in a container, and run update-rc.d"},
+	{"systemd-host", "systemd units for a host", []string{"devlog-host.path", "devlog-host.service"},
+		"save both in /etc/systemd/system, then: systemctl enable --now devlog-host.path"},
+}
+
+// File returns the text of a file for programs in the directory dir.
+func File(name, dir string) (string, error) {
+	// Each format quotes in its own way what these characters are not part of.
+	if strings.ContainsFunc(dir, func(r rune) bool { return !strings.ContainsRune(plain, r) }) {
+		return "", fmt.Errorf("print a file for programs in %q: install them in a directory whose name needs no quotes", dir)
+	}
+	text, err := files.ReadFile(name)
+	if err != nil {
+		return "", err
+	}
+	return strings.ReplaceAll(string(text), Dir, dir), nil
+}
+
+const plain = "/-._+0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

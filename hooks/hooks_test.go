@@ -1,0 +1,50 @@
+package hooks
+
+import (
+	"encoding/json"
+	"io/fs"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestFile(t *testing.T) {
+	var used []string
+	for _, kind := range Kinds {
+		for _, name := range kind.Files {
+			used = append(used, name)
+			standing, err := files.ReadFile(name)
+			if err != nil {
+				t.Fatalf("%s: %v", kind.Name, err)
+			}
+			if same, err := File(name, Dir); err != nil || same != string(standing) {
+				t.Errorf("%s for %s is not the file itself: %v", name, Dir, err)
+			}
+			moved, err := File(name, "/opt/x-1.0_a+b")
+			if err != nil || strings.Contains(moved, Dir) {
+				t.Errorf("%s for another directory: %v\n%s", name, err, moved)
+			}
+			if path := "/opt/x-1.0_a+b"; !strings.Contains(moved, path) && kind.Name != "kubernetes" && !strings.HasSuffix(name, ".path") {
+				t.Errorf("%s has no path of ours:\n%s", name, moved)
+			}
+			if isJSON := strings.HasSuffix(name, ".json"); isJSON && !json.Valid(standing) {
+				t.Errorf("%s is no valid JSON", name)
+			} else if isJSON != (kind.Place != "") && len(kind.Files) == 1 {
+				t.Errorf("%s: where it goes is said %q", name, kind.Place)
+			}
+		}
+	}
+	all, err := fs.Glob(files, "*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(used)
+	if !slices.Equal(used, all) {
+		t.Errorf("the files are %q, of kinds are %q", all, used)
+	}
+	for _, dir := range []string{"/a b", `/a"b`, "/a\nb", "/a:b", "/ä", "/a|b", "/a\\b", "/$a"} {
+		if _, err := File("devlog.lxc.conf", dir); err == nil || strings.Contains(err.Error(), "\n") {
+			t.Errorf("File for %q: %v", dir, err)
+		}
+	}
+}

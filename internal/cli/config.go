@@ -1,0 +1,96 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"devlog/hooks"
+)
+
+// configCommand prints what a runtime has to be told of this program.
+func (p *program) configCommand() *cli.Command {
+	c := command(cli.Command{
+		Name:      "config",
+		Usage:     "print the file by which a runtime or an init system comes to use devlog",
+		UsageText: "devlog-hook config KIND [--dir DIR]",
+		Description: "The file has this program's own path in it. Where it has to go is said in the file, or on standard\n" +
+			"error where its format has no comments.",
+		Action: func(*cli.Context) error {
+			return usageError{errors.New("config of what? see devlog-hook config --help")}
+		},
+	})
+	action := c.Action
+	c.Action = func(ctx *cli.Context) error {
+		if ctx.Args().Present() {
+			return usageError{fmt.Errorf("there is no configuration for %q; see devlog-hook config --help", ctx.Args().First())}
+		}
+		return action(ctx)
+	}
+	for _, kind := range hooks.Kinds {
+		c.Subcommands = append(c.Subcommands, command(cli.Command{
+			Name:  kind.Name,
+			Usage: kind.Usage,
+			Flags: []cli.Flag{&cli.StringFlag{Name: "dir", Usage: "write the file, or files, to `DIR` instead", EnvVars: env("DIR")}},
+			Action: func(ctx *cli.Context) error {
+				self, err := os.Executable()
+				if err != nil {
+					return fmt.Errorf("find this program: %w", err)
+				}
+				return p.config(kind, filepath.Dir(self), ctx.String("dir"))
+			},
+		}))
+	}
+	return c
+}
+
+// config prints the files of the kind, for programs in bin, or writes them to
+// dir.
+func (p *program) config(kind hooks.Kind, bin, dir string) error {
+	for i, name := range kind.Files {
+		text, err := hooks.File(name, bin)
+		if err != nil {
+			return err
+		}
+		if dir != "" {
+			err = writeConfig(filepath.Join(dir, name), text)
+		} else {
+			if len(kind.Files) > 1 {
+				text = fmt.Sprintf("%s# ---- %s ----\n%s", strings.Repeat("\n", min(i, 1)), name, text)
+			}
+			_, err = io.WriteString(p.stdout, text)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if kind.Place != "" && dir == "" {
+		fmt.Fprintln(p.stderr, kind.Place)
+	}
+	return nil
+}
+
+// writeConfig gives the file that text, as a whole or not at all.
+func writeConfig(name, text string) error {
+	mode := os.FileMode(0o644)
+	if strings.HasPrefix(text, "#!") {
+		mode = 0o755
+	}
+	f, err := os.CreateTemp(filepath.Dir(name), ".devlog-")
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	if err = errors.Join(err, f.Chmod(mode), f.Close()); err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name()) // the first error is the one to report
+	}
+	return err
+}

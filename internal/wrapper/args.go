@@ -1,0 +1,78 @@
+package wrapper
+
+import (
+	"slices"
+	"strings"
+)
+
+// valued are the options, of runc and crun, in front of the command that have
+// their value in the next argument.
+var valued = []string{"root", "log", "log-format", "log-level", "criu", "rootless", "cgroup-manager"}
+
+// commands are those of runc and crun: behind an option that is not known here
+// everything else is its value.
+var commands = []string{
+	"checkpoint", "create", "delete", "events", "exec", "features", "init", "kill", "list", "mounts", "pause", "ps",
+	"restore", "resume", "run", "spec", "start", "state", "update",
+}
+
+// known are the options in front of the command that have no value.
+var known = []string{"debug", "systemd-cgroup", "help", "h", "version", "v"}
+
+// created returns the bundle of the container that a runtime's arguments,
+// without its name, create, and whether they create one (runtime-spec,
+// runtime.md, "Create"; runc's run does it too). It is the current directory
+// if they name none.
+func created(args []string) (bundle string, ok bool) {
+	at := command(args)
+	if at < 0 || args[at] != "create" && args[at] != "run" {
+		return "", false
+	}
+	bundle = "."
+	rest := args[at+1:]
+	for i := 0; i < len(rest) && rest[i] != "--"; i++ {
+		name, value, hasValue := option(rest[i])
+		joined, short := strings.CutPrefix(rest[i], "-b")
+		switch {
+		case name == "bundle" || name == "b":
+			if !hasValue && i+1 < len(rest) {
+				i++
+				value = rest[i]
+			}
+		case short: // as crun takes it: -bDIR
+			value = joined
+		default:
+			continue
+		}
+		if value != "" {
+			bundle = value
+		}
+	}
+	return bundle, true
+}
+
+// command is the index of the command, -1 if there is none.
+func command(args []string) int {
+	for i := 0; i < len(args); i++ {
+		name, _, hasValue := option(args[i])
+		switch {
+		case name == "":
+			return i
+		case hasValue || slices.Contains(known, name):
+		case slices.Contains(valued, name):
+			i++
+		case i+1 < len(args) && !slices.Contains(commands, args[i+1]) && !strings.HasPrefix(args[i+1], "-"):
+			i++
+		}
+	}
+	return -1
+}
+
+// option takes an argument apart: --name=value, --name, or -name. Anything else
+// has no name.
+func option(arg string) (name, value string, hasValue bool) {
+	if len(arg) < 2 || arg[0] != '-' {
+		return "", "", false
+	}
+	return strings.Cut(strings.TrimPrefix(arg[1:], "-"), "=")
+}

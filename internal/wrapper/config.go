@@ -1,0 +1,245 @@
+package wrapper
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// maxConfig is how large a configuration may be, in bytes.
+const maxConfig = 16 << 20
+
+// addTo adds our hooks to the configuration in that file, which is replaced as
+// a whole or not at all, and keeps its mode and owner.
+func addTo(file string, hook func(stage string) specs.Hook) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return fmt.Errorf("read the container's configuration: %w", err)
+	}
+	defer f.Close()
+	old, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
+	if err == nil && len(old) > maxConfig {
+		err = fmt.Errorf("more than %d bytes", maxConfig)
+	}
+	if err != nil {
+		return fmt.Errorf("read the container's configuration %s: %w", file, err)
+	}
+	text, err := addHooks(old, hook)
+	if err != nil {
+		return fmt.Errorf("read the container's configuration %s: %w", file, err)
+	}
+	if bytes.Equal(text, old) {
+		return nil
+	}
+	info, err := f.Stat()
+	if err == nil {
+		err = replace(file, text, info)
+	}
+	if err != nil {
+		return fmt.Errorf("add hooks to the container's configuration: %w", err)
+	}
+	return nil
+}
+
+// replace gives the name a new file with that text, and the mode and owner of
+// the old one. A link's target is left alone: it may be others' too.
+func replace(name string, text []byte, old os.FileInfo) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(name), ".devlog-")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(f.Name()) //nolint:errcheck // the first error is the one to report
+		}
+	}()
+	_, err = f.Write(text)
+	if st, ok := old.Sys().(*syscall.Stat_t); ok && err == nil && (int(st.Uid) != os.Geteuid() || int(st.Gid) != os.Getegid()) {
+		err = f.Chown(int(st.Uid), int(st.Gid))
+	}
+	if err == nil {
+		err = f.Chmod(old.Mode().Perm())
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), name)
+}
+
+// addHooks returns the configuration with our hooks at every one of the stages,
+// behind those that are there. All else stays as it is, byte for byte. It
+// returns what it got where the hooks are there already, or are not wanted.
+func addHooks(config []byte, hook func(stage string) specs.Hook) ([]byte, error) {
+	unwanted, err := unwanted(config)
+	if err != nil || unwanted {
+		return config, err
+	}
+	return setMember(config, "hooks", func(hooks []byte) ([]byte, error) {
+		if there, err := hasOurs(hooks); err != nil || there {
+			return hooks, err
+		}
+		for _, stage := range stages {
+			entry, err := json.Marshal(hook(stage))
+			if err != nil {
+				return nil, err
+			}
+			if hooks, err = setMember(hooks, stage, func(list []byte) ([]byte, error) {
+				return appendElement(list, entry)
+			}); err != nil {
+				return nil, fmt.Errorf("hooks: %w", err)
+			}
+		}
+		return hooks, nil
+	})
+}
+
+const (
+	// offName as an annotation or a variable of the container's environment
+	// with the value offValue keeps our hooks out.
+	offName, offValue = "devlog", "off"
+	// What CRI runtimes call the container that holds a pod's namespaces, in
+	// which nothing logs: containerd's annotation and CRI-O's.
+	containerdType = "io.kubernetes.cri.container-type"
+	crioType       = "io.kubernetes.cri-o.ContainerType"
+	sandbox        = "sandbox"
+)
+
+// unwanted says that the container is to be left alone.
+func unwanted(config []byte) (bool, error) {
+	var c struct { // not specs.Spec: nothing else has to be well-formed
+		Annotations map[string]string `json:"annotations"`
+		Process     *struct {
+			Env []string `json:"env"`
+		} `json:"process"`
+	}
+	if err := json.Unmarshal(config, &c); err != nil {
+		return false, fmt.Errorf("no valid JSON: %w", err)
+	}
+	switch {
+	case c.Annotations[offName] == offValue, c.Annotations[containerdType] == sandbox, c.Annotations[crioType] == sandbox:
+		return true, nil
+	case c.Process == nil:
+		return false, nil
+	}
+	return slices.Contains(c.Process.Env, offName+"="+offValue), nil
+}
+
+// hasOurs says whether our hook is among the hooks, at whatever stage and with
+// whatever options: somebody else has added it then.
+func hasOurs(hooks []byte) (bool, error) {
+	if hooks == nil {
+		return false, nil
+	}
+	var stages map[string][]struct {
+		Path string `json:"path"`
+	}
+	if err := json.Unmarshal(hooks, &stages); err != nil {
+		return false, fmt.Errorf("hooks: %w", err)
+	}
+	for _, list := range stages {
+		for _, h := range list {
+			if filepath.Base(h.Path) == hookName {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// member is a member of a JSON object: its value is between the two offsets.
+type member struct {
+	name     string
+	from, to int
+}
+
+// members lists the members of the object; end is the offset of its last brace.
+func members(object []byte) (list []member, end int, err error) {
+	d := json.NewDecoder(bytes.NewReader(object))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return nil, 0, errors.New("no object")
+	}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return nil, 0, err
+		}
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			return nil, 0, err
+		}
+		to := int(d.InputOffset())
+		list = append(list, member{name.(string), to - len(value), to})
+	}
+	if _, err := d.Token(); err != nil {
+		return nil, 0, err
+	}
+	return list, int(d.InputOffset()) - 1, nil
+}
+
+// setMember returns the object with one member changed: change gets its value,
+// nil where it is absent or null, and returns the new one, or what it got.
+func setMember(object []byte, name string, change func(value []byte) ([]byte, error)) ([]byte, error) {
+	if object == nil {
+		object = []byte("{}")
+	}
+	list, end, err := members(object)
+	if err != nil {
+		return nil, err
+	}
+	found := -1
+	for i, m := range list {
+		// Runtimes written in Go take a name in other letters, and the last of
+		// several: what they would make of these cannot be known.
+		if strings.EqualFold(m.name, name) {
+			if m.name != name || found >= 0 {
+				return nil, fmt.Errorf("%q is there twice, or in other letters", name)
+			}
+			found = i
+		}
+	}
+	var value []byte
+	if found >= 0 && string(object[list[found].from:list[found].to]) != "null" {
+		value = object[list[found].from:list[found].to]
+	}
+	changed, err := change(value)
+	switch {
+	case err != nil:
+		return nil, err
+	case bytes.Equal(changed, value):
+		return object, nil
+	case found >= 0:
+		return slices.Concat(object[:list[found].from], changed, object[list[found].to:]), nil
+	}
+	return slices.Concat(object[:end], comma(len(list)), []byte(`"`+name+`":`), changed, object[end:]), nil
+}
+
+// appendElement returns the array, nil being an empty one, with one more
+// element.
+func appendElement(array, element []byte) ([]byte, error) {
+	if array == nil {
+		array = []byte("[]")
+	}
+	var list []json.RawMessage
+	if err := json.Unmarshal(array, &list); err != nil {
+		return nil, err
+	}
+	end := len(array) - 1 // a value ends with its last bracket
+	return slices.Concat(array[:end], comma(len(list)), element, array[end:]), nil
+}
+
+// comma is what separates a new element from those before it.
+func comma(before int) []byte {
+	if before == 0 {
+		return nil
+	}
+	return []byte(",")
+}

@@ -1,0 +1,158 @@
+// Package wrapper owns the command line of devlog-runtime: an OCI runtime that
+// adds our hooks to the configuration of a container that is being created,
+// and becomes the real runtime.
+//
+// Nothing that goes wrong with the hooks keeps a container from starting: it is
+// said, and the real runtime gets the bundle as it was. All that fails is what
+// cannot work: there is no real runtime.
+package wrapper
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/syslog"
+)
+
+const (
+	// runtimeEnv names the real runtime: a path, or a name to be found in PATH.
+	runtimeEnv     = "DEVLOG_RUNTIME"
+	defaultRuntime = "runc"
+	// hookName is our hook's file name, in the directory of this program.
+	hookName = "devlog-hook"
+	hookPath = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
+	// hookTimeout is the longest time that the hook may take, in seconds.
+	hookTimeout = 30
+)
+
+// stages are those at which our hook is added. prestart is the one that every
+// runtime knows.
+var stages = []string{"prestart"}
+
+// The exit codes, those of env(1).
+const (
+	exitCannotRun = 126
+	exitNotFound  = 127
+)
+
+// Main adds our hooks where args, the program's name first, create a container,
+// and becomes the real runtime, with the same arguments and environment. It
+// returns, an exit code, only where that cannot be executed.
+func Main(args, environ []string, stderr io.Writer) int {
+	self, err := os.Stat("/proc/self/exe")
+	if err != nil {
+		say(stderr, fmt.Errorf("find this program: %w", err))
+		return exitCannotRun
+	}
+	runtime, err := findRuntime(lookup(environ, runtimeEnv), lookup(environ, "PATH"), self)
+	if err != nil {
+		say(stderr, err)
+		return exitNotFound
+	}
+	if bundle, ok := created(args[1:]); ok {
+		if err := prepare(bundle, environ); err != nil {
+			say(stderr, fmt.Errorf("this container starts without devlog: %w", err))
+		}
+	}
+	// crun goes by the name that it is called by.
+	err = unix.Exec(runtime, append([]string{runtime}, args[1:]...), environ)
+	say(stderr, fmt.Errorf("execute the runtime %s: %w", runtime, err))
+	return exitCannotRun
+}
+
+// prepare adds our hooks to the bundle.
+func prepare(bundle string, environ []string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	hook := filepath.Join(filepath.Dir(self), hookName)
+	if err := unix.Access(hook, unix.X_OK); err != nil {
+		return fmt.Errorf("find the hook %s: %w; install devlog-hook there", hook, err)
+	}
+	return addTo(filepath.Join(bundle, "config.json"), func(stage string) specs.Hook {
+		timeout := hookTimeout
+		return specs.Hook{
+			Path: hook, Args: []string{hookName, "oci", "--stage", stage},
+			Env: hookEnv(environ), Timeout: &timeout,
+		}
+	})
+}
+
+// hookEnv is the hook's whole environment: what the administrator has set for
+// it in the engine's, and nothing of the container's.
+func hookEnv(environ []string) []string {
+	env := []string{hookPath}
+	for _, v := range environ {
+		if strings.HasPrefix(v, "DEVLOG_") && !strings.HasPrefix(v, runtimeEnv+"=") {
+			env = append(env, v)
+		}
+	}
+	return env
+}
+
+// lookup is the variable's value, or empty.
+func lookup(environ []string, name string) string {
+	for _, v := range environ {
+		if value, ok := strings.CutPrefix(v, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// standardPath are the directories in which runtimes are: the PATH that an
+// engine gives may lack some.
+const standardPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// findRuntime returns the path of the real runtime, which is never this program
+// itself, whatever names it is installed under.
+func findRuntime(name, path string, self os.FileInfo) (string, error) {
+	if name == "" {
+		name = defaultRuntime
+	}
+	if strings.Contains(name, "/") {
+		info, err := os.Stat(name)
+		if err != nil {
+			return "", fmt.Errorf("find the runtime: %w; set %s to the real one", err, runtimeEnv)
+		}
+		if os.SameFile(info, self) {
+			return "", fmt.Errorf("%s=%s is this program itself: set it to the real runtime", runtimeEnv, name)
+		}
+		return name, nil
+	}
+	for _, dir := range strings.Split(path+":"+standardPath, ":") {
+		if !filepath.IsAbs(dir) {
+			continue // never what the current directory, a bundle, has
+		}
+		file := filepath.Join(dir, name)
+		info, err := os.Stat(file)
+		if err == nil && info.Mode().IsRegular() && unix.Access(file, unix.X_OK) == nil && !os.SameFile(info, self) {
+			return file, nil
+		}
+	}
+	return "", fmt.Errorf("find the runtime %s: it is not in PATH: install it, or set %s", name, runtimeEnv)
+}
+
+// say writes the error as one line to standard error, which engines show to
+// nobody where the container starts all the same, and to the kernel's log.
+func say(stderr io.Writer, err error) {
+	text := "devlog-runtime: " + syslog.Escape(strings.ReplaceAll(err.Error(), "\n", "; "))
+	fmt.Fprintln(stderr, text)
+	f, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	const (
+		userErr   = 1<<3 | 3 // LOG_USER|LOG_ERR of syslog(3)
+		maxRecord = 900      // a record of the kernel's log has less than 1024 bytes
+	)
+	fmt.Fprintf(f, "<%d>%s\n", userErr, text[:min(len(text), maxRecord)])
+}
