@@ -204,16 +204,6 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-func BenchmarkParseAndFormat(b *testing.B) {
-	raw := []byte("<30>Feb  3 04:05:06 cron[12]: (root) CMD (run-parts --report /etc/cron.hourly)")
-	dst := make([]byte, 0, 256)
-	var m Message
-	for b.Loop() {
-		Parse(raw, &m)
-		dst, _ = AppendRFC3164(dst[:0], []byte("Feb  3 04:05:06"), []byte("host"), &m)
-	}
-}
-
 func TestEscape(t *testing.T) {
 	for text, want := range map[string]string{
 		"": "", "plain ä #1": "plain ä #1", "a\nb\x1b[2J": "a#012b#033[2J", "\xff\u0085\x7f": "#377#302#205#177", "a\u202eb\u2069": "a#342#200#256b#342#201#251", "#033": "#033",
@@ -240,15 +230,5 @@ func TestPlain(t *testing.T) {
 				}
 			}
 		}
-	}
-}
-
-func BenchmarkFormatLong(b *testing.B) {
-	raw := []byte("<30>Feb  3 04:05:06 cron[12]: " + strings.Repeat("the quick brown fox ", 50))
-	dst := make([]byte, 0, 2048)
-	var m Message
-	for b.Loop() {
-		Parse(raw, &m)
-		dst, _ = AppendRFC3164(dst[:0], []byte("Feb  3 04:05:06"), []byte("host"), &m)
 	}
 }

@@ -1,0 +1,65 @@
+package receiver
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/output"
+)
+
+// The whole way of a message, from the socket to the file. The sender's write(2)
+// is not left out.
+func BenchmarkReceive(b *testing.B) {
+	for _, messages := range []int{1, 8} {
+		b.Run(fmt.Sprintf("batch=%d", messages), func(b *testing.B) { benchReceive(b, messages) })
+	}
+}
+
+func benchReceive(b *testing.B, messages int) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer unix.Close(pair[0])
+	defer unix.Close(pair[1])
+	received, err := newBatch(false)
+	if err != nil {
+		b.Fatal(err)
+	}
+	r := &receiver{batch: received, host: []byte("box")}
+	path := filepath.Join(b.TempDir(), "log")
+	out, err := output.OpenFile(path, output.FileOptions{Notice: r.notice})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer out.Close()
+	r.routes = []route{{out, rules(b, "*.* -/a")}}
+	raw := []byte("<14>Feb  3 04:05:06 app[1000]: " + strings.Repeat("x", 89))
+	b.SetBytes(int64(messages * len(raw)))
+	b.ReportAllocs()
+	for n := 1; b.Loop(); n++ {
+		for range messages {
+			if _, err := unix.Write(pair[1], raw); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if err := r.receive(pair[0], maxBatches); err != nil {
+			b.Fatal(err)
+		}
+		r.flush(time.Time{})
+		if n%8192 == 0 { // the file stays small
+			if err := os.Truncate(path, 0); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	if want := uint64(b.N * messages); out.Counts().Written != want {
+		b.Errorf("%+v after %d messages", out.Counts(), want)
+	}
+}
