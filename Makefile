@@ -2,6 +2,7 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 GOLANGCI_LINT_VERSION := v2.15.0
 NFPM_VERSION := v2.45.0
+BENCHSTAT_VERSION := v0.0.0-20260908200009-22c9c6c9d4da
 
 export CGO_ENABLED := 0
 GOFLAGS_BUILD := -trimpath -buildvcs=false -tags urfave_cli_no_docs
@@ -60,6 +61,24 @@ deps: .tools/nfpm ## install the runtimes and clients that the tests use
 .PHONY: bench-hook
 bench-hook: build ## measure what the hook costs a container's start; needs root
 	go run ./test/bench $(BIN)
+
+BENCH_REPS ?= 5
+BENCH_FLAGS ?=
+
+.PHONY: bench
+bench: build ## compare devlogd with other daemons and bring docs/performance.md up to date; needs root and gcc
+	go run ./test/bench/receiver -devlogd $(BIN)/devlogd -reps $(BENCH_REPS) -results test/bench/receiver/results.json \
+		-document docs/performance.md -picture docs/performance.svg $(BENCH_FLAGS)
+
+BENCH_COUNT ?= 10
+BASE ?=
+
+.PHONY: bench-micro
+bench-micro: .tools/benchstat ## run the micro-benchmarks; BASE=REVISION compares with that one
+	test/bench/micro.sh .tools/benchstat $(BENCH_COUNT) $(BASE)
+
+.tools/benchstat:
+	GOBIN=$(CURDIR)/.tools go install golang.org/x/perf/cmd/benchstat@$(BENCHSTAT_VERSION)
 
 .PHONY: lint
 lint: .tools/golangci-lint ## check the code

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+)
+
+// crowd are the peers of which many run at once: the others are not meant for it.
+var crowd = []string{ownName, "busybox"}
+
+// crowdLoad is what the quiet receivers of a crowd get in turn.
+var crowdLoad = load{senders: 1, messages: 5_000, bytes: 120, rate: 1000}
+
+// flood is what one of them gets meanwhile. It is ended long before that is sent.
+var flood = load{senders: 1, messages: 10_000_000, bytes: 120}
+
+// many measures many receivers at once: at rest, with a few messages each, and the
+// same while one of them is flooded.
+func (w *place) many(r *results) error {
+	for _, p := range w.peers {
+		if slices.Contains(crowd, p.name) {
+			if err := w.manyOf(r, p); err != nil {
+				return fmt.Errorf("%d times %s: %w", w.receivers, p.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (w *place) manyOf(r *results, p peer) error {
+	say("%d times %s", w.receivers, p.name)
+	top := filepath.Join(workDir, "many")
+	if err := os.Mkdir(top, 0o755); err != nil {
+		return err
+	}
+	defer removeAll(top)
+	var all []*receiver
+	for i := range w.receivers {
+		receiver, err := p.start(filepath.Join(top, strconv.Itoa(i)))
+		if err != nil {
+			return err
+		}
+		defer receiver.stop()
+		all = append(all, receiver)
+	}
+	used, err := w.rest(all, w.idle/4)
+	if err != nil {
+		return err
+	}
+	sum := map[string]float64{wakeups: 0, idleCPU: 0, totalPrivate: 0, totalPSS: 0}
+	for i, receiver := range all {
+		m, err := receiver.memory()
+		if err != nil {
+			return err
+		}
+		sum[wakeups] += used[i].wakeups
+		sum[idleCPU] += used[i].cpu.Seconds() * 1e3
+		sum[totalPrivate] += m.Private
+		sum[totalPSS] += m.PSS
+		r.add(p.name, crowded, map[string]float64{private: m.Private})
+	}
+	r.add(p.name, crowded, sum)
+	for range w.reps {
+		if err := w.crowdOnce(r, p, top, all, false); err != nil {
+			return err
+		}
+		if err := w.crowdOnce(r, p, top, all, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// crowdOnce sends to all receivers but the first in turn, with that flooded or not.
+func (w *place) crowdOnce(r *results, p peer, top string, all []*receiver, flooded bool) error {
+	names := []string{quietP99, quietLog}
+	if flooded {
+		names = []string{besideP99, besideLog}
+		cmd := exec.Command(filepath.Join(w.tools, loadTool), flood.args(top+"/flood", all[0].socket)...)
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		defer func() {
+			_ = cmd.Process.Kill() // its sender ends with it
+			_ = cmd.Wait()
+			_ = os.Truncate(all[0].log, 0) // it fills memory
+		}()
+	}
+	l := crowdLoad.scaled(w.scale)
+	l.messages = max(l.messages, 2*len(all))
+	var targets []string
+	for _, receiver := range all[1:] {
+		// Who has written nothing has no log yet, perhaps.
+		f, err := os.OpenFile(receiver.log, os.O_CREATE|os.O_APPEND, 0o644)
+		if err != nil {
+			return err
+		}
+		f.Close()
+		targets = append(targets, receiver.socket+","+receiver.log)
+	}
+	out := top + "/took"
+	if _, err := run(filepath.Join(w.tools, loadTool), l.args(out, targets...)...); err != nil {
+		return err
+	}
+	times, err := readTimes(out)
+	if err != nil {
+		return err
+	}
+	took, arrived := times[:l.messages], times[l.messages:]
+	if i := slices.Index(arrived, math.MaxUint32); i >= 0 {
+		return fmt.Errorf("message %d does not arrive", i)
+	}
+	slices.Sort(took)
+	slices.Sort(arrived)
+	r.add(p.name, crowded, map[string]float64{names[0]: quantile(took, 0.99) / 1e3, names[1]: quantile(arrived, 0.99) / 1e3})
+	return nil
+}
