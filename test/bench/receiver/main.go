@@ -124,12 +124,18 @@ func measure(p *plan) (*results, error) {
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", os.Args[1:]...)
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	// Other programs are to disturb as little as can be.
+	cmd := exec.CommandContext(ctx, "nice", append([]string{"-n", "-20", self}, os.Args[1:]...)...)
 	cmd.Env = append(os.Environ(), insideEnv+"="+tools)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC,
 		Pdeathsig:  syscall.SIGKILL,
+		Setsid:     true,
 	}
 	out, err := cmd.Output()
 	if errors.Is(err, os.ErrPermission) {
@@ -151,6 +157,9 @@ func inside(p *plan) error {
 	if err := makeHost(); err != nil {
 		return err
 	}
+	// Where sessions are scheduled against each other, nice(1) counts for nothing
+	// outside of one (sched(7), The autogroup feature).
+	_ = os.WriteFile("/proc/self/autogroup", []byte("-20"), 0)
 	w := &place{tools: os.Getenv(insideEnv), plan: *p}
 	all := append([]peer{w.limit(), w.own()}, others()...)
 	for _, peer := range all {
