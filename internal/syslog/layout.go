@@ -2,6 +2,7 @@ package syslog
 
 import (
 	"bytes"
+	"encoding/binary"
 	"time"
 	"unicode/utf8"
 )
@@ -142,13 +143,33 @@ func AppendJSON(dst, stamp, host []byte, m *Message) []byte {
 
 const hex = "0123456789abcdef"
 
+// plainJSON returns how many bytes at the start of b stand for themselves in a
+// string. See plain.
+func plainJSON(b []byte) int {
+	n := 0
+	for ; len(b)-n >= 8; n += 8 {
+		w := binary.NativeEndian.Uint64(b[n:])
+		if (unprintable(b[n:])|hasByte(w, '"')|hasByte(w, '\\'))&highBits != 0 {
+			break
+		}
+	}
+	for n < len(b) && b[n] >= ' ' && b[n] < 0x7f && b[n] != '"' && b[n] != '\\' {
+		n++
+	}
+	return n
+}
+
+// hasByte sets the highest bit of each byte of w that is c, and maybe of one
+// behind such a one.
+func hasByte(w uint64, c byte) uint64 {
+	w ^= uint64(c) * eachByte
+	return (w - eachByte) &^ w
+}
+
 // appendJSONText appends what stands between the quotes of a string.
 func appendJSONText(dst, b []byte) []byte {
 	for len(b) > 0 {
-		n := 0
-		for n < len(b) && b[n] >= ' ' && b[n] < 0x7f && b[n] != '"' && b[n] != '\\' {
-			n++
-		}
+		n := plainJSON(b)
 		dst, b = append(dst, b[:n]...), b[n:]
 		if len(b) == 0 {
 			break

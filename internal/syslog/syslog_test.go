@@ -228,6 +228,12 @@ func TestPlain(t *testing.T) {
 				if got := plain(b); got != want {
 					t.Fatalf("plain(%q) = %d, want %d", b, got, want)
 				}
+				if c == '"' || c == '\\' {
+					want = at
+				}
+				if got := plainJSON(b); got != want {
+					t.Fatalf("plainJSON(%q) = %d, want %d", b, got, want)
+				}
 			}
 		}
 	}
