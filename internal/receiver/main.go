@@ -122,12 +122,8 @@ func run(args []string, stdout io.Writer, files []daemon.File, before []byte, st
 		}
 	}
 	unix.Umask(0o022)
-	debug.SetGCPercent(25) // receiving allocates nothing: keep the heap at 1 MB
-	oneProcessor()
 	signal.Ignore(unix.SIGPIPE, unix.SIGXFSZ) // errors of write(2) are handled
-	// Run from memory, the name would be that of a descriptor. This is the
-	// name of the main thread, which prctl(2) would not set from another one.
-	_ = os.WriteFile("/proc/self/comm", []byte("devlogd"), 0) // for ps(1) only
+	setName()
 	r := newReceiver(o, load)
 	defer r.close()
 	if resumed != nil {
@@ -150,8 +146,25 @@ func run(args []string, stdout io.Writer, files []daemon.File, before []byte, st
 	if err := started(); err != nil {
 		return err
 	}
-	forgetStart()
+	settle()
 	return r.loop()
+}
+
+// setName sets the name that ps(1) shows: run from memory, it would be that of a
+// descriptor. It is the main thread's, which prctl(2) would not set from another
+// one.
+func setName() {
+	if fd, err := unix.Open("/proc/self/comm", unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
+		_, _ = unix.Write(fd, []byte("devlogd")) // it is for people only
+		_ = unix.Close(fd)
+	}
+}
+
+// settle does what is for the time after the start, which somebody waits for.
+func settle() {
+	debug.SetGCPercent(25) // receiving allocates nothing: keep the heap at 1 MB
+	oneProcessor()
+	forgetStart()
 }
 
 // checkRules says what is wrong with the rules, each line that is, and what is
