@@ -57,6 +57,8 @@ done
 put 644 "$to/share/fish/vendor_completions.d" packaging/completions/*.fish
 
 put 644 "$to/share/doc/devlog" README.md SECURITY.md LICENSE packaging/copyright
+put 644 "$to/share/doc/devlog/docs" docs/*.md docs/*.svg # where README.md links to
+put 644 "$to/share/doc/devlog/docs/adr" docs/adr/*
 compress CHANGELOG.md "$to/share/doc/devlog/changelog.gz"
 
 # What an administrator has written stays.

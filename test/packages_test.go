@@ -243,6 +243,11 @@ func TestPackagesContents(t *testing.T) {
 	for _, name := range []string{"README.md", "SECURITY.md", "LICENSE"} {
 		want["/usr/share/doc/devlog/"+name] = hashed(t, "644", "../"+name)
 	}
+	for _, pattern := range []string{"docs/*.*", "docs/adr/*"} {
+		each(pattern, func(file, _ string) {
+			want["/usr/share/doc/devlog/"+strings.TrimPrefix(file, "../")] = hashed(t, "644", file)
+		})
+	}
 	want["/usr/share/doc/devlog/copyright"], want["/usr/share/doc/devlog/changelog.gz"] = "", ""
 	if d := difference(want, filter(deb, want)); d != nil {
 		t.Errorf("the .deb is not as the sources in\n%s", strings.Join(d, "\n"))
