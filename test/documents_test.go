@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -101,7 +102,7 @@ func displays(t *testing.T, page string) (list []block) {
 // Everything that documents show is done as it is shown, or marked as what it
 // is.
 func TestDocumentBlocks(t *testing.T) {
-	tests := testNames(t)
+	tests := testNames(t, "*_test.go")
 	run := 0
 	pages, err := filepath.Glob("../man/*")
 	check(t, err)
@@ -111,6 +112,7 @@ func TestDocumentBlocks(t *testing.T) {
 			read = displays
 		}
 		for _, b := range read(t, file) {
+			b.at = strings.TrimPrefix(b.at, "../")
 			kind, what, _ := strings.Cut(b.marker, " ")
 			switch kind {
 			case "illustration":
@@ -135,18 +137,16 @@ func TestDocumentBlocks(t *testing.T) {
 	}
 }
 
-// testNames are the names of all tests of this package.
-func testNames(t *testing.T) map[string]bool {
+// testNames are the names of the tests in the files that match.
+func testNames(t *testing.T, pattern string) set {
 	t.Helper()
-	files, err := filepath.Glob("*_test.go")
+	files, err := filepath.Glob(pattern)
 	check(t, err)
-	names := map[string]bool{}
+	names := set{}
 	for _, f := range files {
 		text, err := os.ReadFile(f)
 		check(t, err)
-		for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllStringSubmatch(string(text), -1) {
-			names[m[1]] = true
-		}
+		maps.Copy(names, found(string(text), `(?m)^func ((?:Test|Fuzz)\w+)\(`))
 	}
 	return names
 }

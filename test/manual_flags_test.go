@@ -143,7 +143,8 @@ func TestManualNamesCommands(t *testing.T) {
 	}
 }
 
-// What is typed in any document has only options that there are.
+// What is typed in any document has only options that there are, and what else
+// it names is there.
 func TestDocumentFlags(t *testing.T) {
 	texts := map[string]string{}
 	for _, file := range documents(t) {
@@ -172,6 +173,18 @@ func TestDocumentFlags(t *testing.T) {
 			if extra := typed.less(has); extra != nil {
 				t.Errorf("%s: %s has no %q: %s", file, m[1], extra, m[0])
 			}
+		}
+	}
+	makefile, err := os.ReadFile("../Makefile")
+	check(t, err)
+	targets, tests := found(string(makefile), `(?m)^([a-z-]+):`), testNames(t, "*_test.go")
+	maps.Copy(tests, testNames(t, "../internal/*/*_test.go"))
+	for file, text := range texts {
+		if extra := found(text, "(?m)(?:^ *|`)make ([a-z-]+)").less(targets); extra != nil {
+			t.Errorf("%s: make does not know %q", file, extra)
+		}
+		if extra := found(text, `\b((?:Test|Fuzz)[A-Z]\w+)`).less(tests); extra != nil {
+			t.Errorf("%s: there is no %q", file, extra)
 		}
 	}
 	if seen < 10 {
