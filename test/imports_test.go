@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"path"
 	"slices"
@@ -77,6 +78,31 @@ func TestImportDirection(t *testing.T) {
 	}
 	if want := len(slices.Concat(levels...)) + len(mains); seen != want {
 		t.Errorf("%d packages found, want %d", seen, want)
+	}
+}
+
+// The page about the packages names all of them, in this order.
+func TestArchitecture(t *testing.T) {
+	text, err := os.ReadFile("../docs/architecture.md")
+	check(t, err)
+	for i, names := range levels {
+		below := "```" // the end of the list
+		if i > 0 {
+			below = strings.Join(levels[i-1], " ")
+		}
+		if rows := "\n" + strings.Join(names, " ") + "\n" + below + "\n"; !strings.Contains(string(text), rows) {
+			t.Errorf("the page lacks the rows%s", rows)
+		}
+		for _, name := range names {
+			if !strings.Contains(string(text), "\n| `"+name+"` | ") {
+				t.Errorf("the page does not say what %s owns", name)
+			}
+		}
+	}
+	for name := range mains {
+		if !strings.Contains(string(text), "\n| `"+path.Base(name)+"` | ") {
+			t.Errorf("the page does not say what %s is", name)
+		}
 	}
 }
 
