@@ -25,6 +25,8 @@ type handle interface {
 	Size() (size int64, named bool)
 	// Is says that path is the name of this file.
 	Is(path string) bool
+	// Ended says that the file does not end in half a line.
+	Ended() bool
 	// Retract takes back the last n bytes written, if they are still the
 	// file's end, and reports whether it has.
 	Retract(n int) bool
@@ -53,6 +55,7 @@ type File struct {
 
 	lines    lines
 	file     handle // nil while it cannot be opened
+	ended    bool   // the file's last line is known to be whole
 	sync     bool   // something of this batch must be synced
 	unsynced bool   // syncing failed and this was said
 	looked   time.Time
@@ -86,7 +89,7 @@ func (f *File) reopen(now time.Time) error {
 		f.lines.fail(now, err)
 		return err
 	}
-	f.file, f.looked, f.said = h, now, ""
+	f.file, f.looked, f.ended, f.said = h, now, false, ""
 	return nil
 }
 
@@ -177,12 +180,34 @@ func (f *File) complain(text string) {
 // writeLines writes what waits and reports whether that is all.
 func (f *File) writeLines(now time.Time) bool {
 	for f.lines.size() > 0 {
-		if err := f.lines.write(f.file, f.room(now)); err != nil {
+		room := f.room(now)
+		err := f.endLine()
+		if err == nil {
+			err = f.lines.write(f.file, room)
+		}
+		if err != nil {
 			f.lines.fail(now, err)
 			return false
 		}
 	}
 	return true
+}
+
+// endLine ends the line that a file may end in the middle of when it is opened: a
+// process that was killed has left it, and what follows would become part of it.
+// One of which we have the rest is none. It waits for the first write, for who
+// only opens the file, to see whether that can be done, leaves no trace.
+func (f *File) endLine() error {
+	if f.ended {
+		return nil
+	}
+	if f.lines.torn == 0 && !f.file.Ended() {
+		if _, err := f.file.Write(newline); err != nil {
+			return err
+		}
+	}
+	f.ended = true
+	return nil
 }
 
 // follow opens the file anew if it is no longer the one of that name: it was
@@ -215,7 +240,7 @@ func (f *File) replace(now time.Time) error {
 		return err
 	}
 	f.closeFile()
-	f.file, f.looked, f.said = h, now, ""
+	f.file, f.looked, f.ended, f.said = h, now, false, ""
 	return nil
 }
 

@@ -77,6 +77,22 @@ func (h fdHandle) Is(path string) bool {
 	return unix.Stat(path, &there) == nil && own.Dev == there.Dev && own.Ino == there.Ino
 }
 
+// Ended says that the file does not end in half a line, as far as it may be read.
+func (h fdHandle) Ended() bool {
+	size, _ := h.Size()
+	if size == 0 {
+		return true
+	}
+	fd, err := openRetry(fdPath(int(h)), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return true
+	}
+	defer unix.Close(fd)
+	var last [1]byte
+	n, err := unix.Pread(fd, last[:], size-1)
+	return err != nil || n < len(last) || last[0] == '\n'
+}
+
 // Retract cuts the file if its end is where the last write ended: with
 // O_APPEND that is the file's offset.
 func (h fdHandle) Retract(n int) bool {

@@ -43,6 +43,7 @@ func (f *fakeFile) Unlock()             {}
 func (f *fakeFile) Like(handle)         {}
 func (f *fakeFile) Is(string) bool      { return !f.moved }
 func (f *fakeFile) Size() (int64, bool) { return int64(len(f.data)), !f.removed }
+func (f *fakeFile) Ended() bool         { return len(f.data) == 0 || f.data[len(f.data)-1] == '\n' }
 func (f *fakeFile) Retract(n int) bool {
 	f.data = f.data[:len(f.data)-n]
 	f.room += n

@@ -105,7 +105,7 @@ func (f *File) beginAnew(now time.Time) error {
 	}
 	h.Like(f.file)
 	f.closeFile()
-	f.file, f.looked = h, now
+	f.file, f.looked, f.ended = h, now, false
 	return nil
 }
 

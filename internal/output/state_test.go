@@ -185,3 +185,61 @@ func TestStreamState(t *testing.T) {
 		t.Error("the other file is left open")
 	}
 }
+
+// A line that a process which was killed has left half written never becomes
+// part of the next one, and who only opens the file changes nothing.
+func TestFileEndsTornLine(t *testing.T) {
+	for name, tt := range map[string]struct{ before, want string }{
+		"torn":   {"whole\nhal", "whole\nhal\nnext\nlast\n"},
+		"whole":  {"whole\n", "whole\nnext\nlast\n"},
+		"empty":  {"", "next\nlast\n"},
+		"a line": {"\n", "\nnext\nlast\n"},
+	} {
+		path := filepath.Join(t.TempDir(), "m")
+		if err := os.WriteFile(path, []byte(tt.before), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f, err := OpenFile(path, FileOptions{Notice: testNotice, Rotation: Rotation{Size: 1 << 20}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Flush(time.Now())
+		if got, err := os.ReadFile(path); err != nil || string(got) != tt.before {
+			t.Errorf("%s: %q after opening, %v", name, got, err)
+		}
+		for _, text := range []string{"next", "last"} {
+			f.Add(message(text))
+			f.Flush(time.Now())
+		}
+		wantCounts(t, f, "2 0")
+		f.Close()
+		if got, err := os.ReadFile(path); err != nil || string(got) != tt.want {
+			t.Errorf("%s: %q, want %q, %v", name, got, tt.want, err)
+		}
+	}
+}
+
+// On a full disk the torn line is ended once there is room; a line of which the
+// rest was handed over is no such one.
+func TestFileEndsTornLineLater(t *testing.T) {
+	disk := &fakeFile{data: []byte("hal")}
+	f := newTestFile(t, disk)
+	f.Add(message("next"))
+	f.Flush(time.Now())
+	wantCounts(t, f, "0 1")
+	disk.room = 100
+	f.Flush(f.Next())
+	wantCounts(t, f, "1 0")
+	if got := string(disk.data); got != "hal\nnext\n" {
+		t.Errorf("%q", got)
+	}
+
+	disk = &fakeFile{data: []byte("hal"), room: 100}
+	f = newTestFile(t, disk)
+	f.Resume(State{Pending: []byte("half\nnext\n"), Torn: 3, FD: -1}, time.Now())
+	f.Flush(time.Now())
+	wantCounts(t, f, "2 0")
+	if got := string(disk.data); got != "half\nnext\n" {
+		t.Errorf("%q", got)
+	}
+}
