@@ -10,7 +10,7 @@ import (
 
 // counters are the account of what became of the messages since the start, also
 // that of a program before this one: of those received and the receiver's own,
-// each was routed, unrouted, dropped or told.
+// each was routed, unrouted, dropped, told or read back.
 type counters struct {
 	started   time.Time
 	received  uint64
@@ -23,9 +23,14 @@ type counters struct {
 	cut       uint64 // were longer than a slot
 	throttled uint64 // times that senders had to wait
 	highWater uint64 // the most messages that were read at one go
-	reopens   uint64
-	repairs   uint64
-	upgrades  uint64
+	evicted   uint64 // connections that were closed for others
+	// Of records of the kernel's log, these were written there by this receiver,
+	// and these are not among those received.
+	readBack, overwritten uint64
+
+	reopens  uint64
+	repairs  uint64
+	upgrades uint64
 }
 
 // countRouted counts a message that did or did not match a rule.
@@ -62,11 +67,11 @@ func (r *receiver) account() {
 	number(", cut ", r.cut)
 	if r.streams != nil {
 		number(", connections ", uint64(len(r.streams.open)))
-		number(", closed for others ", r.streams.evicted)
+		number(", closed for others ", r.evicted)
 	}
 	if r.kernel != nil {
-		number(", read back from the kernel's log ", r.kernel.own)
-		number(", lost there ", r.kernel.lost)
+		number(", read back from the kernel's log ", r.readBack)
+		number(", lost there ", r.overwritten)
 	}
 	some(", senders waited ", r.throttled)
 	some(", repairs ", r.repairs)

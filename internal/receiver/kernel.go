@@ -29,8 +29,6 @@ type kernelSource struct {
 	buffer   [kernelRecord]byte
 	sequence uint64 // of the last record
 	any      bool   // there was one
-	lost     uint64 // were overwritten before they were read
-	own      uint64 // were written there by this receiver
 }
 
 // openKernel begins to read the kernel's log, from its end on: what is there
@@ -55,7 +53,7 @@ func (r *receiver) addKernel(fd int) error {
 // readKernel reads at most this many records.
 func (r *receiver) readKernel(limit int) {
 	k := r.kernel
-	before := k.lost
+	before := r.overwritten
 	r.lines.at(time.Now())
 	for range limit {
 		n, err := unix.Read(k.fd, k.buffer[:])
@@ -71,7 +69,7 @@ func (r *receiver) readKernel(limit int) {
 		}
 		r.handleRecord(k.buffer[:n])
 	}
-	if n := k.lost - before; n > 0 {
+	if n := r.overwritten - before; n > 0 {
 		r.say(syslog.Warning, strconv.FormatUint(n, 10)+" messages of the kernel's log lost: overwritten before they were read")
 	}
 }
@@ -84,20 +82,19 @@ func (r *receiver) handleRecord(record []byte) {
 	sequence, ok := syslog.ParseKernel(record, &m)
 	if ok {
 		if k.any && sequence > k.sequence+1 {
-			k.lost += sequence - k.sequence - 1
+			r.overwritten += sequence - k.sequence - 1
 		}
 		k.sequence, k.any = sequence, true
 	} else {
 		m.Text = record
 	}
 	r.received++
+	r.bytes += uint64(len(record))
 	if m.Facility != syslog.Kern && m.PID == nil && r.isOwn(m.Tag) {
-		k.own++
+		r.readBack++
 		return
 	}
-	if !r.route(&m) {
-		r.unrouted++
-	}
+	r.countRouted(r.route(&m))
 }
 
 // isOwn reports whether a record of the kernel's log with this tag is by this

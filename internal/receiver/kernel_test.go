@@ -46,8 +46,8 @@ func TestKernelSource(t *testing.T) {
 	if len(log.lines) != 6 || !slices.Equal(log.lines[:5], want) || !strings.Contains(log.lines[5], "3 messages of the kernel's log lost") {
 		t.Errorf("%q", log.lines)
 	}
-	if r.received != 5 || r.kernel.lost != 3 {
-		t.Errorf("received %d, lost %d", r.received, r.kernel.lost)
+	if r.received != 5 || r.own != 1 || r.routed != 6 || r.overwritten != 3 || r.bytes == 0 {
+		t.Errorf("%+v", r.counters)
 	}
 	_ = unix.Shutdown(to, unix.SHUT_WR)
 	r.readKernel(maxRecords)
@@ -63,8 +63,8 @@ func TestKernelSourceDoesNotLoop(t *testing.T) {
 	defer unix.Close(r.kernel.fd)
 	send(t, to, "10,1,1,-;box: a[1]: ours", "2,2,1,-;the kernel's", "10,3,1,-;boxer: a: another's")
 	r.readKernel(maxRecords)
-	if len(log.lines) > 0 || r.kernel.own != 1 || r.unrouted != 2 {
-		t.Errorf("%q, own %d, unrouted %d", log.lines, r.kernel.own, r.unrouted)
+	if len(log.lines) > 0 || r.readBack != 1 || r.unrouted != 2 {
+		t.Errorf("%q, own %d, unrouted %d", log.lines, r.readBack, r.unrouted)
 	}
 	r.handle([]byte("<13>a: from a client"), false, syslog.Sender{})
 	if len(log.lines) != 1 {

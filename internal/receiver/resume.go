@@ -71,7 +71,7 @@ func (r *receiver) resumeConnections() error {
 		if err := r.addKernel(k.fd); err != nil {
 			return err
 		}
-		r.kernel.sequence, r.kernel.lost, r.kernel.own, r.kernel.any = k.sequence, k.lost, k.own, k.any
+		r.kernel.sequence, r.kernel.any = k.sequence, k.any
 	}
 	return nil
 }
@@ -116,11 +116,12 @@ func (r *receiver) resumeOthers() {
 			continue
 		}
 		action := syslogconf.Action{Kind: syslogconf.Kind(o.kind), Path: o.path}
-		out, _, err := r.open(syslogconf.Rule{Action: action}, string(r.host))
+		rule := syslogconf.Rule{Action: action} // it selects nothing
+		out, _, err := r.open(rule, string(r.host))
 		if err != nil {
 			out = output.None(o.path)
 		}
-		r.routes = append(r.routes, route{out: r.resume(r.newTap(out, action))})
+		r.routes = append(r.routes, route{r.resume(r.newTap(out, action)), []syslogconf.Rule{rule}})
 	}
 }
 

@@ -37,9 +37,9 @@ type connState struct {
 
 // kernelState is the kernel's log as a source.
 type kernelState struct {
-	fd                  int
-	sequence, lost, own uint64
-	any                 bool
+	fd       int
+	sequence uint64
+	any      bool
 }
 
 // baseState is what there is once.
@@ -98,7 +98,7 @@ func (s *baseState) code(c *coder) {
 	c.time(&s.started)
 	for _, p := range []*uint64{
 		&s.received, &s.bytes, &s.own, &s.routed, &s.unrouted, &s.dropped, &s.told, &s.cut, &s.throttled,
-		&s.highWater, &s.reopens, &s.repairs, &s.upgrades, &s.unsaid,
+		&s.highWater, &s.evicted, &s.readBack, &s.overwritten, &s.reopens, &s.repairs, &s.upgrades, &s.unsaid,
 	} {
 		c.number(p)
 	}
@@ -141,8 +141,6 @@ func (s *connState) code(c *coder) {
 func (s *kernelState) code(c *coder) {
 	c.int(&s.fd)
 	c.number(&s.sequence)
-	c.number(&s.lost)
-	c.number(&s.own)
 	c.bool(&s.any)
 }
 

@@ -36,8 +36,7 @@ type streams struct {
 	spare  [][]byte
 	// resumeAt is when to accept again; zero while there is no pause.
 	resumeAt time.Time
-	starved  bool   // that no more can be had was said
-	evicted  uint64 // were closed for others
+	starved  bool // that no more can be had was said
 
 	// The connections in the order of their last messages.
 	newest, oldest *connection
@@ -143,7 +142,7 @@ func (r *receiver) evict() bool {
 	if c == nil {
 		return false
 	}
-	r.streams.evicted++
+	r.evicted++
 	r.end(c)
 	return true
 }

@@ -286,7 +286,7 @@ func (r *receiver) snapshot(now time.Time) *snapshot {
 		}
 	}
 	if k := r.kernel; k != nil && k.fd >= 0 {
-		s.kernel = &kernelState{fd: k.fd, sequence: k.sequence, lost: k.lost, own: k.own, any: k.any}
+		s.kernel = &kernelState{fd: k.fd, sequence: k.sequence, any: k.any}
 	}
 	if k := r.keeper; k != nil {
 		s.base.root = int(k.root.Fd())
