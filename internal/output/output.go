@@ -13,7 +13,7 @@ import (
 type Message struct {
 	Priority syslog.Priority
 	Line     []byte // the whole line, with the newline at its end
-	Body     []byte // the part "TAG[PID]: TEXT" of Line
+	Body     []byte // the part "TAG[PID]: TEXT" of Line; of other layouts than RFC 3164 all behind the time
 	Sync     bool   // it must be on the disk when Flush returns
 }
 

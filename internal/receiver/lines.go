@@ -23,7 +23,7 @@ const variants = syslog.NumLayouts + 1
 // line is a message's line in one layout.
 type line struct {
 	buffer []byte
-	body   int // offset of the part without time and host
+	body   int // offset of the part without time
 }
 
 // at sets the time of the messages that follow.
@@ -33,8 +33,8 @@ func (l *lines) at(now time.Time) { l.now = now }
 func (l *lines) begin() { l.done = 0 }
 
 // format returns the message as the action wants it, with the newline, and the
-// part of it without time, host and newline; of another layout than RFC 3164
-// that is all. Both are valid until the next message.
+// part of it behind the time and, in RFC 3164, the host, without the newline: of
+// repeats that is the same. Both are valid until the next message.
 func (l *lines) format(a *syslogconf.Action, host []byte, m *syslog.Message) (text, body []byte) {
 	variant := int(a.Format)
 	if a.Sender && a.Format == syslog.RFC3164 {
@@ -43,12 +43,13 @@ func (l *lines) format(a *syslogconf.Action, host []byte, m *syslog.Message) (te
 	made := &l.made[variant]
 	if l.done&(1<<variant) == 0 {
 		l.done |= 1 << variant
-		made.body = 0
 		switch a.Format {
 		case syslog.RFC5424:
-			made.buffer = syslog.AppendRFC5424(made.buffer[:0], l.precise.Bytes(l.now), host, m)
+			stamp := l.precise.Bytes(l.now)
+			made.buffer, made.body = syslog.AppendRFC5424(made.buffer[:0], stamp, host, m), len(stamp)
 		case syslog.JSON:
-			made.buffer = syslog.AppendJSON(made.buffer[:0], l.precise.Bytes(l.now), host, m)
+			stamp := l.precise.Bytes(l.now)
+			made.buffer, made.body = syslog.AppendJSON(made.buffer[:0], stamp, host, m), len(`{"timestamp":"`)+len(stamp)
 		default:
 			differs := m.Sender.Differs
 			m.Sender.Differs = differs && a.Sender

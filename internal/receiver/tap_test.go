@@ -104,7 +104,7 @@ func TestTapDoesNotAllocate(t *testing.T) {
 func TestCompressRepeats(t *testing.T) {
 	dir := t.TempDir()
 	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
-	d := startReady(t, nil, "--listen", sock, "--name", "box", "--rule", "*.* -"+log, "--rule", "mail.* -"+log+"2", "--compress-repeats")
+	d := startReady(t, nil, "--listen", sock, "--name", "box", "--rule", "*.* -"+log, "--rule", "mail.* -"+log+"2", "--rule", "mail.* -"+log+".json;JSON", "--rule", "mail.* -"+log+".5424;RFC5424", "--compress-repeats")
 	fd := dial(t, sock)
 	for range 5 {
 		send(t, fd, "<13>Jan  1 00:00:00 app[1]: same", "<22>mail: same")
@@ -124,6 +124,11 @@ func TestCompressRepeats(t *testing.T) {
 	want := "box mail: same\nbox last message repeated 4 times\nbox mail: same\n"
 	if got := content(t, log+"2"); got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+	for suffix, want := range map[string]string{".json": `"msg":"last message repeated 4 times"`, ".5424": " last message repeated 4 times"} {
+		if got := content(t, log+suffix); strings.Count(got, "\n") != 3 || !strings.Contains(got, want) {
+			t.Errorf("%s: %q", suffix, got)
+		}
 	}
 	var lines []string
 	for line := range strings.Lines(content(t, log)) {
