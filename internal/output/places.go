@@ -2,6 +2,7 @@ package output
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -17,6 +18,9 @@ const (
 // reader too, and what is in it stays for the next one.
 func openFIFO(path string) (stream, error) {
 	fd, err := openRetry(path, unix.O_RDWR|streamFlags, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return nil, fmt.Errorf("open the pipe %s: %w: make one with mkfifo", path, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open the pipe %s: %w", path, err)
 	}

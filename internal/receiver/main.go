@@ -66,7 +66,8 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		return exitDone
 	}
 	if ready < 0 || daemon.Report(ready, err) != nil {
-		fmt.Fprintf(stderr, "devlogd: %v\n", err)
+		// --check-config has a line for each that is wrong.
+		fmt.Fprintf(stderr, "devlogd: %s\n", strings.ReplaceAll(err.Error(), "\n", "\ndevlogd: "))
 	}
 	if errors.As(err, new(usageError)) {
 		return exitUsage

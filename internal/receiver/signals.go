@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -72,9 +73,12 @@ func (s *signals) wake() { _, _ = unix.Write(s.pipe[1], []byte{wakeUp}) }
 // SIGTERM before anything can catch them, so that these are ignored: SIGHUP is
 // as good as done, since the new program opens all files.
 func (s *signals) hold() (old unix.Sigset_t, err error) {
-	set := signalSet()
-	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &set, &old); err != nil {
+	if err := unix.PthreadSigmask(unix.SIG_BLOCK, sigset(caught...), &old); err != nil {
 		return old, fmt.Errorf("block signals: %w", err)
+	}
+	// What keepThread has blocked would be so in every thread of the new program.
+	if err := unix.PthreadSigmask(unix.SIG_UNBLOCK, sigset(unix.SIGURG), nil); err != nil {
+		return old, fmt.Errorf("unblock SIGURG: %w", errors.Join(err, unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)))
 	}
 	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGTERM)
 	signal.Stop(s.caught)
@@ -96,10 +100,11 @@ func (s *signals) pending() bool {
 	return err == nil && n > 0
 }
 
-// signalSet is caught as the kernel takes it.
-func signalSet() (set unix.Sigset_t) {
+// sigset is a set of signals as the kernel takes it.
+func sigset(signals ...os.Signal) *unix.Sigset_t {
+	set := new(unix.Sigset_t)
 	const bits = 8 * int(unsafe.Sizeof(set.Val[0]))
-	for _, s := range caught {
+	for _, s := range signals {
 		if n, ok := s.(unix.Signal); ok {
 			set.Val[(int(n)-1)/bits] |= 1 << ((int(n) - 1) % bits)
 		}

@@ -2,6 +2,7 @@ package receiver
 
 import (
 	"os"
+	"os/signal"
 	"runtime"
 	"strconv"
 	"strings"
@@ -67,6 +68,14 @@ func TestWaiter(t *testing.T) {
 func TestKeepThread(t *testing.T) {
 	runtime.LockOSThread() // and end the thread with the test
 	keepThread()
+	if !isBlocked(t, unix.SIGURG) {
+		t.Error("SIGURG is not blocked")
+	}
+}
+
+// isBlocked reports whether this thread has the signal blocked.
+func isBlocked(t *testing.T, s unix.Signal) bool {
+	t.Helper()
 	status, err := os.ReadFile("/proc/thread-self/status")
 	if err != nil {
 		t.Fatal(err)
@@ -74,13 +83,37 @@ func TestKeepThread(t *testing.T) {
 	for line := range strings.Lines(string(status)) {
 		if hex, ok := strings.CutPrefix(line, "SigBlk:"); ok {
 			mask, err := strconv.ParseUint(strings.TrimSpace(hex), 16, 64)
-			if err != nil || mask>>(unix.SIGURG-1)&1 != 1 {
-				t.Errorf("blocked signals %q, %v: no SIGURG", line, err)
+			if err != nil {
+				t.Fatal(err)
 			}
-			return
+			return mask>>(s-1)&1 == 1
 		}
 	}
-	t.Error("no SigBlk in the thread's status")
+	t.Fatal("no SigBlk in the thread's status")
+	return false
+}
+
+// A program that replaces this one has no signal blocked but those that are to
+// wait for it; if that fails, all is as before.
+func TestHoldSignals(t *testing.T) {
+	runtime.LockOSThread() // and end the thread with the test
+	keepThread()
+	s := &signals{pipe: [2]int{-1, -1}}
+	s.forward(notify())
+	old, err := s.hold()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if isBlocked(t, unix.SIGURG) || !isBlocked(t, unix.SIGUSR1) || !isBlocked(t, unix.SIGTERM) {
+		t.Error("held: not the right signals are blocked")
+	}
+	s.release(old)
+	if !isBlocked(t, unix.SIGURG) || isBlocked(t, unix.SIGUSR1) || isBlocked(t, unix.SIGTERM) {
+		t.Error("released: not the right signals are blocked")
+	}
+	signal.Stop(s.caught)
+	close(s.caught)
+	<-s.done
 }
 
 func TestBatchRests(t *testing.T) {
