@@ -62,13 +62,13 @@ func (s accountSender) send(text string) error {
 	return nil
 }
 
-// connectStream returns a connection to a stream socket.
+// connectStream waits until the receiver listens, and returns a connection.
 func connectStream(t *testing.T, path string) int {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	check(t, err)
 	t.Cleanup(func() { _ = unix.Close(fd) }) // the test closes it, if it gets that far
-	check(t, unix.Connect(fd, &unix.SockaddrUnix{Name: path}))
+	eventually(t, "devlogd listens", func() bool { return unix.Connect(fd, &unix.SockaddrUnix{Name: path}) == nil })
 	return fd
 }
 

@@ -134,6 +134,23 @@ func TestContainerStdoutInside(t *testing.T) {
 	}
 }
 
+// The kernel's log, which the devices cgroup denies to a container, is said to be
+// out of reach once, and the other rules go on.
+func TestKernelLogDenied(t *testing.T) {
+	needContainers(t, "runc")
+	h := NewHost(t)
+	c := NewOCI(t, h, "runc", "c1", hookIn+" repair --rule '*.* -/var/log/messages' --rule '*.* /dev/kmsg' >/dev/null && "+threeClients("a")+hold)
+	c.Write().Create()
+	c.Start()
+	log := filepath.Join(c.Rootfs, "var/log/messages")
+	const denied = "open /dev/kmsg: operation not permitted: its messages are counted as lost"
+	wantOnce(t, log, append(threeTexts("a"), denied)...)
+	release(t, c.Rootfs)
+	c.WaitStopped()
+	wantOnce(t, log, append(threeTexts("a"), denied)...)
+	h.Must(c.Args("delete")...)
+}
+
 // A container with a terminal of its own gets it after the hook has run.
 func TestContainerStdoutTerminal(t *testing.T) {
 	needContainers(t, "runc", "script")
