@@ -300,8 +300,11 @@ func switches(t *testing.T, pid int) string {
 func TestIdle(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "link")
-	metrics := filepath.Join(b.dir, "m.prom")
-	d := b.keepWith([]string{"--metrics-file", metrics, "--rate", "10/s", "--compress-repeats"})
+	metrics, stream, fifo := filepath.Join(b.dir, "m.prom"), filepath.Join(b.dir, "stream"), filepath.Join(b.dir, "fifo")
+	b.must(unix.Mkfifo(fifo, 0o600))
+	d := b.keepWith([]string{"--metrics-file", metrics, "--rate", "10/s", "--compress-repeats", "--listen", stream, "--type", "stream",
+		"--rule", "*.* |" + fifo, "--rule", "*.* -" + b.log + ".json;JSON,rotate=1k:3,gzip"})
+	send(t, dialStream(t, stream), "<13>x: whole\n<13>x: hal") // an idle connection
 	d.signal(unix.SIGUSR2)
 	awaitTimes(t, b.log, upgraded, 1)
 	fd := dial(t, b.dev)
@@ -313,7 +316,7 @@ func TestIdle(t *testing.T) {
 	// of the runtime's every minute is none of ours.
 	eventually(t, "the last metrics", func() bool {
 		text, err := os.ReadFile(metrics)
-		return err == nil && strings.Contains(string(text), `devlogd_received_messages_total{name="box"} 30`)
+		return err == nil && strings.Contains(string(text), `devlogd_received_messages_total{name="box"} 31`)
 	})
 	const long = 12 * time.Second
 	last, since := switches(t, d.cmd.Process.Pid), time.Now()

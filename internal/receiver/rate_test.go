@@ -176,3 +176,26 @@ func TestSayDropped(t *testing.T) {
 		t.Errorf("received %d, dropped %d", r.received, r.dropped)
 	}
 }
+
+// What is dropped, and by which rate more is, goes on across upgrades.
+func TestUpgradeLimits(t *testing.T) {
+	dir := t.TempDir()
+	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
+	d := startReady(t, nil, "--listen", sock, "--name", "box", "--rule", "user.* -"+log, "--rule", "syslog.* -"+log+".own",
+		"--rate", "5/m", "--overflow", "drop")
+	fd := dial(t, sock)
+	for i := range 3 {
+		for range 10 {
+			send(t, fd, "<13>x")
+		}
+		d.signal(unix.SIGUSR2)
+		awaitTimes(t, log+".own", upgraded, i+1)
+	}
+	d.stop()
+	if got := content(t, log); got != strings.Repeat("box x\n", 5) {
+		t.Errorf("%q", got)
+	}
+	if got := content(t, log+".own"); strings.Count(got, "25 messages lost (more than 5/m)") != 1 {
+		t.Errorf("%q", got)
+	}
+}

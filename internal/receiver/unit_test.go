@@ -74,6 +74,60 @@ func FuzzParseOptions(f *testing.F) {
 	})
 }
 
+// everything is a receiver that does all that can be asked for with a message.
+func everything(t *testing.T) *receiver {
+	t.Helper()
+	dir := t.TempDir()
+	r := newReceiver(&options{name: "box", compress: true, overflow: syslogconf.Drop, rate: syslogconf.Rate{N: 1_000_000, Per: time.Second}}, func() ([]syslogconf.Rule, error) {
+		return rules(t, "!-sshd *.* -"+dir+"/a;sender", "*.* -"+dir+"/b;JSON,rotate=1G:3,gzip", ":msg, icase_contains, \"WORLD\" *.* -"+dir+"/c;RFC5424"), nil
+	})
+	if err := r.openOutputs(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		r.sockets = nil // they are the test's
+		r.close()
+	})
+	return r
+}
+
+// Whatever is asked for, a message costs no memory.
+func TestEverythingDoesNotAllocate(t *testing.T) {
+	r := everything(t)
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range pair {
+		t.Cleanup(func() { _ = unix.Close(fd) })
+	}
+	if err := unix.SetsockoptInt(pair[0], unix.SOL_SOCKET, unix.SO_PASSCRED, 1); err != nil {
+		t.Fatal(err)
+	}
+	s := &socket{fd: pair[0]}
+	r.sockets = []*socket{s}
+	raw := []byte(fmt.Sprintf("<30>Feb  3 04:05:06 cron[%d]: hello world 0", os.Getpid()))
+	if n := testing.AllocsPerRun(200, func() {
+		for i := range 4 {
+			raw[len(raw)-1] = byte('0' + i)
+			if _, err := unix.Write(pair[1], raw); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := r.receive(pair[0], maxBatches); err != nil {
+			t.Fatal(err)
+		}
+		r.flush(time.Now())
+	}); n > 0.05 { // the times of a new second
+		t.Errorf("%v allocations", n)
+	}
+	for _, route := range r.routes {
+		if got := route.out.Counts(); got.Written != 4*201 || r.received != 4*201 {
+			t.Errorf("%s: %+v of %d", route.out.Name(), got, r.received)
+		}
+	}
+}
+
 // sink is an output that keeps what it gets.
 type sink struct {
 	name  string

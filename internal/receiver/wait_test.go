@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"errors"
 	"os"
 	"os/signal"
 	"runtime"
@@ -131,5 +132,34 @@ func TestBatchRests(t *testing.T) {
 		if b.memory[0] != tt.after {
 			t.Errorf("after %d messages at once the memory holds %q", tt.used, b.memory[0])
 		}
+	}
+}
+
+// An event of a file that was closed, but that a child has as well until it
+// executes its program, is nobody's.
+func TestStaleEvent(t *testing.T) {
+	r := newReceiver(&options{name: "box"}, nil)
+	var err error
+	if r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	var stale [2]int
+	if err := errors.Join(unix.Pipe(stale[:]), unix.Pipe2(r.signals.pipe[:], unix.O_NONBLOCK)); err != nil {
+		t.Fatal(err)
+	}
+	childs, err := unix.Dup(stale[0])
+	if err = errors.Join(err, r.watch(stale[0]), r.watch(r.signals.pipe[0]), unix.Close(stale[0])); err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range []int{stale[1], r.signals.pipe[1]} {
+		if _, err := unix.Write(fd, []byte{byte(unix.SIGTERM)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.loop(); err != nil {
+		t.Error(err)
+	}
+	for _, fd := range []int{childs, stale[1], r.signals.pipe[0], r.signals.pipe[1], r.epoll} {
+		_ = unix.Close(fd)
 	}
 }
