@@ -69,7 +69,7 @@ func (r *receiver) account() {
 		number(", connections ", uint64(len(r.streams.open)))
 		number(", closed for others ", r.evicted)
 	}
-	if r.kernel != nil {
+	if r.kernel != nil || r.readBack > 0 { // a program before this one may have read it
 		number(", read back from the kernel's log ", r.readBack)
 		number(", lost there ", r.overwritten)
 	}

@@ -125,11 +125,9 @@ func (s *connState) code(c *coder) {
 	c.int(&s.from)
 	c.bool(&s.skip)
 	c.bool(&s.sender.Known)
-	for _, p := range []*int32{&s.sender.PID} {
-		n := int64(*p)
-		c.int64(&n)
-		*p = int32(n)
-	}
+	pid := int64(s.sender.PID)
+	c.int64(&pid)
+	s.sender.PID = int32(pid)
 	for _, p := range []*uint32{&s.sender.UID, &s.sender.GID} {
 		n := uint64(*p)
 		c.number(&n)
