@@ -199,3 +199,47 @@ func TestUpgradeLimits(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// No way to end a message or a connection gets more past the rate.
+func TestRateOfClosedConnections(t *testing.T) {
+	for name, end := range map[string]func(r *receiver, fd int) error{
+		"no end": func(_ *receiver, fd int) error { return unix.Shutdown(fd, unix.SHUT_WR) },
+		"closed for others": func(r *receiver, fd int) error {
+			_, err := unix.Write(fd, []byte{'\n'})
+			r.evict()
+			return err
+		},
+	} {
+		log := &sink{}
+		r := newReceiver(&options{name: "box", rate: syslogconf.Rate{N: 5, Per: time.Minute}, overflow: syslogconf.Drop}, nil)
+		r.routes = []route{{log, rules(t, "user.* -/m")}}
+		path := filepath.Join(t.TempDir(), "s")
+		s, err := listen(path, unix.SOCK_STREAM)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+			t.Fatal(err)
+		}
+		r.sockets = []*socket{s}
+		if err := r.watchSocket(s); err != nil {
+			t.Fatal(err)
+		}
+		const sent = 50
+		for range sent {
+			fd := dialStream(t, path)
+			send(t, fd, "<13>x")
+			r.accept(s, -1)
+			if err := end(r, fd); err != nil {
+				t.Fatal(err)
+			}
+			for len(r.streams.open) > 0 {
+				r.read(r.streams.oldest)
+			}
+		}
+		if log.count < 5 || log.count > 10 || r.received != sent || r.dropped != sent-uint64(log.count) {
+			t.Errorf("%s: %d written, %d received, %d dropped", name, log.count, r.received, r.dropped)
+		}
+		r.close()
+	}
+}

@@ -48,9 +48,9 @@ type connection struct {
 	frame  framer
 	rest   []byte // of an incomplete message
 	sender syslog.Sender
-	from   *socket   // that it was accepted at
+	from   *socket   // that it was accepted at, of whose share its messages are; nil for no limit
 	waits  time.Time // until when it is not read, because of the rate
-	ending bool      // it is read whatever the rate is
+	ending bool      // it is read at once, for it is closed then
 
 	newer, older *connection
 }
@@ -183,10 +183,7 @@ func (r *receiver) stepStreams(now time.Time) {
 // reports whether there may be more.
 func (r *receiver) read(c *connection) bool {
 	st := r.streams
-	limited := c.from
-	if c.ending {
-		limited = nil
-	} else if !r.mayRead(c, time.Now()) {
+	if !c.ending && !r.mayRead(c, time.Now()) {
 		return false
 	}
 	n, err := readNow(c.fd, st.buffer)
@@ -213,17 +210,23 @@ func (r *receiver) read(c *connection) bool {
 		if !ok {
 			break
 		}
-		if r.admit(limited, r.lines.now) {
-			r.handle(message, cut, c.sender)
-		}
+		r.handleFrom(c, message, cut)
 	}
 	if len(data) > 0 && st.held+len(data) > maxHeld {
-		r.handle(data, true, c.sender)
+		r.handleFrom(c, data, true)
 		c.frame.skip = true
 		data = nil
 	}
 	st.keep(c, data)
 	return true
+}
+
+// handleFrom passes a message of a connection to the outputs, unless it is too
+// much.
+func (r *receiver) handleFrom(c *connection, message []byte, cut bool) {
+	if r.admit(c.from, r.lines.now) {
+		r.handle(message, cut, c.sender)
+	}
 }
 
 // readNow is read(2) of what never blocks, unknown to the scheduler (see wait).
@@ -278,7 +281,7 @@ func (r *receiver) closeConnection(c *connection) {
 	}
 	if len(c.rest) > 0 && !c.frame.skip {
 		r.lines.at(time.Now())
-		r.handle(c.rest, false, c.sender)
+		r.handleFrom(c, c.rest, false)
 	}
 	st.held -= len(c.rest)
 	st.keep(c, nil)
@@ -287,9 +290,11 @@ func (r *receiver) closeConnection(c *connection) {
 	_ = unix.Close(c.fd) // leaves the epoll by that
 }
 
-// drainConnections reads what the connections have sent and closes them.
+// drainConnections reads what the connections have sent, whatever the rate is,
+// and closes them.
 func (r *receiver) drainConnections() {
 	for r.streams != nil && r.streams.oldest != nil {
+		r.streams.oldest.from = nil
 		r.end(r.streams.oldest)
 	}
 }
