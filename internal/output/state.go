@@ -84,14 +84,12 @@ func (f *File) Resume(s State, _ time.Time) {
 func (f *File) Buffered() int { return f.lines.size() }
 
 // State hands an open FIFO over: what nobody has read yet goes with the last
-// that has it open. A line that was written in part to anything else is written
-// whole to what is opened next.
+// that has it open. Anything else is the same when it is opened anew, so that a
+// line that was written in part goes on there too.
 func (s *Stream) State(time.Time) State {
 	state := s.lines.state()
 	if s.Kind == FIFO && s.file != nil {
 		state.FD = s.file.FD()
-	} else {
-		state.Torn = 0
 	}
 	return state
 }

@@ -243,3 +243,54 @@ func TestFileEndsTornLineLater(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// A line that a standard output has in part is completed by the next program.
+func TestStreamStateTorn(t *testing.T) {
+	pipe := make([]int, 2)
+	if err := unix.Pipe2(pipe, unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, ends := range map[string][2]int{"pipe": {pipe[0], pipe[1]}, "socket": {pair[0], pair[1]}} {
+		if err := unix.SetNonblock(ends[0], true); err != nil {
+			t.Fatal(err)
+		}
+		open := func() *Stream {
+			s, _, _ := openTestStream(StreamOptions{Kind: Stdout})
+			s.open = func() (stream, error) { return openStdout(ends[1]) }
+			return s
+		}
+		s := open()
+		n := fill(t, s, 50_000)
+		state := s.State(time.Now())
+		if state.Torn == 0 {
+			t.Errorf("%s: no line is torn", name)
+		}
+		next := open()
+		next.Resume(state, time.Now())
+		text := ""
+		for end := "NOTICE 1 messages lost (standard output blocked)\n"; !strings.HasSuffix(text, end); {
+			next.Flush(time.Now())
+			more := readAll(ends[0])
+			if text += more; more == "" {
+				t.Fatalf("%s: it ends in %.100q", name, text[max(0, len(text)-100):])
+			}
+		}
+		text, _, _ = strings.Cut(text, "NOTICE ")
+		wantNumbered(t, text, n-1)
+		next.Close()
+		for _, fd := range ends {
+			_ = unix.Close(fd)
+		}
+	}
+
+	gone, _, _ := openTestStream(StreamOptions{Kind: Terminal, Path: "/nosuch/tty"})
+	gone.Resume(State{Pending: []byte("half\n"), Torn: 3, FD: -1}, time.Now())
+	gone.Flush(time.Now())
+	if gone.lines.torn != 0 {
+		t.Error("half a line goes to a terminal that was not there")
+	}
+}

@@ -187,6 +187,7 @@ func (s *Stream) write(now time.Time) {
 func (s *Stream) reopen(now time.Time) bool {
 	file, err := s.open()
 	if err != nil {
+		s.lines.torn = 0 // what was handed over has nothing to go on in
 		s.lines.fail(now, err)
 		if !s.told {
 			s.told = true
