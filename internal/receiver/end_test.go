@@ -1,6 +1,8 @@
 package receiver
 
 import (
+	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -66,5 +68,32 @@ func TestKilled(t *testing.T) {
 	t.Logf("%d messages of %d lost by %d kills", lost, f.total(), kills)
 	if err := f.failed.Load(); err != nil {
 		t.Errorf("a send failed: %v", err)
+	}
+}
+
+// As soon as one of the sockets is there, a signal to end loses nothing.
+func TestEndDuringStart(t *testing.T) {
+	for range 10 {
+		dir := t.TempDir()
+		sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
+		args := []string{"--name", "box", "--rule", "*.* -" + log, "--listen", sock}
+		for i := range 100 {
+			args = append(args, "--listen", fmt.Sprint(sock, i))
+		}
+		cmd := command(args...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "a socket", func() bool { _, err := os.Lstat(sock); return err == nil })
+		send(t, dial(t, sock), "<13>x")
+		if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); err != nil || content(t, log) != "box x\n" {
+			t.Fatalf("%v, %q", err, content(t, log))
+		}
+		if left, err := filepath.Glob(sock + "*"); err != nil || len(left) > 0 {
+			t.Errorf("sockets are left: %q, %v", left, err)
+		}
 	}
 }

@@ -138,6 +138,10 @@ func (r *receiver) start(o *options, files []daemon.File) (err error) {
 	if r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return fmt.Errorf("make an epoll: %w", err)
 	}
+	// Before anybody can send something that a signal would cost.
+	if err := r.catchSignals(); err != nil {
+		return err
+	}
 	fresh, err := r.take(files)
 	if err != nil {
 		return err
@@ -187,7 +191,7 @@ func (r *receiver) start(o *options, files []daemon.File) (err error) {
 	if keeps {
 		r.startKeeper(fresh.root, o.command)
 	}
-	return r.catchSignals()
+	return nil
 }
 
 func (r *receiver) watch(fd int) error {
