@@ -216,3 +216,19 @@ func TestUsage(t *testing.T) {
 		}
 	}
 }
+
+// Each wrong line is one line, with where it is and the program's name.
+func TestCheckConfig(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "conf")
+	if err := os.WriteFile(file, []byte("*.info -/a\n*.foo /b\nmail.*\n*.* *\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := command("--check-config", "--config", file)
+	out, err := cmd.CombinedOutput()
+	want := "devlogd: " + file + ":2:3: unknown severity"
+	lines := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
+	if cmd.ProcessState.ExitCode() != exitUsage || len(lines) != 2 || !strings.HasPrefix(lines[0], want) ||
+		!strings.HasPrefix(lines[1], "devlogd: "+file+":3:7: expected an action") {
+		t.Errorf("%v, %q", err, lines)
+	}
+}
