@@ -165,6 +165,7 @@ func (l *lines) next() time.Time {
 // account is what became of the lines.
 func (l *lines) account() Counts {
 	c := l.counts
+	c.Untold = l.unsaid
 	c.Pending = uint64(bytes.Count(l.buf[l.head:], newline))
 	if l.ours {
 		c.Pending--

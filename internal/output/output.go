@@ -47,6 +47,7 @@ type Counts struct {
 	Written uint64
 	Pending uint64
 	Lost    []Loss
+	Untold  uint64 // of those lost, the place does not tell of so many yet
 }
 
 // Loss is a number of messages lost for one reason.

@@ -162,6 +162,9 @@ func TestFileLost(t *testing.T) {
 		f.Flush(now)
 	}
 	wantCounts(t, f, "0 1024 disk full=476")
+	if n := f.Counts().Untold; n != 476 {
+		t.Errorf("%d lost that the file does not tell of", n)
+	}
 	for i := range 10 { // the delay grows to a second
 		now = f.Next()
 		f.Flush(now)
@@ -180,6 +183,9 @@ func TestFileLost(t *testing.T) {
 		t.Errorf("ends in %q", disk.data[len(disk.data)-100:])
 	}
 	wantCounts(t, f, "1025 0 disk full=476")
+	if n := f.Counts().Untold; n != 0 {
+		t.Errorf("%d lost that the file does not tell of", n)
+	}
 }
 
 func TestFileHugeMessage(t *testing.T) {

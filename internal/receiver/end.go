@@ -89,8 +89,8 @@ func (r *receiver) pendingUntil(begin, now time.Time) (next time.Time) {
 // close ends the outputs and removes the names that are ours to remove.
 func (r *receiver) close() {
 	for _, route := range r.routes {
-		if lost := route.out.Counts().Pending; lost > 0 {
-			r.tellKernel(lost, route.out.Name())
+		if c := route.out.Counts(); c.Pending+c.Untold > 0 {
+			r.tellKernel(c.Pending+c.Untold, route.out.Name())
 		}
 		route.out.Close()
 	}
