@@ -42,6 +42,20 @@ type processors struct {
 
 var beside processors
 
+// OneProcessor gives the process one processor of Go's, but while something is
+// done beside the receiving: there is nothing else to do in parallel, and to wake
+// up another thread costs more than it is worth.
+func OneProcessor() { beside.one() }
+
+func (p *processors) one() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.before = 1
+	if p.jobs == 0 {
+		runtime.GOMAXPROCS(1)
+	}
+}
+
 // Compressing reports whether something is being done beside the receiving.
 func Compressing() bool {
 	beside.mu.Lock()

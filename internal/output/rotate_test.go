@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -375,25 +374,5 @@ func TestFollowFails(t *testing.T) {
 	}
 	if got := string(disk.data); got != "a\nNOTICE open: permission denied: writing to the old one\na\na\n" {
 		t.Errorf("%q", got)
-	}
-}
-
-// While a file is compressed there is a processor for the receiving too.
-func TestProcessors(t *testing.T) {
-	before := runtime.GOMAXPROCS(1)
-	defer runtime.GOMAXPROCS(before)
-	var p processors
-	p.begin()
-	p.begin()
-	if n := runtime.GOMAXPROCS(0); n != 2 {
-		t.Errorf("%d processors beside two jobs, want 2", n)
-	}
-	p.end()
-	if n := runtime.GOMAXPROCS(0); n != 2 {
-		t.Errorf("%d processors beside one job, want 2", n)
-	}
-	p.end()
-	if n := runtime.GOMAXPROCS(0); n != 1 {
-		t.Errorf("%d processors at the end, want 1", n)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/daemon"
+	"devlog/internal/output"
 	"devlog/internal/syslogconf"
 )
 
@@ -164,7 +165,7 @@ func setName() {
 // settle does what is for the time after the start, which somebody waits for.
 func settle() {
 	debug.SetGCPercent(25) // receiving allocates nothing: keep the heap at 1 MB
-	oneProcessor()
+	output.OneProcessor()
 	forgetStart()
 }
 

@@ -83,14 +83,7 @@ func TestPassedDescriptorsAreClosed(t *testing.T) {
 	dir := t.TempDir()
 	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
 	d := startReady(t, nil, "--listen", sock, "--rule", "*.* -"+log)
-	fds := func() int {
-		list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.cmd.Process.Pid))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return len(list)
-	}
-	before := fds()
+	before := openFiles(t, d.cmd.Process.Pid)
 	fd := dial(t, sock)
 	for range 5 {
 		if err := unix.Sendmsg(fd, []byte("<13>x: y"), unix.UnixRights(0, 1, 2), nil, 0); err != nil {
@@ -99,7 +92,7 @@ func TestPassedDescriptorsAreClosed(t *testing.T) {
 	}
 	send(t, fd, "<13>x: last")
 	await(t, log, "x: last")
-	if after := fds(); after != before {
+	if after := openFiles(t, d.cmd.Process.Pid); after != before {
 		t.Errorf("%d descriptors before, %d after", before, after)
 	}
 	d.stop()

@@ -2,7 +2,6 @@ package receiver
 
 import (
 	"errors"
-	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -23,10 +22,6 @@ import (
 // attentive is for how long in milliseconds, after something happened, the
 // receiver waits for more without telling the scheduler.
 const attentive = 50
-
-// oneProcessor gives the process one processor of Go's: there is nothing to do in
-// parallel, and to wake up another thread costs more than it is worth.
-func oneProcessor() { runtime.GOMAXPROCS(1) }
 
 // waiter waits for events of an epoll(7) instance.
 type waiter struct {

@@ -1,0 +1,37 @@
+package output
+
+import (
+	"runtime"
+	"testing"
+)
+
+// While a file is compressed there is a processor for the receiving too.
+func TestProcessors(t *testing.T) {
+	before := runtime.GOMAXPROCS(1)
+	defer runtime.GOMAXPROCS(before)
+	var p processors
+	p.begin()
+	p.begin()
+	if n := runtime.GOMAXPROCS(0); n != 2 {
+		t.Errorf("%d processors beside two jobs, want 2", n)
+	}
+	p.end()
+	if n := runtime.GOMAXPROCS(0); n != 2 {
+		t.Errorf("%d processors beside one job, want 2", n)
+	}
+	p.end()
+	if n := runtime.GOMAXPROCS(0); n != 1 {
+		t.Errorf("%d processors at the end, want 1", n)
+	}
+	// A job that has begun before there was to be one.
+	runtime.GOMAXPROCS(2)
+	p.begin()
+	p.one()
+	if n := runtime.GOMAXPROCS(0); n != 2 {
+		t.Errorf("%d processors beside an early job, want 2", n)
+	}
+	p.end()
+	if n := runtime.GOMAXPROCS(0); n != 1 {
+		t.Errorf("%d processors after an early job, want 1", n)
+	}
+}
