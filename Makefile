@@ -52,7 +52,7 @@ FUZZ := syslog/FuzzParse syslog/FuzzLayouts syslog/FuzzParseKernel \
 fuzz: $(FUZZ:%=fuzz/%) ## try the parsers with made-up input, each for FUZZTIME
 
 fuzz/%:
-	go test -run '^$$' -fuzz '^$(*F)$$' -fuzztime $(FUZZTIME) ./internal/$(*D)
+	go test -run '^$$' -fuzz '^$(*F)$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 1s ./internal/$(*D)
 
 .PHONY: deps
 deps: .tools/nfpm ## install the runtimes and clients that the tests use
