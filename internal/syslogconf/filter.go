@@ -178,7 +178,7 @@ func (b *blocks) parse(text string, start int) (end int, err error) {
 			kind = programBlock
 			f, end, err = parseNames(text, start+1, kind)
 		case '+', '-':
-			if action := text[start+1:]; text[start] == '-' && (strings.HasPrefix(action, "/") || strings.HasPrefix(action, "|")) {
+			if text[start] == '-' && beginsAction(text[start+1:]) {
 				return start, nil
 			}
 			kind = hostBlock
@@ -201,6 +201,12 @@ func (b *blocks) parse(text string, start int) (end int, err error) {
 	return start, nil
 }
 
+// beginsAction reports whether what follows a '-' is a file or a pipe, and no
+// host's name.
+func beginsAction(text string) bool {
+	return strings.HasPrefix(text, "/") || strings.HasPrefix(text, "|")
+}
+
 // parseNames reads "[+|-]NAME[,NAME...]" or "*", which is no filter.
 func parseNames(text string, start int, kind block) (f *filter, end int, err error) {
 	f = &filter{kind: kind, property: programName}
@@ -221,7 +227,7 @@ func parseNames(text string, start int, kind block) (f *filter, end int, err err
 		return nil, end, nil
 	}
 	for name := range strings.SplitSeq(names, ",") {
-		if name == "" || strings.IndexByte("+-*", name[0]) >= 0 {
+		if name == "" || strings.IndexByte("+-*", name[0]) >= 0 || kind == hostBlock && beginsAction(name) {
 			return nil, 0, errAt(start, "expected names joined by ',', found %q", names)
 		}
 		f.values = append(f.values, name)
