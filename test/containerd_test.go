@@ -2,7 +2,6 @@ package test
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -16,7 +15,7 @@ import (
 
 // enginePath is where deps.sh has unpacked a file of Docker or containerd.
 func enginePath(name string) string {
-	return filepath.Join(cmp.Or(os.Getenv("XDG_CACHE_HOME"), "/var/cache"), "devlog-test/engines", name)
+	return unpacked(filepath.Join("engines", name))
 }
 
 // engineGroup is the cgroup of all containers that a test has an engine start.

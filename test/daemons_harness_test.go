@@ -2,7 +2,6 @@ package test
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -16,7 +15,7 @@ import (
 
 // daemonsDir is where deps.sh has unpacked the real syslog daemons.
 func daemonsDir() string {
-	return filepath.Join(cmp.Or(os.Getenv("XDG_CACHE_HOME"), "/var/cache"), "devlog-test/daemons")
+	return unpacked("daemons")
 }
 
 // needDaemons skips a test for which deps.sh could not unpack the daemons.

@@ -21,6 +21,10 @@ declare -A unpacks=(
   [daemons]="rsyslog libestr0 libfastjson4 syslog-ng-core libivykis0 libjson-c5 libnet1 libpcre3 libwrap0
     libglib2.0-0 libssl3"
   [init]="sysvinit-core"
+  [systemd]="systemd libsystemd-shared libsystemd0 libacl1 libapparmor1 libargon2-1 libaudit1 libblkid1 libc6
+    libcap-ng0 libcap2 libcrypt1 libcryptsetup12 libdevmapper1.02.1 libfdisk1 libgcc-s1 libgcrypt20 libgpg-error0
+    libip4tc2 libjson-c5 libkmod2 liblz4-1 liblzma5 libmount1 libp11-kit0 libffi8 libpam0g libpcre2-8-0 libseccomp2
+    libselinux1 libssl3 libudev1 libuuid1 libzstd1 mount zlib1g"
   [engines]="docker.io containerd libdevmapper1.02.1 libsystemd0"
 )
 

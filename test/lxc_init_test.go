@@ -9,7 +9,12 @@ import (
 
 // sysvinit is the init that deps.sh has unpacked for containers.
 func sysvinit() string {
-	return filepath.Join(cmp.Or(os.Getenv("XDG_CACHE_HOME"), "/var/cache"), "devlog-test/init/sbin/init")
+	return unpacked("init/sbin/init")
+}
+
+// unpacked is a file of those that deps.sh only unpacks.
+func unpacked(file string) string {
+	return filepath.Join(cmp.Or(os.Getenv("XDG_CACHE_HOME"), "/var/cache"), "devlog-test", file)
 }
 
 // inits are real inits of system containers: how to put one into a root

@@ -239,7 +239,7 @@ func TestLXCDaemon(t *testing.T) {
 	}
 	fds, err := os.ReadDir(proc + "/fd")
 	check(t, err)
-	own := regexp.MustCompile(`^(socket:|pipe:|anon_inode:|/memfd:devlogd|/dev/kmsg$|.*/var/log/messages$|/run(/|$)|/$|` + regexp.QuoteMeta(c.Rootfs) + `(/run|$))`)
+	own := regexp.MustCompile(`^(socket:|pipe:|anon_inode:|/memfd:devlogd|/dev/kmsg$|/proc/\d+/mountinfo$|.*/var/log/messages$|/run(/|$)|/$|` + regexp.QuoteMeta(c.Rootfs) + `(/run|$))`)
 	pipes := map[string]int{}
 	for _, fd := range fds {
 		switch to := read("fd/" + fd.Name()); {

@@ -118,6 +118,8 @@ func missing(what string) string {
 		return absent("/proc/sys/vm/memfd_noexec")
 	case "sysvinit":
 		return absent(sysvinit())
+	case "systemd":
+		return absent(unpacked("systemd/lib/systemd/systemd"))
 	case "lxc":
 		what = "lxc-execute"
 	case "nfpm":

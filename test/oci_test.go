@@ -191,7 +191,8 @@ func expectDaemon(t *testing.T, h *Host, pid int, c *OCI) {
 
 // ownFile says whether a receiver has reason to hold an open file.
 func ownFile(h *Host, link string, st unix.Stat_t, c *OCI) bool {
-	for _, own := range []string{"socket:", "pidfd:", "anon_inode:[pidfd]", "anon_inode:[eventpoll]", "anon_inode:[eventfd]",
+	_, pid := c.State()
+	for _, own := range []string{"socket:", fmt.Sprintf("/proc/%d/mountinfo", pid), "pidfd:", "anon_inode:[pidfd]", "anon_inode:[eventpoll]", "anon_inode:[eventfd]",
 		"anon_inode:inotify", "/sys/fs/cgroup/cpu", // the Go runtime looks how many processors it may use
 		"/var/log/devlog/" + c.ID + "/", "/dev/kmsg"} {
 		if strings.HasPrefix(link, own) {
@@ -202,7 +203,6 @@ func ownFile(h *Host, link string, st unix.Stat_t, c *OCI) bool {
 		return false
 	}
 	// A directory has to be the container's: its root file system or its /run.
-	_, pid := c.State()
 	for _, dir := range []string{"/", "/run"} {
 		var of unix.Stat_t
 		if unix.Stat(h.Path(fmt.Sprintf("/proc/%d/root%s", pid, dir)), &of) == nil && of.Dev == st.Dev {

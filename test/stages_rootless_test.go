@@ -34,16 +34,21 @@ func newRootless(t *testing.T, h *Host) *rootless {
 	return r
 }
 
-// run runs a script in a container. What a hook says crun writes to r.err.
-func (r *rootless) run(hooks, script string) Result {
+// run runs a script in a container. What a hook says crun writes to r.err, and
+// runc to its own standard error.
+func (r *rootless) run(runtime, hooks, script string) Result {
 	r.h.t.Helper()
 	id := fmt.Sprint(rootlessUser)
-	result := r.h.Do("setpriv", "--reuid", id, "--regid", id, "--clear-groups", "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
-		"USER=devlog", "HOME="+r.home, "XDG_RUNTIME_DIR=/run/own",
-		"podman", "--root", r.home+"/storage", "--runroot", "/run/own/podman", "--storage-driver", "vfs",
-		"--runtime", "crun", "--cgroup-manager", "cgroupfs", "--events-backend", "none", "--hooks-dir", hooks,
-		"run", "--rm", "--cgroups", "disabled", "--network", "none", "--annotation", "run.oci.hooks.stderr="+r.err,
-		"--volume", "/dev:/dev:rslave", "--volume", binDir+":"+binDir+":ro", "--rootfs", r.rootfs, "/bin/sh", "-c", script)
+	line := []string{"setpriv", "--reuid", id, "--regid", id, "--clear-groups", "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+		"USER=devlog", "HOME=" + r.home, "XDG_RUNTIME_DIR=/run/own",
+		"podman", "--root", r.home + "/storage", "--runroot", "/run/own/podman", "--storage-driver", "vfs",
+		"--runtime", runtime, "--cgroup-manager", "cgroupfs", "--events-backend", "none", "--hooks-dir", hooks,
+		"run", "--rm", "--network", "none", "--annotation", "run.oci.hooks.stderr=" + r.err,
+		"--volume", "/dev:/dev:rslave", "--volume", binDir + ":" + binDir + ":ro"}
+	if runtime == "crun" { // podman refuses that of runc, which does without cgroups by itself
+		line = append(line, "--cgroups", "disabled")
+	}
+	result := r.h.Do(append(line, "--rootfs", r.rootfs, "/bin/sh", "-c", script)...)
 	// podman leaves a process that holds the user namespace, and clears up after a
 	// start that failed while nobody waits for it.
 	eventually(r.h.t, "podman has ended", func() bool {
@@ -62,16 +67,20 @@ func (r *rootless) run(hooks, script string) Result {
 // every message is in its own file; on the host the user names a file of his.
 func TestStageRootless(t *testing.T) {
 	for _, s := range []struct {
-		stage, log, says string
-		flags            []string
+		runtime, stage, log, says string
+		flags                     []string
 	}{
-		{stage: "createContainer", log: "rootfs/var/log/messages"},
-		{stage: "startContainer", log: "rootfs/var/log/messages"},
-		{stage: "createRuntime", log: "home/messages", flags: []string{"--rule", "*.* HOME/messages"}},
-		{stage: "createRuntime", says: "refused: the receiver on the host may not write to /var/log/devlog/"},
+		{runtime: "crun", stage: "createContainer", log: "rootfs/var/log/messages"},
+		{runtime: "crun", stage: "startContainer", log: "rootfs/var/log/messages"},
+		{runtime: "crun", stage: "createRuntime", log: "home/messages", flags: []string{"--rule", "*.* HOME/messages"}},
+		{runtime: "crun", stage: "createRuntime", says: "refused: the receiver on the host may not write to /var/log/devlog/"},
+		{runtime: "runc", stage: "createContainer", log: "rootfs/var/log/messages"},
+		{runtime: "runc", stage: "startContainer", log: "rootfs/var/log/messages"},
+		{runtime: "runc", stage: "createRuntime", log: "home/messages", flags: []string{"--rule", "*.* HOME/messages"}},
+		{runtime: "runc", stage: "createRuntime", says: "refused: the receiver on the host may not write to /var/log/devlog/"},
 	} {
-		t.Run(s.stage+s.log, func(t *testing.T) {
-			needContainers(t, "podman", "crun")
+		t.Run(s.runtime+"/"+s.stage+s.log, func(t *testing.T) {
+			needContainers(t, "podman", s.runtime)
 			h := NewHost(t)
 			journal(t, h)
 			r := newRootless(t, h)
@@ -81,8 +90,11 @@ func TestStageRootless(t *testing.T) {
 			}
 			// The end of init kills a receiver inside, whatever it has still to write.
 			script := threeClients("a") + "[ " + s.stage + " = createRuntime ] || until busybox grep -q bb-a /var/log/messages; do sleep 0.01; done; exit 5"
-			result := r.run(hooksD(t, []string{s.stage}, s.flags...), script)
+			result := r.run(s.runtime, hooksD(t, []string{s.stage}, s.flags...), script)
 			said, _ := os.ReadFile(r.err) // crun makes it when a hook runs
+			if s.runtime == "runc" {
+				said = []byte(result.ErrOut)
+			}
 			switch {
 			case s.says != "":
 				if result.Code == 0 || result.Code == 5 || !strings.Contains(string(said), s.says) || !strings.Contains(string(said), "--stage createContainer") {

@@ -81,9 +81,17 @@ func writeConfig(name, text string) error {
 	if strings.HasPrefix(text, "#!") {
 		mode = 0o755
 	}
-	f, err := os.CreateTemp(filepath.Dir(name), ".devlog-")
+	dir, base := filepath.Split(name)
+	failed := func(err error) error {
+		var path *os.PathError
+		if errors.As(err, &path) { // of a file that the user has not named
+			err = path.Err
+		}
+		return fmt.Errorf("write %s to %s: %w", base, dir, err)
+	}
+	f, err := os.CreateTemp(dir, ".devlog-")
 	if err != nil {
-		return err
+		return failed(err)
 	}
 	_, err = f.WriteString(text)
 	if err = errors.Join(err, f.Chmod(mode), f.Close()); err == nil {
@@ -91,6 +99,7 @@ func writeConfig(name, text string) error {
 	}
 	if err != nil {
 		_ = os.Remove(f.Name()) // the first error is the one to report
+		return failed(err)
 	}
-	return err
+	return nil
 }

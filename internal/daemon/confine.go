@@ -3,8 +3,8 @@ package daemon
 import (
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,9 +13,9 @@ import (
 // write to any file and directory in its root, and to make that its root.
 var keptCaps = map[uintptr]bool{unix.CAP_DAC_OVERRIDE: true, unix.CAP_FOWNER: true, unix.CAP_SYS_CHROOT: true}
 
-// startConfined is os.StartProcess with no other capabilities than those. The
+// startConfined is syscall.ForkExec with no other capabilities than those. The
 // child has them of the thread that starts it, which ends with the goroutine.
-func startConfined(path string, args []string, attr *os.ProcAttr) (proc *os.Process, err error) {
+func startConfined(path string, args []string, attr *syscall.ProcAttr) (pid int, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -24,10 +24,10 @@ func startConfined(path string, args []string, attr *os.ProcAttr) (proc *os.Proc
 			err = fmt.Errorf("give up its rights: %w", err)
 			return
 		}
-		proc, err = os.StartProcess(path, args, attr)
+		pid, err = syscall.ForkExec(path, args, attr)
 	}()
 	<-done
-	return proc, err
+	return pid, err
 }
 
 // confine limits what this thread's children have once they execute a program.

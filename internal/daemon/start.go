@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"syscall"
@@ -83,37 +84,47 @@ func Start(s Spec) (pid int, err error) {
 		defer image.Close()
 		path = "/proc/self/fd/" + strconv.Itoa(int(image.Fd()))
 	}
-	start := os.StartProcess
+	start := syscall.ForkExec // os.StartProcess starts another one first, to try pidfds
 	if s.Confined {
 		start = startConfined
 	}
-	proc, err := start(path, append([]string{s.Path}, s.Args...), &os.ProcAttr{
-		Dir:   cmp.Or(s.Dir, "/"),
-		Env:   append(slices.Clone(s.Env), vars...),
-		Files: append([]*os.File{null, null, null}, files...),
-		Sys:   &syscall.SysProcAttr{Setsid: true},
-	})
+	attr := &syscall.ProcAttr{
+		Dir: cmp.Or(s.Dir, "/"),
+		Env: append(slices.Clone(s.Env), vars...),
+		Sys: &syscall.SysProcAttr{Setsid: true},
+	}
+	for _, f := range append([]*os.File{null, null, null}, files...) {
+		attr.Files = append(attr.Files, f.Fd())
+	}
+	pid, err = start(path, append([]string{s.Path}, s.Args...), attr)
+	runtime.KeepAlive(files)
 	report.Close()
+	if err == nil {
+		if err = await(ready, s.Timeout); err == nil {
+			return pid, nil
+		}
+		err = endUnready(pid, err)
+	}
+	var said *StartError
+	if errors.As(err, &said) {
+		return 0, err
+	}
+	return 0, fmt.Errorf("start the receiver %s: %w", s.Path, err)
+}
+
+// endUnready ends the receiver for which waiting has failed, and returns the
+// reason.
+func endUnready(pid int, reason error) error {
+	proc, err := os.FindProcess(pid)
 	if err != nil {
-		var failed *os.PathError
-		if errors.As(err, &failed) { // the path in it says nothing
-			err = failed.Err
-		}
-		return 0, fmt.Errorf("start the receiver %s: %w", s.Path, err)
+		return errors.Join(reason, err)
 	}
-	if err := await(ready, s.Timeout); err != nil {
-		_ = proc.Kill() // it may have ended by itself
-		state, werr := proc.Wait()
-		var said *StartError
-		if errors.Is(err, io.EOF) && werr == nil {
-			err = fmt.Errorf("it ended before it was ready (%s)", state)
-		} else if errors.As(err, &said) {
-			return 0, err
-		}
-		return 0, fmt.Errorf("start the receiver %s: %w", s.Path, err)
+	_ = proc.Kill() // it may have ended by itself
+	state, err := proc.Wait()
+	if errors.Is(reason, io.EOF) && err == nil {
+		return fmt.Errorf("it ended before it was ready (%s)", state)
 	}
-	pid = proc.Pid
-	return pid, proc.Release()
+	return reason
 }
 
 // await reads what Report wrote at the other end of the pipe.

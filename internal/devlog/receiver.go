@@ -165,11 +165,11 @@ func (r *Receiver) readRules() error {
 }
 
 // start starts the receiver for the work's socket, or hands the socket over to
-// the one that runs; then it returns nil.
-func (r *Receiver) start(w *work) (p *os.Process, err error) {
+// the one that runs; then it returns 0.
+func (r *Receiver) start(w *work) (pid int, err error) {
 	files := w.passed()
 	if r.Handover != nil {
-		return nil, daemon.SendFiles(int(r.Handover.Fd()), files)
+		return 0, daemon.SendFiles(int(r.Handover.Fd()), files)
 	}
 	t := w.target
 	args := []string{"--name", r.Name}
@@ -196,12 +196,12 @@ func (r *Receiver) start(w *work) (p *os.Process, err error) {
 		files = append(files, daemon.Passed{File: t.root.File(), Name: daemon.NameRoot})
 		heal, err := healCommand(t, w.options)
 		if err != nil {
-			return nil, err
+			return 0, err
 		}
 		args = append(append(args, "--"), heal...)
 	}
-	err = rootfs.AsSelf(func() error {
-		pid, err := daemon.Start(daemon.Spec{
+	err = rootfs.AsSelf(func() (err error) {
+		pid, err = daemon.Start(daemon.Spec{
 			Path: r.Path,
 			// Whoever is root in the container can open /proc/PID/exe there.
 			Sealed: t.receiverInside() && !t.host,
@@ -212,16 +212,13 @@ func (r *Receiver) start(w *work) (p *os.Process, err error) {
 			Files:    files,
 			Timeout:  readyTimeout,
 		})
-		if err == nil {
-			p, err = os.FindProcess(pid)
-		}
 		return err
 	})
 	var said *daemon.StartError
 	if errors.As(err, &said) {
-		return nil, fmt.Errorf("the receiver cannot start: %w", err)
+		return 0, fmt.Errorf("the receiver cannot start: %w", err)
 	}
-	return p, err
+	return pid, err
 }
 
 // limits are the receiver's arguments beside its name and rules.

@@ -147,20 +147,20 @@ func (w *work) inspected() rootfs.Stat {
 
 // start starts the receiver and notes which process it is.
 func (w *work) start() error {
-	started, err := w.options.Receiver.start(w)
+	pid, err := w.options.Receiver.start(w)
 	if err != nil {
 		return err
 	}
-	if started == nil { // a running one has taken the socket over
+	if pid == 0 { // a running one has taken the socket over
 		return w.noteRunning()
 	}
 	w.undo = append(w.undo, func() {
-		_ = started.Kill()
-		_ = unix.Waitid(unix.P_PID, started.Pid, nil, unix.WEXITED, nil)
+		_ = unix.Kill(pid, unix.SIGKILL)
+		_ = unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED, nil)
 	})
 	checkpoint()
 	old := w.noted.process(w.at)
-	if err := w.note(started.Pid); err != nil {
+	if err := w.note(pid); err != nil {
 		return err
 	}
 	if old != nil {

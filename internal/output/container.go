@@ -97,16 +97,26 @@ func (c *container) ended() bool {
 func (c *container) path() (string, error) {
 	pid := "1"
 	if init := c.init(); init >= 0 {
-		info, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(init))
-		if err != nil {
-			return "", fmt.Errorf("find the container's first process: %w", err)
+		var err error
+		if pid, err = InitPID(init); err != nil {
+			return "", err
 		}
-		pid = parsePID(info)
 	}
+	return "/proc/" + pid + "/fd/1", nil
+}
+
+// InitPID is the process ID, as text, of the container's first process, which
+// the pidfd holds. The error says so where it has ended.
+func InitPID(pidfd int) (string, error) {
+	info, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(pidfd))
+	if err != nil {
+		return "", fmt.Errorf("find the container's first process: %w", err)
+	}
+	pid := parsePID(info)
 	if pid == "" {
 		return "", errEnded
 	}
-	return "/proc/" + pid + "/fd/1", nil
+	return pid, nil
 }
 
 // parsePID returns the process ID in the fdinfo of a pidfd (pidfd_open(2));

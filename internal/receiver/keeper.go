@@ -61,6 +61,8 @@ type keeper struct {
 
 	watchAt time.Time // when to begin to watch; zero is since then
 	inotify int       // -1 if the kernel gives none
+	mounts  int       // the container's table of mounts; -1 if it cannot be watched
+	mounted bool      // there was a change of it
 	muted   bool
 	noticed bool // there are events to be read
 	watched []watched
@@ -90,7 +92,7 @@ type keeper struct {
 
 // startKeeper begins to keep the repair.
 func (r *receiver) startKeeper(root int, command []string) {
-	k := &keeper{root: os.NewFile(uintptr(root), "root"), command: command, slash: slash(), epoll: r.epoll, inotify: -1}
+	k := &keeper{root: os.NewFile(uintptr(root), "root"), command: command, slash: slash(), epoll: r.epoll, inotify: -1, mounts: -1}
 	if r.init >= 0 {
 		k.init = os.NewFile(uintptr(r.init), "init")
 	}
@@ -98,6 +100,7 @@ func (r *receiver) startKeeper(root int, command []string) {
 	k.resume(r.resumed)
 	now := time.Now()
 	k.watchAt = now.Add(watchDelay)
+	r.watchMounts()
 	r.inspect() // to know where /dev/log leads; what is wrong now is being repaired
 	k.watchAside(now)
 }
@@ -147,6 +150,10 @@ func (k *keeper) isEvent(fd int) bool {
 		k.noticed = true
 		return true
 	}
+	if fd == k.mounts {
+		k.mounted = true
+		return true
+	}
 	return k.run != nil && (fd == k.run.pidfd || fd == k.run.stderr || fd == k.run.pair)
 }
 
@@ -161,6 +168,12 @@ func (r *receiver) stepKeeper(now time.Time) {
 	}
 	if k.run == nil && !k.watchAt.IsZero() && !now.Before(k.watchAt) {
 		r.startWatching(now)
+	}
+	if k.mounted && k.run == nil {
+		k.mounted = false
+		if k.lookAt.IsZero() {
+			k.settle(now)
+		}
 	}
 	if k.noticed && k.run == nil {
 		k.noticed = false
@@ -327,6 +340,7 @@ func (r *receiver) sayRepaired(now time.Time) {
 // it if that takes long: it must not be made again by a receiver that ends.
 func (r *receiver) stopKeeper() {
 	k := r.keeper
+	shut(&k.mounts) // it would hold the container's file systems
 	if k.run != nil {
 		k.run.finish(endTime)
 		r.takeHandover() // to receive what is queued there, and remove what it has made

@@ -29,6 +29,7 @@ type watched struct {
 // arm watches the names that matter now, and no others.
 func (r *receiver) arm() {
 	k := r.keeper
+	k.armMounts()
 	if k.inotify < 0 {
 		return
 	}

@@ -1,9 +1,9 @@
 package rootfs
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"strconv"
 	"strings"
@@ -229,11 +229,18 @@ const TempPrefix = ".devlog-tmp-"
 func TempName(name string) string {
 	const rest = 255 - len(TempPrefix) - 1 - randomLen // of NAME_MAX
 	name = strings.TrimLeft(name, ".")
-	return TempPrefix + name[:min(len(name), rest)] + "-" + rand.Text()[:randomLen]
+	return TempPrefix + name[:min(len(name), rest)] + "-" + randomText()
 }
 
 const randomLen = 10
 
 // shortTempName is a TempName that fits into sun_path behind a handlePath,
 // whatever it is for.
-func shortTempName() string { return TempPrefix + rand.Text()[:randomLen] }
+func shortTempName() string { return TempPrefix + randomText() }
+
+// randomText is made by math/rand/v2, which nobody can guess either: the start
+// of crypto/rand takes longer than what the names are for.
+func randomText() string {
+	text := strconv.FormatUint(rand.Uint64()|1<<63, 32)
+	return text[len(text)-randomLen:]
+}
