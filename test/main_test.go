@@ -61,7 +61,31 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "build what the tests run:", err)
 		return 1
 	}
+	before := lxcCgroups()
+	defer func() {
+		for dir := range lxcCgroups() {
+			if !before[dir] {
+				_ = os.Remove(dir) // one that is in use stays
+			}
+		}
+	}()
 	return m.Run()
+}
+
+// lxcCgroups are the cgroups of LXC's that there are: those of its monitor stay
+// behind where a fake host ends.
+func lxcCgroups() map[string]bool {
+	found := map[string]bool{}
+	for _, pattern := range []string{"/sys/fs/cgroup/lxc.*", "/sys/fs/cgroup/*/lxc.*"} {
+		dirs, err := filepath.Glob(pattern)
+		if err != nil {
+			panic(err) // the pattern is wrong
+		}
+		for _, dir := range dirs {
+			found[dir] = true
+		}
+	}
+	return found
 }
 
 // build makes the programs under test as the Makefile does, and the client.

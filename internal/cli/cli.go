@@ -67,9 +67,13 @@ type program struct {
 // Main runs devlog-hook with these arguments, the program's name first, and
 // returns its exit code.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, logs: "/run/devlog", kmsg: "/dev/kmsg"}
+	return p.main(args)
+}
+
+func (p *program) main(args []string) int {
 	// The directories and sockets made here are for every user.
 	unix.Umask(0o022)
-	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, logs: "/run/devlog", kmsg: "/dev/kmsg"}
 	err := daemon.CloseOnExec()
 	if _, perr := os.Stat("/proc/self/fd"); perr != nil {
 		err = errors.New("/proc is not mounted here, and nothing works without it: mount it")

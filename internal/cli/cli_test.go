@@ -74,7 +74,8 @@ func TestMain_usage(t *testing.T) {
 				t.Setenv(name, value)
 			}
 			var out, errs bytes.Buffer
-			code := Main(append([]string{"devlog-hook"}, strings.Fields(tt.args)...), strings.NewReader(""), &out, &errs)
+			p := &program{stdin: strings.NewReader(""), stdout: &out, stderr: &errs, logs: t.TempDir(), kmsg: "/nowhere"}
+			code := p.main(append([]string{"devlog-hook"}, strings.Fields(tt.args)...))
 			if code != exitUsage {
 				t.Errorf("exit code %d, want %d", code, exitUsage)
 			}
