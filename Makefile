@@ -44,6 +44,14 @@ test: deps ## install what the tests need and run everything; needs root
 	go vet -tags urfave_cli_no_docs ./...
 	go test -timeout 20m ./...
 
+SOAK_TIME ?= 10m
+SOAK_SEED ?=
+SOAK_FAULTS ?=
+
+.PHONY: soak
+soak: deps ## have all go wrong that can, for SOAK_TIME; SOAK_SEED repeats a run's faults; needs root
+	SOAK_TIME='$(SOAK_TIME)' SOAK_SEED='$(SOAK_SEED)' SOAK_FAULTS='$(SOAK_FAULTS)' go test -timeout 24h -count 1 -v -run '^TestSoak$$' ./test
+
 FUZZTIME ?= 30s
 FUZZ := syslog/FuzzParse syslog/FuzzLayouts syslog/FuzzParseKernel \
 	syslogconf/FuzzParseRule syslogconf/FuzzParseFile receiver/FuzzFrames

@@ -5,7 +5,7 @@
 set -euo pipefail
 # command:package
 needed="runc:runc crun:crun lxc-start:lxc podman:podman busybox:busybox-static logger:bsdutils gcc:gcc
-  nsenter:util-linux python3:python3 perl:perl musl-gcc:musl-tools
+  nsenter:util-linux python3:python3 perl:perl strace:strace musl-gcc:musl-tools
   rpm:rpm bsdtar:libarchive-tools zsh:zsh fish:fish"
 packages=()
 for n in $needed; do

@@ -1,0 +1,269 @@
+package test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// fault is something that goes wrong. begin lets it begin, and returns what ends
+// it and waits until all is as it was.
+type fault struct {
+	name  string
+	begin func(b *box) (end func())
+	not   func(b *box) bool // which boxes it is not for; nil for none
+}
+
+func inside(b *box) bool { return b.inside }
+
+// boxFaults are those of one container.
+var boxFaults = []fault{
+	{name: "receiver killed", begin: killReceiver},
+	{name: "hook killed", begin: killHook},
+	{name: "receiver killed, flood", begin: killInFlood},
+	{name: "receiver stopped for a while", begin: pauseReceiver},
+	{name: "disk full", begin: fillDisk},
+	{name: "disk full, flood", begin: floodFullDisk},
+	{name: "disk full, receiver killed", begin: killOnFullDisk},
+	{name: "disk full, upgrade", begin: upgradeOnFullDisk, not: inside},
+	{name: "log renamed", begin: func(b *box) func() { return rename(b, "") }},
+	{name: "log renamed, HUP", begin: func(b *box) func() { return rename(b, "HUP") }},
+	{name: "upgrade", begin: upgrade, not: inside}, // one inside runs from memory
+	{name: "container restarted", begin: restart},
+	{name: "write: ENOSPC", begin: injector("write", "error=ENOSPC:when=1..3", true)},
+	{name: "write: EIO", begin: injector("write", "error=EIO:when=1..3", true)},
+	{name: "write: EINTR", begin: injector("write", "error=EINTR:when=1+2", true)},
+	// By signals that it has no use for: strace, when it leaves in the middle of a
+	// call that it has fail, makes it ENOSYS.
+	{name: "epoll_pwait: EINTR", begin: injector("epoll_pwait", "signal=WINCH:when=1+2", false)},
+	{name: "recvmmsg: signals", begin: injector("recvmmsg", "signal=WINCH:when=1+2", false)},
+	{name: "openat: EMFILE", begin: openFails},
+}
+
+// killed is the loss of a receiver that is killed from now on; over notes that
+// it is.
+func (b *box) killed(why string, bound int) (over func()) {
+	l := &loss{why: why, from: soakClock(), to: 1<<63 - 1, bound: bound}
+	b.losses = append(b.losses, l)
+	b.log.torn = 1
+	return func() { l.to = soakClock() }
+}
+
+// kill kills the receiver.
+func (b *box) kill(bound int) {
+	pid := b.mustReceiver()
+	over := b.killed("the kill of receiver "+strconv.Itoa(pid), bound)
+	b.s.signal("KILL", pid)
+	waitDead(b.s.t, b.s.h, pid)
+	over()
+}
+
+// mended repairs the container, whose log may be torn until it works again.
+func (b *box) mended() {
+	b.repair()
+	b.works()
+	b.log.torn = 0
+}
+
+func killReceiver(b *box) func() {
+	b.kill(maxLost)
+	return b.mended
+}
+
+func killInFlood(b *box) func() {
+	b.sender.more(b.s.t, 5)
+	b.progress(500)
+	return killReceiver(b)
+}
+
+// killHook kills a repair at one of its checkpoints, or lets it pass.
+func killHook(b *box) func() {
+	b.kill(maxLost)
+	over := b.killed("the kill of a hook", maxLost) // one that had started a receiver
+	at := b.s.rng.IntN(20) + 1
+	b.s.h.Do(append([]string{"env", fmt.Sprintf("DEVLOG_CRASH=%d", at)}, b.hook("repair")...)...)
+	return func() {
+		b.repair()
+		over()
+		b.mended()
+	}
+}
+
+// pauseReceiver has senders wait, who wait for ever if it is lost.
+func pauseReceiver(b *box) func() {
+	pid := b.mustReceiver()
+	b.s.signal("STOP", pid)
+	return func() {
+		b.s.signal("CONT", pid)
+		b.works()
+	}
+}
+
+func fillDisk(b *box) func() {
+	free := b.full()
+	b.sender.more(b.s.t, 1)
+	return func() {
+		free()
+		b.works()
+	}
+}
+
+// floodFullDisk sends more than a receiver keeps.
+func floodFullDisk(b *box) func() {
+	free := b.full()
+	b.sender.more(b.s.t, 12)
+	b.progress(12000)
+	return func() {
+		free()
+		b.works()
+	}
+}
+
+func killOnFullDisk(b *box) func() {
+	free := b.full()
+	b.sender.more(b.s.t, 1)
+	b.progress(1000)
+	b.kill(maxLost + maxKept)
+	return func() {
+		free()
+		b.mended()
+	}
+}
+
+// upgrade has the receiver go on with its program's file.
+func upgrade(b *box) func() {
+	const said = "upgraded to devlogd "
+	was := b.log.said(said)
+	b.s.signal("USR2", b.mustReceiver())
+	return func() {
+		eventually(b.s.t, "the receiver of "+b.name+" says that it is upgraded", func() bool { return b.log.said(said) == was+1 })
+		b.works()
+	}
+}
+
+func upgradeOnFullDisk(b *box) func() {
+	free := b.full()
+	b.sender.more(b.s.t, 1)
+	end := upgrade(b)
+	return func() {
+		free()
+		end()
+	}
+}
+
+// rename is what logrotate does, with a signal or without.
+func rename(b *box, signal string) func() {
+	b.works() // there is a file
+	old := b.log.path + "." + strconv.Itoa(b.s.round)
+	check(b.s.t, os.Rename(b.log.path, old))
+	pid := b.mustReceiver()
+	if signal != "" {
+		b.s.signal(signal, pid)
+	}
+	return func() {
+		eventually(b.s.t, "the receiver of "+b.name+" has its log opened anew", func() bool {
+			_, err := os.Stat(b.log.path)
+			return err == nil && !b.s.has(pid, b.dir+"/messages."+strconv.Itoa(b.s.round), "/var/log/messages."+strconv.Itoa(b.s.round))
+		})
+		b.log.renamed(old)
+		b.works()
+	}
+}
+
+// has says whether a process has a file open that has one of these names where
+// the process runs.
+func (s *soak) has(pid int, names ...string) bool {
+	list := strings.Join(s.links(pid), "\n") + "\n"
+	for _, name := range names {
+		if strings.Contains(list, name+"\n") {
+			return true
+		}
+	}
+	return false
+}
+
+// restart ends the container, and with it the receiver in it, and starts it
+// anew. One on the host loses nothing by that.
+func restart(b *box) func() {
+	if b.inside {
+		defer b.killed("the end of the container", maxLost)()
+	}
+	b.end()
+	b.endSender(b.sender)
+	eventually(b.s.t, "the receiver of "+b.name+" has ended", func() bool { return b.receiver() == 0 })
+	return func() {
+		b.begin()
+		b.works()
+		b.log.torn = 0
+	}
+}
+
+// injector has strace fail a system call of the receiver; of writes, those to
+// its log.
+func injector(call, how string, log bool) func(b *box) func() {
+	return func(b *box) func() {
+		detach := b.inject(call, how, log)
+		b.sender.more(b.s.t, 1)
+		return func() {
+			detach()
+			b.works()
+		}
+	}
+}
+
+// openFails lets the receiver have no descriptor for its log's new file.
+func openFails(b *box) func() {
+	detach := b.inject("openat", "error=EMFILE:when=1..2", false)
+	end := rename(b, "HUP")
+	return func() {
+		detach()
+		end()
+	}
+}
+
+var attached = regexp.MustCompile(`Process [0-9]+ attached`)
+
+// inject attaches strace to the receiver; the result detaches it.
+func (b *box) inject(call, how string, log bool) (detach func()) {
+	t := b.s.t
+	t.Helper()
+	pid := b.mustReceiver()
+	args := []string{"strace", "-f", "-p", strconv.Itoa(pid), "-e", "trace=" + call, "-e", "inject=" + call + ":" + how}
+	if log {
+		args = append(args, "-P", b.s.h.Path(b.dir+"/messages"))
+	}
+	cmd := b.s.h.Command(context.Background(), args...)
+	said := &lockedBuffer{}
+	cmd.Stderr = said
+	check(t, cmd.Start())
+	ended := false
+	end := func() {
+		if ended {
+			return
+		}
+		ended = true
+		for _, p := range b.s.h.Processes() {
+			if f := strings.Fields(p); filepath.Base(f[1]) == "strace" && f[4] == strconv.Itoa(pid) {
+				_ = b.s.h.Command(context.Background(), "kill", "-INT", f[0]).Run() // it may have ended with the receiver
+			}
+		}
+		_ = cmd.Wait() // by that signal
+	}
+	t.Cleanup(end)
+	if !waitFor(func() bool { return attached.MatchString(said.String()) }) {
+		t.Fatalf("strace is not attached to %d: %s", pid, said)
+	}
+	return func() {
+		end()
+		b.s.injected += strings.Count(said.String(), "(INJECTED") + strings.Count(said.String(), "--- SIGWINCH")
+		for line := range strings.Lines(said.String()) {
+			if strings.Contains(line, "+++ killed") || strings.Contains(line, "+++ exited with 4") {
+				t.Logf("%s: %s: %s", b.s.now(), b.name, strings.TrimSpace(line))
+			}
+		}
+	}
+}
