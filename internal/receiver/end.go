@@ -24,6 +24,13 @@ func (r *receiver) flush(now time.Time) {
 	r.lines.release()
 }
 
+// fail ends the receiver because of the error, and says so where the messages
+// are: nobody may see its standard error.
+func (r *receiver) fail(err error) error {
+	r.say(syslog.Err, "ends: "+err.Error())
+	return errors.Join(err, r.drain())
+}
+
 // drain stops the senders, reads what is queued already and writes it, for a
 // bounded time.
 func (r *receiver) drain() error {

@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/syslogconf"
 )
 
 // Whenever the end comes, what was accepted is written.
@@ -95,5 +98,21 @@ func TestEndDuringStart(t *testing.T) {
 		if left, err := filepath.Glob(sock + "*"); err != nil || len(left) > 0 {
 			t.Errorf("sockets are left: %q, %v", left, err)
 		}
+	}
+}
+
+// A receiver that cannot go on says so where the messages are.
+func TestFail(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "log")
+	r := newReceiver(&options{name: "box"}, func() ([]syslogconf.Rule, error) { return rules(t, "*.* -"+file), nil })
+	if err := r.openOutputs(); err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	if err := r.fail(unix.ENOMEM); !errors.Is(err, unix.ENOMEM) {
+		t.Errorf("%v", err)
+	}
+	if text, err := os.ReadFile(file); err != nil || !strings.HasSuffix(string(text), "]: ends: cannot allocate memory\n") {
+		t.Errorf("%q, %v", text, err)
 	}
 }

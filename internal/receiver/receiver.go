@@ -213,7 +213,7 @@ func (r *receiver) loop() error {
 		}
 		n, err := r.waiter.wait(r.epoll, events[:], r.timeout(time.Now()))
 		if err != nil {
-			return errors.Join(fmt.Errorf("wait for messages: %w", err), r.drain())
+			return r.fail(fmt.Errorf("wait for messages: %w", err))
 		}
 		end := false
 		for _, event := range events[:n] {
@@ -228,7 +228,7 @@ func (r *receiver) loop() error {
 			case r.keeper != nil && r.keeper.isEvent(fd):
 			default:
 				if err := r.readable(fd); err != nil {
-					return errors.Join(err, r.drain())
+					return r.fail(err)
 				}
 			}
 		}
