@@ -44,23 +44,26 @@ func Configured() bool {
 		return false
 	}
 	p := parser{files: map[string]bool{}}
-	return p.readDefaults() != nil || len(p.rules)+len(p.wrong) > 0
+	return p.readDefaults() != nil || p.decides()
 }
+
+// decides reports whether a rule was read, be it a wrong one.
+func (p *parser) decides() bool { return len(p.rules)+len(p.wrong) > 0 }
 
 // Load returns the rules that are in force: those given as text and those of
 // the file config ("" for none); if neither is given, those of DefaultConfig;
 // if there are none, Default(messages). DefaultConfigs belong to DefaultConfig,
 // which they can be without. It only reads.
 func Load(config string, rules []string, messages string) ([]Rule, error) {
+	p := parser{files: map[string]bool{}}
 	if config == "" && len(rules) == 0 {
 		if HasDefault() {
-			config = DefaultConfig
+			if err := p.readDefaults(); err != nil || p.decides() {
+				return p.finish(err, DefaultConfig)
+			}
 		}
-		if !Configured() {
-			rules = Default(messages)
-		}
+		rules = Default(messages) // with the settings that were read
 	}
-	p := parser{files: map[string]bool{}}
 	for _, text := range rules {
 		rule, err := ParseRule(text)
 		if err != nil {
