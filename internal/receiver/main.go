@@ -39,6 +39,8 @@ func (e usageError) Unwrap() error { return e.error }
 // returns its exit code. A start that fails is one line on the pipe that was
 // passed as daemon.NameReady or, without that, on stderr.
 func Main(args []string, stdout, stderr io.Writer) int {
+	// At first, before there is anything that belongs to the other ones.
+	output.OneProcessor()
 	before, err := daemon.InheritedState()
 	if before != nil {
 		catchEarly()
@@ -165,7 +167,7 @@ func setName() {
 // settle does what is for the time after the start, which somebody waits for.
 func settle() {
 	debug.SetGCPercent(25) // receiving allocates nothing: keep the heap at 1 MB
-	output.OneProcessor()
+	calmMonitor()
 	forgetStart()
 }
 

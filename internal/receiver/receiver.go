@@ -43,6 +43,7 @@ type receiver struct {
 	batch     *batch
 	epoll     int
 	waiter    waiter
+	direct    direct
 	signals   signals
 	init      int    // pidfd whose end is ours, or -1
 	slash     fileID // this process's root directory at the start
@@ -211,7 +212,7 @@ func (r *receiver) loop() error {
 		if r.alone != nil && !r.stepAlone() {
 			return r.drain()
 		}
-		n, err := r.waiter.wait(r.epoll, events[:], r.timeout(time.Now()))
+		n, err := r.next(events[:], time.Now())
 		if err != nil {
 			return r.fail(fmt.Errorf("wait for messages: %w", err))
 		}
@@ -235,13 +236,15 @@ func (r *receiver) loop() error {
 		if end {
 			return r.drain()
 		}
-		r.stepStreams(time.Now())
+		now := time.Now()
+		r.noteEvents(events[:n], now)
+		r.stepStreams(now)
 		if r.keeper != nil {
-			r.stepKeeper(time.Now())
+			r.stepKeeper(now)
 		}
-		r.stepLimits(time.Now())
-		r.flush(time.Now())
-		r.stepMetrics(time.Now())
+		r.stepLimits(now)
+		r.flush(now)
+		r.stepMetrics(now)
 		if r.stepUpgrade() {
 			return r.drain()
 		}
@@ -297,15 +300,9 @@ func (r *receiver) receive(fd, batches int) error {
 		case errors.Is(err, unix.EINTR):
 			continue
 		case err != nil:
-			return fmt.Errorf("receive messages: %w", err)
+			return receiveError(err)
 		}
-		now := time.Now()
-		r.lines.at(now)
-		for i := range n {
-			if raw, cut := r.batch.message(i); r.admit(limited, now) {
-				r.handle(raw, cut, r.batch.sender(i))
-			}
-		}
+		r.handleBatch(n, limited)
 		read += n
 		// Where several were queued more have come meanwhile, mostly.
 		if n < 2 && batches > 0 {
@@ -313,6 +310,19 @@ func (r *receiver) receive(fd, batches int) error {
 		}
 	}
 	return nil
+}
+
+func receiveError(err error) error { return fmt.Errorf("receive messages: %w", err) }
+
+// handleBatch passes the n messages of the batch to the outputs.
+func (r *receiver) handleBatch(n int, limited *socket) {
+	now := time.Now()
+	r.lines.at(now)
+	for i := range n {
+		if raw, cut := r.batch.message(i); r.admit(limited, now) {
+			r.handle(raw, cut, r.batch.sender(i))
+		}
+	}
 }
 
 // handle passes one received message to the outputs.

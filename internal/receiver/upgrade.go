@@ -55,6 +55,7 @@ func (r *receiver) startUpgrade() {
 		return
 	}
 	r.upgrade = u
+	wakeMonitor() // the check is not to hold up the loop
 }
 
 // refuse says why the program is not replaced.
@@ -163,6 +164,7 @@ func (r *receiver) stepUpgrade() (end bool) {
 			if err != nil {
 				u.close()
 				r.upgrade = nil
+				calmMonitor()
 				r.refuse(err)
 				r.flush(time.Now())
 				return false
@@ -180,6 +182,7 @@ func (r *receiver) stepUpgrade() (end bool) {
 	defer u.close()
 	end, err := r.exec(u.image)
 	if err != nil {
+		calmMonitor()
 		r.refuse(err)
 		r.flush(time.Now())
 	}

@@ -355,8 +355,11 @@ func TestUpgradeKeeperOnly(t *testing.T) {
 	d := startReady(t, []passed{{daemon.NameRoot, openDir(t, b.root)}},
 		append([]string{"--config", filepath.Join(b.dir, "absent")}, b.command()...)...)
 	d.signal(unix.SIGUSR2)
-	if got := b.read(s); !strings.Contains(got, upgraded) {
-		t.Errorf("%q", got)
+	// It may have repaired before: it does not know where /dev/log is to lead.
+	for got := ""; !strings.Contains(got, upgraded); got = b.read(s) {
+		if got != "" && !strings.Contains(got, "repaired") {
+			t.Errorf("%q", got)
+		}
 	}
 	b.must(os.Remove(b.dev))
 	b.leads(toLog)

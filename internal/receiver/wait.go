@@ -2,6 +2,7 @@ package receiver
 
 import (
 	"errors"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -57,8 +58,8 @@ func (w *waiter) wait(epoll int, events []unix.EpollEvent, timeout int) (int, er
 	n, err := unix.EpollWait(epoll, events, timeout)
 	if n > 0 {
 		w.busy = true
-		keepThread()
 	}
+	keepThread()
 	return max(n, 0), ignoreEINTR(err)
 }
 
@@ -78,11 +79,35 @@ func epollWaitRaw(epoll int, events []unix.EpollEvent, timeout int) (int, error)
 	return int(n), nil
 }
 
-// keepThread keeps the signal by which the scheduler's monitor interrupts whoever
+// keepThread has this thread woken up when it is due, and keeps the signal by which the scheduler's monitor interrupts whoever
 // has run for long (SIGURG, since Go 1.14) away from this thread: it would end
 // the wait a hundred times a second. The scheduler gets what it wants at the next
 // call of a function all the same. Go puts the mask back when it forks.
 func keepThread() {
 	set := uint64(1) << (unix.SIGURG - 1) // sigset_t of the kernel, 8 bytes
 	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, uintptr(unsafe.Pointer(&set)), 0, unsafe.Sizeof(set), 0, 0)
+	_, _, _ = unix.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, usualSlack, 0)
+}
+
+const (
+	// usualSlack is the kernel's own, in nanoseconds.
+	usualSlack = 50_000
+	// slack is how much later in nanoseconds than they want the threads may be woken
+	// up by the clock, but that of the loop.
+	slack = 40_000_000
+)
+
+// calmMonitor has the scheduler's monitor wake up when the processor is awake
+// anyway (PR_SET_TIMERSLACK, prctl(2)): else it does a hundred times a second while
+// messages come, which at that rate costs as much as the messages do. What runs
+// beside the loop may wait as much longer for its turn: wakeMonitor undoes it.
+func calmMonitor() {
+	setSlack(slack)
+	keepThread()
+}
+
+func wakeMonitor() { setSlack(usualSlack) }
+
+func setSlack(ns uintptr) {
+	_, _, _ = syscall.AllThreadsSyscall(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, ns, 0) // without it all costs more
 }
