@@ -67,6 +67,8 @@ type receiver struct {
 	metrics  metrics
 	upgrade  *upgrade  // the one that is prepared, or nil
 	resumed  *snapshot // what the program before this one has left; nil without one
+	store    *store    // what outlives this process; nil if nothing does
+	was      []process // that this receiver was before it was killed
 }
 
 // newReceiver returns a receiver that has nothing open yet.
@@ -117,6 +119,10 @@ func (r *receiver) openOutputs() (err error) {
 	}
 	for _, rule := range ignored {
 		r.say(syslog.Notice, rule.Origin()+": "+notWritten)
+	}
+	if r.store != nil {
+		r.batch = keptBatch(r.store, r.sender)
+		return nil
 	}
 	if r.batch, err = newBatch(r.sender); err == nil {
 		r.waiter.rest = r.batch.rest
@@ -242,6 +248,7 @@ func (r *receiver) loop() error {
 		r.stepLimits(time.Now())
 		r.flush(time.Now())
 		r.stepMetrics(time.Now())
+		r.stepStore()
 		if r.stepUpgrade() {
 			return r.drain()
 		}
@@ -289,6 +296,9 @@ func (r *receiver) receive(fd, batches int) error {
 		want := r.allows(limited, time.Now())
 		if want == 0 {
 			return nil
+		}
+		if r.store != nil && r.batch.held > 0 {
+			r.flush(time.Now()) // it is what is kept for the next program
 		}
 		n, err := r.batch.receive(fd, want)
 		switch {
