@@ -107,7 +107,7 @@ func (w *work) newRecord(before *record) record {
 	}
 	slices.Sort(r.Made) // outermost first
 	if before.MountNS == r.MountNS {
-		r.Receiver, r.PIDNS, r.Started = before.Receiver, before.PIDNS, before.Started
+		r.Receiver, r.PIDNS, r.Started, r.Unit = before.Receiver, before.PIDNS, before.Started, before.Unit
 		r.Mounted = r.Mounted || before.Mounted
 	}
 	if before.Set != "" && before.trusted(w.target) {
@@ -147,17 +147,14 @@ func (w *work) inspected() rootfs.Stat {
 
 // start starts the receiver and notes which process it is.
 func (w *work) start() error {
-	pid, err := w.options.Receiver.start(w)
+	pid, end, err := w.options.Receiver.start(w)
 	if err != nil {
 		return err
 	}
 	if pid == 0 { // a running one has taken the socket over
 		return w.noteRunning()
 	}
-	w.undo = append(w.undo, func() {
-		_ = unix.Kill(pid, unix.SIGKILL)
-		_ = unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED, nil)
-	})
+	w.undo = append(w.undo, end)
 	checkpoint()
 	old := w.noted.process(w.at)
 	if err := w.note(pid); err != nil {
@@ -190,6 +187,7 @@ func (w *work) note(pid int) (err error) {
 	shown, err := shownPID(pid)
 	if err == nil {
 		w.noted.Started, err = startTime(shown)
+		w.noted.Unit = unitOf(shown)
 	}
 	if err != nil {
 		return fmt.Errorf("find the receiver: %w", err)
