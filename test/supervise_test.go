@@ -2,7 +2,6 @@ package test
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -126,9 +125,9 @@ func (s *systemdHost) connect() int {
 	return fd
 }
 
-// flood sends numbered messages from several senders until the function it
+// flood sends numbered messages with that tag from several senders until the function it
 // returns is called, which returns how many each has sent.
-func (s *systemdHost) flood(senders int) (stop func() []int) {
+func (s *systemdHost) flood(tag string, senders int) (stop func() []int) {
 	s.t.Helper()
 	var ended atomic.Bool
 	var wait sync.WaitGroup
@@ -137,7 +136,7 @@ func (s *systemdHost) flood(senders int) (stop func() []int) {
 		fd := s.connect()
 		wait.Go(func() {
 			for !ended.Load() {
-				if err := send(fd, fmt.Sprintf("<14>flood: sender %d number %d.", i, sent[i])); err != nil {
+				if err := send(fd, fmt.Sprintf("<14>%s: sender %d number %d.", tag, i, sent[i])); err != nil {
 					s.t.Errorf("send: %v", err)
 					return
 				}
@@ -152,9 +151,9 @@ func (s *systemdHost) flood(senders int) (stop func() []int) {
 	}
 }
 
-// account compares what is in the file to what was sent: nothing may be missing.
+// account compares what is in the file with that tag to what was sent: nothing may be missing.
 // It returns how many are there twice.
-func account(t *testing.T, file string, sent []int) (twice int) {
+func account(t *testing.T, file, tag string, sent []int) (twice int) {
 	t.Helper()
 	seen := map[string]int{}
 	complete := func() bool {
@@ -162,7 +161,7 @@ func account(t *testing.T, file string, sent []int) (twice int) {
 		check(t, err)
 		clear(seen)
 		for line := range bytes.Lines(text) {
-			if _, what, ok := strings.Cut(string(line), " flood: "); ok {
+			if _, what, ok := strings.Cut(string(line), " "+tag+": "); ok {
 				seen[what]++
 			}
 		}
@@ -203,7 +202,7 @@ func TestSupervisedKilled(t *testing.T) {
 	if r := s.hook("check", "--pid", s.pid); r.Code != 0 || !strings.Contains(r.Out, "systemd starts it anew if it is killed (devlog-box.service)") {
 		t.Errorf("check: %+v", r)
 	}
-	stop := s.flood(4)
+	stop := s.flood("flood", 4)
 	const kills = 30
 	for range kills {
 		s.h.Must("kill", "-9", strconv.Itoa(pid))
@@ -211,7 +210,7 @@ func TestSupervisedKilled(t *testing.T) {
 		busy(t, s.messages())
 	}
 	sent := stop()
-	account(t, s.messages(), sent)
+	account(t, s.messages(), "flood", sent)
 	text, err := os.ReadFile(s.messages())
 	check(t, err)
 	if n := strings.Count(string(text), "was killed, and started anew by systemd"); n != kills {
@@ -258,5 +257,3 @@ func (s *systemdHost) gone() {
 		s.t.Errorf("left: %+v", r)
 	}
 }
-
-var _ = errors.Is

@@ -68,7 +68,7 @@ var unitProperties = []string{
 	"Restart=on-failure", "RestartSec=100ms", fmt.Sprintf("RestartPreventExitStatus=%d", ExitFinal),
 	// Senders wait for a receiver that is being started. One that cannot is
 	// given up after a while, so that they do not wait for ever.
-	"StartLimitIntervalSec=60", "StartLimitBurst=100",
+	"StartLimitIntervalSec=60", "StartLimitBurst=40",
 	"FileDescriptorStoreMax=512",
 	// A repair that it runs and that is killed is no reason to end it.
 	"OOMPolicy=continue", "OOMScoreAdjust=-250",
@@ -148,7 +148,7 @@ func (s Spec) startUnit(unit string) (pid int, err error) {
 			if strings.Contains(said, "already loaded") || strings.Contains(said, "already exists") {
 				return 0, errLoaded
 			}
-			return 0, errors.New(said)
+			return 0, fmt.Errorf("it ended before it was ready (%s)", said)
 		}
 		StopUnit(unit)
 		return 0, err

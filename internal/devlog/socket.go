@@ -2,6 +2,7 @@ package devlog
 
 import (
 	"fmt"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -147,6 +148,13 @@ func (w *work) inspected() rootfs.Stat {
 
 // start starts the receiver and notes which process it is.
 func (w *work) start() error {
+	var old *os.File
+	if w.options.Receiver.Handover == nil {
+		old = w.noted.process(w.at) // before there is another one that could be taken for it
+	}
+	if old != nil {
+		defer old.Close()
+	}
 	pid, end, err := w.options.Receiver.start(w)
 	if err != nil {
 		return err
@@ -156,14 +164,12 @@ func (w *work) start() error {
 	}
 	w.undo = append(w.undo, end)
 	checkpoint()
-	old := w.noted.process(w.at)
 	if err := w.note(pid); err != nil {
 		return err
 	}
 	if old != nil {
 		// An earlier receiver whose socket nobody finds any more.
 		_ = unix.PidfdSendSignal(int(old.Fd()), unix.SIGTERM, nil, 0)
-		old.Close()
 	}
 	return nil
 }
