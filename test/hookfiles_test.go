@@ -42,6 +42,7 @@ func TestConfigPrints(t *testing.T) {
 		"docker": {"devlog.docker.json"}, "containerd": {"devlog.containerd.toml"}, "cri-o": {"devlog.crio.json"},
 		"cdi": {"devlog.cdi.json"}, "kubernetes": {"devlog.kubernetes.yaml"},
 		"sysvinit": {"devlog-host.init", "devlog.init"}, "systemd-host": {"devlog-host.path", "devlog-host.service"},
+		"s6": {"devlog.s6"}, "runit": {"devlog.runit"},
 	}
 	standing := 0
 	for kind, files := range kinds {
@@ -66,7 +67,8 @@ func TestConfigPrints(t *testing.T) {
 				t.Errorf("%s has mode %v", name, st.Mode())
 			}
 		}
-		if strings.HasSuffix(files[0], ".json") != strings.Contains(printed.ErrOut, "save it as /") && len(files) == 1 {
+		unsaid := strings.HasSuffix(files[0], ".json") || strings.HasPrefix(printed.Out, "#!")
+		if unsaid != strings.Contains(printed.ErrOut, "save it as ") && len(files) == 1 {
 			t.Errorf("config %s says on standard error %q", kind, printed.ErrOut)
 		}
 	}

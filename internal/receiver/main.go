@@ -162,7 +162,7 @@ func run(args []string, stdout io.Writer, files []daemon.File, before []byte, ke
 	}
 	r.flush(time.Now()) // outputs look at what there is before the container runs
 	r.stepStore()
-	if err := errors.Join(r.tellReady(), started()); err != nil {
+	if err := errors.Join(r.tellReady(), o.sayReady(before != nil), started()); err != nil {
 		return err
 	}
 	settle()
