@@ -62,17 +62,20 @@ func findProgram(name string) (string, error) {
 	return "", fmt.Errorf("find %s in %s: %w", name, strings.Join(programDirs, ", "), unix.ENOENT)
 }
 
-// unitProperties are those of a receiver's service (systemd.service(5)).
-var unitProperties = []string{
-	"Type=notify", "NotifyAccess=main", "KillMode=mixed", "TimeoutStopSec=30",
-	"Restart=on-failure", "RestartSec=100ms", fmt.Sprintf("RestartPreventExitStatus=%d", ExitFinal),
-	// Senders wait for a receiver that is being started. One that cannot is
-	// given up after a while, so that they do not wait for ever.
-	"StartLimitIntervalSec=60", "StartLimitBurst=40",
-	"FileDescriptorStoreMax=512",
-	// A repair that it runs and that is killed is no reason to end it.
-	"OOMPolicy=continue", "OOMScoreAdjust=-250",
-	"StandardInput=null", "StandardOutput=null",
+// unitProperties are those of a receiver's service (systemd.service(5)). They are
+// no variable, which each receiver would have.
+func unitProperties() []string {
+	return []string{
+		"Type=notify", "NotifyAccess=main", "KillMode=mixed", "TimeoutStopSec=30",
+		"Restart=on-failure", "RestartSec=100ms", fmt.Sprintf("RestartPreventExitStatus=%d", ExitFinal),
+		// Senders wait for a receiver that is being started. One that cannot is
+		// given up after a while, so that they do not wait for ever.
+		"StartLimitIntervalSec=60", "StartLimitBurst=40",
+		"FileDescriptorStoreMax=512",
+		// A repair that it runs and that is killed is no reason to end it.
+		"OOMPolicy=continue", "OOMScoreAdjust=-250",
+		"StandardInput=null", "StandardOutput=null",
+	}
 }
 
 // StartUnit is Start with a transient service of systemd's, which is named after
@@ -179,7 +182,7 @@ func (s Spec) startUnit(unit string) (pid int, err error) {
 // runArgs are the arguments of systemd-run(1).
 func (s Spec) runArgs(unit, files string) []string {
 	args := []string{"--quiet", "--collect", "--unit=" + unit, "--slice=" + Slice, "--description=syslog receiver of a container (devlogd)"}
-	for _, p := range unitProperties {
+	for _, p := range unitProperties() {
 		args = append(args, "--property="+p)
 	}
 	for _, e := range append(slices.Clone(s.Env), filesVariable+"="+files) {
