@@ -36,7 +36,7 @@ func TestSupervisedOutOfMemory(t *testing.T) {
 		t.Errorf("%s: %s", events, text)
 	}
 	busy(t, s.messages())
-	account(t, s.messages(), "flood", stop())
+	expectAll(t, s.messages(), "flood", stop())
 	s.must("/bin/systemctl", "stop", "box")
 	s.gone()
 	endSystemd(t, s.LXC)
@@ -65,7 +65,7 @@ func TestSupervisedUpgrade(t *testing.T) {
 		pid = s.receiver(pid)
 	}
 	busy(t, s.messages())
-	account(t, s.messages(), "flood", stop())
+	expectAll(t, s.messages(), "flood", stop())
 	// Somebody removes the name, and the receiver is killed once it has been
 	// made again: it knows both sockets.
 	s.must("/bin/busybox", "rm", s.socket())
@@ -74,7 +74,7 @@ func TestSupervisedUpgrade(t *testing.T) {
 	s.h.Must("kill", "-9", strconv.Itoa(pid))
 	pid = s.receiver(pid)
 	busy(t, s.messages())
-	account(t, s.messages(), "again", stop())
+	expectAll(t, s.messages(), "again", stop())
 	s.undone()
 	endSystemd(t, s.LXC)
 }
@@ -125,7 +125,7 @@ func TestSupervisedEndsWhileKilled(t *testing.T) {
 	sent := stop()
 	s.h.Must("kill", "-9", strconv.Itoa(pid))
 	s.undone()
-	account(t, s.messages(), "flood", sent)
+	expectAll(t, s.messages(), "flood", sent)
 	for range 3 { // each name is free again, or another is found
 		s.repair()
 		s.undone()

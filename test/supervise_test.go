@@ -151,9 +151,9 @@ func (s *systemdHost) flood(tag string, senders int) (stop func() []int) {
 	}
 }
 
-// account compares what is in the file with that tag to what was sent: nothing may be missing.
+// expectAll compares what is in the file with that tag to what was sent: nothing may be missing.
 // It returns how many are there twice.
-func account(t *testing.T, file, tag string, sent []int) (twice int) {
+func expectAll(t *testing.T, file, tag string, sent []int) (twice int) {
 	t.Helper()
 	seen := map[string]int{}
 	complete := func() bool {
@@ -210,7 +210,7 @@ func TestSupervisedKilled(t *testing.T) {
 		busy(t, s.messages())
 	}
 	sent := stop()
-	account(t, s.messages(), "flood", sent)
+	expectAll(t, s.messages(), "flood", sent)
 	text, err := os.ReadFile(s.messages())
 	check(t, err)
 	if n := strings.Count(string(text), "was killed, and started anew by systemd"); n != kills {
