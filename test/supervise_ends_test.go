@@ -72,7 +72,7 @@ func TestSupervisedUpgrade(t *testing.T) {
 	s.again(pid)
 	stop = s.flood("again", 2)
 	s.h.Must("kill", "-9", strconv.Itoa(pid))
-	pid = s.receiver(pid)
+	s.receiver(pid)
 	busy(t, s.messages())
 	expectAll(t, s.messages(), "again", stop())
 	s.undone()

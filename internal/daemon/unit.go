@@ -271,6 +271,11 @@ func startProgram(name string, args ...string) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
+	return startProgramAt(path, append([]string{name}, args...)...)
+}
+
+// startProgramAt starts the program with that path and all its arguments.
+func startProgramAt(path string, args ...string) (*program, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
@@ -285,14 +290,14 @@ func startProgram(name string, args ...string) (*program, error) {
 		r.Close()
 		return nil, err
 	}
-	proc, err := os.StartProcess(path, append([]string{path}, args...), &os.ProcAttr{
+	proc, err := os.StartProcess(path, args, &os.ProcAttr{
 		Dir: "/", Env: []string{"PATH=" + strings.Join(programDirs, ":"), "LC_ALL=C"}, Files: []*os.File{null, null, w},
 	})
 	if err != nil {
 		r.Close()
 		return nil, err
 	}
-	return &program{name: name, proc: proc, stderr: r}, nil
+	return &program{name: args[0], proc: proc, stderr: r}, nil
 }
 
 // pipe is what becomes readable when the program says something or ends.
