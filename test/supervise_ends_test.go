@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -248,4 +249,34 @@ func TestUnsupervised(t *testing.T) {
 	}
 	h.Must(c.Args("delete", "--force")...)
 	expectReceiversEnd(t, h)
+}
+
+// What only keeps a repair, for a container's own daemon or the host's, is
+// started anew as well.
+func TestSupervisedKeeper(t *testing.T) {
+	s := newSystemdHost(t)
+	for _, tt := range []struct{ target, more []string }{
+		{[]string{"--pid", s.pid}, []string{"--receiver", "none"}},
+		{[]string{"--host"}, []string{"--keep"}},
+	} {
+		target := tt.target
+		if r := s.hook(slices.Concat([]string{"repair", "--supervise", "systemd", "--name", "box"}, target, tt.more)...); r.Code != 0 {
+			t.Fatalf("%q: %+v", target, r)
+		}
+		pid := s.receiver(0)
+		for range 2 {
+			s.h.Must("kill", "-9", strconv.Itoa(pid))
+			pid = s.receiver(pid)
+			r := s.hook(append([]string{"check"}, target...)...)
+			if !strings.Contains(r.Out, "systemd starts it anew if it is killed (devlog-box.service)") {
+				t.Errorf("%q: check: %+v", target, r)
+			}
+		}
+		undo := append([]string{"undo"}, target...)
+		if r := s.hook(undo...); r.Code != 0 || !strings.HasPrefix(r.Out, "undone:") {
+			t.Errorf("%q: %+v", undo, r)
+		}
+		s.gone()
+	}
+	endSystemd(t, s.LXC)
 }
