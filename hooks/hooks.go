@@ -43,10 +43,8 @@ var Kinds = []Kind{
 		"save devlog-host.init as /etc/init.d/devlog-host on a host, devlog.init as /etc/init.d/devlog in a container, and run update-rc.d"},
 	{"systemd-host", "systemd units for a host", []string{"devlog-host.path", "devlog-host.service"},
 		"save both in /etc/systemd/system, then: systemctl enable --now devlog-host.path"},
-	{"s6", "an s6 service that runs the receiver", []string{"devlog.s6"},
-		"save it as run in a service directory, mode 755, and there: echo 3 >notification-fd"},
-	{"runit", "a runit service that runs the receiver", []string{"devlog.runit"},
-		"save it as run in a service directory, mode 755"},
+	{"s6", "an s6 service that runs the receiver", []string{"devlog.s6"}, ""},
+	{"runit", "a runit service that runs the receiver", []string{"devlog.runit"}, ""},
 }
 
 // File returns the text of a file for programs in the directory dir.

@@ -67,8 +67,7 @@ func TestConfigPrints(t *testing.T) {
 				t.Errorf("%s has mode %v", name, st.Mode())
 			}
 		}
-		unsaid := strings.HasSuffix(files[0], ".json") || strings.HasPrefix(printed.Out, "#!")
-		if unsaid != strings.Contains(printed.ErrOut, "save it as ") && len(files) == 1 {
+		if strings.HasSuffix(files[0], ".json") != strings.Contains(printed.ErrOut, "save it as /") && len(files) == 1 {
 			t.Errorf("config %s says on standard error %q", kind, printed.ErrOut)
 		}
 	}

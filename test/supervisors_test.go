@@ -50,7 +50,12 @@ func TestSupervisors(t *testing.T) {
 			eventually(t, "the receiver listens", func() bool { return unix.Connect(fd, at) == nil })
 			check(t, send(fd, "<14>test: one"))
 			wantOnce(t, h.Path("/run/messages"), "one")
-			h.Must("kill", "-9", strconv.Itoa(h.Receivers()[0]))
+			killed := h.Receivers()[0]
+			h.Must("kill", "-9", strconv.Itoa(killed))
+			eventually(t, "another receiver runs", func() bool {
+				all := h.Receivers()
+				return len(all) == 1 && all[0] != killed
+			})
 			eventually(t, "another receiver listens", func() bool { return unix.Connect(fd, at) == nil && send(fd, "<14>test: two") == nil })
 			wantOnce(t, h.Path("/run/messages"), "two")
 			stop := []string{"sv", "-w", "20", "exit", service}
