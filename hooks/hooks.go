@@ -11,7 +11,7 @@ import (
 // Dir is where the files take the programs to be.
 const Dir = "/usr/libexec/devlog"
 
-//go:embed *.conf *.json *.toml *.yaml *.init *.path *.service
+//go:embed *.conf *.json *.toml *.yaml *.init *.path *.runit *.s6 *.service
 var files embed.FS
 
 // Kind is what can be configured to use devlog.
@@ -43,6 +43,8 @@ var Kinds = []Kind{
 		"save devlog-host.init as /etc/init.d/devlog-host on a host, devlog.init as /etc/init.d/devlog in a container, and run update-rc.d"},
 	{"systemd-host", "systemd units for a host", []string{"devlog-host.path", "devlog-host.service"},
 		"save both in /etc/systemd/system, then: systemctl enable --now devlog-host.path"},
+	{"s6", "an s6 service that runs the receiver", []string{"devlog.s6"}, ""},
+	{"runit", "a runit service that runs the receiver", []string{"devlog.runit"}, ""},
 }
 
 // File returns the text of a file for programs in the directory dir.

@@ -42,6 +42,7 @@ func TestConfigPrints(t *testing.T) {
 		"docker": {"devlog.docker.json"}, "containerd": {"devlog.containerd.toml"}, "cri-o": {"devlog.crio.json"},
 		"cdi": {"devlog.cdi.json"}, "kubernetes": {"devlog.kubernetes.yaml"},
 		"sysvinit": {"devlog-host.init", "devlog.init"}, "systemd-host": {"devlog-host.path", "devlog-host.service"},
+		"s6": {"devlog.s6"}, "runit": {"devlog.runit"},
 	}
 	standing := 0
 	for kind, files := range kinds {

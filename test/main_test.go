@@ -144,6 +144,10 @@ func missing(what string) string {
 		return absent(sysvinit())
 	case "systemd":
 		return absent(unpacked("systemd/lib/systemd/systemd"))
+	case "s6":
+		return absent(unpacked("supervisors/usr/bin/s6-supervise"))
+	case "runit":
+		return absent(unpacked("supervisors/usr/bin/runsv"))
 	case "lxc":
 		what = "lxc-execute"
 	case "nfpm":

@@ -134,10 +134,10 @@ func TestManualNamesCommands(t *testing.T) {
 	if missing, extra := has.less(said), said.less(has); missing != nil || extra != nil {
 		t.Errorf("the synopsis lacks %q; --help lacks %q", missing, extra)
 	}
-	kinds := found(text[strings.Index(text, ".It Cm config"):strings.Index(text, ".It Cm heal")], `(?m)^\.Cm ([a-z-]+)`)
+	kinds := found(text[strings.Index(text, ".It Cm config"):strings.Index(text, ".It Cm heal")], `(?m)^\.Cm ([a-z0-9-]+)`)
 	_, list, _ := strings.Cut(helpOf(t, "devlog-hook", "config"), "\nCOMMANDS:\n")
 	list, _, _ = strings.Cut(list, "\n\n")
-	offered := found(list, `(?m)^   ([a-z-]+) `)
+	offered := found(list, `(?m)^   ([a-z0-9-]+) `)
 	if missing, extra := offered.less(kinds), kinds.less(offered); missing != nil || extra != nil || len(kinds) < 5 {
 		t.Errorf("config: the manual lacks %q; --help lacks %q", missing, extra)
 	}

@@ -33,11 +33,12 @@ const (
 const (
 	annotationOff = "devlog"
 	// annotationPrefix begins the others, that are called as flags are.
-	annotationPrefix   = "devlog."
-	annotationRules    = annotationPrefix + "rules"
-	annotationStrategy = annotationPrefix + "strategy"
-	annotationSocket   = annotationPrefix + "socket"
-	annotationReceiver = annotationPrefix + "receiver"
+	annotationPrefix    = "devlog."
+	annotationRules     = annotationPrefix + "rules"
+	annotationStrategy  = annotationPrefix + "strategy"
+	annotationSocket    = annotationPrefix + "socket"
+	annotationReceiver  = annotationPrefix + "receiver"
+	annotationSupervise = annotationPrefix + "supervise"
 )
 
 func annotationsFlag() cli.Flag {
@@ -58,9 +59,9 @@ type bounds struct {
 
 // settings are what annotations say. Empty is unsaid.
 type settings struct {
-	off                        bool
-	rules                      []string
-	strategy, socket, receiver string
+	off                                   bool
+	rules                                 []string
+	strategy, socket, receiver, supervise string
 	// files are the paths on the host that the rules name.
 	files []string
 	// unknown are annotations of ours that this version does not know.
@@ -114,7 +115,7 @@ func (p *program) apply(c *cli.Context, s settings, l bounds) error {
 			return usageError{err}
 		}
 	}
-	for flag, value := range map[string]string{"strategy": s.strategy, "socket": s.socket, "receiver": s.receiver} {
+	for flag, value := range map[string]string{"strategy": s.strategy, "socket": s.socket, "receiver": s.receiver, "supervise": s.supervise} {
 		if value == "" || c.IsSet(flag) {
 			continue
 		}
@@ -148,6 +149,11 @@ func readAnnotations(annotations map[string]string, l bounds) (settings, error) 
 		case annotationReceiver:
 			if s.receiver = value; value != devlog.NoReceiver && !l.all {
 				err = notAllowed(fmt.Sprintf("the receiver can be %q, no program", devlog.NoReceiver))
+			}
+		case annotationSupervise:
+			s.supervise = value
+			if _, err = devlog.ParseSupervisor(value); err == nil && !l.all {
+				err = notAllowed("a service of the host's is not for a container to ask for")
 			}
 		default:
 			if strings.HasPrefix(name, annotationPrefix) {

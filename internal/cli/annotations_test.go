@@ -59,6 +59,10 @@ func TestReadAnnotations(t *testing.T) {
 		{"a program", one("devlog.receiver", "/tmp/evil"), host, settings{}, "3 annotation devlog.receiver"},
 		{"a program, inside", one("devlog.receiver", "/tmp/evil"), inside, settings{}, "3 "},
 		{"a program, allowed", one("devlog.receiver", "/opt/x"), trusted, settings{receiver: "/opt/x"}, ""},
+		{"a supervisor", one("devlog.supervise", "systemd"), host, settings{}, "3 annotation devlog.supervise: a service of the host's"},
+		{"none, too", one("devlog.supervise", "none"), host, settings{}, "3 "},
+		{"a supervisor, allowed", one("devlog.supervise", "systemd"), trusted, settings{supervise: "systemd"}, ""},
+		{"no supervisor", one("devlog.supervise", "magic"), trusted, settings{}, `2 annotation devlog.supervise: supervisor "magic"`},
 	} {
 		got, err := readAnnotations(tt.given, tt.in)
 		if tt.err == "" {

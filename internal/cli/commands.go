@@ -107,7 +107,7 @@ func nothingToDo(c *cli.Context, r devlog.Result) string {
 	if c.Bool("host") {
 		words = "nothing to do: the host is prepared"
 	}
-	for _, flag := range []string{"name", "rule", "config", "receiver", "socket"} {
+	for _, flag := range []string{"name", "rule", "config", "receiver", "supervise", "socket"} {
 		if c.IsSet(flag) && r.Facts.Keeper {
 			words += "; the receiver that runs keeps its own options: devlog-hook undo first"
 			break

@@ -56,6 +56,8 @@ func receiverFlags() []cli.Flag {
 			Usage: "the receiver's `PATH`, or none where a daemon of the container's own listens (default: devlogd beside this program)"},
 		&cli.BoolFlag{Name: "no-heal", EnvVars: env("NO_HEAL"),
 			Usage: "repair once; leave nobody who repairs again when /dev/log is replaced"},
+		&cli.StringFlag{Name: "supervise", Value: string(devlog.Unsupervised), EnvVars: env("SUPERVISE"),
+			Usage: "`WHO` starts a receiver on the host anew when it was killed: none, or systemd, which keeps its sockets meanwhile"},
 		&cli.StringFlag{Name: "name", EnvVars: env("NAME"),
 			Usage: "the container's `NAME` in messages and paths (default: what the runtime calls it, or the host name)"},
 		&cli.StringSliceFlag{Name: "rule",
@@ -117,10 +119,14 @@ func (p *program) options(c *cli.Context, name string) (devlog.Options, error) {
 	if err != nil {
 		return devlog.Options{}, err
 	}
+	supervise, err := devlog.ParseSupervisor(c.String("supervise"))
+	if err != nil {
+		return devlog.Options{}, usageError{err}
+	}
 	o := devlog.Options{Socket: socket, Receiver: devlog.Receiver{
 		Path: c.String("receiver"), Name: p.name, Config: c.String("config"), Rules: rules,
 		Rate: rate, Overflow: overflow, CompressRepeats: c.Bool("compress-repeats"),
-		MetricsFile: strings.ReplaceAll(c.String("metrics-file"), "{name}", p.name),
+		Supervise: supervise, MetricsFile: strings.ReplaceAll(c.String("metrics-file"), "{name}", p.name),
 	}}
 	o.Strategy = strategy
 	o.Force = c.Bool("force")

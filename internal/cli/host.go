@@ -52,9 +52,14 @@ func (p *program) table(list []devlog.Sharer) error {
 	fmt.Fprintln(t, "PID\tCOMMAND\tCONTAINER\tRECEIVER\t/dev/log\tREPAIR")
 	for _, s := range list {
 		receiver := "none"
-		if s.Facts.Keeper {
+		switch {
+		case s.Facts.Receiver.Unit != "" && s.Facts.Keeper:
+			receiver = "devlogd (systemd)"
+		case s.Facts.Keeper:
 			receiver = "devlogd"
-		} else if s.Facts.Log.Leads.Live && s.Plan.Verdict == devlog.Healthy {
+		case s.Facts.Receiver.State == devlog.Gone && s.Plan.Verdict != devlog.Healthy:
+			receiver = "gone"
+		case s.Facts.Log.Leads.Live && s.Plan.Verdict == devlog.Healthy:
 			receiver = "its own"
 		}
 		log, repair := s.Facts.LogInWords(), s.Plan.String()

@@ -4,13 +4,9 @@ import (
 	"errors"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
-	"strconv"
 
 	"golang.org/x/sys/unix"
-
-	"devlog/internal/rootfs"
 )
 
 // Clear removes what a repair has left in the root directory of a container
@@ -66,8 +62,8 @@ func (t *Target) clearAt(dir string) (bool, error) {
 	}
 	// Of another container with this root directory, or it is about to end, and
 	// clears up itself.
-	if used, err := hasReceiver(at); err != nil || used {
-		return false, err
+	if len(receiversAt(at)) > 0 {
+		return false, nil
 	}
 	name := path.Base(r.Socket)
 	if l, err := at.Listening(name); err != nil || l.Live {
@@ -77,17 +73,4 @@ func (t *Target) clearAt(dir string) (bool, error) {
 		return false, err
 	}
 	return true, r.removeRest(t, at)
-}
-
-// hasReceiver says whether a receiver that is seen from here has the directory
-// open.
-func hasReceiver(at *rootfs.Dir) (bool, error) {
-	dirs, err := filepath.Glob("/proc/[0-9]*")
-	if err != nil {
-		return false, err
-	}
-	return slices.ContainsFunc(dirs, func(dir string) bool {
-		pid, err := strconv.Atoi(filepath.Base(dir))
-		return err == nil && isReceiverAt(pid, at)
-	}), nil
 }

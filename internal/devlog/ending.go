@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -24,15 +23,13 @@ func endReceivers(at *rootfs.Dir) error {
 			pidfd.Close()
 		}
 	}()
-	dirs, err := filepath.Glob("/proc/[0-9]*")
-	if err != nil {
-		return err
-	}
-	for _, dir := range dirs {
-		pid, err := strconv.Atoi(filepath.Base(dir))
-		if err != nil || !isReceiverAt(pid, at) {
-			continue
+	pids := receiversAt(at)
+	if len(pids) == 0 {
+		if pid := readRecord(at).waitRestarted(at); pid > 0 {
+			pids = append(pids, pid)
 		}
+	}
+	for _, pid := range pids {
 		fd, err := unix.PidfdOpen(pid, 0)
 		if err != nil {
 			continue // it has ended
@@ -47,6 +44,21 @@ func endReceivers(at *rootfs.Dir) error {
 		}
 	}
 	return nil
+}
+
+// receiversAt are the receivers that are seen from here and have the directory
+// open.
+func receiversAt(at *rootfs.Dir) (pids []int) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil && isReceiverAt(pid, at) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 // endReceiver ends the receiver with that pidfd.

@@ -57,7 +57,31 @@ type Facts struct {
 	// Keeper says that a receiver of an earlier repair is there and sees to it
 	// that the repair stays.
 	Keeper bool `json:"keeper"`
+	// Receiver is what has become of that receiver.
+	Receiver ReceiverFacts `json:"receiver"`
 }
+
+// ReceiverFacts are the facts about the receiver that an earlier repair of the
+// container has started, or with --receiver none the keeper of that repair.
+type ReceiverFacts struct {
+	// State is Running, Elsewhere or Gone; empty if there has been none.
+	State ReceiverState `json:"state,omitempty"`
+	// PID is its process, where that is seen.
+	PID int `json:"pid,omitempty"`
+	// Unit is the service of systemd's that it is, or was; empty for none.
+	Unit string `json:"unit,omitempty"`
+}
+
+// ReceiverState says whether a receiver is there.
+type ReceiverState string
+
+// Elsewhere is in another PID namespace, not seen from here; it counts as
+// running.
+const (
+	Running   ReceiverState = "running"
+	Elsewhere ReceiverState = "elsewhere"
+	Gone      ReceiverState = "gone"
+)
 
 // SocketFacts are the facts about a name that is or was a socket's.
 type SocketFacts struct {

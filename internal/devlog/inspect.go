@@ -194,7 +194,10 @@ func (i *inspection) place(p *rootfs.Place) (PlaceFacts, error) {
 		if r := readRecord(p.Dir); r != nil && path.Base(r.Socket) == p.Name { // not the path: links give it several
 			ours := r.MountNS == i.target.mountNS
 			f.Foreign = f.Live && !ours && r.alive(p.Dir)
-			i.facts.Keeper = i.facts.Keeper || ours && r.alive(p.Dir)
+			if ours && !i.facts.Keeper {
+				i.facts.Receiver = r.facts(p.Dir, i.facts.Receiver)
+				i.facts.Keeper = i.facts.Receiver.alive()
+			}
 		}
 	}
 	return f, i.directory(p, &f)

@@ -43,6 +43,9 @@ type Receiver struct {
 	Overflow        syslogconf.Overflow
 	CompressRepeats bool
 	MetricsFile     string
+	// Supervise says who starts the receiver anew when it was killed; empty
+	// stands for nobody.
+	Supervise Supervisor
 	// Handover is a connected socket to a receiver that runs already and takes
 	// the private socket over; nil to start one.
 	Handover *os.File
@@ -80,6 +83,9 @@ func (r *Receiver) Messages(t *Target) string {
 func (r *Receiver) prepare(t *Target) error {
 	if r.Handover != nil {
 		return nil
+	}
+	if err := r.Supervise.may(t); err != nil {
+		return err
 	}
 	if r.Path == "" || r.Path == NoReceiver {
 		self, err := os.Executable()
@@ -165,11 +171,12 @@ func (r *Receiver) readRules() error {
 }
 
 // start starts the receiver for the work's socket, or hands the socket over to
-// the one that runs; then it returns 0.
-func (r *Receiver) start(w *work) (pid int, err error) {
+// the one that runs; then it returns 0. The function it returns ends the
+// receiver.
+func (r *Receiver) start(w *work) (pid int, end func(), err error) {
 	files := w.passed()
 	if r.Handover != nil {
-		return 0, daemon.SendFiles(int(r.Handover.Fd()), files)
+		return 0, nil, daemon.SendFiles(int(r.Handover.Fd()), files)
 	}
 	t := w.target
 	args := []string{"--name", r.Name}
@@ -196,12 +203,12 @@ func (r *Receiver) start(w *work) (pid int, err error) {
 		files = append(files, daemon.Passed{File: t.root.File(), Name: daemon.NameRoot})
 		heal, err := healCommand(t, w.options)
 		if err != nil {
-			return 0, err
+			return 0, nil, err
 		}
 		args = append(append(args, "--"), heal...)
 	}
 	err = rootfs.AsSelf(func() (err error) {
-		pid, err = daemon.Start(daemon.Spec{
+		pid, end, err = r.Supervise.start(daemon.Spec{
 			Path: r.Path,
 			// Whoever is root in the container can open /proc/PID/exe there.
 			Sealed: t.receiverInside() && !t.host,
@@ -211,14 +218,14 @@ func (r *Receiver) start(w *work) (pid int, err error) {
 			Env:      receiverEnv(),
 			Files:    files,
 			Timeout:  readyTimeout,
-		})
+		}, r.Name)
 		return err
 	})
 	var said *daemon.StartError
 	if errors.As(err, &said) {
-		return 0, fmt.Errorf("the receiver cannot start: %w", err)
+		return 0, nil, fmt.Errorf("the receiver cannot start: %w", err)
 	}
-	return pid, err
+	return pid, end, err
 }
 
 // limits are the receiver's arguments beside its name and rules.

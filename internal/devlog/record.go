@@ -27,6 +27,9 @@ type record struct {
 	Receiver int    `json:"receiver,omitempty"`
 	PIDNS    uint64 `json:"pid_ns,omitempty"`
 	Started  string `json:"started,omitempty"`
+	// Unit is the service of systemd's that the receiver is, if it is one: then
+	// other processes follow on Receiver.
+	Unit string `json:"unit,omitempty"`
 	// Was, WasLink and WasOwner are what /dev/log was before the first repair.
 	Was      rootfs.Kind  `json:"was"`
 	WasLink  string       `json:"was_link,omitempty"`
@@ -86,12 +89,16 @@ func (r *record) process(at *rootfs.Dir) *os.File {
 	if own, err := namespace("self", "pid"); err != nil || own != r.PIDNS {
 		return nil
 	}
-	fd, err := unix.PidfdOpen(r.Receiver, 0)
+	pid := r.Receiver
+	if !isReceiverOf(pid, r.Started, at) {
+		pid = r.waitRestarted(at)
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return nil
 	}
 	pidfd := os.NewFile(uintptr(fd), "pidfd")
-	if !isReceiverOf(r.Receiver, r.Started, at) || ended(fd) {
+	if !isReceiverAt(pid, at) || ended(fd) {
 		pidfd.Close()
 		return nil
 	}
@@ -137,23 +144,33 @@ func isReceiverExe(exe string) bool {
 	return exe == "/memfd:"+receiverName || filepath.Base(exe) == receiverName
 }
 
-// alive says whether the receiver that the record in the directory at names
-// runs, or one that a killed repair did not come to name. One of another PID
-// namespace is not seen from here; it counts as running.
-func (r *record) alive(at *rootfs.Dir) bool {
-	if r == nil || r.Receiver <= 0 {
-		return false
+// facts are those about the receiver that the record in the directory at names.
+// before is what was found of another record, or the same one.
+func (r *record) facts(at *rootfs.Dir, before ReceiverFacts) ReceiverFacts {
+	if r == nil || r.Receiver <= 0 || before.State == Gone && before.PID == r.Receiver {
+		return before
 	}
 	if own, err := namespace("self", "pid"); err == nil && own != r.PIDNS {
-		return true
+		return ReceiverFacts{State: Elsewhere}
 	}
 	pidfd := r.process(at)
 	if pidfd == nil {
-		return false
+		return ReceiverFacts{State: Gone, PID: r.Receiver, Unit: r.Unit}
 	}
-	pidfd.Close()
-	return true
+	defer pidfd.Close()
+	pid, err := pidOf(pidfd)
+	if err != nil { // it has ended a moment ago
+		return ReceiverFacts{State: Gone, PID: r.Receiver, Unit: r.Unit}
+	}
+	return ReceiverFacts{State: Running, PID: pid, Unit: unitOf(pid)}
 }
+
+// alive says that the receiver runs, as far as can be told.
+func (f ReceiverFacts) alive() bool { return f.State == Running || f.State == Elsewhere }
+
+// alive says whether the receiver that the record in the directory at names
+// runs. One of another PID namespace is not seen from here; it counts as running.
+func (r *record) alive(at *rootfs.Dir) bool { return r.facts(at, ReceiverFacts{}).alive() }
 
 // startTime is field 22 of /proc/PID/stat, as text: with the process ID it
 // tells a process from a later one that got the same.

@@ -19,8 +19,12 @@ func (r Result) Report(w io.Writer) error {
 		{"/dev", r.Facts.devInWords()},
 		{"/dev/log", r.Facts.Log.inWords()},
 		{"syslog()", r.Facts.syslogInWords()},
+		{"receiver", r.Facts.Receiver.inWords()},
 		{"repair", r.Plan.String()},
 	} {
+		if row[1] == "" {
+			continue
+		}
 		fmt.Fprintf(t, "%s\t%s\n", row[0], syslog.Escape(row[1]))
 	}
 	return t.Flush()
@@ -51,6 +55,23 @@ func (f Facts) devInWords() string {
 		words += "; it cannot be written: " + f.Dev.Unwritable
 	}
 	return words
+}
+
+// inWords is empty where there has never been a receiver.
+func (f ReceiverFacts) inWords() string {
+	switch {
+	case f.State == Elsewhere:
+		return "not seen from here: on the host, or in another PID namespace"
+	case f.State == Gone && f.Unit != "":
+		return fmt.Sprintf("has gone: systemd has given %s up after it was killed many times, or somebody has stopped it; repair starts another", f.Unit)
+	case f.State == Gone:
+		return fmt.Sprintf("has gone: process %d was killed, and nobody starts it anew; repair starts another", f.PID)
+	case f.Unit != "":
+		return fmt.Sprintf("process %d; systemd starts it anew if it is killed (%s)", f.PID, f.Unit)
+	case f.State == Running:
+		return fmt.Sprintf("process %d; nobody starts it anew if it is killed", f.PID)
+	}
+	return ""
 }
 
 func (l LogFacts) inWords() string {

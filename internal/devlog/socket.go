@@ -2,6 +2,7 @@ package devlog
 
 import (
 	"fmt"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -107,7 +108,7 @@ func (w *work) newRecord(before *record) record {
 	}
 	slices.Sort(r.Made) // outermost first
 	if before.MountNS == r.MountNS {
-		r.Receiver, r.PIDNS, r.Started = before.Receiver, before.PIDNS, before.Started
+		r.Receiver, r.PIDNS, r.Started, r.Unit = before.Receiver, before.PIDNS, before.Started, before.Unit
 		r.Mounted = r.Mounted || before.Mounted
 	}
 	if before.Set != "" && before.trusted(w.target) {
@@ -147,26 +148,28 @@ func (w *work) inspected() rootfs.Stat {
 
 // start starts the receiver and notes which process it is.
 func (w *work) start() error {
-	pid, err := w.options.Receiver.start(w)
+	var old *os.File
+	if w.options.Receiver.Handover == nil {
+		old = w.noted.process(w.at) // before there is another one that could be taken for it
+	}
+	if old != nil {
+		defer old.Close()
+	}
+	pid, end, err := w.options.Receiver.start(w)
 	if err != nil {
 		return err
 	}
 	if pid == 0 { // a running one has taken the socket over
 		return w.noteRunning()
 	}
-	w.undo = append(w.undo, func() {
-		_ = unix.Kill(pid, unix.SIGKILL)
-		_ = unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED, nil)
-	})
+	w.undo = append(w.undo, end)
 	checkpoint()
-	old := w.noted.process(w.at)
 	if err := w.note(pid); err != nil {
 		return err
 	}
 	if old != nil {
 		// An earlier receiver whose socket nobody finds any more.
 		_ = unix.PidfdSendSignal(int(old.Fd()), unix.SIGTERM, nil, 0)
-		old.Close()
 	}
 	return nil
 }
@@ -190,6 +193,7 @@ func (w *work) note(pid int) (err error) {
 	shown, err := shownPID(pid)
 	if err == nil {
 		w.noted.Started, err = startTime(shown)
+		w.noted.Unit = unitOf(shown)
 	}
 	if err != nil {
 		return fmt.Errorf("find the receiver: %w", err)

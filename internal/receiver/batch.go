@@ -2,6 +2,7 @@ package receiver
 
 import (
 	"fmt"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -25,12 +26,16 @@ type mmsghdr struct {
 type batch struct {
 	memory  []byte // slots*slotSize, of which only touched pages exist
 	iovecs  [slots]unix.Iovec
-	headers [slots]mmsghdr
+	headers []mmsghdr
 	// control is for who sent each message; nil if that is not asked for.
 	control []control
 	filled  int  // slots of the last receive
 	big     bool // pages behind a slot's first are touched
 	used    int  // so many slots are touched
+	// kept says that the memory and the headers outlive this process; then what
+	// is held is unwritten, and is to be forgotten before the next receive.
+	kept bool
+	held int
 }
 
 // control has room for one SCM_CREDENTIALS (unix(7)) and nothing else: where
@@ -53,21 +58,69 @@ func newBatch(senders bool) (*batch, error) {
 	}
 	// A huge page would make 2 MiB of the first byte.
 	_ = unix.Madvise(memory, unix.MADV_NOHUGEPAGE)
-	b := &batch{memory: memory}
+	b := &batch{memory: memory, headers: make([]mmsghdr, slots)}
 	if senders {
 		b.control = make([]control, slots)
 	}
+	b.point()
+	b.filled = slots
+	return b, nil
+}
+
+// keptBatch is newBatch in a store, with what is held there.
+func keptBatch(s *store, senders bool) *batch {
+	b := &batch{memory: s.memory[slotsAt:], kept: true}
+	b.headers, b.control = s.parts()
+	b.point()
+	if !senders { // there may be some of those that are held
+		for i := range b.headers {
+			b.headers[i].header.Control = nil
+		}
+	}
+	b.held = b.unwritten()
+	b.filled = slots
+	b.touch()
+	return b
+}
+
+// point has the headers point to where messages are to go.
+func (b *batch) point() {
 	for i := range b.headers {
-		b.iovecs[i].Base = &memory[i*slotSize]
+		b.iovecs[i].Base = &b.memory[i*slotSize]
 		b.iovecs[i].SetLen(slotSize)
 		b.headers[i].header.Iov = &b.iovecs[i]
 		b.headers[i].header.SetIovlen(1)
-		if senders {
+		if b.control != nil {
 			b.headers[i].header.Control = (*byte)(unsafe.Pointer(&b.control[i]))
 		}
 	}
-	b.filled = slots
-	return b, nil
+}
+
+// unwritten is how many messages the headers tell of.
+func (b *batch) unwritten() (n int) {
+	for n < slots && b.headers[n].length <= slotSize {
+		n++
+	}
+	return n
+}
+
+// forget says that what is held is written.
+func (b *batch) forget() {
+	if !b.kept {
+		return
+	}
+	for i := range b.headers[:b.held] {
+		b.headers[i].length = unused
+	}
+	b.held = 0
+}
+
+// touch gives each slot its first page beforehand: a process that is killed while
+// the kernel looks for one would lose the message that it is to hold.
+func (b *batch) touch() {
+	for i := range slots {
+		atomic.OrUint32((*uint32)(unsafe.Pointer(&b.memory[i*slotSize])), 0) // a write that changes nothing
+	}
 }
 
 // receive reads what is queued at a socket, at most this many messages, without
@@ -83,7 +136,7 @@ func (b *batch) await(fd int) (int, error) { return b.recvmmsg(fd, slots, unix.M
 
 // recvmmsg is recvmmsg(2) unknown to the scheduler.
 func (b *batch) recvmmsg(fd, most, flags int) (int, error) {
-	if b.control != nil {
+	if b.control != nil && b.headers[0].header.Control != nil {
 		for i := range b.headers[:b.filled] {
 			b.headers[i].header.SetControllen(controlSize)
 			b.control[i].header = unix.Cmsghdr{}
@@ -94,7 +147,7 @@ func (b *batch) recvmmsg(fd, most, flags int) (int, error) {
 		b.filled = 0
 		return 0, errno
 	}
-	b.filled = int(n)
+	b.filled, b.held = int(n), int(n)
 	b.used = max(b.used, int(n))
 	return int(n), nil
 }
@@ -132,12 +185,17 @@ const keptSlots = 8
 
 // rest gives memory back that many messages at once have taken.
 func (b *batch) rest() {
-	if b.used > keptSlots {
+	if b.used > keptSlots && !b.kept {
 		b.clear()
 	}
 }
 
 func (b *batch) clear() {
-	_ = unix.Madvise(b.memory, unix.MADV_DONTNEED)
+	if !b.kept {
+		_ = unix.Madvise(b.memory, unix.MADV_DONTNEED)
+	} else if b.held == 0 {
+		_ = unix.Madvise(b.memory, unix.MADV_REMOVE)
+		b.touch()
+	}
 	b.big, b.used = false, 0
 }

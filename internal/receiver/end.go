@@ -18,6 +18,9 @@ func (r *receiver) flush(now time.Time) {
 		route.out.Flush(now)
 	}
 	r.sayProblems(now)
+	if r.store != nil {
+		r.store.written(r)
+	}
 	if r.batch != nil {
 		r.batch.release()
 	}

@@ -46,6 +46,10 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		catchEarly()
 	}
 	files, ferr := daemon.Inherited()
+	var kept *store
+	if before == nil && ferr == nil {
+		files, kept, ferr = openStore(files)
+	}
 	ready := -1
 	for _, f := range files {
 		if f.Name == daemon.NameReady {
@@ -56,7 +60,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		}
 	}
 	if err = errors.Join(err, ferr); err == nil {
-		err = run(args[1:], stdout, files, before, func() error {
+		err = run(args[1:], stdout, files, before, kept, func() error {
 			if ready < 0 {
 				return nil
 			}
@@ -72,6 +76,9 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		// --check-config has a line for each that is wrong.
 		fmt.Fprintf(stderr, "devlogd: %s\n", strings.ReplaceAll(err.Error(), "\n", "\ndevlogd: "))
 	}
+	if kept != nil && (!kept.restarted || errors.As(err, new(usageError))) && !kept.started {
+		return daemon.ExitFinal
+	}
 	if errors.As(err, new(usageError)) {
 		return exitUsage
 	}
@@ -79,8 +86,9 @@ func Main(args []string, stdout, stderr io.Writer) int {
 }
 
 // run is Main without the report. before is what the program before this one has
-// left. started is called once everything is ready.
-func run(args []string, stdout io.Writer, files []daemon.File, before []byte, started func() error) error {
+// left, kept what outlives the process. started is called once everything is
+// ready.
+func run(args []string, stdout io.Writer, files []daemon.File, before []byte, kept *store, started func() error) error {
 	o, err := parseOptions(args, os.Environ())
 	if err != nil {
 		return usageError{err}
@@ -110,9 +118,16 @@ func run(args []string, stdout io.Writer, files []daemon.File, before []byte, st
 	}
 	var resumed *snapshot
 	if before != nil {
-		if resumed, err = parseSnapshot(before); err != nil {
-			return err
+		resumed, err = parseSnapshot(before)
+	} else if kept != nil && kept.restarted {
+		if resumed, err = kept.restart(); err != nil {
+			err = usageError{err} // it would not be another time
 		}
+	}
+	if err != nil {
+		return err
+	}
+	if resumed != nil {
 		receives = resumed.receives()
 	}
 	if receives {
@@ -130,6 +145,7 @@ func run(args []string, stdout io.Writer, files []daemon.File, before []byte, st
 	setName()
 	r := newReceiver(o, load)
 	defer r.close()
+	r.useStore(kept)
 	if resumed != nil {
 		if err := r.resumeFrom(resumed); err != nil {
 			return err
@@ -144,10 +160,11 @@ func run(args []string, stdout io.Writer, files []daemon.File, before []byte, st
 		return err
 	}
 	if resumed != nil {
-		r.sayUpgraded()
+		r.sayResumed()
 	}
 	r.flush(time.Now()) // outputs look at what there is before the container runs
-	if err := started(); err != nil {
+	r.stepStore()
+	if err := errors.Join(r.tellReady(), o.sayReady(before != nil), started()); err != nil {
 		return err
 	}
 	settle()

@@ -29,6 +29,8 @@ type options struct {
 	overflow syslogconf.Overflow // empty stands for Block
 	compress bool
 	metrics  string
+	// ready is a descriptor to say on that it is ready; 0 for none.
+	ready int
 	// command repairs /dev/log.
 	command []string
 }
@@ -66,6 +68,30 @@ func (o *options) setType(name string) error {
 	return nil
 }
 
+// setReady takes a --ready-fd.
+func (o *options) setReady(text string) (err error) {
+	if o.ready, err = strconv.Atoi(text); err != nil || o.ready < 1 {
+		return fmt.Errorf("expected the number of a descriptor, not %q", text)
+	}
+	return nil
+}
+
+// sayReady says on --ready-fd that the receiver is ready, unless the program
+// before this one has done that.
+func (o *options) sayReady(upgraded bool) error {
+	if o.ready == 0 || upgraded {
+		return nil
+	}
+	_, err := unix.Write(o.ready, []byte{'\n'})
+	if err == nil && o.ready > 2 {
+		err = unix.Close(o.ready)
+	}
+	if err != nil {
+		return fmt.Errorf("--ready-fd %d: say that the receiver is ready: %w", o.ready, err)
+	}
+	return nil
+}
+
 const usage = `devlogd - receives what programs send to /dev/log
 
 usage: devlogd [--listen PATH]... [--rule RULE]... [flags] [-- COMMAND ARGS...]
@@ -89,6 +115,8 @@ usage: devlogd [--listen PATH]... [--rule RULE]... [flags] [-- COMMAND ARGS...]
   --compress-repeats write "last message repeated N times" for repeats
   --metrics-file PATH
                      write the account to this file, for Prometheus
+  --ready-fd N       write a newline to descriptor N when it is ready, and close
+                     it (the notification-fd of s6)
   --check-config     only say whether the rules are right
   --exit-when-alone  end when process 1 waits for this process only
                      (lxc-execute)
@@ -142,6 +170,7 @@ func (o *options) flags() []flag {
 		{name: "overflow", set: func(v string) (err error) { o.overflow, err = syslogconf.ParseOverflow(v); return err }},
 		{name: "compress-repeats", toggle: true, set: toggle(&o.compress)},
 		{name: "metrics-file", set: text(&o.metrics)},
+		{name: "ready-fd", set: o.setReady},
 		{name: "check-config", toggle: true, set: toggle(&o.check)},
 		{name: "exit-when-alone", toggle: true, set: toggle(&o.alone)},
 		{name: "await-init", toggle: true, set: toggle(&o.await)},

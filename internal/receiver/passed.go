@@ -58,12 +58,18 @@ func (p *place) isOwn() bool {
 // removePlaces removes the names that are ours to remove.
 func (r *receiver) removePlaces() {
 	// Decided for all of them first, for the record is one of them.
-	ours := slices.DeleteFunc(slices.Clone(r.places), func(p *place) bool { return p.isOwn() && !r.self.notedIn(p.dir) })
+	ours := slices.DeleteFunc(slices.Clone(r.places), func(p *place) bool { return p.isOwn() && !r.notedIn(p.dir) })
 	for _, p := range ours {
 		if p.removes() {
 			_ = unix.Unlinkat(p.dir, p.name, p.flags) // we are ending; there is nobody to tell
 		}
 	}
+}
+
+// notedIn reports whether the record in the directory names this receiver, maybe
+// as what it was before it was killed.
+func (r *receiver) notedIn(dir int) bool {
+	return r.self.notedIn(dir) || slices.ContainsFunc(r.was, func(p process) bool { return p.notedIn(dir) })
 }
 
 // dirID is which directory the name is in, and whether that still has a name.

@@ -68,6 +68,8 @@ type receiver struct {
 	metrics  metrics
 	upgrade  *upgrade  // the one that is prepared, or nil
 	resumed  *snapshot // what the program before this one has left; nil without one
+	store    *store    // what outlives this process; nil if nothing does
+	was      []process // that this receiver was before it was killed
 }
 
 // newReceiver returns a receiver that has nothing open yet.
@@ -118,6 +120,10 @@ func (r *receiver) openOutputs() (err error) {
 	}
 	for _, rule := range ignored {
 		r.say(syslog.Notice, rule.Origin()+": "+notWritten)
+	}
+	if r.store != nil {
+		r.batch = keptBatch(r.store, r.sender)
+		return nil
 	}
 	if r.batch, err = newBatch(r.sender); err == nil {
 		r.waiter.rest = r.batch.rest
@@ -245,6 +251,7 @@ func (r *receiver) loop() error {
 		r.stepLimits(now)
 		r.flush(now)
 		r.stepMetrics(now)
+		r.stepStore()
 		if r.stepUpgrade() {
 			return r.drain()
 		}
@@ -292,6 +299,9 @@ func (r *receiver) receive(fd, batches int) error {
 		want := r.allows(limited, time.Now())
 		if want == 0 {
 			return nil
+		}
+		if r.store != nil && r.batch.held > 0 {
+			r.flush(time.Now()) // it is what is kept for the next program
 		}
 		n, err := r.batch.receive(fd, want)
 		switch {

@@ -21,7 +21,10 @@ func (r *receiver) resumeFrom(s *snapshot) error {
 	}
 	r.resumed = s
 	r.counters = s.base.counters
-	r.upgrades++
+	if r.store == nil {
+		r.upgrades++
+		r.resumeStore(s.store)
+	}
 	if r.limits.unsaid = s.base.unsaid; r.limits.unsaid > 0 {
 		r.limits.sayAt = time.Now().Add(dropEvery)
 	}
@@ -125,9 +128,14 @@ func (r *receiver) resumeOthers() {
 	}
 }
 
-// sayUpgraded says which program goes on.
-func (r *receiver) sayUpgraded() {
-	r.say(syslog.Notice, "upgraded to devlogd "+Version+" from "+r.resumed.base.version)
+// sayResumed says why another program goes on, and has it write what a killed one
+// has left.
+func (r *receiver) sayResumed() {
+	if r.store != nil && r.store.restarted {
+		r.replay()
+	} else {
+		r.say(syslog.Notice, "upgraded to devlogd "+Version+" from "+r.resumed.base.version)
+	}
 	r.resumed = nil // with all that was pending
 }
 

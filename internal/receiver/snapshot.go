@@ -24,6 +24,7 @@ type snapshot struct {
 	kernel  *kernelState // nil if the kernel's log is not read
 	keeper  *keeperState // nil if the repair is not kept
 	outputs []*outputState
+	store   int // descriptor of what outlives the process, or -1
 }
 
 // connState is a connection of a stream socket.
@@ -215,6 +216,9 @@ func (s *snapshot) format() []byte {
 	if s.keeper != nil {
 		line("keeper", s.keeper.code)
 	}
+	if s.store >= 0 {
+		line("store", func(c *coder) { c.int(&s.store) })
+	}
 	for _, p := range s.outputs {
 		line("output", p.code)
 		for i := range p.Lost {
@@ -230,7 +234,7 @@ func parseSnapshot(data []byte) (*snapshot, error) {
 	if head != stateHead {
 		return nil, fmt.Errorf("read the state of the receiver: it begins with %.40q, and this program, devlogd %s, reads %q", head, Version, stateHead)
 	}
-	s := &snapshot{}
+	s := &snapshot{store: -1}
 	seen := 0
 	for n := 2; rest != ""; n++ {
 		var line string
@@ -256,6 +260,8 @@ func parseSnapshot(data []byte) (*snapshot, error) {
 		case "keeper":
 			s.keeper = &keeperState{}
 			s.keeper.code(c)
+		case "store":
+			c.int(&s.store)
 		case "output":
 			s.outputs = append(s.outputs, &outputState{})
 			s.outputs[len(s.outputs)-1].code(c)

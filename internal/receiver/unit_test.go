@@ -33,6 +33,8 @@ func TestParseOptions(t *testing.T) {
 		{args: []string{"--rate", "1", "--overflow", "x"}, want: "--overflow: overflow \"x\": want block or drop"},
 		{env: []string{"DEVLOG_OVERFLOW=drop"}, want: "--overflow drop without --rate: say how many messages are too many"},
 		{env: []string{"DEVLOG_RATE=1/h"}, want: "environment variable DEVLOG_RATE: rate \"1/h\": want N, N/s or N/m"},
+		{args: []string{"--ready-fd", "x"}, want: "--ready-fd: expected the number of a descriptor, not \"x\""},
+		{args: []string{"--ready-fd", "0"}, want: "--ready-fd: expected the number of a descriptor, not \"0\""},
 		{args: []string{"--rule"}, want: "--rule needs a value: see devlogd --help"},
 		{args: []string{"x"}, want: "unknown argument \"x\": see devlogd --help"},
 		{args: []string{"--name", "a", "--name", "b"}, want: "--name is given twice"},

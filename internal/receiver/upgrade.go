@@ -240,6 +240,7 @@ func (s *snapshot) descriptors() (list []int) {
 	}
 	add(s.base.init)
 	add(s.base.root)
+	add(s.store)
 	for _, p := range s.places {
 		add(p.fd)
 	}
@@ -260,7 +261,7 @@ func (s *snapshot) descriptors() (list []int) {
 
 // snapshot is what the receiver leaves behind.
 func (r *receiver) snapshot(now time.Time) *snapshot {
-	s := &snapshot{base: baseState{
+	s := &snapshot{store: -1, base: baseState{
 		version: Version, open: r.batch != nil, init: r.init, root: -1, counters: r.counters, unsaid: r.limits.unsaid,
 	}}
 	index := map[*place]int{}
@@ -280,6 +281,9 @@ func (r *receiver) snapshot(now time.Time) *snapshot {
 		s.sockets = append(s.sockets, &socketState{
 			fd: k.fd, kind: kind, path: k.path, place: at, id: k.id, run: k.run, debt: max(0, k.bucket.full.Sub(now)),
 		})
+	}
+	if r.store != nil {
+		s.store = r.store.fd
 	}
 	if r.streams != nil { // the oldest first, which is the order they are resumed in
 		for c := r.streams.oldest; c != nil; c = c.newer {

@@ -30,6 +30,7 @@ _devlog_hook() {
     --strategy) mapfile -t COMPREPLY < <(compgen -W 'auto adopt symlink bind' -- "$cur"); return ;;
     --socket) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
     --receiver) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    --supervise) COMPREPLY=(); return ;;
     --name) COMPREPLY=(); return ;;
     --rule) COMPREPLY=(); return ;;
     --config) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
@@ -37,7 +38,7 @@ _devlog_hook() {
     --overflow) COMPREPLY=(); return ;;
     --metrics-file) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W '--pid --root --host --strategy --socket --force --receiver --no-heal --name --rule --config --rate --overflow --compress-repeats --metrics-file --dry-run --keep --all --help -h' -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W '--pid --root --host --strategy --socket --force --receiver --no-heal --supervise --name --rule --config --rate --overflow --compress-repeats --metrics-file --dry-run --keep --all --help -h' -- "$cur")
     ;;
   'undo')
     case $prev in
@@ -54,6 +55,7 @@ _devlog_hook() {
     --strategy) mapfile -t COMPREPLY < <(compgen -W 'auto adopt symlink bind' -- "$cur"); return ;;
     --socket) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
     --receiver) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    --supervise) COMPREPLY=(); return ;;
     --name) COMPREPLY=(); return ;;
     --rule) COMPREPLY=(); return ;;
     --config) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
@@ -61,12 +63,12 @@ _devlog_hook() {
     --overflow) COMPREPLY=(); return ;;
     --metrics-file) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W '--stage --annotations --strategy --socket --force --receiver --no-heal --name --rule --config --rate --overflow --compress-repeats --metrics-file --help -h' -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W '--stage --annotations --strategy --socket --force --receiver --no-heal --supervise --name --rule --config --rate --overflow --compress-repeats --metrics-file --help -h' -- "$cur")
     ;;
   'config')
     case $prev in
     esac
-    mapfile -t COMPREPLY < <(compgen -W 'lxc lxc-unprivileged podman docker containerd cri-o cdi kubernetes sysvinit systemd-host --help -h' -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W 'lxc lxc-unprivileged podman docker containerd cri-o cdi kubernetes sysvinit systemd-host s6 runit --help -h' -- "$cur")
     ;;
   esac
 }

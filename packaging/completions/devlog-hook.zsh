@@ -44,6 +44,7 @@ _devlog_hook() {
         '--force[rename a /dev/log that is a directory, a regular file or a device to /dev/log.devlog-old]' \
         '--receiver=[the receiver'\''s PATH, or none where a daemon of the container'\''s own listens]:PATH:_files' \
         '--no-heal[repair once; leave nobody who repairs again when /dev/log is replaced]' \
+        '--supervise=[WHO starts a receiver on the host anew when it was killed]:WHO: ' \
         '--name=[the container'\''s NAME in messages and paths]:NAME: ' \
         '*--rule=[a RULE for the receiver, SELECTOR ACTION]:RULE: ' \
         '--config=[a FILE of rules for the receiver]:FILE:_files' \
@@ -75,6 +76,7 @@ _devlog_hook() {
         '--force[rename a /dev/log that is a directory, a regular file or a device to /dev/log.devlog-old]' \
         '--receiver=[the receiver'\''s PATH, or none where a daemon of the container'\''s own listens]:PATH:_files' \
         '--no-heal[repair once; leave nobody who repairs again when /dev/log is replaced]' \
+        '--supervise=[WHO starts a receiver on the host anew when it was killed]:WHO: ' \
         '--name=[the container'\''s NAME in messages and paths]:NAME: ' \
         '*--rule=[a RULE for the receiver, SELECTOR ACTION]:RULE: ' \
         '--config=[a FILE of rules for the receiver]:FILE:_files' \
@@ -89,7 +91,7 @@ _devlog_hook() {
         _arguments \
         '--help[show help]' \
         '-h[show help]' \
-        '1: :(lxc lxc-unprivileged podman docker containerd cri-o cdi kubernetes sysvinit systemd-host)'
+        '1: :(lxc lxc-unprivileged podman docker containerd cri-o cdi kubernetes sysvinit systemd-host s6 runit)'
         ;;
       esac
       ;;

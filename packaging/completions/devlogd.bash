@@ -17,8 +17,9 @@ _devlogd() {
     --overflow) COMPREPLY=(); return ;;
     --compress-repeats) COMPREPLY=(); return ;;
     --metrics-file) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    --ready-fd) COMPREPLY=(); return ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W '--listen --type --kernel --rule --config --name --rate --overflow --compress-repeats --metrics-file --check-config --exit-when-alone --await-init --version --help' -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W '--listen --type --kernel --rule --config --name --rate --overflow --compress-repeats --metrics-file --ready-fd --check-config --exit-when-alone --await-init --version --help' -- "$cur")
     ;;
   esac
 }

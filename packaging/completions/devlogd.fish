@@ -11,6 +11,7 @@ complete -c devlogd -l rate -x -d 'take N messages at once from a socket, and no
 complete -c devlogd -l overflow -x -d 'what to do with more: block, so that senders wait, or drop: count them'
 complete -c devlogd -l compress-repeats -x
 complete -c devlogd -l metrics-file -rF -d ' write the account to this file, for Prometheus'
+complete -c devlogd -l ready-fd -x -d 'write a newline to descriptor N when it is ready, and close it'
 complete -c devlogd -l check-config -d 'only say whether the rules are right'
 complete -c devlogd -l exit-when-alone -d 'end when process 1 waits for this process only'
 complete -c devlogd -l await-init -d 'with --exit-when-alone: process 1 has yet to execute its program'

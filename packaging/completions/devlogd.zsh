@@ -12,6 +12,7 @@ _devlogd() {
         '--overflow=[what to do with more\: block, so that senders wait, or drop\: count them]:HOW: ' \
         '--compress-repeats=:write "last message repeated N times" for repeats: ' \
         '--metrics-file=[ write the account to this file, for Prometheus]:PATH:_files' \
+        '--ready-fd=[write a newline to descriptor N when it is ready, and close it]:N: ' \
         '--check-config[only say whether the rules are right]' \
         '--exit-when-alone[end when process 1 waits for this process only]' \
         '--await-init[with --exit-when-alone\: process 1 has yet to execute its program]' \

@@ -1,0 +1,113 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// notifyVariable names the socket of the service manager (sd_notify(3)).
+const notifyVariable = "NOTIFY_SOCKET"
+
+// filesVariable names the socket at which the hook hands the files over to a
+// receiver that the service manager has started.
+const filesVariable = "DEVLOGD_FILES"
+
+// Notify tells the service manager (sd_notify(3)), such as "READY=1", and passes
+// it open files to keep (FDSTORE=1). Without a manager it does nothing.
+func Notify(state string, fds ...int) error {
+	name := os.Getenv(notifyVariable)
+	if name == "" {
+		return nil
+	}
+	if name[0] != '/' && name[0] != '@' {
+		return fmt.Errorf("tell the service manager at %s=%q: %w", notifyVariable, name, unix.EAFNOSUPPORT)
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("tell the service manager: %w", err)
+	}
+	defer unix.Close(fd)
+	var rights []byte
+	if len(fds) > 0 {
+		rights = unix.UnixRights(fds...)
+	}
+	// The kernel takes @ for the NUL of an abstract name in x/sys/unix.
+	if err := unix.Sendmsg(fd, []byte(state), rights, &unix.SockaddrUnix{Name: name}, unix.MSG_NOSIGNAL); err != nil {
+		return fmt.Errorf("tell the service manager: %w", err)
+	}
+	return nil
+}
+
+// Taken returns the files that the hook hands over to a receiver that the
+// service manager has started for it; ok is false where the environment names
+// no such hook. The error says that it is not there any more.
+func Taken(limit time.Duration) (files []File, ok bool, err error) {
+	name, ok := os.LookupEnv(filesVariable)
+	if !ok {
+		return nil, false, nil
+	}
+	if err := os.Unsetenv(filesVariable); err != nil {
+		return nil, true, fmt.Errorf("remove %s from the environment: %w", filesVariable, err)
+	}
+	files, err = takeFrom(name, limit)
+	if err != nil {
+		err = fmt.Errorf("take the files from the hook: %w", err)
+	}
+	return files, true, err
+}
+
+func takeFrom(name string, limit time.Duration) ([]File, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: name}); err != nil {
+		return nil, err
+	}
+	if err := samePeer(fd); err != nil {
+		return nil, err
+	}
+	if err := pollFor(limit, fd); err != nil {
+		return nil, err
+	}
+	files, err := ReceiveFiles(fd)
+	if err == nil && files == nil {
+		err = errors.New("it has given up")
+	}
+	return files, err
+}
+
+// samePeer says why the process at the other end is not this one's user's.
+func samePeer(fd int) error {
+	peer, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err == nil && int(peer.Uid) != os.Geteuid() {
+		err = unix.EPERM
+	}
+	return err
+}
+
+// pollFor waits until one of the descriptors can be read.
+func pollFor(limit time.Duration, list ...int) error {
+	var fds []unix.PollFd
+	for _, fd := range list {
+		fds = append(fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+	}
+	for deadline := time.Now().Add(limit); ; {
+		n, err := unix.Poll(fds, int(max(0, time.Until(deadline)).Milliseconds()))
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return err
+		case n > 0:
+			return nil
+		}
+		if !time.Now().Before(deadline) {
+			return fmt.Errorf("it was not ready after %s", limit)
+		}
+	}
+}

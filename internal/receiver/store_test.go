@@ -1,0 +1,265 @@
+package receiver
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/daemon"
+	"devlog/internal/syslogconf"
+)
+
+// freshStore is a store that no manager has.
+func freshStore(t *testing.T) *store {
+	t.Helper()
+	t.Setenv("NOTIFY_SOCKET", "")
+	s, err := newStore()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = unix.Munmap(s.memory)
+		_ = unix.Close(s.fd)
+	})
+	return s
+}
+
+// inherit is the store as the program that systemd starts finds it.
+func (s *store) inherit(t *testing.T, more ...daemon.File) *store {
+	t.Helper()
+	fd, err := unix.FcntlInt(uintptr(s.fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, next, err := openStore(append([]daemon.File{{FD: fd, Name: storeName}}, more...))
+	if err != nil || files != nil || next == nil || !next.restarted {
+		t.Fatalf("%v, %+v, %v", files, next, err)
+	}
+	t.Cleanup(func() {
+		_ = unix.Munmap(next.memory)
+		_ = unix.Close(next.fd)
+	})
+	return next
+}
+
+// withStore is a receiver with that store, which writes to the file; ends says
+// that it is to be closed with the test.
+func withStore(t *testing.T, s *store, file string) *receiver {
+	t.Helper()
+	r := newReceiver(&options{name: "box"}, func() ([]syslogconf.Rule, error) {
+		return rules(t, "*.* -"+file+";sender"), nil
+	})
+	r.useStore(s)
+	if err := r.openOutputs(); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// What was received and not written is written by the next program, whatever it
+// is, and once only.
+func TestStoreReplays(t *testing.T) {
+	s := freshStore(t)
+	file := filepath.Join(t.TempDir(), "messages")
+	killed := withStore(t, s, file)
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = errors.Join(unix.Close(pair[0]), unix.Close(pair[1])) }()
+	if err := unix.SetsockoptInt(pair[0], unix.SOL_SOCKET, unix.SO_PASSCRED, 1); err != nil {
+		t.Fatal(err)
+	}
+	send := func(texts ...string) {
+		for _, text := range texts {
+			if err := unix.Sendto(pair[1], []byte(text), 0, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	send("<14>test: written")
+	if err := killed.receive(pair[0], 1); err != nil {
+		t.Fatal(err)
+	}
+	send("<14>test: first", "<14>test: "+strings.Repeat("x", 3*pageSize), "", "<14>test: last")
+	killed.flush(killed.started)
+	if n, err := killed.batch.receive(pair[0], slots); n != 4 || err != nil {
+		t.Fatalf("%d, %v", n, err)
+	}
+	second := s.inherit(t)
+	r := withStore(t, second, file)
+	if n := r.batch.unwritten(); n != 4 {
+		t.Fatalf("%d messages are left, want 4", n)
+	}
+	if from := r.batch.sender(3); !from.Known || int(from.PID) != os.Getpid() {
+		t.Errorf("the last one's sender is %+v", from)
+	}
+	second.head.pending = 7
+	r.replay()
+	r.flush(r.started)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"test: written", "test: first", "test: last", "xxx\n",
+		"was killed, and started anew by systemd; the 4 messages before this may be there twice; 7 messages lost (killed before they could be written)"} {
+		if bytes.Count(text, []byte(want)) < 1 || strings.HasPrefix(want, "test") && bytes.Count(text, []byte(want)) != 1 {
+			t.Errorf("the file lacks %q, once:\n%.2000s", want, text)
+		}
+	}
+	if n := bytes.Count(text, []byte("\n")); n != 6 {
+		t.Errorf("%d lines:\n%.2000s", n, text)
+	}
+	third := withStore(t, second.inherit(t), file)
+	if n := third.batch.unwritten(); n != 0 || third.store.head.restarts != 2 {
+		t.Errorf("%d messages are left, %d restarts", n, third.store.head.restarts)
+	}
+	// The big one's memory is given back, once it is written.
+	var st unix.Stat_t
+	if err := unix.Fstat(s.fd, &st); err != nil || st.Blocks*512 > 2*maxState+slots*pageSize+3*pageSize {
+		t.Errorf("%d kB are in use, %v", st.Blocks/2, err)
+	}
+}
+
+// What kills a receiver again and again is given up, and counted.
+func TestStoreGivesUp(t *testing.T) {
+	s := freshStore(t)
+	file := filepath.Join(t.TempDir(), "messages")
+	r := withStore(t, s, file)
+	for i := range 2 {
+		r.batch.headers[i].length = uint32(copy(r.batch.memory[i*slotSize:], "<14>test: x"))
+	}
+	s.head.replays = maxReplays
+	next := withStore(t, s.inherit(t), file)
+	next.replay()
+	next.flush(next.started)
+	text, err := os.ReadFile(file)
+	if err != nil || !bytes.Contains(text, []byte("2 messages lost (killed")) || bytes.Contains(text, []byte("test: x")) {
+		t.Errorf("%v:\n%s", err, text)
+	}
+	if n := next.batch.unwritten(); n != 0 || next.store.head.replays != 0 {
+		t.Errorf("%d messages are left, tried %d times", n, next.store.head.replays)
+	}
+}
+
+// The receiver's sockets and places are found again, each with its own
+// descriptor, but for what systemd has not got.
+func TestStoreDescribes(t *testing.T) {
+	s := freshStore(t)
+	dir := t.TempDir()
+	r := withStore(t, s, filepath.Join(dir, "messages"))
+	kept, err := listen(filepath.Join(dir, "kept"), unix.SOCK_DGRAM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := listen(filepath.Join(dir, "other"), unix.SOCK_DGRAM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = errors.Join(unix.Close(kept.fd), unix.Close(other.fd)) }()
+	one, two := int(openDir(t, dir).Fd()), int(openDir(t, dir).Fd())
+	r.places = []*place{{dir: one, name: "kept", id: kept.id}, {dir: two, name: recordName}}
+	kept.at = r.places[0]
+	r.sockets = []*socket{other, kept}
+	r.stepStore()
+	if len(r.problems) > 0 || !s.seen.is(r) || len(s.stored) != 4 {
+		t.Errorf("%v, stored %v", r.problems, s.stored)
+	}
+	var files []daemon.File
+	for _, fd := range []int{one, kept.fd} {
+		name, err := storedName(fd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		twin, err := unix.Dup(fd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, daemon.File{FD: twin, Name: name})
+	}
+	next := s.inherit(t, files...)
+	snap, err := next.restart()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(snap.sockets) != 1 || snap.sockets[0].place != 0 || snap.sockets[0].id != kept.id || len(snap.places) != 2 ||
+		snap.places[0].fd == snap.places[1].fd || snap.places[1].name != recordName || snap.base.init != -1 || snap.base.root != -1 {
+		t.Errorf("%+v", snap)
+	}
+	if n, err := storedName(snap.sockets[0].fd); err != nil || n != files[1].Name {
+		t.Errorf("another socket: %s, %v", n, err)
+	}
+	for _, p := range snap.places {
+		_ = unix.Close(p.fd)
+	}
+	_ = unix.Close(snap.sockets[0].fd)
+	// It knows what it was.
+	again := withStore(t, next, filepath.Join(dir, "messages"))
+	if len(again.was) != 1 || again.was[0] != r.self {
+		t.Errorf("it was %v, want %v", again.was, r.self)
+	}
+	// What is given up systemd gives up too.
+	r.sockets = r.sockets[1:]
+	r.stepStore()
+	if len(s.stored) != 3 {
+		t.Errorf("stored %v", s.stored)
+	}
+	if _, err := freshStore(t).restart(); err == nil || !strings.Contains(err.Error(), "killed before it was ready") {
+		t.Errorf("without a description: %v", err)
+	}
+}
+
+func TestForgetWas(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, recordName), []byte(`{"receiver": 7, "started": "70"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	list := parseIdentities([]string{"6/60", "7/70", "8/80", "x"})
+	r := &receiver{was: slices.Clone(list), places: []*place{{dir: int(openDir(t, dir).Fd()), name: recordName}}}
+	if r.forgetWas(); !slices.Equal(r.was, list[1:2]) || !r.notedIn(r.places[0].dir) {
+		t.Errorf("%v of %v", r.was, list)
+	}
+	r = &receiver{was: slices.Clone(list)}
+	if r.forgetWas(); !slices.Equal(r.was, list[:1]) {
+		t.Errorf("without a record: %v", r.was)
+	}
+}
+
+// A store that another version has laid out in its own way is replaced by an
+// upgrade, and refused after a kill.
+func TestStoreOfAnotherVersion(t *testing.T) {
+	s := freshStore(t)
+	s.head.magic++
+	if _, err := mapStore(s.fd); err == nil || !strings.Contains(err.Error(), "of another version") {
+		t.Errorf("%v", err)
+	}
+	small, err := daemon.StateFile([]byte("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer small.Close()
+	if _, err := mapStore(int(small.Fd())); err == nil || !strings.Contains(err.Error(), "another size") {
+		t.Errorf("%v", err)
+	}
+	old, err := unix.Dup(s.fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newReceiver(&options{name: "box"}, nil)
+	r.resumeStore(old)
+	if r.store == nil || r.store.head.magic != storeMagic || len(r.problems) > 0 {
+		t.Fatalf("%+v, %v", r.store, r.problems)
+	}
+	_ = unix.Munmap(r.store.memory)
+	_ = unix.Close(r.store.fd)
+	r = newReceiver(&options{name: "box"}, nil)
+	if r.resumeStore(-1); r.store != nil {
+		t.Error("without one there is one")
+	}
+}
