@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"devlog/internal/devlog"
 	"devlog/internal/hook"
 )
@@ -255,4 +257,17 @@ func TestExitCodes(t *testing.T) {
 			t.Errorf("exit(%v) = %d, want %d", tt.err, got, tt.want)
 		}
 	}
+}
+
+// A container's /dev may have anything in the place of the kernel's log: it does
+// not hold a hook up.
+func TestKernelLogIsNone(t *testing.T) {
+	kmsg := filepath.Join(t.TempDir(), "kmsg")
+	if err := unix.Mkfifo(kmsg, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var errs bytes.Buffer
+	p := &program{stderr: &errs, inside: true, kmsg: kmsg, name: "c1"}
+	p.say(errors.New("no luck"))
+	oneLine(t, errs.String(), "no luck")
 }

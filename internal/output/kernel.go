@@ -22,8 +22,6 @@ const (
 	kernelInterval = 5 * time.Second
 	// kernelMargin makes up for the kernel's clock ticking in jiffies.
 	kernelMargin = 100 * time.Millisecond
-	// maxRecord is the size of a record in bytes; from 1024 on it is EINVAL.
-	maxRecord = 1000
 	// maxRecords is how many records one message may take of the budget.
 	maxRecords = 4
 
@@ -72,7 +70,7 @@ func OpenKernel(path, name string) (*Kernel, error) {
 }
 
 func newKernel(path, name string, now func() time.Time, open func() (recordWriter, bool, error)) (*Kernel, error) {
-	k := &Kernel{path: path, name: name, now: now, open: open, record: make([]byte, 0, maxRecord)}
+	k := &Kernel{path: path, name: name, now: now, open: open, record: make([]byte, 0, syslog.MaxRecord)}
 	err := k.reopen()
 	return k, err
 }
@@ -157,7 +155,7 @@ func (k *Kernel) build(p syslog.Priority, rest []byte, i int) (record, after []b
 	if i > 0 {
 		b = append(b, continued...)
 	}
-	room := maxRecord - len(b) - len("\n")
+	room := syslog.MaxRecord - len(b) - len("\n")
 	if len(rest) <= room {
 		return append(append(b, rest...), '\n'), nil
 	}
