@@ -7,6 +7,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/file"
 )
 
 // container is where the standard output of a container's first process is.
@@ -23,7 +25,7 @@ const errEnded = cause("its first process has ended")
 func (c *container) open() (stream, error) {
 	fd, shared, err := c.find()
 	if err != nil && c.pin >= 0 { // a short life: it logged, and has ended
-		if own, pinErr := openRetry(fdPath(c.pin), unix.O_WRONLY|unix.O_APPEND|streamFlags, 0); pinErr == nil {
+		if own, pinErr := file.Open(file.Path(c.pin), unix.O_WRONLY|unix.O_APPEND, 0, file.Any); pinErr == nil {
 			fd, shared, err = own, false, nil
 		}
 	}
@@ -47,7 +49,7 @@ func (c *container) find() (fd int, shared bool, err error) {
 			return fd, true, nil
 		}
 	}
-	fd, err = openRetry(path, unix.O_WRONLY|unix.O_APPEND|streamFlags, 0)
+	fd, err = file.Open(path, unix.O_WRONLY|unix.O_APPEND, 0, file.Any)
 	if err != nil {
 		if fd, err := c.share(); err == nil {
 			return fd, true, nil

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/file"
 	"devlog/internal/syslog"
 )
 
@@ -86,14 +87,12 @@ func openKmsg(path string) (recordWriter, bool, error) {
 			return nil, true, fmt.Errorf("open %s: %w", path, ErrKernelOff)
 		}
 	}
-	fd, err := openRetry(path, unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+	fd, err := file.Open(path, unix.O_WRONLY, 0, file.Device)
+	if errors.Is(err, file.ErrType) {
+		return nil, true, fmt.Errorf("open %s: it is not a device", path)
+	}
 	if err != nil {
 		return nil, true, fmt.Errorf("open %s: %w", path, err)
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR {
-		_ = unix.Close(fd)
-		return nil, true, fmt.Errorf("open %s: it is not a device", path)
 	}
 	return fdHandle(fd), limited, nil
 }

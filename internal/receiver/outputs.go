@@ -25,7 +25,7 @@ const (
 // go on with.
 func (r *receiver) open(rule syslogconf.Rule, name string) (out output.Output, problem, err error) {
 	stream := output.StreamOptions{
-		Path: rule.Path, Notice: r.notice, Wake: r.wake, Init: func() int { return r.init },
+		Path: rule.Path, Below: syslogconf.LogsDir, Notice: r.notice, Wake: r.wake, Init: func() int { return r.init },
 		Problem: func(err error) { r.problems = append(r.problems, err) },
 	}
 	switch rule.Kind {
@@ -41,7 +41,9 @@ func (r *receiver) open(rule syslogconf.Rule, name string) (out output.Output, p
 	case syslogconf.ContainerStdout:
 		stream.Kind, stream.Path = output.ContainerStdout, ""
 	default:
-		out, err = output.OpenFile(rule.Path, output.FileOptions{Notice: r.notice, Rotation: output.Rotation(rule.Rotation)})
+		out, err = output.OpenFile(rule.Path, output.FileOptions{
+			Notice: r.notice, Rotation: output.Rotation(rule.Rotation), Below: syslogconf.LogsDir,
+		})
 		return out, nil, err
 	}
 	return output.OpenStream(stream), nil, nil

@@ -19,6 +19,9 @@ const (
 	DefaultConfigs = "/etc/devlogd.d/*.conf"
 	// DefaultMessages is where messages go without any configuration.
 	DefaultMessages = "/var/log/messages"
+	// LogsDir is where receivers on the host keep the logs of containers, each in
+	// a directory of its name, which a container may have mounted.
+	LogsDir = "/var/log/devlog"
 	// maxConfig is far more than anybody writes, in bytes: what is bigger is
 	// not a configuration file.
 	maxConfig = 1 << 20
