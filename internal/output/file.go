@@ -68,19 +68,22 @@ type File struct {
 }
 
 // OpenFile returns the output to the file path, which is created (mode 0640)
-// together with its directories (mode 0755) if it does not exist. A full disk
-// is no error: opening is tried again later.
+// together with its directories (mode 0755) if it does not exist. If the file
+// cannot be opened the error says why, and the output is there nevertheless and
+// tries again. A full disk is no error.
 func OpenFile(path string, o FileOptions) (*File, error) {
 	return openFile(path, o, openHandle)
 }
 
 func openFile(path string, o FileOptions, open func(place) (handle, error)) (*File, error) {
 	f := &File{place: newPlace(path, o.Below), open: open, lines: lines{notice: o.Notice, limit: maxPending, slowest: lastRetry}}
-	if err := f.reopen(time.Now()); err != nil && !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
-		return nil, err
-	}
 	if o.Rotation.Size > 0 {
 		f.rotation = newRotation(f.place, o.Rotation)
+	}
+	if err := f.reopen(time.Now()); err != nil && !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
+		return f, err
+	}
+	if f.rotation != nil {
 		f.rotation.compress()
 	}
 	return f, nil

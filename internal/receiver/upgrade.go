@@ -141,6 +141,10 @@ func checkUpgrade(o *options, fd int, load loadRules) error {
 	}
 	r := newReceiver(o, load)
 	for _, rule := range rules {
+		if rule.Kind == syslogconf.Everybody {
+			continue
+		}
+		rule.Path = rule.Place()
 		rule.Rotation = syslogconf.Rotation{} // there is one already that does that
 		out, _, err := r.open(rule, o.name)
 		if err != nil {
