@@ -271,3 +271,33 @@ func TestKernelLogIsNone(t *testing.T) {
 	p.say(errors.New("no luck"))
 	oneLine(t, errs.String(), "no luck")
 }
+
+// While there is something to repair check says so, else that it is refused.
+func TestVerdict(t *testing.T) {
+	host := func(v devlog.Verdict, advice string) devlog.Result {
+		return devlog.Result{Plan: devlog.Plan{Verdict: v, Advice: advice}}
+	}
+	container := func(v devlog.Verdict) devlog.Sharer { return devlog.Sharer{Plan: devlog.Plan{Verdict: v}} }
+	fine, needs, refused := container(devlog.Healthy), container(devlog.NeedsRepair), container(devlog.Refused)
+	hangs := devlog.Sharer{Problem: "it does not answer"}
+	for _, tt := range []struct {
+		name       string
+		host       devlog.Result
+		containers []devlog.Sharer
+		want       int
+	}{
+		{"nothing", host(devlog.Healthy, ""), nil, exitDone},
+		{"all healthy", host(devlog.Healthy, ""), []devlog.Sharer{fine, fine}, exitDone},
+		{"no daemon on the host", host(devlog.Healthy, "start it"), []devlog.Sharer{fine}, exitNeedsRepair},
+		{"host to be prepared", host(devlog.NeedsRepair, ""), []devlog.Sharer{refused}, exitNeedsRepair},
+		{"host refused", host(devlog.Refused, ""), []devlog.Sharer{needs}, exitRefused},
+		{"a container needs it", host(devlog.Healthy, ""), []devlog.Sharer{fine, needs}, exitNeedsRepair},
+		{"a container is refused", host(devlog.Healthy, ""), []devlog.Sharer{refused, fine}, exitRefused},
+		{"one of each", host(devlog.Healthy, ""), []devlog.Sharer{refused, needs, refused}, exitNeedsRepair},
+		{"one hangs", host(devlog.Healthy, ""), []devlog.Sharer{fine, hangs}, exitNeedsRepair},
+	} {
+		if code := (&program{}).exit(verdict(tt.host, tt.containers)); code != tt.want {
+			t.Errorf("%s: exit code %d, want %d", tt.name, code, tt.want)
+		}
+	}
+}
