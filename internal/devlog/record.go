@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/pidfd"
 	"devlog/internal/rootfs"
 )
 
@@ -86,16 +87,15 @@ func (r *record) process(at *rootfs.Dir) *os.File {
 	if own, err := namespace("self", "pid"); err != nil || own != r.PIDNS {
 		return nil
 	}
-	fd, err := unix.PidfdOpen(r.Receiver, 0)
+	handle, err := pidfd.Open(r.Receiver)
 	if err != nil {
 		return nil
 	}
-	pidfd := os.NewFile(uintptr(fd), "pidfd")
-	if !isReceiverOf(r.Receiver, r.Started, at) || ended(fd) {
-		pidfd.Close()
+	if !isReceiverOf(r.Receiver, r.Started, at) || ended(handle) {
+		handle.Close()
 		return nil
 	}
-	return pidfd
+	return handle
 }
 
 // isReceiverOf says whether the process, that began at that time, is devlogd
@@ -147,11 +147,11 @@ func (r *record) alive(at *rootfs.Dir) bool {
 	if own, err := namespace("self", "pid"); err == nil && own != r.PIDNS {
 		return true
 	}
-	pidfd := r.process(at)
-	if pidfd == nil {
+	handle := r.process(at)
+	if handle == nil {
 		return false
 	}
-	pidfd.Close()
+	handle.Close()
 	return true
 }
 
