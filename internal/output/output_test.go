@@ -350,3 +350,13 @@ func TestRetract(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What is closed without a flush is accounted for too.
+func TestCloseUnflushed(t *testing.T) {
+	f := newTestFile(t, &fakeFile{room: 100})
+	f.Add(message("a"))
+	f.Close()
+	if c := f.Counts(); c.Written != 0 || c.Pending != 0 || len(c.Lost) != 1 || c.Lost[0].N != 1 {
+		t.Errorf("%+v", c)
+	}
+}
