@@ -319,3 +319,42 @@ func TestFollowsItsFile(t *testing.T) {
 	wantOnce(t, r.File, next()) // it is seen before the next write
 	check(t, os.RemoveAll(r.File+".2"))
 }
+
+// A container that has its own directory of logs mounted puts links there, and a
+// device: a receiver on the host writes nowhere else, and says so.
+func TestLogsOfContainerLeadNowhere(t *testing.T) {
+	need(t, "root")
+	h := NewHost(t)
+	const dir = "/var/log/devlog/c1"
+	check(t, os.MkdirAll(h.Path(dir), 0o755))
+	check(t, os.WriteFile(h.Path("/run/victim"), []byte("precious\n"), 0o600))
+	check(t, os.Symlink("/run/victim", h.Path(dir+"/other")))
+	r := NewReceiverAt(t, h, "/run", "*.* -"+dir+"/messages")
+	file := h.Path(dir + "/messages")
+	fd := r.Connect()
+	check(t, send(fd, "<13>Jan  1 00:00:00 t: before"))
+	wantOnce(t, file, "before")
+	check(t, os.Rename(file, file+".old"))
+	check(t, os.Symlink("/run/victim", file))
+	pid := h.Receivers()[0]
+	h.Must("kill", "-HUP", strconv.Itoa(pid))
+	eventually(t, "it says that there is a link", func() bool {
+		check(t, send(fd, "<13>Jan  1 00:00:00 t: after"))
+		text, err := os.ReadFile(file + ".old")
+		return err == nil && bytes.Contains(text, []byte(": after\n")) && bytes.Contains(text, []byte("no link is followed there"))
+	})
+	check(t, os.Remove(file))
+	check(t, unix.Mknod(file, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))))
+	h.Must("kill", "-HUP", strconv.Itoa(pid))
+	check(t, send(fd, "<13>Jan  1 00:00:00 t: last"))
+	wantOnce(t, file+".old", "last")
+	r.endOn(h)
+	if text, err := os.ReadFile(h.Path("/run/victim")); err != nil || string(text) != "precious\n" {
+		t.Errorf("the file elsewhere: %q, %v", text, err)
+	}
+
+	again := NewReceiverAt(t, h, "/run", "*.* -"+dir+"/other")
+	if code, errOut := again.Wait(); code != 4 || !strings.Contains(errOut, dir+"/other: it is not a regular file (no link is followed there)") {
+		t.Errorf("a start at a link: exit code %d: %s", code, errOut)
+	}
+}

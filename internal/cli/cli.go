@@ -15,12 +15,15 @@ import (
 
 	"devlog/internal/daemon"
 	"devlog/internal/devlog"
+	"devlog/internal/file"
 	"devlog/internal/hook"
 	"devlog/internal/syslog"
 )
 
 // Version is the program's version; the build sets it.
 var Version = "devel"
+
+const programName = "devlog-hook"
 
 // The exit codes, the same for every command.
 const (
@@ -134,7 +137,7 @@ func failed(err error) int {
 // say writes the error as one line. Names and paths in it may come from a
 // container: they drive no terminal.
 func (p *program) say(err error) {
-	line := "devlog-hook: " + syslog.Escape(strings.ReplaceAll(err.Error(), "\n", "; ")) + "\n"
+	line := programName + ": " + syslog.Escape(strings.ReplaceAll(err.Error(), "\n", "; ")) + "\n"
 	fmt.Fprint(p.stderr, line)
 	if p.hostSide {
 		p.keep(line)
@@ -147,19 +150,10 @@ func (p *program) say(err error) {
 // tellKernel writes the line to the kernel's log: what a hook says LXC keeps to
 // its own log, if to any. Where that may not be written only this is lost.
 func (p *program) tellKernel(line string) {
-	f, err := os.OpenFile(p.kmsg, os.O_WRONLY, 0)
-	if err != nil {
-		return
-	}
-	defer f.Close()
-	const userErr = 1<<3 | 3 // LOG_USER|LOG_ERR of syslog(3)
-	text := strings.TrimPrefix(strings.TrimSpace(line), "devlog-hook: ")
-	fmt.Fprintf(f, "<%d>devlog-hook: container %s: %s\n", userErr, p.name, text[:min(len(text), maxRecord)])
+	text := strings.TrimPrefix(strings.TrimSpace(line), programName+": ")
+	record := syslog.KernelRecord(syslog.MakePriority(syslog.User, syslog.Err), programName+": container "+p.name+": "+text)
+	_ = file.WriteDevice(p.kmsg, record)
 }
-
-// maxRecord is how much of a line fits into a record of the kernel's log, which
-// has less than 1024 bytes, together with a container's name.
-const maxRecord = 700
 
 // maxLog is how large a NAME.log becomes, in bytes.
 const maxLog = 64 << 10
@@ -170,12 +164,13 @@ func (p *program) keep(line string) {
 	if hook.CheckName(p.name) != nil || os.MkdirAll(p.logs, 0o755) != nil {
 		return
 	}
-	f, err := os.OpenFile(filepath.Join(p.logs, p.name+".log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY|unix.O_NOFOLLOW, 0o640)
+	fd, err := file.Open(filepath.Join(p.logs, p.name+".log"), unix.O_APPEND|unix.O_CREAT|unix.O_WRONLY|unix.O_NOFOLLOW, 0o640, file.Regular)
 	if err != nil {
 		return // the line has been written to standard error
 	}
+	f := os.NewFile(uintptr(fd), p.name+".log")
 	defer f.Close()
-	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Size() > maxLog {
+	if info, err := f.Stat(); err == nil && info.Size() > maxLog {
 		_ = f.Truncate(0) // it goes on growing; there is nobody to tell
 	}
 	fmt.Fprint(f, line)

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"devlog/internal/devlog"
 	"devlog/internal/hook"
 )
@@ -253,6 +255,49 @@ func TestExitCodes(t *testing.T) {
 	} {
 		if got := p.exit(tt.err); got != tt.want {
 			t.Errorf("exit(%v) = %d, want %d", tt.err, got, tt.want)
+		}
+	}
+}
+
+// A container's /dev may have anything in the place of the kernel's log: it does
+// not hold a hook up.
+func TestKernelLogIsNone(t *testing.T) {
+	kmsg := filepath.Join(t.TempDir(), "kmsg")
+	if err := unix.Mkfifo(kmsg, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var errs bytes.Buffer
+	p := &program{stderr: &errs, inside: true, kmsg: kmsg, name: "c1"}
+	p.say(errors.New("no luck"))
+	oneLine(t, errs.String(), "no luck")
+}
+
+// While there is something to repair check says so, else that it is refused.
+func TestVerdict(t *testing.T) {
+	host := func(v devlog.Verdict, advice string) devlog.Result {
+		return devlog.Result{Plan: devlog.Plan{Verdict: v, Advice: advice}}
+	}
+	container := func(v devlog.Verdict) devlog.Sharer { return devlog.Sharer{Plan: devlog.Plan{Verdict: v}} }
+	fine, needs, refused := container(devlog.Healthy), container(devlog.NeedsRepair), container(devlog.Refused)
+	hangs := devlog.Sharer{Problem: "it does not answer"}
+	for _, tt := range []struct {
+		name       string
+		host       devlog.Result
+		containers []devlog.Sharer
+		want       int
+	}{
+		{"nothing", host(devlog.Healthy, ""), nil, exitDone},
+		{"all healthy", host(devlog.Healthy, ""), []devlog.Sharer{fine, fine}, exitDone},
+		{"no daemon on the host", host(devlog.Healthy, "start it"), []devlog.Sharer{fine}, exitNeedsRepair},
+		{"host to be prepared", host(devlog.NeedsRepair, ""), []devlog.Sharer{refused}, exitNeedsRepair},
+		{"host refused", host(devlog.Refused, ""), []devlog.Sharer{needs}, exitRefused},
+		{"a container needs it", host(devlog.Healthy, ""), []devlog.Sharer{fine, needs}, exitNeedsRepair},
+		{"a container is refused", host(devlog.Healthy, ""), []devlog.Sharer{refused, fine}, exitRefused},
+		{"one of each", host(devlog.Healthy, ""), []devlog.Sharer{refused, needs, refused}, exitNeedsRepair},
+		{"one hangs", host(devlog.Healthy, ""), []devlog.Sharer{fine, hangs}, exitNeedsRepair},
+	} {
+		if code := (&program{}).exit(verdict(tt.host, tt.containers)); code != tt.want {
+			t.Errorf("%s: exit code %d, want %d", tt.name, code, tt.want)
 		}
 	}
 }

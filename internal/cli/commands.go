@@ -17,7 +17,8 @@ func (p *program) checkCommand() *cli.Command {
 	return command(cli.Command{
 		Name:  "check",
 		Usage: "say what /dev/log is, whether syslog() works, and what repair would do",
-		Description: "Exit code 0: healthy; 1: needs repair; 3: a repair would be refused.\n" +
+		Description: "Exit code 0: healthy; 1: needs repair; 3: a repair would be refused. With --host 1 is of the host or any\n" +
+			"of its containers, 3 of the host or of all that are not healthy.\n" +
 			"Without --pid and --root it looks at the root that it runs in.",
 		Flags: flags(targetFlags(), planFlags(), []cli.Flag{
 			&cli.BoolFlag{Name: "json", Usage: "write JSON, for programs", EnvVars: env("JSON")},
@@ -33,13 +34,7 @@ func (p *program) checkCommand() *cli.Command {
 			if err := p.report(c, r); err != nil {
 				return err
 			}
-			switch {
-			case r.Plan.Verdict == devlog.Refused:
-				return errRefuses
-			case !r.Works():
-				return errNeedsRepair
-			}
-			return nil
+			return answer(r)
 		}),
 	})
 }

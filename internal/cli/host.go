@@ -19,10 +19,6 @@ func (p *program) checkHost(c *cli.Context, r devlog.Result, o devlog.Options) e
 	if err != nil {
 		return err
 	}
-	healthy := r.Works()
-	for _, s := range list {
-		healthy = healthy && s.Problem == "" && s.Plan.Verdict == devlog.Healthy
-	}
 	if c.Bool("json") {
 		err = p.writeJSON(struct {
 			Host       resultJSON      `json:"host"`
@@ -31,10 +27,40 @@ func (p *program) checkHost(c *cli.Context, r devlog.Result, o devlog.Options) e
 	} else if err = r.Report(p.stdout); err == nil {
 		err = p.table(list)
 	}
-	if err == nil && !healthy {
-		err = errNeedsRepair
+	if err != nil {
+		return err
+	}
+	return verdict(r, list)
+}
+
+// verdict is check's answer about the host and its containers. While a repair of
+// one of them would do something that is the answer: what else is refused may not
+// be any more after that, such as where the host is not prepared yet.
+func verdict(host devlog.Result, containers []devlog.Sharer) error {
+	if err := answer(host); err != nil {
+		return err
+	}
+	var err error
+	for _, s := range containers {
+		switch {
+		case s.Problem != "" || s.Plan.Verdict == devlog.NeedsRepair:
+			return errNeedsRepair
+		case s.Plan.Verdict == devlog.Refused:
+			err = errRefuses
+		}
 	}
 	return err
+}
+
+// answer is check's answer about one container, or the host by itself.
+func answer(r devlog.Result) error {
+	switch {
+	case r.Plan.Verdict == devlog.Refused:
+		return errRefuses
+	case !r.Works():
+		return errNeedsRepair
+	}
+	return nil
 }
 
 // table lists the containers that share the host's /dev.

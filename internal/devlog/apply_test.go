@@ -5,9 +5,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"devlog/internal/rootfs"
+	"devlog/internal/syslogconf"
 )
 
 // fakeDev is a directory that plays /dev.
@@ -145,5 +147,12 @@ func TestPutBack(t *testing.T) {
 			}
 			onlyLog(t, path)
 		})
+	}
+}
+
+// What a container's receiver on the host writes is where no link is followed.
+func TestMessagesFile(t *testing.T) {
+	if file := MessagesFile(false, "c1"); !strings.HasPrefix(file, syslogconf.LogsDir+"/c1/") {
+		t.Errorf("messages go to %s, which is not below %s", file, syslogconf.LogsDir)
 	}
 }

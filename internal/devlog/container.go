@@ -6,9 +6,8 @@ import (
 	"os"
 	"strconv"
 
-	"golang.org/x/sys/unix"
-
 	"devlog/internal/hook"
+	"devlog/internal/pidfd"
 	"devlog/internal/rootfs"
 )
 
@@ -115,9 +114,9 @@ func startingContainer() (*Target, error) {
 // parent is a pidfd of this process's parent: at createContainer and
 // startContainer the container's first process.
 func parent() (*os.File, error) {
-	fd, err := unix.PidfdOpen(os.Getppid(), 0)
+	handle, err := pidfd.Open(os.Getppid())
 	if err != nil {
 		return nil, fmt.Errorf("find the container's first process: %w", err)
 	}
-	return os.NewFile(uintptr(fd), "pidfd"), nil
+	return handle, nil
 }

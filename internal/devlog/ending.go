@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/pidfd"
 	"devlog/internal/rootfs"
 )
 
@@ -19,8 +20,8 @@ import (
 func endReceivers(at *rootfs.Dir) error {
 	var all []*os.File
 	defer func() {
-		for _, pidfd := range all {
-			pidfd.Close()
+		for _, handle := range all {
+			handle.Close()
 		}
 	}()
 	pids := receiversAt(at)
@@ -30,16 +31,15 @@ func endReceivers(at *rootfs.Dir) error {
 		}
 	}
 	for _, pid := range pids {
-		fd, err := unix.PidfdOpen(pid, 0)
+		handle, err := pidfd.Open(pid)
 		if err != nil {
 			continue // it has ended
 		}
-		pidfd := os.NewFile(uintptr(fd), "pidfd")
-		all = append(all, pidfd)
+		all = append(all, handle)
 		if !isReceiverAt(pid, at) {
 			continue // another one that got the same process ID
 		}
-		if err := endReceiver(fd); err != nil {
+		if err := endReceiver(handle); err != nil {
 			return err
 		}
 	}
@@ -61,12 +61,13 @@ func receiversAt(at *rootfs.Dir) (pids []int) {
 	return pids
 }
 
-// endReceiver ends the receiver with that pidfd.
-func endReceiver(fd int) error {
+// endReceiver ends the receiver that this is a handle of.
+func endReceiver(handle *os.File) error {
+	fd := int(handle.Fd())
 	if err := unix.PidfdSendSignal(fd, unix.SIGTERM, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("end the receiver: %w", err)
 	}
-	for deadline := time.Now().Add(endTimeout); !ended(fd); {
+	for deadline := time.Now().Add(endTimeout); !ended(handle); {
 		left := time.Until(deadline)
 		if left <= 0 {
 			return fmt.Errorf("end the receiver: it has not ended for %s; look at what it writes to", endTimeout)

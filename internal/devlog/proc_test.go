@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"devlog/internal/pidfd"
 	"devlog/internal/rootfs"
 )
 
@@ -108,8 +109,8 @@ func TestProcess(t *testing.T) {
 			t.Errorf("%s: process found %t, want %t", name, p != nil, want)
 		}
 		if p != nil {
-			if got, err := pidOf(p); err != nil || got != pid {
-				t.Errorf("%s: pidOf = %d, %v; want %d", name, got, err, pid)
+			if got, err := pidfd.PID(int(p.Fd())); err != nil || got != pid {
+				t.Errorf("%s: process %d, %v; want %d", name, got, err, pid)
 			}
 			p.Close()
 		}

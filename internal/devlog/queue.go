@@ -73,7 +73,7 @@ func (t *Target) longSocket() (int, error) {
 		return -1, err
 	}
 	defer ns.Close()
-	if ended(int(t.init.Fd())) { // the process ID may be another's by now
+	if ended(t.init) { // the process ID may be another's by now
 		return -1, unix.ESRCH
 	}
 	runtime.LockOSThread()

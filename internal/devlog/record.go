@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/pidfd"
 	"devlog/internal/rootfs"
 )
 
@@ -93,16 +94,15 @@ func (r *record) process(at *rootfs.Dir) *os.File {
 	if !isReceiverOf(pid, r.Started, at) {
 		pid = r.waitRestarted(at)
 	}
-	fd, err := unix.PidfdOpen(pid, 0)
+	handle, err := pidfd.Open(pid)
 	if err != nil {
 		return nil
 	}
-	pidfd := os.NewFile(uintptr(fd), "pidfd")
-	if !isReceiverAt(pid, at) || ended(fd) {
-		pidfd.Close()
+	if !isReceiverAt(pid, at) || ended(handle) {
+		handle.Close()
 		return nil
 	}
-	return pidfd
+	return handle
 }
 
 // isReceiverOf says whether the process, that began at that time, is devlogd
@@ -153,12 +153,12 @@ func (r *record) facts(at *rootfs.Dir, before ReceiverFacts) ReceiverFacts {
 	if own, err := namespace("self", "pid"); err == nil && own != r.PIDNS {
 		return ReceiverFacts{State: Elsewhere}
 	}
-	pidfd := r.process(at)
-	if pidfd == nil {
+	handle := r.process(at)
+	if handle == nil {
 		return ReceiverFacts{State: Gone, PID: r.Receiver, Unit: r.Unit}
 	}
-	defer pidfd.Close()
-	pid, err := pidOf(pidfd)
+	defer handle.Close()
+	pid, err := pidfd.PID(int(handle.Fd()))
 	if err != nil { // it has ended a moment ago
 		return ReceiverFacts{State: Gone, PID: r.Receiver, Unit: r.Unit}
 	}

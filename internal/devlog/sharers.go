@@ -144,7 +144,7 @@ func inspectSharer(pid int, o Options) (Sharer, bool) {
 		s.Command = strings.TrimSpace(string(comm))
 	}
 	r, err := Check(t, o)
-	if ended(int(t.init.Fd())) {
+	if ended(t.init) {
 		return s, false
 	}
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/daemon"
+	"devlog/internal/pidfd"
 	"devlog/internal/rootfs"
 )
 
@@ -116,11 +117,10 @@ func OfProcess(pid int) (*Target, error) {
 // ofNamed is OfProcess for any mount namespace. The process is pinned until the
 // first one of its container is: either could end, and its ID be another's.
 func ofNamed(pid int) (*Target, error) {
-	fd, err := unix.PidfdOpen(pid, 0)
+	named, err := pidfd.Open(pid)
 	if err != nil {
 		return nil, fmt.Errorf("find process %d: %w", pid, err)
 	}
-	named := os.NewFile(uintptr(fd), "pidfd")
 	init, err := initOf(pid)
 	if err == nil && init == pid {
 		return ofProcess(pid, named)
@@ -133,7 +133,7 @@ func ofNamed(pid int) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	if ns, err := namespace(strconv.Itoa(pid), "pid"); err != nil || ns != t.pidNS || ended(fd) {
+	if ns, err := namespace(strconv.Itoa(pid), "pid"); err != nil || ns != t.pidNS || ended(named) {
 		t.Close()
 		return nil, fmt.Errorf("find process %d: %w", pid, unix.ESRCH)
 	}
@@ -207,66 +207,47 @@ func OfReceiver(files []daemon.File, host bool) (*Target, error) {
 		t, err = Inside()
 	} else {
 		var pid int
-		if pid, err = pidOf(init); err == nil {
+		if pid, err = pidfd.PID(int(init.Fd())); err == nil {
 			t, err = ofProcess(pid, init)
 		}
 	}
 	if err != nil {
 		held.Close()
-		return nil, err
+		return nil, fmt.Errorf("find the container of a receiver: %w", err)
 	}
 	t.root.Close()
 	t.root, t.host = held, host
 	return t, nil
 }
 
-// pidOf is the process that a pidfd stands for, as proc(5)'s fdinfo says.
-func pidOf(pidfd *os.File) (int, error) {
-	text, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(int(pidfd.Fd())))
-	if err != nil {
-		return 0, fmt.Errorf("find the container's first process: %w", err)
-	}
-	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, "Pid:"); ok {
-			if pid, err := strconv.Atoi(strings.TrimSpace(value)); err == nil && pid > 0 {
-				return pid, nil
-			}
-		}
-	}
-	return 0, fmt.Errorf("find the container's first process: %w", unix.ESRCH)
-}
-
 // shownPID is the number that /proc has for a process: it may show another PID
 // namespace than this process's.
 func shownPID(pid int) (int, error) {
-	fd, err := unix.PidfdOpen(pid, 0)
+	handle, err := pidfd.Open(pid)
 	if err != nil {
 		return 0, err
 	}
-	pidfd := os.NewFile(uintptr(fd), "pidfd")
-	defer pidfd.Close()
-	return pidOf(pidfd)
+	defer handle.Close()
+	return pidfd.PID(int(handle.Fd()))
 }
 
 // ofProcess pins the process first, so that nothing is ever read of another
 // that got the same process ID.
-func ofProcess(pid int, pidfd *os.File) (t *Target, err error) {
+func ofProcess(pid int, handle *os.File) (t *Target, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("find process %d: %w", pid, err)
 		}
 	}()
-	if pidfd == nil {
-		fd, err := unix.PidfdOpen(pid, 0)
-		if err != nil {
+	if handle == nil {
+		if handle, err = pidfd.Open(pid); err != nil {
 			return nil, err
 		}
-		pidfd = os.NewFile(uintptr(fd), "pidfd")
 	}
 	proc := "/proc/" + strconv.Itoa(pid)
-	t = &Target{init: pidfd, pid: pid}
+	t = &Target{init: handle, pid: pid}
 	if t.root, err = rootfs.Open(proc + "/root"); err != nil {
-		pidfd.Close()
+		handle.Close()
 		return nil, err
 	}
 	if t.ns, err = os.Open(proc + "/ns/mnt"); err == nil {
@@ -278,7 +259,7 @@ func ofProcess(pid int, pidfd *os.File) (t *Target, err error) {
 	if err == nil {
 		err = t.mapRoot(proc)
 	}
-	if err == nil && ended(int(pidfd.Fd())) {
+	if err == nil && ended(handle) {
 		err = unix.ESRCH
 	}
 	if err != nil {
@@ -327,11 +308,8 @@ func mappedRoot(file string) (int, error) {
 	return 0, nil
 }
 
-// ended says whether the pidfd's process has ended.
-func ended(pidfd int) bool {
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 0)
-	return err == nil && n > 0
-}
+// ended says whether the process has ended that this is a handle of.
+func ended(handle *os.File) bool { return pidfd.Ended(int(handle.Fd())) }
 
 // namespace is the number that tells a process's namespace from others.
 func namespace(pid, kind string) (uint64, error) {

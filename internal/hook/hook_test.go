@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestParseStage(t *testing.T) {
@@ -92,6 +94,18 @@ func TestReadOCI(t *testing.T) {
 		if !reflect.DeepEqual(c, tt.want) {
 			t.Errorf("%s: %+v, want %+v", tt.name, c, tt.want)
 		}
+	}
+}
+
+// A bundle that nobody finishes does not hold the runtime up.
+func TestConfigIsNoFile(t *testing.T) {
+	bundle := t.TempDir()
+	if err := unix.Mkfifo(filepath.Join(bundle, "config.json"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	state := `{"id":"c1","pid":42,"bundle":"` + bundle + `"}`
+	if _, err := ReadOCI(strings.NewReader(state), Prestart); err == nil || !strings.Contains(err.Error(), "config.json is not a regular file") {
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -196,7 +210,7 @@ func FuzzParseConfig(f *testing.F) {
 	f.Add(`{"root":{"path":"rootfs"}}`)
 	f.Add(`{"root":null,"annotations":{"devlog":"off"}}`)
 	f.Fuzz(func(t *testing.T, text string) {
-		if c, err := parseConfig(strings.NewReader(text)); err == nil && c.Root.Path == "" {
+		if c, err := parseConfig([]byte(text)); err == nil && c.Root.Path == "" {
 			t.Errorf("accepted an empty path in %q", text)
 		}
 	})

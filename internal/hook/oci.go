@@ -7,12 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"devlog/internal/file"
 )
 
 // Stage is a point in a container's life at which OCI runtimes run hooks
@@ -132,7 +133,14 @@ func ReadOCI(r io.Reader, stage Stage) (Container, error) {
 
 func parseState(r io.Reader, stage Stage) (specs.State, error) {
 	var s specs.State
-	if err := readJSON(r, maxState, &s); err != nil {
+	data, err := io.ReadAll(io.LimitReader(r, maxState+1))
+	if err == nil && len(data) > maxState {
+		err = fmt.Errorf("more than %d bytes", maxState)
+	}
+	if err == nil {
+		err = parseJSON(data, &s)
+	}
+	if err != nil {
 		return s, err
 	}
 	if err := CheckName(s.ID); err != nil {
@@ -159,22 +167,21 @@ type config struct {
 	Annotations map[string]string `json:"annotations"`
 }
 
-func readConfig(file string) (config, error) {
-	f, err := os.Open(file)
+func readConfig(path string) (config, error) {
+	data, err := file.Read(path, maxConfig)
 	if err != nil {
 		return config{}, err
 	}
-	defer f.Close()
-	c, err := parseConfig(f)
+	c, err := parseConfig(data)
 	if err != nil {
-		return c, fmt.Errorf("%s: %w", file, err)
+		return c, fmt.Errorf("%s: %w", path, err)
 	}
 	return c, nil
 }
 
-func parseConfig(r io.Reader) (config, error) {
+func parseConfig(data []byte) (config, error) {
 	var c config
-	if err := readJSON(r, maxConfig, &c); err != nil {
+	if err := parseJSON(data, &c); err != nil {
 		return c, err
 	}
 	if c.Root.Path == "" {
@@ -183,14 +190,8 @@ func parseConfig(r io.Reader) (config, error) {
 	return c, nil
 }
 
-func readJSON(r io.Reader, limit int64, v any) error {
-	data, err := io.ReadAll(io.LimitReader(r, limit+1))
-	switch {
-	case err != nil:
-		return err
-	case int64(len(data)) > limit:
-		return fmt.Errorf("more than %d bytes", limit)
-	case len(data) == 0:
+func parseJSON(data []byte, v any) error {
+	if len(data) == 0 {
 		return errors.New("it is empty")
 	}
 	if err := json.Unmarshal(data, v); err != nil {

@@ -1,12 +1,14 @@
 package output
 
 import (
-	"bytes"
+	"errors"
 	"fmt"
-	"os"
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/file"
+	"devlog/internal/pidfd"
 )
 
 // container is where the standard output of a container's first process is.
@@ -23,7 +25,7 @@ const errEnded = cause("its first process has ended")
 func (c *container) open() (stream, error) {
 	fd, shared, err := c.find()
 	if err != nil && c.pin >= 0 { // a short life: it logged, and has ended
-		if own, pinErr := openRetry(fdPath(c.pin), unix.O_WRONLY|unix.O_APPEND|streamFlags, 0); pinErr == nil {
+		if own, pinErr := file.Open(file.Path(c.pin), unix.O_WRONLY|unix.O_APPEND, 0, file.Any); pinErr == nil {
 			fd, shared, err = own, false, nil
 		}
 	}
@@ -47,7 +49,7 @@ func (c *container) find() (fd int, shared bool, err error) {
 			return fd, true, nil
 		}
 	}
-	fd, err = openRetry(path, unix.O_WRONLY|unix.O_APPEND|streamFlags, 0)
+	fd, err = file.Open(path, unix.O_WRONLY|unix.O_APPEND, 0, file.Any)
 	if err != nil {
 		if fd, err := c.share(); err == nil {
 			return fd, true, nil
@@ -88,48 +90,22 @@ func (c *container) ended() bool {
 	if init < 0 {
 		return false // our end as well
 	}
-	poll := []unix.PollFd{{Fd: int32(init), Events: unix.POLLIN}}
-	n, err := unix.Poll(poll, 0)
-	return err == nil && n > 0
+	return pidfd.Ended(init)
 }
 
 // path is the name of the first process's standard output (proc_pid_fd(5)).
 func (c *container) path() (string, error) {
-	pid := "1"
+	pid := 1
 	if init := c.init(); init >= 0 {
 		var err error
-		if pid, err = InitPID(init); err != nil {
+		if pid, err = pidfd.PID(init); errors.Is(err, unix.ESRCH) {
+			return "", errEnded
+		}
+		if err != nil {
 			return "", err
 		}
 	}
-	return "/proc/" + pid + "/fd/1", nil
-}
-
-// InitPID is the process ID, as text, of the container's first process, which
-// the pidfd holds. The error says so where it has ended.
-func InitPID(pidfd int) (string, error) {
-	info, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(pidfd))
-	if err != nil {
-		return "", fmt.Errorf("find the container's first process: %w", err)
-	}
-	pid := parsePID(info)
-	if pid == "" {
-		return "", errEnded
-	}
-	return pid, nil
-}
-
-// parsePID returns the process ID in the fdinfo of a pidfd (pidfd_open(2));
-// empty if the process has ended or is in another PID namespace.
-func parsePID(info []byte) string {
-	for line := range bytes.Lines(info) {
-		if value, ok := bytes.CutPrefix(line, []byte("Pid:")); ok {
-			if pid, err := strconv.Atoi(string(bytes.TrimSpace(value))); err == nil && pid > 0 {
-				return strconv.Itoa(pid)
-			}
-		}
-	}
-	return ""
+	return "/proc/" + strconv.Itoa(pid) + "/fd/1", nil
 }
 
 // pinNow notes what the standard output is now, for a container that logs and

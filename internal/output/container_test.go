@@ -11,21 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestParsePID(t *testing.T) {
-	for _, tt := range []struct{ info, want string }{
-		{"pos:\t0\nflags:\t02000002\nmnt_id:\t15\nPid:\t4711\nNSpid:\t4711\t1\n", "4711"},
-		{"pos:\t0\nPid:\t-1\nNSpid:\t-1\n", ""}, // ended
-		{"Pid:\t0\nNSpid:\t0\n", ""},            // of another PID namespace
-		{"NSpid:\t1\n", ""},
-		{"Pid: x\n", ""},
-		{"", ""},
-	} {
-		if got := parsePID([]byte(tt.info)); got != tt.want {
-			t.Errorf("%q: got %q, want %q", tt.info, got, tt.want)
-		}
-	}
-}
-
 // startInit starts a process that stands for a container's first one, with
 // this standard output. It ends with end.
 func startInit(t *testing.T, stdout *os.File) (pidfd int, end func()) {

@@ -23,8 +23,8 @@ type handle interface {
 	Sync() error
 	// Size is the file's size in bytes, and whether it still has a name.
 	Size() (size int64, named bool)
-	// Is says that path is the name of this file.
-	Is(path string) bool
+	// Is says that this file is what is there.
+	Is(p place) bool
 	// Ended says that the file does not end in half a line.
 	Ended() bool
 	// Retract takes back the last n bytes written, if they are still the
@@ -44,14 +44,17 @@ type handle interface {
 type FileOptions struct {
 	Notice   Notice
 	Rotation Rotation
+	// Below is a directory in which others make files too: of a file below it no
+	// link is followed from there on, and nothing but a regular file is opened.
+	Below string
 }
 
 // File is an output to a regular file. A failing write loses nothing while
 // 1 MiB suffices to keep the messages, and never leaves half a line at the
 // end. The file is opened anew when it was renamed or removed.
 type File struct {
-	path string
-	open func(path string) (handle, error)
+	place
+	open func(p place) (handle, error)
 
 	lines    lines
 	file     handle // nil while it cannot be opened
@@ -65,26 +68,29 @@ type File struct {
 }
 
 // OpenFile returns the output to the file path, which is created (mode 0640)
-// together with its directories (mode 0755) if it does not exist. A full disk
-// is no error: opening is tried again later.
+// together with its directories (mode 0755) if it does not exist. If the file
+// cannot be opened the error says why, and the output is there nevertheless and
+// tries again. A full disk is no error.
 func OpenFile(path string, o FileOptions) (*File, error) {
 	return openFile(path, o, openHandle)
 }
 
-func openFile(path string, o FileOptions, open func(string) (handle, error)) (*File, error) {
-	f := &File{path: path, open: open, lines: lines{notice: o.Notice, limit: maxPending, slowest: lastRetry}}
-	if err := f.reopen(time.Now()); err != nil && !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
-		return nil, err
-	}
+func openFile(path string, o FileOptions, open func(place) (handle, error)) (*File, error) {
+	f := &File{place: newPlace(path, o.Below), open: open, lines: lines{notice: o.Notice, limit: maxPending, slowest: lastRetry}}
 	if o.Rotation.Size > 0 {
-		f.rotation = newRotation(path, o.Rotation)
+		f.rotation = newRotation(f.place, o.Rotation)
+	}
+	if err := f.reopen(time.Now()); err != nil && !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
+		return f, err
+	}
+	if f.rotation != nil {
 		f.rotation.compress()
 	}
 	return f, nil
 }
 
 func (f *File) reopen(now time.Time) error {
-	h, err := f.open(f.path)
+	h, err := f.open(f.place)
 	if err != nil {
 		f.lines.fail(now, err)
 		return err
@@ -221,7 +227,7 @@ func (f *File) follow(now time.Time) {
 		return
 	}
 	f.looked = now
-	if named && f.file.Is(f.path) {
+	if named && f.file.Is(f.place) {
 		return
 	}
 	if err := f.replace(now); err != nil {
@@ -235,7 +241,7 @@ const writingOn = ": writing to the old one"
 // replace opens the path anew. If that fails the old file is better than none,
 // and the error is returned.
 func (f *File) replace(now time.Time) error {
-	h, err := f.open(f.path)
+	h, err := f.open(f.place)
 	if err != nil {
 		return err
 	}

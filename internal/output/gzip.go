@@ -5,11 +5,11 @@ import (
 	"errors"
 	"io"
 	"os"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,13 +24,17 @@ var errOther = errors.New("another process is doing it")
 // receiving. It costs about 1 MB of memory while it lasts; without it this
 // program would need gzip(1), which containers seldom have.
 type compression struct {
-	from, temp string
-	info       os.FileInfo // of the file that is compressed
+	dir        folder
+	name, from string      // of the log file and of the old one, in dir
+	info       unix.Stat_t // of the file that is compressed
 	to         *os.File
 	done       chan error
 	cancel     atomic.Bool
 	running    bool // it has a processor; set by who starts and closes it
 }
+
+// temp is the name of the copy until it is whole.
+func (c *compression) temp() string { return c.name + gzipSuffix + ".tmp" }
 
 // processors are as many as are needed: while a file is compressed a second one,
 // or the receiver would have to wait for a thread of the lowest priority.
@@ -83,20 +87,21 @@ func (p *processors) end() {
 	}
 }
 
-// startCompression compresses the file from into temp.
-func startCompression(from, temp string) *compression {
-	c := &compression{from: from, temp: temp, done: make(chan error, 1)}
-	in, err := os.Open(from)
-	if err == nil {
-		c.info, err = in.Stat()
+// startCompression compresses the old file from of the log file name in the
+// directory, which is closed together with the compression.
+func startCompression(dir folder, name, from string) *compression {
+	c := &compression{dir: dir, name: name, from: from, done: make(chan error, 1)}
+	in, err := dir.open(from, unix.O_RDONLY, 0)
+	if err != nil {
+		c.done <- err
+		return c
 	}
-	if err == nil {
-		c.to, err = claim(temp)
+	source := os.NewFile(uintptr(in), from)
+	if err = unix.Fstat(in, &c.info); err == nil {
+		c.to, err = claim(dir, c.temp())
 	}
 	if err != nil {
-		if in != nil {
-			_ = in.Close()
-		}
+		_ = source.Close()
 		c.done <- err
 		return c
 	}
@@ -106,10 +111,10 @@ func startCompression(from, temp string) *compression {
 		// The thread ends with the goroutine, for it stays locked.
 		runtime.LockOSThread()
 		_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), lowest)
-		err := c.run(in)
-		_ = in.Close()
+		err := c.run(source)
+		_ = source.Close()
 		if err != nil {
-			_ = os.Remove(temp)
+			_ = dir.remove(c.temp())
 		}
 		debug.FreeOSMemory()
 		c.done <- err
@@ -118,17 +123,20 @@ func startCompression(from, temp string) *compression {
 }
 
 // claim opens a file for writing that no other process writes to.
-func claim(name string) (*os.File, error) {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+func claim(dir folder, name string) (*os.File, error) {
+	fd, err := dir.open(name, unix.O_WRONLY|unix.O_CREAT, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	// Another process's file may have lost its name before it was unlocked.
-	if h := fdHandle(f.Fd()); !h.Lock() || !h.Is(name) {
-		_ = f.Close()
-		return nil, errOther
+	var own unix.Stat_t
+	if err := unix.Fstat(fd, &own); err == nil && fdHandle(fd).Lock() {
+		if there, err := dir.stat(name); err == nil && sameFile(&own, &there) {
+			return os.NewFile(uintptr(fd), name), nil
+		}
 	}
-	return f, nil
+	_ = unix.Close(fd)
+	return nil, errOther
 }
 
 // run makes the copy. The file must be on the disk before the other one goes.
@@ -139,7 +147,7 @@ func (c *compression) run(in *os.File) error {
 	}
 	to.Like(fdHandle(in.Fd()))
 	z := gzip.NewWriter(c.to)
-	z.Name, z.ModTime = filepath.Base(c.from), c.info.ModTime()
+	z.Name, z.ModTime = c.from, time.Unix(c.info.Mtim.Unix())
 	n, err := io.Copy(z, reader{in, &c.cancel})
 	if err == nil {
 		err = z.Close()
@@ -161,6 +169,7 @@ func (c *compression) close() {
 	if c.to != nil {
 		_ = c.to.Close() // it was synced
 	}
+	c.dir.close()
 }
 
 // reader reads a file until it is told to stop.

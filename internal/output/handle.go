@@ -3,55 +3,27 @@ package output
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/file"
 )
 
 // fdHandle is a file descriptor.
 type fdHandle int
 
-// openHandle opens a regular file for appending. O_NONBLOCK: a FIFO without a
-// reader must not hold up the start.
-func openHandle(path string) (handle, error) {
-	const flags = unix.O_WRONLY | unix.O_APPEND | unix.O_CREAT | unix.O_CLOEXEC | unix.O_NOCTTY | unix.O_NONBLOCK
-	fd, err := openRetry(path, flags, 0o640)
-	if errors.Is(err, unix.ENOENT) {
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return nil, fmt.Errorf("make the directory of the log file %s: %w", path, err)
-		}
-		fd, err = openRetry(path, flags, 0o640)
-	}
-	if errors.Is(err, unix.ENXIO) {
-		return nil, notRegular(path)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open the log file %s: %w", path, err)
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		_ = unix.Close(fd)
-		return nil, fmt.Errorf("look at the log file %s: %w", path, err)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		_ = unix.Close(fd)
-		return nil, notRegular(path)
+// openHandle opens a regular file for appending.
+func openHandle(p place) (handle, error) {
+	fd, err := p.open(unix.O_WRONLY|unix.O_APPEND|unix.O_CREAT, 0o640, file.Regular)
+	switch {
+	case errors.Is(err, file.ErrType) && p.below != "":
+		return nil, fmt.Errorf("open the log file %s: it is not a regular file (no link is followed there): remove it", p.path)
+	case errors.Is(err, file.ErrType):
+		return nil, fmt.Errorf("open the log file %s: it is not a regular file: name another file in the rule", p.path)
+	case err != nil:
+		return nil, fmt.Errorf("open the log file %s: %w", p.path, err)
 	}
 	return fdHandle(fd), nil
-}
-
-func notRegular(path string) error {
-	return fmt.Errorf("open the log file %s: it is not a regular file: name another file in the rule", path)
-}
-
-func openRetry(path string, flags int, mode uint32) (int, error) {
-	for {
-		fd, err := unix.Open(path, flags, mode)
-		if !errors.Is(err, unix.EINTR) {
-			return fd, err
-		}
-	}
 }
 
 func (h fdHandle) Write(p []byte) (int, error) { return unix.Write(int(h), p) }
@@ -68,14 +40,17 @@ func (h fdHandle) Size() (size int64, named bool) {
 	return st.Size, st.Nlink > 0
 }
 
-// Is says that path is the name of this file.
-func (h fdHandle) Is(path string) bool {
-	var own, there unix.Stat_t
+// Is says that this file is what is there.
+func (h fdHandle) Is(p place) bool {
+	var own unix.Stat_t
 	if unix.Fstat(int(h), &own) != nil {
 		return true
 	}
-	return unix.Stat(path, &there) == nil && own.Dev == there.Dev && own.Ino == there.Ino
+	there, err := p.stat()
+	return err == nil && sameFile(&own, &there)
 }
+
+func sameFile(a, b *unix.Stat_t) bool { return a.Dev == b.Dev && a.Ino == b.Ino }
 
 // Ended says that the file does not end in half a line, as far as it may be read.
 func (h fdHandle) Ended() bool {
@@ -83,7 +58,7 @@ func (h fdHandle) Ended() bool {
 	if size == 0 {
 		return true
 	}
-	fd, err := openRetry(fdPath(int(h)), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	fd, err := file.Open(file.Path(int(h)), unix.O_RDONLY, 0, file.Regular)
 	if err != nil {
 		return true
 	}

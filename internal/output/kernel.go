@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/file"
 	"devlog/internal/syslog"
 )
 
@@ -22,8 +23,6 @@ const (
 	kernelInterval = 5 * time.Second
 	// kernelMargin makes up for the kernel's clock ticking in jiffies.
 	kernelMargin = 100 * time.Millisecond
-	// maxRecord is the size of a record in bytes; from 1024 on it is EINVAL.
-	maxRecord = 1000
 	// maxRecords is how many records one message may take of the budget.
 	maxRecords = 4
 
@@ -72,7 +71,7 @@ func OpenKernel(path, name string) (*Kernel, error) {
 }
 
 func newKernel(path, name string, now func() time.Time, open func() (recordWriter, bool, error)) (*Kernel, error) {
-	k := &Kernel{path: path, name: name, now: now, open: open, record: make([]byte, 0, maxRecord)}
+	k := &Kernel{path: path, name: name, now: now, open: open, record: make([]byte, 0, syslog.MaxRecord)}
 	err := k.reopen()
 	return k, err
 }
@@ -88,14 +87,12 @@ func openKmsg(path string) (recordWriter, bool, error) {
 			return nil, true, fmt.Errorf("open %s: %w", path, ErrKernelOff)
 		}
 	}
-	fd, err := openRetry(path, unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+	fd, err := file.Open(path, unix.O_WRONLY, 0, file.Device)
+	if errors.Is(err, file.ErrType) {
+		return nil, true, fmt.Errorf("open %s: it is not a device", path)
+	}
 	if err != nil {
 		return nil, true, fmt.Errorf("open %s: %w", path, err)
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR {
-		_ = unix.Close(fd)
-		return nil, true, fmt.Errorf("open %s: it is not a device", path)
 	}
 	return fdHandle(fd), limited, nil
 }
@@ -157,7 +154,7 @@ func (k *Kernel) build(p syslog.Priority, rest []byte, i int) (record, after []b
 	if i > 0 {
 		b = append(b, continued...)
 	}
-	room := maxRecord - len(b) - len("\n")
+	room := syslog.MaxRecord - len(b) - len("\n")
 	if len(rest) <= room {
 		return append(append(b, rest...), '\n'), nil
 	}

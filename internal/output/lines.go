@@ -175,11 +175,15 @@ func (l *lines) account() Counts {
 
 // giveUp counts what waits as lost.
 func (l *lines) giveUp() {
-	if n := l.account().Pending; n > 0 && l.stuck != nil {
-		l.counts.lose(reason(l.stuck), n)
+	if l.stuck == nil {
+		l.stuck = errClosed
 	}
+	l.counts.lose(reason(l.stuck), l.account().Pending)
 	l.buf, l.head, l.torn, l.ours = nil, 0, 0, false
 }
+
+// errClosed is why something is lost that nobody has tried to write.
+const errClosed = cause("closed before it was written")
 
 // cause is an error that is said in the same words as the reason of a loss.
 type cause string

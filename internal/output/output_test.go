@@ -41,7 +41,7 @@ func (f *fakeFile) Empty() error        { f.data = nil; return nil }
 func (f *fakeFile) Lock() bool          { return !f.locked }
 func (f *fakeFile) Unlock()             {}
 func (f *fakeFile) Like(handle)         {}
-func (f *fakeFile) Is(string) bool      { return !f.moved }
+func (f *fakeFile) Is(place) bool       { return !f.moved }
 func (f *fakeFile) Size() (int64, bool) { return int64(len(f.data)), !f.removed }
 func (f *fakeFile) Ended() bool         { return len(f.data) == 0 || f.data[len(f.data)-1] == '\n' }
 func (f *fakeFile) Retract(n int) bool {
@@ -54,7 +54,7 @@ func testNotice(dst []byte, text string) []byte { return fmt.Appendf(dst, "NOTIC
 
 func newTestFile[H handle](t *testing.T, files ...H) *File {
 	t.Helper()
-	f, err := openFile("/f", FileOptions{Notice: testNotice}, func(string) (handle, error) {
+	f, err := openFile("/f", FileOptions{Notice: testNotice}, func(place) (handle, error) {
 		if len(files) == 0 {
 			return nil, fmt.Errorf("open: %w", unix.EACCES)
 		}
@@ -256,7 +256,7 @@ func TestFileSyncFails(t *testing.T) {
 func TestFileOpenedLater(t *testing.T) {
 	disk := &fakeFile{room: 1000}
 	problem := error(unix.ENOSPC)
-	f, err := openFile("/f", FileOptions{Notice: testNotice}, func(string) (handle, error) { return disk, problem })
+	f, err := openFile("/f", FileOptions{Notice: testNotice}, func(place) (handle, error) { return disk, problem })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -320,7 +320,7 @@ func TestOpenFileRefuses(t *testing.T) {
 
 func TestRetract(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
-	h, err := openHandle(path)
+	h, err := openHandle(place{path: path})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -333,7 +333,7 @@ func TestRetract(t *testing.T) {
 	if _, err := h.Write([]byte("c")); err != nil {
 		t.Fatal(err)
 	}
-	other, err := openHandle(path)
+	other, err := openHandle(place{path: path})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -348,5 +348,15 @@ func TestRetract(t *testing.T) {
 	}
 	if err := errors.Join(h.Close(), other.Close()); err != nil {
 		t.Error(err)
+	}
+}
+
+// What is closed without a flush is accounted for too.
+func TestCloseUnflushed(t *testing.T) {
+	f := newTestFile(t, &fakeFile{room: 100})
+	f.Add(message("a"))
+	f.Close()
+	if c := f.Counts(); c.Written != 0 || c.Pending != 0 || len(c.Lost) != 1 || c.Lost[0].N != 1 {
+		t.Errorf("%+v", c)
 	}
 }

@@ -4,30 +4,25 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/file"
 )
 
-const (
-	stdoutFD    = 1
-	streamFlags = unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
-)
+const stdoutFD = 1
 
 // openFIFO opens a named pipe, for reading as well: so it is open without a
 // reader too, and what is in it stays for the next one.
-func openFIFO(path string) (stream, error) {
-	fd, err := openRetry(path, unix.O_RDWR|streamFlags, 0)
-	if errors.Is(err, unix.ENOENT) {
-		return nil, fmt.Errorf("open the pipe %s: %w: make one with mkfifo", path, err)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open the pipe %s: %w", path, err)
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO {
-		_ = unix.Close(fd)
-		return nil, fmt.Errorf("open the pipe %s: it is no named pipe: make one with mkfifo", path)
+func openFIFO(p place) (stream, error) {
+	fd, err := p.open(unix.O_RDWR, 0, file.FIFO)
+	switch {
+	case errors.Is(err, file.ErrType):
+		return nil, fmt.Errorf("open the pipe %s: it is no named pipe: make one with mkfifo", p.path)
+	case errors.Is(err, unix.ENOENT):
+		return nil, fmt.Errorf("open the pipe %s: %w: make one with mkfifo", p.path, err)
+	case err != nil:
+		return nil, fmt.Errorf("open the pipe %s: %w", p.path, err)
 	}
 	f := wrap(fd, false)
 	f.fifo = true
@@ -37,8 +32,8 @@ func openFIFO(path string) (stream, error) {
 // countUnread returns how many lines are in a pipe that nobody but us has open
 // for reading: fd is open for reading and writing, and will be closed.
 func countUnread(fd int) (lines uint64) {
-	path := fdPath(fd)
-	w, err := openRetry(path, unix.O_WRONLY|streamFlags, 0)
+	path := file.Path(fd)
+	w, err := file.Open(path, unix.O_WRONLY, 0, file.Any)
 	if err != nil {
 		return 0
 	}
@@ -52,7 +47,7 @@ func countUnread(fd int) (lines uint64) {
 	if n, err := unix.Poll(poll, 0); err != nil || n == 0 || poll[0].Revents&unix.POLLERR == 0 {
 		return 0
 	}
-	r, err := openRetry(path, unix.O_RDONLY|streamFlags, 0)
+	r, err := file.Open(path, unix.O_RDONLY, 0, file.Any)
 	if err != nil {
 		return 0
 	}
@@ -69,14 +64,12 @@ func countUnread(fd int) (lines uint64) {
 
 // openTerminal opens a terminal, which does not become ours.
 func openTerminal(path string) (stream, error) {
-	fd, err := openRetry(path, unix.O_WRONLY|streamFlags, 0)
+	fd, err := file.Open(path, unix.O_WRONLY, 0, file.Device)
+	if errors.Is(err, file.ErrType) {
+		return nil, fmt.Errorf("open the terminal %s: it is not a device", path)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open the terminal %s: %w", path, err)
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR {
-		_ = unix.Close(fd)
-		return nil, fmt.Errorf("open the terminal %s: it is not a device", path)
 	}
 	return wrap(fd, false), nil
 }
@@ -91,7 +84,7 @@ func openStdout(fd int) (stream, error) {
 		return nil, fmt.Errorf("use the standard output: %w", err)
 	}
 	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFSOCK {
-		if own, err := openRetry(fdPath(fd), unix.O_WRONLY|streamFlags, 0); err == nil {
+		if own, err := file.Open(file.Path(fd), unix.O_WRONLY, 0, file.Any); err == nil {
 			return wrap(own, false), nil
 		}
 	}
@@ -99,6 +92,3 @@ func openStdout(fd int) (stream, error) {
 	f.owned = false
 	return f, nil
 }
-
-// fdPath is a path that leads to the file of the descriptor.
-func fdPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -33,16 +32,16 @@ type Rotation struct {
 // names to files; compressing happens under a name of its own.
 type rotation struct {
 	Rotation
-	name   string
-	rename func(from, to string) error
+	place
+	rename func(d folder, from, to string) error
 	retry  time.Time // no rotation before that
 	job    *compression
 	look   time.Time // to see whether job is done
 	said   bool      // that compressing fails
 }
 
-func newRotation(name string, r Rotation) *rotation {
-	return &rotation{Rotation: r, name: name, rename: os.Rename}
+func newRotation(p place, r Rotation) *rotation {
+	return &rotation{Rotation: r, place: p, rename: folder.rename}
 }
 
 // room is how many bytes may go to the file, which is begun anew when the next
@@ -88,17 +87,22 @@ func (f *File) rotate(now time.Time) bool {
 
 // beginAnew is rotate with the lock.
 func (f *File) beginAnew(now time.Time) error {
-	if !f.file.Is(f.path) { // another process has done it
+	if !f.file.Is(f.place) { // another process has done it
 		return f.replace(now)
 	}
 	if f.rotation.Count <= 0 {
 		return f.file.Empty()
 	}
-	undo, err := f.rotation.shift()
+	d, name, err := f.folder()
 	if err != nil {
 		return err
 	}
-	h, err := f.open(f.path)
+	defer d.close()
+	undo, err := f.rotation.shift(d, name)
+	if err != nil {
+		return err
+	}
+	h, err := f.open(f.place)
 	if err != nil {
 		undo()
 		return err
@@ -109,57 +113,42 @@ func (f *File) beginAnew(now time.Time) error {
 	return nil
 }
 
-// file is the file's name with links followed: a link stays one.
-func (r *rotation) file() string {
-	if name, err := filepath.EvalSymlinks(r.name); err == nil {
-		return name
-	}
-	return r.name
-}
-
-func numbered(file string, i int) string { return file + "." + strconv.Itoa(i) }
-
-// exists says that there is something of that name, compressed or not.
-func exists(name string) bool {
-	var st unix.Stat_t
-	return !errors.Is(unix.Lstat(name, &st), unix.ENOENT) || !errors.Is(unix.Lstat(name+gzipSuffix, &st), unix.ENOENT)
-}
+func numbered(name string, i int) string { return name + "." + strconv.Itoa(i) }
 
 // shift names the file FILE.0. Each old one up to the first number that is
 // free gets the next one; when none is free the oldest goes. So an attempt
 // that fails and is made again costs no old file.
-func (r *rotation) shift() (undo func(), err error) {
-	file := r.file()
+func (r *rotation) shift(d folder, name string) (undo func(), err error) {
 	free := 0
-	for free < r.Count-1 && exists(numbered(file, free)) {
+	for free < r.Count-1 && (d.has(numbered(name, free)) || d.has(numbered(name, free)+gzipSuffix)) {
 		free++
 	}
 	for i := free; i > 0; i-- {
-		if err := r.move(numbered(file, i-1), numbered(file, i)); err != nil {
+		if err := r.move(d, numbered(name, i-1), numbered(name, i)); err != nil {
 			return nil, err
 		}
 	}
-	first := numbered(file, 0)
-	if err := r.rename(file, first); err != nil {
+	first := numbered(name, 0)
+	if err := r.rename(d, name, first); err != nil {
 		return nil, err
 	}
-	_ = os.Remove(first + gzipSuffix)                // of an older log; there is none mostly
-	return func() { _ = r.rename(first, file) }, nil // else the next attempt opens the file anew
+	_ = d.remove(first + gzipSuffix)                    // of an older log; there is none mostly
+	return func() { _ = r.rename(d, first, name) }, nil // else the next attempt opens the file anew
 }
 
 // move renames an old file, compressed or not, and removes what had the name.
-func (r *rotation) move(from, to string) error {
-	plain, packed := r.rename(from, to), r.rename(from+gzipSuffix, to+gzipSuffix)
+func (r *rotation) move(d folder, from, to string) error {
+	plain, packed := r.rename(d, from, to), r.rename(d, from+gzipSuffix, to+gzipSuffix)
 	for _, err := range []error{plain, packed} {
 		if err != nil && !errors.Is(err, unix.ENOENT) {
 			return err
 		}
 	}
 	if plain != nil && packed == nil {
-		_ = os.Remove(to)
+		_ = d.remove(to)
 	}
 	if packed != nil && plain == nil {
-		_ = os.Remove(to + gzipSuffix)
+		_ = d.remove(to + gzipSuffix)
 	}
 	return nil
 }
@@ -173,21 +162,25 @@ func (r *rotation) compress() {
 	if !r.Gzip || r.job != nil {
 		return
 	}
-	file := r.file()
+	d, name, err := r.folder()
+	if err != nil {
+		return // so it is for the next file, and said there
+	}
 	for i := 1; i < r.Count; i++ {
-		name := numbered(file, i)
-		info, err := os.Lstat(name)
-		if err != nil || !info.Mode().IsRegular() {
+		old := numbered(name, i)
+		st, err := d.stat(old)
+		if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 			continue
 		}
-		if _, err := os.Lstat(name + gzipSuffix); err == nil {
-			_ = os.Remove(name) // a crash came between; the compressed one is whole
+		if _, err := d.stat(old + gzipSuffix); err == nil {
+			_ = d.remove(old) // a crash came between; the compressed one is whole
 			continue
 		}
-		r.job = startCompression(name, file+gzipSuffix+".tmp")
+		r.job = startCompression(d, name, old)
 		r.look = time.Now().Add(jobPoll)
 		return
 	}
+	d.close()
 }
 
 // step gives a file that was compressed its name.
@@ -209,7 +202,7 @@ func (r *rotation) step(now time.Time) error {
 			r.compress()
 		case !errors.Is(err, errOther) && !r.said: // the next rotation tries again
 			r.said = true
-			return fmt.Errorf("cannot compress %s: %w", job.from, err)
+			return fmt.Errorf("cannot compress %s: %w", filepath.Join(job.dir.path, job.from), err)
 		}
 	default:
 		r.look = now.Add(jobPoll)
@@ -220,25 +213,24 @@ func (r *rotation) step(now time.Time) error {
 // put puts the compressed file in the place of the other, whatever that is
 // called by now.
 func (r *rotation) put(job *compression) error {
-	file := r.file()
 	for i := 1; i < r.Count; i++ {
-		name := numbered(file, i)
-		if info, err := os.Lstat(name); err != nil || !os.SameFile(info, job.info) {
+		old := numbered(job.name, i)
+		if st, err := job.dir.stat(old); err != nil || !sameFile(&st, &job.info) {
 			continue
 		}
-		if err := r.rename(job.temp, name+gzipSuffix); err != nil {
+		if err := r.rename(job.dir, job.temp(), old+gzipSuffix); err != nil {
 			return err
 		}
-		return os.Remove(name)
+		return job.dir.remove(old)
 	}
-	return os.Remove(job.temp) // it was the oldest, and is gone
+	return job.dir.remove(job.temp()) // it was the oldest, and is gone
 }
 
 // abandon leaves nothing half done behind.
 func (r *rotation) abandon() {
 	if r.job != nil {
 		r.job.cancel.Store(true)
-		_ = os.Remove(r.job.temp)
+		_ = r.job.dir.remove(r.job.temp())
 		r.job = nil
 	}
 }

@@ -149,19 +149,19 @@ func TestRotateFails(t *testing.T) {
 		old  [2]string // names of the old files after failing
 	}{
 		{"rename", func(f *File, problem error) {
-			f.rotation.rename = func(from, to string) error {
+			f.rotation.rename = func(d folder, from, to string) error {
 				if problem != nil {
 					return problem
 				}
-				return os.Rename(from, to)
+				return d.rename(from, to)
 			}
 		}, [2]string{"log.0", "log.1"}},
 		{"open", func(f *File, problem error) {
-			f.open = func(path string) (handle, error) {
+			f.open = func(p place) (handle, error) {
 				if problem != nil {
 					return nil, problem
 				}
-				return openHandle(path)
+				return openHandle(p)
 			}
 		}, [2]string{"log.1", "log.2"}},
 	} {
@@ -196,7 +196,7 @@ func TestRotateFails(t *testing.T) {
 func TestRotateWhileFull(t *testing.T) {
 	first, second := &fakeFile{room: 7}, &fakeFile{room: 100}
 	files := []*fakeFile{first, second}
-	f, err := openFile("/f", FileOptions{Notice: testNotice, Rotation: Rotation{Size: 8, Count: 1}}, func(string) (handle, error) {
+	f, err := openFile("/f", FileOptions{Notice: testNotice, Rotation: Rotation{Size: 8, Count: 1}}, func(place) (handle, error) {
 		next := files[0]
 		files = files[1:]
 		return next, nil
@@ -204,7 +204,7 @@ func TestRotateWhileFull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.rotation.rename = func(string, string) error { return nil }
+	f.rotation.rename = func(folder, string, string) error { return nil }
 	f.Add(message("aaaa"))
 	f.Add(message("bb"))
 	f.Flush(time.Now())
@@ -245,7 +245,7 @@ func TestRotateTogether(t *testing.T) {
 	if slices.Sort(lines); fmt.Sprint(lines) != "[0 1 2 3 4 5 6 7]" {
 		t.Errorf("%q", lines)
 	}
-	h, err := openHandle(path) // somebody who is just at it
+	h, err := openHandle(place{path: path}) // somebody who is just at it
 	if err != nil || !h.Lock() {
 		t.Fatal(err)
 	}
@@ -298,7 +298,12 @@ func TestGzipAfterCrash(t *testing.T) {
 func TestGzipFails(t *testing.T) {
 	f, path := openRotating(t, Rotation{Size: 2, Count: 2, Gzip: true})
 	temp := path + ".gz.tmp"
-	other, err := claim(temp)
+	dir, name, err := place{path: temp}.folder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.close()
+	other, err := claim(dir, name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -100,7 +100,7 @@ func (s *Stream) Resume(state State, now time.Time) {
 	if state.FD < 0 {
 		return
 	}
-	if s.Kind != FIFO || s.file != nil || !fdHandle(state.FD).Is(s.Path) {
+	if s.Kind != FIFO || s.file != nil || !fdHandle(state.FD).Is(s.place()) {
 		_ = unix.Close(state.FD)
 		s.lines.torn = 0
 		return

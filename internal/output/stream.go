@@ -36,6 +36,7 @@ const (
 type StreamOptions struct {
 	Kind   Kind
 	Path   string // of a FIFO or a terminal
+	Below  string // as of a file
 	Notice Notice
 	// Wake has Flush called when the descriptor can be written to again, or is
 	// closed. It is called once for each descriptor.
@@ -62,8 +63,8 @@ type stream interface {
 	FD() int
 	// Most is how many bytes the reader gets in one piece.
 	Most() int
-	// Is says that path is the name of this file.
-	Is(path string) bool
+	// Is says that this file is what is there.
+	Is(p place) bool
 	// Close closes the file and returns how many lines in it nobody can read
 	// any more.
 	Close() (unread uint64)
@@ -90,7 +91,7 @@ func OpenStream(o StreamOptions) *Stream {
 	s.early = func(now time.Time) { s.reopen(now) } // for its problem to be said at once
 	switch o.Kind {
 	case FIFO:
-		s.open = func() (stream, error) { return openFIFO(o.Path) }
+		s.open = func() (stream, error) { return openFIFO(s.place()) }
 	case Terminal:
 		s.open = func() (stream, error) { return openTerminal(o.Path) }
 	case Stdout:
@@ -106,6 +107,8 @@ func newStream(o StreamOptions, open func() (stream, error)) *Stream {
 	return &Stream{StreamOptions: o, open: open,
 		lines: lines{notice: o.Notice, limit: maxWaiting, slowest: lastOpen, crlf: o.Kind == Terminal}}
 }
+
+func (s *Stream) place() place { return newPlace(s.Path, s.Below) }
 
 // Name returns the path, NameStdout or NameContainerStdout.
 func (s *Stream) Name() string {
@@ -156,7 +159,7 @@ func (s *Stream) Waits() bool { return s.file != nil && s.lines.size() > 0 }
 // write writes what waits and, when that succeeds after a loss, says so.
 func (s *Stream) write(now time.Time) {
 	if s.Path != "" && s.file != nil && s.lines.torn == 0 && now.Sub(s.looked) >= lookTime {
-		if s.looked = now; !s.file.Is(s.Path) {
+		if s.looked = now; !s.file.Is(s.place()) {
 			s.close()
 		}
 	}
@@ -245,7 +248,7 @@ type streamFD struct {
 func (f *streamFD) Write(p []byte) (int, error) { return f.write(f.fd, p) }
 func (f *streamFD) FD() int                     { return f.fd }
 func (f *streamFD) Most() int                   { return f.most }
-func (f *streamFD) Is(path string) bool         { return fdHandle(f.fd).Is(path) }
+func (f *streamFD) Is(p place) bool             { return fdHandle(f.fd).Is(p) }
 
 func (f *streamFD) Close() (unread uint64) {
 	if f.fifo {

@@ -8,6 +8,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/file"
 )
 
 // errLive is that the name is that of somebody else's socket.
@@ -82,7 +84,7 @@ func (s *socket) bind(old *stale) error {
 	_ = unix.Unlinkat(dir, tmp, 0) // left over by a crash
 	address := filepath.Join(filepath.Dir(s.path), tmp)
 	if len(address) > maxPath {
-		address = fdPath(dir) + "/" + tmp
+		address = file.Path(dir) + "/" + tmp
 	}
 	// With the umask the socket has its mode at once.
 	mask := unix.Umask(0o111)

@@ -100,7 +100,7 @@ func (r *receiver) pendingUntil(begin, now time.Time) (next time.Time) {
 func (r *receiver) close() {
 	for _, route := range r.routes {
 		if c := route.out.Counts(); c.Pending+c.Untold > 0 {
-			r.tellKernel(c.Pending+c.Untold, route.out.Name())
+			r.tellKernel(fmt.Sprintf("%d messages lost: %s could not be written until the end", c.Pending+c.Untold, route.out.Name()))
 		}
 		route.out.Close()
 	}
@@ -115,14 +115,15 @@ func (r *receiver) close() {
 	}
 }
 
-// tellKernel says in the kernel's log what is lost with the end, and can be said
-// nowhere else.
-func (r *receiver) tellKernel(lost uint64, name string) {
-	k, err := output.OpenKernel(syslogconf.KernelLog, string(r.host))
+// tellKernel says in the kernel's log what can be said nowhere else.
+func (r *receiver) tellKernel(text string) {
+	k, err := toKernel(string(r.host))
 	if err != nil {
 		return
 	}
-	text := fmt.Sprintf("devlogd: %d messages lost: %s could not be written until the end", lost, name)
-	k.Add(output.Message{Priority: syslog.MakePriority(syslog.Syslog, syslog.Warning), Body: []byte(text)})
+	k.Add(output.Message{Priority: syslog.MakePriority(syslog.Syslog, syslog.Warning), Body: []byte("devlogd: " + syslog.Escape(text))})
 	k.Close()
 }
+
+// toKernel is replaced in a test, which is not to write to the machine's log.
+var toKernel = func(name string) (output.Output, error) { return output.OpenKernel(syslogconf.KernelLog, name) }

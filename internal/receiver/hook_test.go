@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/daemon"
+	"devlog/internal/file"
 )
 
 // beHook as the first argument makes the test binary the command that repairs,
@@ -44,7 +45,7 @@ func tryHook(dir string) error {
 		fds[f.Name] = f.FD
 		names = append(names, f.Name)
 	}
-	root := fdPath(fds[daemon.NameRoot])
+	root := file.Path(fds[daemon.NameRoot])
 	mode, err := os.ReadFile(filepath.Join(dir, "mode"))
 	if err != nil {
 		return err

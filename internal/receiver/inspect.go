@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/file"
 	"devlog/internal/syslog"
 )
 
@@ -140,7 +141,7 @@ func connectTo(fd, kind int) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	if err := unix.Connect(s, &unix.SockaddrUnix{Name: fdPath(fd)}); err != nil {
+	if err := unix.Connect(s, &unix.SockaddrUnix{Name: file.Path(fd)}); err != nil {
 		_ = unix.Close(s)
 		return -1, err
 	}
@@ -152,7 +153,7 @@ func (r *receiver) stepAside(s *socket) {
 	k := r.keeper
 	where := k.devLog().text
 	if path.Base(where) != s.at.name {
-		dir, err := os.Readlink(fdPath(s.at.dir))
+		dir, err := os.Readlink(file.Path(s.at.dir))
 		if err != nil {
 			dir = ""
 		}

@@ -65,7 +65,7 @@ func (r *receiver) metricsSum() uint64 {
 		c := route.out.Counts()
 		sum += c.Written
 		for _, l := range c.Lost {
-			sum += l.N
+			sum += 2 * l.N // what a reader has left was counted as written before
 		}
 	}
 	return sum

@@ -329,3 +329,23 @@ func TestIdle(t *testing.T) {
 	})
 	d.stop()
 }
+
+// counted is an output with this account.
+type counted struct {
+	sink
+	counts output.Counts
+}
+
+func (c *counted) Counts() output.Counts { return c.counts }
+
+// What a reader of a FIFO has left becomes lost after it was written: the metrics
+// have changed.
+func TestMetricsSumOfUnread(t *testing.T) {
+	c := &counted{counts: output.Counts{Written: 5, Lost: []output.Loss{{Reason: "x", N: 1}}}}
+	r := &receiver{routes: []route{{out: c}}}
+	before := r.metricsSum()
+	c.counts.Written, c.counts.Lost[0].N = 3, 3
+	if r.metricsSum() == before {
+		t.Error("the sum is the same")
+	}
+}

@@ -1,9 +1,11 @@
 package receiver
 
 import (
+	"strconv"
+
 	"golang.org/x/sys/unix"
 
-	"devlog/internal/output"
+	"devlog/internal/pidfd"
 )
 
 // An init may mount a file system over the directory of the private socket:
@@ -20,11 +22,11 @@ func (r *receiver) watchMounts() {
 	k := r.keeper
 	process := "self"
 	if r.init >= 0 {
-		pid, err := output.InitPID(r.init)
+		pid, err := pidfd.PID(r.init)
 		if err != nil {
 			return
 		}
-		process = pid
+		process = strconv.Itoa(pid)
 	}
 	fd, err := unix.Open("/proc/"+process+"/mountinfo", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -25,7 +25,7 @@ const (
 // go on with.
 func (r *receiver) open(rule syslogconf.Rule, name string) (out output.Output, problem, err error) {
 	stream := output.StreamOptions{
-		Path: rule.Path, Notice: r.notice, Wake: r.wake, Init: func() int { return r.init },
+		Path: rule.Path, Below: syslogconf.LogsDir, Notice: r.notice, Wake: r.wake, Init: func() int { return r.init },
 		Problem: func(err error) { r.problems = append(r.problems, err) },
 	}
 	switch rule.Kind {
@@ -41,7 +41,13 @@ func (r *receiver) open(rule syslogconf.Rule, name string) (out output.Output, p
 	case syslogconf.ContainerStdout:
 		stream.Kind, stream.Path = output.ContainerStdout, ""
 	default:
-		out, err = output.OpenFile(rule.Path, output.FileOptions{Notice: r.notice, Rotation: output.Rotation(rule.Rotation)})
+		out, err = output.OpenFile(rule.Path, output.FileOptions{
+			Notice: r.notice, Rotation: output.Rotation(rule.Rotation), Below: syslogconf.LogsDir,
+		})
+		if err != nil && r.resumed != nil { // it could be opened a moment ago: no reason to end
+			r.problems = append(r.problems, err)
+			err = nil
+		}
 		return out, nil, err
 	}
 	return output.OpenStream(stream), nil, nil
@@ -58,9 +64,22 @@ func (r *receiver) sayProblems(now time.Time) {
 	for len(r.problems) > 0 {
 		problem := r.problems[0]
 		r.problems = r.problems[1:]
-		r.say(syslog.Warning, problem.Error()+": tried again, and what is lost is counted")
+		text := problem.Error() + ": tried again, and what is lost is counted"
+		before := r.written()
+		r.say(syslog.Warning, text)
 		for _, route := range r.routes {
 			route.out.Flush(now)
 		}
+		if r.written() == before { // there is no other output that tells
+			r.tellKernel(text)
+		}
 	}
+}
+
+// written is how many messages the outputs have written.
+func (r *receiver) written() (n uint64) {
+	for _, route := range r.routes {
+		n += route.out.Counts().Written
+	}
+	return n
 }

@@ -2,12 +2,13 @@ package receiver
 
 import (
 	"bytes"
-	"io"
 	"os"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/file"
 )
 
 const (
@@ -46,27 +47,14 @@ func (p process) notedIn(dir int) bool {
 	return ok && p.started != "" && member(data, "receiver") == strconv.Itoa(p.pid) && member(data, "started") == `"`+p.started+`"`
 }
 
-// readRecord reads the record in a directory that others may write in. What is
-// there is opened only once it is known to be a regular file: a device may do
-// something when it is opened.
+// readRecord reads the record in a directory that others may write in.
 func readRecord(dir int) (data []byte, ok bool) {
-	handle, err := unix.Openat(dir, recordName, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, err := file.OpenIn(dir, recordName, unix.O_RDONLY, 0, file.Regular)
 	if err != nil {
 		return nil, false
 	}
-	defer unix.Close(handle)
-	var st unix.Stat_t
-	if unix.Fstat(handle, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, false
-	}
-	fd, err := unix.Open(fdPath(handle), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, false
-	}
-	f := os.NewFile(uintptr(fd), recordName)
-	defer f.Close()
-	data, err = io.ReadAll(io.LimitReader(f, maxRecord+1))
-	return data, err == nil && len(data) <= maxRecord
+	data, err = file.ReadAll(os.NewFile(uintptr(fd), recordName), maxRecord)
+	return data, err == nil
 }
 
 // member returns the text of the number or string that the JSON object has

@@ -112,18 +112,15 @@ func (r *receiver) resumeOthers() {
 		return
 	}
 	for _, o := range slices.Clone(r.resumed.outputs) {
-		if len(o.Pending) == 0 || r.findRoute(o.path) != nil {
+		if len(o.Pending) == 0 {
 			if o.FD >= 0 {
 				_ = unix.Close(o.FD)
 			}
 			continue
 		}
 		action := syslogconf.Action{Kind: syslogconf.Kind(o.kind), Path: o.path}
-		rule := syslogconf.Rule{Action: action} // it selects nothing
-		out, _, err := r.open(rule, string(r.host))
-		if err != nil {
-			out = output.None(o.path)
-		}
+		rule := syslogconf.Rule{Action: action}   // it selects nothing
+		out, _, _ := r.open(rule, string(r.host)) // what cannot be opened now is tried again
 		r.routes = append(r.routes, route{r.resume(r.newTap(out, action)), []syslogconf.Rule{rule}})
 	}
 }

@@ -3,6 +3,7 @@ package receiver
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,5 +40,91 @@ func TestResumeWithoutRules(t *testing.T) {
 	}
 	if got := content(t, kept); got != "box x: y\n" {
 		t.Errorf("%q", got)
+	}
+}
+
+// What waits for a file that cannot be opened any more waits on, and is lost only
+// in the account.
+func TestResumeUnopened(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "d", "m")
+	if err := os.WriteFile(filepath.Dir(path), nil, 0o600); err != nil { // no directory
+		t.Fatal(err)
+	}
+	said := hearKernel(t)
+	other := "-" + filepath.Join(dir, "other")
+	for _, rule := range []string{"-" + path, other, "|" + path} { // the last is another output with this name
+		r := newReceiver(&options{name: "box"}, func() ([]syslogconf.Rule, error) { return rules(t, "*.* "+rule), nil })
+		r.resumed = &snapshot{outputs: []*outputState{{path: path, kind: int(syslogconf.File), taken: 1, State: output.State{Pending: []byte("late\n"), FD: -1}}}}
+		if err := r.openOutputs(); err != nil {
+			t.Fatalf("%s: %v", rule, err)
+		}
+		r.flush(time.Now())
+		if kernel := *said; (rule == other) != (kernel == "") || kernel != "" && !strings.Contains(kernel, path+": ") {
+			t.Errorf("%s: the kernel's log has %q", rule, kernel)
+		}
+		*said = ""
+		lost := uint64(0)
+		for _, route := range r.routes {
+			if f, ok := behind(route.out).(*output.File); ok && f.Name() == path {
+				f.Close()
+				for _, l := range f.Counts().Lost {
+					lost += l.N
+				}
+			}
+		}
+		if lost == 0 {
+			t.Errorf("%s: what waited is not accounted for", rule)
+		}
+	}
+}
+
+// hearKernel puts something in the place of the kernel's log, and returns the
+// last that was said there.
+func hearKernel(t *testing.T) *string {
+	t.Helper()
+	k := &kernelTexts{}
+	before := toKernel
+	toKernel = func(string) (output.Output, error) { return k, nil }
+	t.Cleanup(func() { toKernel = before })
+	return &k.last
+}
+
+type kernelTexts struct {
+	output.Output
+	last string
+}
+
+func (k *kernelTexts) Add(m output.Message) { k.last = string(m.Body) }
+func (k *kernelTexts) Close()               {}
+
+// A stream that cannot be opened is said in the kernel's log if there is nothing
+// else, and there alone.
+func TestProblemsOfTheOnlyOutput(t *testing.T) {
+	dir := t.TempDir()
+	said := hearKernel(t)
+	fifo, file := "*.* |"+filepath.Join(dir, "fifo"), "*.* -"+filepath.Join(dir, "file")
+	for _, tt := range []struct {
+		rules []string
+		want  bool
+	}{
+		{[]string{fifo}, true},
+		{[]string{fifo, file}, false},
+		{[]string{fifo, "mail.* -" + filepath.Join(dir, "mail")}, true},
+	} {
+		*said = ""
+		r := newReceiver(&options{name: "box"}, func() ([]syslogconf.Rule, error) { return rules(t, tt.rules...), nil })
+		if err := r.openOutputs(); err != nil {
+			t.Fatal(err)
+		}
+		r.flush(time.Now())
+		if strings.Contains(*said, "make one with mkfifo: tried again") != tt.want {
+			t.Errorf("%q: the kernel's log has %q", tt.rules, *said)
+		}
+		*said = ""
+		r.flush(time.Now())
+		if *said != "" {
+			t.Errorf("%q: it is said again: %q", tt.rules, *said)
+		}
 	}
 }

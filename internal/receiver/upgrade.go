@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/daemon"
+	"devlog/internal/file"
 	"devlog/internal/output"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
@@ -100,7 +101,7 @@ func (u *upgrade) open(root fileID) error {
 // check has the new program look at the state and the configuration, while this
 // one goes on receiving. The result wakes it up.
 func (u *upgrade) check(r *receiver) error {
-	file, err := daemon.StateFile(r.snapshot(time.Now()).format())
+	state, err := daemon.StateFile(r.snapshot(time.Now()).format())
 	if err != nil {
 		return err
 	}
@@ -109,11 +110,11 @@ func (u *upgrade) check(r *receiver) error {
 		dir = "/"
 	}
 	spec := daemon.Spec{
-		Path: fdPath(u.image), Args: os.Args[1:], Env: os.Environ(), Dir: dir,
-		Files: []daemon.Passed{{File: file, Name: daemon.NameCheck}}, Timeout: checkTime,
+		Path: file.Path(u.image), Args: os.Args[1:], Env: os.Environ(), Dir: dir,
+		Files: []daemon.Passed{{File: state, Name: daemon.NameCheck}}, Timeout: checkTime,
 	}
 	go func() {
-		defer file.Close()
+		defer state.Close()
 		pid, err := daemon.Start(spec)
 		if err == nil { // it has said all, and ends
 			_ = unix.Kill(pid, unix.SIGKILL)
@@ -141,6 +142,10 @@ func checkUpgrade(o *options, fd int, load loadRules) error {
 	}
 	r := newReceiver(o, load)
 	for _, rule := range rules {
+		if rule.Kind == syslogconf.Everybody {
+			continue
+		}
+		rule.Path = rule.Place()
 		rule.Rotation = syslogconf.Rotation{} // there is one already that does that
 		out, _, err := r.open(rule, o.name)
 		if err != nil {
@@ -213,11 +218,11 @@ var errSignalled = errors.New("signalled")
 
 // leave leaves the snapshot to the program that replaces this one.
 func (r *receiver) leave(image int, s *snapshot) error {
-	file, err := daemon.StateFile(s.format())
+	state, err := daemon.StateFile(s.format())
 	if err != nil {
 		return err
 	}
-	defer file.Close()
+	defer state.Close()
 	runtime.LockOSThread() // signals are blocked by the thread that executes
 	defer runtime.UnlockOSThread()
 	held, err := r.signals.hold()
@@ -228,7 +233,7 @@ func (r *receiver) leave(image int, s *snapshot) error {
 	if r.signals.pending() {
 		return errSignalled
 	}
-	return daemon.Exec(image, os.Args, os.Environ(), file, s.descriptors())
+	return daemon.Exec(image, os.Args, os.Environ(), state, s.descriptors())
 }
 
 // descriptors are all that the state names.

@@ -235,7 +235,7 @@ func TestUpgradeRefused(t *testing.T) {
 		send(t, fd, "<13>after "+tt.name)
 		await(t, log, "after "+tt.name)
 	}
-	write(config, rule+"*.* -"+log+"2\n", 0o600)
+	write(config, rule+"*.* -"+log+"2\n*.emerg *\n", 0o600) // the last is known and does nothing
 	d.signal(unix.SIGUSR2)
 	awaitTimes(t, log, upgraded, 1)
 	send(t, fd, "<13>both")

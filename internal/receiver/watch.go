@@ -5,10 +5,10 @@ import (
 	"errors"
 	"path"
 	"slices"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/file"
 	"devlog/internal/syslog"
 )
 
@@ -36,7 +36,7 @@ func (r *receiver) arm() {
 	var list []watched
 	var problem error
 	add := func(dir int, name string) {
-		wd, err := unix.InotifyAddWatch(k.inotify, fdPath(dir), watchMask) // the same one for the same directory
+		wd, err := unix.InotifyAddWatch(k.inotify, file.Path(dir), watchMask) // the same one for the same directory
 		if err != nil {
 			problem = err
 			return
@@ -195,6 +195,3 @@ func openInRoot(root int, path string, flags uint64) (int, error) {
 	}
 	return -1, unix.EAGAIN
 }
-
-// fdPath is a path that leads to the file of the descriptor.
-func fdPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }

@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/file"
 )
 
 // maxFile is how much ReadFile reads, in bytes.
@@ -13,26 +15,11 @@ const maxFile = 64 << 10
 
 // ReadFile returns what is in a regular file of at most 64 KiB.
 func (d *Dir) ReadFile(name string) ([]byte, error) {
-	// Held before it is opened: to open a device is an action already (a
-	// watchdog starts), and of a FIFO it waits for a writer.
-	held, st, err := d.Hold(name)
-	if err != nil {
-		return nil, err
-	}
-	defer held.Close()
-	if st.Kind != Regular {
-		return nil, d.failed("read", name, unix.EINVAL)
-	}
-	fd, err := openat(unix.AT_FDCWD, handlePath(held), unix.O_RDONLY|unix.O_CLOEXEC)
+	fd, err := file.OpenIn(d.FD(), name, unix.O_RDONLY, 0, file.Regular)
 	if err != nil {
 		return nil, d.failed("open", name, err)
 	}
-	f := os.NewFile(uintptr(fd), name)
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err == nil && len(data) > maxFile {
-		err = unix.EFBIG
-	}
+	data, err := file.ReadAll(os.NewFile(uintptr(fd), name), maxFile)
 	if err != nil {
 		return nil, d.failed("read", name, err)
 	}

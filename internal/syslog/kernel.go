@@ -1,6 +1,27 @@
 package syslog
 
-import "bytes"
+import (
+	"bytes"
+	"strconv"
+	"unicode/utf8"
+)
+
+// MaxRecord is how long a record for /dev/kmsg may be, in bytes: from 1024 on it
+// is EINVAL (devkmsg_write in kernel/printk/printk.c).
+const MaxRecord = 1000
+
+// KernelRecord returns the text, "TAG: TEXT", as one record for /dev/kmsg, to be
+// written at once. What does not fit is cut off.
+func KernelRecord(p Priority, text string) []byte {
+	record := append(strconv.AppendUint([]byte{'<'}, uint64(p), 10), '>')
+	if room := MaxRecord - len(record) - len("\n"); len(text) > room {
+		for room > 0 && !utf8.RuneStart(text[room]) {
+			room--
+		}
+		text = text[:room]
+	}
+	return append(append(record, text...), '\n')
+}
 
 var kernelTag = []byte("kernel")
 

@@ -3,11 +3,13 @@ package syslogconf
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"devlog/internal/file"
 )
 
 const (
@@ -17,6 +19,9 @@ const (
 	DefaultConfigs = "/etc/devlogd.d/*.conf"
 	// DefaultMessages is where messages go without any configuration.
 	DefaultMessages = "/var/log/messages"
+	// LogsDir is where receivers on the host keep the logs of containers, each in
+	// a directory of its name, which a container may have mounted.
+	LogsDir = "/var/log/devlog"
 	// maxConfig is far more than anybody writes, in bytes: what is bigger is
 	// not a configuration file.
 	maxConfig = 1 << 20
@@ -33,7 +38,7 @@ func HasDefault() bool {
 	if _, err := os.Stat(DefaultConfig); err == nil {
 		return true
 	}
-	paths, err := filepath.Glob(DefaultConfigs)
+	paths, err := matches(DefaultConfigs)
 	return err == nil && len(paths) > 0
 }
 
@@ -100,17 +105,13 @@ func (p *parser) readDefaults() error {
 	return nil
 }
 
-// readAll reads the files that match a pattern, in the order of their names,
-// unless that begins with '.'.
+// readAll reads the files that match a pattern, in the order of their names.
 func (p *parser) readAll(pattern string) error {
-	paths, err := filepath.Glob(pattern)
+	paths, err := matches(pattern)
 	if err != nil {
-		return fmt.Errorf("pattern %q: %w", pattern, err)
+		return err
 	}
 	for _, path := range paths {
-		if strings.HasPrefix(filepath.Base(path), ".") {
-			continue
-		}
 		if err := p.readFile(path); err != nil {
 			return err
 		}
@@ -118,49 +119,28 @@ func (p *parser) readAll(pattern string) error {
 	return nil
 }
 
+// matches lists the files that match a pattern, but for hidden ones: these are
+// what editors and package managers leave.
+func matches(pattern string) ([]string, error) {
+	paths, err := filepath.Glob(pattern)
+	if err != nil {
+		return nil, fmt.Errorf("pattern %q: %w", pattern, err)
+	}
+	return slices.DeleteFunc(paths, func(path string) bool { return strings.HasPrefix(filepath.Base(path), ".") }), nil
+}
+
 // readFile reads a file of at most 1 MiB, unless it has been read already.
 func (p *parser) readFile(path string) error {
 	if p.files[path] {
 		return nil
 	}
-	data, err := readConfig(path)
+	data, err := file.Read(path, maxConfig)
 	if err != nil {
 		return fmt.Errorf("read the rules: %w", err)
 	}
 	p.files[path] = true
 	p.parse(path, data)
 	return nil
-}
-
-func readConfig(path string) ([]byte, error) {
-	info, err := os.Stat(path) // opening a FIFO would wait for a writer
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
-	if err := errors.Join(err, f.Close()); err != nil {
-		return nil, err
-	}
-	if len(data) > maxConfig {
-		return nil, fmt.Errorf("%s is larger than 1 MiB", path)
-	}
-	return data, nil
-}
-
-// Parse reads the text of a file called name: a rule or a setting a line, the
-// filters of the rules that follow, comments from a '#' at the start of a line,
-// and lines continued by a '\' at their end.
-func Parse(name string, data []byte) ([]Rule, error) {
-	p := parser{files: map[string]bool{name: true}}
-	p.parse(name, data)
-	return p.finish(nil, name)
 }
 
 func errNoRule(name string) error {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -13,7 +14,7 @@ import (
 func TestParseFile(t *testing.T) {
 	// The blanks in front of a continuation are dropped, those before '\' kept.
 	text := "# comment \\\n\n \t# more\n*.info;\\\n   mail.none \\\n\t/var/log/m\nmail.* -/m\r\nnews.* /n"
-	rules, err := Parse("f", []byte(text))
+	rules, err := parseText("f", []byte(text))
 	if err != nil || len(rules) != 3 {
 		t.Fatalf("%v, %v", rules, err)
 	}
@@ -56,7 +57,7 @@ listen :514
 udp_size 1024
 *.* /dev/kmsg
 `
-	rules, err := Parse("f", []byte(text))
+	rules, err := parseText("f", []byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,9 +94,16 @@ mail.err			 /var/log/mail.err
 secure_mode 1
 include /no/such/directory/*.conf
 `
-	if rules, err := Parse("f", []byte(text)); err != nil || len(rules) != 6 {
+	if rules, err := parseText("f", []byte(text)); err != nil || len(rules) != 6 {
 		t.Errorf("%v, %v", rules, err)
 	}
+}
+
+// parseText is Load of a file called name with that text.
+func parseText(name string, data []byte) ([]Rule, error) {
+	p := parser{files: map[string]bool{name: true}}
+	p.parse(name, data)
+	return p.finish(nil, name)
 }
 
 func TestParseFileErrors(t *testing.T) {
@@ -114,9 +122,22 @@ func TestParseFileErrors(t *testing.T) {
 		{"include /[\n", "/c:1:9: pattern \"/[\": syntax error in pattern"},
 		{"*.* /f\x00", "/c:1:7: a control character"},
 	} {
-		if _, err := Parse("/c", []byte(tt.text)); err == nil || !strings.HasPrefix(err.Error(), tt.want) {
+		if _, err := parseText("/c", []byte(tt.text)); err == nil || !strings.HasPrefix(err.Error(), tt.want) {
 			t.Errorf("%q: got %v, want %s", tt.text, err, tt.want)
 		}
+	}
+}
+
+func TestMatches(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"b.conf", ".hidden.conf", "a.conf", "c.conf~"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := matches(filepath.Join(dir, "*.conf"))
+	if want := []string{filepath.Join(dir, "a.conf"), filepath.Join(dir, "b.conf")}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %q, %v; want %q", got, err, want)
 	}
 }
 
@@ -127,7 +148,7 @@ func TestReadFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{
-		big:                          "larger than 1 MiB",
+		big:                          "has more than 1048576 bytes",
 		dir:                          "not a regular file",
 		filepath.Join(dir, "absent"): "no such file",
 	} {
@@ -197,7 +218,7 @@ func FuzzParseFile(f *testing.F) {
 		if bytes.Contains(data, []byte("include")) {
 			return // reads what is on this machine
 		}
-		rules, err := Parse("name", data)
+		rules, err := parseText("name", data)
 		if err != nil {
 			if !strings.HasPrefix(err.Error(), "name:") || strings.Contains(err.Error(), "\n") {
 				t.Fatalf("%q: %v", data, err)
@@ -208,7 +229,7 @@ func FuzzParseFile(f *testing.F) {
 		for _, r := range rules {
 			text = append(text, r.String())
 		}
-		again, err := Parse("name", []byte(strings.Join(text, "\n")))
+		again, err := parseText("name", []byte(strings.Join(text, "\n")))
 		// A path that ends in '\' continues its line when written alone, and
 		// what a rule has from the settings is not written.
 		if strings.Contains(string(data), `\`) || strings.Contains(string(data), "rotate") {

@@ -30,7 +30,9 @@ type parser struct {
 	counted  bool     // rotation.Count was given
 }
 
-// parse reads the text of a file called name.
+// parse reads the text of a file called name: a rule or a setting a line, the
+// filters of the rules that follow, comments from a '#' at the start of a line,
+// and lines continued by a '\' at their end.
 func (p *parser) parse(name string, data []byte) {
 	var filters blocks // each file begins without
 	lines := strings.Split(string(data), "\n")

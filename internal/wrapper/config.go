@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"devlog/internal/file"
 )
 
 // maxConfig is how large a configuration may be, in bytes.
@@ -20,34 +21,37 @@ const maxConfig = 16 << 20
 
 // addTo adds our hooks to the configuration in that file, which is replaced as
 // a whole or not at all, and keeps its mode and owner.
-func addTo(file string, hook func(stage string) specs.Hook) error {
-	f, err := os.Open(file)
+func addTo(path string, hook func(stage string) specs.Hook) error {
+	old, info, err := readConfig(path)
 	if err != nil {
 		return fmt.Errorf("read the container's configuration: %w", err)
 	}
-	defer f.Close()
-	old, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
-	if err == nil && len(old) > maxConfig {
-		err = fmt.Errorf("more than %d bytes", maxConfig)
-	}
-	if err != nil {
-		return fmt.Errorf("read the container's configuration %s: %w", file, err)
-	}
 	text, err := addHooks(old, hook)
 	if err != nil {
-		return fmt.Errorf("read the container's configuration %s: %w", file, err)
+		return fmt.Errorf("read the container's configuration %s: %w", path, err)
 	}
 	if bytes.Equal(text, old) {
 		return nil
 	}
-	info, err := f.Stat()
-	if err == nil {
-		err = replace(file, text, info)
-	}
-	if err != nil {
+	if err := replace(path, text, info); err != nil {
 		return fmt.Errorf("add hooks to the container's configuration: %w", err)
 	}
 	return nil
+}
+
+// readConfig reads the file, and says what it is.
+func readConfig(path string) ([]byte, os.FileInfo, error) {
+	f, err := file.OpenRegular(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	data, err := file.ReadAll(f, maxConfig)
+	return data, info, err
 }
 
 // replace gives the name a new file with that text, and the mode and owner of

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 func testHook(stage string) specs.Hook {
@@ -96,6 +97,17 @@ func TestAddHooksSpec(t *testing.T) {
 	spec.Hooks.Prestart = append(spec.Hooks.Prestart, testHook("prestart")) //nolint:staticcheck // still used by engines
 	if !reflect.DeepEqual(after, spec) {
 		t.Errorf("%s", got)
+	}
+}
+
+// A bundle that nobody finishes does not hold the engine up.
+func TestAddToNoFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.json")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := addTo(path, testHook); err == nil || !strings.Contains(err.Error(), "config.json is not a regular file") {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/file"
 	"devlog/internal/syslog"
 )
 
@@ -29,6 +30,7 @@ const (
 	hookPath = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
 	// hookTimeout is the longest time that the hook may take, in seconds.
 	hookTimeout = 30
+	kernelLog   = "/dev/kmsg"
 )
 
 // stages are those at which our hook is added. prestart is the one that every
@@ -145,14 +147,5 @@ func findRuntime(name, path string, self os.FileInfo) (string, error) {
 func say(stderr io.Writer, err error) {
 	text := "devlog-runtime: " + syslog.Escape(strings.ReplaceAll(err.Error(), "\n", "; "))
 	fmt.Fprintln(stderr, text)
-	f, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
-	if err != nil {
-		return
-	}
-	defer f.Close()
-	const (
-		userErr   = 1<<3 | 3 // LOG_USER|LOG_ERR of syslog(3)
-		maxRecord = 900      // a record of the kernel's log has less than 1024 bytes
-	)
-	fmt.Fprintf(f, "<%d>%s\n", userErr, text[:min(len(text), maxRecord)])
+	_ = file.WriteDevice(kernelLog, syslog.KernelRecord(syslog.MakePriority(syslog.User, syslog.Err), text))
 }

@@ -39,7 +39,7 @@ func run(args []string) error {
 		}
 		return writeNotices(os.Stdout, programs)
 	}
-	return fmt.Errorf("usage: modules sbom VERSION PROGRAM..., or modules notices PROGRAM")
+	return fmt.Errorf("usage: modules notices PROGRAM..., or sbom VERSION PROGRAM... for a bill of materials")
 }
 
 // program is one that is packaged.

@@ -1,0 +1,155 @@
+// Package file owns the opening of a file at a name where anything may be by
+// now: it never waits, and what is of another type than wanted is an error.
+package file
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Type is a type of file, as in st_mode (inode(7)).
+type Type uint32
+
+// The types of file that are opened. Any takes whatever it is.
+const (
+	Any     Type = 0
+	Regular Type = unix.S_IFREG
+	Device  Type = unix.S_IFCHR
+	FIFO    Type = unix.S_IFIFO
+)
+
+// ErrType says that there is a file of another type.
+var ErrType = errors.New("it is of another type")
+
+// always are the flags of every open(2): a FIFO is not to wait for its other end,
+// a terminal not to become this process's.
+const always = unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
+
+// Open opens what path leads to, with these flags of open(2), and returns the
+// descriptor. The error is ErrType or the system call's own.
+func Open(path string, flags int, mode uint32, want Type) (int, error) {
+	return open(unix.AT_FDCWD, path, flags, mode, want)
+}
+
+func open(dir int, name string, flags int, mode uint32, want Type) (int, error) {
+	fd, err := openat(dir, name, flags|always, mode)
+	if errors.Is(err, unix.ENXIO) && want == Regular {
+		return -1, ErrType // a FIFO that nobody reads, or a socket
+	}
+	if err != nil {
+		return -1, err
+	}
+	if err := check(fd, want); err != nil {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// openat is openat(2), again after a signal.
+func openat(dir int, name string, flags int, mode uint32) (int, error) {
+	for {
+		fd, err := unix.Openat(dir, name, flags, mode)
+		if !errors.Is(err, unix.EINTR) {
+			return fd, err
+		}
+	}
+}
+
+func check(fd int, want Type) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if want != Any && Type(st.Mode&unix.S_IFMT) != want {
+		return ErrType
+	}
+	return nil
+}
+
+// maxRaces is how often OpenIn begins anew because somebody makes and removes the
+// name all the time.
+const maxRaces = 16
+
+// OpenIn is Open of a name in a directory in which others make files too: no
+// link is followed (ErrType), and what is there is held before it is opened, for
+// to open a device is an action already (a watchdog starts). With O_CREAT a
+// regular file is made where there is none. /proc must be mounted.
+func OpenIn(dir int, name string, flags int, mode uint32, want Type) (int, error) {
+	for range maxRaces {
+		fd, err := openHeld(dir, name, flags&^unix.O_CREAT, want)
+		if flags&unix.O_CREAT == 0 || !errors.Is(err, unix.ENOENT) {
+			return fd, err
+		}
+		fd, err = openat(dir, name, flags|unix.O_EXCL|always, mode)
+		if !errors.Is(err, unix.EEXIST) {
+			return fd, err
+		}
+	}
+	return -1, unix.EAGAIN
+}
+
+func openHeld(dir int, name string, flags int, want Type) (int, error) {
+	held, err := openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(held)
+	if err := check(held, want); err != nil {
+		return -1, err
+	}
+	return openat(unix.AT_FDCWD, Path(held), flags|always, 0)
+}
+
+// Path is a path that leads to the file of the descriptor.
+func Path(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
+
+// OpenRegular opens the regular file that path leads to, to be read. The error
+// names the path.
+func OpenRegular(path string) (*os.File, error) {
+	fd, err := Open(path, unix.O_RDONLY, 0, Regular)
+	if errors.Is(err, ErrType) {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// WriteDevice writes to a device, in one piece and without waiting.
+func WriteDevice(path string, data []byte) error {
+	fd, err := Open(path, unix.O_WRONLY, 0, Device)
+	if err != nil {
+		return err
+	}
+	_, err = unix.Write(fd, data)
+	return errors.Join(err, unix.Close(fd))
+}
+
+// Read returns what is in the regular file that path leads to. More than limit
+// bytes are an error; it names the path.
+func Read(path string, limit int64) ([]byte, error) {
+	f, err := OpenRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	return ReadAll(f, limit)
+}
+
+// ReadAll is Read of an open file, which it closes.
+func ReadAll(f *os.File, limit int64) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err := errors.Join(err, f.Close()); err != nil {
+		return nil, err
+	}
+	if int64(len(data)) > limit {
+		return nil, fmt.Errorf("%s has more than %d bytes", f.Name(), limit)
+	}
+	return data, nil
+}

@@ -1,0 +1,157 @@
+package file
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// made makes one of everything that can be at a name.
+func made(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	err := errors.Join(
+		os.WriteFile(at("file"), []byte("text"), 0o600),
+		os.Symlink("file", at("link")),
+		os.Symlink("absent", at("dangling")),
+		os.Mkdir(at("dir"), 0o700),
+		unix.Mkfifo(at("fifo"), 0o600),
+		unix.Mknod(at("socket"), unix.S_IFSOCK|0o600, 0),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestOpen(t *testing.T) {
+	dir := made(t)
+	for _, tt := range []struct {
+		name  string
+		flags int
+		want  Type
+		err   error
+	}{
+		{"file", unix.O_RDONLY, Regular, nil},
+		{"file", unix.O_RDONLY, Any, nil},
+		{"link", unix.O_WRONLY, Regular, nil},
+		{"new", unix.O_WRONLY | unix.O_CREAT, Regular, nil},
+		{"dir", unix.O_RDONLY, Regular, ErrType},
+		{"dir", unix.O_WRONLY, Regular, unix.EISDIR},
+		{"fifo", unix.O_RDONLY, Regular, ErrType}, // each of these would wait for the other end
+		{"fifo", unix.O_WRONLY, Regular, ErrType},
+		{"fifo", unix.O_RDWR, FIFO, nil},
+		{"socket", unix.O_RDONLY, Regular, ErrType},
+		{"/dev/null", unix.O_WRONLY, Regular, ErrType},
+		{"/dev/null", unix.O_WRONLY, Device, nil},
+		{"file", unix.O_WRONLY, Device, ErrType},
+		{"absent", unix.O_RDONLY, Regular, unix.ENOENT},
+	} {
+		path := tt.name
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(dir, path)
+		}
+		fd, err := Open(path, tt.flags, 0o600, tt.want)
+		wantOpened(t, tt.name, fd, err, tt.err)
+	}
+}
+
+func wantOpened(t *testing.T, name string, fd int, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) || want == nil && err != nil {
+		t.Errorf("%s: got %v, want %v", name, err, want)
+	}
+	if err != nil {
+		return
+	}
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	if err != nil || flags&unix.FD_CLOEXEC == 0 {
+		t.Errorf("%s: flags %#x, %v: it is not closed on exec", name, flags, err)
+	}
+	if err := unix.Close(fd); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestOpenIn(t *testing.T) {
+	path := made(t)
+	dir, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	const write = unix.O_WRONLY | unix.O_APPEND | unix.O_CREAT
+	for _, tt := range []struct {
+		name  string
+		flags int
+		want  Type
+		err   error
+	}{
+		{"file", write, Regular, nil},
+		{"file", unix.O_RDONLY, Regular, nil},
+		{"new", write, Regular, nil},
+		{"new", write, Regular, nil},
+		{"absent", unix.O_WRONLY, Regular, unix.ENOENT},
+		{"link", write, Regular, ErrType},
+		{"dangling", write, Regular, ErrType},
+		{"dir", write, Regular, ErrType},
+		{"fifo", write, Regular, ErrType},
+		{"fifo", unix.O_RDWR, FIFO, nil},
+		{"socket", write, Regular, ErrType},
+	} {
+		fd, err := OpenIn(int(dir.Fd()), tt.name, tt.flags, 0o640, tt.want)
+		wantOpened(t, tt.name, fd, err, tt.err)
+	}
+	if info, err := os.Stat(filepath.Join(path, "new")); err != nil || info.Mode().Perm()&^0o640 != 0 {
+		t.Errorf("the new file: %v, %v", info, err)
+	}
+	if _, err := os.Stat(filepath.Join(path, "absent")); !os.IsNotExist(err) {
+		t.Errorf("the target of a dangling link: %v", err)
+	}
+}
+
+// Where there is no device, as where a container has put something else, nothing
+// waits and nothing is written.
+func TestWriteDevice(t *testing.T) {
+	dir := made(t)
+	for name, want := range map[string]error{"fifo": unix.ENXIO, "file": ErrType, "absent": unix.ENOENT} {
+		if err := WriteDevice(filepath.Join(dir, name), []byte("x")); !errors.Is(err, want) {
+			t.Errorf("%s: got %v, want %v", name, err, want)
+		}
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, "file")); err != nil || string(text) != "text" {
+		t.Errorf("the file has %q, %v", text, err)
+	}
+	if err := WriteDevice("/dev/null", []byte("x")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRead(t *testing.T) {
+	dir := made(t)
+	for _, tt := range []struct {
+		name  string
+		limit int64
+		want  string // the text, or what the error says
+	}{
+		{"file", 4, "text"},
+		{"link", 100, "text"},
+		{"file", 3, "file has more than 3 bytes"},
+		{"dir", 100, "dir is not a regular file"},
+		{"fifo", 100, "fifo is not a regular file"},
+		{"absent", 100, "absent: no such file or directory"},
+	} {
+		data, err := Read(filepath.Join(dir, tt.name), tt.limit)
+		if got := string(data); err == nil && got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+		if err != nil && !strings.HasSuffix(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, want %s", tt.name, err, tt.want)
+		}
+	}
+}

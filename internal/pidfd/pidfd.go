@@ -1,0 +1,53 @@
+// Package pidfd owns the handle of a process (pidfd_open(2)), which tells it from
+// a later one that gets the same process ID.
+package pidfd
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Open returns a handle of the process with that ID.
+func Open(pid int) (*os.File, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "pidfd"), nil
+}
+
+// PID is the process ID, as /proc shows it, of the process that the descriptor is
+// a handle of. The error is ESRCH where it has ended or is not seen there.
+func PID(fd int) (int, error) {
+	info, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(fd))
+	if err != nil {
+		return 0, fmt.Errorf("find a process: %w", err)
+	}
+	if pid := parsePID(info); pid > 0 {
+		return pid, nil
+	}
+	return 0, fmt.Errorf("find a process: %w", unix.ESRCH)
+}
+
+// parsePID returns the process ID in the fdinfo of a pidfd (proc_pid_fdinfo(5)); 0
+// if the process has ended or is in another PID namespace.
+func parsePID(info []byte) int {
+	for line := range bytes.Lines(info) {
+		if value, ok := bytes.CutPrefix(line, []byte("Pid:")); ok {
+			if pid, err := strconv.Atoi(string(bytes.TrimSpace(value))); err == nil && pid > 0 {
+				return pid
+			}
+		}
+	}
+	return 0
+}
+
+// Ended says whether the process has ended that the descriptor is a handle of.
+func Ended(fd int) bool {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+	return err == nil && n > 0
+}

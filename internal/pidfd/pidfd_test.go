@@ -1,0 +1,59 @@
+package pidfd
+
+import (
+	"errors"
+	"os/exec"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestParsePID(t *testing.T) {
+	for _, tt := range []struct {
+		info string
+		want int
+	}{
+		{"pos:\t0\nflags:\t02000002\nmnt_id:\t15\nPid:\t4711\nNSpid:\t4711\t1\n", 4711},
+		{"pos:\t0\nPid:\t-1\nNSpid:\t-1\n", 0}, // ended
+		{"Pid:\t0\nNSpid:\t0\n", 0},            // of another PID namespace
+		{"NSpid:\t1\n", 0},
+		{"Pid: x\n", 0},
+		{"", 0},
+	} {
+		if got := parsePID([]byte(tt.info)); got != tt.want {
+			t.Errorf("%q: got %d, want %d", tt.info, got, tt.want)
+		}
+	}
+}
+
+func TestProcess(t *testing.T) {
+	cmd := exec.Command("cat")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Open(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	fd := int(f.Fd())
+	if pid, err := PID(fd); err != nil || pid != cmd.Process.Pid || Ended(fd) {
+		t.Errorf("got %d, %v, ended %t; want %d", pid, err, Ended(fd), cmd.Process.Pid)
+	}
+	if err := errors.Join(in.Close(), cmd.Wait()); err != nil {
+		t.Fatal(err)
+	}
+	if pid, err := PID(fd); !errors.Is(err, unix.ESRCH) || !Ended(fd) {
+		t.Errorf("of one that has ended: %d, %v, ended %t", pid, err, Ended(fd))
+	}
+	if _, err := PID(-1); err == nil || errors.Is(err, unix.ESRCH) {
+		t.Errorf("without a handle: %v", err)
+	}
+	if _, err := Open(1 << 22); !errors.Is(err, unix.ESRCH) && !errors.Is(err, unix.EINVAL) {
+		t.Errorf("of no process: %v", err)
+	}
+}
