@@ -16,6 +16,7 @@ import (
 	"devlog/internal/daemon"
 	"devlog/internal/devlog"
 	"devlog/internal/hook"
+	"devlog/internal/output"
 	"devlog/internal/syslog"
 )
 
@@ -147,19 +148,14 @@ func (p *program) say(err error) {
 // tellKernel writes the line to the kernel's log: what a hook says LXC keeps to
 // its own log, if to any. Where that may not be written only this is lost.
 func (p *program) tellKernel(line string) {
-	f, err := os.OpenFile(p.kmsg, os.O_WRONLY, 0)
+	k, err := output.OpenKernel(p.kmsg, "devlog-hook")
 	if err != nil {
 		return
 	}
-	defer f.Close()
-	const userErr = 1<<3 | 3 // LOG_USER|LOG_ERR of syslog(3)
+	defer k.Close()
 	text := strings.TrimPrefix(strings.TrimSpace(line), "devlog-hook: ")
-	fmt.Fprintf(f, "<%d>devlog-hook: container %s: %s\n", userErr, p.name, text[:min(len(text), maxRecord)])
+	k.Add(output.Message{Priority: syslog.MakePriority(syslog.User, syslog.Err), Body: []byte("container " + p.name + ": " + text)})
 }
-
-// maxRecord is how much of a line fits into a record of the kernel's log, which
-// has less than 1024 bytes, together with a container's name.
-const maxRecord = 700
 
 // maxLog is how large a NAME.log becomes, in bytes.
 const maxLog = 64 << 10
@@ -170,12 +166,17 @@ func (p *program) keep(line string) {
 	if hook.CheckName(p.name) != nil || os.MkdirAll(p.logs, 0o755) != nil {
 		return
 	}
-	f, err := os.OpenFile(filepath.Join(p.logs, p.name+".log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY|unix.O_NOFOLLOW, 0o640)
+	const flags = os.O_APPEND | os.O_CREATE | os.O_WRONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK // no waiting for a FIFO's reader
+	f, err := os.OpenFile(filepath.Join(p.logs, p.name+".log"), flags, 0o640)
 	if err != nil {
 		return // the line has been written to standard error
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Size() > maxLog {
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return
+	}
+	if info.Size() > maxLog {
 		_ = f.Truncate(0) // it goes on growing; there is nobody to tell
 	}
 	fmt.Fprint(f, line)

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"devlog/internal/devlog"
 	"devlog/internal/hook"
 )
@@ -237,6 +239,38 @@ func TestKeep(t *testing.T) {
 	p.keep("anew\n")
 	if got, err := os.ReadFile(log); err != nil || string(got) != "anew\n" {
 		t.Errorf("the file has %d bytes, %v; want one line", len(got), err)
+	}
+}
+
+// TestSayHostile: what somebody has put in the place of the files that failures
+// are written to holds up no hook, and gets nothing.
+func TestSayHostile(t *testing.T) {
+	dir := t.TempDir()
+	victim, fifo := filepath.Join(dir, "victim"), filepath.Join(dir, "fifo.log")
+	if err := errors.Join(os.WriteFile(victim, []byte("theirs"), 0o600), unix.Mkfifo(fifo, 0o600),
+		os.Symlink(victim, filepath.Join(dir, "link.log")), os.Mkdir(filepath.Join(dir, "dir.log"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	reader, err := unix.Open(fifo, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, listens := range []bool{true, false} {
+		for _, name := range []string{"fifo", "link", "dir"} {
+			p := &program{stderr: &bytes.Buffer{}, logs: dir, name: name, hostSide: true, inside: true, kmsg: filepath.Join(dir, name+".log")}
+			p.exit(errors.New("no"))
+			p.kmsg = victim
+			p.exit(errors.New("no"))
+		}
+		if n, err := unix.Read(reader, make([]byte, 100)); listens && (n > 0 || err != nil) {
+			t.Errorf("in the FIFO: %d bytes, %v", n, err)
+		}
+		if listens {
+			unix.Close(reader)
+		}
+	}
+	if got, err := os.ReadFile(victim); err != nil || string(got) != "theirs" {
+		t.Errorf("the file has %q, %v", got, err)
 	}
 }
 
