@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"devlog/internal/devlog"
 	"devlog/internal/hook"
+	"devlog/internal/syslog"
 )
 
 // clean removes every variable that the flags look at.
@@ -212,6 +214,26 @@ func TestEscapes(t *testing.T) {
 	}
 	if got, want := out.String(), "a#011b#033[1m  c#012  "; !strings.Contains(got, want) || !strings.Contains(got, "#233") {
 		t.Errorf("said %q, want it to have %q", got, want)
+	}
+}
+
+// TestEscapesJSON: the same of what is written for programs, which is the same text
+// when a program has read it.
+func TestEscapesJSON(t *testing.T) {
+	const evil = "a\x1b[2J\n\x7f\u009b1m\u202eb\u2028c"
+	var out bytes.Buffer
+	p := &program{stdout: &out}
+	if err := p.writeJSON(map[string]string{evil: evil}); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(out.String()) {
+		if line = strings.TrimSuffix(line, "\n"); syslog.Escape(line) != line {
+			t.Errorf("written: %q", line)
+		}
+	}
+	var back map[string]string
+	if err := json.Unmarshal(out.Bytes(), &back); err != nil || back[evil] != evil {
+		t.Errorf("read back: %q, %v", back, err)
 	}
 }
 
