@@ -25,7 +25,7 @@ func TestThreats(t *testing.T) {
 		maps.Copy(tests, testNames(t, dir+"/*_test.go"))
 	}
 	name := regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9_]+)`")
-	attackers := []string{"container root", "container user", "compromised sender", "annotations", "host user"}
+	attackers := []string{"container root", "container user", "compromised sender", "writer of annotations", "host user"}
 	rows, seen := 0, set{}
 	for line := range strings.Lines(string(text)) {
 		line = strings.TrimSpace(line)

@@ -75,6 +75,9 @@ func TestReadOCI(t *testing.T) {
 		{"no configuration", Prestart, `{"id":"c1","pid":42,"bundle":"/nowhere"}`, rootfs, Container{}, "/nowhere/config.json"},
 		{"no root", CreateContainer, good, `{}`, Container{}, "root.path is missing"},
 		{"configuration is not JSON", Prestart, good, `{`, Container{}, "config.json: no valid JSON"},
+		{"huge configuration", Prestart, good, strings.Repeat(" ", maxConfig) + rootfs, Container{}, "config.json: more than"},
+		{"deep configuration", Prestart, good, `{"a":` + strings.Repeat("[", maxConfig/2), Container{}, "config.json: no valid JSON"},
+		{"deep state", Poststop, `{"a":` + strings.Repeat("[", maxState/2), rootfs, Container{}, "no valid JSON"},
 	} {
 		config(tt.config)
 		c, err := ReadOCI(strings.NewReader(tt.state), tt.stage)
