@@ -98,6 +98,23 @@ func TestReadOCI(t *testing.T) {
 	}
 }
 
+// endless is a standard input without an end.
+type endless struct{ read int }
+
+func (e *endless) Read(p []byte) (int, error) {
+	if e.read += len(p); e.read > 4*maxState {
+		return 0, errors.New("read on")
+	}
+	return copy(p, strings.Repeat(" ", len(p))), nil
+}
+
+// Of a state without an end no more is read than one can have.
+func TestReadOCIEndless(t *testing.T) {
+	if _, err := ReadOCI(&endless{}, Prestart); err == nil || !strings.Contains(err.Error(), "more than") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestParseLXC(t *testing.T) {
 	env := func(more ...string) map[string]string {
 		m := map[string]string{"LXC_NAME": "c1"}

@@ -105,13 +105,13 @@ func (r *receiver) readable(fd int) error {
 // accept takes at most this many connections, -1 for all that wait.
 func (r *receiver) accept(s *socket, limit int) {
 	for ; limit != 0; limit-- {
-		if len(r.streams.open) >= maxConnections {
-			r.evict()
-		}
 		fd, _, err := unix.Accept4(s.fd, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
 		switch {
 		case err == nil:
 			r.connected(fd, s)
+			if len(r.streams.open) > maxConnections {
+				r.evict()
+			}
 		case errors.Is(err, unix.EINTR), errors.Is(err, unix.ECONNABORTED):
 		case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ENOMEM):
 			if !r.evict() {

@@ -422,6 +422,40 @@ func TestStreamHoldsLittle(t *testing.T) {
 	}
 }
 
+// However many connect, no more are kept: the one that has been idle the longest
+// goes, and what it has sent is read.
+func TestStreamMostConnections(t *testing.T) {
+	s := &sink{keep: true}
+	r, all, ends := newTestStreams(t, s, 1)
+	for i := len(all); i < maxConnections; i++ { // of which nobody knows but the receiver
+		c := &connection{fd: -2 - i}
+		r.streams.open[c.fd] = c
+		r.streams.push(c)
+	}
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := listen(path, unix.SOCK_STREAM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(l.fd)
+	if r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(r.epoll)
+	write(t, ends[0], "<13>a: last")
+	for range 10 {
+		dialStream(t, path)
+	}
+	r.accept(l, -1)
+	if len(r.streams.open) != maxConnections || r.evicted != 10 || r.streams.open[all[0].fd] == all[0] {
+		t.Errorf("%d are open, %d closed for others", len(r.streams.open), r.evicted)
+	}
+	if len(s.lines) != 1 || s.lines[0] != "a: last\n" {
+		t.Errorf("it has sent %q", s.lines)
+	}
+	r.drainConnections()
+}
+
 // Those who hold all the memory for incomplete messages have theirs cut, not
 // others.
 func TestStreamHoldersAreCut(t *testing.T) {

@@ -152,7 +152,7 @@ func TestAddTo(t *testing.T) {
 	}
 	for name, text := range map[string]string{"garbage": strings.Repeat("\x00\xff", 1<<19), "huge": strings.Repeat(" ", maxConfig) + "{}", "deep": `{"a":` + strings.Repeat("[", maxConfig/2)} {
 		write(file, text)
-		if err := addTo(file, testHook); err == nil || len(err.Error()) > 300 {
+		if err := addTo(file, testHook); err == nil || len(err.Error()) > 300 || name == "huge" && !strings.Contains(err.Error(), "more than") {
 			t.Errorf("%s: %v", name, err)
 		}
 		if read(file) != text {
