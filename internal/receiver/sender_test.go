@@ -61,7 +61,7 @@ func TestForgedSender(t *testing.T) {
 		}
 		for _, forged := range []*unix.Ucred{{Pid: 1, Uid: 0, Gid: 0}, {Pid: int32(os.Getpid()), Uid: 0, Gid: 0}, {Pid: 1, Uid: uint32(nobody), Gid: uint32(os.Getgid())}} {
 			if err := unix.Sendmsg(fd, []byte("<13>a: forged"), unix.UnixCredentials(forged), nil, 0); !errors.Is(err, unix.EPERM) {
-				done <- fmt.Errorf("%+v: %v, want %v", forged, err, unix.EPERM)
+				done <- fmt.Errorf("%+v: %w, want %w", forged, err, unix.EPERM)
 				return
 			}
 		}
