@@ -152,7 +152,7 @@ func (p *program) say(err error) {
 func (p *program) tellKernel(line string) {
 	text := strings.TrimPrefix(strings.TrimSpace(line), programName+": ")
 	record := syslog.KernelRecord(syslog.MakePriority(syslog.User, syslog.Err), programName+": container "+p.name+": "+text)
-	_ = file.WriteDevice(p.kmsg, record)
+	_ = file.WriteKernelLog(p.kmsg, record)
 }
 
 // maxLog is how large a NAME.log becomes, in bytes.

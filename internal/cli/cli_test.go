@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"devlog/internal/devlog"
 	"devlog/internal/hook"
+	"devlog/internal/syslog"
 )
 
 // clean removes every variable that the flags look at.
@@ -215,6 +217,26 @@ func TestEscapes(t *testing.T) {
 	}
 }
 
+// TestEscapesJSON: the same of what is written for programs, which is the same text
+// when a program has read it.
+func TestEscapesJSON(t *testing.T) {
+	const evil = "a\x1b[2J\n\x7f\u009b1m\u202eb\u2028c"
+	var out bytes.Buffer
+	p := &program{stdout: &out}
+	if err := p.writeJSON(map[string]string{evil: evil}); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(out.String()) {
+		if line = strings.TrimSuffix(line, "\n"); syslog.Escape(line) != line {
+			t.Errorf("written: %q", line)
+		}
+	}
+	var back map[string]string
+	if err := json.Unmarshal(out.Bytes(), &back); err != nil || back[evil] != evil {
+		t.Errorf("read back: %q, %v", back, err)
+	}
+}
+
 // TestKeep: a hook's failure is also in a file, which does not grow for ever.
 func TestKeep(t *testing.T) {
 	clean(t)
@@ -239,6 +261,38 @@ func TestKeep(t *testing.T) {
 	p.keep("anew\n")
 	if got, err := os.ReadFile(log); err != nil || string(got) != "anew\n" {
 		t.Errorf("the file has %d bytes, %v; want one line", len(got), err)
+	}
+}
+
+// TestSayHostile: what somebody has put in the place of the files that failures
+// are written to holds up no hook, and gets nothing.
+func TestSayHostile(t *testing.T) {
+	dir := t.TempDir()
+	victim, fifo := filepath.Join(dir, "victim"), filepath.Join(dir, "fifo.log")
+	if err := errors.Join(os.WriteFile(victim, []byte("theirs"), 0o600), unix.Mkfifo(fifo, 0o600),
+		os.Symlink(victim, filepath.Join(dir, "link.log")), os.Mkdir(filepath.Join(dir, "dir.log"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	reader, err := unix.Open(fifo, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, listens := range []bool{true, false} {
+		for _, name := range []string{"fifo", "link", "dir"} {
+			p := &program{stderr: &bytes.Buffer{}, logs: dir, name: name, hostSide: true, inside: true, kmsg: filepath.Join(dir, name+".log")}
+			p.exit(errors.New("no"))
+			p.kmsg = victim
+			p.exit(errors.New("no"))
+		}
+		if n, err := unix.Read(reader, make([]byte, 100)); listens && (n > 0 || err != nil) {
+			t.Errorf("in the FIFO: %d bytes, %v", n, err)
+		}
+		if listens {
+			unix.Close(reader)
+		}
+	}
+	if got, err := os.ReadFile(victim); err != nil || string(got) != "theirs" {
+		t.Errorf("the file has %q, %v", got, err)
 	}
 }
 

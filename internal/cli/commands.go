@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -54,10 +55,23 @@ type resultJSON struct {
 
 func asJSON(r devlog.Result) resultJSON { return resultJSON{r.Facts, r.Plan} }
 
+// writeJSON writes a value as JSON that drives no terminal either: the encoder
+// leaves some of what a terminal obeys as it is, and JSON has another form of it.
 func (p *program) writeJSON(v any) error {
-	out := json.NewEncoder(p.stdout)
-	out.SetIndent("", "  ")
-	return out.Encode(v)
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	var out strings.Builder
+	for _, r := range string(text) {
+		if s := string(r); r == '\n' || syslog.Escape(s) == s {
+			out.WriteRune(r)
+		} else {
+			fmt.Fprintf(&out, `\u%04x`, r) // what a terminal obeys has four digits
+		}
+	}
+	_, err = fmt.Fprintln(p.stdout, out.String())
+	return err
 }
 
 func (p *program) repairCommand() *cli.Command {

@@ -122,13 +122,36 @@ func OpenRegular(path string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// WriteDevice writes to a device, in one piece and without waiting.
-func WriteDevice(path string, data []byte) error {
-	fd, err := Open(path, unix.O_WRONLY, 0, Device)
+// kernelLog is the device of the kernel's log (its
+// Documentation/admin-guide/devices.txt).
+var kernelLog = unix.Mkdev(1, 11)
+
+// OpenKernelLog opens the kernel's log at path, to be written to, and nothing else
+// that has its name (ErrType): where /dev is shared a container's root can put
+// there what it likes. It is held before it is opened, as in OpenIn.
+func OpenKernelLog(path string) (int, error) {
+	held, err := openat(unix.AT_FDCWD, path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(held)
+	var st unix.Stat_t
+	if err := unix.Fstat(held, &st); err != nil {
+		return -1, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != kernelLog {
+		return -1, ErrType
+	}
+	return openat(unix.AT_FDCWD, Path(held), unix.O_WRONLY|always, 0)
+}
+
+// WriteKernelLog writes a record to the kernel's log at path, without waiting.
+func WriteKernelLog(path string, record []byte) error {
+	fd, err := OpenKernelLog(path)
 	if err != nil {
 		return err
 	}
-	_, err = unix.Write(fd, data)
+	_, err = unix.Write(fd, record)
 	return errors.Join(err, unix.Close(fd))
 }
 

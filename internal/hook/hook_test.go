@@ -77,6 +77,9 @@ func TestReadOCI(t *testing.T) {
 		{"no configuration", Prestart, `{"id":"c1","pid":42,"bundle":"/nowhere"}`, rootfs, Container{}, "/nowhere/config.json"},
 		{"no root", CreateContainer, good, `{}`, Container{}, "root.path is missing"},
 		{"configuration is not JSON", Prestart, good, `{`, Container{}, "config.json: no valid JSON"},
+		{"huge configuration", Prestart, good, strings.Repeat(" ", maxConfig) + rootfs, Container{}, "config.json has more than"},
+		{"deep configuration", Prestart, good, `{"a":` + strings.Repeat("[", maxConfig/2), Container{}, "config.json: no valid JSON"},
+		{"deep state", Poststop, `{"a":` + strings.Repeat("[", maxState/2), rootfs, Container{}, "no valid JSON"},
 	} {
 		config(tt.config)
 		c, err := ReadOCI(strings.NewReader(tt.state), tt.stage)
@@ -106,6 +109,23 @@ func TestConfigIsNoFile(t *testing.T) {
 	state := `{"id":"c1","pid":42,"bundle":"` + bundle + `"}`
 	if _, err := ReadOCI(strings.NewReader(state), Prestart); err == nil || !strings.Contains(err.Error(), "config.json is not a regular file") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// endless is a standard input without an end.
+type endless struct{ read int }
+
+func (e *endless) Read(p []byte) (int, error) {
+	if e.read += len(p); e.read > 4*maxState {
+		return 0, errors.New("read on")
+	}
+	return copy(p, strings.Repeat(" ", len(p))), nil
+}
+
+// Of a state without an end no more is read than one can have.
+func TestReadOCIEndless(t *testing.T) {
+	if _, err := ReadOCI(&endless{}, Prestart); err == nil || !strings.Contains(err.Error(), "more than") {
+		t.Errorf("%v", err)
 	}
 }
 

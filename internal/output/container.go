@@ -1,9 +1,12 @@
 package output
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -15,9 +18,17 @@ import (
 type container struct {
 	init func() int // its pidfd; -1 if it is process 1 here
 	pin  int        // a handle of the standard output at the start, or -1
+	// take is pidfd_getfd(2).
+	take func(pidfd, fd, flags int) (int, error)
 }
 
-const errEnded = cause("its first process has ended")
+const (
+	errEnded = cause("its first process has ended")
+	// errNotTheirs is that we would write, with our rights, what the container
+	// may not: of a file that it has open to read, or with O_PATH, for which it
+	// needs no right, the name in /proc leads to the file all the same.
+	errNotTheirs = cause("its first process may not write there")
+)
 
 // open opens the standard output anew, so that what we do to it is not done
 // to the container. What cannot be opened (a socket) or has its offset with
@@ -25,7 +36,7 @@ const errEnded = cause("its first process has ended")
 func (c *container) open() (stream, error) {
 	fd, shared, err := c.find()
 	if err != nil && c.pin >= 0 { // a short life: it logged, and has ended
-		if own, pinErr := file.Open(file.Path(c.pin), unix.O_WRONLY|unix.O_APPEND, 0, file.Any); pinErr == nil {
+		if own, pinErr := openOwn(file.Path(c.pin)); pinErr == nil {
 			fd, shared, err = own, false, nil
 		}
 	}
@@ -36,31 +47,32 @@ func (c *container) open() (stream, error) {
 }
 
 func (c *container) find() (fd int, shared bool, err error) {
-	path, err := c.path()
+	fd, kind, err := c.share()
 	if err != nil {
-		return -1, false, err
-	}
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
 		return -1, false, c.because(err)
 	}
-	if kind := st.Mode & unix.S_IFMT; kind == unix.S_IFREG || kind == unix.S_IFSOCK {
-		if fd, err := c.share(); err == nil {
-			return fd, true, nil
-		}
+	if kind == unix.S_IFREG || kind == unix.S_IFSOCK {
+		return fd, true, nil
 	}
-	fd, err = file.Open(path, unix.O_WRONLY|unix.O_APPEND, 0, file.Any)
+	own, err := openOwn(file.Path(fd))
+	if err != nil && !isHandle(fd) {
+		return fd, true, nil
+	}
+	_ = unix.Close(fd)
 	if err != nil {
-		if fd, err := c.share(); err == nil {
-			return fd, true, nil
-		}
 		return -1, false, c.because(err)
 	}
-	if c.ended() { // the number may be another process's already
-		_ = unix.Close(fd)
-		return -1, false, errEnded
-	}
-	return fd, false, nil
+	return own, false, nil
+}
+
+// isHandle says that nothing can be written to the descriptor itself.
+func isHandle(fd int) bool {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	return err != nil || flags&unix.O_PATH != 0
+}
+
+func openOwn(path string) (int, error) {
+	return file.Open(path, unix.O_WRONLY|unix.O_APPEND, 0, file.Any)
 }
 
 // because is why something about the first process failed.
@@ -71,17 +83,89 @@ func (c *container) because(err error) error {
 	return err
 }
 
-// share returns a duplicate of the first process's descriptor.
-func (c *container) share() (int, error) {
+// share returns a duplicate of the first process's descriptor, and the type of
+// its file. Where descriptors of others cannot be taken (Linux before 5.6, a
+// filter, another user's process) it is a handle of a pipe or a terminal.
+func (c *container) share() (fd int, kind uint32, err error) {
 	init := c.init()
 	if init < 0 {
-		var err error
 		if init, err = unix.PidfdOpen(1, 0); err != nil {
-			return -1, err
+			return -1, 0, err
 		}
 		defer unix.Close(init)
 	}
-	return unix.PidfdGetfd(init, stdoutFD, 0)
+	var st unix.Stat_t
+	if fd, err = c.take(init, stdoutFD, 0); err != nil {
+		return c.hold(err)
+	}
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err == nil && !mayWrite(flags) {
+		err = errNotTheirs
+	}
+	if err == nil {
+		err = unix.Fstat(fd, &st)
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return -1, 0, err
+	}
+	return fd, st.Mode & unix.S_IFMT, nil
+}
+
+// hold is share by the name in /proc. Between two looks it may have become
+// another file: only with a pipe, or a terminal, would nothing be won by that.
+func (c *container) hold(why error) (fd int, kind uint32, err error) {
+	path, err := c.path()
+	if err != nil {
+		return -1, 0, err
+	}
+	if fd, err = file.Open(path, unix.O_PATH, 0, file.Any); err != nil {
+		return -1, 0, err
+	}
+	info, err := os.ReadFile(strings.Replace(path, "/fd/", "/fdinfo/", 1))
+	if err == nil && !mayWrite(parseFlags(info)) {
+		err = errNotTheirs
+	}
+	var st unix.Stat_t
+	if err == nil {
+		err = unix.Fstat(fd, &st)
+	}
+	if kind = st.Mode & unix.S_IFMT; err == nil && kind != unix.S_IFIFO && !isPTY(&st) {
+		err = why
+	}
+	if err == nil && c.ended() { // the number may be another process's already
+		err = errEnded
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return -1, 0, err
+	}
+	return fd, kind, nil
+}
+
+// mayWrite says whether a descriptor with these flags is open for writing.
+func mayWrite(flags int) bool {
+	return flags&unix.O_PATH == 0 && flags&unix.O_ACCMODE != unix.O_RDONLY
+}
+
+// isPTY says whether it is a terminal of devpts (the kernel's
+// Documentation/admin-guide/devices.txt: 136 to 143).
+func isPTY(st *unix.Stat_t) bool {
+	major := unix.Major(st.Rdev)
+	return st.Mode&unix.S_IFMT == unix.S_IFCHR && major >= 136 && major <= 143
+}
+
+// parseFlags returns the flags in a descriptor's fdinfo (proc_pid_fdinfo(5)), or
+// those of one that nothing can be done with.
+func parseFlags(info []byte) int {
+	for line := range bytes.Lines(info) {
+		if value, ok := bytes.CutPrefix(line, []byte("flags:")); ok {
+			if flags, err := strconv.ParseInt(string(bytes.TrimSpace(value)), 8, 64); err == nil {
+				return int(flags)
+			}
+		}
+	}
+	return unix.O_PATH
 }
 
 // ended says that the first process, which the pidfd holds, has ended.
@@ -111,19 +195,15 @@ func (c *container) path() (string, error) {
 // pinNow notes what the standard output is now, for a container that logs and
 // ends at once. O_PATH: a pipe's reader still sees its end.
 func (c *container) pinNow() {
-	path, err := c.path()
+	fd, kind, err := c.share()
 	if err != nil {
 		return
 	}
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
-	if err != nil {
+	defer unix.Close(fd)
+	if kind == unix.S_IFCHR || kind == unix.S_IFBLK { // /dev/null, before there is a terminal
 		return
 	}
-	var st unix.Stat_t
-	device := unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT == unix.S_IFCHR // /dev/null, before there is a terminal
-	if device || c.ended() {
-		_ = unix.Close(fd)
-		return
+	if pin, err := file.Open(file.Path(fd), unix.O_PATH, 0, file.Any); err == nil {
+		c.pin = pin
 	}
-	c.pin = fd
 }

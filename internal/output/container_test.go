@@ -170,3 +170,82 @@ func TestContainerBlocked(t *testing.T) {
 	}
 	s.Close()
 }
+
+// What the container's first process may not write to itself, with its rights,
+// is not written to for it, with ours: it could have opened a device of the
+// host's with O_PATH, for which it needs no right at all.
+func TestContainerForeignStdout(t *testing.T) {
+	fifo := makeFIFO(t)
+	reader := openReader(t, fifo)
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, []byte("theirs\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{fifo, file, "/dev/null"} {
+		for name, flags := range map[string]int{"O_PATH": unix.O_PATH, "O_RDONLY": unix.O_RDONLY | unix.O_NONBLOCK} {
+			for _, byPath := range []bool{false, true} {
+				fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				out := os.NewFile(uintptr(fd), path)
+				pidfd, end := startInit(t, out)
+				out.Close()
+				s, problems := openTestContainer(pidfd)
+				if byPath {
+					c := &container{init: func() int { return pidfd }, pin: -1, take: refuseTaking}
+					s.open, s.early = c.open, func(time.Time) { c.pinNow() }
+				}
+				s.Flush(time.Now()) // it is pinned
+				s.Add(message("ours"))
+				s.Flush(time.Now())
+				end()
+				s.Add(message("ours"))
+				s.Flush(time.Now().Add(time.Hour))
+				if s.Counts().Written > 0 || len(*problems) != 1 || !strings.Contains((*problems)[0], errNotTheirs.Error()) {
+					t.Errorf("%s opened with %s, by path %t: %+v, problems %q", path, name, byPath, s.Counts(), *problems)
+				}
+				s.Close()
+			}
+		}
+	}
+	if got := readAll(reader); got != "" {
+		t.Errorf("in the FIFO: %q", got)
+	}
+	if got, err := os.ReadFile(file); err != nil || string(got) != "theirs\n" {
+		t.Errorf("in the file: %q, %v", got, err)
+	}
+}
+
+// refuseTaking is pidfd_getfd(2) where it is refused, or the kernel has none.
+func refuseTaking(int, int, int) (int, error) { return -1, unix.EPERM }
+
+// Where descriptors of others cannot be taken, a pipe is opened by its path, and
+// nothing else that the container could have exchanged for it meanwhile.
+func TestContainerByPath(t *testing.T) {
+	r, w := pipeEnds(t)
+	file, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for _, tt := range []struct {
+		out  *os.File
+		want string
+	}{{w, "1 0"}, {file, "0 1"}} {
+		pidfd, end := startInit(t, tt.out)
+		s, _ := openTestContainer(pidfd)
+		c := &container{init: func() int { return pidfd }, pin: -1, take: refuseTaking}
+		s.open, s.early = c.open, func(time.Time) { c.pinNow() }
+		s.Flush(time.Now())
+		s.Add(message("a"))
+		s.Flush(time.Now())
+		wantCounts(t, s, tt.want)
+		s.Close()
+		end()
+	}
+	w.Close()
+	if got := readAll(int(r.Fd())); got != "a\n" {
+		t.Errorf("%q", got)
+	}
+}

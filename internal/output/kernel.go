@@ -18,7 +18,8 @@ import (
 const (
 	// kernelBurst and kernelInterval are the limit of each open /dev/kmsg with
 	// kernel.printk_devkmsg=ratelimit: the kernel accepts and silently drops
-	// what exceeds it (devkmsg_write in kernel/printk/printk.c).
+	// what exceeds it (devkmsg_write in kernel/printk/printk.c). With on, which
+	// systemd sets, they are ours: the log is small, and the whole machine's.
 	kernelBurst    = 10
 	kernelInterval = 5 * time.Second
 	// kernelMargin makes up for the kernel's clock ticking in jiffies.
@@ -50,16 +51,15 @@ type recordWriter interface {
 type Kernel struct {
 	path string
 	name string // in front of every record
-	open func() (w recordWriter, limited bool, err error)
+	open func() (recordWriter, error)
 	now  func() time.Time
 
-	log     recordWriter // nil when there is none
-	limited bool
-	begin   time.Time // of the interval in which
-	used    int       // so many records were written
-	unsaid  uint64    // withheld messages that the log does not tell of yet
-	record  []byte
-	counts  Counts
+	log    recordWriter // nil when there is none
+	begin  time.Time    // of the interval in which
+	used   int          // so many records were written
+	unsaid uint64       // withheld messages that the log does not tell of yet
+	record []byte
+	counts Counts
 }
 
 // OpenKernel returns the output to the kernel's log at path, /dev/kmsg. name is
@@ -67,42 +67,36 @@ type Kernel struct {
 // cannot be opened the error says why, and the output is there nevertheless
 // and counts every message as lost.
 func OpenKernel(path, name string) (*Kernel, error) {
-	return newKernel(path, name, time.Now, func() (recordWriter, bool, error) { return openKmsg(path) })
+	return newKernel(path, name, time.Now, func() (recordWriter, error) { return openKmsg(path) })
 }
 
-func newKernel(path, name string, now func() time.Time, open func() (recordWriter, bool, error)) (*Kernel, error) {
+func newKernel(path, name string, now func() time.Time, open func() (recordWriter, error)) (*Kernel, error) {
 	k := &Kernel{path: path, name: name, now: now, open: open, record: make([]byte, 0, syslog.MaxRecord)}
 	err := k.reopen()
 	return k, err
 }
 
-func openKmsg(path string) (recordWriter, bool, error) {
-	limited := true
+func openKmsg(path string) (recordWriter, error) {
 	// Without this file (no /proc) the default is assumed.
-	if mode, err := os.ReadFile("/proc/sys/kernel/printk_devkmsg"); err == nil {
-		switch strings.TrimSpace(string(mode)) {
-		case "on":
-			limited = false
-		case "off":
-			return nil, true, fmt.Errorf("open %s: %w", path, ErrKernelOff)
-		}
+	if mode, err := os.ReadFile("/proc/sys/kernel/printk_devkmsg"); err == nil && strings.TrimSpace(string(mode)) == "off" {
+		return nil, fmt.Errorf("open %s: %w", path, ErrKernelOff)
 	}
-	fd, err := file.Open(path, unix.O_WRONLY, 0, file.Device)
+	fd, err := file.OpenKernelLog(path)
 	if errors.Is(err, file.ErrType) {
-		return nil, true, fmt.Errorf("open %s: it is not a device", path)
+		return nil, fmt.Errorf("open %s: it is not the kernel's log (a device 1:11)", path)
 	}
 	if err != nil {
-		return nil, true, fmt.Errorf("open %s: %w", path, err)
+		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	return fdHandle(fd), limited, nil
+	return fdHandle(fd), nil
 }
 
 func (k *Kernel) reopen() error {
-	w, limited, err := k.open()
+	w, err := k.open()
 	if err != nil {
 		return err
 	}
-	k.log, k.limited, k.used, k.begin = w, limited, 0, time.Time{}
+	k.log, k.used, k.begin = w, 0, time.Time{}
 	return nil
 }
 
@@ -124,7 +118,7 @@ func (k *Kernel) Add(m Message) {
 	for rest := m.Body; count == 0 || len(rest) > 0 && count < maxRecords; count++ {
 		_, rest = k.build(m.Priority, rest, count)
 	}
-	if k.limited && k.used+count > kernelBurst {
+	if k.used+count > kernelBurst {
 		k.unsaid++
 		k.counts.lose(lostWithheld, 1)
 		return

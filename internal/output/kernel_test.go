@@ -3,6 +3,7 @@ package output
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -48,10 +49,10 @@ func (k *fakeKernel) Write(p []byte) (int, error) {
 
 func (k *fakeKernel) Close() error { k.n = 0; return nil }
 
-func newTestKernel(t *testing.T, limited bool) (*Kernel, *fakeKernel) {
+func newTestKernel(t *testing.T) (*Kernel, *fakeKernel) {
 	t.Helper()
 	log := &fakeKernel{now: time.Unix(1000, 0)}
-	k, err := newKernel("/dev/kmsg", "box", func() time.Time { return log.now }, func() (recordWriter, bool, error) { return log, limited, nil })
+	k, err := newKernel("/dev/kmsg", "box", func() time.Time { return log.now }, func() (recordWriter, error) { return log, nil })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +60,7 @@ func newTestKernel(t *testing.T, limited bool) (*Kernel, *fakeKernel) {
 }
 
 func TestKernelRecord(t *testing.T) {
-	k, log := newTestKernel(t, true)
+	k, log := newTestKernel(t)
 	m := message("app[1]: hi")
 	m.Priority = 10
 	k.Add(m)
@@ -73,7 +74,7 @@ func TestKernelRecord(t *testing.T) {
 }
 
 func TestKernelBudget(t *testing.T) {
-	k, log := newTestKernel(t, true)
+	k, log := newTestKernel(t)
 	for i := range 50 {
 		k.Add(message(fmt.Sprint(i)))
 	}
@@ -102,7 +103,7 @@ func TestKernelBudget(t *testing.T) {
 // At any pace the kernel drops nothing.
 func TestKernelPace(t *testing.T) {
 	for step := 10 * time.Millisecond; step < 2*time.Second; step += 90 * time.Millisecond {
-		k, log := newTestKernel(t, true)
+		k, log := newTestKernel(t)
 		for range 300 {
 			log.now = log.now.Add(step)
 			k.Add(message("x"))
@@ -114,19 +115,8 @@ func TestKernelPace(t *testing.T) {
 	}
 }
 
-func TestKernelUnlimited(t *testing.T) {
-	k, log := newTestKernel(t, false)
-	for range 50 {
-		k.Add(message("x"))
-	}
-	wantCounts(t, k, "50 0")
-	if len(log.records)+log.dropped != 50 {
-		t.Errorf("%d records", len(log.records))
-	}
-}
-
 func TestKernelSplits(t *testing.T) {
-	k, log := newTestKernel(t, true)
+	k, log := newTestKernel(t)
 	text := strings.Repeat("0123456789é", 200)
 	k.Add(message(text))
 	joined := ""
@@ -155,12 +145,12 @@ func TestKernelSplits(t *testing.T) {
 }
 
 func TestKernelErrors(t *testing.T) {
-	k, log := newTestKernel(t, true)
+	k, log := newTestKernel(t)
 	log.err = unix.EIO
 	k.Add(message("x"))
 	wantCounts(t, k, "0 0 input/output error=1")
 
-	k, err := newKernel("/dev/kmsg", "box", time.Now, func() (recordWriter, bool, error) { return nil, true, unix.EPERM })
+	k, err := newKernel("/dev/kmsg", "box", time.Now, func() (recordWriter, error) { return nil, unix.EPERM })
 	if !errors.Is(err, unix.EPERM) {
 		t.Fatal(err)
 	}
@@ -175,5 +165,28 @@ func TestOpenKernel(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "kmsg")
 	if _, err := OpenKernel(path, "x"); !errors.Is(err, unix.ENOENT) && !errors.Is(err, ErrKernelOff) {
 		t.Errorf("%v", err)
+	}
+}
+
+// What a container's root has put in the place of the kernel's log, where it
+// shares /dev, is not written to, not even opened.
+func TestOpenKernelHostile(t *testing.T) {
+	dir := t.TempDir()
+	link, fifo, file := filepath.Join(dir, "link"), filepath.Join(dir, "fifo"), filepath.Join(dir, "file")
+	if err := errors.Join(os.Symlink("/dev/null", link), unix.Mkfifo(fifo, 0o600), os.WriteFile(file, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	reader := openReader(t, fifo)
+	for _, path := range []string{link, fifo, file, "/dev/null"} {
+		k, err := OpenKernel(path, "x")
+		if err == nil || !strings.Contains(err.Error(), "not the kernel's log") && !errors.Is(err, ErrKernelOff) {
+			t.Errorf("%s: %v", path, err)
+		}
+		k.Add(message("a"))
+		wantCounts(t, k, "0 0 kernel log not available=1")
+		k.Close()
+	}
+	if got := readAll(reader); got != "" {
+		t.Errorf("in the FIFO: %q", got)
 	}
 }

@@ -59,7 +59,7 @@ func (s stubborn) Retract(n int) bool { return s.retracts && s.fakeFile.Retract(
 // The kernel's limit is that of an open file, which is handed over with what was
 // used of it.
 func TestKernelState(t *testing.T) {
-	k, log := newTestKernel(t, true)
+	k, log := newTestKernel(t)
 	for i := range 15 {
 		k.Add(message(fmt.Sprint(i)))
 	}
@@ -73,7 +73,7 @@ func TestKernelState(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.FD = null
-	l, fresh := newTestKernel(t, true)
+	l, fresh := newTestKernel(t)
 	fresh.now = log.now
 	l.Resume(s, fresh.now)
 	if l.log != fdHandle(null) {
@@ -102,7 +102,7 @@ func TestKernelState(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.FD = null
-	denied, err := newKernel("/dev/kmsg", "box", time.Now, func() (recordWriter, bool, error) { return nil, true, unix.EPERM })
+	denied, err := newKernel("/dev/kmsg", "box", time.Now, func() (recordWriter, error) { return nil, unix.EPERM })
 	if err == nil {
 		t.Fatal("it could be opened")
 	}

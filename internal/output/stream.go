@@ -97,7 +97,7 @@ func OpenStream(o StreamOptions) *Stream {
 	case Stdout:
 		s.open = func() (stream, error) { return openStdout(stdoutFD) }
 	case ContainerStdout:
-		c := &container{init: o.Init, pin: -1}
+		c := &container{init: o.Init, pin: -1, take: unix.PidfdGetfd}
 		s.open, s.early = c.open, func(time.Time) { c.pinNow() } // it may have another by the first message
 	}
 	return s

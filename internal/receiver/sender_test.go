@@ -1,12 +1,16 @@
 package receiver
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestSender(t *testing.T) {
@@ -31,6 +35,47 @@ func TestSender(t *testing.T) {
 	sent := fmt.Sprintf(`"sender":{"pid":%d,"uid":%d,"gid":%d}}`, self, os.Getuid(), os.Getgid())
 	if got := content(t, json); strings.Count(got, sent) != 4 || strings.Count(got, "\n") != 4 {
 		t.Errorf("JSON: %s", got)
+	}
+}
+
+// A sender without rights cannot say that it is another: the kernel refuses the
+// message, so that what is written of it is the kernel's word.
+func TestForgedSender(t *testing.T) {
+	dir := t.TempDir()
+	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	startReady(t, nil, "--listen", sock, "--rule", "*.* -"+log+";JSON")
+	fd := dial(t, sock)
+	const nobody = 65534
+	uid := os.Getuid()
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // it ends with the goroutine, for its user is another
+		if uid == 0 {
+			if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, nobody, nobody, nobody); errno != 0 {
+				done <- errno
+				return
+			}
+		}
+		for _, forged := range []*unix.Ucred{{Pid: 1, Uid: 0, Gid: 0}, {Pid: int32(os.Getpid()), Uid: 0, Gid: 0}, {Pid: 1, Uid: uint32(nobody), Gid: uint32(os.Getgid())}} {
+			if err := unix.Sendmsg(fd, []byte("<13>a: forged"), unix.UnixCredentials(forged), nil, 0); !errors.Is(err, unix.EPERM) {
+				done <- fmt.Errorf("%+v: %w, want %w", forged, err, unix.EPERM)
+				return
+			}
+		}
+		done <- unix.Sendto(fd, []byte("<13>a[1]: true"), 0, nil)
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	await(t, log, "true")
+	if uid == 0 {
+		uid = nobody
+	}
+	if got, want := content(t, log), fmt.Sprintf(`"sender":{"pid":%d,"uid":%d,`, os.Getpid(), uid); strings.Count(got, "\n") != 1 || !strings.Contains(got, want) {
+		t.Errorf("%s, want %s", got, want)
 	}
 }
 

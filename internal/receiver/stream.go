@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"bytes"
 	"errors"
 	"time"
 	"unsafe"
@@ -18,11 +19,14 @@ const (
 	maxConnections = 4096
 	// maxAccepts is how many are accepted before others are served.
 	maxAccepts = 64
-	// maxHeld is how many bytes of incomplete messages are kept.
-	maxHeld = 4 << 20
-	// maxSpare is the size in bytes of a buffer that is kept for later, of which
-	// there are spares at most.
-	maxSpare = 16 << 10
+	// maxHeld is how many bytes of incomplete messages are kept. When there are
+	// more, those of more than fairHeld bytes are cut: a few who hold all of it
+	// are not to have the messages of others cut.
+	maxHeld  = 4 << 20
+	fairHeld = 1 << 10
+	// maxSpare is the size in bytes of a buffer that is kept for less than it can
+	// hold, and for later, of which there are spares at most.
+	maxSpare = 4 << 10
 	spares   = 4
 	// pause is how long no connection is accepted when no more can be had.
 	pause = time.Second
@@ -101,13 +105,13 @@ func (r *receiver) readable(fd int) error {
 // accept takes at most this many connections, -1 for all that wait.
 func (r *receiver) accept(s *socket, limit int) {
 	for ; limit != 0; limit-- {
-		if len(r.streams.open) >= maxConnections {
-			r.evict()
-		}
 		fd, _, err := unix.Accept4(s.fd, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
 		switch {
 		case err == nil:
 			r.connected(fd, s)
+			if len(r.streams.open) > maxConnections {
+				r.evict()
+			}
 		case errors.Is(err, unix.EINTR), errors.Is(err, unix.ECONNABORTED):
 		case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ENOMEM):
 			if !r.evict() {
@@ -212,7 +216,7 @@ func (r *receiver) read(c *connection) bool {
 		}
 		r.handleFrom(c, message, cut)
 	}
-	if len(data) > 0 && st.held+len(data) > maxHeld {
+	if len(data) > fairHeld && st.held+len(data) > maxHeld {
 		r.handleFrom(c, data, true)
 		c.frame.skip = true
 		data = nil
@@ -246,8 +250,10 @@ func (st *streams) keep(c *connection, data []byte) {
 		last := len(st.spare) - 1
 		c.rest, st.spare = st.spare[last], st.spare[:last]
 		c.rest = append(c.rest[:0], data...)
-	case len(data) > 0:
+	case len(data) > 0 && cap(c.rest) <= max(maxSpare, 2*len(data)):
 		c.rest = append(c.rest[:0], data...) // data may be its end
+	case len(data) > 0: // the memory of a long message is not for the next one's beginning
+		c.rest = bytes.Clone(data)
 	case c.rest != nil:
 		if cap(c.rest) <= maxSpare && len(st.spare) < spares {
 			st.spare = append(st.spare, c.rest)

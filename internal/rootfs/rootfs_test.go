@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/file"
 )
 
 // tree makes files below a temporary directory, "dir/", "link -> text" and
@@ -201,6 +203,40 @@ func TestNamesAreNotFollowed(t *testing.T) {
 	}
 	if err := d.Rename("link", "b"); err != nil {
 		t.Error(err)
+	}
+}
+
+// What is behind a link, and what is no regular file, is neither read nor asked.
+func TestHeldNamesAreNotFollowed(t *testing.T) {
+	root, dir, _ := tree(t, "file")
+	secret, socket := filepath.Join(t.TempDir(), "secret"), filepath.Join(t.TempDir(), "s")
+	fd, err := NewSocket()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := errors.Join(os.WriteFile(secret, []byte("x"), 0o600), unix.Bind(fd, &unix.SockaddrUnix{Name: socket}),
+		os.Symlink(secret, filepath.Join(dir, "secret")), os.Symlink(socket, filepath.Join(dir, "socket")), unix.Mkfifo(filepath.Join(dir, "fifo"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	d, err := root.Dir("/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	for _, name := range []string{"secret", "socket", "fifo"} {
+		if text, err := d.ReadFile(name); !errors.Is(err, file.ErrType) {
+			t.Errorf("ReadFile of %s: %q, %v, want another type", name, text, err)
+		}
+		if l, err := d.Listening(name); err != nil || l.Live {
+			t.Errorf("Listening of %s: %+v, %v", name, l, err)
+		}
+		held, st, err := d.Hold(name)
+		if err != nil || (st.Kind == Link) != (name != "fifo") {
+			t.Errorf("Hold of %s: %+v, %v", name, st, err)
+			continue
+		}
+		held.Close()
 	}
 }
 

@@ -147,5 +147,5 @@ func findRuntime(name, path string, self os.FileInfo) (string, error) {
 func say(stderr io.Writer, err error) {
 	text := "devlog-runtime: " + syslog.Escape(strings.ReplaceAll(err.Error(), "\n", "; "))
 	fmt.Fprintln(stderr, text)
-	_ = file.WriteDevice(kernelLog, syslog.KernelRecord(syslog.MakePriority(syslog.User, syslog.Err), text))
+	_ = file.WriteKernelLog(kernelLog, syslog.KernelRecord(syslog.MakePriority(syslog.User, syslog.Err), text))
 }
