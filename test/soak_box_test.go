@@ -35,6 +35,9 @@ type box struct {
 	sender  *sender
 	senders []*sender // of all times
 	losses  []*loss
+	downs   []span // in which nobody may listen
+	counted int    // of log.counted, what is settled
+	total   account
 	fds     []string // what a receiver has open
 }
 
@@ -43,6 +46,7 @@ type sender struct {
 	id    string
 	in    io.WriteCloser
 	ended chan struct{}
+	done  int // so many of sent are settled
 
 	mu   sync.Mutex
 	sent []attempt // by number
@@ -107,6 +111,16 @@ func (x *sender) attempts() []attempt {
 	return x.sent[:len(x.sent):len(x.sent)]
 }
 
+// hasEnded says that all is known about the sender.
+func (x *sender) hasEnded() bool {
+	select {
+	case <-x.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // more asks the sender for thousands of messages at once.
 func (x *sender) more(t *testing.T, thousands int) {
 	t.Helper()
@@ -118,14 +132,14 @@ func (x *sender) more(t *testing.T, thousands int) {
 func (b *box) progress(n int) {
 	b.s.t.Helper()
 	x, from := b.sender, len(b.sender.attempts())
-	eventually(b.s.t, b.name+" goes on sending", func() bool { return len(x.attempts()) >= from+n })
+	b.s.eventually(b.name+" goes on sending", func() bool { return len(x.attempts()) >= from+n })
 }
 
 // works waits until a message that is sent from now on is in the box's log.
 func (b *box) works() {
 	b.s.t.Helper()
 	x, now := b.sender, soakClock()
-	if !waitFor(func() bool {
+	if !b.s.waitFor(func() bool {
 		if b.log.shows(x, now) {
 			return true
 		}
@@ -285,18 +299,4 @@ func (s *soak) descriptors(pid int) []string {
 
 // kept says whether a receiver has nothing open but what it had at the
 // beginning, and sockets that it got when it repaired.
-func (b *box) kept(pid int) (more []string, ok bool) {
-	const sockets = 16 // that a receiver keeps at most
-	was := slices.Clone(b.fds)
-	n := 0
-	for _, fd := range b.s.descriptors(pid) {
-		if i := slices.Index(was, fd); i >= 0 {
-			was = slices.Delete(was, i, i+1)
-			continue
-		}
-		if more = append(more, fd); strings.HasPrefix(fd, "socket:") {
-			n++
-		}
-	}
-	return more, n < sockets && n == len(more)
-}
+func (b *box) kept(pid int) (more []string, ok bool) { return extra(b.fds, b.s.descriptors(pid)) }

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // fault is something that goes wrong. begin lets it begin, and returns what ends
@@ -26,13 +27,17 @@ func inside(b *box) bool { return b.inside }
 var boxFaults = []fault{
 	{name: "receiver killed", begin: killReceiver},
 	{name: "hook killed", begin: killHook},
+	{name: "hook killed at any time", begin: killRunningHook},
+	{name: "undo killed", begin: killUndo},
 	{name: "receiver killed, flood", begin: killInFlood},
+	{name: "upgrade killed", begin: killUpgrade, not: inside},
 	{name: "receiver stopped for a while", begin: pauseReceiver},
 	{name: "disk full", begin: fillDisk},
 	{name: "disk full, flood", begin: floodFullDisk},
 	{name: "disk full, receiver killed", begin: killOnFullDisk},
 	{name: "disk full, upgrade", begin: upgradeOnFullDisk, not: inside},
 	{name: "log renamed", begin: func(b *box) func() { return rename(b, "") }},
+	{name: "log removed", begin: removeFile},
 	{name: "log renamed, HUP", begin: func(b *box) func() { return rename(b, "HUP") }},
 	{name: "upgrade", begin: upgrade, not: inside}, // one inside runs from memory
 	{name: "container restarted", begin: restart},
@@ -44,21 +49,40 @@ var boxFaults = []fault{
 	{name: "epoll_pwait: EINTR", begin: injector("epoll_pwait", "signal=WINCH:when=1+2", false)},
 	{name: "recvmmsg: signals", begin: injector("recvmmsg", "signal=WINCH:when=1+2", false)},
 	{name: "openat: EMFILE", begin: openFails},
+	{name: "socket removed", begin: removeSocket},
+	{name: "socket removed, pipe2 and socketpair: EMFILE", begin: repairFails},
+	{name: "clock jumps", begin: jumpClock},
+	{name: "clock jumps, disk full", begin: jumpOnFullDisk},
+	{name: "clock jumps, upgrade", begin: jumpAndUpgrade, not: inside},
 }
 
-// killed is the loss of a receiver that is killed from now on; over notes that
-// it is.
-func (b *box) killed(why string, bound int) (over func()) {
-	l := &loss{why: why, from: soakClock(), to: 1<<63 - 1, bound: bound}
+// maxLost is what a receiver that is killed may cost but for what it keeps: one
+// reading and a full queue.
+func maxLost() int { return maxRead + maxQueued() }
+
+// killed is the loss of a receiver that is killed from now on, and that keeps so
+// many bytes at most; over notes that it is.
+func (b *box) killed(why string, kept int) (over func()) {
+	l := &loss{why: why, from: soakClock(), to: never, bound: maxLost(), kept: kept}
 	b.losses = append(b.losses, l)
+	b.down()
 	b.log.torn = 1
 	return func() { l.to = soakClock() }
 }
 
-// kill kills the receiver.
-func (b *box) kill(bound int) {
+// down begins a time in which nobody may listen in the box, which up ends.
+func (b *box) down() { b.downs = append(b.downs, span{soakClock(), never}) }
+
+func (b *box) up() {
+	for i := range b.downs {
+		b.downs[i].to = min(b.downs[i].to, soakClock())
+	}
+}
+
+// kill kills the receiver, which keeps so many bytes at most.
+func (b *box) kill(kept int) {
 	pid := b.mustReceiver()
-	over := b.killed("the kill of receiver "+strconv.Itoa(pid), bound)
+	over := b.killed("the kill of receiver "+strconv.Itoa(pid), kept)
 	b.s.signal("KILL", pid)
 	waitDead(b.s.t, b.s.h, pid)
 	over()
@@ -67,12 +91,13 @@ func (b *box) kill(bound int) {
 // mended repairs the container, whose log may be torn until it works again.
 func (b *box) mended() {
 	b.repair()
+	b.up()
 	b.works()
 	b.log.torn = 0
 }
 
 func killReceiver(b *box) func() {
-	b.kill(maxLost)
+	b.kill(0)
 	return b.mended
 }
 
@@ -84,15 +109,68 @@ func killInFlood(b *box) func() {
 
 // killHook kills a repair at one of its checkpoints, or lets it pass.
 func killHook(b *box) func() {
-	b.kill(maxLost)
-	over := b.killed("the kill of a hook", maxLost) // one that had started a receiver
-	at := b.s.rng.IntN(20) + 1
-	b.s.h.Do(append([]string{"env", fmt.Sprintf("DEVLOG_CRASH=%d", at)}, b.hook("repair")...)...)
+	b.kill(0)
+	over := b.killed("the kill of a hook", 0) // one that had started a receiver
+	b.crash(b.hook("repair"), 20, func() { b.kill(0) })
 	return func() {
 		b.repair()
 		over()
 		b.mended()
 	}
+}
+
+// died says whether a command was killed, or one that it ran.
+func died(r Result) bool { return r.Code < 0 || r.Code > 128 }
+
+// crash kills a command of our hook at one of its checkpoints, of which there are
+// so many at most; redo makes that there is something to do again for it.
+func (b *box) crash(command []string, most int, redo func()) {
+	for at := b.s.rng.IntN(most) + 1; at > 0; at-- {
+		if died(b.s.h.Do(append([]string{"env", fmt.Sprintf("DEVLOG_CRASH=%d", at)}, command...)...)) {
+			return
+		}
+		redo()
+	}
+	b.s.miss()
+}
+
+// killRunningHook kills a repair at any time.
+func killRunningHook(b *box) func() {
+	b.kill(0)
+	over := b.killed("the kill of a hook", 0)
+	b.killLater(b.hook("repair"), func() { b.kill(0) })
+	return func() {
+		b.repair()
+		over()
+		b.mended()
+	}
+}
+
+// killLater starts a command and kills it within the time that it takes about.
+func (b *box) killLater(command []string, redo func()) {
+	for range 20 {
+		after := fmt.Sprintf("%.4f", 0.0005+b.s.rng.Float64()*0.03) // seconds
+		if died(b.s.h.Do(append([]string{"timeout", "--signal=KILL", after}, command...)...)) {
+			return
+		}
+		redo()
+	}
+	b.s.miss()
+}
+
+// killUndo kills the undoing of a repair. The receiver ends in order meanwhile: that
+// loses nothing.
+func killUndo(b *box) func() {
+	b.down()
+	b.crash(b.hook("undo"), 6, b.repair)
+	return b.mended
+}
+
+// killUpgrade kills a receiver while its program is replaced.
+func killUpgrade(b *box) func() {
+	b.s.signal("USR2", b.mustReceiver())
+	time.Sleep(time.Duration(b.s.rng.IntN(50)) * time.Millisecond) // where it is then is left to chance
+	return killReceiver(b)
 }
 
 // pauseReceiver has senders wait, who wait for ever if it is lost.
@@ -108,6 +186,7 @@ func pauseReceiver(b *box) func() {
 func fillDisk(b *box) func() {
 	free := b.full()
 	b.sender.more(b.s.t, 1)
+	b.progress(1000)
 	return func() {
 		free()
 		b.works()
@@ -129,7 +208,7 @@ func killOnFullDisk(b *box) func() {
 	free := b.full()
 	b.sender.more(b.s.t, 1)
 	b.progress(1000)
-	b.kill(maxLost + maxKept)
+	b.kill(maxKept)
 	return func() {
 		free()
 		b.mended()
@@ -142,7 +221,7 @@ func upgrade(b *box) func() {
 	was := b.log.said(said)
 	b.s.signal("USR2", b.mustReceiver())
 	return func() {
-		eventually(b.s.t, "the receiver of "+b.name+" says that it is upgraded", func() bool { return b.log.said(said) == was+1 })
+		b.s.eventually("the receiver of "+b.name+" says that it is upgraded", func() bool { return b.log.said(said) == was+1 })
 		b.works()
 	}
 }
@@ -150,6 +229,7 @@ func upgrade(b *box) func() {
 func upgradeOnFullDisk(b *box) func() {
 	free := b.full()
 	b.sender.more(b.s.t, 1)
+	b.progress(1000)
 	end := upgrade(b)
 	return func() {
 		free()
@@ -167,11 +247,25 @@ func rename(b *box, signal string) func() {
 		b.s.signal(signal, pid)
 	}
 	return func() {
-		eventually(b.s.t, "the receiver of "+b.name+" has its log opened anew", func() bool {
+		b.s.eventually("the receiver of "+b.name+" has its log opened anew", func() bool {
 			_, err := os.Stat(b.log.path)
 			return err == nil && !b.s.has(pid, b.dir+"/messages."+strconv.Itoa(b.s.round), "/var/log/messages."+strconv.Itoa(b.s.round))
 		})
 		b.log.renamed(old)
+		b.works()
+	}
+}
+
+// removeFile removes the log.
+func removeFile(b *box) func() {
+	b.works()
+	check(b.s.t, os.Remove(b.log.path))
+	return func() {
+		b.s.eventually("the receiver of "+b.name+" has made its log anew", func() bool {
+			_, err := os.Stat(b.log.path)
+			return err == nil
+		})
+		b.log.begin()
 		b.works()
 	}
 }
@@ -192,13 +286,15 @@ func (s *soak) has(pid int, names ...string) bool {
 // anew. One on the host loses nothing by that.
 func restart(b *box) func() {
 	if b.inside {
-		defer b.killed("the end of the container", maxLost)()
+		defer b.killed("the end of the container", 0)()
 	}
+	b.down()
 	b.end()
 	b.endSender(b.sender)
-	eventually(b.s.t, "the receiver of "+b.name+" has ended", func() bool { return b.receiver() == 0 })
+	b.s.eventually("the receiver of "+b.name+" has ended", func() bool { return b.receiver() == 0 })
 	return func() {
 		b.begin()
+		b.up()
 		b.works()
 		b.log.torn = 0
 	}
@@ -227,6 +323,30 @@ func openFails(b *box) func() {
 	}
 }
 
+// removeSocket removes the name of the private socket.
+func removeSocket(b *box) func() {
+	b.down()
+	check(b.s.t, os.Remove(b.s.h.Path(fmt.Sprintf("/proc/%d/root/run/devlog/log", b.pid))))
+	return func() {
+		b.s.eventually("the socket of "+b.name+" is there again", func() bool {
+			_, err := os.Stat(b.s.h.Path(fmt.Sprintf("/proc/%d/root/run/devlog/log", b.pid)))
+			return err == nil
+		})
+		b.up()
+		b.works()
+	}
+}
+
+// repairFails lets the receiver have no descriptors for the hook that it runs.
+func repairFails(b *box) func() {
+	detach := b.inject("pipe2,socketpair", "error=EMFILE:when=1..2", false)
+	end := removeSocket(b)
+	return func() {
+		detach()
+		end()
+	}
+}
+
 var attached = regexp.MustCompile(`Process [0-9]+ attached`)
 
 // inject attaches strace to the receiver; the result detaches it.
@@ -236,7 +356,9 @@ func (b *box) inject(call, how string, log bool) (detach func()) {
 	pid := b.mustReceiver()
 	args := []string{"strace", "-f", "-p", strconv.Itoa(pid), "-e", "trace=" + call, "-e", "inject=" + call + ":" + how}
 	if log {
-		args = append(args, "-P", b.s.h.Path(b.dir+"/messages"))
+		// As one on the host sees it, and as one in the container does, whose mounts
+		// strace has none of.
+		args = append(args, "-P", b.dir+"/messages", "-P", "/var/log/messages")
 	}
 	cmd := b.s.h.Command(context.Background(), args...)
 	said := &lockedBuffer{}
@@ -256,16 +378,22 @@ func (b *box) inject(call, how string, log bool) (detach func()) {
 		_ = cmd.Wait() // by that signal
 	}
 	t.Cleanup(end)
-	if !waitFor(func() bool { return attached.MatchString(said.String()) }) {
+	if !b.s.waitFor(func() bool { return attached.MatchString(said.String()) }) {
 		t.Fatalf("strace is not attached to %d: %s", pid, said)
 	}
 	return func() {
+		b.s.eventually("a call of the receiver of "+b.name+" fails", func() bool { return injections(said.String()) > 0 })
 		end()
-		b.s.injected += strings.Count(said.String(), "(INJECTED") + strings.Count(said.String(), "--- SIGWINCH")
+		b.s.injected += injections(said.String())
 		for line := range strings.Lines(said.String()) {
 			if strings.Contains(line, "+++ killed") || strings.Contains(line, "+++ exited with 4") {
 				t.Logf("%s: %s: %s", b.s.now(), b.name, strings.TrimSpace(line))
 			}
 		}
 	}
+}
+
+// injections is how many calls have failed, as strace says, or were interrupted.
+func injections(said string) int {
+	return strings.Count(said, "(INJECTED") + strings.Count(said, "--- SIGWINCH")
 }

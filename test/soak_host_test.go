@@ -20,6 +20,7 @@ var hostFaults = []fault{
 	{name: "daemon restarted", begin: restartDaemon},
 	{name: "daemon killed", begin: killDaemon},
 	{name: "keeper killed", begin: killKeeper},
+	{name: "clocks jump, /dev/log removed", begin: jumpAll},
 }
 
 // replaced has /dev/log replaced, and waits until it is repaired.
@@ -33,10 +34,13 @@ func replaced(b *box, replace func()) func() {
 	}
 }
 
+// never is the time of what is not over.
+const never = 1<<63 - 1
+
 // open begins a time in which /dev/log is not what it should be.
 func (s *soak) open() (over func()) {
 	i := len(s.spans)
-	s.spans = append(s.spans, span{soakClock(), 1<<63 - 1})
+	s.spans = append(s.spans, span{soakClock(), never})
 	return func() { s.spans[i].to = soakClock() }
 }
 
@@ -44,7 +48,7 @@ func (s *soak) open() (over func()) {
 // daemon.
 func (s *soak) healed() {
 	s.t.Helper()
-	eventually(s.t, "/dev/log is repaired", func() bool {
+	s.eventually("/dev/log is repaired", func() bool {
 		to, err := os.Readlink(s.h.Path("/dev/log"))
 		return err == nil && to == "/run/devlog/log"
 	})
@@ -56,21 +60,34 @@ func (s *soak) healed() {
 func killHealing(b *box) func() {
 	s := b.s
 	return replaced(b, func() {
-		removeLog(s.t, s.h)
-		waitFor(func() bool {
-			for _, p := range s.h.Processes() {
-				f := strings.Fields(p)
-				if len(f) > 2 && filepath.Base(f[1]) == "devlog-hook" && f[2] == "heal" {
-					pid, _ := strconv.Atoi(f[0])               // it is a number
-					s.h.Do("kill", "-KILL", strconv.Itoa(pid)) // it may have ended
-					s.healers++
-					return true
-				}
-			}
-			_, err := os.Readlink(s.h.Path("/dev/log"))
-			return err == nil // they were faster
-		})
+		killed := false
+		for tries := 0; !killed && tries < 20; tries++ {
+			removeLog(s.t, s.h)
+			killed = s.killOneHealing()
+		}
+		if !killed {
+			s.miss()
+		}
 	})
+}
+
+// killOneHealing kills one that repairs /dev/log, if it finds one before /dev/log
+// is repaired.
+func (s *soak) killOneHealing() (killed bool) {
+	s.t.Helper()
+	waitFor(func() bool {
+		for _, p := range s.h.Processes() {
+			f := strings.Fields(p)
+			if len(f) > 2 && filepath.Base(f[1]) == "devlog-hook" && f[2] == "heal" {
+				pid, _ := strconv.Atoi(f[0])                                  // it is a number
+				killed = s.h.Do("kill", "-KILL", strconv.Itoa(pid)).Code == 0 // it may have ended
+				return true
+			}
+		}
+		_, err := os.Readlink(s.h.Path("/dev/log"))
+		return err == nil // they were faster
+	})
+	return killed
 }
 
 // restartDaemon restarts the host's daemon. What that does with what it has not
@@ -93,7 +110,7 @@ func daemonEnds(b *box, end func()) func() {
 	s := b.s
 	from := soakClock()
 	over := s.open()
-	l := &loss{why: "the restart of the host's daemon", from: from, to: 1<<63 - 1, bound: 1 << 30}
+	l := &loss{why: "the restart of the host's daemon", from: from, to: never, bound: 1 << 30}
 	s.host.losses = append(s.host.losses, l)
 	end()
 	return func() {

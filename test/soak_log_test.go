@@ -22,6 +22,7 @@ type soakLog struct {
 	lines   int
 	counted int // messages that the receiver has said are lost
 	notices map[string]int
+	stamp   string // of the last message
 	// torn is how many lines may be torn: what is killed may leave half a line.
 	torn int
 }
@@ -45,8 +46,11 @@ func newSoakLog(b *box, path string) *soakLog {
 	return &soakLog{b: b, path: path, seen: map[string]numbers{}, notices: map[string]int{}}
 }
 
+// soakFormat is the shortest line that there can be of box, sender and number.
+const soakFormat = "Jan  1 00:00:00 %s sender: %s %d .\n"
+
 var (
-	soakLine   = regexp.MustCompile(`^(?:[A-Z][a-z][a-z] [ 0-9][0-9] [0-9:]{8}|\d{4}-\S+) \S+ sender: ([a-z]+[0-9]*\.[0-9]+) ([0-9]+) (x*)\.$`)
+	soakLine   = regexp.MustCompile(`^([A-Z][a-z][a-z] [ 0-9][0-9] [0-9:]{8}|\d{4}-\S+) \S+ sender: ([a-z]+[0-9]*\.[0-9]+) ([0-9]+) (x*)\.$`)
 	soakNotice = regexp.MustCompile(`^[A-Z][a-z][a-z] [ 0-9][0-9] [0-9:]{8} \S+ devlogd\[[0-9]+\]: (.*)$`)
 	soakLost   = regexp.MustCompile(`^([0-9]+) messages lost \(`)
 	anyNumber  = regexp.MustCompile(`[0-9]+`)
@@ -54,7 +58,6 @@ var (
 
 // scan reads what is new, and fails the test for what should not be there.
 func (l *soakLog) scan() {
-	l.b.s.t.Helper()
 	if l.file == nil {
 		f, err := os.Open(l.path)
 		if err != nil {
@@ -66,7 +69,6 @@ func (l *soakLog) scan() {
 }
 
 func (l *soakLog) read() {
-	l.b.s.t.Helper()
 	buf := make([]byte, 256<<10)
 	for {
 		n, _ := l.file.Read(buf)
@@ -87,35 +89,43 @@ func (l *soakLog) read() {
 }
 
 // renamed goes on with the new file after the old one was renamed to old, which
-// is read to its end and removed. Nobody may write to it any more.
+// is removed.
 func (l *soakLog) renamed(old string) {
+	l.b.s.t.Helper()
+	l.begin()
+	check(l.b.s.t, os.Remove(old))
+}
+
+// begin goes on with a new file after the old one is read to its end. Nobody may
+// write to that any more.
+func (l *soakLog) begin() {
 	t := l.b.s.t
 	t.Helper()
 	l.scan()
 	if l.file != nil {
 		if len(l.rest) > 0 {
-			t.Errorf("the log of %s, renamed, ends in %q", l.b.name, l.rest)
+			l.b.s.wrong("the log of %s, renamed, ends in %q", l.b.name, l.rest)
+			l.rest = nil
 		}
 		check(t, l.file.Close())
 		l.file = nil
 	}
-	check(t, os.Remove(old))
 }
 
 func (l *soakLog) line(line []byte) {
-	t, b := l.b.s.t, l.b
-	t.Helper()
+	b := l.b
 	l.lines++
 	if m := soakLine.FindSubmatch(line); m != nil {
-		id, n := string(m[1]), atoi(m[2])
-		from, _, _ := bytes.Cut(m[1], []byte{'.'})
+		id, n := string(m[2]), atoi(m[3])
+		l.stamp = string(m[1])
+		from, _, _ := bytes.Cut(m[2], []byte{'.'})
 		switch seen := l.seen[id]; {
-		case len(m[3]) != n%200:
-			t.Errorf("in the log of %s a torn line: %q", b.name, line)
+		case len(m[4]) != n%200:
+			b.s.wrong("in the log of %s a torn line: %q", b.name, line)
 		case n <= seen.last():
-			t.Errorf("in the log of %s message %d of %s comes after %d", b.name, n, id, seen.last())
+			b.s.wrong("in the log of %s message %d of %s comes after %d", b.name, n, id, seen.last())
 		case string(from) != b.name && b != b.s.host:
-			t.Errorf("in the log of %s a message of another: %q", b.name, line)
+			b.s.wrong("in the log of %s a message of another: %q", b.name, line)
 		default:
 			l.seen[id] = append(seen, n)
 		}
@@ -130,7 +140,7 @@ func (l *soakLog) line(line []byte) {
 		l.torn--
 		b.s.tornLines++
 	case m == nil:
-		t.Errorf("in the log of %s a line that nobody sent: %q", b.name, line)
+		b.s.wrong("in the log of %s a line that nobody sent: %q", b.name, line)
 	default:
 		if lost := soakLost.FindSubmatch(m[1]); lost != nil {
 			l.counted += atoi(lost[1])
@@ -164,7 +174,7 @@ func (b *box) full() (free func()) {
 	f, err := os.Create(name)
 	check(t, err)
 	var size int64
-	eventually(t, "the disk of "+b.name+" is full", func() bool {
+	b.s.eventually("the disk of "+b.name+" is full", func() bool {
 		var st unix.Statfs_t
 		check(t, unix.Fstatfs(int(f.Fd()), &st))
 		if n := int64(st.Bfree) * st.Bsize; n > 0 && unix.Fallocate(int(f.Fd()), 0, size, n) == nil {

@@ -145,6 +145,27 @@ func (k *keeper) resume(s *snapshot) {
 	b := s.keeper
 	k.text, k.failed, k.problem, k.aside, k.unsaid = b.text, b.failed, b.problem, b.aside, b.unsaid
 	k.runs, k.retries, k.delay, k.repaired = b.runs, b.retries, b.delay, b.repaired
-	k.last, k.since, k.repairedAt, k.saidAt, k.vacantAt = b.last, b.since, b.at, b.saidAt, b.vacantAt
-	k.lookAt = time.Now()
+	now := time.Now()
+	k.last, k.since, k.repairedAt = offWall(b.last, now), offWall(b.since, now), offWall(b.at, now)
+	k.saidAt, k.vacantAt = offWall(b.saidAt, now), offWall(b.vacantAt, now)
+	k.lookAt = now
+}
+
+// onWall is a time in the past as the wall clock, which may have been set since,
+// would have shown it: that one only can be handed over.
+func onWall(t, now time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return now.Round(0).Add(-now.Sub(t))
+}
+
+// offWall is a time that onWall has made, and from here on does not depend on
+// the wall clock. It is not in the future, even if that has been set back
+// meanwhile: nothing would be repaired until then.
+func offWall(t, now time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return now.Add(-max(0, now.Round(0).Sub(t)))
 }

@@ -305,7 +305,8 @@ func (r *receiver) snapshot(now time.Time) *snapshot {
 		s.keeper = &keeperState{
 			text: k.text, failed: k.failed, problem: k.problem, aside: k.aside, unsaid: k.unsaid,
 			runs: k.runs, retries: k.retries, delay: k.delay, repaired: k.repaired,
-			last: k.last, since: k.since, at: k.repairedAt, saidAt: k.saidAt, vacantAt: k.vacantAt,
+			last: onWall(k.last, now), since: onWall(k.since, now), at: onWall(k.repairedAt, now),
+			saidAt: onWall(k.saidAt, now), vacantAt: onWall(k.vacantAt, now),
 		}
 	}
 	for _, route := range r.routes {
