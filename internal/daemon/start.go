@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/file"
 )
 
 // Passed is an open file for the receiver, with one of the names above.
@@ -165,7 +167,7 @@ func firstFree(files []*os.File) int {
 // any more (memfd_create(2), F_ADD_SEALS of fcntl(2)). Its descriptor is at
 // least first.
 func sealedCopy(path string, first int) (*os.File, error) {
-	src, err := os.Open(path)
+	src, err := file.OpenRegular(path)
 	if err != nil {
 		return nil, err
 	}

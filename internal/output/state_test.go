@@ -114,20 +114,6 @@ func TestKernelState(t *testing.T) {
 	}
 }
 
-func TestNone(t *testing.T) {
-	n := None("/x")
-	for range 3 {
-		n.Add(message("x"))
-	}
-	n.Flush(time.Now())
-	n.Reopen(time.Now())
-	n.Close()
-	wantCounts(t, n, "0 0 not open=3")
-	if n.Name() != "/x" || !n.Next().IsZero() || strings.Contains(lostUnopened, "\n") {
-		t.Errorf("%q, %v", n.Name(), n.Next())
-	}
-}
-
 // A FIFO stays open, and with it what nobody has read yet.
 func TestStreamState(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "fifo")

@@ -177,11 +177,11 @@ func (r *receiver) retire(s *socket) {
 }
 
 // tell passes a message by the receiver itself to the container's own daemon,
-// if that takes it: a keeper without sockets has no outputs.
-func (k *keeper) tell(m *syslog.Message) {
+// and reports whether that has taken it: a keeper without sockets has no outputs.
+func (k *keeper) tell(m *syslog.Message) bool {
 	fd, err := openInRoot(int(k.root.Fd()), devDir+"/"+logName, 0)
 	if err != nil {
-		return
+		return false
 	}
 	defer unix.Close(fd)
 	s, err := connectTo(fd, unix.SOCK_DGRAM)
@@ -189,11 +189,12 @@ func (k *keeper) tell(m *syslog.Message) {
 		s, err = connectTo(fd, unix.SOCK_STREAM)
 	}
 	if err != nil {
-		return
+		return false
 	}
 	defer unix.Close(s)
 	alike := *m
 	alike.PID = nil
 	raw := syslog.AppendBody([]byte("<"+strconv.Itoa(int(m.Priority()))+">"), &alike)
-	_, _ = unix.SendmsgN(s, raw, nil, nil, unix.MSG_NOSIGNAL) // nobody else is there to be told
+	_, err = unix.SendmsgN(s, raw, nil, nil, unix.MSG_NOSIGNAL)
+	return err == nil
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/daemon"
+	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
 )
 
@@ -296,5 +297,18 @@ func TestNoWatches(t *testing.T) {
 	r.cannotWatch(unix.ENOSPC)
 	if len(said.lines) != 2 || !strings.Contains(said.lines[0], "fs.inotify.max_user_instances") {
 		t.Errorf("%q", said.lines)
+	}
+}
+
+// A message of a keeper's own that nobody takes is not one that was told.
+func TestTold(t *testing.T) {
+	b := newBox(t, "")
+	r := newReceiver(&options{name: "box"}, nil)
+	r.keeper = &keeper{root: openDir(t, b.root)}
+	r.say(syslog.Notice, "nobody listens")
+	b.listen()
+	r.say(syslog.Notice, "somebody does")
+	if r.own != 2 || r.told != 1 || r.unrouted != 1 {
+		t.Errorf("own %d, told %d, unrouted %d", r.own, r.told, r.unrouted)
 	}
 }

@@ -104,9 +104,7 @@ func (r *receiver) openOutputs() (err error) {
 			continue
 		}
 		out, problem, err := r.open(rule, string(r.host))
-		if err != nil && r.resumed != nil {
-			problem, out = err, output.None(rule.Path) // it could be opened a moment ago
-		} else if err != nil {
+		if err != nil {
 			return err
 		}
 		if problem != nil {
@@ -379,8 +377,11 @@ func (r *receiver) say(s syslog.Severity, text string) {
 	m := syslog.Message{Facility: syslog.Syslog, Severity: s, Tag: []byte("devlogd"), PID: r.pid, Text: []byte(text)}
 	r.own++
 	if len(r.routes) == 0 && r.keeper != nil {
-		r.told++
-		r.keeper.tell(&m)
+		if r.keeper.tell(&m) {
+			r.told++
+		} else {
+			r.unrouted++
+		}
 		return
 	}
 	r.lines.at(time.Now())
