@@ -57,6 +57,30 @@ func TestThreats(t *testing.T) {
 	}
 }
 
+// A live socket of the host with a link mounted over it in one container, whose
+// root forges a record of a repair that has replaced it.
+func TestEngineHostileMountedLog(t *testing.T) {
+	h := newVictim(t)
+	before := guarded(t, h)
+	c := NewCheap(t, h, "forger", cheapOptions{})
+	if r := c.Hook(false, "repair", "--no-heal", "--strategy", "bind"); r.Code != 0 {
+		t.Fatalf("%+v", r)
+	}
+	at := c.Path("/run/devlog/.devlog-repair")
+	for _, was := range []string{"link", "socket", "absent"} {
+		forged := fmt.Sprintf(`{"mount_ns":%d,"was":"%s","was_link":"%s","set":"/run/devlog/log","socket":"/run/devlog/other"}`, number(t, h, c.PID, "mnt"), was, sentinel+"/file")
+		check(t, os.WriteFile(at, []byte(forged), 0o644))
+		sensible(t, c.Hook(false, "undo"), was+": undo")
+		expectWorld(t, before, guarded(t, h))
+		if r := c.Exec("readlink", "/dev/log"); r.Out != "/run/devlog/log\n" {
+			t.Fatalf("%s: /dev/log in the container: %+v: not what is to be tried", was, r)
+		}
+		check(t, os.MkdirAll(filepath.Dir(at), 0o755))
+	}
+	c.Stop()
+	expectReceiversEnd(t, h)
+}
+
 // A container's root that mounts over the names that a repair uses, while it is
 // repaired from the host.
 func TestEngineHostileMounts(t *testing.T) {

@@ -115,6 +115,9 @@ func (i *inspection) log() error {
 		return err
 	}
 	defer p.Close()
+	if err := i.reached(st, p); err != nil {
+		return err
+	}
 	if log.Leads, err = i.place(p); err != nil {
 		return err
 	}
@@ -132,6 +135,22 @@ func (i *inspection) log() error {
 		i.facts.NotHost = i.notHost()
 	}
 	return nil
+}
+
+// reached says whether a path led to the place by the log that was looked at. A
+// container's root can mount another /dev over the one that is held, and a live
+// socket in that would be taken for what the other one has: a dead one.
+func (i *inspection) reached(log rootfs.Stat, p *rootfs.Place) error {
+	dev, err := i.target.root.Dir(devDir)
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	now, err := dev.Self()
+	if err == nil && (now.ID != i.devStat.ID || log.Kind != rootfs.Link && p.Stat.ID != log.ID) {
+		err = errChanged
+	}
+	return err
 }
 
 // notHost is why this is a container, although it is said to be the host.

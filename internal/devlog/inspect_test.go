@@ -142,3 +142,59 @@ func TestReportEscapes(t *testing.T) {
 		t.Errorf("%d lines:\n%s", lines, &text)
 	}
 }
+
+// TestInspectOtherDev: what a path leads to is not taken for what the handle of
+// another /dev has: a live socket there would be replaced as a dead one.
+func TestInspectOtherDev(t *testing.T) {
+	dir := t.TempDir()
+	make := func(name string) (dev *rootfs.Dir, log rootfs.Stat) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(dir+"/"+name, 0o755), os.WriteFile(dir+"/"+name+"/log", nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		root, err := rootfs.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer root.Close()
+		if dev, err = root.Dir("/" + name); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { dev.Close() })
+		if log, err = dev.Lstat("log"); err != nil {
+			t.Fatal(err)
+		}
+		return dev, log
+	}
+	dev, log := make("dev")
+	other, otherLog := make("other")
+	target, err := AtRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer target.Close()
+	link := rootfs.Stat{Kind: rootfs.Link}
+	for _, tt := range []struct {
+		name   string
+		held   *rootfs.Dir
+		log, p rootfs.Stat
+		want   error
+	}{
+		{"the same", dev, log, log, nil},
+		{"a link", dev, link, otherLog, nil},
+		{"nothing", dev, rootfs.Stat{Kind: rootfs.Absent}, rootfs.Stat{Kind: rootfs.Absent}, nil},
+		{"another log", dev, log, otherLog, errChanged},
+		{"nothing there", dev, log, rootfs.Stat{Kind: rootfs.Absent}, errChanged},
+		{"another /dev", other, otherLog, otherLog, errChanged},
+		{"a link in another /dev", other, link, log, errChanged},
+	} {
+		st, err := tt.held.Self()
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := inspection{target: target, dev: tt.held, devStat: st}
+		if err := i.reached(tt.log, &rootfs.Place{Stat: tt.p}); !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
+		}
+	}
+}

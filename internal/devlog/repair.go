@@ -97,6 +97,9 @@ func repair(t *Target, o Options) (Result, error) {
 	}
 	for range maxTries {
 		r, err := check(t, o)
+		if errors.Is(err, errChanged) {
+			continue
+		}
 		if err != nil {
 			return r, err
 		}

@@ -124,7 +124,7 @@ func replace(d *rootfs.Dir, old rootfs.ID, prepare func(tmp string) error) error
 // that has the identity old. What came out has the name tmp.
 func exchange(d *rootfs.Dir, old rootfs.ID, prepare func(tmp string) error) (out rootfs.Stat, tmp string, ours rootfs.ID, err error) {
 	// Held, so that no newer file can have the same identity.
-	held, st, err := d.Hold(logName)
+	held, st, err := d.HoldOwn(logName)
 	if held != nil {
 		defer held.Close()
 	}
@@ -132,7 +132,7 @@ func exchange(d *rootfs.Dir, old rootfs.ID, prepare func(tmp string) error) (out
 		err = errChanged
 	}
 	if err != nil {
-		return out, "", ours, changed(err, unix.ENOENT)
+		return out, "", ours, changed(err, unix.ENOENT, unix.EXDEV)
 	}
 	tmp = rootfs.TempName(logName)
 	if err := prepare(tmp); err != nil {
@@ -151,8 +151,21 @@ func exchange(d *rootfs.Dir, old rootfs.ID, prepare func(tmp string) error) (out
 		return out, "", ours, changed(err, unix.ENOENT)
 	}
 	checkpoint()
-	out, err = d.Lstat(tmp)
+	out, err = lookOwn(d, tmp)
 	return out, tmp, st.ID, err
+}
+
+// lookOwn says what the name is that was just given to a file. What is mounted
+// over that goes with it: then it is nothing that was seen before.
+func lookOwn(d *rootfs.Dir, name string) (rootfs.Stat, error) {
+	held, st, err := d.HoldOwn(name)
+	if errors.Is(err, unix.EXDEV) {
+		return rootfs.Stat{}, nil
+	}
+	if err == nil {
+		held.Close()
+	}
+	return st, err
 }
 
 // preserve makes /dev/log a link while the host's daemon keeps its socket:

@@ -268,7 +268,7 @@ func takeAway(dev *rootfs.Dir, id rootfs.ID) error {
 	if err := dev.RenameNew(logName, tmp); err != nil {
 		return changed(err, unix.ENOENT)
 	}
-	if st, err := dev.Lstat(tmp); err != nil || st.ID != id {
+	if st, err := lookOwn(dev, tmp); err != nil || st.ID != id {
 		return errors.Join(errChanged, err, dev.RenameNew(tmp, logName))
 	}
 	return dev.Unlink(tmp)

@@ -158,18 +158,36 @@ func mountID(f *os.File) (int, error) {
 
 // MountedOver says whether something is mounted over the name.
 func (d *Dir) MountedOver(name string) (bool, error) {
-	f, _, err := d.Hold(name)
+	f, _, err := d.HoldOwn(name)
+	if errors.Is(err, unix.EXDEV) {
+		return true, nil
+	}
 	if errors.Is(err, unix.ENOENT) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	defer f.Close()
-	at, err := mountID(f)
+	return false, f.Close()
+}
+
+// HoldOwn is Hold of what is in the directory itself: where something is mounted
+// over the name, in whatever mount namespace the directory is of, the error is
+// EXDEV. To rename and to remove a name does not cross a mount, and to look at it
+// does: who only looks would take the one for the other.
+func (d *Dir) HoldOwn(name string) (*os.File, Stat, error) {
+	f, st, err := d.Hold(name)
 	if err != nil {
-		return false, err
+		return nil, st, err
 	}
-	self, err := d.MountID()
-	return err == nil && at != self, err
+	at, err := mountID(f)
+	self, serr := d.MountID()
+	if err = errors.Join(err, serr); err == nil && at != self {
+		err = d.failed("examine", name, unix.EXDEV)
+	}
+	if err != nil {
+		f.Close()
+		return nil, Stat{}, err
+	}
+	return f, st, nil
 }

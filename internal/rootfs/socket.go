@@ -112,7 +112,7 @@ func (d *Dir) putAt(tmp, name string, ours ID, old Stat) error {
 		return err
 	}
 	// Held, so that no newer file can have the same identity.
-	held, st, err := d.Hold(name)
+	held, st, err := d.HoldOwn(name)
 	if err == nil {
 		defer held.Close()
 		if st.ID != old.ID {
