@@ -147,7 +147,7 @@ func TestSupervisedCannotStart(t *testing.T) {
 		says string
 		args []string
 	}{
-		{4, "the receiver cannot start: make the directory of the log file /proc/none", []string{"--rule", "*.* /proc/none/x"}},
+		{4, "the receiver cannot start: open the log file /proc/none/x: ", []string{"--rule", "*.* /proc/none/x"}},
 		{4, "ended before it was ready", []string{"--receiver", "/bin/true"}},
 	} {
 		r := s.hook(append([]string{"repair", "--supervise", "systemd", "--pid", s.pid, "--name", "box"}, tt.args...)...)
