@@ -18,32 +18,44 @@ import (
 // until they have written what they have. The record itself names one, or none
 // where a repair was killed before it could note it.
 func endReceivers(at *rootfs.Dir) error {
-	var all []*os.File
-	defer func() {
-		for _, handle := range all {
-			handle.Close()
-		}
-	}()
 	pids := receiversAt(at)
-	if len(pids) == 0 {
-		if pid := readRecord(at).waitRestarted(at); pid > 0 {
-			pids = append(pids, pid)
+	for range maxRestarts {
+		r := readRecord(at)
+		if len(pids) == 0 {
+			if pid := r.waitRestarted(at); pid > 0 {
+				pids = append(pids, pid)
+			}
 		}
-	}
-	for _, pid := range pids {
-		handle, err := pidfd.Open(pid)
-		if err != nil {
-			continue // it has ended
+		for _, pid := range pids {
+			if err := endReceiverAt(pid, at); err != nil {
+				return err
+			}
 		}
-		all = append(all, handle)
-		if !isReceiverAt(pid, at) {
-			continue // another one that got the same process ID
+		// A receiver that ends removes its record: one that has left it was being
+		// killed already, and systemd starts it anew.
+		if r = readRecord(at); len(pids) == 0 || r == nil || r.Unit == "" || r.Host {
+			return nil
 		}
-		if err := endReceiver(handle); err != nil {
-			return err
-		}
+		pids = nil
 	}
 	return nil
+}
+
+// maxRestarts is how many receivers are ended one after the other because the one
+// before was killed.
+const maxRestarts = 3
+
+// endReceiverAt ends the process if it is a receiver of that directory's.
+func endReceiverAt(pid int, at *rootfs.Dir) error {
+	handle, err := pidfd.Open(pid)
+	if err != nil {
+		return nil // it has ended
+	}
+	defer handle.Close()
+	if !isReceiverAt(pid, at) {
+		return nil // another one that got the same process ID
+	}
+	return endReceiver(handle)
 }
 
 // receiversAt are the receivers that are seen from here and have the directory
