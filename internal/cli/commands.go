@@ -183,7 +183,9 @@ func (p *program) healCommand() *cli.Command {
 		Name:   "heal",
 		Hidden: true,
 		Flags: flags(planFlags(), receiverFlags(), []cli.Flag{keepFlag(),
-			&cli.BoolFlag{Name: "host", Usage: "it is the host", EnvVars: env("HOST")}}),
+			&cli.BoolFlag{Name: "host", Usage: "it is the host", EnvVars: env("HOST")},
+			&cli.StringFlag{Name: "container", Usage: "what the receiver's sandbox hides of the container", EnvVars: env("CONTAINER")},
+			&cli.BoolFlag{Name: "confined", Usage: "it runs in the receiver's sandbox", EnvVars: env("CONFINED")}}),
 		Action: func(c *cli.Context) error {
 			o, err := p.options(c, "heal") // the receiver has its name already
 			if err != nil {
@@ -201,7 +203,9 @@ func (p *program) healCommand() *cli.Command {
 			if o.Receiver.Handover == nil {
 				return usageError{errors.New("heal is for devlogd to call; type devlog-hook repair")}
 			}
-			r, err := repairOne(func() (*devlog.Target, error) { return devlog.OfReceiver(files, c.Bool("host")) }, o)
+			r, err := repairOne(func() (*devlog.Target, error) {
+				return devlog.OfReceiver(files, c.Bool("host"), c.String("container"), c.Bool("confined"))
+			}, o)
 			if r.Changed { // for the receiver, which counts repairs
 				fmt.Fprintln(p.stderr, repaired(r))
 			}

@@ -57,6 +57,8 @@ type Facts struct {
 	// Keeper says that a receiver of an earlier repair is there and sees to it
 	// that the repair stays.
 	Keeper bool `json:"keeper"`
+	// Receiver is the receiver of an earlier repair, where Check has found one.
+	Receiver *ReceiverFacts `json:"receiver,omitempty"`
 }
 
 // SocketFacts are the facts about a name that is or was a socket's.

@@ -59,7 +59,9 @@ var errChanged = errors.New("/dev/log changed during the repair")
 // Check inspects the target and plans, and changes nothing.
 func Check(t *Target, o Options) (r Result, err error) {
 	err = rootfs.As(t.uid, t.gid, func() error {
-		r, err = check(t, o)
+		if r, err = check(t, o); err == nil {
+			t.addReceiver(&r.Facts)
+		}
 		return err
 	})
 	return r, err

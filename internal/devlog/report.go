@@ -15,12 +15,15 @@ import (
 // container has chosen, such as a link's text, is escaped.
 func (r Result) Report(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, row := range [][2]string{
+	rows := [][2]string{
 		{"/dev", r.Facts.devInWords()},
 		{"/dev/log", r.Facts.Log.inWords()},
 		{"syslog()", r.Facts.syslogInWords()},
-		{"repair", r.Plan.String()},
-	} {
+	}
+	if f := r.Facts.Receiver; f != nil {
+		rows = append(rows, [2]string{"receiver", f.inWords()})
+	}
+	for _, row := range append(rows, [2]string{"repair", r.Plan.String()}) {
 		fmt.Fprintf(t, "%s\t%s\n", row[0], syslog.Escape(row[1]))
 	}
 	return t.Flush()

@@ -8,10 +8,12 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -125,7 +127,6 @@ func run(args []string, stdout io.Writer, files []daemon.File, before []byte, st
 	}
 	unix.Umask(0o022)
 	signal.Ignore(unix.SIGPIPE, unix.SIGXFSZ) // errors of write(2) are handled
-	setName()
 	r := newReceiver(o, load)
 	defer r.close()
 	if resumed != nil {
@@ -134,17 +135,21 @@ func run(args []string, stdout io.Writer, files []daemon.File, before []byte, st
 		}
 	}
 	if receives {
-		if err := r.openOutputs(); err != nil {
+		if err := r.openOutputsAs(o.user); err != nil {
 			return err
 		}
 	}
 	if err := r.start(o, files); err != nil {
 		return err
 	}
+	r.flush(time.Now()) // outputs look at what there is before the container runs
+	if err := r.confine(o, inContainer(o, files)); err != nil {
+		return err
+	}
 	if resumed != nil {
 		r.sayUpgraded()
 	}
-	r.flush(time.Now()) // outputs look at what there is before the container runs
+	r.flush(time.Now())
 	if err := started(); err != nil {
 		return err
 	}
@@ -152,14 +157,13 @@ func run(args []string, stdout io.Writer, files []daemon.File, before []byte, st
 	return r.loop()
 }
 
-// setName sets the name that ps(1) shows: run from memory, it would be that of a
-// descriptor. It is the main thread's, which prctl(2) would not set from another
-// one.
-func setName() {
-	if fd, err := unix.Open("/proc/self/comm", unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
-		_, _ = unix.Write(fd, []byte("devlogd")) // it is for people only
-		_ = unix.Close(fd)
-	}
+// The main goroutine stays on the main thread. A sandbox is each thread's own:
+// what this one starts is within its own, and may be signalled and looked at by
+// it alone; and the process is known by this thread in /proc. Its name is what
+// ps(1) shows: run from memory, it would be that of a descriptor.
+func init() {
+	runtime.LockOSThread()
+	_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&[]byte("devlogd\x00")[0])), 0, 0, 0) // for people only
 }
 
 // settle does what is for the time after the start, which somebody waits for.

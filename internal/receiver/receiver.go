@@ -65,8 +65,9 @@ type receiver struct {
 	limits   limits
 	compress bool // repeats are left out
 	metrics  metrics
-	upgrade  *upgrade  // the one that is prepared, or nil
-	resumed  *snapshot // what the program before this one has left; nil without one
+	upgrade  *upgrade      // the one that is prepared, or nil
+	sandbox  *sandboxState // nil until confine was called
+	resumed  *snapshot     // what the program before this one has left; nil without one
 }
 
 // newReceiver returns a receiver that has nothing open yet.

@@ -46,10 +46,14 @@ func (p process) notedIn(dir int) bool {
 	return ok && p.started != "" && member(data, "receiver") == strconv.Itoa(p.pid) && member(data, "started") == `"`+p.started+`"`
 }
 
-// readRecord reads the record in a directory that others may write in. What is
-// there is opened only once it is known to be a regular file: a device may do
-// something when it is opened.
+// readRecord reads the record in a directory that others may write in: the text
+// of a link or, where that was too short, a regular file. What is there is opened
+// only once it is known to be one: a device may do something when it is opened.
 func readRecord(dir int) (data []byte, ok bool) {
+	var text [unix.PathMax]byte
+	if n, err := unix.Readlinkat(dir, recordName, text[:]); err == nil {
+		return bytes.Clone(text[:n]), true
+	}
 	handle, err := unix.Openat(dir, recordName, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, false

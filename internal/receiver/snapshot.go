@@ -24,6 +24,13 @@ type snapshot struct {
 	kernel  *kernelState // nil if the kernel's log is not read
 	keeper  *keeperState // nil if the repair is not kept
 	outputs []*outputState
+	sandbox *sandboxState // nil if the program has not confined itself
+}
+
+// sandboxState is how the process is confined, for good.
+type sandboxState struct {
+	mark     int  // the file whose name says how, or -1
+	landlock bool // other processes are not to be looked into
 }
 
 // connState is a connection of a stream socket.
@@ -142,6 +149,11 @@ func (s *kernelState) code(c *coder) {
 	c.bool(&s.any)
 }
 
+func (s *sandboxState) code(c *coder) {
+	c.int(&s.mark)
+	c.bool(&s.landlock)
+}
+
 func (s *placeState) code(c *coder) {
 	c.int(&s.fd)
 	c.text(&s.name)
@@ -215,6 +227,9 @@ func (s *snapshot) format() []byte {
 	if s.keeper != nil {
 		line("keeper", s.keeper.code)
 	}
+	if s.sandbox != nil {
+		line("sandbox", s.sandbox.code)
+	}
 	for _, p := range s.outputs {
 		line("output", p.code)
 		for i := range p.Lost {
@@ -256,6 +271,9 @@ func parseSnapshot(data []byte) (*snapshot, error) {
 		case "keeper":
 			s.keeper = &keeperState{}
 			s.keeper.code(c)
+		case "sandbox":
+			s.sandbox = &sandboxState{}
+			s.sandbox.code(c)
 		case "output":
 			s.outputs = append(s.outputs, &outputState{})
 			s.outputs[len(s.outputs)-1].code(c)

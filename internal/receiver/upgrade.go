@@ -249,6 +249,9 @@ func (s *snapshot) descriptors() (list []int) {
 	if s.kernel != nil {
 		add(s.kernel.fd)
 	}
+	if s.sandbox != nil {
+		add(s.sandbox.mark)
+	}
 	for _, p := range s.outputs {
 		add(p.FD)
 	}
@@ -288,6 +291,7 @@ func (r *receiver) snapshot(now time.Time) *snapshot {
 	if k := r.kernel; k != nil && k.fd >= 0 {
 		s.kernel = &kernelState{fd: k.fd, sequence: k.sequence, any: k.any}
 	}
+	s.sandbox = r.sandbox
 	if k := r.keeper; k != nil {
 		s.base.root = int(k.root.Fd())
 		s.keeper = &keeperState{
