@@ -166,6 +166,11 @@ func (p *program) undoCommand() *cli.Command {
 				return err
 			}
 			said := "nothing to do: no repair is noted here"
+			if undone && c.Bool("host") {
+				if err := keepSharers(); err != nil {
+					return err
+				}
+			}
 			if undone {
 				said = "undone: /dev/log is what it was before the repair"
 			}
@@ -173,6 +178,17 @@ func (p *program) undoCommand() *cli.Command {
 			return err
 		},
 	})
+}
+
+// keepSharers mounts in the containers that relied on a prepared host.
+func keepSharers() error {
+	o := devlog.Options{Socket: devlog.DefaultSocket}
+	o.Strategy = devlog.Auto
+	list, err := devlog.Sharers(o)
+	if err != nil {
+		return err
+	}
+	return each(devlog.KeepSharers(list, o))
 }
 
 // healCommand is what a receiver runs when /dev/log has been replaced: the

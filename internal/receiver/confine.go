@@ -96,7 +96,7 @@ func (r *receiver) confine(o *options, inside bool) error {
 		c.Caps = ^sandbox.Caps(0) // the user's
 		c.why = "--sandbox off"
 	case inside && o.sandbox != sandbox.On:
-		c.Caps, c.why = ^sandbox.Caps(0), "the container's rights are its own"
+		c.Caps, c.why = ^sandbox.Caps(0), inContainerWords
 	default:
 		r.policy(c, o)
 	}
@@ -290,6 +290,9 @@ func (r *receiver) command(c *confinement, o *options) {
 	c.writes = append(c.writes, "the container")
 }
 
+// inContainerWords are said of a receiver that is confined with its container.
+const inContainerWords = "with the container's own rights"
+
 // inWords says what the sandbox is, for people.
 func (c *confinement) inWords(result sandbox.Result) string {
 	caps := "no capabilities"
@@ -307,6 +310,9 @@ func (c *confinement) inWords(result sandbox.Result) string {
 			where = "to " + strings.Join(c.writes, ", ") + " only"
 		}
 		return fmt.Sprintf("confined (%s, writes %s)", caps, where)
+	}
+	if c.why == inContainerWords {
+		return c.why
 	}
 	why := c.why
 	if why == "" {

@@ -59,7 +59,11 @@ func (r *receiver) startUpgrade() {
 
 // refuse says why the program is not replaced.
 func (r *receiver) refuse(err error) {
-	r.say(syslog.Warning, "not upgraded, devlogd "+Version+" goes on: "+err.Error())
+	text := "not upgraded, devlogd " + Version + " goes on: " + err.Error()
+	if r.sandbox != nil && r.sandbox.landlock && strings.HasSuffix(text, unix.EACCES.Error()) {
+		text += ": it may be outside this receiver's sandbox, which is that of its start: start it anew"
+	}
+	r.say(syslog.Warning, text)
 }
 
 func (u *upgrade) close() { shut(&u.image) }

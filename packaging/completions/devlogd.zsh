@@ -12,9 +12,12 @@ _devlogd() {
         '--overflow=[what to do with more\: block, so that senders wait, or drop\: count them]:HOW: ' \
         '--compress-repeats=:write "last message repeated N times" for repeats: ' \
         '--metrics-file=[ write the account to this file, for Prometheus]:PATH:_files' \
+        '--sandbox=[give up the rights that it needs no more once all is open]:WHEN:(auto on off)' \
+        '--user=[ run as that user once the sockets and outputs are open]:NAME|UID[:GROUP|GID]: ' \
         '--check-config[only say whether the rules are right]' \
         '--exit-when-alone[end when process 1 waits for this process only]' \
         '--await-init[with --exit-when-alone\: process 1 has yet to execute its program]' \
+        '--command-needs=[ what COMMAND needs]:RIGHTS:(names ids mounts)' \
         '--version' \
         '--help'
 }
