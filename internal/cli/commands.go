@@ -166,15 +166,13 @@ func (p *program) undoCommand() *cli.Command {
 				return err
 			}
 			said := "nothing to do: no repair is noted here"
-			if undone && c.Bool("host") {
-				if err := keepSharers(); err != nil {
-					return err
-				}
-			}
 			if undone {
 				said = "undone: /dev/log is what it was before the repair"
 			}
 			_, err = fmt.Fprintln(p.stdout, said)
+			if err == nil && undone && c.Bool("host") {
+				err = keepSharers()
+			}
 			return err
 		},
 	})

@@ -103,4 +103,3 @@ func (t *Target) addReceiver(f *Facts) {
 		return nil
 	})
 }
-

@@ -41,6 +41,9 @@ func (e usageError) Unwrap() error { return e.error }
 // returns its exit code. A start that fails is one line on the pipe that was
 // passed as daemon.NameReady or, without that, on stderr.
 func Main(args []string, stdout, stderr io.Writer) int {
+	// From here on: each thread costs memory, more so once it has got a signal, as
+	// all do that are confined.
+	output.OneProcessor()
 	before, err := daemon.InheritedState()
 	if before != nil {
 		catchEarly()
@@ -143,16 +146,28 @@ func run(args []string, stdout io.Writer, files []daemon.File, before []byte, st
 		return err
 	}
 	r.flush(time.Now()) // outputs look at what there is before the container runs
-	if err := r.confine(o, inContainer(o, files)); err != nil {
+	inside := inContainer(o, files)
+	confine := func() error { return r.confine(o, inside) }
+	early := o.user != nil || inside // it can fail, or is next to nothing
+	if early {
+		if err := confine(); err != nil {
+			return err
+		}
+	}
+	if err := started(); err != nil {
 		return err
+	}
+	// Nothing has been received so far: who waits for the start need not wait
+	// for this too.
+	if !early {
+		if err := confine(); err != nil {
+			return r.fail(err)
+		}
 	}
 	if resumed != nil {
 		r.sayUpgraded()
 	}
 	r.flush(time.Now())
-	if err := started(); err != nil {
-		return err
-	}
 	settle()
 	return r.loop()
 }
@@ -169,7 +184,6 @@ func init() {
 // settle does what is for the time after the start, which somebody waits for.
 func settle() {
 	debug.SetGCPercent(25) // receiving allocates nothing: keep the heap at 1 MB
-	output.OneProcessor()
 	forgetStart()
 }
 
