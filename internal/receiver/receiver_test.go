@@ -94,7 +94,31 @@ func startProgram(t *testing.T, path string, files []passed, args ...string) (*d
 	if _, err := report.ReadFrom(r); err != nil {
 		t.Fatal(err)
 	}
+	if report.String() == "READY=1\n" && !waitFor(func() bool { return d.confined() != "" || d.hasEnded() }) {
+		t.Fatal("devlogd does not say how it is confined")
+	}
 	return d, report.String()
+}
+
+// confined is how the receiver says that it is confined; it comes to that right
+// after it is ready.
+func (d *devlogd) confined() string {
+	fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", d.cmd.Process.Pid))
+	for _, fd := range fds {
+		if to, err := os.Readlink(fd); err == nil && strings.HasPrefix(to, "/memfd:"+markPrefix) {
+			return strings.TrimSuffix(strings.TrimPrefix(to, "/memfd:"+markPrefix), " (deleted)")
+		}
+	}
+	return ""
+}
+
+func (d *devlogd) hasEnded() bool {
+	select {
+	case <-d.ended:
+		return true
+	default:
+		return false
+	}
 }
 
 // startReady is start for a receiver that must be ready.
