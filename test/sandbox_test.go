@@ -109,3 +109,62 @@ func TestCompromiseOfBind(t *testing.T) {
 	release(t, c.Rootfs)
 	c.WaitStopped()
 }
+
+// check says how the receiver that runs is confined.
+func TestCheckSaysConfined(t *testing.T) {
+	for name, tt := range map[string]struct {
+		flags []string
+		want  string
+	}{
+		"heals":   {nil, "confined (capabilities dac_override, fowner, writes to /var/log/devlog/c1, the container only)"},
+		"no heal": {[]string{"--no-heal"}, "confined (no capabilities, writes to /var/log/devlog/c1 only)"},
+		"user":    {[]string{"--no-heal", "--user", "12345:12345"}, "confined (capabilities dac_override, writes to /var/log/devlog/c1 only)"},
+		"off":     {[]string{"--sandbox", "off"}, "not confined (--sandbox off)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			needContainers(t, "runc")
+			h := NewHost(t)
+			before := hostTree(h)
+			c := NewOCI(t, h, "runc", "c1", threeClients("a")+hold)
+			c.Mount("/run", "tmpfs", "tmpfs", "mode=755")
+			c.Hook("prestart", tt.flags...)
+			c.Write().Create()
+			c.Start()
+			wantOnce(t, c.Log(), threeTexts("a")...)
+			_, pid := c.State()
+			r := h.Do(filepath.Join(binDir, "devlog-hook"), "check", "--pid", fmt.Sprint(pid))
+			if want := fmt.Sprintf("\nreceiver  devlogd %d, %s\n", h.Receivers()[0], tt.want); !strings.Contains(r.Out, want) || r.Code != 0 {
+				t.Errorf("check: %+v, want %q", r, want)
+			}
+			r = h.Do(filepath.Join(binDir, "devlog-hook"), "check", "--json", "--pid", fmt.Sprint(pid))
+			if want := `"confined": "` + tt.want + `"`; !strings.Contains(r.Out, want) {
+				t.Errorf("check --json: %s, want %q", r.Out, want)
+			}
+			release(t, c.Rootfs)
+			c.WaitStopped()
+			expectReceiversEnd(t, h)
+			expectNew(t, h, before, ociLeaves("c1")...)
+		})
+	}
+}
+
+// The keeper of a prepared host is confined too, and keeps it.
+func TestHostKeeperConfined(t *testing.T) {
+	needContainers(t, "runc")
+	h := NewHost(t)
+	_ = listenOn(t, h, "/dev/log")
+	hook := filepath.Join(binDir, "devlog-hook")
+	h.Must(hook, "repair", "--host", "--keep")
+	var r Result
+	eventually(t, "check says that the keeper is confined", func() bool {
+		r = h.Do(hook, "check", "--host")
+		return strings.Contains(r.Out, ", confined (capabilities dac_override, fowner, writes ")
+	})
+	check(t, os.Remove(h.Path("/dev/log")))
+	_ = listenOn(t, h, "/dev/log") // a daemon that was restarted
+	eventually(t, "the host is prepared again", func() bool {
+		to, err := os.Readlink(h.Path("/dev/log"))
+		return err == nil && to == "/run/devlog/log"
+	})
+	h.Must(hook, "undo", "--host")
+}

@@ -90,17 +90,16 @@ func (r *receiver) confine(o *options, inside bool) error {
 		return nil
 	}
 	c := &confinement{}
-
+	c.User = o.user
 	switch {
 	case o.sandbox == sandbox.Off:
-		c.Caps = ^sandbox.Caps(0) // the user's
 		c.why = "--sandbox off"
 	case inside && o.sandbox != sandbox.On:
 		c.Caps, c.why = ^sandbox.Caps(0), inContainerWords
 	default:
 		r.policy(c, o)
 	}
-	c.User, c.Landlock = o.user, c.why == ""
+	c.Landlock = c.why == ""
 	result, err := sandbox.Enter(c.Policy)
 	c.close()
 	if err != nil {
@@ -146,7 +145,7 @@ func (r *receiver) policy(c *confinement, o *options) {
 	if r.keeper != nil {
 		r.command(c, o)
 	}
-	if o.user != nil && len(r.places)+len(r.sockets) > 0 {
+	if o.user != nil && len(r.places)+len(r.sockets) > 0 && sandbox.ABI() > 0 {
 		c.Caps |= sandbox.CapsOf(unix.CAP_DAC_OVERRIDE) // to remove them; Landlock says where
 	}
 }

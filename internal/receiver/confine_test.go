@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -132,6 +133,11 @@ func TestUser(t *testing.T) {
 	if _, err := os.Lstat(sock); err == nil {
 		t.Error("the socket is left behind")
 	}
+	d = startReady(t, nil, "--listen", sock, "--name", "box", "--rule", "*.* -"+log, "--user", "12345:54321", "--sandbox", "off")
+	if status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.cmd.Process.Pid)); err != nil || !strings.Contains(string(status), "\nCapPrm:\t0000000000000000\n") {
+		t.Errorf("a user without a sandbox: %v, %s", err, status)
+	}
+	d.stop()
 	rooted := filepath.Join(dir, "root")
 	if err := os.WriteFile(rooted, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -172,5 +178,62 @@ func TestPolicy(t *testing.T) {
 		}
 		c.close()
 		_ = root.Close()
+	}
+}
+
+// filterCalls has the calls fail that the sandbox is made with, as a seccomp(2)
+// filter does: with ENOSYS those of Landlock, with EPERM the dropping of
+// capabilities.
+func filterCalls(which string) error {
+	if which == "" {
+		return nil
+	}
+	nr, result := uint32(unix.SYS_LANDLOCK_CREATE_RULESET), uint32(unix.ENOSYS)
+	if which == "capset" {
+		nr, result = unix.SYS_CAPSET, uint32(unix.EPERM)
+	}
+	code := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, // seccomp_data.nr
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: nr, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | result},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	program := unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]}
+	_, _, err := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&program)))
+	if err != 0 {
+		return err
+	}
+	return nil
+}
+
+// A receiver starts and receives whatever of its sandbox is denied, and says how far
+// it is confined.
+func TestConfinedAsFarAsItGoes(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("not root")
+	}
+	for filter, want := range map[string][2]string{
+		"landlock": {"not confined to directories (no capabilities): confine by Landlock: unsupported operation", ""},
+		"capset":   {"confined (all its capabilities, writes to ", "cannot confine this receiver wholly: drop capabilities: operation not permitted"},
+	} {
+		if filter == "capset" && sandbox.ABI() == 0 {
+			continue
+		}
+		dir := t.TempDir()
+		sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
+		t.Setenv("TEST_FILTER", filter)
+		d := startReady(t, nil, "--listen", sock, "--name", "box", "--rule", "*.* -"+log)
+		if got := d.confined(); !strings.HasPrefix(got, want[0]) {
+			t.Errorf("%s: %q, want %q", filter, got, want[0])
+		}
+		send(t, dial(t, sock), "<13>received")
+		awaitTimes(t, log, "received", 1)
+		if text := content(t, log); want[1] != "" && !strings.Contains(text, want[1]) || want[1] == "" && strings.Contains(text, "cannot confine") {
+			t.Errorf("%s: it says %q, want %q", filter, text, want[1])
+		}
+		d.stop()
 	}
 }

@@ -20,6 +20,10 @@ import (
 // TestMain makes the test binary devlogd itself when it is asked to.
 func TestMain(m *testing.M) {
 	if os.Getenv("TEST_BE_DEVLOGD") != "" {
+		if err := filterCalls(os.Getenv("TEST_FILTER")); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 		os.Exit(Main(os.Args, os.Stdout, os.Stderr))
 	}
 	if len(os.Args) == 3 && os.Args[1] == beHook {
@@ -47,7 +51,7 @@ type passed struct {
 // command returns devlogd with a clean environment, not started.
 func command(args ...string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", args...)
-	cmd.Env = []string{"TEST_BE_DEVLOGD=1", "TZ=UTC"}
+	cmd.Env = []string{"TEST_BE_DEVLOGD=1", "TZ=UTC", "TEST_FILTER=" + os.Getenv("TEST_FILTER")}
 	return cmd
 }
 
