@@ -235,7 +235,7 @@ func expectRuns(t *testing.T, at, text string) {
 func inDocuments(text string) string {
 	text = regexp.MustCompile(`(?m)^[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d `).ReplaceAllString(text, "Mmm dd hh:mm:ss ")
 	text = regexp.MustCompile(`(devlogd|logger)\[\d+\]`).ReplaceAllString(text, "$1[PID]")
-	text = regexp.MustCompile(`(?m)^(receiver  process) \d+`).ReplaceAllString(text, "$1 PID")
+	text = regexp.MustCompile(`(receiver +devlogd) \d+`).ReplaceAllString(text, "$1 PID")
 	return strings.ReplaceAll(text, binDir, "/usr/libexec/devlog")
 }
 

@@ -15,7 +15,7 @@ import (
 // levels orders the packages: each imports only from levels below its own.
 var levels = [][]string{
 	{"internal/syslog", "internal/file", "internal/pidfd", "hooks"},
-	{"internal/hook", "internal/rootfs", "internal/daemon", "internal/output", "internal/syslogconf", "internal/wrapper"},
+	{"internal/hook", "internal/rootfs", "internal/daemon", "internal/sandbox", "internal/output", "internal/syslogconf", "internal/wrapper"},
 	{"internal/devlog", "internal/receiver"},
 	{"internal/cli"},
 }

@@ -14,10 +14,11 @@ import (
 )
 
 // buildReceiver builds a devlogd that says it is this version.
-func buildReceiver(t *testing.T, version string) string {
+func buildReceiver(t *testing.T, version string, more ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "devlogd")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-X devlog/internal/receiver.Version="+version, "-o", path, "devlog/cmd/devlogd")
+	args := append([]string{"build", "-trimpath", "-ldflags", "-X devlog/internal/receiver.Version=" + version, "-o", path}, more...)
+	cmd := exec.Command("go", append(args, "devlog/cmd/devlogd")...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", cmd, err, out)

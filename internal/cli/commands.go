@@ -179,9 +179,23 @@ func (p *program) undoCommand() *cli.Command {
 				said = "undone: /dev/log is what it was before the repair"
 			}
 			_, err = fmt.Fprintln(p.stdout, said)
+			if err == nil && undone && c.Bool("host") {
+				err = keepSharers()
+			}
 			return err
 		},
 	})
+}
+
+// keepSharers mounts in the containers that relied on a prepared host.
+func keepSharers() error {
+	o := devlog.Options{Socket: devlog.DefaultSocket}
+	o.Strategy = devlog.Auto
+	list, err := devlog.Sharers(o)
+	if err != nil {
+		return err
+	}
+	return each(devlog.KeepSharers(list, o))
 }
 
 // healCommand is what a receiver runs when /dev/log has been replaced: the
@@ -192,7 +206,9 @@ func (p *program) healCommand() *cli.Command {
 		Name:   "heal",
 		Hidden: true,
 		Flags: flags(planFlags(), receiverFlags(), []cli.Flag{keepFlag(),
-			&cli.BoolFlag{Name: "host", Usage: "it is the host", EnvVars: env("HOST")}}),
+			&cli.BoolFlag{Name: "host", Usage: "it is the host", EnvVars: env("HOST")},
+			&cli.StringFlag{Name: "container", Usage: "what the receiver's sandbox hides of the container", EnvVars: env("CONTAINER")},
+			&cli.BoolFlag{Name: "confined", Usage: "it runs in the receiver's sandbox", EnvVars: env("CONFINED")}}),
 		Action: func(c *cli.Context) error {
 			o, err := p.options(c, "heal") // the receiver has its name already
 			if err != nil {
@@ -210,7 +226,9 @@ func (p *program) healCommand() *cli.Command {
 			if o.Receiver.Handover == nil {
 				return usageError{errors.New("heal is for devlogd to call; type devlog-hook repair")}
 			}
-			r, err := repairOne(func() (*devlog.Target, error) { return devlog.OfReceiver(files, c.Bool("host")) }, o)
+			r, err := repairOne(func() (*devlog.Target, error) {
+				return devlog.OfReceiver(files, c.Bool("host"), c.String("container"), c.Bool("confined"))
+			}, o)
 			if r.Changed { // for the receiver, which counts repairs
 				fmt.Fprintln(p.stderr, repaired(r))
 			}

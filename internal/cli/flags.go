@@ -12,6 +12,7 @@ import (
 	"devlog/internal/devlog"
 	"devlog/internal/hook"
 	"devlog/internal/rootfs"
+	"devlog/internal/sandbox"
 	"devlog/internal/syslogconf"
 )
 
@@ -72,6 +73,10 @@ func receiverFlags() []cli.Flag {
 			Usage: "it writes \"last message repeated N times\" for repeats"},
 		&cli.StringFlag{Name: "metrics-file", EnvVars: env("METRICS_FILE"),
 			Usage: "it writes its account to the file `PATH`, in which {name} is the container's name, for Prometheus"},
+		&cli.StringFlag{Name: "sandbox", EnvVars: env("SANDBOX"),
+			Usage: "`WHEN` it gives up the rights that it needs no more: auto (the default), on or off"},
+		&cli.StringFlag{Name: "user", EnvVars: env("USER"),
+			Usage: "it runs as the user `NAME|UID[:GROUP|GID]`; with --no-heal only"},
 	}
 }
 
@@ -128,12 +133,33 @@ func (p *program) options(c *cli.Context, name string) (devlog.Options, error) {
 		Rate: rate, Overflow: overflow, CompressRepeats: c.Bool("compress-repeats"),
 		Supervise: supervise, MetricsFile: strings.ReplaceAll(c.String("metrics-file"), "{name}", p.name),
 	}}
+	if err := sandboxed(c, &o.Receiver); err != nil {
+		return devlog.Options{}, err
+	}
 	o.Strategy = strategy
 	o.Force = c.Bool("force")
 	o.NoHeal = c.Bool("no-heal")
 	o.Keep = c.Bool("keep")
 	o.NoReceiver = o.Receiver.Path == devlog.NoReceiver
 	return o, nil
+}
+
+// sandboxed reads the flags about the receiver's rights.
+func sandboxed(c *cli.Context, r *devlog.Receiver) error {
+	r.Sandbox, r.User = c.String("sandbox"), c.String("user")
+	if _, err := sandbox.ParseMode(r.Sandbox); err != nil {
+		return usageError{fmt.Errorf("--sandbox: %w", err)}
+	}
+	if r.User == "" {
+		return nil
+	}
+	if _, err := sandbox.ParseUser(r.User); err != nil {
+		return usageError{fmt.Errorf("--user: %w", err)}
+	}
+	if !c.Bool("no-heal") {
+		return usageError{fmt.Errorf("--user %s: repairs need root: give --no-heal too", r.User)}
+	}
+	return nil
 }
 
 // setName notes the container's name: the one given, or else this.

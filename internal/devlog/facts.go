@@ -70,6 +70,8 @@ type ReceiverFacts struct {
 	PID int `json:"pid,omitempty"`
 	// Unit is the service of systemd's that it is, or was; empty for none.
 	Unit string `json:"unit,omitempty"`
+	// Rights is how it is confined; nil where it does not run.
+	Rights *Rights `json:"rights,omitempty"`
 }
 
 // ReceiverState says whether a receiver is there.

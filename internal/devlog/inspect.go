@@ -124,7 +124,7 @@ func (i *inspection) log() error {
 	leads := &log.Leads
 	unknown := leads.Sharing == Unknown && i.target.inside
 	if leads.Live && (unknown || i.target.host || i.facts.hostPrepared()) {
-		leads.Here = listenerHere(p.Stat.ID)
+		leads.Here = i.target.listenerHere(p.Stat.ID)
 	}
 	if unknown && leads.Here {
 		// Whoever listens is one of us. So the file system is our own too, as
@@ -212,11 +212,15 @@ func (i *inspection) place(p *rootfs.Place) (PlaceFacts, error) {
 	if p.Dir != nil {
 		if r := readRecord(p.Dir); r != nil && path.Base(r.Socket) == p.Name { // not the path: links give it several
 			ours := r.MountNS == i.target.mountNS
-			f.Foreign = f.Live && !ours && r.alive(p.Dir)
-			if ours && !i.facts.Keeper {
-				i.facts.Receiver = r.facts(p.Dir, i.facts.Receiver)
-				i.facts.Keeper = i.facts.Receiver.alive()
-			}
+			// As oneself: who acts as the container's root does not see the receiver.
+			_ = rootfs.AsSelf(func() error {
+				f.Foreign = f.Live && !ours && r.alive(p.Dir)
+				if ours && !i.facts.Keeper {
+					i.facts.Receiver = r.facts(p.Dir, i.facts.Receiver)
+					i.facts.Keeper = i.facts.Receiver.alive()
+				}
+				return nil
+			})
 		}
 	}
 	return f, i.directory(p, &f)

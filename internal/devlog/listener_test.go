@@ -31,14 +31,14 @@ func TestListenerHere(t *testing.T) {
 	if err := os.Rename(at, name); err != nil {
 		t.Fatal(err)
 	}
-	if !listenerHere(fileID(t, name)) {
+	if !(&Target{}).listenerHere(fileID(t, name)) {
 		t.Error("this process's own socket is not seen")
 	}
 	stale := filepath.Join(dir, "stale")
 	if err := unix.Mknod(stale, unix.S_IFSOCK|0o600, 0); err != nil {
 		t.Fatal(err)
 	}
-	if listenerHere(fileID(t, stale)) {
+	if (&Target{}).listenerHere(fileID(t, stale)) {
 		t.Error("somebody is seen behind a stale socket")
 	}
 	if _, err := socketAt(fileID(t, stale)); !errors.Is(err, unix.ENOENT) {
@@ -69,7 +69,7 @@ func TestListenerHereStream(t *testing.T) {
 			a.Close() // its inode number is gone before anybody looks for it
 		}
 	}
-	if !listenerHere(fileID(t, name)) {
+	if !(&Target{}).listenerHere(fileID(t, name)) {
 		t.Error("the listener is not seen")
 	}
 }

@@ -46,6 +46,8 @@ type Receiver struct {
 	// Supervise says who starts the receiver anew when it was killed; empty
 	// stands for nobody.
 	Supervise Supervisor
+	// Sandbox and User are devlogd's options of that name; empty leaves them out.
+	Sandbox, User string
 	// Handover is a connected socket to a receiver that runs already and takes
 	// the private socket over; nil to start one.
 	Handover *os.File
@@ -199,7 +201,16 @@ func (r *Receiver) start(w *work) (pid int, end func(), err error) {
 	if t.entered {
 		files = append(files, daemon.Passed{File: t.root.File(), Name: daemon.NameChroot})
 	}
+	if r.Sandbox != "" {
+		args = append(args, "--sandbox", r.Sandbox)
+	}
+	if r.User != "" {
+		args = append(args, "--user", r.User)
+	}
 	if !w.options.NoHeal || t.host {
+		if !w.healMounts() {
+			args = append(args, "--command-needs", t.healNeeds())
+		}
 		files = append(files, daemon.Passed{File: t.root.File(), Name: daemon.NameRoot})
 		heal, err := healCommand(t, w.options)
 		if err != nil {
@@ -259,7 +270,25 @@ func healCommand(t *Target, o Options) ([]string, error) {
 	if o.NoReceiver {
 		args = append(args, "--receiver", NoReceiver)
 	}
+	if t.init != nil {
+		args = append(args, "--container", t.Identity())
+	}
 	return args, nil
+}
+
+// healMounts says that what keeps the repair has to mount: that was made by
+// mounts, or is to be.
+func (w *work) healMounts() bool {
+	return w.plan.has(OpMount) || w.plan.has(OpTmpfs) || w.noted.Mounted || w.options.Strategy == Bind
+}
+
+// healNeeds is which rights the repair's command needs in the receiver's sandbox
+// (devlogd's --command-needs).
+func (t *Target) healNeeds() string {
+	if t.uid != 0 || t.gid != 0 {
+		return "ids" // to act as the container's root
+	}
+	return "names"
 }
 
 // passed is what a receiver gets of the work: the socket, and handles of what

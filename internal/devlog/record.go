@@ -50,9 +50,10 @@ type record struct {
 }
 
 // readRecord returns the record in the directory, or nil if there is none, or
-// none that can be read: a repair does not depend on it.
+// none that can be read: a repair does not depend on it. It is a link's text, or
+// a regular file of an earlier version or where a link is too short.
 func readRecord(d *rootfs.Dir) *record {
-	data, err := d.ReadFile(recordName)
+	data, err := d.ReadNote(recordName)
 	if err != nil {
 		return nil
 	}
@@ -64,11 +65,11 @@ func readRecord(d *rootfs.Dir) *record {
 }
 
 func (r *record) write(d *rootfs.Dir) error {
-	data, err := json.MarshalIndent(r, "", "\t")
+	data, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("note what undo needs: %w", err)
 	}
-	return d.WriteFile(recordName, append(data, '\n'))
+	return d.WriteNote(recordName, data)
 }
 
 // trusted says whether what the record says of /dev/log may be put there, with
@@ -162,7 +163,7 @@ func (r *record) facts(at *rootfs.Dir, before ReceiverFacts) ReceiverFacts {
 	if err != nil { // it has ended a moment ago
 		return ReceiverFacts{State: Gone, PID: r.Receiver, Unit: r.Unit}
 	}
-	return ReceiverFacts{State: Running, PID: pid, Unit: unitOf(pid)}
+	return ReceiverFacts{State: Running, PID: pid, Unit: unitOf(pid), Rights: rightsOf(pid)}
 }
 
 // alive says that the receiver runs, as far as can be told.

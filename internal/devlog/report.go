@@ -66,12 +66,17 @@ func (f ReceiverFacts) inWords() string {
 		return fmt.Sprintf("has gone: systemd has given %s up after it was killed many times, or somebody has stopped it; repair starts another", f.Unit)
 	case f.State == Gone:
 		return fmt.Sprintf("has gone: process %d was killed, and nobody starts it anew; repair starts another", f.PID)
-	case f.Unit != "":
-		return fmt.Sprintf("process %d; systemd starts it anew if it is killed (%s)", f.PID, f.Unit)
-	case f.State == Running:
-		return fmt.Sprintf("process %d; nobody starts it anew if it is killed", f.PID)
+	case f.State != Running:
+		return ""
 	}
-	return ""
+	words := fmt.Sprintf("devlogd %d", f.PID)
+	if f.Rights != nil {
+		words += ", " + f.Rights.inWords()
+	}
+	if f.Unit != "" {
+		return words + "; systemd starts it anew if it is killed (" + f.Unit + ")"
+	}
+	return words + "; nobody starts it anew if it is killed"
 }
 
 func (l LogFacts) inWords() string {

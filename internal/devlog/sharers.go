@@ -206,6 +206,16 @@ func RepairSharers(list []Sharer, optionsFor func(name string) (Options, error),
 	return errors.Join(errs...)
 }
 
+// KeepSharers repairs those containers of the list that their receivers cannot:
+// once the host is not prepared any more a repair mounts, which nobody may in a
+// receiver's sandbox. It starts no receiver, and returns all errors.
+func KeepSharers(list []Sharer, o Options) error {
+	list = slices.DeleteFunc(list, func(s Sharer) bool {
+		return !s.Facts.Keeper || s.Plan.has(OpStart) || s.Plan.has(OpKeep) || s.Plan.has(OpListen)
+	})
+	return RepairSharers(list, func(string) (Options, error) { return o, nil }, func(Sharer, Result) {})
+}
+
 func repairSharer(s Sharer, optionsFor func(name string) (Options, error)) (Result, error) {
 	if s.Problem != "" { // it would be in the way of a repair too, or hold it up for ever
 		return Result{}, errors.New(s.Problem)

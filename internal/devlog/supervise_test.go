@@ -52,8 +52,8 @@ func failsAs(err error) string {
 func TestReceiverInWords(t *testing.T) {
 	for want, f := range map[string]ReceiverFacts{
 		"": {},
-		"process 7; nobody starts it anew if it is killed":                                                                   {State: Running, PID: 7},
-		"process 7; systemd starts it anew if it is killed (u)":                                                              {State: Running, PID: 7, Unit: "u"},
+		"devlogd 7, no capabilities; nobody starts it anew if it is killed":                                                  {State: Running, PID: 7, Rights: &Rights{Capabilities: "0"}},
+		"devlogd 7; systemd starts it anew if it is killed (u)":                                                              {State: Running, PID: 7, Unit: "u"},
 		"not seen from here: on the host, or in another PID namespace":                                                       {State: Elsewhere},
 		"has gone: process 7 was killed, and nobody starts it anew; repair starts another":                                   {State: Gone, PID: 7},
 		"has gone: systemd has given u up after it was killed many times, or somebody has stopped it; repair starts another": {State: Gone, PID: 7, Unit: "u"},

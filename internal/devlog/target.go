@@ -41,6 +41,9 @@ type Target struct {
 	// uid and gid are what the container's root is outside of its user
 	// namespace.
 	uid, gid int
+	// confined says that this process is in its receiver's sandbox, from which
+	// other processes' namespaces and open files are not seen.
+	confined bool
 }
 
 // Close releases the target's handles.
@@ -186,8 +189,9 @@ func (t *Target) receiverInside() bool { return t.inside || t.entered }
 
 // OfReceiver is the container, or with host the host, of which a receiver keeps
 // the repair: it passes the root it has held since, and the pidfd if it is not
-// in the container.
-func OfReceiver(files []daemon.File, host bool) (*Target, error) {
+// in the container. identity is what Identity said of it then, or empty;
+// confined says that this process is in the receiver's sandbox.
+func OfReceiver(files []daemon.File, host bool, identity string, confined bool) (*Target, error) {
 	var root, init *os.File
 	for _, f := range files {
 		switch f.Name {
@@ -201,23 +205,44 @@ func OfReceiver(files []daemon.File, host bool) (*Target, error) {
 		return nil, errors.New("find the container: a receiver passes its root, and none was passed")
 	}
 	held := rootfs.FromHandle(root)
-	var t *Target
-	var err error
-	if init == nil {
-		t, err = Inside()
-	} else {
-		var pid int
-		if pid, err = pidfd.PID(int(init.Fd())); err == nil {
-			t, err = ofProcess(pid, init)
-		}
-	}
+	t, err := ofReceiver(init, identity, confined)
 	if err != nil {
 		held.Close()
 		return nil, fmt.Errorf("find the container of a receiver: %w", err)
 	}
-	t.root.Close()
-	t.root, t.host = held, host
+	if t.root != nil {
+		t.root.Close()
+	}
+	t.root, t.host, t.confined = held, host, confined
 	return t, nil
+}
+
+// ofReceiver is OfReceiver but for the root.
+func ofReceiver(init *os.File, identity string, confined bool) (*Target, error) {
+	if init == nil {
+		return Inside()
+	}
+	pid, err := pidfd.PID(int(init.Fd()))
+	if err != nil {
+		return nil, err
+	}
+	if identity == "" || !confined {
+		return ofProcess(pid, init)
+	}
+	t := &Target{init: init, pid: pid}
+	if n, err := fmt.Sscanf(identity, identityFormat, &t.mountNS, &t.pidNS, &t.uid, &t.gid); err != nil || n != 4 {
+		return nil, fmt.Errorf("find the container: bad identity %q: %w", identity, err)
+	}
+	return t, nil
+}
+
+// identityFormat is the container's mount and PID namespace, and who its root is.
+const identityFormat = "%d:%d:%d:%d"
+
+// Identity is what OfReceiver takes: what could not be seen of the container from
+// inside its receiver's sandbox.
+func (t *Target) Identity() string {
+	return fmt.Sprintf(identityFormat, t.mountNS, t.pidNS, t.uid, t.gid)
 }
 
 // shownPID is the number that /proc has for a process: it may show another PID
@@ -326,7 +351,7 @@ func (t *Target) mounts() rootfs.Mounts { return rootfs.Mounts{Namespace: t.ns} 
 // mayMount says whether this process may mount in the target: it needs
 // CAP_SYS_ADMIN (capabilities(7)), and a namespace that is the target's.
 func (t *Target) mayMount() bool {
-	if t.host || t.mountNS == 0 {
+	if t.host || t.mountNS == 0 || t.confined {
 		return false
 	}
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}

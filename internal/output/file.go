@@ -144,6 +144,9 @@ func (f *File) write(now time.Time) {
 		return
 	}
 	f.follow(now)
+	if f.file == nil {
+		return
+	}
 	for {
 		if !f.writeLines(now) {
 			return
@@ -230,8 +233,11 @@ func (f *File) follow(now time.Time) {
 	if named && f.file.Is(f.place) {
 		return
 	}
-	if err := f.replace(now); err != nil {
+	if err := f.replace(now); err != nil && named {
 		f.complain(err.Error() + writingOn)
+	} else if err != nil { // nobody would ever read what went to the old one
+		f.closeFile()
+		f.lines.fail(now, err)
 	}
 }
 

@@ -85,11 +85,15 @@ func (f *File) Buffered() int { return f.lines.size() }
 
 // State hands an open FIFO over: what nobody has read yet goes with the last
 // that has it open. Anything else is the same when it is opened anew, so that a
-// line that was written in part goes on there too.
+// line that was written in part goes on there too. Of a container's standard
+// output it is the handle: it may not be found again.
 func (s *Stream) State(time.Time) State {
 	state := s.lines.state()
 	if s.Kind == FIFO && s.file != nil {
 		state.FD = s.file.FD()
+	}
+	if s.container != nil {
+		state.FD = s.container.pin
 	}
 	return state
 }
@@ -98,6 +102,10 @@ func (s *Stream) State(time.Time) State {
 func (s *Stream) Resume(state State, now time.Time) {
 	s.lines.resume(state)
 	if state.FD < 0 {
+		return
+	}
+	if s.container != nil {
+		s.container.pin, s.early = state.FD, nil
 		return
 	}
 	if s.Kind != FIFO || s.file != nil || !fdHandle(state.FD).Is(s.place()) {

@@ -77,6 +77,8 @@ type Stream struct {
 	StreamOptions
 	open  func() (stream, error)
 	early func(now time.Time) // what is done at the first Flush
+	// container is where it is, for a ContainerStdout.
+	container *container
 
 	lines  lines
 	file   stream // nil while it cannot be opened
@@ -98,6 +100,7 @@ func OpenStream(o StreamOptions) *Stream {
 		s.open = func() (stream, error) { return openStdout(stdoutFD) }
 	case ContainerStdout:
 		c := &container{init: o.Init, pin: -1, take: unix.PidfdGetfd}
+		s.container = c
 		s.open, s.early = c.open, func(time.Time) { c.pinNow() } // it may have another by the first message
 	}
 	return s
@@ -152,6 +155,10 @@ func (s *Stream) Next() time.Time {
 	}
 	return s.lines.next()
 }
+
+// Held says, after the first Flush, that the container's standard output can be
+// opened again also by who may not look for it in /proc.
+func (s *Stream) Held() bool { return s.container != nil && s.container.pin >= 0 }
 
 // Waits says that something waits for the reader of an open stream.
 func (s *Stream) Waits() bool { return s.file != nil && s.lines.size() > 0 }

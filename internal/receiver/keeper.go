@@ -56,8 +56,10 @@ type keeper struct {
 	root    *os.File
 	init    *os.File // nil if there is none
 	command []string
-	slash   fileID // this process's own root directory, in which the command is
-	epoll   int
+	// confined says that the command runs in this receiver's sandbox.
+	confined func() bool
+	slash    fileID // this process's own root directory, in which the command is
+	epoll    int
 
 	watchAt time.Time // when to begin to watch; zero is since then
 	inotify int       // -1 if the kernel gives none
@@ -92,7 +94,8 @@ type keeper struct {
 
 // startKeeper begins to keep the repair.
 func (r *receiver) startKeeper(root int, command []string) {
-	k := &keeper{root: os.NewFile(uintptr(root), "root"), command: command, slash: slash(), epoll: r.epoll, inotify: -1, mounts: -1}
+	k := &keeper{root: os.NewFile(uintptr(root), "root"), command: command, slash: slash(), epoll: r.epoll, inotify: -1, mounts: -1,
+		confined: func() bool { return r.sandbox != nil && r.sandbox.landlock }}
 	if r.init >= 0 {
 		k.init = os.NewFile(uintptr(r.init), "init")
 	}

@@ -8,10 +8,12 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -39,7 +41,8 @@ func (e usageError) Unwrap() error { return e.error }
 // returns its exit code. A start that fails is one line on the pipe that was
 // passed as daemon.NameReady or, without that, on stderr.
 func Main(args []string, stdout, stderr io.Writer) int {
-	// At first, before there is anything that belongs to the other ones.
+	// At first: each thread costs memory, and more so once it has got a signal, as
+	// all do that are confined; so does what belongs to another processor.
 	output.OneProcessor()
 	before, err := daemon.InheritedState()
 	if before != nil {
@@ -142,7 +145,6 @@ func run(args []string, stdout io.Writer, files []daemon.File, before []byte, ke
 	}
 	unix.Umask(0o022)
 	signal.Ignore(unix.SIGPIPE, unix.SIGXFSZ) // errors of write(2) are handled
-	setName()
 	r := newReceiver(o, load)
 	defer r.close()
 	r.useStore(kept)
@@ -152,33 +154,48 @@ func run(args []string, stdout io.Writer, files []daemon.File, before []byte, ke
 		}
 	}
 	if receives {
-		if err := r.openOutputs(); err != nil {
+		if err := r.openOutputsAs(o.user); err != nil {
 			return err
 		}
 	}
 	if err := r.start(o, files); err != nil {
 		return err
 	}
-	if resumed != nil {
-		r.sayResumed()
-	}
 	r.flush(time.Now()) // outputs look at what there is before the container runs
+	inside := inContainer(o, files)
+	confine := func() error { return r.confine(o, inside) }
+	early := o.user != nil || inside // it can fail, or is next to nothing
+	if early {
+		if err := confine(); err != nil {
+			return err
+		}
+	}
 	r.stepStore()
 	if err := errors.Join(r.tellReady(), o.sayReady(before != nil), started()); err != nil {
 		return err
 	}
+	// Nothing has been received so far: who waits for the start need not wait
+	// for this too.
+	if !early {
+		if err := confine(); err != nil {
+			return r.fail(err)
+		}
+	}
+	if resumed != nil {
+		r.sayResumed()
+	}
+	r.flush(time.Now())
 	settle()
 	return r.loop()
 }
 
-// setName sets the name that ps(1) shows: run from memory, it would be that of a
-// descriptor. It is the main thread's, which prctl(2) would not set from another
-// one.
-func setName() {
-	if fd, err := unix.Open("/proc/self/comm", unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
-		_, _ = unix.Write(fd, []byte("devlogd")) // it is for people only
-		_ = unix.Close(fd)
-	}
+// The main goroutine stays on the main thread. A sandbox is each thread's own:
+// what this one starts is within its own, and may be signalled and looked at by
+// it alone; and the process is known by this thread in /proc. Its name is what
+// ps(1) shows: run from memory, it would be that of a descriptor.
+func init() {
+	runtime.LockOSThread()
+	_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&[]byte("devlogd\x00")[0])), 0, 0, 0) // for people only
 }
 
 // settle does what is for the time after the start, which somebody waits for.

@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -8,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/sandbox"
 	"devlog/internal/syslogconf"
 )
 
@@ -30,7 +32,10 @@ type options struct {
 	compress bool
 	metrics  string
 	// ready is a descriptor to say on that it is ready; 0 for none.
-	ready int
+	ready   int
+	sandbox sandbox.Mode
+	user    *sandbox.User // nil is who starts it
+	needs   string        // what command needs, as needsNames
 	// command repairs /dev/log.
 	command []string
 }
@@ -92,6 +97,22 @@ func (o *options) sayReady(upgraded bool) error {
 	return nil
 }
 
+// setUser takes a --user; what is empty is none.
+func (o *options) setUser(text string) error {
+	u, err := sandbox.ParseUser(text)
+	o.user = &u
+	return err
+}
+
+func (o *options) setNeeds(text string) error {
+	switch text {
+	case needsNames, needsIDs, needsMounts:
+		o.needs = text
+		return nil
+	}
+	return fmt.Errorf("want names, ids or mounts, not %q", text)
+}
+
 const usage = `devlogd - receives what programs send to /dev/log
 
 usage: devlogd [--listen PATH]... [--rule RULE]... [flags] [-- COMMAND ARGS...]
@@ -117,11 +138,19 @@ usage: devlogd [--listen PATH]... [--rule RULE]... [flags] [-- COMMAND ARGS...]
                      write the account to this file, for Prometheus
   --ready-fd N       write a newline to descriptor N when it is ready, and close
                      it (the notification-fd of s6)
+  --sandbox WHEN     give up the rights that it needs no more once all is open:
+                     auto (the default: as far as COMMAND can do without), on, off
+  --user NAME|UID[:GROUP|GID]
+                     run as that user once the sockets and outputs are open
   --check-config     only say whether the rules are right
   --exit-when-alone  end when process 1 waits for this process only
                      (lxc-execute)
   --await-init       with --exit-when-alone: process 1 has yet to execute its
                      program
+  --command-needs RIGHTS
+                     what COMMAND needs: names (to make names in the container's
+                     root), ids (the same as another user) or mounts (the
+                     default: then auto leaves it these rights)
   --version, --help
   -- COMMAND ARGS... run this when /dev/log was replaced; devlog-hook, which
                      passes the container's root as well, uses it
@@ -171,6 +200,9 @@ func (o *options) flags() []flag {
 		{name: "compress-repeats", toggle: true, set: toggle(&o.compress)},
 		{name: "metrics-file", set: text(&o.metrics)},
 		{name: "ready-fd", set: o.setReady},
+		{name: "sandbox", set: func(v string) (err error) { o.sandbox, err = sandbox.ParseMode(v); return err }},
+		{name: "user", set: o.setUser},
+		{name: "command-needs", set: o.setNeeds},
 		{name: "check-config", toggle: true, set: toggle(&o.check)},
 		{name: "exit-when-alone", toggle: true, set: toggle(&o.alone)},
 		{name: "await-init", toggle: true, set: toggle(&o.await)},
@@ -265,6 +297,12 @@ func (o *options) validate() error {
 	}
 	if o.overflow == "" {
 		o.overflow = syslogconf.Block
+	}
+	if o.user != nil && len(o.command) > 0 {
+		return errors.New("--user: the repair needs root: leave out the command, which devlog-hook does with --no-heal")
+	}
+	if o.needs == "" {
+		o.needs = needsMounts
 	}
 	if len(o.name) > 255 {
 		return fmt.Errorf("--name: %d bytes are too long: use at most 255", len(o.name))

@@ -1,11 +1,16 @@
 package receiver
 
 import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/output"
+	"devlog/internal/sandbox"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
 )
@@ -20,6 +25,50 @@ const (
 	// readerPoll is how often it looks whether they take more.
 	readerPoll = 10 * time.Millisecond
 )
+
+// openOutputsAs opens the outputs with the rights of the user that the receiver
+// is to be: what it makes is his, and what he may not write to is said now.
+func (r *receiver) openOutputsAs(user *sandbox.User) error {
+	if user == nil || r.resumed != nil {
+		return r.openOutputs()
+	}
+	rules, err := r.loadRules()
+	if err != nil {
+		return err
+	}
+	for _, rule := range rules {
+		if rule.Kind == syslogconf.File {
+			if err := makeDirectory(filepath.Dir(rule.Path), user); err != nil {
+				return err
+			}
+		}
+	}
+	if r.metrics.path != "" {
+		if err := makeDirectory(filepath.Dir(r.metrics.path), user); err != nil {
+			return err
+		}
+	}
+	err = sandbox.AsUser(*user, r.openOutputs)
+	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+		err = fmt.Errorf("%w for user %d (--user): give it to that user with chown(1)", err, user.UID)
+	}
+	return err
+}
+
+// makeDirectory makes a directory that does not exist, and gives it to the user.
+func makeDirectory(path string, user *sandbox.User) error {
+	if _, err := os.Stat(path); !errors.Is(err, unix.ENOENT) {
+		return nil // what is wrong with it is found when it is used
+	}
+	err := os.MkdirAll(path, 0o755)
+	if err == nil && user != nil {
+		err = os.Chown(path, user.UID, user.GID)
+	}
+	if err != nil {
+		return fmt.Errorf("make the directory %s: %w", path, err)
+	}
+	return nil
+}
 
 // open opens the output of a rule. A problem is one that the other rules can
 // go on with.

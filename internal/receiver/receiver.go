@@ -66,10 +66,11 @@ type receiver struct {
 	limits   limits
 	compress bool // repeats are left out
 	metrics  metrics
-	upgrade  *upgrade  // the one that is prepared, or nil
-	resumed  *snapshot // what the program before this one has left; nil without one
-	store    *store    // what outlives this process; nil if nothing does
-	was      []process // that this receiver was before it was killed
+	upgrade  *upgrade      // the one that is prepared, or nil
+	sandbox  *sandboxState // nil until confine was called
+	resumed  *snapshot     // what the program before this one has left; nil without one
+	store    *store        // what outlives this process; nil if nothing does
+	was      []process     // that this receiver was before it was killed
 }
 
 // newReceiver returns a receiver that has nothing open yet.

@@ -20,6 +20,10 @@ import (
 // TestMain makes the test binary devlogd itself when it is asked to.
 func TestMain(m *testing.M) {
 	if os.Getenv("TEST_BE_DEVLOGD") != "" {
+		if err := filterCalls(os.Getenv("TEST_FILTER")); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 		os.Exit(Main(os.Args, os.Stdout, os.Stderr))
 	}
 	if len(os.Args) == 3 && os.Args[1] == beHook {
@@ -47,7 +51,7 @@ type passed struct {
 // command returns devlogd with a clean environment, not started.
 func command(args ...string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", args...)
-	cmd.Env = []string{"TEST_BE_DEVLOGD=1", "TZ=UTC"}
+	cmd.Env = []string{"TEST_BE_DEVLOGD=1", "TZ=UTC", "TEST_FILTER=" + os.Getenv("TEST_FILTER")}
 	return cmd
 }
 
@@ -94,7 +98,31 @@ func startProgram(t *testing.T, path string, files []passed, args ...string) (*d
 	if _, err := report.ReadFrom(r); err != nil {
 		t.Fatal(err)
 	}
+	if report.String() == "READY=1\n" && !waitFor(func() bool { return d.confined() != "" || d.hasEnded() }) {
+		t.Fatal("devlogd does not say how it is confined")
+	}
 	return d, report.String()
+}
+
+// confined is how the receiver says that it is confined; it comes to that right
+// after it is ready.
+func (d *devlogd) confined() string {
+	fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", d.cmd.Process.Pid))
+	for _, fd := range fds {
+		if to, err := os.Readlink(fd); err == nil && strings.HasPrefix(to, "/memfd:"+markPrefix) {
+			return strings.TrimSuffix(strings.TrimPrefix(to, "/memfd:"+markPrefix), " (deleted)")
+		}
+	}
+	return ""
+}
+
+func (d *devlogd) hasEnded() bool {
+	select {
+	case <-d.ended:
+		return true
+	default:
+		return false
+	}
 }
 
 // startReady is start for a receiver that must be ready.

@@ -47,8 +47,13 @@ func (p process) notedIn(dir int) bool {
 	return ok && p.started != "" && member(data, "receiver") == strconv.Itoa(p.pid) && member(data, "started") == `"`+p.started+`"`
 }
 
-// readRecord reads the record in a directory that others may write in.
+// readRecord reads the record in a directory that others may write in: the text
+// of a link or, where that was too short, a regular file.
 func readRecord(dir int) (data []byte, ok bool) {
+	var text [unix.PathMax]byte
+	if n, err := unix.Readlinkat(dir, recordName, text[:]); err == nil {
+		return bytes.Clone(text[:n]), true
+	}
 	fd, err := file.OpenIn(dir, recordName, unix.O_RDONLY, 0, file.Regular)
 	if err != nil {
 		return nil, false

@@ -108,6 +108,9 @@ func (r *repair) start(k *keeper) error {
 	if tz, ok := os.LookupEnv("TZ"); ok {
 		env = append(env, "TZ="+tz)
 	}
+	if k.confined() {
+		env = append(env, "DEVLOG_CONFINED=1")
+	}
 	proc, err := os.StartProcess(k.command[0], k.command, &os.ProcAttr{
 		Dir:   "/",
 		Env:   env,

@@ -24,7 +24,14 @@ type snapshot struct {
 	kernel  *kernelState // nil if the kernel's log is not read
 	keeper  *keeperState // nil if the repair is not kept
 	outputs []*outputState
-	store   int // descriptor of what outlives the process, or -1
+	store   int           // descriptor of what outlives the process, or -1
+	sandbox *sandboxState // nil if the program has not confined itself
+}
+
+// sandboxState is how the process is confined, for good.
+type sandboxState struct {
+	mark     int  // the file whose name says how, or -1
+	landlock bool // other processes are not to be looked into
 }
 
 // connState is a connection of a stream socket.
@@ -143,6 +150,11 @@ func (s *kernelState) code(c *coder) {
 	c.bool(&s.any)
 }
 
+func (s *sandboxState) code(c *coder) {
+	c.int(&s.mark)
+	c.bool(&s.landlock)
+}
+
 func (s *placeState) code(c *coder) {
 	c.int(&s.fd)
 	c.text(&s.name)
@@ -219,6 +231,9 @@ func (s *snapshot) format() []byte {
 	if s.store >= 0 {
 		line("store", func(c *coder) { c.int(&s.store) })
 	}
+	if s.sandbox != nil {
+		line("sandbox", s.sandbox.code)
+	}
 	for _, p := range s.outputs {
 		line("output", p.code)
 		for i := range p.Lost {
@@ -262,6 +277,9 @@ func parseSnapshot(data []byte) (*snapshot, error) {
 			s.keeper.code(c)
 		case "store":
 			c.int(&s.store)
+		case "sandbox":
+			s.sandbox = &sandboxState{}
+			s.sandbox.code(c)
 		case "output":
 			s.outputs = append(s.outputs, &outputState{})
 			s.outputs[len(s.outputs)-1].code(c)

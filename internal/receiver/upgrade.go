@@ -61,7 +61,11 @@ func (r *receiver) startUpgrade() {
 
 // refuse says why the program is not replaced.
 func (r *receiver) refuse(err error) {
-	r.say(syslog.Warning, "not upgraded, devlogd "+Version+" goes on: "+err.Error())
+	text := "not upgraded, devlogd " + Version + " goes on: " + err.Error()
+	if r.sandbox != nil && r.sandbox.landlock && strings.HasSuffix(text, unix.EACCES.Error()) {
+		text += ": it may be outside this receiver's sandbox, which is that of its start: start it anew"
+	}
+	r.say(syslog.Warning, text)
 }
 
 func (u *upgrade) close() { shut(&u.image) }
@@ -258,6 +262,9 @@ func (s *snapshot) descriptors() (list []int) {
 	if s.kernel != nil {
 		add(s.kernel.fd)
 	}
+	if s.sandbox != nil {
+		add(s.sandbox.mark)
+	}
 	for _, p := range s.outputs {
 		add(p.FD)
 	}
@@ -300,6 +307,7 @@ func (r *receiver) snapshot(now time.Time) *snapshot {
 	if k := r.kernel; k != nil && k.fd >= 0 {
 		s.kernel = &kernelState{fd: k.fd, sequence: k.sequence, any: k.any}
 	}
+	s.sandbox = r.sandbox
 	if k := r.keeper; k != nil {
 		s.base.root = int(k.root.Fd())
 		s.keeper = &keeperState{

@@ -45,6 +45,33 @@ func (d *Dir) WriteFile(name string, data []byte) error {
 	return nil
 }
 
+// WriteNote puts a short text into the name in one step, as what a link says:
+// whoever may open no file in the directory, where one could be a device, can
+// read and write it all the same. Where a link cannot hold it, it is a file.
+func (d *Dir) WriteNote(name string, text []byte) error {
+	tmp := TempName(name)
+	err := d.Symlink(string(text), tmp)
+	if errors.Is(err, unix.ENAMETOOLONG) || errors.Is(err, unix.EPERM) {
+		return d.WriteFile(name, text)
+	}
+	if err != nil {
+		return err
+	}
+	if err := d.Rename(tmp, name); err != nil {
+		return errors.Join(err, d.Unlink(tmp))
+	}
+	return nil
+}
+
+// ReadNote returns what WriteNote wrote, or what is in a regular file.
+func (d *Dir) ReadNote(name string) ([]byte, error) {
+	text, err := d.Readlink(name)
+	if errors.Is(err, unix.EINVAL) {
+		return d.ReadFile(name)
+	}
+	return []byte(text), err
+}
+
 // Empty says whether there is nothing in the directory.
 func (d *Dir) Empty() (bool, error) {
 	names, err := d.Names(1)

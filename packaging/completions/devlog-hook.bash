@@ -37,8 +37,10 @@ _devlog_hook() {
     --rate) COMPREPLY=(); return ;;
     --overflow) COMPREPLY=(); return ;;
     --metrics-file) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    --sandbox) mapfile -t COMPREPLY < <(compgen -W 'auto on off' -- "$cur"); return ;;
+    --user) COMPREPLY=(); return ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W '--pid --root --host --strategy --socket --force --receiver --no-heal --supervise --name --rule --config --rate --overflow --compress-repeats --metrics-file --dry-run --keep --all --help -h' -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W '--pid --root --host --strategy --socket --force --receiver --no-heal --supervise --name --rule --config --rate --overflow --compress-repeats --metrics-file --sandbox --user --dry-run --keep --all --help -h' -- "$cur")
     ;;
   'undo')
     case $prev in
@@ -62,8 +64,10 @@ _devlog_hook() {
     --rate) COMPREPLY=(); return ;;
     --overflow) COMPREPLY=(); return ;;
     --metrics-file) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    --sandbox) mapfile -t COMPREPLY < <(compgen -W 'auto on off' -- "$cur"); return ;;
+    --user) COMPREPLY=(); return ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W '--stage --annotations --strategy --socket --force --receiver --no-heal --supervise --name --rule --config --rate --overflow --compress-repeats --metrics-file --help -h' -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W '--stage --annotations --strategy --socket --force --receiver --no-heal --supervise --name --rule --config --rate --overflow --compress-repeats --metrics-file --sandbox --user --help -h' -- "$cur")
     ;;
   'config')
     case $prev in

@@ -52,6 +52,8 @@ _devlog_hook() {
         '--overflow=[HOW it treats more\: block, so that senders wait, or drop]:HOW: ' \
         '--compress-repeats[it writes "last message repeated N times" for repeats]' \
         '--metrics-file=[it writes its account to the file PATH, in which {name} is the container'\''s name, for Prometheus]:PATH:_files' \
+        '--sandbox=[WHEN it gives up the rights that it needs no more]:WHEN:(auto on off)' \
+        '--user=[it runs as the user NAME|UID\[\:GROUP|GID\]; with --no-heal only]:NAME|UID[:GROUP|GID]: ' \
         '--dry-run[say what would be done, and do nothing]' \
         '--keep[with --host]' \
         '--all[with --host\: repair every container that shares its /dev too]' \
@@ -84,6 +86,8 @@ _devlog_hook() {
         '--overflow=[HOW it treats more\: block, so that senders wait, or drop]:HOW: ' \
         '--compress-repeats[it writes "last message repeated N times" for repeats]' \
         '--metrics-file=[it writes its account to the file PATH, in which {name} is the container'\''s name, for Prometheus]:PATH:_files' \
+        '--sandbox=[WHEN it gives up the rights that it needs no more]:WHEN:(auto on off)' \
+        '--user=[it runs as the user NAME|UID\[\:GROUP|GID\]; with --no-heal only]:NAME|UID[:GROUP|GID]: ' \
         '--help[show help]' \
         '-h[show help]'
         ;;

@@ -18,8 +18,11 @@ _devlogd() {
     --compress-repeats) COMPREPLY=(); return ;;
     --metrics-file) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
     --ready-fd) COMPREPLY=(); return ;;
+    --sandbox) mapfile -t COMPREPLY < <(compgen -W 'auto on off' -- "$cur"); return ;;
+    --user) COMPREPLY=(); return ;;
+    --command-needs) mapfile -t COMPREPLY < <(compgen -W 'names ids mounts' -- "$cur"); return ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W '--listen --type --kernel --rule --config --name --rate --overflow --compress-repeats --metrics-file --ready-fd --check-config --exit-when-alone --await-init --version --help' -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W '--listen --type --kernel --rule --config --name --rate --overflow --compress-repeats --metrics-file --ready-fd --sandbox --user --check-config --exit-when-alone --await-init --command-needs --version --help' -- "$cur")
     ;;
   esac
 }

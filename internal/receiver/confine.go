@@ -1,0 +1,340 @@
+package receiver
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/daemon"
+	"devlog/internal/output"
+	"devlog/internal/sandbox"
+	"devlog/internal/syslog"
+	"devlog/internal/syslogconf"
+)
+
+// Once everything is open a receiver on the host gives up the rights that it
+// needs no more: see docs/adr/0010-sandbox.md. What it needs later is to begin
+// its files anew, to run the repair, to be replaced by a newer program, and to
+// remove at the end what was made for it.
+
+// What the command that repairs needs (--command-needs).
+const (
+	needsNames  = "names"  // to make names in the container, as root
+	needsIDs    = "ids"    // the same as the container's root, who is another user
+	needsMounts = "mounts" // to mount, which Landlock denies everybody
+)
+
+// The capabilities that are kept for something.
+var (
+	// To write in directories of others' and to begin their files anew.
+	capsOfOthers = sandbox.CapsOf(unix.CAP_DAC_OVERRIDE, unix.CAP_FOWNER, unix.CAP_CHOWN)
+	capsOfNames  = sandbox.CapsOf(unix.CAP_DAC_OVERRIDE, unix.CAP_FOWNER)
+	capsOfIDs    = capsOfNames | sandbox.CapsOf(unix.CAP_SETUID, unix.CAP_SETGID)
+	// To enter the container's namespaces, and to look into its processes.
+	capsOfMounts = capsOfIDs | sandbox.CapsOf(unix.CAP_CHOWN, unix.CAP_SYS_ADMIN, unix.CAP_SYS_CHROOT, unix.CAP_SYS_PTRACE)
+	capsOfStdout = sandbox.CapsOf(unix.CAP_DAC_OVERRIDE, unix.CAP_SYS_PTRACE)
+)
+
+// confinement is a policy in the making.
+type confinement struct {
+	sandbox.Policy
+	handles []int    // of the rules, to be closed
+	writes  []string // the directories that it may write to, for people
+	why     string   // Landlock is not to be used
+}
+
+// allow adds a rule for what the path leads to, if there is such a thing.
+func (c *confinement) allow(path string, access sandbox.Access) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return // it will not be found later either, or be another file
+	}
+	c.handles = append(c.handles, fd)
+	c.Rules = append(c.Rules, sandbox.Rule{FD: fd, Access: access})
+}
+
+// allowFD adds a rule for an open directory.
+func (c *confinement) allowFD(fd int, access sandbox.Access) {
+	c.Rules = append(c.Rules, sandbox.Rule{FD: fd, Access: access})
+}
+
+func (c *confinement) close() {
+	for _, fd := range c.handles {
+		_ = unix.Close(fd) // they were only for the rules
+	}
+}
+
+// inContainer says that the runtime confines this process with the container.
+func inContainer(o *options, files []daemon.File) bool {
+	for _, f := range files {
+		if f.Name == daemon.NameChroot {
+			return true
+		}
+	}
+	return o.alone
+}
+
+// confine gives up what is not needed. It is to be called once all is open.
+func (r *receiver) confine(o *options, inside bool) error {
+	if r.resumed != nil && r.resumed.sandbox != nil { // layers would nest
+		r.sandbox = r.resumed.sandbox
+		return nil
+	}
+	r.sandbox = &sandboxState{mark: -1}
+	if o.sandbox == sandbox.Off && o.user == nil {
+		r.mark("not confined (--sandbox off)")
+		return nil
+	}
+	c := &confinement{}
+	c.User = o.user
+	switch {
+	case o.sandbox == sandbox.Off:
+		c.why = "--sandbox off"
+	case inside && o.sandbox != sandbox.On:
+		c.Caps, c.why = ^sandbox.Caps(0), inContainerWords
+	default:
+		r.policy(c, o)
+	}
+	c.Landlock = c.why == ""
+	result, err := sandbox.Enter(c.Policy)
+	c.close()
+	if err != nil {
+		return err
+	}
+	r.sandbox.landlock = result.Landlock > 0
+	r.mark(c.inWords(result))
+	for _, problem := range result.Problems {
+		if !errors.Is(problem, errors.ErrUnsupported) { // of an old kernel: check says it
+			r.say(syslog.Notice, "cannot confine this receiver wholly: "+problem.Error())
+		}
+	}
+	if o.sandbox == sandbox.On && len(o.command) > 0 && o.needs == needsMounts {
+		r.say(syslog.Notice, "confined (--sandbox on): a bind mount over /dev/log that is lost cannot be repaired")
+	}
+	return nil
+}
+
+// policy finds out what is needed later.
+func (r *receiver) policy(c *confinement, o *options) {
+	c.allow("/proc", sandbox.Read)
+	c.allow(os.DevNull, sandbox.Read|sandbox.Write)
+	c.allow(syslogconf.KernelLog, sandbox.Write)
+	c.program("/proc/self/exe")
+	c.configuration(o)
+	for _, route := range r.routes {
+		c.output(route)
+	}
+	if o.metrics != "" {
+		_ = makeDirectory(filepath.Dir(o.metrics), nil) // said when it is written to
+		c.directory(filepath.Dir(o.metrics))
+		c.others(filepath.Dir(o.metrics))
+	}
+	for _, s := range r.sockets {
+		if s.path != "" {
+			c.allow(filepath.Dir(s.path), sandbox.Unlink)
+			c.others(filepath.Dir(s.path))
+		}
+	}
+	for _, p := range r.places {
+		r.place(c, p)
+	}
+	if r.keeper != nil {
+		r.command(c, o)
+	}
+	if o.user != nil && len(r.places)+len(r.sockets) > 0 && sandbox.ABI() > 0 {
+		c.Caps |= sandbox.CapsOf(unix.CAP_DAC_OVERRIDE) // to remove them; Landlock says where
+	}
+}
+
+// program allows the program to be executed that is in that file, or will be in
+// its place.
+func (c *confinement) program(file string) {
+	if path, err := os.Readlink(file); err == nil {
+		file = path
+	}
+	if filepath.IsAbs(file) && !strings.HasPrefix(file, memoryFile) {
+		c.allow(filepath.Dir(file), sandbox.Execute)
+	}
+}
+
+// configuration allows what a newer program reads when it replaces this one:
+// the rules, and what the time is called here.
+func (c *confinement) configuration(o *options) {
+	for _, path := range []string{"/etc/localtime", "/usr/share/zoneinfo"} {
+		c.allow(path, sandbox.Read)
+	}
+	if len(o.rules) > 0 && o.config == "" {
+		return
+	}
+	for _, path := range []string{o.config, syslogconf.DefaultConfig, filepath.Dir(syslogconf.DefaultConfigs)} {
+		if path == "" {
+			continue
+		}
+		c.allow(path, sandbox.Read)
+		// It may be replaced. In /etc are files that are nobody's to read.
+		if dir := filepath.Dir(path); dir != "/etc" && dir != "/" {
+			c.allow(dir, sandbox.Read)
+		}
+	}
+}
+
+// directory allows a directory's files to be written, begun anew and removed. In
+// /dev and / it would allow more than that.
+func (c *confinement) directory(path string) {
+	if path == "/dev" || path == "/" {
+		return
+	}
+	c.allow(path, sandbox.Read|sandbox.Write|sandbox.Files)
+	for _, w := range c.writes {
+		if w == path {
+			return
+		}
+	}
+	c.writes = append(c.writes, path)
+}
+
+// output allows what a route's output does later.
+func (c *confinement) output(route route) {
+	rule := route.rules[0]
+	switch rule.Kind {
+	case syslogconf.File:
+		c.allow(rule.Path, sandbox.Read|sandbox.Write)
+		c.directory(filepath.Dir(rule.Path))
+		c.others(filepath.Dir(rule.Path))
+		c.others(rule.Path)
+		if name, err := filepath.EvalSymlinks(rule.Path); err == nil && name != rule.Path {
+			c.directory(filepath.Dir(name))
+			c.others(filepath.Dir(name))
+		}
+	case syslogconf.FIFO:
+		c.allow(rule.Path, sandbox.Read|sandbox.Write)
+		if dir := filepath.Dir(rule.Path); dir != "/dev" && dir != "/" { // it may be made anew
+			c.allow(dir, sandbox.Read|sandbox.Write)
+		}
+		c.others(rule.Path)
+	case syslogconf.Terminal:
+		c.allow(rule.Path, sandbox.Read|sandbox.Write|sandbox.Device)
+		c.others(rule.Path)
+	case syslogconf.ContainerStdout:
+		if s, ok := behind(route.out).(*output.Stream); !ok || !s.Held() {
+			c.why = "container-stdout is no pipe: it is looked up in /proc when it is written to"
+			c.Caps |= capsOfStdout
+		}
+	}
+}
+
+// others keeps the capabilities to go on with what is another user's.
+func (c *confinement) others(path string) {
+	var st unix.Stat_t
+	if unix.Stat(path, &st) != nil || c.User != nil {
+		return
+	}
+	if int(st.Uid) != os.Geteuid() {
+		c.Caps |= capsOfOthers
+	} else if st.Mode&unix.S_IFMT == unix.S_IFREG && int(st.Gid) != os.Getegid() {
+		c.Caps |= sandbox.CapsOf(unix.CAP_CHOWN)
+	}
+}
+
+// place allows the name to be removed at the end.
+func (r *receiver) place(c *confinement, p *place) {
+	access := sandbox.Unlink
+	if p.flags == unix.AT_REMOVEDIR {
+		access = sandbox.Rmdir
+	}
+	c.allowFD(p.dir, access)
+	var st unix.Stat_t
+	if unix.Fstat(p.dir, &st) == nil && int(st.Uid) != os.Geteuid() {
+		c.Caps |= capsOfNames
+	}
+	if p.name == recordName { // of an earlier version; now it is a link
+		fd, err := unix.Openat(p.dir, recordName, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err == nil {
+			c.handles = append(c.handles, fd)
+			if unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG {
+				c.allowFD(fd, sandbox.Read)
+			}
+		}
+	}
+}
+
+// command allows what the command that repairs does.
+func (r *receiver) command(c *confinement, o *options) {
+	c.program(o.command[0])
+	switch o.needs {
+	case needsNames:
+		c.Caps |= capsOfNames
+	case needsIDs:
+		c.Caps |= capsOfIDs
+	default:
+		if o.sandbox != sandbox.On {
+			c.Caps |= capsOfMounts
+			c.why = "its repair mounts; prepare the host with devlog-hook repair --host, or use --sandbox on"
+			return
+		}
+		c.Caps |= capsOfNames
+	}
+	root := int(r.keeper.root.Fd())
+	var st unix.Stat_t
+	if unix.Fstat(root, &st) == nil && (fileID{st.Dev, st.Ino}) == r.slash { // the host's keeper
+		c.allow("/dev", sandbox.Names)
+		c.allow("/run/devlog", sandbox.Names|sandbox.Read)
+		return
+	}
+	c.allowFD(root, sandbox.Names)
+	c.writes = append(c.writes, "the container")
+}
+
+// inContainerWords are said of a receiver that is confined with its container.
+const inContainerWords = "with the container's own rights"
+
+// inWords says what the sandbox is, for people.
+func (c *confinement) inWords(result sandbox.Result) string {
+	caps := "no capabilities"
+	switch kept := c.Caps; {
+	case !result.Caps:
+		caps = "all its capabilities"
+	case kept == ^sandbox.Caps(0):
+		caps = "capabilities as before"
+	case kept != 0:
+		caps = "capabilities " + kept.String()
+	}
+	if result.Landlock > 0 {
+		where := "nowhere"
+		if len(c.writes) > 0 {
+			where = "to " + strings.Join(c.writes, ", ") + " only"
+		}
+		return fmt.Sprintf("confined (%s, writes %s)", caps, where)
+	}
+	if c.why == inContainerWords {
+		return c.why
+	}
+	why := c.why
+	if why == "" {
+		why = "no Landlock"
+		for _, p := range result.Problems {
+			why = p.Error()
+		}
+	}
+	return fmt.Sprintf("not confined to directories (%s): %s", caps, why)
+}
+
+// markPrefix begins the name of the file in memory by which devlog-hook check
+// knows how a receiver is confined: nothing else in /proc tells of Landlock.
+const markPrefix = "devlogd: "
+
+// maxMark is how long the name can be, without "memfd:" (memfd_create(2)).
+const maxMark = 249
+
+// mark has check say that.
+func (r *receiver) mark(text string) {
+	text = markPrefix + text
+	fd, err := unix.MemfdCreate(text[:min(len(text), maxMark)], unix.MFD_CLOEXEC)
+	if err == nil { // else check says less
+		r.sandbox.mark = fd
+	}
+}

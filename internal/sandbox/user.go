@@ -1,0 +1,135 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// User is a user with a group.
+type User struct{ UID, GID int }
+
+// The files that name users and groups (passwd(5), group(5)). They are read as
+// text: os/user would ask for what other sources know too, and be larger.
+var passwdFile, groupFile = "/etc/passwd", "/etc/group"
+
+// ParseUser reads NAME or UID, with :GROUP or :GID behind it or the group that
+// /etc/passwd has for the user.
+func ParseUser(text string) (User, error) {
+	name, group, hasGroup := strings.Cut(text, ":")
+	u := User{UID: -1, GID: -1}
+	if id, err := parseID(name); err == nil {
+		u.UID = id
+	}
+	if u.UID < 0 || !hasGroup {
+		fields, err := entry(passwdFile, func(f []string) bool {
+			return len(f) > 3 && (f[0] == name || u.UID >= 0 && f[2] == strconv.Itoa(u.UID))
+		})
+		if err != nil {
+			if u.UID >= 0 {
+				return u, fmt.Errorf("user %q: %w: say the group too, as %s:GID", name, err, name)
+			}
+			return u, fmt.Errorf("user %q: %w", name, err)
+		}
+		if u.UID, err = parseID(fields[2]); err == nil {
+			u.GID, err = parseID(fields[3])
+		}
+		if err != nil {
+			return u, fmt.Errorf("user %q: read %s: %w", name, passwdFile, err)
+		}
+	}
+	if !hasGroup {
+		return u, nil
+	}
+	if id, err := parseID(group); err == nil {
+		u.GID = id
+		return u, nil
+	}
+	fields, err := entry(groupFile, func(f []string) bool { return len(f) > 2 && f[0] == group })
+	if err == nil {
+		u.GID, err = parseID(fields[2])
+	}
+	if err != nil {
+		return u, fmt.Errorf("group %q: %w", group, err)
+	}
+	return u, nil
+}
+
+// maxID is the largest user or group ID: the next one stands for none.
+const maxID = 1<<32 - 2
+
+func parseID(text string) (int, error) {
+	id, err := strconv.ParseUint(text, 10, 32)
+	if err == nil && id > maxID {
+		err = strconv.ErrRange
+	}
+	return int(id), err
+}
+
+var errNoEntry = errors.New("it is not there")
+
+// entry is the first line that matches, taken apart.
+func entry(file string, matches func([]string) bool) ([]string, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if fields := strings.Split(strings.TrimSpace(line), ":"); matches(fields) {
+			return fields, nil
+		}
+	}
+	return nil, fmt.Errorf("look in %s: %w", file, errNoEntry)
+}
+
+// become makes every thread the user's, in no group but that one. Permitted
+// capabilities stay, to be dropped.
+func (k *kernel) become(u User) error {
+	if err := k.all(unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0); err != 0 {
+		return fmt.Errorf("become user %d: keep capabilities: %w", u.UID, err)
+	}
+	err := syscall.Setgroups(nil)
+	if err == nil {
+		err = syscall.Setresgid(u.GID, u.GID, u.GID)
+	}
+	if err == nil {
+		err = syscall.Setresuid(u.UID, u.UID, u.UID)
+	}
+	if err != nil {
+		return fmt.Errorf("become user %d, group %d: %w", u.UID, u.GID, err)
+	}
+	return nil
+}
+
+// AsUser runs f with the file system identity of the user (setfsuid(2)) and his
+// only group, in this thread, which must be locked to its goroutine.
+func AsUser(u User, f func() error) error {
+	uid, gid := os.Geteuid(), os.Getegid()
+	groups, err := unix.Getgroups()
+	if err != nil {
+		return err
+	}
+	if err := unix.Setgroups(nil); err != nil {
+		return fmt.Errorf("act as user %d: %w", u.UID, err)
+	}
+	set := func(uid, gid int) error {
+		_, _ = unix.SetfsgidRetGid(gid)
+		_, _ = unix.SetfsuidRetUid(uid)
+		gotGID, _ := unix.SetfsgidRetGid(-1)
+		gotUID, _ := unix.SetfsuidRetUid(-1)
+		if gotUID != uid || gotGID != gid {
+			return fmt.Errorf("act as user %d, group %d: %w", uid, gid, unix.EPERM)
+		}
+		return nil
+	}
+	err = set(u.UID, u.GID)
+	if err == nil {
+		err = f()
+	}
+	return errors.Join(err, set(uid, gid), unix.Setgroups(groups))
+}

@@ -1,0 +1,170 @@
+package test
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// compromised starts a container with a receiver that does, when it is told to,
+// what somebody would who has taken it over, and returns what came of each
+// attempt: "stopped" or "allowed".
+func compromised(t *testing.T, h *Host, runtime string, flags ...string) (*OCI, map[string]string) {
+	t.Helper()
+	h.Must("mkdir", "-p", "/run/bin", "/run/elsewhere", "/var/log/devlog/other")
+	h.Must("cp", buildReceiver(t, "compromised", "-tags", "compromise"), "/run/bin/devlogd")
+	h.Must("sh", "-c", "echo x >/var/log/devlog/other/messages; echo x >/run/elsewhere/shadow; chmod 600 /run/elsewhere/shadow")
+	c := NewOCI(t, h, runtime, "c1", threeClients("a")+hold+threeClients("b"))
+	c.Mount("/run", "tmpfs", "tmpfs", "mode=755")
+	c.Hook("createRuntime", append([]string{"--receiver", "/run/bin/devlogd"}, flags...)...)
+	check(t, os.WriteFile(filepath.Join(c.Rootfs, "victim"), []byte("x"), 0o600))
+	c.Write().Create()
+	c.Start()
+	wantOnce(t, c.Log(), threeTexts("a")...)
+	pids := h.Receivers()
+	if len(pids) != 1 {
+		t.Fatalf("receivers: %v", pids)
+	}
+	victim := h.Command(t.Context(), "sh", "-c", "echo $$; read x") // root's, outside
+	input, err := victim.StdinPipe()
+	check(t, err)
+	output, err := victim.StdoutPipe()
+	check(t, err)
+	check(t, victim.Start())
+	defer func() {
+		_ = input.Close()
+		_ = victim.Wait()
+	}()
+	pid, err := bufio.NewReader(output).ReadString('\n')
+	check(t, err)
+	name := fmt.Sprintf("@devlog-test-%d", os.Getpid())
+	l, err := net.Listen("unix", name)
+	check(t, err)
+	defer l.Close()
+	dir := h.Path("/var/log/devlog/c1")
+	in := "pid " + pid + "other /var/log/devlog/other/messages\nnew /run/elsewhere/new\nshadow /run/elsewhere/shadow\nfile victim\nabstract " + name + "\n"
+	check(t, os.WriteFile(filepath.Join(dir, "compromise.in"), []byte(in), 0o600))
+	h.Must("kill", "-WINCH", fmt.Sprint(pids[0]))
+	var out []byte
+	eventually(t, "what the receiver could do", func() bool {
+		out, err = os.ReadFile(filepath.Join(dir, "compromise.out"))
+		return err == nil
+	})
+	t.Logf("%s", out)
+	did := map[string]string{}
+	for line := range strings.Lines(string(out)) {
+		if f := strings.Fields(line); len(f) > 1 {
+			did[f[0]] = f[1]
+		}
+	}
+	return c, did
+}
+
+// A receiver of a hook that somebody has taken over can do nothing to the host,
+// nor to another container. Without the sandbox it could do all of that.
+func TestCompromise(t *testing.T) {
+	for _, tt := range []struct{ name, want string }{{"auto", "stopped"}, {"on", "stopped"}, {"off", "allowed"}} {
+		t.Run(tt.name, func(t *testing.T) {
+			needContainers(t, "runc")
+			h := NewHost(t)
+			c, did := compromised(t, h, "runc", "--sandbox", tt.name)
+			release(t, c.Rootfs)
+			c.WaitStopped()
+			wantOnce(t, c.Log(), threeTexts("b")...)
+			if len(did) < 18 {
+				t.Errorf("only %d attempts: %v", len(did), did)
+			}
+			for name, what := range did {
+				if what != tt.want {
+					t.Errorf("%s: %s, want %s", name, what, tt.want)
+				}
+			}
+		})
+	}
+}
+
+// Only what is needed for it is left to a receiver whose repair mounts.
+func TestCompromiseOfBind(t *testing.T) {
+	needContainers(t, "runc")
+	h := NewHost(t)
+	_ = listenOn(t, h, "/dev/log")
+	c, did := compromised(t, h, "runc", "--strategy", "bind")
+	for _, name := range []string{"mknod"} {
+		if did[name] != "stopped" {
+			t.Errorf("%s: %s", name, did[name])
+		}
+	}
+	if did["mount"] != "allowed" {
+		t.Errorf("what heals could not mount: %v", did)
+	}
+	_, pid := c.State()
+	r := h.Do(filepath.Join(binDir, "devlog-hook"), "check", "--pid", fmt.Sprint(pid))
+	if want := "its repair mounts; prepare the host with devlog-hook repair --host"; !strings.Contains(r.Out, want) {
+		t.Errorf("check says %q, want %q", r.Out, want)
+	}
+	release(t, c.Rootfs)
+	c.WaitStopped()
+}
+
+// check says how the receiver that runs is confined.
+func TestCheckSaysConfined(t *testing.T) {
+	for name, tt := range map[string]struct {
+		flags []string
+		want  string
+	}{
+		"heals":   {nil, "confined (capabilities dac_override, fowner, writes to /var/log/devlog/c1, the container only)"},
+		"no heal": {[]string{"--no-heal"}, "confined (no capabilities, writes to /var/log/devlog/c1 only)"},
+		"user":    {[]string{"--no-heal", "--user", "12345:12345"}, "confined (capabilities dac_override, writes to /var/log/devlog/c1 only)"},
+		"off":     {[]string{"--sandbox", "off"}, "not confined (--sandbox off)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			needContainers(t, "runc")
+			h := NewHost(t)
+			before := hostTree(h)
+			c := NewOCI(t, h, "runc", "c1", threeClients("a")+hold)
+			c.Mount("/run", "tmpfs", "tmpfs", "mode=755")
+			c.Hook("prestart", tt.flags...)
+			c.Write().Create()
+			c.Start()
+			wantOnce(t, c.Log(), threeTexts("a")...)
+			_, pid := c.State()
+			r := h.Do(filepath.Join(binDir, "devlog-hook"), "check", "--pid", fmt.Sprint(pid))
+			if want := fmt.Sprintf("\nreceiver  devlogd %d, %s; nobody starts it anew if it is killed\n", h.Receivers()[0], tt.want); !strings.Contains(r.Out, want) || r.Code != 0 {
+				t.Errorf("check: %+v, want %q", r, want)
+			}
+			r = h.Do(filepath.Join(binDir, "devlog-hook"), "check", "--json", "--pid", fmt.Sprint(pid))
+			if want := `"confined": "` + tt.want + `"`; !strings.Contains(r.Out, want) {
+				t.Errorf("check --json: %s, want %q", r.Out, want)
+			}
+			release(t, c.Rootfs)
+			c.WaitStopped()
+			expectReceiversEnd(t, h)
+			expectNew(t, h, before, ociLeaves("c1")...)
+		})
+	}
+}
+
+// The keeper of a prepared host is confined too, and keeps it.
+func TestHostKeeperConfined(t *testing.T) {
+	needContainers(t, "runc")
+	h := NewHost(t)
+	_ = listenOn(t, h, "/dev/log")
+	hook := filepath.Join(binDir, "devlog-hook")
+	h.Must(hook, "repair", "--host", "--keep")
+	var r Result
+	eventually(t, "check says that the keeper is confined", func() bool {
+		r = h.Do(hook, "check", "--host")
+		return strings.Contains(r.Out, ", confined (capabilities dac_override, fowner, writes ")
+	})
+	check(t, os.Remove(h.Path("/dev/log")))
+	_ = listenOn(t, h, "/dev/log") // a daemon that was restarted
+	eventually(t, "the host is prepared again", func() bool {
+		to, err := os.Readlink(h.Path("/dev/log"))
+		return err == nil && to == "/run/devlog/log"
+	})
+	h.Must(hook, "undo", "--host")
+}
