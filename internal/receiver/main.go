@@ -41,9 +41,6 @@ func (e usageError) Unwrap() error { return e.error }
 // returns its exit code. A start that fails is one line on the pipe that was
 // passed as daemon.NameReady or, without that, on stderr.
 func Main(args []string, stdout, stderr io.Writer) int {
-	// From here on: each thread costs memory, more so once it has got a signal, as
-	// all do that are confined.
-	output.OneProcessor()
 	before, err := daemon.InheritedState()
 	if before != nil {
 		catchEarly()
@@ -159,6 +156,7 @@ func run(args []string, stdout io.Writer, files []daemon.File, before []byte, st
 	}
 	// Nothing has been received so far: who waits for the start need not wait
 	// for this too.
+	output.OneProcessor() // before more threads are made, each of which is to be confined
 	if !early {
 		if err := confine(); err != nil {
 			return r.fail(err)
