@@ -57,6 +57,7 @@ func TestMain_usage(t *testing.T) {
 		{"repair --socket relative", "", "--socket"},
 		{"repair --socket /a/../b", "", "--socket"},
 		{"repair --socket /dev/x", "", "outside"},
+		{"repair --socket /run/a:b", "", "colon"},
 		{"repair --socket /" + strings.Repeat("x", 120), "", "107"},
 		{"repair --name a/b", "", "bad container name"},
 		{"repair --rule nonsense", "", "nonsense"},

@@ -180,6 +180,8 @@ func checkSocket(socket string) error {
 	switch {
 	case !path.IsAbs(socket) || path.Clean(socket) != socket || socket == "/":
 		return fmt.Errorf("--socket %q: want an absolute path without . and .. elements", socket)
+	case strings.Contains(path.Base(socket), ":"):
+		return fmt.Errorf("--socket %q: want a name without a colon", socket)
 	case len(socket) > rootfs.MaxSocketPath:
 		return fmt.Errorf("--socket: a socket's path has at most %d bytes", rootfs.MaxSocketPath)
 	case strings.HasPrefix(socket, "/dev/"):

@@ -61,7 +61,7 @@ func MessagesFile(inside bool, name string) string {
 	if inside {
 		return syslogconf.DefaultMessages
 	}
-	return path.Join("/var/log/devlog", name, "messages")
+	return path.Join(syslogconf.LogsDir, name, "messages")
 }
 
 // Messages says where the receiver of the target writes all messages, if rules
@@ -117,18 +117,13 @@ func (r *Receiver) prepare(t *Target) error {
 		return r.readRules()
 	}
 	messages := MessagesFile(t.receiverInside(), r.Name)
-	if _, err := syslogconf.Load(r.Config, r.Rules, messages); err != nil {
+	config, rules, isDefault, err := syslogconf.InFull(r.Config, r.Rules, messages)
+	if err != nil {
 		return err
 	}
-	if r.Config == "" && len(r.Rules) == 0 {
-		// Said in full, so that the receiver does what was checked here.
-		if syslogconf.HasDefault() {
-			r.Config = syslogconf.DefaultConfig
-		}
-		if !syslogconf.Configured() {
-			r.Rules = syslogconf.Default(messages)
-			return mayWrite(t, messages)
-		}
+	r.Config, r.Rules = config, rules
+	if isDefault {
+		return mayWrite(t, messages)
 	}
 	return nil
 }

@@ -250,7 +250,7 @@ func (r *receiver) afterRun(now time.Time, problem error) {
 	k := r.keeper
 	run := k.run
 	k.run = nil
-	after := k.devLog()
+	text := k.devLog().text
 	k.last = now
 	limit := lastDelay
 	if problem == nil && !run.repaired() {
@@ -259,7 +259,7 @@ func (r *receiver) afterRun(now time.Time, problem error) {
 	k.delay = min(max(2*k.delay, firstDelay), limit)
 	if problem == nil {
 		k.failed, k.retries = "", 0
-		k.text = after.text
+		k.text = text
 		if r.isBack() {
 			r.say(syslog.Notice, "the other daemon listens no more; this receiver receives again")
 		} else if run.repaired() {
@@ -279,8 +279,9 @@ func (r *receiver) afterRun(now time.Time, problem error) {
 	}
 	k.watchAside(now)
 	r.arm()
-	// A repair that fails takes back what it did: these events are its own.
-	if k.readEvents() && (problem == nil || after != run.before) {
+	// A repair that fails takes back what it did: these events are its own. What
+	// changes after this look is another event.
+	if k.readEvents() && (problem == nil || k.devLog() != run.before) {
 		k.settle(now)
 		return
 	}

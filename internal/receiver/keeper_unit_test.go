@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/daemon"
+	"devlog/internal/output"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
 )
@@ -310,5 +311,28 @@ func TestTold(t *testing.T) {
 	r.say(syslog.Notice, "somebody does")
 	if r.own != 2 || r.told != 1 || r.unrouted != 1 {
 		t.Errorf("own %d, told %d, unrouted %d", r.own, r.told, r.unrouted)
+	}
+}
+
+// meddler changes /dev/log as soon as the receiver says something.
+type meddler struct {
+	sink
+	b *box
+}
+
+func (m *meddler) Add(output.Message) { m.b.must(relink(m.b.root, "/nowhere")) }
+
+// What somebody changes while a failed repair is dealt with is not taken for what
+// the repair has taken back.
+func TestChangeBesideFailure(t *testing.T) {
+	b := newBox(t, "link")
+	r, _ := keeping(b)
+	k := r.keeper
+	b.must(os.Remove(b.dev))
+	k.readEvents()
+	k.retries, k.run = maxRetries, &repair{pidfd: -1, stderr: -1, pair: -1, before: k.devLog()}
+	r.routes[0].out = &meddler{b: b}
+	if r.afterRun(time.Now(), errors.New("it fails")); k.lookAt.IsZero() {
+		t.Error("the change is not looked at")
 	}
 }

@@ -133,11 +133,6 @@ func run(args []string, stdout io.Writer, files []daemon.File, before []byte, ke
 	if resumed != nil {
 		receives = resumed.receives()
 	}
-	if receives {
-		if _, err := load(); err != nil {
-			return usageError{err}
-		}
-	}
 	if o.name == "" {
 		if o.name, err = nodeName(); err != nil {
 			return err
@@ -148,12 +143,28 @@ func run(args []string, stdout io.Writer, files []daemon.File, before []byte, ke
 	r := newReceiver(o, load)
 	defer r.close()
 	r.useStore(kept)
+	if err := r.begin(o, files, resumed, receives, started); err != nil {
+		if resumed != nil { // nobody waits for the start of this program
+			r.sayEnds(resumed, err)
+		}
+		return err
+	}
+	settle()
+	return r.loop()
+}
+
+// begin opens everything, goes on where resumed ended if that is not nil, and
+// gives up the rights that are needed no more.
+func (r *receiver) begin(o *options, files []daemon.File, resumed *snapshot, receives bool, started func() error) error {
 	if resumed != nil {
 		if err := r.resumeFrom(resumed); err != nil {
 			return err
 		}
 	}
 	if receives {
+		if _, err := r.loadRules(); err != nil {
+			return usageError{err}
+		}
 		if err := r.openOutputsAs(o.user); err != nil {
 			return err
 		}
@@ -163,21 +174,20 @@ func run(args []string, stdout io.Writer, files []daemon.File, before []byte, ke
 	}
 	r.flush(time.Now()) // outputs look at what there is before the container runs
 	inside := inContainer(o, files)
-	confine := func() error { return r.confine(o, inside) }
 	early := o.user != nil || inside // it can fail, or is next to nothing
 	if early {
-		if err := confine(); err != nil {
+		if err := r.confine(o, inside); err != nil {
 			return err
 		}
 	}
 	r.stepStore()
-	if err := errors.Join(r.tellReady(), o.sayReady(before != nil), started()); err != nil {
+	if err := errors.Join(r.tellReady(), o.sayReady(resumed != nil), started()); err != nil {
 		return err
 	}
 	// Nothing has been received so far: who waits for the start need not wait
 	// for this too.
 	if !early {
-		if err := confine(); err != nil {
+		if err := r.confine(o, inside); err != nil {
 			return r.fail(err)
 		}
 	}
@@ -185,8 +195,7 @@ func run(args []string, stdout io.Writer, files []daemon.File, before []byte, ke
 		r.sayResumed()
 	}
 	r.flush(time.Now())
-	settle()
-	return r.loop()
+	return nil
 }
 
 // The main goroutine stays on the main thread. A sandbox is each thread's own:

@@ -1,8 +1,10 @@
 package receiver
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -168,4 +170,18 @@ func offWall(t, now time.Time) time.Time {
 		return t
 	}
 	return now.Add(-max(0, now.Round(0).Sub(t)))
+}
+
+// sayEnds says that this program, which is to go on where another one was, ends
+// because of the error. What waited is said by the outputs, if there are some.
+func (r *receiver) sayEnds(s *snapshot, err error) {
+	pending := 0
+	for _, out := range s.outputs {
+		pending += bytes.Count(out.Pending, []byte{'\n'})
+	}
+	text := "ends, as it cannot go on where the program before it was: " + err.Error()
+	if pending > 0 && len(r.routes) == 0 {
+		text += "; " + strconv.Itoa(pending) + " messages lost that waited to be written"
+	}
+	r.tellKernel(text)
 }

@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -153,5 +154,21 @@ func TestResumeClockSet(t *testing.T) {
 		if !k.since.IsZero() {
 			t.Errorf("%s: since is %v, and was never", name, k.since)
 		}
+	}
+}
+
+// A program that cannot go on says so, and what is lost by that: nobody may see
+// its standard error.
+func TestResumeEnds(t *testing.T) {
+	said := hearKernel(t)
+	r := newReceiver(&options{name: "box"}, nil)
+	s := &snapshot{outputs: []*outputState{{State: output.State{Pending: []byte("a\nb\n")}}}}
+	r.sayEnds(s, errors.New("bad rule"))
+	if want := "devlogd: ends, as it cannot go on where the program before it was: bad rule; 2 messages lost that waited to be written"; *said != want {
+		t.Errorf("%q", *said)
+	}
+	r.routes = []route{{}}
+	if r.sayEnds(s, errors.New("x")); strings.Contains(*said, "lost") {
+		t.Errorf("what an output says itself: %q", *said)
 	}
 }

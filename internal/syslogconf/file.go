@@ -33,8 +33,8 @@ func Default(messages string) []string {
 	return []string{"*.* -" + messages, "*.crit " + KernelLog}
 }
 
-// HasDefault reports whether DefaultConfig or one of DefaultConfigs exists.
-func HasDefault() bool {
+// hasDefault reports whether DefaultConfig or one of DefaultConfigs exists.
+func hasDefault() bool {
 	if _, err := os.Stat(DefaultConfig); err == nil {
 		return true
 	}
@@ -45,7 +45,7 @@ func HasDefault() bool {
 // Configured reports whether these files say where messages go: with comments
 // only, as they are installed, or settings only they do not.
 func Configured() bool {
-	if !HasDefault() {
+	if !hasDefault() {
 		return false
 	}
 	p := parser{files: map[string]bool{}}
@@ -55,6 +55,24 @@ func Configured() bool {
 // decides reports whether a rule was read, be it a wrong one.
 func (p *parser) decides() bool { return len(p.rules)+len(p.wrong) > 0 }
 
+// InFull returns the file and the rules that say in full what Load would find, for
+// a program that is to use just that, and whether they are Default(messages).
+func InFull(config string, rules []string, messages string) (inConfig string, inRules []string, isDefault bool, err error) {
+	if config != "" || len(rules) > 0 {
+		_, err := Load(config, rules, messages)
+		return config, rules, false, err
+	}
+	if hasDefault() {
+		config = DefaultConfig
+		p := parser{files: map[string]bool{}}
+		if err := p.readDefaults(); err != nil || p.decides() {
+			_, err = p.finish(err, config)
+			return config, nil, false, err
+		}
+	}
+	return config, Default(messages), true, nil // with the settings of the file
+}
+
 // Load returns the rules that are in force: those given as text and those of
 // the file config ("" for none); if neither is given, those of DefaultConfig;
 // if there are none, Default(messages). DefaultConfigs belong to DefaultConfig,
@@ -62,7 +80,7 @@ func (p *parser) decides() bool { return len(p.rules)+len(p.wrong) > 0 }
 func Load(config string, rules []string, messages string) ([]Rule, error) {
 	p := parser{files: map[string]bool{}}
 	if config == "" && len(rules) == 0 {
-		if HasDefault() {
+		if hasDefault() {
 			if err := p.readDefaults(); err != nil || p.decides() {
 				return p.finish(err, DefaultConfig)
 			}

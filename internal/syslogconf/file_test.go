@@ -182,11 +182,32 @@ func TestLoad(t *testing.T) {
 	if got := text(Load("", []string{"*.*"}, "/x")); !strings.Contains(got, "expected an action") {
 		t.Errorf("wrong rule: %s", got)
 	}
-	if HasDefault() {
+	if hasDefault() {
 		t.Skip("this machine has a " + DefaultConfig)
 	}
 	if got := text(Load("", nil, "/x")); got != "*.* -/x|*.crit /dev/kmsg" {
 		t.Errorf("default: %s", got)
+	}
+}
+
+// What is in force, said in full, is what is loaded.
+func TestInFull(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "c")
+	if err := os.WriteFile(config, []byte("mail.* /m\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	given := []string{"*.* -/a"}
+	if file, rules, isDefault, err := InFull(config, given, "/x"); file != config || !slices.Equal(rules, given) || isDefault || err != nil {
+		t.Errorf("both: %q, %q, %t, %v", file, rules, isDefault, err)
+	}
+	if _, _, _, err := InFull("", []string{"*.*"}, "/x"); err == nil {
+		t.Error("a wrong rule is right")
+	}
+	if hasDefault() {
+		t.Skip("this machine has a " + DefaultConfig)
+	}
+	if file, rules, isDefault, err := InFull("", nil, "/x"); file != "" || !slices.Equal(rules, Default("/x")) || !isDefault || err != nil {
+		t.Errorf("default: %q, %q, %t, %v", file, rules, isDefault, err)
 	}
 }
 
