@@ -330,7 +330,7 @@ func TestChangeBesideFailure(t *testing.T) {
 	k := r.keeper
 	b.must(os.Remove(b.dev))
 	k.readEvents()
-	k.retries, k.run = maxRetries, &repair{pidfd: -1, stderr: -1, pair: -1, before: k.devLog()}
+	k.lookAt, k.retries, k.run = time.Time{}, maxRetries, &repair{pidfd: -1, stderr: -1, pair: -1, before: k.devLog()}
 	r.routes[0].out = &meddler{b: b}
 	if r.afterRun(time.Now(), errors.New("it fails")); k.lookAt.IsZero() {
 		t.Error("the change is not looked at")
