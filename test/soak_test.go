@@ -124,9 +124,9 @@ func (s *soak) begin(containers int) {
 	s.host.works()
 	for _, b := range s.boxes {
 		b.works()
-		b.fds = s.descriptors(b.mustReceiver())
+		b.fds = s.watching(b.mustReceiver())
 	}
-	s.keeperFDs = s.descriptors(s.keeper())
+	s.keeperFDs = s.watching(s.keeper())
 	s.t.Logf("%s: the host's daemon is %s; all works", s.now(), s.daemon.args[2])
 }
 
