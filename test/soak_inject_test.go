@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // injector has strace fail a system call of the receiver; of writes, those to
@@ -66,22 +65,35 @@ func (b *box) inject(call, how string, log bool) (detach func()) {
 		_ = cmd.Wait() // by a signal
 		close(ended)
 	}()
-	end := func() {
-		for _, p := range b.s.h.Processes() {
-			if f := strings.Fields(p); filepath.Base(f[1]) == "strace" && f[4] == strconv.Itoa(pid) {
-				_ = b.s.h.Command(context.Background(), "kill", "-INT", f[0]).Run() // it may have ended with the receiver
-			}
-		}
+	hasEnded := func() bool {
 		select {
 		case <-ended:
-		case <-time.After(deadline):
-			t.Fatalf("strace of %d, of %s, has not ended; processes:\n%s", pid, b.name, b.s.processes())
+			return true
+		default:
+			return false
+		}
+	}
+	signal := func(name string) {
+		for _, p := range b.s.h.Processes() {
+			if f := strings.Fields(p); filepath.Base(f[1]) == "strace" && f[4] == strconv.Itoa(pid) {
+				_ = b.s.h.Command(context.Background(), "kill", "-"+name, f[0]).Run() // it may have ended with the receiver
+			}
+		}
+	}
+	end := func() {
+		signal("INT")
+		// It waits for ever for a process that waits in vfork(2) for a child, which
+		// waits for strace.
+		if !waitAtMost(deadline/10, hasEnded) {
+			b.s.stuck++
+			signal("KILL")
+			if !waitFor(hasEnded) {
+				t.Fatalf("strace of %d, of %s, has not ended; processes:\n%s", pid, b.name, b.s.processes())
+			}
 		}
 	}
 	t.Cleanup(func() {
-		select {
-		case <-ended:
-		default:
+		if !hasEnded() {
 			end()
 		}
 	})
