@@ -50,7 +50,7 @@ SOAK_FAULTS ?=
 
 .PHONY: soak
 soak: deps ## have all go wrong that can, for SOAK_TIME; SOAK_SEED repeats a run's faults; needs root
-	SOAK_TIME='$(SOAK_TIME)' SOAK_SEED='$(SOAK_SEED)' SOAK_FAULTS='$(SOAK_FAULTS)' go test -tags soak -timeout 24h -count 1 -v -run '^TestSoak$$' ./test
+	SOAK_TIME='$(SOAK_TIME)' SOAK_SEED='$(SOAK_SEED)' SOAK_FAULTS='$(SOAK_FAULTS)' go test -tags soak -timeout 24h -count 1 -v -run '^TestSoak' ./test
 
 FUZZTIME ?= 30s
 FUZZ := syslog/FuzzParse syslog/FuzzLayouts syslog/FuzzParseKernel \

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -101,7 +102,11 @@ func (b *box) startSender(program string) {
 // endSender ends a sender and waits until all is known about it.
 func (b *box) endSender(x *sender) {
 	_ = x.in.Close() // it may be closed
-	<-x.ended
+	select {
+	case <-x.ended:
+	case <-time.After(deadline):
+		b.s.t.Fatalf("the sender %s does not end; processes:\n%s", x.id, b.s.processes())
+	}
 }
 
 // attempts are those made so far.
@@ -294,6 +299,17 @@ func (s *soak) descriptors(pid int) []string {
 		list[i] = anyNumber.ReplaceAllString(to, "N")
 	}
 	slices.Sort(list)
+	return list
+}
+
+// watching is descriptors once the process watches /dev/log, which begins after a
+// moment.
+func (s *soak) watching(pid int) (list []string) {
+	s.t.Helper()
+	s.eventually(fmt.Sprintf("%d watches", pid), func() bool {
+		list = s.descriptors(pid)
+		return slices.Contains(list, "anon_inode:inotify")
+	})
 	return list
 }
 

@@ -152,6 +152,11 @@ func (s *soak) processes() string {
 	var text strings.Builder
 	for _, p := range s.h.Processes() {
 		p, _, _ = strings.Cut(p, "\n")
+		id, _, _ := strings.Cut(p, " ")
+		pid, _ := strconv.Atoi(id) // it is a number
+		if f := s.h.stat(pid); f != nil {
+			text.WriteString(f[0] + " child of " + f[1] + ": ")
+		}
 		text.WriteString(p + "\n")
 	}
 	return text.String()

@@ -22,7 +22,8 @@ type soakLog struct {
 	lines   int
 	counted int // messages that the receiver has said are lost
 	notices map[string]int
-	stamp   string // of the last message
+	recent  []string // notices, for a message
+	stamp   string   // of the last message
 	// torn is how many lines may be torn: what is killed may leave half a line.
 	torn int
 }
@@ -128,6 +129,9 @@ func (l *soakLog) line(line []byte) {
 			b.s.wrong("in the log of %s a message of another: %q", b.name, line)
 		default:
 			l.seen[id] = append(seen, n)
+			if b == b.s.host && b.s.settledElsewhere(string(from), id, n) {
+				b.s.wrong("message %d of %s is in two logs", n, id)
+			}
 		}
 		return
 	}
@@ -145,8 +149,21 @@ func (l *soakLog) line(line []byte) {
 		if lost := soakLost.FindSubmatch(m[1]); lost != nil {
 			l.counted += atoi(lost[1])
 		}
+		l.recent = append(l.recent, string(line))
 		l.notices[string(anyNumber.ReplaceAll(m[1], []byte("N")))]++
 	}
+}
+
+// settledElsewhere says that a message is known to be in the log of its own box.
+func (s *soak) settledElsewhere(name, id string, n int) bool {
+	for _, b := range s.boxes {
+		for _, x := range b.senders {
+			if b.name == name && x.id == id {
+				return n < x.done && b.log.seen[id].has(n)
+			}
+		}
+	}
+	return false
 }
 
 func atoi(text []byte) int {

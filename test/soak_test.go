@@ -41,10 +41,10 @@ type soak struct {
 	mounts    []string // with those of the containers' logs
 
 	// For the report.
-	start                               time.Time
-	faults, hits                        map[string]int
-	tornLines, injected, strayed, looks int
-	gap                                 time.Duration // the longest between two looks
+	start                                      time.Time
+	faults, hits                               map[string]int
+	tornLines, injected, stuck, strayed, looks int
+	gap                                        time.Duration // the longest between two looks
 }
 
 // miss notes that the fault that is being had has not come about.
@@ -124,9 +124,9 @@ func (s *soak) begin(containers int) {
 	s.host.works()
 	for _, b := range s.boxes {
 		b.works()
-		b.fds = s.descriptors(b.mustReceiver())
+		b.fds = s.watching(b.mustReceiver())
 	}
-	s.keeperFDs = s.descriptors(s.keeper())
+	s.keeperFDs = s.watching(s.keeper())
 	s.t.Logf("%s: the host's daemon is %s; all works", s.now(), s.daemon.args[2])
 }
 
@@ -237,8 +237,8 @@ func (s *soak) report() {
 		counted += b.log.counted
 		lines += b.log.lines
 	}
-	s.t.Logf("%s: %d rounds; %d messages sent, %d sends failed, %d lines; lost: %d with who was killed, %d of %d counted; to the host meanwhile: %d, and %d that it did not write; torn lines %d, injected errors %d, senders that stayed with the host %d; looked %d times at everything, at least each %v",
-		s.now(), s.round, sum.sent, sum.failed, lines, sum.killed, sum.unsaid, counted, sum.leaked, sum.astray, s.tornLines, s.injected, s.strayed, s.looks, s.gap.Round(time.Millisecond))
+	s.t.Logf("%s: %d rounds; %d messages sent, %d sends failed, %d lines; lost: %d with who was killed, %d of %d counted; to the host meanwhile: %d, and %d that it did not write; torn lines %d, injected errors %d, straces that did not end %d, senders that stayed with the host %d; looked %d times at everything, at least each %v",
+		s.now(), s.round, sum.sent, sum.failed, lines, sum.killed, sum.unsaid, counted, sum.leaked, sum.astray, s.tornLines, s.injected, s.stuck, s.strayed, s.looks, s.gap.Round(time.Millisecond))
 	var names []string
 	for _, f := range append(chosen(boxFaults), chosen(hostFaults)...) {
 		hits, n := s.hits[f.name], s.faults[f.name]

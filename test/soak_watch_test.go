@@ -35,8 +35,29 @@ func (s *soak) waitFor(done func() bool) bool {
 func (s *soak) eventually(what string, done func() bool) {
 	s.t.Helper()
 	if !s.waitFor(done) {
-		s.t.Fatalf("%s: %s: not so after %v; processes:\n%s", s.now(), what, deadline, s.processes())
+		s.giveUp(what)
 	}
+}
+
+// eventuallyRepaired is eventually for what takes as long as repairs may that
+// follow each other.
+func (s *soak) eventuallyRepaired(what string, done func() bool) {
+	s.t.Helper()
+	for range 2 {
+		if s.waitFor(done) {
+			return
+		}
+	}
+	s.giveUp(what)
+}
+
+// giveUp ends the test, with what is known of those that have faults.
+func (s *soak) giveUp(what string) {
+	s.t.Helper()
+	for _, b := range s.struck {
+		s.t.Logf("%s said last:\n%s", b.name, strings.Join(b.log.recent[max(0, len(b.log.recent)-20):], "\n"))
+	}
+	s.t.Fatalf("%s: %s: not so after %v or more; processes:\n%s", s.now(), what, deadline, s.processes())
 }
 
 func (s *soak) all() []*box { return append(slices.Clone(s.boxes), s.host) }
