@@ -168,6 +168,7 @@ func (r *receiver) replay() {
 		raw, cut := r.batch.message(i)
 		r.handle(raw, cut, r.batch.sender(i))
 	}
+	s.replayed = true
 	r.flush(now)
 	r.say(severity, text)
 }

@@ -69,6 +69,8 @@ type store struct {
 	// systemd has given back with it.
 	restarted bool
 	files     []daemon.File
+	// replayed says that what it had not written is written by now.
+	replayed bool
 	// stored are the names of what systemd has.
 	stored map[string]bool
 	seen   seen
@@ -318,6 +320,9 @@ func parseIdentities(list []string) (was []process) {
 // written says that the outputs have taken what was received, and how much of
 // that is in this process only.
 func (s *store) written(r *receiver) {
+	if s.restarted && !s.replayed {
+		return
+	}
 	pending := uint64(0)
 	for _, route := range r.routes {
 		c := route.out.Counts()
