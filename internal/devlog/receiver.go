@@ -280,6 +280,9 @@ func (w *work) healMounts() bool {
 // healNeeds is which rights the repair's command needs in the receiver's sandbox
 // (devlogd's --command-needs).
 func (t *Target) healNeeds() string {
+	if t.host {
+		return "host"
+	}
 	if t.uid != 0 || t.gid != 0 {
 		return "ids" // to act as the container's root
 	}

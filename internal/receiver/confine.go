@@ -24,7 +24,8 @@ import (
 // What the command that repairs needs (--command-needs).
 const (
 	needsNames  = "names"  // to make names in the container, as root
-	needsIDs    = "ids"    // the same as the container's root, who is another user
+	needsHost   = "host"   // to make names in /dev and /run/devlog: it is the host
+	needsIDs    = "ids"    // as needsNames, as the container's root, who is another user
 	needsMounts = "mounts" // to mount, which Landlock denies everybody
 )
 
@@ -266,7 +267,7 @@ func (r *receiver) place(c *confinement, p *place) {
 func (r *receiver) command(c *confinement, o *options) {
 	c.program(o.command[0])
 	switch o.needs {
-	case needsNames:
+	case needsNames, needsHost:
 		c.Caps |= capsOfNames
 	case needsIDs:
 		c.Caps |= capsOfIDs
@@ -278,14 +279,12 @@ func (r *receiver) command(c *confinement, o *options) {
 		}
 		c.Caps |= capsOfNames
 	}
-	root := int(r.keeper.root.Fd())
-	var st unix.Stat_t
-	if unix.Fstat(root, &st) == nil && (fileID{st.Dev, st.Ino}) == r.slash { // the host's keeper
+	if o.needs == needsHost {
 		c.allow("/dev", sandbox.Names)
 		c.allow("/run/devlog", sandbox.Names|sandbox.Read)
 		return
 	}
-	c.allowFD(root, sandbox.Names)
+	c.allowFD(int(r.keeper.root.Fd()), sandbox.Names)
 	c.writes = append(c.writes, "the container")
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"unsafe"
@@ -163,6 +164,7 @@ func TestPolicy(t *testing.T) {
 	}{
 		{"names", needsNames, sandbox.Auto, capsOfNames, true},
 		{"ids", needsIDs, sandbox.Auto, capsOfIDs, true},
+		{"host", needsHost, sandbox.Auto, capsOfNames, true},
 		{"mounts", needsMounts, sandbox.Auto, capsOfMounts, false},
 		{"mounts, on", needsMounts, sandbox.On, capsOfNames, true},
 	} {
@@ -175,6 +177,9 @@ func TestPolicy(t *testing.T) {
 		r.policy(c, &options{needs: tt.needs, sandbox: tt.mode, command: []string{"/usr/bin/true"}, rules: []string{"x"}})
 		if c.Caps != tt.caps || (c.why == "") != tt.landlock {
 			t.Errorf("%s: %s, %q; want %s, confined %t", tt.name, c.Caps, c.why, tt.caps, tt.landlock)
+		}
+		if want := tt.landlock && tt.needs != needsHost; slices.Contains(c.writes, "the container") != want {
+			t.Errorf("%s: writes %q", tt.name, c.writes)
 		}
 		c.close()
 		_ = root.Close()

@@ -106,11 +106,11 @@ func (o *options) setUser(text string) error {
 
 func (o *options) setNeeds(text string) error {
 	switch text {
-	case needsNames, needsIDs, needsMounts:
+	case needsNames, needsHost, needsIDs, needsMounts:
 		o.needs = text
 		return nil
 	}
-	return fmt.Errorf("want names, ids or mounts, not %q", text)
+	return fmt.Errorf("want names, host, ids or mounts, not %q", text)
 }
 
 const usage = `devlogd - receives what programs send to /dev/log
@@ -149,8 +149,9 @@ usage: devlogd [--listen PATH]... [--rule RULE]... [flags] [-- COMMAND ARGS...]
                      program
   --command-needs RIGHTS
                      what COMMAND needs: names (to make names in the container's
-                     root), ids (the same as another user) or mounts (the
-                     default: then auto leaves it these rights)
+                     root), host (in /dev and /run/devlog), ids (names, as
+                     another user) or mounts (the default: then auto leaves it
+                     these rights)
   --version, --help
   -- COMMAND ARGS... run this when /dev/log was replaced; devlog-hook, which
                      passes the container's root as well, uses it

@@ -241,6 +241,7 @@ func (l *seen) is(r *receiver) bool {
 func (s *store) describe(r *receiver) error {
 	snap := r.snapshot(time.Now())
 	snap.conns, snap.kernel, snap.outputs, snap.store = nil, nil, nil, -1
+	snap.sandbox = nil // another process has its own to enter
 	var names []string
 	index := map[string]int{}
 	keep := func(fd *int) (err error) {
