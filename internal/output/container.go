@@ -197,7 +197,7 @@ func (c *container) path() (string, error) {
 // a socket, which cannot be opened at all, are not.
 func (c *container) isPipe() bool {
 	var fs unix.Statfs_t
-	return c.pin >= 0 && unix.Fstatfs(c.pin, &fs) == nil && int64(fs.Type) == unix.PIPEFS_MAGIC
+	return c.pin >= 0 && unix.Fstatfs(c.pin, &fs) == nil && fs.Type == unix.PIPEFS_MAGIC
 }
 
 // pinNow notes what the standard output is now, for a container that logs and
