@@ -192,6 +192,14 @@ func (c *container) path() (string, error) {
 	return "/proc/" + strconv.Itoa(pid) + "/fd/1", nil
 }
 
+// isPipe says that the standard output at the start was a pipe without a name: it is
+// opened by its handle alone, wherever files may be opened. A named one, a file and
+// a socket, which cannot be opened at all, are not.
+func (c *container) isPipe() bool {
+	var fs unix.Statfs_t
+	return c.pin >= 0 && unix.Fstatfs(c.pin, &fs) == nil && fs.Type == unix.PIPEFS_MAGIC
+}
+
 // pinNow notes what the standard output is now, for a container that logs and
 // ends at once. O_PATH: a pipe's reader still sees its end.
 func (c *container) pinNow() {

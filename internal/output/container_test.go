@@ -84,6 +84,45 @@ func TestContainerPipe(t *testing.T) {
 	wantCounts(t, s, "2 0")
 }
 
+// Only a pipe without a name can be opened again by its handle in a sandbox.
+func TestContainerHeld(t *testing.T) {
+	dir := t.TempDir()
+	_, pipe := pipeEnds(t)
+	file, err := os.Create(filepath.Join(dir, "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if err := unix.Mkfifo(filepath.Join(dir, "fifo"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fifo, err := os.OpenFile(filepath.Join(dir, "fifo"), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fifo.Close()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pair[0])
+	socket := os.NewFile(uintptr(pair[1]), "socket")
+	defer socket.Close()
+	for _, tt := range []struct {
+		name string
+		out  *os.File
+		want bool
+	}{{"pipe", pipe, true}, {"file", file, false}, {"named pipe", fifo, false}, {"socket", socket, false}} {
+		pidfd, _ := startInit(t, tt.out)
+		s, _ := openTestContainer(pidfd)
+		s.Flush(time.Now())
+		if got := s.Held(); got != tt.want {
+			t.Errorf("a %s is held: %v, want %v", tt.name, got, tt.want)
+		}
+		s.Close()
+	}
+}
+
 // A container that has ended by its first message: what was its standard
 // output at the start is used while it has a reader, and keeps nobody from
 // seeing the end.

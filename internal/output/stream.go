@@ -157,8 +157,8 @@ func (s *Stream) Next() time.Time {
 }
 
 // Held says, after the first Flush, that the container's standard output can be
-// opened again also by who may not look for it in /proc.
-func (s *Stream) Held() bool { return s.container != nil && s.container.pin >= 0 }
+// opened again also by who may not look for it in /proc, nor open any path.
+func (s *Stream) Held() bool { return s.container != nil && s.container.isPipe() }
 
 // Waits says that something waits for the reader of an open stream.
 func (s *Stream) Waits() bool { return s.file != nil && s.lines.size() > 0 }

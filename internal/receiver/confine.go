@@ -96,7 +96,10 @@ func (r *receiver) confine(o *options, inside bool) error {
 	case o.sandbox == sandbox.Off:
 		c.why = "--sandbox off"
 	case inside && o.sandbox != sandbox.On:
-		c.Caps, c.why = ^sandbox.Caps(0), inContainerWords
+		c.why = inContainerWords
+		if o.user == nil { // a user with root's capabilities would be root
+			c.Caps = ^sandbox.Caps(0)
+		}
 	default:
 		r.policy(c, o)
 	}
@@ -157,16 +160,27 @@ func (c *confinement) program(file string) {
 	if path, err := os.Readlink(file); err == nil {
 		file = path
 	}
-	if filepath.IsAbs(file) && !strings.HasPrefix(file, memoryFile) {
-		c.allow(filepath.Dir(file), sandbox.Execute)
+	dir := filepath.Dir(file)
+	switch {
+	case !filepath.IsAbs(file), strings.HasPrefix(file, memoryFile):
+	case dir == "/": // all files could be read then
+		c.allow(file, sandbox.Execute)
+	default:
+		c.allow(dir, sandbox.Execute)
 	}
 }
 
 // configuration allows what a newer program reads when it replaces this one:
 // the rules, and what the time is called here.
 func (c *confinement) configuration(o *options) {
-	for _, path := range []string{"/etc/localtime", "/usr/share/zoneinfo"} {
+	for _, path := range []string{"/etc/localtime", "/usr/share/zoneinfo", "/etc/zoneinfo"} {
 		c.allow(path, sandbox.Read)
+	}
+	if file := strings.TrimPrefix(os.Getenv("TZ"), ":"); filepath.IsAbs(file) {
+		var st unix.Stat_t
+		if unix.Stat(file, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG {
+			c.allow(file, sandbox.Read)
+		}
 	}
 	if len(o.rules) > 0 && o.config == "" {
 		return

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/sandbox"
+	"devlog/internal/syslogconf"
 )
 
 // needLandlock skips where the kernel has none.
@@ -153,6 +155,108 @@ func TestUser(t *testing.T) {
 	}
 }
 
+// Within a container's rights a user has none of root's.
+func TestUserInside(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("not root")
+	}
+	dir := t.TempDir()
+	for _, d := range []string{dir, filepath.Dir(dir), filepath.Dir(filepath.Dir(dir))} {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := startReady(t, nil, "--listen", filepath.Join(dir, "s"), "--name", "box", "--rule", "*.* -"+filepath.Join(dir, "new/m"),
+		"--user", "12345:54321", "--exit-when-alone")
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.cmd.Process.Pid))
+	if err != nil || !strings.Contains(string(status), "\nUid:\t12345\t") || !strings.Contains(string(status), "\nCapPrm:\t0000000000000000\n") {
+		t.Errorf("%v, %s", err, status)
+	}
+	d.stop()
+}
+
+// A program in the root directory is not to have every file read.
+func TestPolicyOfRoot(t *testing.T) {
+	c := &confinement{}
+	c.program("/proc/self/exe")
+	c.program("/etc")
+	defer c.close()
+	var root, st unix.Stat_t
+	if err := unix.Stat("/", &root); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range c.Rules {
+		if err := unix.Fstat(r.FD, &st); err != nil || st.Dev == root.Dev && st.Ino == root.Ino {
+			t.Errorf("the root directory is allowed, %v", err)
+		}
+	}
+	if len(c.Rules) != 2 {
+		t.Errorf("%d rules", len(c.Rules))
+	}
+}
+
+// The time zone is known also where its file is out of reach later.
+func TestConfinedTimeZone(t *testing.T) {
+	needLandlock(t)
+	dir, logs := t.TempDir(), filepath.Join(t.TempDir(), "logs")
+	zone := []byte("TZif\x00" + strings.Repeat("\x00", 15) + // tzfile(5): one type, and its name
+		strings.Repeat("\x00", 16) + "\x00\x00\x00\x01\x00\x00\x00\x04" + "\x00\x00\x46\x50\x00\x00XYZ\x00")
+	if err := os.WriteFile(filepath.Join(dir, "zone"), zone, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TEST_TZ", ":"+filepath.Join(dir, "zone"))
+	program, log, sock := filepath.Join(t.TempDir(), "devlogd"), filepath.Join(logs, "m"), filepath.Join(t.TempDir(), "s")
+	copyProgram(t, program)
+	d, report := startProgram(t, program, nil, "--listen", sock, "--name", "box", "--rule", "*.* -"+log+";RFC5424")
+	if report != "READY=1\n" {
+		t.Fatalf("not ready: %s", report)
+	}
+	fd := dial(t, sock)
+	send(t, fd, "<13>first")
+	awaitTimes(t, log, "first", 1)
+	d.signal(unix.SIGUSR2)
+	awaitTimes(t, log, "upgraded to devlogd ", 1)
+	send(t, fd, "<13>last")
+	awaitTimes(t, log, "last", 1)
+	if text := content(t, log); strings.Count(text, "+05:00") != 3 {
+		t.Errorf("it has another time zone:\n%s", text)
+	}
+	d.stop()
+}
+
+// A receiver that is started anew is root at first, and is not to make files as root
+// that it cannot open later.
+func TestUserAnew(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("not root")
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	dir := t.TempDir()
+	for _, d := range []string{dir, filepath.Dir(dir), filepath.Dir(filepath.Dir(dir))} {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, confined := range []bool{false, true} {
+		log := filepath.Join(dir, fmt.Sprint("new", confined), "m")
+		r := newReceiver(&options{name: "box"}, func() ([]syslogconf.Rule, error) { return rules(t, "*.* -"+log), nil })
+		r.resumed = &snapshot{}
+		want := uint32(12345)
+		if confined { // by the program before this one, in the same process
+			r.resumed.sandbox, want = &sandboxState{}, uint32(os.Geteuid())
+		}
+		if err := r.openOutputsAs(&sandbox.User{UID: 12345, GID: 54321}); err != nil {
+			t.Fatal(err)
+		}
+		r.close()
+		var st unix.Stat_t
+		if err := unix.Stat(log, &st); err != nil || st.Uid != want {
+			t.Errorf("%s is of %d, want %d, %v", log, st.Uid, want, err)
+		}
+	}
+}
+
 // What is kept follows from what is to be done later.
 func TestPolicy(t *testing.T) {
 	dir := t.TempDir()
@@ -172,7 +276,12 @@ func TestPolicy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := &receiver{keeper: &keeper{root: root}}
+		r := &receiver{keeper: &keeper{root: root}, init: 0}
+		var st unix.Stat_t
+		if err := unix.Fstat(int(root.Fd()), &st); err != nil {
+			t.Fatal(err)
+		}
+		r.slash = fileID{st.Dev, st.Ino} // a container may have the host's root directory
 		c := &confinement{}
 		r.policy(c, &options{needs: tt.needs, sandbox: tt.mode, command: []string{"/usr/bin/true"}, rules: []string{"x"}})
 		if c.Caps != tt.caps || (c.why == "") != tt.landlock {

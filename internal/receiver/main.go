@@ -181,8 +181,10 @@ func (r *receiver) begin(o *options, files []daemon.File, resumed *snapshot, rec
 		}
 	}
 	r.stepStore()
-	if err := errors.Join(r.tellReady(), o.sayReady(resumed != nil), started()); err != nil {
-		return err
+	for _, tell := range []func() error{r.tellReady, func() error { return o.sayReady(resumed != nil) }, started} {
+		if err := tell(); err != nil { // one who was told relies on it
+			return err
+		}
 	}
 	// Nothing has been received so far: who waits for the start need not wait
 	// for this too.

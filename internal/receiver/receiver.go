@@ -157,6 +157,7 @@ func (r *receiver) start(o *options, files []daemon.File) (err error) {
 	}
 	r.sockets = fresh.sockets
 	r.addPlaces(fresh)
+	r.replay()
 	for _, l := range o.listen {
 		if r.listensAt(l.path) { // the program before this one has done that
 			continue

@@ -2,6 +2,7 @@ package receiver
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -51,7 +52,7 @@ type passed struct {
 // command returns devlogd with a clean environment, not started.
 func command(args ...string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", args...)
-	cmd.Env = []string{"TEST_BE_DEVLOGD=1", "TZ=UTC", "TEST_FILTER=" + os.Getenv("TEST_FILTER")}
+	cmd.Env = []string{"TEST_BE_DEVLOGD=1", "TZ=" + cmp.Or(os.Getenv("TEST_TZ"), "UTC"), "TEST_FILTER=" + os.Getenv("TEST_FILTER")}
 	return cmd
 }
 

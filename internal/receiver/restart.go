@@ -136,39 +136,46 @@ func (r *receiver) forgetWas() {
 	}
 }
 
-// replay writes what a receiver that was killed had received and not written,
-// and says what it has lost.
+// replay writes what a receiver that was killed had received and not written. It
+// is the first to write and to receive: either would forget that.
 func (r *receiver) replay() {
 	s := r.store
+	if s == nil || !s.restarted {
+		return
+	}
 	r.forgetWas()
 	n := 0
 	if r.batch != nil {
 		n = r.batch.unwritten()
 	}
-	text := "was killed, and started anew by systemd"
-	if s.head.restarts > 1 {
-		text += " (" + strconv.FormatUint(s.head.restarts, 10) + " times by now)"
-	}
-	severity := syslog.Notice
-	lost := s.head.pending
+	s.lost = s.head.pending
 	if s.head.replays++; s.head.replays > maxReplays {
-		lost += uint64(n)
+		s.lost += uint64(n)
 		n = 0
 	}
-	if n > 0 {
-		text += "; the " + strconv.Itoa(n) + " messages before this may be there twice"
-	}
-	if lost > 0 {
-		severity = syslog.Warning
-		text += "; " + strconv.FormatUint(lost, 10) + " messages lost (killed before they could be written)"
-	}
+	s.again = n
 	now := time.Now()
 	r.lines.at(now)
 	for i := range n {
 		raw, cut := r.batch.message(i)
 		r.handle(raw, cut, r.batch.sender(i))
 	}
-	s.replayed = true
 	r.flush(now)
+}
+
+// sayRestarted says what the kill of the receiver before this one has cost.
+func (r *receiver) sayRestarted() {
+	s := r.store
+	text, severity := "was killed, and started anew by systemd", syslog.Notice
+	if s.head.restarts > 1 {
+		text += " (" + strconv.FormatUint(s.head.restarts, 10) + " times by now)"
+	}
+	if s.again > 0 {
+		text += "; the " + strconv.Itoa(s.again) + " messages before this may be there twice"
+	}
+	if s.lost > 0 {
+		severity = syslog.Warning
+		text += "; " + strconv.FormatUint(s.lost, 10) + " messages lost (killed before they could be written)"
+	}
 	r.say(severity, text)
 }

@@ -127,11 +127,10 @@ func (r *receiver) resumeOthers() {
 	}
 }
 
-// sayResumed says why another program goes on, and has it write what a killed one
-// has left.
+// sayResumed says why another program goes on.
 func (r *receiver) sayResumed() {
 	if r.store != nil && r.store.restarted {
-		r.replay()
+		r.sayRestarted()
 	} else {
 		r.say(syslog.Notice, "upgraded to devlogd "+Version+" from "+r.resumed.base.version)
 	}

@@ -69,8 +69,9 @@ type store struct {
 	// systemd has given back with it.
 	restarted bool
 	files     []daemon.File
-	// replayed says that what it had not written is written by now.
-	replayed bool
+	// again and lost are how many of its messages were written again and lost.
+	again int
+	lost  uint64
 	// stored are the names of what systemd has.
 	stored map[string]bool
 	seen   seen
@@ -147,10 +148,15 @@ func mapStore(fd int) (*store, error) {
 		return nil, fmt.Errorf("go on where the receiver before was: %w", err)
 	}
 	s, err := mapMemory(fd)
-	if err == nil && s.head.magic != storeMagic {
-		err = errors.New("go on where the receiver before was: it was of another version")
+	if err != nil {
+		return nil, err
 	}
-	return s, err
+	if s.head.magic != storeMagic {
+		_ = unix.Munmap(s.memory)
+		return nil, errors.New("go on where the receiver before was: it was of another version")
+	}
+	s.forgetPointers()
+	return s, nil
 }
 
 func mapMemory(fd int) (*store, error) {
@@ -160,6 +166,19 @@ func mapMemory(fd int) (*store, error) {
 	}
 	_ = unix.Madvise(memory, unix.MADV_NOHUGEPAGE)
 	return &store{fd: fd, memory: memory, head: (*storeHead)(unsafe.Pointer(&memory[0])), stored: map[string]bool{}}, nil
+}
+
+// forgetPointers removes the addresses of the process before: its memory is not
+// this one's, and Go's garbage collector looks at what a pointer that is
+// overwritten has led to.
+func (s *store) forgetPointers() {
+	headers, _ := s.parts()
+	for i := range headers {
+		h := &headers[i].header
+		for _, p := range []unsafe.Pointer{unsafe.Pointer(&h.Name), unsafe.Pointer(&h.Iov), unsafe.Pointer(&h.Control)} {
+			*(*uintptr)(p) = 0 // not as a pointer, or it would be looked at
+		}
+	}
 }
 
 // parts are where the kernel notes what it has received, and from whom.
@@ -241,7 +260,7 @@ func (l *seen) is(r *receiver) bool {
 func (s *store) describe(r *receiver) error {
 	snap := r.snapshot(time.Now())
 	snap.conns, snap.kernel, snap.outputs, snap.store = nil, nil, nil, -1
-	snap.sandbox = nil // another process has its own to enter
+	snap.sandbox = nil // it ends with the process
 	var names []string
 	index := map[string]int{}
 	keep := func(fd *int) (err error) {
@@ -321,9 +340,6 @@ func parseIdentities(list []string) (was []process) {
 // written says that the outputs have taken what was received, and how much of
 // that is in this process only.
 func (s *store) written(r *receiver) {
-	if s.restarted && !s.replayed {
-		return
-	}
 	pending := uint64(0)
 	for _, route := range r.routes {
 		c := route.out.Counts()

@@ -8,10 +8,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/daemon"
+	"devlog/internal/sandbox"
 	"devlog/internal/syslogconf"
 )
 
@@ -102,6 +104,7 @@ func TestStoreReplays(t *testing.T) {
 	}
 	second.head.pending = 7
 	r.replay()
+	r.sayRestarted()
 	r.flush(r.started)
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -138,6 +141,7 @@ func TestStoreGivesUp(t *testing.T) {
 	s.head.replays = maxReplays
 	next := withStore(t, s.inherit(t), file)
 	next.replay()
+	next.sayRestarted()
 	next.flush(next.started)
 	text, err := os.ReadFile(file)
 	if err != nil || !bytes.Contains(text, []byte("2 messages lost (killed")) || bytes.Contains(text, []byte("test: x")) {
@@ -145,6 +149,78 @@ func TestStoreGivesUp(t *testing.T) {
 	}
 	if n := next.batch.unwritten(); n != 0 || next.store.head.replays != 0 {
 		t.Errorf("%d messages are left, tried %d times", n, next.store.head.replays)
+	}
+}
+
+// A receiver that goes on writes what the one before had received before it writes
+// or receives anything else, and is confined anew: that was the process's.
+func TestStoreBegins(t *testing.T) {
+	s := freshStore(t)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "messages")
+	killed := withStore(t, s, file)
+	sock, err := listen(filepath.Join(dir, "log"), unix.SOCK_DGRAM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed.sockets, killed.sandbox = []*socket{sock}, &sandboxState{mark: 1 << 20, landlock: true}
+	killed.stepStore()
+	for i := range 2 {
+		killed.batch.headers[i].length = uint32(copy(killed.batch.memory[i*slotSize:], "<14>test: unwritten"))
+	}
+	s.head.pending = 3
+	name, err := storedName(sock.fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := s.inherit(t, daemon.File{FD: sock.fd, Name: name})
+	resumed, err := next.restart()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newReceiver(&options{name: "box"}, killed.loadRules)
+	defer r.close()
+	r.useStore(next)
+	ready := 0
+	if err := r.begin(&options{name: "box", sandbox: sandbox.Off}, nil, resumed, true, func() error { ready++; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if ready != 1 || r.sandbox == nil || r.sandbox.landlock {
+		t.Errorf("told %d times that it is ready, confined %+v", ready, r.sandbox)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil || bytes.Count(text, []byte("test: unwritten")) != 2 ||
+		!bytes.Contains(text, []byte("the 2 messages before this may be there twice; 3 messages lost")) {
+		t.Errorf("%v:\n%s", err, text)
+	}
+}
+
+// Who cannot be told everything that is to be told says nothing of being ready.
+func TestReadyInOrder(t *testing.T) {
+	dir := t.TempDir()
+	r := newReceiver(&options{name: "box"}, func() ([]syslogconf.Rule, error) { return rules(t, "*.* -"+filepath.Join(dir, "m")), nil })
+	defer r.close()
+	o := &options{name: "box", sandbox: sandbox.Off, ready: 1 << 20, listen: []listenOption{{filepath.Join(dir, "log"), unix.SOCK_DGRAM}}}
+	ready := false
+	if err := r.begin(o, nil, nil, true, func() error { ready = true; return nil }); err == nil || ready {
+		t.Errorf("%v, said that it is ready: %v", err, ready)
+	}
+}
+
+// The addresses of the process before are not looked at as this one's.
+func TestStoreForgetsPointers(t *testing.T) {
+	s := freshStore(t)
+	headers, _ := s.parts()
+	for i := range headers {
+		*(*uintptr)(unsafe.Pointer(&headers[i].header.Iov)) = 0xc000123000
+		*(*uintptr)(unsafe.Pointer(&headers[i].header.Control)) = 0xc000123000
+	}
+	after, _ := s.inherit(t).parts()
+	for i := range after {
+		h := &after[i].header
+		if *(*uintptr)(unsafe.Pointer(&h.Iov)) != 0 || *(*uintptr)(unsafe.Pointer(&h.Control)) != 0 {
+			t.Fatalf("header %d has some", i)
+		}
 	}
 }
 
