@@ -165,15 +165,16 @@ func (b *box) settle() account {
 // settle waits until what has become of all messages so far is known, and right.
 func (s *soak) settle() {
 	s.t.Helper()
-	for _, b := range s.all() {
-		var sum account
-		if !s.waitFor(func() bool {
-			sum = b.settle()
-			return len(sum.wrong) == 0
-		}) {
-			for _, text := range sum.wrong[:min(20, len(sum.wrong))] {
-				s.wrong("%s", text)
-			}
+	var wrong []string
+	if !s.waitFor(func() bool {
+		wrong = nil
+		for _, b := range s.all() {
+			wrong = append(wrong, b.settle().wrong...)
+		}
+		return len(wrong) == 0
+	}) {
+		for _, text := range wrong[:min(30, len(wrong))] {
+			s.wrong("%s", text)
 		}
 	}
 }

@@ -113,10 +113,10 @@ func daemonEnds(b *box, end func()) func() {
 	l := &loss{why: "the restart of the host's daemon", from: from, to: never, bound: 1 << 30}
 	s.host.losses = append(s.host.losses, l)
 	end()
+	l.to = soakClock() // what is sent from here on, and is taken, the next one reads
 	return func() {
 		s.daemon.Start()
 		s.healed()
-		l.to = soakClock()
 		over()
 	}
 }
