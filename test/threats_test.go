@@ -27,7 +27,9 @@ func TestThreats(t *testing.T) {
 	name := regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9_]+)`")
 	attackers := []string{"container root", "container user", "compromised sender", "writer of annotations", "host user"}
 	rows, seen := 0, set{}
-	for line := range strings.Lines(string(text)) {
+	_, threats, _ := strings.Cut(string(text), "\n## Threats\n")
+	threats, _, _ = strings.Cut(threats, "\n## ")
+	for line := range strings.Lines(threats) {
 		line = strings.TrimSpace(line)
 		if !strings.HasPrefix(line, "|") || strings.HasPrefix(line, "| ---") || strings.HasPrefix(line, "| who ") {
 			continue
@@ -69,6 +71,7 @@ func TestEngineHostileMountedLog(t *testing.T) {
 	at := c.Path("/run/devlog/.devlog-repair")
 	for _, was := range []string{"link", "socket", "absent"} {
 		forged := fmt.Sprintf(`{"mount_ns":%d,"was":"%s","was_link":"%s","set":"/run/devlog/log","socket":"/run/devlog/other"}`, number(t, h, c.PID, "mnt"), was, sentinel+"/file")
+		check(t, os.RemoveAll(at))
 		check(t, os.WriteFile(at, []byte(forged), 0o644))
 		sensible(t, c.Hook(false, "undo"), was+": undo")
 		expectWorld(t, before, guarded(t, h))

@@ -20,7 +20,7 @@ _devlogd() {
     --ready-fd) COMPREPLY=(); return ;;
     --sandbox) mapfile -t COMPREPLY < <(compgen -W 'auto on off' -- "$cur"); return ;;
     --user) COMPREPLY=(); return ;;
-    --command-needs) mapfile -t COMPREPLY < <(compgen -W 'names ids mounts' -- "$cur"); return ;;
+    --command-needs) mapfile -t COMPREPLY < <(compgen -W 'names host ids mounts' -- "$cur"); return ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W '--listen --type --kernel --rule --config --name --rate --overflow --compress-repeats --metrics-file --ready-fd --sandbox --user --check-config --exit-when-alone --await-init --command-needs --version --help' -- "$cur")
     ;;

@@ -17,6 +17,6 @@ complete -c devlogd -l user -x -d ' run as that user once the sockets and output
 complete -c devlogd -l check-config -d 'only say whether the rules are right'
 complete -c devlogd -l exit-when-alone -d 'end when process 1 waits for this process only'
 complete -c devlogd -l await-init -d 'with --exit-when-alone: process 1 has yet to execute its program'
-complete -c devlogd -l command-needs -xa 'names ids mounts' -d ' what COMMAND needs'
+complete -c devlogd -l command-needs -xa 'names host ids mounts' -d ' what COMMAND needs'
 complete -c devlogd -l version
 complete -c devlogd -l help

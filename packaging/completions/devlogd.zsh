@@ -18,7 +18,7 @@ _devlogd() {
         '--check-config[only say whether the rules are right]' \
         '--exit-when-alone[end when process 1 waits for this process only]' \
         '--await-init[with --exit-when-alone\: process 1 has yet to execute its program]' \
-        '--command-needs=[ what COMMAND needs]:RIGHTS:(names ids mounts)' \
+        '--command-needs=[ what COMMAND needs]:RIGHTS:(names host ids mounts)' \
         '--version' \
         '--help'
 }
