@@ -138,9 +138,9 @@ func (r *receiver) policy(c *confinement, o *options) {
 		c.others(filepath.Dir(o.metrics))
 	}
 	for _, s := range r.sockets {
-		if s.path != "" {
-			c.allow(filepath.Dir(s.path), sandbox.Unlink)
-			c.others(filepath.Dir(s.path))
+		if dir := filepath.Dir(s.path); s.path != "" && dir != "/" { // below that is everything
+			c.allow(dir, sandbox.Unlink)
+			c.others(dir)
 		}
 	}
 	for _, p := range r.places {

@@ -50,8 +50,10 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	}
 	files, ferr := daemon.Inherited()
 	var kept *store
+	final := false // it would not be another time
 	if before == nil && ferr == nil {
 		files, kept, ferr = openStore(files)
+		final = ferr != nil
 	}
 	ready := -1
 	for _, f := range files {
@@ -79,7 +81,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		// --check-config has a line for each that is wrong.
 		fmt.Fprintf(stderr, "devlogd: %s\n", strings.ReplaceAll(err.Error(), "\n", "\ndevlogd: "))
 	}
-	if kept != nil && (!kept.restarted || errors.As(err, new(usageError))) && !kept.started {
+	if final || kept != nil && (!kept.restarted || errors.As(err, new(usageError))) && !kept.started {
 		return daemon.ExitFinal
 	}
 	if errors.As(err, new(usageError)) {
@@ -149,7 +151,6 @@ func run(args []string, stdout io.Writer, files []daemon.File, before []byte, ke
 		}
 		return err
 	}
-	settle()
 	return r.loop()
 }
 
@@ -174,11 +175,15 @@ func (r *receiver) begin(o *options, files []daemon.File, resumed *snapshot, rec
 	}
 	r.flush(time.Now()) // outputs look at what there is before the container runs
 	inside := inContainer(o, files)
-	early := o.user != nil || inside // it can fail, or is next to nothing
+	short := r.writesToContainer()            // which may log and end at once: its output does not wait
+	early := o.user != nil || inside || short // it can fail, or is next to nothing
 	if early {
 		if err := r.confine(o, inside); err != nil {
 			return err
 		}
+	}
+	if short {
+		settle()
 	}
 	r.stepStore()
 	for _, tell := range []func() error{r.tellReady, func() error { return o.sayReady(resumed != nil) }, started} {
@@ -197,6 +202,9 @@ func (r *receiver) begin(o *options, files []daemon.File, resumed *snapshot, rec
 		r.sayResumed()
 	}
 	r.flush(time.Now())
+	if !short {
+		settle()
+	}
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -131,4 +132,9 @@ func (r *receiver) written() (n uint64) {
 		n += route.out.Counts().Written
 	}
 	return n
+}
+
+// writesToContainer reports whether a rule has the container's standard output.
+func (r *receiver) writesToContainer() bool {
+	return slices.ContainsFunc(r.routes, func(to route) bool { return to.rules[0].Kind == syslogconf.ContainerStdout })
 }

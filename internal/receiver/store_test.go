@@ -339,3 +339,15 @@ func TestStoreOfAnotherVersion(t *testing.T) {
 		t.Error("without one there is one")
 	}
 }
+
+// A service whose store is not its own ends for good: systemd need not try again.
+func TestStoreOfAnother(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "store"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, _ := start(t, []passed{{storeName, f}}, "--rule", "*.* -/dev/null")
+	if code := d.wait(); code != daemon.ExitFinal || d.stderr.Len() == 0 {
+		t.Errorf("exit code %d, %q", code, &d.stderr)
+	}
+}
