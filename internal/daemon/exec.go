@@ -7,6 +7,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/file"
 )
 
 // NameCheck is a sealed file with the state of a running receiver, passed by it
@@ -108,7 +110,7 @@ func Exec(image int, args, env []string, state *os.File, keep []int) error {
 		}
 	}
 	env = append(env[:len(env):len(env)], stateVariable+"="+strconv.Itoa(kept[0]))
-	err := unix.Exec("/proc/self/fd/"+strconv.Itoa(image), args, env)
+	err := unix.Exec(file.Path(image), args, env)
 	return errors.Join(err, closeOnExec(kept))
 }
 

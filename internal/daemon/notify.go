@@ -69,7 +69,7 @@ func takeFrom(name string, limit time.Duration) ([]File, error) {
 	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: name}); err != nil {
 		return nil, err
 	}
-	if err := samePeer(fd); err != nil {
+	if _, err := samePeer(fd); err != nil {
 		return nil, err
 	}
 	if err := pollFor(limit, fd); err != nil {
@@ -82,13 +82,16 @@ func takeFrom(name string, limit time.Duration) ([]File, error) {
 	return files, err
 }
 
-// samePeer says why the process at the other end is not this one's user's.
-func samePeer(fd int) error {
+// samePeer returns the process at the other end, which must be this one's user's.
+func samePeer(fd int) (pid int, err error) {
 	peer, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
-	if err == nil && int(peer.Uid) != os.Geteuid() {
-		err = unix.EPERM
+	if err != nil {
+		return 0, err
 	}
-	return err
+	if int(peer.Uid) != os.Geteuid() {
+		return 0, unix.EPERM
+	}
+	return int(peer.Pid), nil
 }
 
 // pollFor waits until one of the descriptors can be read.

@@ -84,7 +84,7 @@ func Start(s Spec) (pid int, err error) {
 			return 0, fmt.Errorf("start the receiver from memory: %w", err)
 		}
 		defer image.Close()
-		path = "/proc/self/fd/" + strconv.Itoa(int(image.Fd()))
+		path = file.Path(int(image.Fd()))
 	}
 	start := syscall.ForkExec // os.StartProcess starts another one first, to try pidfds
 	if s.Confined {

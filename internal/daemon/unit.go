@@ -241,9 +241,8 @@ func (m *meeting) accept(run *program, deadline time.Time) (conn, pid int, err e
 		}
 		conn, _, err := unix.Accept4(m.fd, unix.SOCK_CLOEXEC)
 		if err == nil {
-			peer, err := unix.GetsockoptUcred(conn, unix.SOL_SOCKET, unix.SO_PEERCRED)
-			if err == nil && int(peer.Uid) == os.Geteuid() {
-				return conn, int(peer.Pid), nil
+			if pid, err := samePeer(conn); err == nil {
+				return conn, pid, nil
 			}
 			_ = unix.Close(conn)
 			continue

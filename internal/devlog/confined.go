@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"devlog/internal/daemon"
 	"devlog/internal/sandbox"
 )
 
@@ -21,9 +22,8 @@ type Rights struct {
 	Landlock int `json:"landlock"`
 }
 
-// markPrefix begins the name of the file in memory by which a receiver says how
-// it is confined.
-const markPrefix = "/memfd:devlogd: "
+// markPrefix begins what such a file is called in /proc/PID/fd.
+const markPrefix = "/memfd:" + daemon.MarkPrefix
 
 // rightsOf are the rights of the receiver with that process ID; nil if it has
 // ended.

@@ -281,12 +281,12 @@ func (w *work) healMounts() bool {
 // (devlogd's --command-needs).
 func (t *Target) healNeeds() string {
 	if t.host {
-		return "host"
+		return daemon.NeedsHost
 	}
 	if t.uid != 0 || t.gid != 0 {
-		return "ids" // to act as the container's root
+		return daemon.NeedsIDs // to act as the container's root
 	}
-	return "names"
+	return daemon.NeedsNames
 }
 
 // passed is what a receiver gets of the work: the socket, and handles of what

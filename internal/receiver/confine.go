@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -20,14 +21,6 @@ import (
 // needs no more: see docs/adr/0010-sandbox.md. What it needs later is to begin
 // its files anew, to run the repair, to be replaced by a newer program, and to
 // remove at the end what was made for it.
-
-// What the command that repairs needs (--command-needs).
-const (
-	needsNames  = "names"  // to make names in the container, as root
-	needsHost   = "host"   // to make names in /dev and /run/devlog: it is the host
-	needsIDs    = "ids"    // as needsNames, as the container's root, who is another user
-	needsMounts = "mounts" // to mount, which Landlock denies everybody
-)
 
 // The capabilities that are kept for something.
 var (
@@ -71,12 +64,7 @@ func (c *confinement) close() {
 
 // inContainer says that the runtime confines this process with the container.
 func inContainer(o *options, files []daemon.File) bool {
-	for _, f := range files {
-		if f.Name == daemon.NameChroot {
-			return true
-		}
-	}
-	return o.alone
+	return o.alone || slices.ContainsFunc(files, func(f daemon.File) bool { return f.Name == daemon.NameChroot })
 }
 
 // confine gives up what is not needed. It is to be called once all is open.
@@ -116,7 +104,7 @@ func (r *receiver) confine(o *options, inside bool) error {
 			r.say(syslog.Notice, "cannot confine this receiver wholly: "+problem.Error())
 		}
 	}
-	if o.sandbox == sandbox.On && len(o.command) > 0 && o.needs == needsMounts {
+	if o.sandbox == sandbox.On && len(o.command) > 0 && o.needs == daemon.NeedsMounts {
 		r.say(syslog.Notice, "confined (--sandbox on): a bind mount over /dev/log that is lost cannot be repaired")
 	}
 	return nil
@@ -204,12 +192,9 @@ func (c *confinement) directory(path string) {
 		return
 	}
 	c.allow(path, sandbox.Read|sandbox.Write|sandbox.Files)
-	for _, w := range c.writes {
-		if w == path {
-			return
-		}
+	if !slices.Contains(c.writes, path) {
+		c.writes = append(c.writes, path)
 	}
-	c.writes = append(c.writes, path)
 }
 
 // output allows what a route's output does later.
@@ -281,9 +266,9 @@ func (r *receiver) place(c *confinement, p *place) {
 func (r *receiver) command(c *confinement, o *options) {
 	c.program(o.command[0])
 	switch o.needs {
-	case needsNames, needsHost:
+	case daemon.NeedsNames, daemon.NeedsHost:
 		c.Caps |= capsOfNames
-	case needsIDs:
+	case daemon.NeedsIDs:
 		c.Caps |= capsOfIDs
 	default:
 		if o.sandbox != sandbox.On {
@@ -293,7 +278,7 @@ func (r *receiver) command(c *confinement, o *options) {
 		}
 		c.Caps |= capsOfNames
 	}
-	if o.needs == needsHost {
+	if o.needs == daemon.NeedsHost {
 		c.allow("/dev", sandbox.Names)
 		c.allow("/run/devlog", sandbox.Names|sandbox.Read)
 		return
@@ -336,16 +321,12 @@ func (c *confinement) inWords(result sandbox.Result) string {
 	return fmt.Sprintf("not confined to directories (%s): %s", caps, why)
 }
 
-// markPrefix begins the name of the file in memory by which devlog-hook check
-// knows how a receiver is confined: nothing else in /proc tells of Landlock.
-const markPrefix = "devlogd: "
-
 // maxMark is how long the name can be, without "memfd:" (memfd_create(2)).
 const maxMark = 249
 
 // mark has check say that.
 func (r *receiver) mark(text string) {
-	text = markPrefix + text
+	text = daemon.MarkPrefix + text
 	fd, err := unix.MemfdCreate(text[:min(len(text), maxMark)], unix.MFD_CLOEXEC)
 	if err == nil { // else check says less
 		r.sandbox.mark = fd

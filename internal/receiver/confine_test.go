@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/daemon"
 	"devlog/internal/sandbox"
 	"devlog/internal/syslogconf"
 )
@@ -266,11 +267,11 @@ func TestPolicy(t *testing.T) {
 		caps        sandbox.Caps
 		landlock    bool
 	}{
-		{"names", needsNames, sandbox.Auto, capsOfNames, true},
-		{"ids", needsIDs, sandbox.Auto, capsOfIDs, true},
-		{"host", needsHost, sandbox.Auto, capsOfNames, true},
-		{"mounts", needsMounts, sandbox.Auto, capsOfMounts, false},
-		{"mounts, on", needsMounts, sandbox.On, capsOfNames, true},
+		{"names", daemon.NeedsNames, sandbox.Auto, capsOfNames, true},
+		{"ids", daemon.NeedsIDs, sandbox.Auto, capsOfIDs, true},
+		{"host", daemon.NeedsHost, sandbox.Auto, capsOfNames, true},
+		{"mounts", daemon.NeedsMounts, sandbox.Auto, capsOfMounts, false},
+		{"mounts, on", daemon.NeedsMounts, sandbox.On, capsOfNames, true},
 	} {
 		root, err := os.Open(dir)
 		if err != nil {
@@ -287,7 +288,7 @@ func TestPolicy(t *testing.T) {
 		if c.Caps != tt.caps || (c.why == "") != tt.landlock {
 			t.Errorf("%s: %s, %q; want %s, confined %t", tt.name, c.Caps, c.why, tt.caps, tt.landlock)
 		}
-		if want := tt.landlock && tt.needs != needsHost; slices.Contains(c.writes, "the container") != want {
+		if want := tt.landlock && tt.needs != daemon.NeedsHost; slices.Contains(c.writes, "the container") != want {
 			t.Errorf("%s: writes %q", tt.name, c.writes)
 		}
 		c.close()

@@ -2,6 +2,7 @@ package receiver
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -110,10 +111,8 @@ func (r *receiver) noteEvents(events []unix.EpollEvent, now time.Time) {
 func (r *receiver) endDirect() error {
 	s := r.direct.socket
 	r.direct.socket = nil
-	for _, other := range r.sockets {
-		if other == s {
-			return r.watch(s.fd)
-		}
+	if slices.Contains(r.sockets, s) {
+		return r.watch(s.fd)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/daemon"
 	"devlog/internal/sandbox"
 	"devlog/internal/syslogconf"
 )
@@ -35,7 +36,7 @@ type options struct {
 	ready   int
 	sandbox sandbox.Mode
 	user    *sandbox.User // nil is who starts it
-	needs   string        // what command needs, as needsNames
+	needs   string        // what command needs, as daemon.NeedsNames
 	// command repairs /dev/log.
 	command []string
 }
@@ -106,7 +107,7 @@ func (o *options) setUser(text string) error {
 
 func (o *options) setNeeds(text string) error {
 	switch text {
-	case needsNames, needsHost, needsIDs, needsMounts:
+	case daemon.NeedsNames, daemon.NeedsHost, daemon.NeedsIDs, daemon.NeedsMounts:
 		o.needs = text
 		return nil
 	}
@@ -303,7 +304,7 @@ func (o *options) validate() error {
 		return errors.New("--user: the repair needs root: leave out the command, which devlog-hook does with --no-heal")
 	}
 	if o.needs == "" {
-		o.needs = needsMounts
+		o.needs = daemon.NeedsMounts
 	}
 	if len(o.name) > 255 {
 		return fmt.Errorf("--name: %d bytes are too long: use at most 255", len(o.name))

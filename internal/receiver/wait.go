@@ -15,8 +15,8 @@ import (
 // messages do. So while messages come the receiver waits in a system call that
 // the scheduler is not told of, and keeps the only processor (GOMAXPROCS) it
 // has. Nothing else is to run: what a signal wakes up gets its turn when the
-// scheduler's monitor asks for it, within some 10 ms, and while a file is being
-// compressed there is a second processor and no such wait. The monitor runs a
+// scheduler's monitor asks for it, within some 50 ms, and while a file is being
+// compressed there is a second processor and no such wait. The monitor runs up to a
 // hundred times a second for as long, which is why a receiver that has had
 // nothing to do for a moment blocks as everybody does: then nothing wakes it up.
 
@@ -79,8 +79,8 @@ func epollWaitRaw(epoll int, events []unix.EpollEvent, timeout int) (int, error)
 	return int(n), nil
 }
 
-// keepThread has this thread woken up when it is due, and keeps the signal by which the scheduler's monitor interrupts whoever
-// has run for long (SIGURG, since Go 1.14) away from this thread: it would end
+// keepThread has this thread woken up when it is due, and keeps the signal by
+// which the scheduler's monitor interrupts whoever has run for long (SIGURG, since Go 1.14) away from this thread: it would end
 // the wait a hundred times a second. The scheduler gets what it wants at the next
 // call of a function all the same. Go puts the mask back when it forks.
 func keepThread() {

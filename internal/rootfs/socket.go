@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/file"
 )
 
 // Listener is the answer to a connect(2) to a socket's name.
@@ -219,7 +221,7 @@ func (d *Dir) ownSocket(name string, o *Owner) (Stat, error) {
 }
 
 // handlePath is a path that leads to the file of the handle, and nowhere else.
-func handlePath(f *os.File) string { return "/proc/self/fd/" + strconv.Itoa(int(f.Fd())) }
+func handlePath(f *os.File) string { return file.Path(int(f.Fd())) }
 
 // TempPrefix begins every TempName.
 const TempPrefix = ".devlog-tmp-"
