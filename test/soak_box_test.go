@@ -37,6 +37,7 @@ type box struct {
 	senders []*sender // of all times
 	losses  []*loss
 	downs   []span // in which nobody may listen
+	gone    int    // so many looks in turn there was no receiver
 	counted int    // of log.counted, what is settled
 	total   account
 	fds     []string // what a receiver has open

@@ -50,7 +50,8 @@ func TestSoakFinds(t *testing.T) {
 		all := b.sender.attempts()
 		return slices.ContainsFunc(all[tried:], func(a attempt) bool { return a.errno != 0 })
 	})
-	s.finds(b.name+" has no receiver", s.unrest)
+	s.finds("the receiver of n0 has ended, and nobody has killed it", looked)
+	s.finds("n0 has no receiver", s.unrest)
 	b.repair()
 	b.works()
 	s.finds("could not be sent", settled(b))
@@ -105,7 +106,7 @@ func TestSoakFinds(t *testing.T) {
 	receiver := filepath.Join(s.bin, "devlogd")
 	for want, name := range map[string]string{"2 receivers of n1 run": "n1", "a receiver of z runs, which is no container": "z"} {
 		end := s.startOther(receiver, "--listen", "/run/"+name, "--rule", "*.* /run/messages", "--name", name)
-		s.finds(want, s.tooMany)
+		s.finds(want, s.runs)
 		end()
 		s.h.Must("rm", "-f", "/run/"+name, "/run/messages")
 		s.clean()
@@ -144,7 +145,7 @@ func (s *soak) clean() {
 	s.t.Helper()
 	var all []string
 	if !waitFor(func() bool {
-		all = slices.Concat(s.unrest(), s.tooMany())
+		all = slices.Concat(s.unrest(), s.runs())
 		for _, b := range s.all() {
 			all = append(all, b.settle().wrong...)
 		}

@@ -5,6 +5,7 @@ package test
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -74,6 +75,10 @@ func (b *box) up() {
 	for i := range b.downs {
 		b.downs[i].to = min(b.downs[i].to, soakClock())
 	}
+}
+
+func (b *box) isDown() bool {
+	return slices.ContainsFunc(b.downs, func(w span) bool { return w.to == never })
 }
 
 // kill kills the receiver, which keeps so many bytes at most.

@@ -77,7 +77,7 @@ func (s *soak) look() {
 		b.log.scan()
 	}
 	s.hostLogs()
-	for _, text := range s.tooMany() {
+	for _, text := range s.runs() {
 		s.wrong("%s", text)
 	}
 }
@@ -101,9 +101,9 @@ func (s *soak) hostLogs() {
 	}
 }
 
-// tooMany says of which of our processes there are more than there may be at any
-// time.
-func (s *soak) tooMany() (wrong []string) {
+// runs says of which of our processes there are more than there may be at any
+// time, and who has ended that nobody has killed.
+func (s *soak) runs() (wrong []string) {
 	hooks, keepers := 0, 0
 	names := map[string]int{}
 	processes := s.h.Processes()
@@ -132,8 +132,16 @@ func (s *soak) tooMany() (wrong []string) {
 		wrong = append(wrong, fmt.Sprintf("%d keepers run", keepers))
 	}
 	for _, b := range s.boxes {
-		if n := names[b.name]; n > 1 {
+		n := names[b.name]
+		if n > 1 {
 			wrong = append(wrong, fmt.Sprintf("%d receivers of %s run", n, b.name))
+		}
+		if b.gone++; n > 0 || b.isDown() {
+			b.gone = 0
+		}
+		// One that becomes another program has no command line for a moment.
+		if b.gone == 3 {
+			wrong = append(wrong, "the receiver of "+b.name+" has ended, and nobody has killed it")
 		}
 		delete(names, b.name)
 	}
