@@ -37,7 +37,7 @@ func TestSupervisedOutOfMemory(t *testing.T) {
 		t.Errorf("%s: %s", events, text)
 	}
 	busy(t, s.messages())
-	expectAll(t, s.messages(), "flood", stop())
+	expectAll(t, s.messages(), "flood", stop(), 1)
 	s.must("/bin/systemctl", "stop", "box")
 	s.gone()
 	endSystemd(t, s.LXC)
@@ -66,7 +66,7 @@ func TestSupervisedUpgrade(t *testing.T) {
 		pid = s.receiver(pid)
 	}
 	busy(t, s.messages())
-	expectAll(t, s.messages(), "flood", stop())
+	expectAll(t, s.messages(), "flood", stop(), 3)
 	// Somebody removes the name, and the receiver is killed once it has been
 	// made again: it knows both sockets.
 	s.must("/bin/busybox", "rm", s.socket())
@@ -75,7 +75,7 @@ func TestSupervisedUpgrade(t *testing.T) {
 	s.h.Must("kill", "-9", strconv.Itoa(pid))
 	s.receiver(pid)
 	busy(t, s.messages())
-	expectAll(t, s.messages(), "again", stop())
+	expectAll(t, s.messages(), "again", stop(), 1)
 	s.undone()
 	endSystemd(t, s.LXC)
 }
@@ -126,7 +126,7 @@ func TestSupervisedEndsWhileKilled(t *testing.T) {
 	sent := stop()
 	s.h.Must("kill", "-9", strconv.Itoa(pid))
 	s.undone()
-	expectAll(t, s.messages(), "flood", sent)
+	expectAll(t, s.messages(), "flood", sent, 1)
 	for range 3 { // each name is free again, or another is found
 		s.repair()
 		s.undone()
