@@ -62,7 +62,7 @@ func (e *StartError) Error() string { return e.Text }
 // error no process is left. The error is a *StartError where the receiver said
 // itself what is wrong.
 func Start(s Spec) (pid int, err error) {
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	null, err := file.OpenNull()
 	if err != nil {
 		return 0, fmt.Errorf("start the receiver: %w", err)
 	}

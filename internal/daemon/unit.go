@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/file"
 )
 
 // A receiver can be a transient service of systemd's, which starts it anew when
@@ -275,7 +277,7 @@ func startProgram(name string, args ...string) (*program, error) {
 
 // startProgramAt starts the program with that path and all its arguments.
 func startProgramAt(path string, args ...string) (*program, error) {
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	null, err := file.OpenNull()
 	if err != nil {
 		return nil, err
 	}

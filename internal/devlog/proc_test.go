@@ -11,24 +11,6 @@ import (
 	"devlog/internal/rootfs"
 )
 
-func TestParseStartTime(t *testing.T) {
-	const fields = " S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20 21"
-	for stat, want := range map[string]string{
-		"1 (sh)" + fields:                "4711",
-		"1 (a b) c) (d)" + fields + "\n": "4711",
-		"1 (sh) S 1 2":                   "",
-		"":                               "",
-		")":                              "",
-	} {
-		if got, err := parseStartTime(stat); got != want || (err == nil) != (want != "") {
-			t.Errorf("parseStartTime(%q) = %q, %v; want %q", stat, got, err, want)
-		}
-	}
-	if got, err := startTime(os.Getpid()); err != nil || got == "" {
-		t.Errorf("startTime of this process = %q, %v", got, err)
-	}
-}
-
 func TestInnermostPID(t *testing.T) {
 	for status, want := range map[string]int{
 		"Name:\tsh\nNSpid:\t100\t7\t1\n": 1,
@@ -82,7 +64,7 @@ func TestProcess(t *testing.T) {
 	}
 	at, path := fakeDev(t)
 	pid, started := startReceiver(t, path)
-	self, err := startTime(os.Getpid())
+	self, err := pidfd.StartTime(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +127,7 @@ func startReceiver(t *testing.T, dir string) (pid int, started string) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	if started, err = startTime(cmd.Process.Pid); err != nil {
+	if started, err = pidfd.StartTime(cmd.Process.Pid); err != nil {
 		t.Fatal(err)
 	}
 	return cmd.Process.Pid, started
@@ -155,7 +137,7 @@ func startReceiver(t *testing.T, dir string) (pid int, started string) {
 // that could not be looked at is not repaired.
 func TestSharerIs(t *testing.T) {
 	pid := os.Getpid()
-	started, err := startTime(pid)
+	started, err := pidfd.StartTime(pid)
 	if err != nil {
 		t.Fatal(err)
 	}

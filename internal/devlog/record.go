@@ -2,7 +2,6 @@ package devlog
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -109,7 +108,7 @@ func (r *record) process(at *rootfs.Dir) *os.File {
 // isReceiverOf says whether the process, that began at that time, is devlogd
 // and has the directory open, as every receiver has that of its record.
 func isReceiverOf(pid int, started string, at *rootfs.Dir) bool {
-	now, err := startTime(pid)
+	now, err := pidfd.StartTime(pid)
 	return err == nil && now == started && isReceiverAt(pid, at)
 }
 
@@ -172,23 +171,3 @@ func (f ReceiverFacts) alive() bool { return f.State == Running || f.State == El
 // alive says whether the receiver that the record in the directory at names
 // runs. One of another PID namespace is not seen from here; it counts as running.
 func (r *record) alive(at *rootfs.Dir) bool { return r.facts(at, ReceiverFacts{}).alive() }
-
-// startTime is field 22 of /proc/PID/stat, as text: with the process ID it
-// tells a process from a later one that got the same.
-func startTime(pid int) (string, error) {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return "", err
-	}
-	return parseStartTime(string(text))
-}
-
-func parseStartTime(stat string) (string, error) {
-	// The second field is the command in brackets, and may contain anything.
-	_, rest, ok := strings.Cut(stat[strings.LastIndexByte(stat, ')')+1:], " ")
-	fields := strings.Fields(rest)
-	if !ok || len(fields) < 20 {
-		return "", errors.New("unexpected contents of /proc/PID/stat")
-	}
-	return fields[19], nil
-}

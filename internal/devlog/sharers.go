@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/hook"
+	"devlog/internal/pidfd"
 	"devlog/internal/rootfs"
 )
 
@@ -134,7 +135,7 @@ func inspectSharer(pid int, o Options) (Sharer, bool) {
 		return s, false
 	}
 	defer t.Close()
-	if s.started, err = startTime(pid); err != nil {
+	if s.started, err = pidfd.StartTime(pid); err != nil {
 		return s, false
 	}
 	if !t.sharesPath(devDir) || t.sharesPath("/run") {
@@ -238,7 +239,7 @@ func repairSharer(s Sharer, optionsFor func(name string) (Options, error)) (Resu
 // is says whether the container is the one that was listed, and not another
 // whose first process got the same ID since. The target pins that process.
 func (s Sharer) is(t *Target) bool {
-	started, err := startTime(t.pid)
+	started, err := pidfd.StartTime(t.pid)
 	return err == nil && t.pid == s.PID && started == s.started
 }
 

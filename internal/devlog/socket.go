@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/pidfd"
 	"devlog/internal/rootfs"
 )
 
@@ -192,7 +193,7 @@ func (w *work) note(pid int) (err error) {
 	}
 	shown, err := shownPID(pid)
 	if err == nil {
-		w.noted.Started, err = startTime(shown)
+		w.noted.Started, err = pidfd.StartTime(shown)
 		w.noted.Unit = unitOf(shown)
 	}
 	if err != nil {

@@ -122,14 +122,34 @@ func OpenRegular(path string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// kernelLog is the device of the kernel's log (its
-// Documentation/admin-guide/devices.txt).
-var kernelLog = unix.Mkdev(1, 11)
+// The devices that are opened by a name of /dev, which may be a shared one: a
+// container's root can put there what it likes
+// (Documentation/admin-guide/devices.txt of the kernel).
+var (
+	null      = unix.Mkdev(1, 3)
+	kernelLog = unix.Mkdev(1, 11)
+)
 
 // OpenKernelLog opens the kernel's log at path, to be written to, and nothing else
-// that has its name (ErrType): where /dev is shared a container's root can put
-// there what it likes. It is held before it is opened, as in OpenIn.
+// that has its name (ErrType).
 func OpenKernelLog(path string) (int, error) {
+	return openDevice(path, kernelLog, unix.O_WRONLY|always)
+}
+
+// OpenNull opens /dev/null, and nothing else that has its name (ErrType), so that
+// it can be standard input and output: with O_NONBLOCK a program in Go would watch
+// it by epoll(7).
+func OpenNull() (*os.File, error) {
+	fd, err := openDevice(os.DevNull, null, unix.O_RDWR|unix.O_CLOEXEC)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: os.DevNull, Err: err}
+	}
+	return os.NewFile(uintptr(fd), os.DevNull), nil
+}
+
+// openDevice opens the character device at path. It is held before it is opened,
+// as in OpenIn.
+func openDevice(path string, device uint64, flags int) (int, error) {
 	held, err := openat(unix.AT_FDCWD, path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, err
@@ -139,10 +159,10 @@ func OpenKernelLog(path string) (int, error) {
 	if err := unix.Fstat(held, &st); err != nil {
 		return -1, err
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != kernelLog {
+	if st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != device {
 		return -1, ErrType
 	}
-	return openat(unix.AT_FDCWD, Path(held), unix.O_WRONLY|always, 0)
+	return openat(unix.AT_FDCWD, Path(held), flags, 0)
 }
 
 // WriteKernelLog writes a record to the kernel's log at path, without waiting.

@@ -2,6 +2,7 @@ package file
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -129,6 +130,26 @@ func TestWriteKernelLog(t *testing.T) {
 	}
 	if err := WriteKernelLog("/dev/null", []byte("x")); !errors.Is(err, ErrType) {
 		t.Errorf("another device: %v", err)
+	}
+}
+
+// In place of /dev/null there may be something else too.
+func TestOpenNull(t *testing.T) {
+	f, err := OpenNull()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := f.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
+		t.Errorf("read %d bytes, %v", n, err)
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
+	dir := made(t)
+	for _, path := range []string{filepath.Join(dir, "file"), filepath.Join(dir, "fifo"), "/dev/zero"} {
+		if fd, err := openDevice(path, null, unix.O_RDWR); !errors.Is(err, ErrType) {
+			t.Errorf("%s: %d, %v", path, fd, err)
+		}
 	}
 }
 

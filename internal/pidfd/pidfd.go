@@ -1,12 +1,15 @@
-// Package pidfd owns the handle of a process (pidfd_open(2)), which tells it from
-// a later one that gets the same process ID.
+// Package pidfd owns what tells a process from a later one that gets the same
+// process ID: its handle (pidfd_open(2)) and, for who can keep none, the time of
+// its start.
 package pidfd
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -50,4 +53,29 @@ func parsePID(info []byte) int {
 func Ended(fd int) bool {
 	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
 	return err == nil && n > 0
+}
+
+// StartTime is when the process started, in clock ticks since the machine did, as
+// text: field 22 of proc_pid_stat(5).
+func StartTime(pid int) (string, error) { return startTime(strconv.Itoa(pid)) }
+
+// OwnStartTime is StartTime of this process, also where /proc is of another PID
+// namespace.
+func OwnStartTime() (string, error) { return startTime("self") }
+
+func startTime(process string) (string, error) {
+	text, err := os.ReadFile("/proc/" + process + "/stat")
+	if err != nil {
+		return "", err
+	}
+	return parseStartTime(string(text))
+}
+
+func parseStartTime(stat string) (string, error) {
+	// The second field is the command in brackets, and may contain anything.
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 20 {
+		return "", errors.New("unexpected contents of /proc/PID/stat")
+	}
+	return fields[19], nil
 }

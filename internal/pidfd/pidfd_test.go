@@ -2,6 +2,7 @@ package pidfd
 
 import (
 	"errors"
+	"os"
 	"os/exec"
 	"testing"
 
@@ -55,5 +56,27 @@ func TestProcess(t *testing.T) {
 	}
 	if _, err := Open(1 << 22); !errors.Is(err, unix.ESRCH) && !errors.Is(err, unix.EINVAL) {
 		t.Errorf("of no process: %v", err)
+	}
+}
+
+func TestStartTime(t *testing.T) {
+	const fields = " S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20 21"
+	for stat, want := range map[string]string{
+		"1 (sh)" + fields:                "4711",
+		"1 (a b) c) (d)" + fields + "\n": "4711",
+		"1 (a) 2 (b) S 1 2":              "",
+		"":                               "",
+		")":                              "",
+	} {
+		if got, err := parseStartTime(stat); got != want || (err == nil) != (want != "") {
+			t.Errorf("parseStartTime(%q) = %q, %v; want %q", stat, got, err, want)
+		}
+	}
+	own, err := OwnStartTime()
+	if got, serr := StartTime(os.Getpid()); serr != nil || err != nil || got == "" || got != own {
+		t.Errorf("of this process: %q and %q, %v, %v", own, got, err, serr)
+	}
+	if got, err := StartTime(1 << 30); err == nil {
+		t.Errorf("of none: %q", got)
 	}
 }

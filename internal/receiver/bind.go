@@ -93,11 +93,6 @@ func (s *socket) bind(old *stale) error {
 	if err != nil {
 		return fmt.Errorf("bind: %w", err)
 	}
-	if s.stream { // before anybody can find it
-		if err := unix.Listen(s.fd, backlog); err != nil {
-			return fmt.Errorf("listen: %w", err)
-		}
-	}
 	if err := s.settle(dir, tmp, old); err != nil {
 		left := place{dir: dir, name: tmp}
 		if id, _ := left.lookup(); id == s.id { // or it is another's that could not be put back
@@ -108,10 +103,15 @@ func (s *socket) bind(old *stale) error {
 	return nil
 }
 
-// settle renames the socket to its name.
+// settle makes the socket ready and renames it to its name.
 func (s *socket) settle(dir int, tmp string, old *stale) error {
 	p := place{dir: dir, name: tmp}
 	s.id, _ = p.lookup()
+	if s.stream { // before anybody can find it
+		if err := unix.Listen(s.fd, backlog); err != nil {
+			return fmt.Errorf("listen: %w", err)
+		}
+	}
 	if err := unix.Fchmodat(dir, tmp, 0o666, 0); err != nil { // a default ACL overrides the umask
 		return fmt.Errorf("chmod: %w", err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"devlog/internal/daemon"
 	"devlog/internal/file"
+	"devlog/internal/pidfd"
 )
 
 // beHook as the first argument makes the test binary the command that repairs,
@@ -215,10 +216,10 @@ func (b *box) listen() int {
 // record writes the record of a repair that has started the process.
 func (b *box) record(pid int) {
 	b.t.Helper()
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	started, err := pidfd.StartTime(pid)
 	b.must(err)
 	text, err := json.MarshalIndent(map[string]any{
-		"mount_ns": 1, "receiver": pid, "started": parseStarted(string(stat)), "was_owner": map[string]any{"receiver": 1},
+		"mount_ns": 1, "receiver": pid, "started": started, "was_owner": map[string]any{"receiver": 1},
 	}, "", "\t")
 	b.must(err)
 	b.must(os.WriteFile(filepath.Join(filepath.Dir(b.sock), recordName), text, 0o600))

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/file"
+	"devlog/internal/pidfd"
 )
 
 const (
@@ -22,22 +23,13 @@ const (
 // process tells this process from a later one that got the same ID.
 type process struct {
 	pid     int
-	started string // field 22 of proc_pid_stat(5); empty if it could not be read
+	started string // pidfd.StartTime; empty if it could not be read
 }
 
 // self is this process. It is to be called early: /proc may be gone at the end.
 func self() process {
-	text, _ := os.ReadFile("/proc/self/stat")
-	return process{os.Getpid(), parseStarted(string(text))}
-}
-
-func parseStarted(stat string) string {
-	// The name in brackets may contain anything.
-	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	if len(fields) < 20 {
-		return ""
-	}
-	return fields[19]
+	started, _ := pidfd.OwnStartTime()
+	return process{os.Getpid(), started}
 }
 
 // notedIn reports whether the record in the directory names the process. A

@@ -87,9 +87,6 @@ func TestSelf(t *testing.T) {
 	if n, err := strconv.Atoi(s.started); err != nil || n <= 0 || s.pid != os.Getpid() {
 		t.Errorf("%+v", s)
 	}
-	if got := parseStarted("1 (a) 2 (b) S 1 2"); got != "" {
-		t.Errorf("%q", got)
-	}
 }
 
 func TestMember(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/daemon"
+	"devlog/internal/file"
 	"devlog/internal/syslog"
 )
 
@@ -78,7 +79,7 @@ func (r *repair) start(k *keeper) error {
 	if slash() != k.slash {
 		return errors.New("it was in another root directory")
 	}
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	null, err := file.OpenNull()
 	if err != nil {
 		return err
 	}

@@ -32,6 +32,8 @@ const (
 	// maxReplays is how often the same messages are tried: they may be what the
 	// receiver was killed by.
 	maxReplays = 3
+	// describeRetry is the time between two attempts to describe the receiver.
+	describeRetry = time.Second
 	// unused is the length of a slot without an unwritten message.
 	unused = ^uint32(0)
 )
@@ -75,6 +77,10 @@ type store struct {
 	// stored are the names of what systemd has.
 	stored map[string]bool
 	seen   seen
+	// failed says that what holds could not be described, which is tried again at
+	// that time.
+	failed bool
+	retry  time.Time
 	// started says that the receiver has been ready.
 	started bool
 }
@@ -189,14 +195,20 @@ func (s *store) parts() ([]mmsghdr, []control) {
 
 // keep gives systemd a file.
 func (s *store) keep(name string, fd int) error {
-	s.stored[name] = true
-	return daemon.Notify("FDSTORE=1\nFDPOLL=0\nFDNAME="+name, fd)
+	err := daemon.Notify("FDSTORE=1\nFDPOLL=0\nFDNAME="+name, fd)
+	if err == nil {
+		s.stored[name] = true
+	}
+	return err
 }
 
 // drop has systemd close a file.
 func (s *store) drop(name string) error {
-	delete(s.stored, name)
-	return daemon.Notify("FDSTOREREMOVE=1\nFDNAME=" + name)
+	err := daemon.Notify("FDSTOREREMOVE=1\nFDNAME=" + name)
+	if err == nil {
+		delete(s.stored, name)
+	}
+	return err
 }
 
 // storedName is the name that systemd has for an open file: what the kernel has
@@ -217,16 +229,20 @@ func storedName(fd int) (string, error) {
 }
 
 // stepStore describes the receiver anew if there is something that the
-// description does not have.
+// description does not have. It is tried again as long as that fails, which is
+// said once.
 func (r *receiver) stepStore() {
 	s := r.store
-	if s == nil || s.seen.is(r) {
+	if s == nil || s.seen.is(r) || s.failed && time.Now().Before(s.retry) {
 		return
 	}
-	if err := s.describe(r); err != nil && !s.seen.done {
+	err := s.describe(r)
+	if err == nil {
+		s.seen = look(r)
+	} else if !s.failed {
 		r.problems = append(r.problems, fmt.Errorf("a receiver that is killed now would not go on: %w", err))
 	}
-	s.seen = look(r)
+	s.failed, s.retry = err != nil, time.Now().Add(describeRetry)
 }
 
 func look(r *receiver) seen {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -279,6 +280,28 @@ func TestStoreDescribes(t *testing.T) {
 	again := withStore(t, next, filepath.Join(dir, "messages"))
 	if len(again.was) != 1 || again.was[0] != r.self {
 		t.Errorf("it was %v, want %v", again.was, r.self)
+	}
+	// Each time that systemd cannot be told is said, once, and tried again.
+	for range 2 {
+		r.problems = nil
+		t.Setenv("NOTIFY_SOCKET", filepath.Join(dir, "absent"))
+		r.sockets = r.sockets[:1]
+		for range 3 {
+			r.stepStore()
+			s.retry = time.Time{}
+		}
+		if len(r.problems) != 1 || !strings.Contains(r.problems[0].Error(), "would not go on: tell the service manager") || s.seen.is(r) || len(s.stored) != 4 {
+			t.Errorf("%v, stored %v", r.problems, s.stored)
+		}
+		t.Setenv("NOTIFY_SOCKET", "")
+		r.sockets = r.sockets[:2]
+		r.places = append(r.places, r.places[0]) // something else
+		r.stepStore()
+		if len(r.problems) != 1 || !s.seen.is(r) || len(s.stored) != 4 {
+			t.Errorf("%v, stored %v", r.problems, s.stored)
+		}
+		r.places = r.places[:2]
+		r.stepStore()
 	}
 	// What is given up systemd gives up too.
 	r.sockets = r.sockets[1:]
