@@ -56,6 +56,61 @@ func (r *receiver) openOutputsAs(user *sandbox.User) error {
 	return err
 }
 
+// openOutputs prepares for receiving.
+func (r *receiver) openOutputs() (err error) {
+	rules, err := r.loadRules()
+	if err != nil {
+		return err
+	}
+	var problems []error
+	var ignored []syslogconf.Rule
+	for _, rule := range rules {
+		if rule.Kind == syslogconf.Everybody {
+			ignored = append(ignored, rule)
+			continue
+		}
+		rule.Path = rule.Place() // one file, one output
+		r.sender = r.sender || rule.NeedsSender()
+		r.senders.mark = r.senders.mark || rule.Sender
+		if route := r.findRoute(rule.Place()); route != nil {
+			route.rules = append(route.rules, rule)
+			continue
+		}
+		out, problem, err := r.open(rule, string(r.host))
+		if err != nil {
+			return err
+		}
+		if problem != nil {
+			problems = append(problems, problem)
+		}
+		r.routes = append(r.routes, route{r.resume(r.newTap(out, rule.Action)), []syslogconf.Rule{rule}})
+	}
+	r.resumeOthers()
+	for _, problem := range problems {
+		r.say(syslog.Warning, problem.Error()+": its messages are counted as lost")
+	}
+	for _, rule := range ignored {
+		r.say(syslog.Notice, rule.Origin()+": "+notWritten)
+	}
+	if r.store != nil {
+		r.batch = keptBatch(r.store, r.sender)
+		return nil
+	}
+	if r.batch, err = newBatch(r.sender); err == nil {
+		r.waiter.rest = r.batch.rest
+	}
+	return err
+}
+
+func (r *receiver) findRoute(place string) *route {
+	for i := range r.routes {
+		if r.routes[i].rules[0].Place() == place {
+			return &r.routes[i]
+		}
+	}
+	return nil
+}
+
 // makeDirectory makes a directory that does not exist, and gives it to the user.
 func makeDirectory(path string, user *sandbox.User) error {
 	if _, err := os.Stat(path); !errors.Is(err, unix.ENOENT) {

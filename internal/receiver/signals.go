@@ -32,16 +32,9 @@ var early chan os.Signal
 // nobody who sends one to the process is to end it by that.
 func catchEarly() { early = notify() }
 
-// notify begins to catch signals. The runtime hands each over to a goroutine of
-// its own and waits; from the main thread, where nothing else may run, that would
-// be a change of threads, and back, for each.
 func notify() chan os.Signal {
-	c, done := make(chan os.Signal, 64), make(chan struct{})
-	go func() {
-		signal.Notify(c, caught...)
-		close(done)
-	}()
-	<-done
+	c := make(chan os.Signal, 64)
+	signal.Notify(c, caught...)
 	return c
 }
 
