@@ -93,7 +93,11 @@ func (p *program) run(args []string) error {
 		p.hostSide, p.inside = call.OnHost(), true
 		return p.app(&call).Run([]string{args[0], "lxc"})
 	}
-	return p.app(nil).Run(args)
+	err := p.app(nil).Run(args)
+	if errors.As(err, new(usageError)) && p.name == "" {
+		p.nameCaller(args)
+	}
+	return err
 }
 
 // exit writes the error as one line where somebody will see it, and returns

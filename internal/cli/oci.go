@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"devlog/internal/devlog"
 	"devlog/internal/hook"
@@ -30,8 +32,8 @@ func (p *program) ociCommand() *cli.Command {
 
 func (p *program) oci(c *cli.Context) error {
 	stage, stageErr := hook.ParseStage(c.String("stage"))
-	p.hostSide, p.inside = stage != hook.StartContainer, stage == hook.StartContainer
 	container, err := hook.ReadOCI(p.stdin, stage)
+	p.place(stage, container)
 	p.name = container.ID // what is wrong is written to its file
 	switch {
 	case errors.Is(stageErr, hook.ErrUnknownStage):
@@ -63,6 +65,47 @@ func (p *program) oci(c *cli.Context) error {
 	}
 	_, err = repairOne(func() (*devlog.Target, error) { return devlog.OfHook(stage, container) }, o)
 	return err
+}
+
+const (
+	// stateTime is how long a runtime may take to write the container's state, in ms.
+	stateTime = 200
+	// stateSize is how much of it is looked at for a name, in bytes.
+	stateSize = 64 << 10
+)
+
+// nameCaller finds out for which container a runtime has called this program with
+// arguments that it does not know, if it was one: some runtimes keep to
+// themselves what a hook says.
+func (p *program) nameCaller(args []string) {
+	if f, ok := p.stdin.(*os.File); ok {
+		var st unix.Stat_t
+		fds := []unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN}}
+		if unix.Fstat(int(f.Fd()), &st) != nil || st.Mode&unix.S_IFMT == unix.S_IFCHR {
+			return
+		}
+		if n, err := unix.Poll(fds, stateTime); err != nil || n == 0 {
+			return
+		}
+	}
+	state := make([]byte, stateSize)
+	n, _ := p.stdin.Read(state)                                                             // once: whoever types this may leave it open
+	container, err := hook.ReadOCI(bytes.NewReader(state[:max(n, 0)]), hook.StartContainer) // its bundle is not looked at
+	if err != nil {
+		return
+	}
+	p.name = container.ID
+	stage := hook.Prestart
+	if strings.Contains(strings.Join(args, " "), string(hook.StartContainer)) {
+		stage = hook.StartContainer
+	}
+	p.place(stage, container)
+}
+
+// place sees to it that what is wrong is said where the hook is.
+func (p *program) place(stage hook.Stage, c hook.Container) {
+	p.inside = stage == hook.StartContainer && devlog.CheckStage(stage, c) == nil
+	p.hostSide = !p.inside
 }
 
 // clear clears up after a container that has ended. A failure is said and no

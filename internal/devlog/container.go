@@ -14,6 +14,9 @@ import (
 // OfHook is the container for which an OCI runtime runs a hook of that stage.
 // At poststop there is none any more; see Clear.
 func OfHook(stage hook.Stage, c hook.Container) (*Target, error) {
+	if err := CheckStage(stage, c); err != nil {
+		return nil, err
+	}
 	switch stage {
 	case hook.Prestart, hook.CreateRuntime:
 		return ofContainer(c)
@@ -25,6 +28,47 @@ func OfHook(stage hook.Stage, c hook.Container) (*Target, error) {
 		return OfProcess(c.PID)
 	}
 	return nil, fmt.Errorf("find the container at %s: %w", stage, errors.ErrUnsupported)
+}
+
+// CheckStage says why a hook of that stage would take the host for its container:
+// the runtime calls it at another stage, at which it is somewhere else.
+func CheckStage(stage hook.Stage, c hook.Container) error {
+	if self, err := os.Readlink("/proc/self"); err == nil && self != strconv.Itoa(os.Getpid()) && stage != hook.CreateContainer {
+		return &Refusal{Reason: "this hook has the container's process IDs and another's /proc, as at createContainer",
+			Advice: "use --stage createContainer"}
+	}
+	switch {
+	case stage == hook.StartContainer && isOutside(c.PID):
+		return &Refusal{Reason: fmt.Sprintf("this hook runs outside of the container, of which process %d is the first", c.PID),
+			Advice: "use the --stage at which it is called: prestart, createRuntime or poststart"}
+	case stage == hook.Poststart && !hasPivoted(c):
+		return &Refusal{Reason: "the root of the container's first process is the host's still", Advice: "use --stage createRuntime"}
+	}
+	return nil
+}
+
+// isOutside says that a startContainer hook is not in the container, of which the
+// runtime says that the process is the first: as that sees it, 0 or, in a PID
+// namespace of the container's own, the host's number.
+func isOutside(pid int) bool {
+	if pid == 0 {
+		return false
+	}
+	if parent := os.Getppid(); parent != 1 && parent != pid {
+		return true
+	}
+	own, err := namespace("self", "mnt")
+	first, ferr := namespace(strconv.Itoa(pid), "mnt")
+	return err == nil && ferr == nil && first != own
+}
+
+// hasPivoted says that the root of the container's first process is not the
+// host's, unless the container is to have that.
+func hasPivoted(c hook.Container) bool {
+	host, err := os.Stat("/")
+	root, rerr := os.Stat("/proc/" + strconv.Itoa(c.PID) + "/root/.")
+	rootfs, ferr := os.Stat(c.Rootfs)
+	return err != nil || rerr != nil || !os.SameFile(host, root) || ferr == nil && os.SameFile(host, rootfs)
 }
 
 // ofContainer is the container as it is seen from the runtime's namespaces

@@ -81,7 +81,8 @@ type Container struct {
 	// ID is the container's ID: a name without a slash, at most 255 bytes.
 	ID string
 	// PID is the container's first process, as the hook sees it; 0 at the stages
-	// that have no use for it.
+	// that have no use for it. At startContainer that is what the runtime says,
+	// which may be 0 or the host's number.
 	PID int
 	// Rootfs is the absolute path of the container's root directory on the host,
 	// which in the mount namespace of the process PID it is until pivot_root(2).
@@ -108,8 +109,8 @@ func ReadOCI(r io.Reader, stage Stage) (Container, error) {
 		return known, fmt.Errorf("read the container's state from standard input: %w", err)
 	}
 	c := Container{ID: state.ID, Annotations: state.Annotations}
-	if stage != CreateContainer && stage != StartContainer && stage != Poststop {
-		c.PID = state.Pid // in the container it is another's number
+	if stage != CreateContainer && stage != Poststop {
+		c.PID = state.Pid // with the host's /proc in the container it is another's number
 	}
 	if stage == StartContainer {
 		return c, nil // the bundle is not seen in there
