@@ -13,6 +13,22 @@ date=$(date -d "@$SOURCE_DATE_EPOCH" +%Y%m%d)
 rm -rf dist
 mkdir dist
 
+# contents ROOT: what is below usr in there, as nfpm.yaml's contents go on. A tree
+# would do, but of its directories nfpm 2.45.0 writes modes that apk cannot read.
+contents() {
+  local root=$1 path name
+  while IFS= read -r path; do
+    name=${path#"$root"}
+    if [ -L "$path" ]; then
+      printf '  - {src: "%s", dst: "%s", type: symlink}\n' "$(readlink "$path")" "$name"
+    elif [ ! -d "$path" ]; then
+      printf '  - {src: "%s", dst: "%s"}\n' "$path" "$name"
+    elif [[ $name/ == */devlog/* ]]; then # the others are not ours
+      printf '  - {dst: "%s", type: dir, file_info: {mode: 0o755}}\n' "$name"
+    fi
+  done < <(find "$root/usr" | sort)
+}
+
 for arch in "$@"; do
   # Not below dist/, where only the results are to be.
   stage=$(mktemp -d)
@@ -30,10 +46,13 @@ for arch in "$@"; do
     gzip -9n >"$name.tar.gz"
   go run ./packaging/modules sbom "$VERSION" "$programs"/* >"$name.cdx.json"
 
+  config=$stage/nfpm.yaml
+  cat packaging/nfpm.yaml >"$config"
+  contents "$root" >>"$config"
   for kind in deb rpm apk; do
     version=$(packaging/version.sh "$kind" "$VERSION" "$date")
     said=$(PACKAGE_VERSION=$version ARCH=$arch STAGE=$root \
-      "$NFPM" package --config packaging/nfpm.yaml --packager "$kind" --target dist/) || {
+      "$NFPM" package --config "$config" --packager "$kind" --target dist/) || {
       echo "$said" >&2 # its errors too
       exit 1
     }

@@ -1,14 +1,18 @@
 package test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"debug/elf"
 	"encoding/hex"
 	"encoding/json"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -102,5 +106,38 @@ func TestPackagesSBOM(t *testing.T) {
 	}
 	if direct < 5 {
 		t.Errorf("the SBOM has only %d of the modules in go.mod", direct)
+	}
+}
+
+// The numbers in the headers of the .apk are octal: what Go's tar and GNU's read besides, apk does
+// not ("package file format error").
+func TestPackagesOctal(t *testing.T) {
+	f, err := os.Open(filepath.Join(packages(t), apkFile))
+	check(t, err)
+	defer f.Close()
+	plain, err := gzip.NewReader(f)
+	check(t, err)
+	archive, err := io.ReadAll(plain)
+	check(t, err)
+	const block = 512
+	headers := 0
+	for len(archive) >= block {
+		h := archive[:block]
+		archive = archive[block:]
+		if !bytes.Equal(h, make([]byte, block)) {
+			headers++
+			name, _, _ := bytes.Cut(h[:100], []byte{0})
+			for _, field := range [][]byte{h[100:108], h[108:116], h[116:124], h[124:136], h[136:148], h[148:156]} { // mode to checksum (tar(5))
+				if strings.Trim(string(field), "01234567 \x00") != "" {
+					t.Fatalf("%s has a header with %q", name, field)
+				}
+			}
+			size, err := strconv.ParseInt(strings.Trim(string(h[124:136]), " \x00"), 8, 64)
+			check(t, err)
+			archive = archive[(size+block-1)/block*block:]
+		}
+	}
+	if headers < 20 {
+		t.Errorf("%d headers", headers)
 	}
 }
