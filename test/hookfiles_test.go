@@ -139,9 +139,7 @@ func podmanRun(t *testing.T, h *Host, who string, global []string, flags ...stri
 	dir := t.TempDir()
 	rootfs := filepath.Join(dir, "rootfs")
 	newRootfs(t, rootfs)
-	run := append([]string{"podman", "--root", dir + "/storage", "--runroot", "/run/podman", "--storage-driver", "vfs",
-		"--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "none"}, global...)
-	run = append(run, "run", "--rm", "--name", "web", "--network", "none", "--cidfile", dir+"/id",
+	run := newPodman(t, global...)("run", "--rm", "--name", "web", "--network", "none", "--cidfile", dir+"/id",
 		"--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096", "--volume", "/dev:/dev")
 	run = append(append(run, flags...), "--rootfs", rootfs, "/bin/sh", "-c", threeClients(who)+"exit 5")
 	if r := h.Do(run...); r.Code != 5 {
