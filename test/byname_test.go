@@ -58,7 +58,8 @@ func TestRepairByName(t *testing.T) {
 	})
 }
 
-// The log of a container of podman that is called by a name is found by it.
+// The messages of a container of podman are found by its name: in its log, or
+// in its output.
 func TestPodmanLogByName(t *testing.T) {
 	needContainers(t, "podman", "runc")
 	h := NewHost(t)
@@ -66,12 +67,17 @@ func TestPodmanLogByName(t *testing.T) {
 	podman := newPodman(t, "--hooks-dir", hooksDir(t, "devlog.oci.json"))
 	rootfs := filepath.Join(t.TempDir(), "rootfs")
 	newRootfs(t, rootfs)
-	run := append([]string{"run", "--name", "web", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096", "--volume", "/dev:/dev"},
-		"--rootfs", rootfs, "/bin/sh", "-c", threeClients("x"))
-	h.Must(podman(run...)...)
+	run := func(name string, flags ...string) {
+		args := append([]string{"run", "--name", name, "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096", "--volume", "/dev:/dev"}, flags...)
+		h.Must(podman(append(args, "--log-driver", "k8s-file", "--rootfs", rootfs, "/bin/sh", "-c", threeClients("x"))...)...)
+	}
+	run("web")
 	id := strings.TrimSpace(h.Must(podman("inspect", "-f", "{{.Id}}", "web")...).Out)
 	wantOnce(t, h.Path("/var/log/devlog/"+id+"/messages"), threeTexts("x")...)
-	h.Must(podman("rm", "web")...)
+
+	run("out", "--annotation", "devlog.rules=*.* container-stdout")
+	wantLines(t, h.Must(podman("logs", "out")...).Out, threeTexts("x")...)
+	h.Must(podman("rm", "web", "out")...)
 }
 
 // newPodman returns what makes a command of podman's, with storage of the test's

@@ -139,6 +139,7 @@ func TestPackageInstall(t *testing.T) {
 // A removal that the README's steps come before has nothing to say, and leaves
 // the host as it was. One without them says in one line what stays.
 func TestPackageUninstall(t *testing.T) {
+	script := documented(t, "../README.md")
 	for _, m := range managers {
 		for _, steps := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, steps %t", m.name, steps), func(t *testing.T) {
@@ -160,11 +161,11 @@ func TestPackageUninstall(t *testing.T) {
 						h.Must("kill", fmt.Sprint(pid))
 					}
 				}()
+				remove := strings.Join(m.remove, " ")
 				if steps {
-					h.Must("rm", uses[0], uses[1])
-					h.Must("devlog-hook", "undo", "--host")
+					remove = strings.Replace(script, "apt purge devlog", remove, 1)
 				}
-				r := h.Must(m.remove...)
+				r := h.Must("sh", "-euc", remove)
 				said := regexp.MustCompile("(?m)^devlog: left in place.*$").FindAllString(r.Out+r.ErrOut, -1)
 				if steps {
 					if len(said) > 0 {
