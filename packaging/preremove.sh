@@ -1,7 +1,8 @@
 #!/bin/sh
 # Before the package goes, not before an upgrade (dpkg says "remove", rpm says
 # that 0 versions stay): a unit that was enabled would fail from then on. The
-# host stays prepared, and receivers that run stay: containers rely on both.
+# host stays prepared, and receivers that run stay: containers rely on both. So
+# does what an administrator has written; who removes the package is told.
 set -e
 case "${1-}" in
 remove | 0) ;;
@@ -12,3 +13,15 @@ if [ -d /run/systemd/system ]; then
 elif command -v systemctl >/dev/null; then
 	systemctl disable devlog-host.path || : # of a system that does not run
 fi
+
+left=
+if [ -e /dev/.devlog-host ] || [ -L /run/devlog/.devlog-repair ]; then
+	left="the prepared host, until it boots (else install devlog again, and: devlog-hook undo --host)"
+fi
+for file in /etc/containers/oci/hooks.d/*.json /usr/share/containers/oci/hooks.d/*.json /etc/cdi/*.json \
+	/etc/docker/daemon.json /etc/containerd/config.toml /var/lib/lxc/*/config /etc/init.d/devlog*; do
+	if grep -qs -e /libexec/devlog -e /share/devlog/hooks "$file"; then
+		left="${left:+$left, }$file"
+	fi
+done
+[ -z "$left" ] || echo "devlog: left in place, for containers may rely on it: $left" >&2

@@ -26,6 +26,7 @@ declare -A unpacks=(
     libip4tc2 libjson-c5 libkmod2 liblz4-1 liblzma5 libmount1 libp11-kit0 libffi8 libpam0g libpcre2-8-0 libseccomp2
     libselinux1 libssl3 libudev1 libuuid1 libzstd1 mount zlib1g"
   [supervisors]="s6 libs6-2.11 libskarnet2.13 execline libexecline2.9 runit"
+  [openrc]="openrc libeinfo1 librc1"
   [engines]="docker.io containerd libdevmapper1.02.1 libsystemd0"
 )
 

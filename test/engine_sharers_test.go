@@ -123,6 +123,11 @@ func TestEngineSharers(t *testing.T) {
 	if strings.Count(r.Out, ": repaired by ") != 2 || !strings.HasPrefix(r.Out, "prepared the host by symlink: ") {
 		t.Errorf("repair --host --all says\n%s", r.Out)
 	}
+	for pid, name := range names {
+		if want := fmt.Sprintf("\ncontainer %s (process %d): messages go to /var/log/devlog/%[1]s/messages on the host\n", name, pid); !strings.Contains(r.Out, want) {
+			t.Errorf("repair --host --all says\n%swant %q", r.Out, want)
+		}
+	}
 	expectSharers(t, h, 0, want("devlogd", "nothing to do"))
 	if r := h.Must(hookOn(), "repair", "--host", "--all"); r.Out != "nothing to do: the host is prepared\n" {
 		t.Errorf("the second repair --host --all says\n%s", r.Out)

@@ -41,7 +41,7 @@ func TestConfigPrints(t *testing.T) {
 		"lxc": {"devlog.lxc.conf"}, "lxc-unprivileged": {"devlog.lxc-unprivileged.conf"}, "podman": {"devlog.oci.json"},
 		"docker": {"devlog.docker.json"}, "containerd": {"devlog.containerd.toml"}, "cri-o": {"devlog.crio.json"},
 		"cdi": {"devlog.cdi.json"}, "kubernetes": {"devlog.kubernetes.yaml"},
-		"sysvinit": {"devlog-host.init", "devlog.init"}, "systemd-host": {"devlog-host.path", "devlog-host.service"},
+		"sysvinit": {"devlog-host.init", "devlog.init"}, "openrc": {"devlog-host.openrc"}, "systemd-host": {"devlog-host.path", "devlog-host.service"},
 		"s6": {"devlog.s6"}, "runit": {"devlog.runit"},
 	}
 	standing := 0
@@ -139,9 +139,7 @@ func podmanRun(t *testing.T, h *Host, who string, global []string, flags ...stri
 	dir := t.TempDir()
 	rootfs := filepath.Join(dir, "rootfs")
 	newRootfs(t, rootfs)
-	run := append([]string{"podman", "--root", dir + "/storage", "--runroot", "/run/podman", "--storage-driver", "vfs",
-		"--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "none"}, global...)
-	run = append(run, "run", "--rm", "--name", "web", "--network", "none", "--cidfile", dir+"/id",
+	run := newPodman(t, global...)("run", "--rm", "--name", "web", "--network", "none", "--cidfile", dir+"/id",
 		"--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096", "--volume", "/dev:/dev")
 	run = append(append(run, flags...), "--rootfs", rootfs, "/bin/sh", "-c", threeClients(who)+"exit 5")
 	if r := h.Do(run...); r.Code != 5 {

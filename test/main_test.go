@@ -144,6 +144,8 @@ func missing(what string) string {
 		return absent(sysvinit())
 	case "systemd":
 		return absent(unpacked("systemd/lib/systemd/systemd"))
+	case "openrc":
+		return absent(unpacked("openrc/sbin/openrc"))
 	case "s6":
 		return absent(unpacked("supervisors/usr/bin/s6-supervise"))
 	case "runit":

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -111,7 +112,9 @@ func TestPackageInstall(t *testing.T) {
 				t.Errorf("after installing it again the configuration is %q, %v", text, err)
 			}
 
-			h.Must(m.remove...)
+			if r := h.Must(m.remove...); strings.Contains(r.Out+r.ErrOut, "devlog: left") {
+				t.Errorf("the removal leaves what is not there: %+v", r)
+			}
 			if got := askedSystemd(t, h); !strings.Contains(got, "disable --now devlog-host.path\n") {
 				t.Errorf("the removal asks systemd for %q", got)
 			}
@@ -130,6 +133,60 @@ func TestPackageInstall(t *testing.T) {
 				t.Errorf("the log has gone: %v", err)
 			}
 		})
+	}
+}
+
+// A removal that the README's steps come before has nothing to say, and leaves
+// the host as it was. One without them says in one line what stays.
+func TestPackageUninstall(t *testing.T) {
+	script := documented(t, "../README.md")
+	for _, m := range managers {
+		for _, steps := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, steps %t", m.name, steps), func(t *testing.T) {
+				need(t, "root", m.name)
+				dir := packages(t)
+				h := newPackageHost(t)
+				listenOn(t, h, "/dev/log")
+				tree := func() []string {
+					return h.Tree([]string{"/dev/pts", changed, askedFile, "/run/rpm", "/var/log/dpkg.log"}, "/dev", "/run", "/var/log")
+				}
+				before := tree()
+				h.Must(append(slices.Clone(m.install), filepath.Join(dir, *m.file))...)
+				uses := []string{"/etc/containers/oci/hooks.d/devlog.json", "/etc/cdi/devlog.json"}
+				h.Must("mkdir", "-p", filepath.Dir(uses[0]), filepath.Dir(uses[1]))
+				h.Must("sh", "-c", "devlog-hook config podman >"+uses[0]+"; devlog-hook config cdi >"+uses[1])
+				h.Must("devlog-hook", "repair", "--host", "--keep")
+				defer func() { // the keeper, which a removal without the steps leaves
+					for _, pid := range h.Receivers() {
+						h.Must("kill", fmt.Sprint(pid))
+					}
+				}()
+				remove := strings.Join(m.remove, " ")
+				if steps {
+					remove = strings.Replace(script, "apt purge devlog", remove, 1)
+				}
+				r := h.Must("sh", "-euc", remove)
+				said := regexp.MustCompile("(?m)^devlog: left in place.*$").FindAllString(r.Out+r.ErrOut, -1)
+				if steps {
+					if len(said) > 0 {
+						t.Errorf("the removal says %q", said)
+					}
+					expectReceiversEnd(t, h)
+					if after := tree(); !slices.Equal(after, before) {
+						t.Errorf("the host was\n%q\nand is\n%q", before, after)
+					}
+					return
+				}
+				if len(said) != 1 || !strings.HasSuffix(said[0], ": the prepared host, until it boots"+
+					" (else install devlog again, and: devlog-hook undo --host), "+strings.Join(uses, ", ")) {
+					t.Errorf("the removal says %q: %+v", said, r)
+				}
+				if to, err := os.Readlink(h.Path("/dev/log")); err != nil || len(h.Receivers()) != 1 {
+					t.Errorf("/dev/log leads to %q, %v; receivers: %d", to, err, len(h.Receivers()))
+				}
+				h.Must("logger", "--socket-errors=on", "it works still")
+			})
+		}
 	}
 }
 

@@ -221,7 +221,7 @@ func TestPackagesContents(t *testing.T) {
 			return
 		}
 		mode := "644"
-		if strings.HasSuffix(name, ".init") || strings.HasSuffix(name, ".s6") || strings.HasSuffix(name, ".runit") {
+		if strings.HasSuffix(name, ".init") || strings.HasSuffix(name, ".openrc") || strings.HasSuffix(name, ".s6") || strings.HasSuffix(name, ".runit") {
 			mode = "755"
 		}
 		want["/usr/share/devlog/hooks/"+name] = hashed(t, mode, file)

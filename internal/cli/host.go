@@ -106,8 +106,12 @@ func (p *program) repairSharers(c *cli.Context, o devlog.Options) error {
 	}
 	err = devlog.RepairSharers(list, func(name string) (devlog.Options, error) {
 		return p.options(c, name)
-	}, func(s devlog.Sharer, r devlog.Result) {
-		fmt.Fprintf(p.stdout, "container %s (process %d): %s\n", syslog.Escape(s.Name), s.PID, repaired(r))
+	}, func(s devlog.Sharer, t *devlog.Target, o devlog.Options, r devlog.Result) {
+		of := fmt.Sprintf("container %s (process %d): ", syslog.Escape(s.Name), s.PID)
+		fmt.Fprintln(p.stdout, of+repaired(r))
+		if next := leftToDo(t, o, r); next != "" {
+			fmt.Fprintln(p.stdout, of+next)
+		}
 	})
 	return each(err)
 }
@@ -137,17 +141,31 @@ func (p *program) sayRepaired(c *cli.Context, t *devlog.Target, o devlog.Options
 		return
 	case c.Bool("host"):
 		fmt.Fprintln(p.stdout, "prepared the host by "+r.Plan.String())
-	default:
-		fmt.Fprintln(p.stdout, repaired(r))
-	}
-	switch {
-	case r.Plan.Advice != "":
-		fmt.Fprintln(p.stdout, "now "+r.Plan.Advice)
-	case o.NoReceiver:
-		fmt.Fprintln(p.stdout, "now let the container's own daemon listen on "+syslog.Escape(r.Plan.Socket))
-	case !c.Bool("host"):
-		if file := o.Receiver.Messages(t); file != "" {
-			fmt.Fprintln(p.stdout, "messages go to "+file)
+		if r.Plan.Advice != "" {
+			fmt.Fprintln(p.stdout, "now "+r.Plan.Advice)
 		}
+		return
 	}
+	fmt.Fprintln(p.stdout, repaired(r))
+	if next := leftToDo(t, o, r); next != "" {
+		fmt.Fprintln(p.stdout, next)
+	}
+}
+
+// leftToDo says what comes after the repair of a container: what its user is to
+// do, or else where to look. It is empty where rules say that, or a receiver runs
+// already, which has options of its own.
+func leftToDo(t *devlog.Target, o devlog.Options, r devlog.Result) string {
+	switch {
+	case !r.Changed:
+		return ""
+	case r.Plan.Advice != "":
+		return "now " + r.Plan.Advice
+	case o.NoReceiver:
+		return "now let the container's own daemon listen on " + syslog.Escape(r.Plan.Socket)
+	}
+	if file := o.Receiver.Messages(t); file != "" && r.Plan.StartsReceiver() {
+		return "messages go to " + file
+	}
+	return ""
 }

@@ -186,23 +186,18 @@ func NameOfProcess(pid int) string {
 }
 
 // RepairSharers repairs each container of the list that needs it, with the
-// options that optionsFor returns for its name. It goes on after an error and
-// returns all of them; what has ended since is passed over.
-func RepairSharers(list []Sharer, optionsFor func(name string) (Options, error), said func(Sharer, Result)) error {
+// options that optionsFor returns for its name, and calls said for it. It goes on
+// after an error and returns all of them; what has ended since is passed over.
+func RepairSharers(list []Sharer, optionsFor func(name string) (Options, error), said func(Sharer, *Target, Options, Result)) error {
 	var errs []error
 	for _, s := range list {
 		if s.Plan.Verdict == Healthy {
 			continue
 		}
-		r, err := repairSharer(s, optionsFor)
-		if errors.Is(err, unix.ESRCH) {
-			continue
-		}
-		if err != nil {
+		err := repairSharer(s, optionsFor, said)
+		if err != nil && !errors.Is(err, unix.ESRCH) {
 			errs = append(errs, &SharerError{Sharer: s, Err: err})
-			continue
 		}
-		said(s, r)
 	}
 	return errors.Join(errs...)
 }
@@ -214,26 +209,30 @@ func KeepSharers(list []Sharer, o Options) error {
 	list = slices.DeleteFunc(list, func(s Sharer) bool {
 		return !s.Facts.Keeper || s.Plan.has(OpStart) || s.Plan.has(OpKeep) || s.Plan.has(OpListen)
 	})
-	return RepairSharers(list, func(string) (Options, error) { return o, nil }, func(Sharer, Result) {})
+	return RepairSharers(list, func(string) (Options, error) { return o, nil }, func(Sharer, *Target, Options, Result) {})
 }
 
-func repairSharer(s Sharer, optionsFor func(name string) (Options, error)) (Result, error) {
+func repairSharer(s Sharer, optionsFor func(name string) (Options, error), said func(Sharer, *Target, Options, Result)) error {
 	if s.Problem != "" { // it would be in the way of a repair too, or hold it up for ever
-		return Result{}, errors.New(s.Problem)
+		return errors.New(s.Problem)
 	}
 	o, err := optionsFor(s.Name)
 	if err != nil {
-		return Result{}, err
+		return err
 	}
 	t, err := OfProcess(s.PID)
 	if err != nil {
-		return Result{}, err
+		return err
 	}
 	defer t.Close()
 	if !s.is(t) {
-		return Result{}, unix.ESRCH
+		return unix.ESRCH
 	}
-	return Repair(t, o)
+	r, err := Repair(t, o)
+	if err == nil {
+		said(s, t, o, r)
+	}
+	return err
 }
 
 // is says whether the container is the one that was listed, and not another

@@ -133,6 +133,9 @@ func (p Plan) String() string {
 	return string(p.Strategy) + ": " + strings.Join(words, "; ")
 }
 
+// StartsReceiver says that the plan does, and that none runs yet.
+func (p Plan) StartsReceiver() bool { return p.has(OpStart) }
+
 // has says that the plan has a step with that operation.
 func (p Plan) has(op Op) bool {
 	for _, s := range p.Steps {

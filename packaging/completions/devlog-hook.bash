@@ -72,7 +72,7 @@ _devlog_hook() {
   'config')
     case $prev in
     esac
-    mapfile -t COMPREPLY < <(compgen -W 'lxc lxc-unprivileged podman docker containerd cri-o cdi kubernetes sysvinit systemd-host s6 runit --help -h' -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W 'lxc lxc-unprivileged podman docker containerd cri-o cdi kubernetes sysvinit openrc systemd-host s6 runit --help -h' -- "$cur")
     ;;
   esac
 }

@@ -62,4 +62,4 @@ complete -c devlog-hook -n '__fish_seen_subcommand_from oci' -l user -x -d 'it r
 complete -c devlog-hook -n '__fish_seen_subcommand_from oci' -l help -s h -d 'show help'
 complete -c devlog-hook -n __fish_use_subcommand -a config -d 'print the file by which a runtime or an init system comes to use devlog'
 complete -c devlog-hook -n '__fish_seen_subcommand_from config' -l help -s h -d 'show help'
-complete -c devlog-hook -n '__fish_seen_subcommand_from config' -a 'lxc lxc-unprivileged podman docker containerd cri-o cdi kubernetes sysvinit systemd-host s6 runit'
+complete -c devlog-hook -n '__fish_seen_subcommand_from config' -a 'lxc lxc-unprivileged podman docker containerd cri-o cdi kubernetes sysvinit openrc systemd-host s6 runit'

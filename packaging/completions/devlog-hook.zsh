@@ -95,7 +95,7 @@ _devlog_hook() {
         _arguments \
         '--help[show help]' \
         '-h[show help]' \
-        '1: :(lxc lxc-unprivileged podman docker containerd cri-o cdi kubernetes sysvinit systemd-host s6 runit)'
+        '1: :(lxc lxc-unprivileged podman docker containerd cri-o cdi kubernetes sysvinit openrc systemd-host s6 runit)'
         ;;
       esac
       ;;
