@@ -19,7 +19,7 @@ type counters struct {
 	routed    uint64 // matched a rule
 	unrouted  uint64 // matched no rule
 	dropped   uint64 // were more than the rate
-	told      uint64 // own ones, to the container's own daemon
+	told      uint64 // own ones, to the container's own daemon or the kernel
 	cut       uint64 // were longer than a slot
 	throttled uint64 // times that senders had to wait
 	highWater uint64 // the most messages that were read at one go
@@ -59,7 +59,7 @@ func (r *receiver) account() {
 	number(", own ", r.own)
 	number(", matched by a rule ", r.routed)
 	number(", by no rule ", r.unrouted)
-	some(", told the container's daemon ", r.told)
+	some(", told the container's daemon or the kernel ", r.told)
 	if r.dropped > 0 {
 		number(", lost ", r.dropped)
 		b.WriteString(" (more than " + r.limits.rate.String() + ")")

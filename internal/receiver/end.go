@@ -115,14 +115,16 @@ func (r *receiver) close() {
 	}
 }
 
-// tellKernel says in the kernel's log what can be said nowhere else.
-func (r *receiver) tellKernel(text string) {
+// tellKernel says in the kernel's log what can be said nowhere else, and reports
+// whether it could be.
+func (r *receiver) tellKernel(text string) bool {
 	k, err := toKernel(string(r.host))
 	if err != nil {
-		return
+		return false
 	}
 	k.Add(output.Message{Priority: syslog.MakePriority(syslog.Syslog, syslog.Warning), Body: []byte("devlogd: " + syslog.Escape(text))})
 	k.Close()
+	return true
 }
 
 // toKernel is replaced in a test, which is not to write to the machine's log.

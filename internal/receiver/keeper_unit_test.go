@@ -336,3 +336,21 @@ func TestChangeBesideFailure(t *testing.T) {
 		t.Error("the change is not looked at")
 	}
 }
+
+// A keeper says what is wrong in the kernel's log while the daemon is down that it
+// would say it to.
+func TestKeeperTellsKernel(t *testing.T) {
+	said := hearKernel(t)
+	b := newBox(t, "link")
+	r, _ := keeping(b)
+	r.routes = nil
+	b.must(os.Remove(b.dev))
+	r.say(syslog.Notice, "all is well")
+	if *said != "" || r.told != 0 || r.unrouted != 1 {
+		t.Errorf("a notice: %q, told %d, unrouted %d", *said, r.told, r.unrouted)
+	}
+	r.say(syslog.Warning, "/dev/log cannot be repaired: gone")
+	if *said != "devlogd: /dev/log cannot be repaired: gone" || r.told != 1 || r.unrouted != 1 {
+		t.Errorf("a warning: %q, told %d, unrouted %d", *said, r.told, r.unrouted)
+	}
+}

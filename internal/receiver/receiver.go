@@ -325,7 +325,8 @@ func (r *receiver) say(s syslog.Severity, text string) {
 	m := syslog.Message{Facility: syslog.Syslog, Severity: s, Tag: []byte("devlogd"), PID: r.pid, Text: []byte(text)}
 	r.own++
 	if len(r.routes) == 0 && r.keeper != nil {
-		if r.keeper.tell(&m) {
+		// A daemon that is down is why there is something to say, mostly.
+		if r.keeper.tell(&m) || s <= syslog.Warning && r.tellKernel(text) {
 			r.told++
 		} else {
 			r.unrouted++
