@@ -113,8 +113,11 @@ func (p *program) repairCommand() *cli.Command {
 
 func nothingToDo(c *cli.Context, r devlog.Result) string {
 	words := "nothing to do: syslog() works here"
-	if c.Bool("host") {
+	switch {
+	case c.Bool("host"):
 		words = "nothing to do: the host is prepared"
+	case r.Plan.Advice != "":
+		words = "nothing to do"
 	}
 	for _, flag := range []string{"name", "rule", "config", "receiver", "supervise", "socket"} {
 		if c.IsSet(flag) && r.Facts.Keeper {

@@ -219,8 +219,10 @@ func planSocket(f Facts, c Choice, s Strategy, at PlaceFacts) Plan {
 		p.Steps = append(p.Steps, Step{Op: OpListen, Path: at.Path}, Step{Op: OpStart})
 	case !c.NoHeal && !f.Keeper:
 		p.Steps = append(p.Steps, Step{Op: OpKeep})
+	case s == Adopt && listens:
+		return Plan{Verdict: Healthy, Strategy: Adopt, Socket: at.Path}
 	case s == Adopt:
-		return Plan{Verdict: Healthy, Strategy: Adopt, Socket: at.Path} // its daemon will listen there
+		return Plan{Verdict: Healthy, Strategy: Adopt, Socket: at.Path, Advice: "let the container's own daemon listen on " + at.Path}
 	}
 	return p
 }

@@ -123,7 +123,8 @@ func TestPlan(t *testing.T) {
 		// the container's own daemon listens
 		{"no receiver, adopt", shared, link(journal, rootfs.Absent, false, Private), false, false, Choice{NoReceiver: true},
 			"adopt: start a keeper of the repair; nothing in /dev changes"},
-		{"no receiver, adopt, nobody stays", shared, link(journal, rootfs.Absent, false, Private), false, false, Choice{NoReceiver: true, NoHeal: true}, nothing},
+		{"no receiver, adopt, nobody stays", shared, link(journal, rootfs.Absent, false, Private), false, false, Choice{NoReceiver: true, NoHeal: true},
+			"nothing to do here; let the container's own daemon listen on " + journal},
 		{"no receiver, healthy", private, name(rootfs.Socket, true, Private), false, false, Choice{NoReceiver: true},
 			"adopt: start a keeper of the repair; nothing in /dev changes"},
 		{"no receiver, symlink", shared, name(rootfs.Absent, false, Shared), false, false, Choice{NoReceiver: true},
