@@ -65,6 +65,13 @@ type program struct {
 	// runs a hook in a container shows nobody what it says.
 	inside bool
 	kmsg   string
+	// typed says that somebody has typed the command, who can become root.
+	typed bool
+
+	// warned says that what is passed over has been said.
+	warned bool
+	// passedOver are the warnings about that, for the receiver to repeat.
+	passedOver []string
 }
 
 // Main runs devlog-hook with these arguments, the program's name first, and
@@ -110,15 +117,25 @@ func (p *program) exit(err error) int {
 	case errors.As(err, &many):
 		code := exitRefused
 		for _, err := range many {
-			p.say(err)
+			p.say(p.asRoot(err))
 			if failed(err) == exitFailed {
 				code = exitFailed
 			}
 		}
 		return code
 	}
-	p.say(err)
+	p.say(p.asRoot(err))
 	return failed(err)
+}
+
+// asRoot adds to the error what to do about it, if it is that the user has too few
+// rights. A refusal has its own advice, and a hook cannot choose who runs it.
+func (p *program) asRoot(err error) error {
+	var refusal *devlog.Refusal
+	if !p.typed || os.Geteuid() == 0 || !errors.Is(err, os.ErrPermission) || errors.As(err, &refusal) {
+		return err
+	}
+	return fmt.Errorf("%w: %s", err, devlog.RunAsRoot)
 }
 
 // failed is the exit code that goes with the error.

@@ -42,7 +42,7 @@ func planFlags() []cli.Flag {
 			Usage: "`HOW` to repair: auto, adopt (listen where /dev/log leads), symlink (make it a link) or bind"},
 		socketFlag(),
 		&cli.BoolFlag{Name: "force", EnvVars: env("FORCE"),
-			Usage: "rename a /dev/log that is a directory, a regular file or a device to /dev/log.devlog-old"},
+			Usage: "rename a /dev/log that is a directory, a regular file or a device to /dev/log.devlog-old; with --host: this is the host, even if it looks like a container"},
 	}
 }
 
@@ -136,6 +136,7 @@ func (p *program) options(c *cli.Context, name string) (devlog.Options, error) {
 	if err := sandboxed(c, &o.Receiver); err != nil {
 		return devlog.Options{}, err
 	}
+	o.Typed = p.typed
 	o.Strategy = strategy
 	o.Force = c.Bool("force")
 	o.NoHeal = c.Bool("no-heal")
