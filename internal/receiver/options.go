@@ -37,6 +37,7 @@ type options struct {
 	ready   int
 	sandbox sandbox.Mode
 	user    *sandbox.User // nil is who starts it
+	notices []string      // to be said at the start
 	needs   string        // what command needs, as daemon.NeedsNames
 	// command repairs /dev/log.
 	command []string
@@ -144,6 +145,8 @@ usage: devlogd [--listen PATH]... [--rule RULE]... [flags] [-- COMMAND ARGS...]
                      auto (the default: as far as COMMAND can do without), on, off
   --user NAME|UID[:GROUP|GID]
                      run as that user once the sockets and outputs are open
+  --notice TEXT      write TEXT as a warning of its own when it starts (may be
+                     repeated)
   --check-config     only say whether the rules are right
   --exit-when-alone  end when process 1 waits for this process only
                      (lxc-execute)
@@ -205,6 +208,7 @@ func (o *options) flags() []flag {
 		{name: "ready-fd", set: o.setReady},
 		{name: "sandbox", set: func(v string) (err error) { o.sandbox, err = sandbox.ParseMode(v); return err }},
 		{name: "user", set: o.setUser},
+		{name: "notice", list: true, set: list(&o.notices)},
 		{name: "command-needs", set: o.setNeeds},
 		{name: "check-config", toggle: true, set: toggle(&o.check)},
 		{name: "exit-when-alone", toggle: true, set: toggle(&o.alone)},
@@ -261,6 +265,7 @@ func parseOptions(args, env []string) (*options, error) {
 			return nil, err
 		}
 	}
+	o.notices = append(o.notices, words.UnknownVariables(env)...)
 	return o, o.validate()
 }
 
