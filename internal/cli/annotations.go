@@ -15,6 +15,7 @@ import (
 	"devlog/internal/devlog"
 	"devlog/internal/hook"
 	"devlog/internal/syslogconf"
+	"devlog/internal/words"
 )
 
 // Annotations are how whoever starts a container chooses for it. They are not
@@ -40,6 +41,11 @@ const (
 	annotationReceiver  = annotationPrefix + "receiver"
 	annotationSupervise = annotationPrefix + "supervise"
 )
+
+var annotations = []string{annotationRules, annotationStrategy, annotationSocket, annotationReceiver, annotationSupervise}
+
+// maxUnknown is how many annotations that are not known are told of.
+const maxUnknown = 8
 
 func annotationsFlag() cli.Flag {
 	return &cli.StringFlag{Name: "annotations", Value: annotationsLimited, EnvVars: env("ANNOTATIONS"),
@@ -89,8 +95,8 @@ func (p *program) annotations(c *cli.Context, stage hook.Stage, container hook.C
 	if err != nil || s.off {
 		return s.off, err
 	}
-	for _, name := range s.unknown {
-		p.say(fmt.Errorf("annotation %s: this version does not know it, and passes it over", name))
+	for _, name := range s.unknown[:min(len(s.unknown), maxUnknown)] {
+		p.passOver("annotation " + words.Cut(name) + words.Meant(name, annotations, "") + ": this version does not know it, and passes it over")
 	}
 	if stage == hook.Poststop {
 		s.rules = nil // nobody will read them

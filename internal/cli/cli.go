@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -18,6 +19,7 @@ import (
 	"devlog/internal/file"
 	"devlog/internal/hook"
 	"devlog/internal/syslog"
+	"devlog/internal/words"
 )
 
 // Version is the program's version; the build sets it.
@@ -65,6 +67,13 @@ type program struct {
 	// runs a hook in a container shows nobody what it says.
 	inside bool
 	kmsg   string
+	// typed says that somebody has typed the command, who can become root.
+	typed bool
+
+	// warned says that what is passed over has been said.
+	warned bool
+	// passedOver are the warnings about that, for the receiver to repeat.
+	passedOver []string
 }
 
 // Main runs devlog-hook with these arguments, the program's name first, and
@@ -93,6 +102,9 @@ func (p *program) run(args []string) error {
 		p.hostSide, p.inside = call.OnHost(), true
 		return p.app(&call).Run([]string{args[0], "lxc"})
 	}
+	if len(args) > 1 && args[1] == "help" { // help COMMAND, as COMMAND --help
+		args = slices.Concat(args[:1], args[2:], []string{"--help"})
+	}
 	err := p.app(nil).Run(args)
 	if errors.As(err, new(usageError)) && p.name == "" {
 		p.nameCaller(args)
@@ -114,15 +126,25 @@ func (p *program) exit(err error) int {
 	case errors.As(err, &many):
 		code := exitRefused
 		for _, err := range many {
-			p.say(err)
+			p.say(p.asRoot(err))
 			if failed(err) == exitFailed {
 				code = exitFailed
 			}
 		}
 		return code
 	}
-	p.say(err)
+	p.say(p.asRoot(err))
 	return failed(err)
+}
+
+// asRoot adds to the error what to do about it, if it is that the user has too few
+// rights. A refusal has its own advice, and a hook cannot choose who runs it.
+func (p *program) asRoot(err error) error {
+	var refusal *devlog.Refusal
+	if !p.typed || os.Geteuid() == 0 || !errors.Is(err, os.ErrPermission) || errors.As(err, &refusal) {
+		return err
+	}
+	return fmt.Errorf("%w: %s", err, devlog.RunAsRoot)
 }
 
 // failed is the exit code that goes with the error.
@@ -186,8 +208,9 @@ func (p *program) app(lxc *hook.LXC) *cli.App {
 	if lxc != nil {
 		commands = append(commands, p.lxcCommand(*lxc))
 	}
+	cli.VersionPrinter = func(c *cli.Context) { fmt.Fprintf(c.App.Writer, "%s %s\n", programName, Version) } // as devlogd does
 	return &cli.App{
-		Name:      "devlog-hook",
+		Name:      programName,
 		Usage:     "make syslog(3) work in containers that share the host's /dev",
 		UsageText: "devlog-hook COMMAND [OPTIONS]",
 		Description: "Exit codes: 0 done; 1 check: needs repair; 2 usage; 3 refused as unsafe (the message says what to do\n" +
@@ -203,15 +226,51 @@ func (p *program) app(lxc *hook.LXC) *cli.App {
 		OnUsageError:              onUsageError,
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return usageError{fmt.Errorf("there is no command %q; see devlog-hook --help", c.Args().First())}
+				name := c.Args().First()
+				return usageError{fmt.Errorf("there is no command %q%s; see devlog-hook --help", name, words.Meant(name, commandNames(commands), ""))}
 			}
 			return usageError{errors.New("which command? see devlog-hook --help")}
 		},
 	}
 }
 
+// commandNames are the names of those commands that users type.
+func commandNames(commands []*cli.Command) (names []string) {
+	for _, c := range commands {
+		if !c.Hidden {
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}
+
 func onUsageError(c *cli.Context, err error, _ bool) error {
-	return usageError{fmt.Errorf("%w; see %s --help", err, c.Command.HelpName)}
+	name, flags := c.Command.HelpName, c.Command.Flags
+	if name == "" { // in front of a command
+		name = programName
+	}
+	return usageError{fmt.Errorf("%s; see %s --help", flagWords(err.Error(), flags), name)}
+}
+
+// flagWords is what the library says of an option, with that called as users call
+// it, and with the one that was meant.
+func flagWords(text string, flags []cli.Flag) string {
+	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
+		var names []string
+		for _, f := range flags {
+			names = append(names, f.Names()...)
+		}
+		return "there is no option --" + name + words.Meant(name, names, "--")
+	}
+	if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
+		return "--" + name + " needs a value"
+	}
+	for _, mark := range []string{" for flag -", " for -"} { // behind the value, which may be anything
+		if at := strings.LastIndex(text, mark); at >= 0 {
+			return text[:at] + " for --" + text[at+len(mark):]
+		}
+	}
+	return text
 }
 
 // command fills in what all commands have in common.

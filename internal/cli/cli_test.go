@@ -14,6 +14,7 @@ import (
 	"devlog/internal/devlog"
 	"devlog/internal/hook"
 	"devlog/internal/syslog"
+	"devlog/internal/words"
 )
 
 // clean removes every variable that the flags look at.
@@ -37,13 +38,19 @@ func TestMain_usage(t *testing.T) {
 	}{
 		{"", "", "which command"},
 		{"bogus", "", `no command "bogus"`},
-		{"repair --bogus", "", "bogus"},
+		{"repair --bogus", "", "there is no option --bogus; see devlog-hook repair --help"},
+		{"repair --rulez x", "", "there is no option --rulez (did you mean --rule?); see devlog-hook repair --help"},
+		{"--versionx", "", "there is no option --versionx (did you mean --version?); see devlog-hook --help"},
+		{"repair --rule", "", "--rule needs a value"},
+		{"repiar", "", `no command "repiar" (did you mean repair?)`},
+		{"help bogus", "", `no command "bogus"`},
+		{"config dokcer", "", `no configuration for "dokcer" (did you mean docker?)`},
 		{"repair extra", "", `unexpected argument "extra"`},
 		{"config", "", "config of what"},
 		{"config bogus", "", `no configuration for "bogus"`},
 		{"config docker extra", "", `unexpected argument "extra"`},
 		{"check --pid 0", "", "--pid 0"},
-		{"check --pid x", "", `"x"`},
+		{"check --pid x", "", `invalid value "x" for --pid: `},
 		{"check --root=", "", "--root"},
 		{"repair --root=", "", "--root"},
 		{"undo --root=", "", "--root"},
@@ -68,9 +75,10 @@ func TestMain_usage(t *testing.T) {
 		{"repair", "DEVLOG_RATE=many", `rate "many"`},
 		{"repair --rate 1 --overflow spill", "", `overflow "spill": want block or drop`},
 		{"repair --overflow drop", "", "without --rate"},
-		{"repair --compress-repeats=perhaps", "", "perhaps"},
+		{"repair --compress-repeats=perhaps", "", `invalid boolean value "perhaps" for --compress-repeats: `},
 		{"oci", "", "--stage"},
 		{"oci --stage POSTSTOP", "", "is written poststop"},
+		{"oci --stage prestrat", "", `"prestrat" does not exist (did you mean prestart?)`},
 		{"", "LXC_HOOK_TYPE=mount", `"mount"`},
 		{"c1 lxc pre-start", "LXC_NAME=c1", `"pre-start"`},
 	} {
@@ -181,6 +189,9 @@ func TestEveryFlagHasAVariable(t *testing.T) {
 			want := "DEVLOG_" + strings.ToUpper(strings.ReplaceAll(f.Names()[0], "-", "_"))
 			if f.Names()[0] == "rule" {
 				continue // read by syslogconf.RulesFromEnv
+			}
+			if said := words.UnknownVariables([]string{want + "="}); said != nil {
+				t.Errorf("it is said that %q", said)
 			}
 			if len(vars) != 1 || vars[0] != want {
 				t.Errorf("%s --%s has the variables %v, want %s", c.Name, f.Names()[0], vars, want)

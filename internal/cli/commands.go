@@ -111,6 +111,20 @@ func (p *program) repairCommand() *cli.Command {
 	})
 }
 
+// undoOf is the command that undoes a repair of the same target.
+func undoOf(c *cli.Context) string {
+	typed := programName + " undo"
+	for _, flag := range []string{"pid", "root"} {
+		if c.IsSet(flag) {
+			typed += fmt.Sprintf(" --%s %v", flag, c.Value(flag))
+		}
+	}
+	if c.Bool("host") {
+		typed += " --host"
+	}
+	return typed
+}
+
 func nothingToDo(c *cli.Context, r devlog.Result) string {
 	words := "nothing to do: syslog() works here"
 	switch {
@@ -121,7 +135,7 @@ func nothingToDo(c *cli.Context, r devlog.Result) string {
 	}
 	for _, flag := range []string{"name", "rule", "config", "receiver", "supervise", "socket"} {
 		if c.IsSet(flag) && r.Facts.Keeper {
-			words += "; the receiver that runs keeps its own options: devlog-hook undo first"
+			words += "; the receiver that runs keeps its own options: " + undoOf(c) + " first"
 			break
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"devlog/hooks"
+	"devlog/internal/words"
 )
 
 // configCommand prints what a runtime has to be told of this program.
@@ -20,7 +21,8 @@ func (p *program) configCommand() *cli.Command {
 		Usage:     "print the file by which a runtime or an init system comes to use devlog",
 		UsageText: "devlog-hook config KIND [--dir DIR]",
 		Description: "The file has this program's own path in it. Where it has to go is said in the file, or on standard\n" +
-			"error where its format has no comments.",
+			"error where its format has no comments. With --dir DIR the file, or files, are written to that directory\n" +
+			"instead, which is made if there is none.",
 		Action: func(*cli.Context) error {
 			return usageError{errors.New("config of what? see devlog-hook config --help")}
 		},
@@ -28,7 +30,8 @@ func (p *program) configCommand() *cli.Command {
 	action := c.Action
 	c.Action = func(ctx *cli.Context) error {
 		if ctx.Args().Present() {
-			return usageError{fmt.Errorf("there is no configuration for %q; see devlog-hook config --help", ctx.Args().First())}
+			name := ctx.Args().First()
+			return usageError{fmt.Errorf("there is no configuration for %q%s; see devlog-hook config --help", name, words.Meant(name, commandNames(c.Subcommands), ""))}
 		}
 		return action(ctx)
 	}
@@ -36,7 +39,7 @@ func (p *program) configCommand() *cli.Command {
 		c.Subcommands = append(c.Subcommands, command(cli.Command{
 			Name:  kind.Name,
 			Usage: kind.Usage,
-			Flags: []cli.Flag{&cli.StringFlag{Name: "dir", Usage: "write the file, or files, to `DIR` instead", EnvVars: env("DIR")}},
+			Flags: []cli.Flag{&cli.StringFlag{Name: "dir", Usage: "write the file, or files, to `DIR` instead, which is made if there is none", EnvVars: env("DIR")}},
 			Action: func(ctx *cli.Context) error {
 				self, err := os.Executable()
 				if err != nil {
@@ -88,6 +91,9 @@ func writeConfig(name, text string) error {
 			err = path.Err
 		}
 		return fmt.Errorf("write %s to %s: %w", base, dir, err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err // it names the directory
 	}
 	f, err := os.CreateTemp(dir, ".devlog-")
 	if err != nil {

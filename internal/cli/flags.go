@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -13,7 +14,9 @@ import (
 	"devlog/internal/hook"
 	"devlog/internal/rootfs"
 	"devlog/internal/sandbox"
+	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
+	"devlog/internal/words"
 )
 
 // env is the environment variable that stands for a flag.
@@ -42,7 +45,7 @@ func planFlags() []cli.Flag {
 			Usage: "`HOW` to repair: auto, adopt (listen where /dev/log leads), symlink (make it a link) or bind"},
 		socketFlag(),
 		&cli.BoolFlag{Name: "force", EnvVars: env("FORCE"),
-			Usage: "rename a /dev/log that is a directory, a regular file or a device to /dev/log.devlog-old"},
+			Usage: "rename a /dev/log that is a directory, a regular file or a device to /dev/log.devlog-old; with --host: this is the host, even if it looks like a container"},
 	}
 }
 
@@ -128,20 +131,35 @@ func (p *program) options(c *cli.Context, name string) (devlog.Options, error) {
 	if err != nil {
 		return devlog.Options{}, usageError{err}
 	}
+	if !p.warned { // else of another of many containers
+		p.warned = true
+		for _, text := range words.UnknownVariables(os.Environ()) {
+			p.passOver(text)
+		}
+	}
 	o := devlog.Options{Socket: socket, Receiver: devlog.Receiver{
 		Path: c.String("receiver"), Name: p.name, Config: c.String("config"), Rules: rules,
 		Rate: rate, Overflow: overflow, CompressRepeats: c.Bool("compress-repeats"),
 		Supervise: supervise, MetricsFile: strings.ReplaceAll(c.String("metrics-file"), "{name}", p.name),
+		Notices: p.passedOver,
 	}}
 	if err := sandboxed(c, &o.Receiver); err != nil {
 		return devlog.Options{}, err
 	}
+	o.Typed = p.typed
 	o.Strategy = strategy
 	o.Force = c.Bool("force")
 	o.NoHeal = c.Bool("no-heal")
 	o.Keep = c.Bool("keep")
 	o.NoReceiver = o.Receiver.Path == devlog.NoReceiver
 	return o, nil
+}
+
+// passOver says what was meant for this program and is passed over. Nobody may see
+// what a hook says, so that the receiver repeats it among the container's messages.
+func (p *program) passOver(text string) {
+	p.say(errors.New(text))
+	p.passedOver = append(p.passedOver, syslog.Escape(text))
 }
 
 // sandboxed reads the flags about the receiver's rights.

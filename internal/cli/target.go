@@ -57,6 +57,7 @@ func repairOne(open func() (*devlog.Target, error), o devlog.Options) (devlog.Re
 // target reads the flags that name the container, and returns the name that
 // it goes by if nothing else is said.
 func (p *program) target(c *cli.Context) (t *devlog.Target, name string, err error) {
+	p.typed = true
 	given := 0
 	for _, flag := range []string{"pid", "root", "host"} {
 		if c.IsSet(flag) {

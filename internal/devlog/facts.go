@@ -45,6 +45,8 @@ type Facts struct {
 	// HostSocket is what the host's socket is known by once the host is
 	// prepared: absent if it is not.
 	HostSocket SocketFacts `json:"host_socket"`
+	// NotRoot says that this program lacks root's rights.
+	NotRoot bool `json:"not_root,omitempty"`
 	// MayMount says that this program may mount in the container.
 	MayMount bool `json:"may_mount"`
 

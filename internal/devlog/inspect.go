@@ -17,7 +17,7 @@ import (
 // Inspect gathers the facts about the target, whose private socket is to be at
 // that path. It changes nothing and sends nothing.
 func Inspect(t *Target, socket string) (Facts, error) {
-	f := Facts{Inside: t.inside, Host: t.host, MayMount: t.mayMount(), HostSocket: SocketFacts{Kind: rootfs.Absent}}
+	f := Facts{Inside: t.inside, Host: t.host, NotRoot: os.Geteuid() != 0, MayMount: t.mayMount(), HostSocket: SocketFacts{Kind: rootfs.Absent}}
 	dev, err := t.root.Dir(devDir)
 	if errors.Is(err, unix.ENOENT) {
 		f.Dev.Kind = rootfs.Absent
@@ -153,16 +153,19 @@ func (i *inspection) reached(log rootfs.Stat, p *rootfs.Place) error {
 	return err
 }
 
+// notSeen is why this may be a container: only root sees whose socket it is.
+const notSeen = "who listens on /dev/log is not seen here, so this may be a container"
+
 // notHost is why this is a container, although it is said to be the host.
 func (i *inspection) notHost() string {
 	leads := i.facts.Log.Leads
 	switch {
-	case i.target.pidNS == initPIDNamespace:
+	case i.target.pidNS == initPIDNamespace, i.target.onHost():
 		return ""
 	case i.facts.Dev.FSType == "devtmpfs":
 		return "this is a container: its PID namespace is not the first, and /dev is a devtmpfs"
 	case leads.Live && !leads.Here && !i.facts.Keeper:
-		return "who listens on /dev/log is not seen here, so this may be a container"
+		return notSeen
 	}
 	return ""
 }

@@ -5,6 +5,8 @@ import (
 	"path"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"devlog/internal/rootfs"
 )
 
@@ -287,10 +289,6 @@ func planHost(f Facts, c Choice) Plan {
 		return refuse("there is no directory /dev", "run this on the host")
 	case f.NotHost != "" && !c.Force:
 		return refuse(f.NotHost, "run this on the host, or with --force if this is it")
-	case f.Dev.Unwritable != "":
-		return refuse("/dev cannot be written ("+f.Dev.Unwritable+")", "run this as root on the host")
-	case !nameOfSocket(f.Log.Kind):
-		return planAside(f, c, planHost)
 	case f.Log.Kind == rootfs.Link && leads.Path == DefaultSocket && leads.Kind == rootfs.Absent:
 		return prepared // the link on the host's side is missing
 	case f.Log.Kind == rootfs.Link && (leads.Path == path.Join(devDir, hostName) || path.Dir(leads.Path) != devDir) && !strays(f) &&
@@ -299,6 +297,10 @@ func planHost(f Facts, c Choice) Plan {
 			return Plan{Verdict: Healthy, Advice: startDaemon}
 		}
 		return Plan{Verdict: Healthy}
+	case f.Dev.Unwritable != "":
+		return refuse("/dev cannot be written ("+f.Dev.Unwritable+")", RunAsRoot+" on the host")
+	case !nameOfSocket(f.Log.Kind):
+		return planAside(f, c, planHost)
 	case f.Log.Kind == rootfs.Link && leads.Live:
 		return refuse("/dev/log leads to "+leads.Path+", which containers share", "let the host's daemon listen on /dev/log itself")
 	case leads.Live && !leads.Here && f.HostSocket.Live && f.HostSocket.ID != f.Log.ID:
@@ -311,6 +313,32 @@ func planHost(f Facts, c Choice) Plan {
 		prepared.Advice = startDaemon
 	}
 	return prepared
+}
+
+// RunAsRoot is the advice where nothing is missing but rights.
+const RunAsRoot = "run this as root"
+
+// advised is the plan of somebody who is not root, with that advice where root,
+// whose plan is the other one, is not refused.
+func advised(p, ofRoot Plan) Plan {
+	if p.Verdict == Refused && ofRoot.Verdict != Refused {
+		p.Advice = RunAsRoot
+	}
+	return p
+}
+
+// toRoot are the facts as root is likely to find them.
+func (f Facts) toRoot() Facts {
+	f.MayMount = !f.Host
+	if f.NotHost == notSeen {
+		f.NotHost = ""
+	}
+	for _, why := range []*string{&f.Dev.Unwritable, &f.Log.Leads.Unwritable, &f.Socket.Unwritable} {
+		if *why == unix.EACCES.Error() || *why == unix.EPERM.Error() {
+			*why = ""
+		}
+	}
+	return f
 }
 
 func hostLink() Step {

@@ -48,6 +48,8 @@ type Receiver struct {
 	Supervise Supervisor
 	// Sandbox and User are devlogd's options of that name; empty leaves them out.
 	Sandbox, User string
+	// Notices are what the receiver is to say at its start.
+	Notices []string
 	// Handover is a connected socket to a receiver that runs already and takes
 	// the private socket over; nil to start one.
 	Handover *os.File
@@ -182,6 +184,9 @@ func (r *Receiver) start(w *work) (pid int, end func(), err error) {
 	}
 	for _, rule := range r.Rules {
 		args = append(args, "--rule", rule)
+	}
+	for _, text := range r.Notices {
+		args = append(args, "--notice", text)
 	}
 	args = append(args, r.limits()...)
 	if t.inside && !t.host {

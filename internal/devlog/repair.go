@@ -15,6 +15,8 @@ type Options struct {
 	Choice
 	// Socket is the private socket's path in the container.
 	Socket string
+	// Typed says that somebody has typed the command, who can become root.
+	Typed bool
 	// Receiver says which receiver to start, and with what.
 	Receiver Receiver
 }
@@ -75,7 +77,11 @@ func check(t *Target, o Options) (Result, error) {
 	if t.host {
 		plan = NewHostPlan
 	}
-	return Result{Facts: facts, Plan: plan(facts, o.Choice)}, nil
+	r := Result{Facts: facts, Plan: plan(facts, o.Choice)}
+	if o.Typed && facts.NotRoot {
+		r.Plan = advised(r.Plan, plan(facts.toRoot(), o.Choice))
+	}
+	return r, nil
 }
 
 // Repair makes /dev/log of the target lead to a private socket with a receiver

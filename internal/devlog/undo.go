@@ -2,6 +2,8 @@ package devlog
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"path"
 	"slices"
 	"time"
@@ -62,9 +64,12 @@ func undoAt(t *Target, dir string) (undone bool, err error) {
 		if err := r.mayUndo(t); err != nil {
 			return false, err
 		}
+		if err := at.Writable(); errors.Is(err, os.ErrPermission) { // before anything is half undone
+			return false, fmt.Errorf("undo the repair that is noted in %s: %w", dir, err)
+		}
 		return true, r.undo(t, at)
 	} else if r != nil && r.Host && r.MountNS == t.mountNS {
-		return false, &Refusal{Reason: "this was prepared as a host", Advice: "devlog-hook undo --host"}
+		return false, &Refusal{Reason: "this was prepared as a host", Advice: "run devlog-hook undo --host"}
 	}
 	// A repair that was killed before it could note anything has mounted a
 	// tmpfs at most.

@@ -15,6 +15,8 @@ func TestParseStage(t *testing.T) {
 	for name, want := range map[string]string{
 		"prestart": "", "createRuntime": "", "createContainer": "", "startContainer": "", "poststart": "", "poststop": "",
 		"": "which stage?", "createruntime": "is written createRuntime", "PostStop": "is written poststop", "x": "does not know it",
+		"prestrat": "does not exist (did you mean prestart?)", "create-container": "(did you mean createContainer?)", "poststrat": "poststart?",
+		"stopContainer": "does not know it", // as far from all others as a stage to come is
 	} {
 		s, err := ParseStage(name)
 		switch {
@@ -22,7 +24,7 @@ func TestParseStage(t *testing.T) {
 			t.Errorf("ParseStage(%q) = %q, %v", name, s, err)
 		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
 			t.Errorf("ParseStage(%q): %v, want %q", name, err, want)
-		case errors.Is(err, ErrUnknownStage) != (name == "x"):
+		case errors.Is(err, ErrUnknownStage) != (name == "x" || name == "stopContainer"):
 			t.Errorf("ParseStage(%q): %v: unknown?", name, err)
 		}
 	}
@@ -70,7 +72,7 @@ func TestReadOCI(t *testing.T) {
 		{"no id", Prestart, state(`{"pid":42,"bundle":"BUNDLE"}`), rootfs, Container{}, "bad id"},
 		{"id with slash", Poststop, state(`{"id":"../x","pid":42,"bundle":"BUNDLE"}`), rootfs, Container{}, "bad id"},
 		{"id ..", StartContainer, state(`{"id":"..","pid":42,"bundle":"BUNDLE"}`), rootfs, Container{}, "bad id"},
-		{"no pid", Prestart, state(`{"id":"c1","bundle":"BUNDLE"}`), rootfs, Container{}, "pid is 0"},
+		{"no pid", Prestart, state(`{"id":"c1","bundle":"BUNDLE"}`), rootfs, Container{}, "such as createContainer"},
 		{"negative pid", Poststart, state(`{"id":"c1","pid":-1,"bundle":"BUNDLE"}`), rootfs, Container{}, "pid is -1"},
 		{"pid of another type", Prestart, state(`{"id":"c1","pid":"42","bundle":"BUNDLE"}`), rootfs, Container{}, "no valid JSON"},
 		{"relative bundle", CreateContainer, `{"id":"c1","pid":42,"bundle":"x"}`, rootfs, Container{}, "absolute path"},

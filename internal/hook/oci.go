@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"devlog/internal/file"
+	"devlog/internal/words"
 )
 
 // Stage is a point in a container's life at which OCI runtimes run hooks
@@ -49,22 +50,24 @@ func ParseStage(name string) (Stage, error) {
 		return s, nil
 	}
 	if name == "" {
-		return "", fmt.Errorf("which stage? add --stage and one of %s", stageNames())
+		return "", fmt.Errorf("which stage? add --stage and one of %s", strings.Join(stageNames(), ", "))
 	}
 	for _, s := range stages {
 		if strings.EqualFold(name, string(s)) {
 			return "", fmt.Errorf("stage %q is written %s", name, s)
 		}
 	}
-	return "", fmt.Errorf("stage %q: %w; it knows %s", name, ErrUnknownStage, stageNames())
+	if meant := words.Meant(name, stageNames(), ""); meant != "" {
+		return "", fmt.Errorf("stage %q does not exist%s", name, meant)
+	}
+	return "", fmt.Errorf("stage %q: %w; it knows %s", name, ErrUnknownStage, strings.Join(stageNames(), ", "))
 }
 
-func stageNames() string {
-	var names []string
+func stageNames() (names []string) {
 	for _, s := range stages {
 		names = append(names, string(s))
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
 // OnHost says that hooks of the stage run in the runtime's namespaces.
@@ -148,7 +151,8 @@ func parseState(r io.Reader, stage Stage) (specs.State, error) {
 		return s, fmt.Errorf("bad id: %w", err)
 	}
 	if stage != Poststop && stage.OnHost() && s.Pid < 1 {
-		return s, fmt.Errorf("pid is %d: want the container's first process, as %s hooks get it", s.Pid, stage)
+		return s, fmt.Errorf("pid is %d, no process: want the container's first one, as %s hooks get it; give --stage the stage at which the hook is run, such as %s",
+			s.Pid, stage, CreateContainer)
 	}
 	if stage != StartContainer && !filepath.IsAbs(s.Bundle) {
 		return s, fmt.Errorf("bundle is %q: want an absolute path", s.Bundle)

@@ -19,6 +19,7 @@ import (
 
 	"devlog/internal/daemon"
 	"devlog/internal/output"
+	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
 )
 
@@ -200,6 +201,10 @@ func (r *receiver) begin(o *options, files []daemon.File, resumed *snapshot, rec
 	}
 	if resumed != nil {
 		r.sayResumed()
+	} else {
+		for _, text := range o.notices {
+			r.say(syslog.Warning, text)
+		}
 	}
 	r.flush(time.Now())
 	if !short {

@@ -12,6 +12,7 @@ import (
 	"devlog/internal/daemon"
 	"devlog/internal/sandbox"
 	"devlog/internal/syslogconf"
+	"devlog/internal/words"
 )
 
 // options are what the command line and the environment say.
@@ -36,6 +37,7 @@ type options struct {
 	ready   int
 	sandbox sandbox.Mode
 	user    *sandbox.User // nil is who starts it
+	notices []string      // to be said at the start
 	needs   string        // what command needs, as daemon.NeedsNames
 	// command repairs /dev/log.
 	command []string
@@ -143,6 +145,8 @@ usage: devlogd [--listen PATH]... [--rule RULE]... [flags] [-- COMMAND ARGS...]
                      auto (the default: as far as COMMAND can do without), on, off
   --user NAME|UID[:GROUP|GID]
                      run as that user once the sockets and outputs are open
+  --notice TEXT      write TEXT as a warning of its own when it starts (may be
+                     repeated)
   --check-config     only say whether the rules are right
   --exit-when-alone  end when process 1 waits for this process only
                      (lxc-execute)
@@ -204,6 +208,7 @@ func (o *options) flags() []flag {
 		{name: "ready-fd", set: o.setReady},
 		{name: "sandbox", set: func(v string) (err error) { o.sandbox, err = sandbox.ParseMode(v); return err }},
 		{name: "user", set: o.setUser},
+		{name: "notice", list: true, set: list(&o.notices)},
 		{name: "command-needs", set: o.setNeeds},
 		{name: "check-config", toggle: true, set: toggle(&o.check)},
 		{name: "exit-when-alone", toggle: true, set: toggle(&o.alone)},
@@ -229,7 +234,7 @@ func parseOptions(args, env []string) (*options, error) {
 			return f.name == name || f.name == "help" && name == "h"
 		})
 		if !strings.HasPrefix(args[i], "-") || n < 0 {
-			return nil, fmt.Errorf("unknown argument %q: see devlogd --help", args[i])
+			return nil, fmt.Errorf("unknown argument %q%s: see devlogd --help", args[i], meant(args[i], name, flags))
 		}
 		f := flags[n]
 		if !hasValue && f.toggle {
@@ -260,7 +265,20 @@ func parseOptions(args, env []string) (*options, error) {
 			return nil, err
 		}
 	}
+	o.notices = append(o.notices, words.UnknownVariables(env)...)
 	return o, o.validate()
+}
+
+// meant is the question whether another option was.
+func meant(arg, name string, flags []flag) string {
+	if !strings.HasPrefix(arg, "-") {
+		return ""
+	}
+	var names []string
+	for _, f := range flags {
+		names = append(names, f.name)
+	}
+	return words.Meant(name, names, "--")
 }
 
 // setFromEnv takes the value of DEVLOG_<NAME>, or one a line if the flag may be

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -62,7 +64,7 @@ func (r *receiver) openOutputs() (err error) {
 	if err != nil {
 		return err
 	}
-	var problems []error
+	var problems []kernelProblem
 	var ignored []syslogconf.Rule
 	for _, rule := range rules {
 		if rule.Kind == syslogconf.Everybody {
@@ -81,13 +83,13 @@ func (r *receiver) openOutputs() (err error) {
 			return err
 		}
 		if problem != nil {
-			problems = append(problems, problem)
+			problems = append(problems, kernelProblem{rule.Place(), problem})
 		}
 		r.routes = append(r.routes, route{r.resume(r.newTap(out, rule.Action)), []syslogconf.Rule{rule}})
 	}
 	r.resumeOthers()
 	for _, problem := range problems {
-		r.say(syslog.Warning, problem.Error()+": its messages are counted as lost")
+		r.say(syslog.Warning, problem.inWords(r.findRoute(problem.place).rules))
 	}
 	for _, rule := range ignored {
 		r.say(syslog.Notice, rule.Origin()+": "+notWritten)
@@ -100,6 +102,21 @@ func (r *receiver) openOutputs() (err error) {
 		r.waiter.rest = r.batch.rest
 	}
 	return err
+}
+
+// kernelProblem is why the kernel's log at the place cannot be written.
+type kernelProblem struct {
+	place string
+	err   error
+}
+
+// inWords says so, and what that means for the rules that lead there.
+func (p kernelProblem) inWords(rules []syslogconf.Rule) string {
+	var texts []string
+	for _, rule := range rules {
+		texts = append(texts, strconv.Quote(rule.String()))
+	}
+	return fmt.Sprintf("the kernel's log cannot be written here (%v): only what %s sends there is counted as lost", p.err, strings.Join(texts, ", "))
 }
 
 func (r *receiver) findRoute(place string) *route {

@@ -20,9 +20,10 @@ _devlogd() {
     --ready-fd) COMPREPLY=(); return ;;
     --sandbox) mapfile -t COMPREPLY < <(compgen -W 'auto on off' -- "$cur"); return ;;
     --user) COMPREPLY=(); return ;;
+    --notice) COMPREPLY=(); return ;;
     --command-needs) mapfile -t COMPREPLY < <(compgen -W 'names host ids mounts' -- "$cur"); return ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W '--listen --type --kernel --rule --config --name --rate --overflow --compress-repeats --metrics-file --ready-fd --sandbox --user --check-config --exit-when-alone --await-init --command-needs --version --help' -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W '--listen --type --kernel --rule --config --name --rate --overflow --compress-repeats --metrics-file --ready-fd --sandbox --user --notice --check-config --exit-when-alone --await-init --command-needs --version --help' -- "$cur")
     ;;
   esac
 }

@@ -14,6 +14,7 @@ complete -c devlogd -l metrics-file -rF -d ' write the account to this file, for
 complete -c devlogd -l ready-fd -x -d 'write a newline to descriptor N when it is ready, and close it'
 complete -c devlogd -l sandbox -xa 'auto on off' -d 'give up the rights that it needs no more once all is open'
 complete -c devlogd -l user -x -d ' run as that user once the sockets and outputs are open'
+complete -c devlogd -l notice -x -d 'write TEXT as a warning of its own when it starts'
 complete -c devlogd -l check-config -d 'only say whether the rules are right'
 complete -c devlogd -l exit-when-alone -d 'end when process 1 waits for this process only'
 complete -c devlogd -l await-init -d 'with --exit-when-alone: process 1 has yet to execute its program'

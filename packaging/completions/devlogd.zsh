@@ -15,6 +15,7 @@ _devlogd() {
         '--ready-fd=[write a newline to descriptor N when it is ready, and close it]:N: ' \
         '--sandbox=[give up the rights that it needs no more once all is open]:WHEN:(auto on off)' \
         '--user=[ run as that user once the sockets and outputs are open]:NAME|UID[:GROUP|GID]: ' \
+        '*--notice=[write TEXT as a warning of its own when it starts]:TEXT: ' \
         '--check-config[only say whether the rules are right]' \
         '--exit-when-alone[end when process 1 waits for this process only]' \
         '--await-init[with --exit-when-alone\: process 1 has yet to execute its program]' \

@@ -1,0 +1,102 @@
+package cli
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/urfave/cli/v2"
+
+	"devlog/internal/hook"
+	"devlog/internal/words"
+)
+
+// What is asked for is no error, and each way to ask gets the same.
+func TestMain_asks(t *testing.T) {
+	clean(t)
+	ask := func(line string) string {
+		t.Helper()
+		var out, errs bytes.Buffer
+		if code := Main(strings.Fields(line), nil, &out, &errs); code != exitDone || errs.Len() > 0 {
+			t.Errorf("%s: exit code %d, %q", line, code, errs.String())
+		}
+		return out.String()
+	}
+	for _, command := range []string{"", " repair", " config", " config docker"} {
+		got, want := ask("devlog-hook help"+command), ask("devlog-hook"+command+" --help")
+		if got != want || !strings.Contains(got, "devlog-hook"+command+" - ") {
+			t.Errorf("help%s says %q, %s --help %q", command, got, command, want)
+		}
+	}
+	if got, want := ask("devlog-hook --version"), "devlog-hook "+Version+"\n"; got != want {
+		t.Errorf("--version says %q, want %q", got, want)
+	}
+	if got := ask("devlog-hook help config"); !strings.Contains(got, "--dir DIR the file") {
+		t.Errorf("the help of config does not explain --dir: %s", got)
+	}
+	dir := filepath.Join(t.TempDir(), "new/dir")
+	ask("devlog-hook config docker --dir " + dir)
+	if _, err := os.Stat(filepath.Join(dir, "devlog.docker.json")); err != nil {
+		t.Error(err)
+	}
+}
+
+// What is passed over is said once, and told to the receiver.
+func TestPassedOver(t *testing.T) {
+	clean(t)
+	t.Setenv("DEVLOG_RULX", "*.* /x")
+	const variable = "environment variable DEVLOG_RULX (did you mean DEVLOG_RULE?): it is no option's, and passed over"
+	var errs bytes.Buffer
+	p := &program{stderr: &errs}
+	app := p.app(nil)
+	app.Commands = []*cli.Command{command(cli.Command{Name: "x", Flags: flags(planFlags(), receiverFlags(), []cli.Flag{annotationsFlag()}), Action: func(c *cli.Context) error {
+		many := map[string]string{"devlog.rule": "*.* /x", "other": "", "devlog.a\x00": "", "devlog." + strings.Repeat("b", 1<<20): ""}
+		for i := range 100 {
+			many["devlog.c"+strings.Repeat("c", i)] = ""
+		}
+		if _, err := p.annotations(c, hook.Prestart, hook.Container{ID: "c1", Annotations: many}); err != nil {
+			return err
+		}
+		for range 2 {
+			o, err := p.options(c, "c1")
+			if err != nil {
+				return err
+			}
+			said, size := o.Receiver.Notices, len(strings.Join(o.Receiver.Notices, "\n"))
+			if len(said) != maxUnknown+1 || size > 2000 || strings.Contains(strings.Join(said, ""), "\x00") || said[maxUnknown] != variable {
+				t.Errorf("the receiver is told %d bytes: %q", size, said)
+			}
+		}
+		return nil
+	}})}
+	if err := app.Run([]string{"devlog-hook", "x"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := errs.String(); strings.Count(got, "devlog-hook: "+variable+"\n") != 1 || strings.Count(got, "\n") != maxUnknown+1 {
+		t.Errorf("said %q", got)
+	}
+	s, err := readAnnotations(map[string]string{"devlog.rule": ""}, bounds{})
+	if err != nil || len(s.unknown) != 1 || words.Near(s.unknown[0], annotations) != annotationRules {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+// The undo that is named is that of the same container.
+func TestUndoOf(t *testing.T) {
+	clean(t)
+	for line, want := range map[string]string{
+		"x": "devlog-hook undo", "x --pid 7": "devlog-hook undo --pid 7", "x --root /c1": "devlog-hook undo --root /c1", "x --host": "devlog-hook undo --host",
+	} {
+		app := &cli.App{Commands: []*cli.Command{command(cli.Command{Name: "x", Flags: targetFlags(), Action: func(c *cli.Context) error {
+			if got := undoOf(c); got != want {
+				t.Errorf("%s: %s, want %s", line, got, want)
+			}
+			return nil
+		}})}}
+		if err := app.Run(append([]string{"devlog-hook"}, strings.Fields(line)...)); err != nil {
+			t.Error(err)
+		}
+	}
+}

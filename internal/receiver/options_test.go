@@ -1,0 +1,26 @@
+package receiver
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// What is passed over is said, and no variable of an option is.
+func TestNotices(t *testing.T) {
+	var env []string
+	for _, f := range (&options{}).flags() {
+		if f.name != "help" && f.name != "version" {
+			env = append(env, "DEVLOG_"+strings.ToUpper(strings.ReplaceAll(f.name, "-", "_"))+"=")
+		}
+	}
+	for _, tt := range []struct{ args, env, want []string }{
+		{nil, env, nil},
+		{[]string{"--notice", "a", "--notice", "b"}, []string{"DEVLOG_NAEM=x"},
+			[]string{"a", "b", "environment variable DEVLOG_NAEM (did you mean DEVLOG_NAME?): it is no option's, and passed over"}},
+	} {
+		if o, err := parseOptions(tt.args, tt.env); err != nil || !slices.Equal(o.notices, tt.want) {
+			t.Errorf("%q %q: %q, %v, want %q", tt.args, tt.env, o.notices, err, tt.want)
+		}
+	}
+}
