@@ -14,7 +14,7 @@ import (
 
 // levels orders the packages: each imports only from levels below its own.
 var levels = [][]string{
-	{"internal/syslog", "internal/file", "internal/pidfd", "internal/words", "hooks"},
+	{"internal/syslog", "internal/file", "internal/pidfd", "internal/words", "internal/uniprocessor", "hooks"},
 	{"internal/hook", "internal/rootfs", "internal/daemon", "internal/sandbox", "internal/output", "internal/syslogconf", "internal/wrapper"},
 	{"internal/devlog", "internal/receiver"},
 	{"internal/cli"},
@@ -23,7 +23,7 @@ var levels = [][]string{
 // mains are the programs, and all of ours that they may import.
 var mains = map[string][]string{
 	"cmd/devlog-hook":    {"internal/cli"},
-	"cmd/devlogd":        {"internal/receiver"},
+	"cmd/devlogd":        {"internal/receiver", "internal/uniprocessor"},
 	"cmd/devlog-runtime": {"internal/wrapper"},
 }
 

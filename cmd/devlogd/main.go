@@ -12,6 +12,7 @@ import (
 	"os"
 
 	"devlog/internal/receiver"
+	_ "devlog/internal/uniprocessor" // at first
 )
 
 func main() { os.Exit(receiver.Main(os.Args, os.Stdout, os.Stderr)) }

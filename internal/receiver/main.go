@@ -42,9 +42,7 @@ func (e usageError) Unwrap() error { return e.error }
 // returns its exit code. A start that fails is one line on the pipe that was
 // passed as daemon.NameReady or, without that, on stderr.
 func Main(args []string, stdout, stderr io.Writer) int {
-	// At first: each thread costs memory, and more so once it has got a signal, as
-	// all do that are confined; so does what belongs to another processor.
-	output.OneProcessor()
+	output.OneProcessor() // the program has, by uniprocessor; a test that is one has not
 	before, err := daemon.InheritedState()
 	if before != nil {
 		catchEarly()
