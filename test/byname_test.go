@@ -35,7 +35,7 @@ func TestRepairByName(t *testing.T) {
 	t.Run("podman", func(t *testing.T) {
 		needContainers(t, "podman", "runc")
 		h := NewHost(t)
-		podman := newPodman(t)
+		podman := newPodman(t, h)
 		rootfs := filepath.Join(t.TempDir(), "rootfs")
 		newRootfs(t, rootfs)
 		h.Detached(podman("run", "--detach", "--interactive", "--name", "web", "--network", "none", "--ulimit", "nofile=1024:1024",
@@ -64,7 +64,7 @@ func TestPodmanLogByName(t *testing.T) {
 	needContainers(t, "podman", "runc")
 	h := NewHost(t)
 	install(t, h)
-	podman := newPodman(t, "--hooks-dir", hooksDir(t, "devlog.oci.json"))
+	podman := newPodman(t, h, "--hooks-dir", hooksDir(t, "devlog.oci.json"))
 	rootfs := filepath.Join(t.TempDir(), "rootfs")
 	newRootfs(t, rootfs)
 	run := func(name string, flags ...string) {
@@ -80,11 +80,15 @@ func TestPodmanLogByName(t *testing.T) {
 	h.Must(podman("rm", "web", "out")...)
 }
 
-// newPodman returns what makes a command of podman's, with storage of the test's
-// own.
-func newPodman(t *testing.T, global ...string) func(args ...string) []string {
+// newPodman returns what makes a command of podman's on the host, with storage of
+// the test's own.
+func newPodman(t *testing.T, h *Host, global ...string) func(args ...string) []string {
 	t.Helper()
-	line := append([]string{"podman", "--root", t.TempDir() + "/storage", "--runroot", "/run/podman", "--storage-driver", "vfs",
+	dir := t.TempDir()
+	// What conmon runs when a container has ended writes to the storage, which is
+	// not to be removed meanwhile.
+	t.Cleanup(func() { eventually(t, "nothing of podman's runs", func() bool { return len(h.Processes()) == 0 }) })
+	line := append([]string{"podman", "--root", dir + "/storage", "--runroot", "/run/podman", "--storage-driver", "vfs",
 		"--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "none"}, global...)
 	return func(args ...string) []string { return append(line[:len(line):len(line)], args...) }
 }

@@ -139,7 +139,7 @@ func podmanRun(t *testing.T, h *Host, who string, global []string, flags ...stri
 	dir := t.TempDir()
 	rootfs := filepath.Join(dir, "rootfs")
 	newRootfs(t, rootfs)
-	run := newPodman(t, global...)("run", "--rm", "--name", "web", "--network", "none", "--cidfile", dir+"/id",
+	run := newPodman(t, h, global...)("run", "--rm", "--name", "web", "--network", "none", "--cidfile", dir+"/id",
 		"--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096", "--volume", "/dev:/dev")
 	run = append(append(run, flags...), "--rootfs", rootfs, "/bin/sh", "-c", threeClients(who)+"exit 5")
 	if r := h.Do(run...); r.Code != 5 {
