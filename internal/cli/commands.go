@@ -140,7 +140,7 @@ func nothingToDo(c *cli.Context, r devlog.Result) string {
 		}
 	}
 	if r.Plan.Advice != "" {
-		words += "; " + r.Plan.Advice
+		words += "; " + syslog.Escape(r.Plan.Advice)
 	}
 	return words
 }

@@ -160,9 +160,9 @@ func leftToDo(t *devlog.Target, o devlog.Options, r devlog.Result) string {
 	case !r.Changed:
 		return ""
 	case r.Plan.Advice != "":
-		return "now " + r.Plan.Advice
+		return "now " + syslog.Escape(r.Plan.Advice)
 	case o.NoReceiver:
-		return "now let the container's own daemon listen on " + syslog.Escape(r.Plan.Socket)
+		return "now " + devlog.OwnDaemon + syslog.Escape(r.Plan.Socket)
 	}
 	if file := o.Receiver.Messages(t); file != "" && r.Plan.StartsReceiver() {
 		return "messages go to " + file

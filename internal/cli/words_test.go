@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"devlog/internal/devlog"
 	"devlog/internal/hook"
 	"devlog/internal/words"
 )
@@ -98,5 +99,23 @@ func TestUndoOf(t *testing.T) {
 		if err := app.Run(append([]string{"devlog-hook"}, strings.Fields(line)...)); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// Advice may have what a container has chosen in it: it drives no terminal.
+func TestAdviceIsEscaped(t *testing.T) {
+	clean(t)
+	r := devlog.Result{Changed: true, Plan: devlog.Plan{Verdict: devlog.Healthy, Advice: "look at \x1b[2J"}}
+	if got, want := leftToDo(nil, devlog.Options{}, r), "now look at #033[2J"; got != want {
+		t.Errorf("after a repair: %q, want %q", got, want)
+	}
+	app := &cli.App{Commands: []*cli.Command{command(cli.Command{Name: "x", Flags: targetFlags(), Action: func(c *cli.Context) error {
+		if got, want := nothingToDo(c, r), "nothing to do; look at #033[2J"; got != want {
+			t.Errorf("without one: %q, want %q", got, want)
+		}
+		return nil
+	}})}}
+	if err := app.Run([]string{"devlog-hook", "x"}); err != nil {
+		t.Error(err)
 	}
 }

@@ -221,13 +221,18 @@ func planSocket(f Facts, c Choice, s Strategy, at PlaceFacts) Plan {
 		p.Steps = append(p.Steps, Step{Op: OpListen, Path: at.Path}, Step{Op: OpStart})
 	case !c.NoHeal && !f.Keeper:
 		p.Steps = append(p.Steps, Step{Op: OpKeep})
-	case s == Adopt && listens:
-		return Plan{Verdict: Healthy, Strategy: Adopt, Socket: at.Path}
 	case s == Adopt:
-		return Plan{Verdict: Healthy, Strategy: Adopt, Socket: at.Path, Advice: "let the container's own daemon listen on " + at.Path}
+		p = Plan{Verdict: Healthy, Strategy: Adopt, Socket: at.Path}
+		if !listens {
+			p.Advice = OwnDaemon + at.Path
+		}
 	}
 	return p
 }
+
+// OwnDaemon is the advice, before the socket's path, where a syslog daemon of the
+// container's own is all that is missing.
+const OwnDaemon = "let the container's own daemon listen on "
 
 // notPrivate says why a socket at that place would not be the container's own,
 // or could not be made; empty if it would.

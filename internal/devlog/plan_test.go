@@ -391,6 +391,16 @@ func TestPlanAwaitsDaemon(t *testing.T) {
 	}
 }
 
+// The container chooses where its /dev/log leads: what is said of that drives no
+// terminal.
+func TestPlanAdviceIsEscaped(t *testing.T) {
+	f := Facts{Inside: true, Dev: shared, Log: link("/run/\x1b[2Jlog", rootfs.Absent, false, Private), Socket: noSocket, HostSocket: hostSocket(false, false)}
+	p := NewPlan(f, Choice{Strategy: Auto, NoReceiver: true, NoHeal: true})
+	if got, want := p.String(), "nothing to do here; "+OwnDaemon+"/run/#033[2Jlog"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // A host is left a keeper where that is wanted, and there is none.
 func TestPlanHostKeep(t *testing.T) {
 	prepared := link(DefaultSocket, rootfs.Socket, true, Private)

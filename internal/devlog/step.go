@@ -115,7 +115,7 @@ func (p Plan) String() string {
 	switch p.Verdict {
 	case Healthy:
 		if p.Advice != "" {
-			return "nothing to do here; " + p.Advice
+			return syslog.Escape("nothing to do here; " + p.Advice)
 		}
 		return "nothing to do"
 	case Refused:
