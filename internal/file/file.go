@@ -155,14 +155,24 @@ func openDevice(path string, device uint64, flags int) (int, error) {
 		return -1, err
 	}
 	defer unix.Close(held)
-	var st unix.Stat_t
-	if err := unix.Fstat(held, &st); err != nil {
+	if err := checkDevice(held, device); err != nil {
 		return -1, err
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != device {
-		return -1, ErrType
-	}
 	return openat(unix.AT_FDCWD, Path(held), flags, 0)
+}
+
+// CheckNull returns ErrType where the descriptor is not the null device's.
+func CheckNull(fd int) error { return checkDevice(fd, null) }
+
+func checkDevice(fd int, device uint64) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != device {
+		return ErrType
+	}
+	return nil
 }
 
 // WriteKernelLog writes a record to the kernel's log at path, without waiting.

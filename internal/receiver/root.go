@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/file"
 )
 
 // enterRoot makes the directory this process's root, which until pivot_root(2)
@@ -37,9 +39,7 @@ func ownNull() error {
 	if err != nil {
 		return fmt.Errorf("open %s: %w", os.DevNull, err)
 	}
-	var st unix.Stat_t
-	err = unix.Fstat(fd, &st)
-	if err == nil && (st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != unix.Mkdev(1, 3)) {
+	if err = file.CheckNull(fd); errors.Is(err, file.ErrType) {
 		err = errors.New(os.DevNull + " is not the null device")
 	}
 	for std := 0; std <= 2 && err == nil; std++ {

@@ -77,10 +77,9 @@ type store struct {
 	// stored are the names of what systemd has.
 	stored map[string]bool
 	seen   seen
-	// failed says that what holds could not be described, which is tried again at
-	// that time.
-	failed bool
-	retry  time.Time
+	// retry is when what holds is to be described again, which has failed; zero if
+	// it has not.
+	retry time.Time
 	// started says that the receiver has been ready.
 	started bool
 }
@@ -233,16 +232,18 @@ func storedName(fd int) (string, error) {
 // said once.
 func (r *receiver) stepStore() {
 	s := r.store
-	if s == nil || s.seen.is(r) || s.failed && time.Now().Before(s.retry) {
+	if s == nil || s.seen.is(r) || !s.retry.IsZero() && time.Now().Before(s.retry) {
 		return
 	}
 	err := s.describe(r)
 	if err == nil {
-		s.seen = look(r)
-	} else if !s.failed {
+		s.seen, s.retry = look(r), time.Time{}
+		return
+	}
+	if s.retry.IsZero() {
 		r.problems = append(r.problems, fmt.Errorf("a receiver that is killed now would not go on: %w", err))
 	}
-	s.failed, s.retry = err != nil, time.Now().Add(describeRetry)
+	s.retry = time.Now().Add(describeRetry)
 }
 
 func look(r *receiver) seen {

@@ -288,7 +288,7 @@ func TestStoreDescribes(t *testing.T) {
 		r.sockets = r.sockets[:1]
 		for range 3 {
 			r.stepStore()
-			s.retry = time.Time{}
+			s.retry = time.Now() // is due
 		}
 		if len(r.problems) != 1 || !strings.Contains(r.problems[0].Error(), "would not go on: tell the service manager") || s.seen.is(r) || len(s.stored) != 4 {
 			t.Errorf("%v, stored %v", r.problems, s.stored)
