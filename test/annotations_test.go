@@ -96,7 +96,7 @@ func TestAnnotationLimits(t *testing.T) {
 				}
 				wantOnce(t, h.Path(s.log), threeTexts("a")...)
 				expectReceiversEnd(t, h)
-				expectNew(t, h, before, "/dev/log -> /run/devlog/log", s.log)
+				expectNew(t, h, before, linked, s.log)
 				return
 			}
 			said, err := os.ReadFile(h.Path("/run/devlog/c1.log"))

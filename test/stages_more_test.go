@@ -103,6 +103,9 @@ func TestStageUndo(t *testing.T) {
 		if r := c.Exec(hookIn, "undo"); r.Code != 0 || len(h.Receivers()) != 0 {
 			t.Errorf("undo: %+v; receivers: %v", r, h.Receivers())
 		}
+		if stage == "createContainer" { // which has prepared the host
+			h.Must(hookOn(), "undo", "--host")
+		}
 		expectNew(t, h, before)
 		expectEmpty(t, filepath.Join(c.Rootfs, "run"))
 		end(t, h, c, c.Rootfs)

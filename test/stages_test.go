@@ -66,7 +66,7 @@ func TestStageInside(t *testing.T) {
 		c.WaitStopped()
 		expectReceiversEnd(t, h)
 		h.Must(c.Args("delete")...)
-		expectNew(t, h, before, "/dev/log -> /run/devlog/log")
+		expectNew(t, h, before, linked)
 	})
 }
 
