@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -39,6 +40,37 @@ func TestOtherArchitectures(t *testing.T) {
 			bin := buildFor(t, arch)
 			t.Run("receive", func(t *testing.T) { expectReceives(t, qemu(arch), bin) })
 			t.Run("repair", func(t *testing.T) { expectRepairs(t, qemu(arch), bin) })
+		})
+	}
+}
+
+// The container's root may be anybody from 1 to 1<<32-2 outside of its user
+// namespace, where an int has 32 bits too.
+func TestHighIDs(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("this test runs programs for 386")
+	}
+	const first = 3_000_000_000
+	bin := buildFor(t, "386")
+	for name, make := range map[string]func(*testing.T, *Host){"adopt": journal, "bind": liveSocket} {
+		t.Run(name, func(t *testing.T) {
+			needContainers(t, "runc")
+			h := NewHost(t)
+			make(t, h)
+			c := NewOCI(t, h, "runc", "c1", hold)
+			c.mappedTo(first)
+			c.Write().Create()
+			c.Start()
+			_, pid := c.State()
+			h.Must(filepath.Join(bin, "devlog-hook"), "repair", "--pid", fmt.Sprint(pid), "--name", "c1")
+			if r := c.Exec("/bin/sh", "-c", threeClients("c1")); r.Code != 0 {
+				t.Errorf("clients: %+v", r)
+			}
+			wantOnce(t, h.Path("/var/log/devlog/c1/messages"), threeTexts("c1")...)
+			dir := map[string]string{"adopt": "/run/systemd/journal", "bind": "/run/devlog"}[name]
+			ownedBy(t, h.Path(fmt.Sprintf("/proc/%d/root%s", pid, dir)), first)
+			end(t, h, c, c.Rootfs)
+			expectReceiversEnd(t, h)
 		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -273,4 +274,11 @@ func TestLock(t *testing.T) {
 		t.Fatalf("Lock after unlock: %v", err)
 	}
 	unlock()
+}
+
+func TestTmpfsOptions(t *testing.T) {
+	high := uint32(3_000_000_000)
+	if got := tmpfsOptions(int(high), 7); !strings.HasSuffix(got, ",uid=3000000000,gid=7") {
+		t.Error(got)
+	}
 }
