@@ -169,8 +169,9 @@ func (w *work) start() error {
 		return err
 	}
 	if old != nil {
-		// An earlier receiver whose socket nobody finds any more.
-		_ = unix.PidfdSendSignal(int(old.Fd()), unix.SIGTERM, nil, 0)
+		// An earlier receiver whose socket nobody finds any more. On SIGTERM it goes
+		// on until its container ends.
+		_ = unix.PidfdSendSignal(int(old.Fd()), unix.SIGINT, nil, 0)
 	}
 	return nil
 }
