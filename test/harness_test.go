@@ -30,20 +30,17 @@ func bind(t *testing.T, path string) (socket *os.File, receive func() string) {
 	t.Cleanup(func() { check(t, f.Close()) })
 	check(t, unix.Bind(fd, &unix.SockaddrUnix{Name: path}))
 	check(t, os.Chmod(path, 0o666))
-	return f, func() string { return receiveFrom(t, fd, path) }
-}
-
-// receiveFrom returns the next message at a socket.
-func receiveFrom(t *testing.T, fd int, path string) string {
-	t.Helper()
-	buf := make([]byte, 1<<16)
-	var n int
-	eventually(t, "a message at "+path, func() bool {
-		var err error
-		n, _, err = unix.Recvfrom(fd, buf, 0)
-		return err == nil
-	})
-	return string(buf[:n])
+	return f, func() string {
+		t.Helper()
+		buf := make([]byte, 1<<16)
+		var n int
+		eventually(t, "a message at "+path, func() bool {
+			var err error
+			n, _, err = unix.Recvfrom(fd, buf, 0)
+			return err == nil
+		})
+		return string(buf[:n])
+	}
 }
 
 // listenerArg as an argument makes the test binary hold what it inherits until
