@@ -162,7 +162,11 @@ func (r *record) facts(at *rootfs.Dir, before ReceiverFacts) ReceiverFacts {
 	if err != nil { // it has ended a moment ago
 		return ReceiverFacts{State: Gone, PID: r.Receiver, Unit: r.Unit}
 	}
-	return ReceiverFacts{State: Running, PID: pid, Unit: unitOf(pid), Rights: rightsOf(pid)}
+	f := ReceiverFacts{State: Running, PID: pid, Rights: rightsOf(pid)}
+	if r.Unit != "" { // another service's process may have started it
+		f.Unit = unitOf(pid)
+	}
+	return f
 }
 
 // alive says that the receiver runs, as far as can be told.

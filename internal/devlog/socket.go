@@ -165,7 +165,7 @@ func (w *work) start() error {
 	}
 	w.undo = append(w.undo, end)
 	checkpoint()
-	if err := w.note(pid); err != nil {
+	if err := w.note(pid, w.options.Receiver.Supervise == Systemd); err != nil {
 		return err
 	}
 	if old != nil {
@@ -183,19 +183,22 @@ func (w *work) noteRunning() error {
 	if err != nil {
 		return fmt.Errorf("find the receiver: %w", err)
 	}
-	return w.note(int(peer.Pid))
+	return w.note(int(peer.Pid), true)
 }
 
-// note writes down which process the receiver is.
-func (w *work) note(pid int) (err error) {
-	w.noted.Receiver = pid
+// note writes down which process the receiver is, and, if it may be one, which
+// service of systemd's.
+func (w *work) note(pid int, service bool) (err error) {
+	w.noted.Receiver, w.noted.Unit = pid, ""
 	if w.noted.PIDNS, err = namespace("self", "pid"); err != nil {
 		return err
 	}
 	shown, err := shownPID(pid)
 	if err == nil {
 		w.noted.Started, err = pidfd.StartTime(shown)
-		w.noted.Unit = unitOf(shown)
+		if service {
+			w.noted.Unit = unitOf(shown)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("find the receiver: %w", err)
