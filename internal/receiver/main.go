@@ -251,9 +251,19 @@ func checkRules(load func() ([]syslogconf.Rule, error), stdout io.Writer) error 
 // notWritten is said of a rule that is known and does nothing.
 const notWritten = "the users' terminals are not written to"
 
+// idLength is the length of a container's ID; Docker and podman call its host by
+// the first shortID digits of it, unless they are told another name.
+const idLength, shortID = 64, 12
+
 // hostNames are the names by which a client may call this host.
-func hostNames(name string) [][]byte {
+func hostNames(name string, others []string) [][]byte {
 	names := [][]byte{[]byte(name)}
+	if len(name) == idLength {
+		names = append(names, []byte(name[:shortID]))
+	}
+	for _, other := range others {
+		names = append(names, []byte(other))
+	}
 	if node, err := nodeName(); err == nil && node != name {
 		names = append(names, []byte(node))
 	}
