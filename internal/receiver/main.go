@@ -238,18 +238,37 @@ func checkRules(load func() ([]syslogconf.Rule, error), stdout io.Writer) error 
 	if err != nil {
 		return usageError{err}
 	}
+	var failed []error
 	for _, rule := range rules {
-		if rule.Kind == syslogconf.Everybody {
-			if _, err := fmt.Fprintf(stdout, "devlogd: %s: %s\n", rule.Origin(), notWritten); err != nil {
+		if text := remark(rule); text != "" {
+			if _, err := fmt.Fprintf(stdout, "devlogd: %s\n", text); err != nil {
 				return err
 			}
 		}
+		if rule.Kind != syslogconf.File {
+			continue
+		}
+		if err := output.CheckPath(rule.Path); err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", rule.Origin(), err))
+		}
+	}
+	if len(failed) > 0 {
+		return usageError{errors.Join(failed...)}
 	}
 	return nil
 }
 
-// notWritten is said of a rule that is known and does nothing.
-const notWritten = "the users' terminals are not written to"
+// remark is what is to be said of a rule that is right and does nothing; empty of
+// any other.
+func remark(rule syslogconf.Rule) string {
+	switch {
+	case rule.Kind == syslogconf.Everybody:
+		return rule.Origin() + ": the users' terminals are not written to"
+	case rule.SelectsNothing():
+		return rule.Origin() + ": its selectors leave no message"
+	}
+	return ""
+}
 
 // idLength is the length of a container's ID; Docker and podman call its host by
 // the first shortID digits of it, unless they are told another name.

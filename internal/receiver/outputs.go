@@ -65,10 +65,12 @@ func (r *receiver) openOutputs() (err error) {
 		return err
 	}
 	var problems []kernelProblem
-	var ignored []syslogconf.Rule
+	var remarks []string
 	for _, rule := range rules {
+		if text := remark(rule); text != "" {
+			remarks = append(remarks, text)
+		}
 		if rule.Kind == syslogconf.Everybody {
-			ignored = append(ignored, rule)
 			continue
 		}
 		rule.Path = rule.Place() // one file, one output
@@ -91,8 +93,8 @@ func (r *receiver) openOutputs() (err error) {
 	for _, problem := range problems {
 		r.say(syslog.Warning, problem.inWords(r.findRoute(problem.place).rules))
 	}
-	for _, rule := range ignored {
-		r.say(syslog.Notice, rule.Origin()+": "+notWritten)
+	for _, text := range remarks {
+		r.say(syslog.Warning, text)
 	}
 	if r.store != nil {
 		r.batch = keptBatch(r.store, r.sender)

@@ -252,7 +252,7 @@ func endsTag(tag, pid, text []byte) bool {
 	if letters == 0 || depth != 0 {
 		return false
 	}
-	return len(text) == 0 || text[0] != ':' && text[0] != '\\' && !bytes.HasPrefix(text, slashes) && !(isDigit(tag[0]) && isDigit(text[0]))
+	return len(text) == 0 || text[0] != ':' && text[0] != '\\' && !bytes.HasPrefix(text, slashes) && (!isDigit(tag[0]) || !isDigit(text[0]))
 }
 
 // tagMarks are what tags consist of beside letters, digits and parentheses.

@@ -195,8 +195,10 @@ func TestNames(t *testing.T) {
 			t.Errorf("%v: got %v, %v", s, got, ok)
 		}
 	}
-	if f, ok := ParseFacility("security"); !ok || f.String() != "auth" {
-		t.Errorf("security is %v, %v", f, ok)
+	for alias, number := range map[string]Facility{"ntp": 12, "security": 13, "audit": 13, "console": 14, "alert": 14, "clock": 15, "cron_sol": 15, "cron2": 15} {
+		if f, ok := ParseFacility(alias); !ok || f != number {
+			t.Errorf("%s is %d, %v", alias, f, ok)
+		}
 	}
 	for alias, name := range map[string]string{"panic": "emerg", "error": "err", "warn": "warning"} {
 		if s, ok := ParseSeverity(alias); !ok || s.String() != name {
