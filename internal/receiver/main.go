@@ -105,9 +105,10 @@ func run(args []string, stdout io.Writer, files []daemon.File, before []byte, ke
 		_, err = fmt.Fprintf(stdout, "devlogd %s\n", Version)
 		return err
 	}
-	load := sync.OnceValues(func() ([]syslogconf.Rule, error) {
+	read := func() ([]syslogconf.Rule, error) {
 		return syslogconf.Load(o.config, o.rules, syslogconf.DefaultMessages)
-	})
+	}
+	load := sync.OnceValues(read)
 	for _, f := range files {
 		if f.Name == daemon.NameCheck {
 			if err := checkUpgrade(o, f.FD, load); err != nil {
@@ -139,9 +140,13 @@ func run(args []string, stdout io.Writer, files []daemon.File, before []byte, ke
 			return err
 		}
 	}
+	if err := readZone(); err != nil {
+		o.notices = append(o.notices, "the time zone is unknown: "+err.Error())
+	}
 	unix.Umask(0o022)
 	signal.Ignore(unix.SIGPIPE, unix.SIGXFSZ) // errors of write(2) are handled
 	r := newReceiver(o, load)
+	r.rereadRules = read
 	defer r.close()
 	r.useStore(kept)
 	if err := r.begin(o, files, resumed, receives, started); err != nil {

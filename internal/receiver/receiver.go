@@ -37,19 +37,21 @@ type loadRules func() ([]syslogconf.Rule, error)
 type receiver struct {
 	// loadRules reads the rules, when there is something to receive.
 	loadRules loadRules
-	sockets   []*socket
-	routes    []route
-	problems  []error // of outputs, to be said
-	batch     *batch
-	epoll     int
-	waiter    waiter
-	direct    direct
-	signals   signals
-	init      int    // pidfd whose end is ours, or -1
-	slash     fileID // this process's root directory at the start
-	alone     *aloneWatch
-	places    []*place // what is to be removed at the end, in this order
-	keeper    *keeper  // nil if the repair is not kept
+	// rereadRules reads them again; nil if that is not to be done.
+	rereadRules loadRules
+	sockets     []*socket
+	routes      []route
+	problems    []error // of outputs, to be said
+	batch       *batch
+	epoll       int
+	waiter      waiter
+	direct      direct
+	signals     signals
+	init        int    // pidfd whose end is ours, or -1
+	slash       fileID // this process's root directory at the start
+	alone       *aloneWatch
+	places      []*place // what is to be removed at the end, in this order
+	keeper      *keeper  // nil if the repair is not kept
 
 	host  []byte
 	pid   []byte
