@@ -133,9 +133,7 @@ func (r *receiver) outputOf(rule syslogconf.Rule, to *routing) (output.Output, e
 	}
 	out, problem, err := r.open(rule, string(r.host))
 	if err != nil {
-		if out != nil {
-			out.Close()
-		}
+		out.Close()
 		return nil, err
 	}
 	if problem != nil {
