@@ -169,3 +169,34 @@ func TestReloadPending(t *testing.T) {
 		t.Errorf("a rule that cannot be: %+v", r.routes)
 	}
 }
+
+// What the sandbox keeps out of reach is named.
+func TestReloadOutOfReach(t *testing.T) {
+	needLandlock(t)
+	dir := t.TempDir()
+	for _, name := range []string{"etc", "logs", "other"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sock, conf, log := filepath.Join(dir, "s"), filepath.Join(dir, "etc/conf"), filepath.Join(dir, "logs/m")
+	put(t, conf, "*.* "+log+"\n")
+	d := startReady(t, nil, "--listen", sock, "--name", "box", "--config", conf, "--sandbox", "on")
+	const why = ": permission denied: it is outside of this receiver's sandbox, which is that of its start: restart it\n"
+	put(t, conf, "*.* "+dir+"/other/m\n")
+	d.signal(unix.SIGHUP)
+	await(t, log, "the rules stay as they were: open the log file "+dir+"/other/m"+why)
+	put(t, conf, "*.* "+log+"2\n")
+	d.signal(unix.SIGHUP)
+	await(t, log+"2", "read the rules again: 1\n")
+	if err := os.Rename(filepath.Join(dir, "etc"), filepath.Join(dir, "old")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "etc"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	put(t, conf, "*.* "+log+"\n")
+	d.signal(unix.SIGHUP)
+	await(t, log+"2", "the rules stay as they were: read the rules: open "+conf+why)
+	d.stop()
+}
