@@ -173,6 +173,11 @@ func (c *confinement) configuration(o *options) {
 	if len(o.rules) > 0 && o.config == "" {
 		return
 	}
+	for _, dir := range o.included {
+		if dir != "/etc" && dir != "/" {
+			c.allow(dir, sandbox.Read)
+		}
+	}
 	for _, path := range []string{o.config, syslogconf.DefaultConfig, filepath.Dir(syslogconf.DefaultConfigs)} {
 		if path == "" {
 			continue

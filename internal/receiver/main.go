@@ -105,8 +105,9 @@ func run(args []string, stdout io.Writer, files []daemon.File, before []byte, ke
 		_, err = fmt.Fprintf(stdout, "devlogd %s\n", Version)
 		return err
 	}
-	read := func() ([]syslogconf.Rule, error) {
-		return syslogconf.Load(o.config, o.rules, syslogconf.DefaultMessages)
+	read := func() (rules []syslogconf.Rule, err error) {
+		rules, o.included, err = syslogconf.LoadAll(o.config, o.rules, syslogconf.DefaultMessages)
+		return rules, err
 	}
 	load := sync.OnceValues(read)
 	for _, f := range files {

@@ -174,14 +174,22 @@ func TestReloadPending(t *testing.T) {
 func TestReloadOutOfReach(t *testing.T) {
 	needLandlock(t)
 	dir := t.TempDir()
-	for _, name := range []string{"etc", "logs", "other"} {
+	for _, name := range []string{"etc", "logs", "other", "more", "unknown"} {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
 	sock, conf, log := filepath.Join(dir, "s"), filepath.Join(dir, "etc/conf"), filepath.Join(dir, "logs/m")
-	put(t, conf, "*.* "+log+"\n")
+	include := "include " + dir + "/more/*.conf\n"
+	put(t, conf, include+"*.* "+log+"\n")
 	d := startReady(t, nil, "--listen", sock, "--name", "box", "--config", conf, "--sandbox", "on")
+	put(t, dir+"/more/1.conf", "mail.* "+log+".mail\n") // included, in a directory that was empty
+	d.signal(unix.SIGHUP)
+	await(t, log, "read the rules again: 2\n")
+	put(t, dir+"/unknown/1.conf", "mail.* "+log+".mail\n")
+	put(t, conf, "include "+dir+"/unknown/*.conf\n*.* "+log+"\n")
+	d.signal(unix.SIGHUP)
+	await(t, log, "the rules stay as they were: "+conf+":1:9: look for "+dir+"/unknown/*.conf: open "+dir+"/unknown: permission denied: it is outside")
 	const why = ": permission denied: it is outside of this receiver's sandbox, which is that of its start: restart it\n"
 	put(t, conf, "*.* "+dir+"/other/m\n")
 	d.signal(unix.SIGHUP)

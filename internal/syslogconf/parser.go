@@ -20,12 +20,17 @@ func (w WrongLines) Error() string {
 	return fmt.Sprintf("%v (and %d more wrong lines)", w[0], len(w)-1)
 }
 
+// Unwrap returns all of them.
+func (w WrongLines) Unwrap() []error { return w }
+
 // parser reads configurations.
 type parser struct {
 	rules []Rule
 	wrong WrongLines
 	files map[string]bool // that were read
 	depth int             // of inclusion
+	// included are the directories of included files.
+	included []string
 
 	rotation Rotation // for rules that do not say it
 	counted  bool     // rotation.Count was given
@@ -144,6 +149,7 @@ func (p *parser) include(pattern string, offset int) error {
 	} else if err != nil && !strings.ContainsAny(pattern, "*?[") && filepath.Ext(pattern) != ".conf" {
 		return errAt(offset, "cannot read %s: %w; %s%s", pattern, errors.Unwrap(err), instead, filepath.Join(pattern, "*.conf"))
 	}
+	p.included = append(p.included, filepath.Dir(pattern))
 	p.depth++
 	defer func() { p.depth-- }()
 	if err := p.readAll(pattern); err != nil {
