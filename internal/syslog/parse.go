@@ -87,6 +87,9 @@ func Parse(raw []byte, m *Message, hosts ...[]byte) {
 // writes the mark, OpenVPN a blank, nginx two of them behind the time for as long
 // as it has no host name.
 func cutLead(b []byte, blanks int) []byte {
+	if len(b) == 0 || b[0] != ' ' && b[0] != bom[0] { // as it is mostly
+		return b
+	}
 	b = bytes.TrimPrefix(b, bom)
 	for ; blanks > 0 && len(b) > 0 && b[0] == ' '; blanks-- {
 		b = b[1:]
@@ -195,25 +198,13 @@ func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 // last bracket before the colon is the process ID: SSSD's tag has brackets of its
 // own. Writing the parts gives back what was sent, byte for byte.
 func (m *Message) cutTag(b []byte) bool {
-	word := b[:wordEnd(b, ' ', ' ')]
-	end := wordEnd(word, ':', '[')
-	if end == 0 || end == len(word) {
+	end := wordEnd(b, ':', '[')
+	if end == 0 || end == len(b) || b[end] != ':' && b[end] != '[' {
 		return false
 	}
-	tag, pid := word[:end], []byte(nil)
-	if word[end] == '[' {
-		if end = bytes.Index(word, closing); end < 0 {
-			return false
-		}
-		open := bytes.LastIndexByte(word[:end], '[')
-		tag, pid = word[:open], word[open+1:end]
-		end++
-		if bytes.IndexByte(pid, ']') >= 0 { // TAG[PART[PART]]: has no process ID
-			tag, pid = word[:end], nil
-			if bytes.Count(tag, opening) != bytes.Count(tag, closing[:1]) {
-				return false
-			}
-		} else if len(pid) == 0 {
+	tag, pid := b[:end], []byte(nil)
+	if b[end] == '[' {
+		if tag, pid, end = cutPID(b, end); end == 0 {
 			return false
 		}
 	}
@@ -226,6 +217,32 @@ func (m *Message) cutTag(b []byte) bool {
 	}
 	m.Tag, m.PID, m.Text, m.Glued = tag, pid, text, glued
 	return true
+}
+
+// cutPID reads a tag with brackets, the first of which is at open. It returns the
+// offset of the colon, or 0.
+func cutPID(b []byte, open int) (tag, pid []byte, end int) {
+	end = open + 1 + wordEnd(b[open+1:], ']', '[')
+	if end+1 >= len(b) || b[end] != ']' || b[end+1] != ':' { // it is not as it is mostly
+		word := b[:wordEnd(b, ' ', ' ')]
+		if end = bytes.Index(word, closing); end < 0 {
+			return nil, nil, 0
+		}
+		open = bytes.LastIndexByte(word[:end], '[')
+	}
+	tag, pid = b[:open], b[open+1:end]
+	end++
+	if bytes.IndexByte(pid, ']') < 0 {
+		if len(pid) == 0 {
+			return nil, nil, 0
+		}
+		return tag, pid, end
+	}
+	tag = b[:end] // TAG[PART[PART]]: has no process ID
+	if bytes.Count(tag, opening) != bytes.Count(tag, closing[:1]) {
+		return nil, nil, 0
+	}
+	return tag, nil, end
 }
 
 var opening, closing = []byte("["), []byte("]:")

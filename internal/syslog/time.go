@@ -5,9 +5,13 @@ package syslog
 // blank or 0 in front, or one of RFC 3339, also without its zone or without the
 // colon of that. The numbers are not checked further: the time is not used.
 func cutStamp(b []byte) (rest []byte, ok bool) {
-	end := stampEnd(b)
-	if end == 0 {
+	end := 0
+	switch {
+	case len(b) == 0:
+	case isDigit(b[0]):
 		end = dateTimeEnd(b)
+	default:
+		end = stampEnd(b)
 	}
 	if end == 0 || end < len(b) && b[end] != ' ' {
 		return b, false
@@ -27,7 +31,12 @@ func stampEnd(b []byte) int {
 		at++
 	}
 	end := at + len("2 15:04:05")
-	if len(b) < end || !looksLike(b[at:end], "0 00:00:00") {
+	if len(b) < end {
+		return 0
+	}
+	t := b[at:end:end]
+	if t[1] != ' ' || t[4] != ':' || t[7] != ':' || !isDigit(t[0]) || !isDigit(t[2]) || !isDigit(t[3]) ||
+		!isDigit(t[5]) || !isDigit(t[6]) || !isDigit(t[8]) || !isDigit(t[9]) {
 		return 0
 	}
 	for i := 0; i < len(months); i += 3 {
