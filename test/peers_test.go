@@ -134,7 +134,7 @@ func cell(text string) string {
 }
 
 // The table in the page about the receiver says what each daemon makes of a
-// message. With SYSKLOGD=PATH, which Debian does not have, it is written anew.
+// message. With SYSKLOGD=PATH, which Debian does not have, the test rewrites it.
 func TestPeers(t *testing.T) {
 	need(t, "root", "busybox")
 	needDaemons(t)

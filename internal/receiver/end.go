@@ -134,7 +134,10 @@ func (r *receiver) closeOutput(out output.Output) {
 	}
 	text := fmt.Sprintf("%d messages lost at the end: %s: %s", n, out.Name(), why)
 	r.tellKernel(text)
-	_, _ = unix.Write(stderr, []byte("devlogd: "+text+"\n")) // there is nobody else to tell
+	// There is nobody else to tell. A reader who does not read is not waited for.
+	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(stderr), Events: unix.POLLOUT}}, 0); err == nil && n > 0 {
+		_, _ = unix.Write(stderr, []byte("devlogd: "+text+"\n"))
+	}
 }
 
 // stderr is standard error; a test has another one.

@@ -15,7 +15,7 @@ import (
 )
 
 // hangUp does what SIGHUP asks for: the configuration and the time zone are read
-// again, and the files are opened anew.
+// again, and the files reopened.
 func (r *receiver) hangUp() {
 	r.reopens++
 	zoneErr := readZone()
@@ -118,7 +118,7 @@ func (r *receiver) askSenders() {
 // what is in the way.
 func (r *receiver) inSandbox(err error) string {
 	if r.sandbox != nil && r.sandbox.landlock && errors.Is(err, unix.EACCES) {
-		return fmt.Sprint(err, ": it is outside of this receiver's sandbox, which is that of its start: restart it")
+		return fmt.Sprint(err, ": it is outside of this receiver's sandbox: restart it")
 	}
 	return err.Error()
 }

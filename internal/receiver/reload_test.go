@@ -190,7 +190,7 @@ func TestReloadOutOfReach(t *testing.T) {
 	put(t, conf, "include "+dir+"/unknown/*.conf\n*.* "+log+"\n")
 	d.signal(unix.SIGHUP)
 	await(t, log, "the rules stay as they were: "+conf+":1:9: look for "+dir+"/unknown/*.conf: open "+dir+"/unknown: permission denied: it is outside")
-	const why = ": permission denied: it is outside of this receiver's sandbox, which is that of its start: restart it\n"
+	const why = ": permission denied: it is outside of this receiver's sandbox: restart it\n"
 	put(t, conf, "*.* "+dir+"/other/m\n")
 	d.signal(unix.SIGHUP)
 	await(t, log, "the rules stay as they were: open the log file "+dir+"/other/m"+why)

@@ -19,7 +19,7 @@ import (
 
 // answers is what sysklogd does with rules: files of rules, each with a line
 // behind it that says which messages go to FILE. SYSKLOGD=PATH has that program
-// asked, and the answers written there anew.
+// asked, and its answers written there.
 const answers = "testdata/sysklogd.txt"
 
 // probes are messages for filters, with a name each.
