@@ -65,3 +65,25 @@ func TestHostNameOfProcess(t *testing.T) {
 	h.Must(c.Args("delete", "--force")...)
 	expectReceiversEnd(t, h)
 }
+
+// podman calls the container's host by the beginning of its ID, and logger(1) writes that.
+func TestHostNamePodman(t *testing.T) {
+	needContainers(t, "runc", "podman", "logger")
+	h := NewHost(t)
+	rootfs, id := filepath.Join(t.TempDir(), "rootfs"), filepath.Join(t.TempDir(), "id")
+	newRootfs(t, rootfs)
+	const script = "until readlink /dev/log >/dev/null; do sleep 0.01; done; /usr/bin/logger --rfc3164 -u /dev/log -t web from-logger"
+	if r := h.Do(podman(t, "runc", rootfs, hooksD(t, []string{"createRuntime", "poststop"}), script, "--cidfile", id)...); r.Code != 0 {
+		t.Fatalf("podman run: %+v", r)
+	}
+	name, err := os.ReadFile(id)
+	check(t, err)
+	log := h.Path("/var/log/devlog/" + string(name) + "/messages")
+	wantOnce(t, log, "from-logger")
+	text, err := os.ReadFile(log)
+	check(t, err)
+	if !strings.Contains(string(text), " "+string(name)+" web: from-logger\n") {
+		t.Errorf("%q", text)
+	}
+	expectReceiversEnd(t, h)
+}
