@@ -17,20 +17,17 @@ import (
 
 // options are what the command line and the environment say.
 type options struct {
-	listen []listenOption
-	kind   int  // type of the sockets of the --listen that follow, or 0
-	kernel bool // read the kernel's log
-	rules  []string
-	config string
-	// included are the directories of files that config includes, once it is read.
-	included []string
-	name     string
-	hosts    []string // what clients may call this host beside name
-	check    bool
-	version  bool
-	help     bool
-	alone    bool // exit when alone in the PID namespace
-	await    bool // process 1 is still to execute its program
+	listen  []listenOption
+	kind    int  // type of the sockets of the --listen that follow, or 0
+	kernel  bool // read the kernel's log
+	rules   []string
+	config  string
+	name    string
+	check   bool
+	version bool
+	help    bool
+	alone   bool // exit when alone in the PID namespace
+	await   bool // process 1 is still to execute its program
 	// rate and overflow limit what is read from a socket.
 	rate     syslogconf.Rate
 	overflow syslogconf.Overflow // empty stands for Block
@@ -44,6 +41,10 @@ type options struct {
 	needs   string        // what command needs, as daemon.NeedsNames
 	// command repairs /dev/log.
 	command []string
+	// hosts are what clients may call this host beside name.
+	hosts []string
+	// included are the directories of files that config includes, once it is read.
+	included []string
 }
 
 // listenOption is one --listen.

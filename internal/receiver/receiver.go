@@ -37,21 +37,19 @@ type loadRules func() ([]syslogconf.Rule, error)
 type receiver struct {
 	// loadRules reads the rules, when there is something to receive.
 	loadRules loadRules
-	// rereadRules reads them again; nil if that is not to be done.
-	rereadRules loadRules
-	sockets     []*socket
-	routes      []route
-	problems    []error // of outputs, to be said
-	batch       *batch
-	epoll       int
-	waiter      waiter
-	direct      direct
-	signals     signals
-	init        int    // pidfd whose end is ours, or -1
-	slash       fileID // this process's root directory at the start
-	alone       *aloneWatch
-	places      []*place // what is to be removed at the end, in this order
-	keeper      *keeper  // nil if the repair is not kept
+	sockets   []*socket
+	routes    []route
+	problems  []error // of outputs, to be said
+	batch     *batch
+	epoll     int
+	waiter    waiter
+	direct    direct
+	signals   signals
+	init      int    // pidfd whose end is ours, or -1
+	slash     fileID // this process's root directory at the start
+	alone     *aloneWatch
+	places    []*place // what is to be removed at the end, in this order
+	keeper    *keeper  // nil if the repair is not kept
 
 	host  []byte
 	pid   []byte
@@ -73,6 +71,9 @@ type receiver struct {
 	resumed  *snapshot     // what the program before this one has left; nil without one
 	store    *store        // what outlives this process; nil if nothing does
 	was      []process     // that this receiver was before it was killed
+
+	// rereadRules reads the rules again, on SIGHUP; nil if that is not to be done.
+	rereadRules loadRules
 }
 
 // newReceiver returns a receiver that has nothing open yet.
