@@ -28,6 +28,10 @@ declare -A unpacks=(
     libselinux1 libssl3 libudev1 libuuid1 libzstd1 mount zlib1g"
   [supervisors]="s6 libs6-2.11 libskarnet2.13 execline libexecline2.9 runit"
   [openrc]="openrc libeinfo1 librc1"
+  [programs]="nginx haproxy libopentracing1 libopentracing-c-wrapper0 liblua5.3-0 openssh-server openssh-client cron
+    cron-daemon-common postfix postgresql-15 postgresql-client-15 postgresql-common sudo libwrap0 libtirpc3 libicu72
+    libldap-2.5-0 libsasl2-2 libnsl2 libpq5 libxml2 libgssapi-krb5-2 libk5crypto3 libkrb5-3 libkrb5support0 libkeyutils1
+    libcom-err2 libssl3 libpcre2-8-0 libdb5.3"
   [engines]="docker.io containerd libdevmapper1.02.1 libsystemd0"
   [qemu]="qemu-user-static"
 )

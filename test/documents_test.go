@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -152,11 +151,8 @@ func testNames(t *testing.T, pattern string) set {
 }
 
 func expectRules(t *testing.T, _, text string) {
-	config := filepath.Join(t.TempDir(), "conf")
-	check(t, os.WriteFile(config, []byte(text), 0o600))
-	if out, err := exec.Command(filepath.Join(binDir, "devlogd"), "--check-config", "--config", config).CombinedOutput(); err != nil {
-		t.Errorf("%v: %s\n%s", err, out, text)
-	}
+	t.Helper()
+	wantMeaning(t, text)
 }
 
 func expectGolden(t *testing.T, name, text string) {

@@ -65,6 +65,7 @@ func (p *program) oci(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	o.Receiver.HostName = container.Hostname
 	if stage == hook.Poststop {
 		p.clear(container.Rootfs, o)
 		return nil

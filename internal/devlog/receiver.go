@@ -34,6 +34,9 @@ type Receiver struct {
 	Path string
 	// Name is the container's name.
 	Name string
+	// HostName is what the container calls its host, if a runtime said so; empty
+	// stands for what its UTS namespace says.
+	HostName string
 	// Config and Rules are what devlogd's options of that name take.
 	Config string
 	Rules  []string
@@ -200,7 +203,7 @@ func (r *Receiver) start(w *work) (pid int, end func(), err error) {
 		return 0, nil, daemon.SendFiles(int(r.Handover.Fd()), files)
 	}
 	t := w.target
-	args := []string{"--name", r.Name}
+	args := append([]string{"--name", r.Name}, hostNameArgs(t, r.HostName)...)
 	if r.Config != "" {
 		args = append(args, "--config", r.Config)
 	}

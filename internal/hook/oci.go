@@ -96,6 +96,9 @@ type Container struct {
 	Annotations map[string]string
 	// Env is the environment of the container's process, NAME=VALUE each.
 	Env []string
+	// Hostname is the container's host name as its config.json has it; empty if it
+	// has none of its own.
+	Hostname string
 }
 
 // ReadOCI reads a container's state (runtime-spec, runtime.md, "State") as a
@@ -131,7 +134,7 @@ func ReadOCI(r io.Reader, stage Stage) (Container, error) {
 	if len(config.Annotations) > 0 { // not every runtime repeats them in the state
 		c.Annotations = config.Annotations
 	}
-	c.Env = config.Process.Env
+	c.Env, c.Hostname = config.Process.Env, config.Hostname
 	return c, nil
 }
 
@@ -169,6 +172,7 @@ type config struct {
 	Process struct {
 		Env []string `json:"env"`
 	} `json:"process"`
+	Hostname    string            `json:"hostname"`
 	Annotations map[string]string `json:"annotations"`
 }
 

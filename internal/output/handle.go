@@ -3,6 +3,8 @@ package output
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -14,8 +16,14 @@ type fdHandle int
 
 // openHandle opens a regular file for appending.
 func openHandle(p place) (handle, error) {
-	fd, err := p.open(unix.O_WRONLY|unix.O_APPEND|unix.O_CREAT, 0o640, file.Regular)
+	flags := unix.O_WRONLY | unix.O_APPEND
+	if !inDev(p.path) {
+		flags |= unix.O_CREAT
+	}
+	fd, err := p.open(flags, 0o640, file.Regular)
 	switch {
+	case errors.Is(err, unix.ENOENT) && flags&unix.O_CREAT == 0:
+		return nil, fmt.Errorf("open the log file %s: no such device, and no file is made in /dev: name another file in the rule", p.path)
 	case errors.Is(err, file.ErrType) && p.below != "":
 		return nil, fmt.Errorf("open the log file %s: it is not a regular file (no link is followed there): remove it", p.path)
 	case errors.Is(err, file.ErrType):
@@ -24,6 +32,26 @@ func openHandle(p place) (handle, error) {
 		return nil, fmt.Errorf("open the log file %s: %w", p.path, err)
 	}
 	return fdHandle(fd), nil
+}
+
+// inDev reports whether a path is of a device: a file in its place would be on
+// everybody's /dev, and be gone with the next boot. /dev/shm is for files.
+func inDev(path string) bool {
+	path = filepath.Clean(path)
+	return strings.HasPrefix(path, "/dev/") && !strings.HasPrefix(path, "/dev/shm/")
+}
+
+// CheckPath says what is known to be wrong with the path of a File before it is
+// opened, and makes nothing.
+func CheckPath(path string) error {
+	if !inDev(path) {
+		return nil
+	}
+	h, err := openHandle(place{path: path})
+	if err != nil {
+		return err
+	}
+	return h.Close()
 }
 
 func (h fdHandle) Write(p []byte) (int, error) { return unix.Write(int(h), p) }

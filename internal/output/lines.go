@@ -36,6 +36,7 @@ type lines struct {
 
 	unsaid   uint64 // lost messages that the place was not told of yet
 	unsaidBy string // why they were lost
+	telling  uint64 // so many of them are told of by a notice that waits
 }
 
 var newline = []byte{'\n'}
@@ -82,7 +83,7 @@ func (l *lines) tellLost() bool {
 		return false
 	}
 	l.say(strconv.FormatUint(l.unsaid, 10) + " messages lost (" + l.unsaidBy + ")")
-	l.unsaid = 0
+	l.unsaid, l.telling = 0, l.unsaid
 	return true
 }
 
@@ -124,7 +125,7 @@ func (l *lines) wrote(n int) {
 	whole := bytes.LastIndexByte(done, '\n') + 1
 	count := uint64(bytes.Count(done[:whole], newline))
 	if count > 0 && l.ours {
-		l.ours = false
+		l.ours, l.telling = false, 0
 		count--
 	}
 	l.counts.Written += count
@@ -169,6 +170,7 @@ func (l *lines) account() Counts {
 	c.Pending = uint64(bytes.Count(l.buf[l.head:], newline))
 	if l.ours {
 		c.Pending--
+		c.Untold += l.telling
 	}
 	return c
 }
@@ -179,6 +181,7 @@ func (l *lines) giveUp() {
 		l.stuck = errClosed
 	}
 	l.counts.lose(reason(l.stuck), l.account().Pending)
+	l.unsaid = l.account().Untold
 	l.buf, l.head, l.torn, l.ours = nil, 0, 0, false
 }
 

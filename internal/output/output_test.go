@@ -176,6 +176,9 @@ func TestFileLost(t *testing.T) {
 	now = f.Next()
 	f.Flush(now)
 	wantCounts(t, f, "1024 0 disk full=476")
+	if n := f.Counts().Untold; n != 476 {
+		t.Errorf("%d lost that the file does not tell of, while the notice waits", n)
+	}
 	f.Add(message("after"))
 	disk.room = 1000
 	f.Flush(f.Next())

@@ -96,6 +96,18 @@ func (b *batch) point() {
 	}
 }
 
+// askSenders has the headers ask who sends each message.
+func (b *batch) askSenders() {
+	if b.control == nil {
+		b.control = make([]control, slots)
+	}
+	for i := range b.headers {
+		b.headers[i].header.Control = (*byte)(unsafe.Pointer(&b.control[i]))
+		b.headers[i].header.SetControllen(0) // of what is held
+	}
+	b.filled = slots
+}
+
 // unwritten is how many messages the headers tell of.
 func (b *batch) unwritten() (n int) {
 	for n < slots && b.headers[n].length <= slotSize {

@@ -158,10 +158,10 @@ func (c *confinement) program(file string) {
 	}
 }
 
-// configuration allows what a newer program reads when it replaces this one:
-// the rules, and what the time is called here.
+// configuration allows what is read again on SIGHUP, and by a newer program that
+// replaces this one: the rules, and what the time is called here.
 func (c *confinement) configuration(o *options) {
-	for _, path := range []string{"/etc/localtime", "/usr/share/zoneinfo", "/etc/zoneinfo"} {
+	for _, path := range append([]string{localtime}, zoneDirs...) {
 		c.allow(path, sandbox.Read)
 	}
 	if file := strings.TrimPrefix(os.Getenv("TZ"), ":"); filepath.IsAbs(file) {
@@ -172,6 +172,11 @@ func (c *confinement) configuration(o *options) {
 	}
 	if len(o.rules) > 0 && o.config == "" {
 		return
+	}
+	for _, dir := range o.included {
+		if dir != "/etc" && dir != "/" {
+			c.allow(dir, sandbox.Read)
+		}
 	}
 	for _, path := range []string{o.config, syslogconf.DefaultConfig, filepath.Dir(syslogconf.DefaultConfigs)} {
 		if path == "" {

@@ -3,6 +3,7 @@ package receiver
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -99,10 +100,7 @@ func (r *receiver) pendingUntil(begin, now time.Time) (next time.Time) {
 // close ends the outputs and removes the names that are ours to remove.
 func (r *receiver) close() {
 	for _, route := range r.routes {
-		if c := route.out.Counts(); c.Pending+c.Untold > 0 {
-			r.tellKernel(fmt.Sprintf("%d messages lost: %s could not be written until the end", c.Pending+c.Untold, route.out.Name()))
-		}
-		route.out.Close()
+		r.closeOutput(route.out)
 	}
 	r.metrics.finish(r)
 	for _, s := range r.sockets {
@@ -114,6 +112,36 @@ func (r *receiver) close() {
 		_ = unix.Close(r.epoll)
 	}
 }
+
+// closeOutput closes an output, and says what is lost that it can tell of no
+// more: what was pending, what nobody has read, and what it was to tell of.
+func (r *receiver) closeOutput(out output.Output) {
+	before := out.Counts()
+	before.Lost = slices.Clone(before.Lost) // they are counted further there
+	out.Close()
+	after := out.Counts()
+	n, why := before.Untold, ""
+	for i, l := range after.Lost {
+		if i < len(before.Lost) {
+			l.N -= before.Lost[i].N
+		}
+		if n += l.N; l.N > 0 || why == "" {
+			why = l.Reason
+		}
+	}
+	if n == 0 {
+		return
+	}
+	text := fmt.Sprintf("%d messages lost at the end: %s: %s", n, out.Name(), why)
+	r.tellKernel(text)
+	// There is nobody else to tell. A reader who does not read is not waited for.
+	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(stderr), Events: unix.POLLOUT}}, 0); err == nil && n > 0 {
+		_, _ = unix.Write(stderr, []byte("devlogd: "+text+"\n"))
+	}
+}
+
+// stderr is standard error; a test has another one.
+var stderr = 2
 
 // tellKernel says in the kernel's log what can be said nowhere else, and reports
 // whether it could be.

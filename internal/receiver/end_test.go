@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/output"
 	"devlog/internal/syslogconf"
 )
 
@@ -98,6 +99,45 @@ func TestEndDuringStart(t *testing.T) {
 		if left, err := filepath.Glob(sock + "*"); err != nil || len(left) > 0 {
 			t.Errorf("sockets are left: %q, %v", left, err)
 		}
+	}
+}
+
+// What is lost at the end is said to standard error and in the kernel's log: the
+// output cannot tell of it any more.
+func TestLossAtTheEnd(t *testing.T) {
+	said := hearKernel(t)
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	before := stderr
+	stderr = pipe[1]
+	defer func() { stderr = before }()
+	dir := filepath.Join(t.TempDir(), "d")
+	if err := os.WriteFile(dir, nil, 0o600); err != nil { // no directory
+		t.Fatal(err)
+	}
+	r := newReceiver(&options{name: "box"}, nil)
+	out, err := output.OpenFile(filepath.Join(dir, "m"), output.FileOptions{Notice: r.notice})
+	if err == nil {
+		t.Fatal("it was opened")
+	}
+	for range 3000 { // so many that some do not fit
+		out.Add(output.Message{Line: append(make([]byte, 1000), '\n')})
+	}
+	r.closeOutput(out)
+	want := "devlogd: 3000 messages lost at the end: " + dir + "/m: not a directory"
+	var got [256]byte
+	if n, err := unix.Read(pipe[0], got[:]); err != nil || string(got[:n]) != want+"\n" || *said != want {
+		t.Errorf("%q, %v; the kernel's log has %q; want %q", got[:max(n, 0)], err, *said, want)
+	}
+	closed, err := output.OpenFile(filepath.Join(t.TempDir(), "m"), output.FileOptions{Notice: r.notice})
+	if err != nil {
+		t.Fatal(err)
+	}
+	*said = ""
+	if r.closeOutput(closed); *said != "" {
+		t.Errorf("nothing is lost: %q", *said)
 	}
 }
 

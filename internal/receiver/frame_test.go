@@ -56,6 +56,21 @@ func TestFrames(t *testing.T) {
 		{[]string{long[1:], "yz\x00b\x00"}, []string{"65536~", "b"}},
 		{[]string{long, long, long, "\nb\n"}, []string{"65536~", "b"}},
 		{[]string{long, long}, []string{"65536~"}},
+		{[]string{"6 <13>ab7 <13>abc"}, []string{"<13>ab", "<13>abc"}},
+		{[]string{"6 <13>a", "b", "7", " <", "13>abc"}, []string{"<13>ab", "<13>abc"}},
+		{[]string{"8 <13>a\nb\x006 <13>ab\n6 <13>cd\n\n"}, []string{"<13>a\nb\x00", "<13>ab", "<13>cd"}},
+		{[]string{"6 <13>ab", "\n", "6 <13>cd", "\x00", "x\n"}, []string{"<13>ab", "<13>cd", "x"}},
+		{[]string{"6 <13>ab<13>c\n6 <13>ab\n"}, []string{"<13>ab", "<13>c", "6 <13>ab"}},
+		{[]string{"6 <13>ab6 <13>a"}, []string{"<13>ab", "6 <13>a|"}},
+		{[]string{"6 <13>ab6"}, []string{"<13>ab", "6|"}},
+		{[]string{"65540 <13>", long, "6 <13>ab"}, []string{"65536~", "<13>ab"}},
+		{[]string{"99999999 <13>ab\nc\n"}, []string{"99999999 <13>ab", "c"}},
+		{[]string{"06 <13>ab\n"}, []string{"06 <13>ab"}},
+		{[]string{"2 <13>ab\n"}, []string{"2 <13>ab"}},
+		{[]string{"6  <13>ab\n"}, []string{"6  <13>ab"}},
+		{[]string{"6 <b>\nc\n"}, []string{"6 <b>", "c"}},
+		{[]string{"42", "\n", "6 <13>ab\n"}, []string{"42", "6 <13>ab"}},
+		{[]string{"a\x006 <13>ab\x00"}, []string{"a", "6 <13>ab"}},
 	} {
 		var pieces [][]byte
 		for _, p := range tt.pieces {
@@ -72,6 +87,7 @@ func TestFrames(t *testing.T) {
 func FuzzFrames(f *testing.F) {
 	f.Add([]byte("a\x00b\nc\x00"), 1)
 	f.Add([]byte("a\nb\n\n\x00c"), 3)
+	f.Add([]byte("8 <13>a\nb\x006 <13>ab\n6 <13>cd\n<14>a\n"), 5)
 	f.Fuzz(func(t *testing.T, data []byte, size int) {
 		size = max(1, size&0xff)
 		var pieces [][]byte
@@ -79,6 +95,12 @@ func FuzzFrames(f *testing.F) {
 			pieces = append(pieces, piece)
 		}
 		got := frames(pieces...)
+		if length, begin := readLength(data); length > 0 {
+			if end := begin + length; end <= len(data) && length <= slotSize && got[0] != string(data[begin:end]) {
+				t.Fatalf("%q in %d: %q", data, size, got)
+			}
+			return
+		}
 		noEnds := strings.NewReplacer("\n", "", "\x00", "")
 		text := strings.TrimRight(strings.Join(got, ""), "|") // which marks what has no end
 		want := strings.TrimRight(string(data), "|")

@@ -105,9 +105,11 @@ func run(args []string, stdout io.Writer, files []daemon.File, before []byte, ke
 		_, err = fmt.Fprintf(stdout, "devlogd %s\n", Version)
 		return err
 	}
-	load := sync.OnceValues(func() ([]syslogconf.Rule, error) {
-		return syslogconf.Load(o.config, o.rules, syslogconf.DefaultMessages)
-	})
+	read := func() (rules []syslogconf.Rule, err error) {
+		rules, o.included, err = syslogconf.LoadAll(o.config, o.rules, syslogconf.DefaultMessages)
+		return rules, err
+	}
+	load := sync.OnceValues(read)
 	for _, f := range files {
 		if f.Name == daemon.NameCheck {
 			if err := checkUpgrade(o, f.FD, load); err != nil {
@@ -139,9 +141,13 @@ func run(args []string, stdout io.Writer, files []daemon.File, before []byte, ke
 			return err
 		}
 	}
+	if err := readZone(); err != nil {
+		o.notices = append(o.notices, "the time zone is unknown: "+err.Error())
+	}
 	unix.Umask(0o022)
 	signal.Ignore(unix.SIGPIPE, unix.SIGXFSZ) // errors of write(2) are handled
 	r := newReceiver(o, load)
+	r.rereadRules = read
 	defer r.close()
 	r.useStore(kept)
 	if err := r.begin(o, files, resumed, receives, started); err != nil {
@@ -238,22 +244,51 @@ func checkRules(load func() ([]syslogconf.Rule, error), stdout io.Writer) error 
 	if err != nil {
 		return usageError{err}
 	}
+	var failed []error
 	for _, rule := range rules {
-		if rule.Kind == syslogconf.Everybody {
-			if _, err := fmt.Fprintf(stdout, "devlogd: %s: %s\n", rule.Origin(), notWritten); err != nil {
+		if text := remark(rule); text != "" {
+			if _, err := fmt.Fprintf(stdout, "devlogd: %s\n", text); err != nil {
 				return err
 			}
 		}
+		if rule.Kind != syslogconf.File {
+			continue
+		}
+		if err := output.CheckPath(rule.Path); err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", rule.Origin(), err))
+		}
+	}
+	if len(failed) > 0 {
+		return usageError{errors.Join(failed...)}
 	}
 	return nil
 }
 
-// notWritten is said of a rule that is known and does nothing.
-const notWritten = "the users' terminals are not written to"
+// remark is what is to be said of a rule that is right and does nothing; empty of
+// any other.
+func remark(rule syslogconf.Rule) string {
+	switch {
+	case rule.Kind == syslogconf.Everybody:
+		return rule.Origin() + ": the users' terminals are not written to"
+	case rule.SelectsNothing():
+		return rule.Origin() + ": its selectors leave no message"
+	}
+	return ""
+}
+
+// idLength is the length of a container's ID; Docker and podman call its host by
+// the first shortID digits of it, unless they are told another name.
+const idLength, shortID = 64, 12
 
 // hostNames are the names by which a client may call this host.
-func hostNames(name string) [][]byte {
+func hostNames(name string, others []string) [][]byte {
 	names := [][]byte{[]byte(name)}
+	if len(name) == idLength {
+		names = append(names, []byte(name[:shortID]))
+	}
+	for _, other := range others {
+		names = append(names, []byte(other))
+	}
 	if node, err := nodeName(); err == nil && node != name {
 		names = append(names, []byte(node))
 	}

@@ -327,7 +327,7 @@ func TestIdle(t *testing.T) {
 		_, _ = unix.Poll(nil, 200)
 		return time.Since(since) >= long
 	})
-	d.stop()
+	d.stopLosing(fifo, "read by nobody")
 }
 
 // counted is an output with this account.

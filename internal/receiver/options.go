@@ -44,6 +44,10 @@ type options struct {
 	needs   string        // what command needs, as daemon.NeedsNames
 	// command repairs /dev/log.
 	command []string
+	// hosts are what clients may call this host beside name.
+	hosts []string
+	// included are the directories of files that config includes, once it is read.
+	included []string
 }
 
 // listenOption is one --listen.
@@ -144,6 +148,8 @@ usage: devlogd [--listen PATH]... [--rule RULE]... [flags] [-- COMMAND ARGS...]
                      /etc/devlogd.conf and /etc/devlogd.d/*.conf if they exist,
                      else '*.* -/var/log/messages' and '*.crit /dev/kmsg'
   --name NAME        name to write instead of this machine's host name
+  --host-name NAME   leave this name out of messages too, where a program writes it
+                     as its host's (may be repeated)
   --rate N[/s|/m]    take N messages at once from a socket, and not more than N a
                      second or minute in the long run
   --overflow HOW     what to do with more: block (the default), so that senders
@@ -180,8 +186,9 @@ DEVLOG_LISTEN and DEVLOG_RULE hold one value a line, and each DEVLOG_RULE_xxx is
 one more rule. A flag overrides its variable.
 
 signals: INT: write what was received, and end; TERM: the same, but a receiver
-         on the host first waits for its container's end; HUP: open the files
-         anew; USR1: write how many messages were received, written and lost;
+         on the host first waits for its container's end;
+         HUP: read the rules and the time zone again, and reopen the files;
+         USR1: write how many messages were received, written and lost;
          USR2: go on with the program that is in this one's file now
 exit status: 0 done, 2 wrong usage or rule, 4 failed
 `
@@ -216,6 +223,7 @@ func (o *options) flags() []flag {
 		{name: "rule", list: true, set: list(&o.rules)},
 		{name: "config", set: text(&o.config)},
 		{name: "name", set: text(&o.name)},
+		{name: "host-name", list: true, set: list(&o.hosts)},
 		{name: "rate", set: func(v string) (err error) { o.rate, err = syslogconf.ParseRate(v); return err }},
 		{name: "overflow", set: func(v string) (err error) { o.overflow, err = syslogconf.ParseOverflow(v); return err }},
 		{name: "compress-repeats", toggle: true, set: toggle(&o.compress)},
@@ -340,12 +348,22 @@ func (o *options) validate() error {
 	if o.needs == "" {
 		o.needs = daemon.NeedsMounts
 	}
-	if len(o.name) > 255 {
-		return fmt.Errorf("--name: %d bytes are too long: use at most 255", len(o.name))
+	for _, name := range o.hosts {
+		if err := checkName("host-name", name); err != nil {
+			return err
+		}
 	}
-	for i := range len(o.name) {
-		if c := o.name[i]; c <= ' ' || c >= 0x7f {
-			return fmt.Errorf("--name %q: a blank, control or non-ASCII character at byte %d: use letters, digits, '.' and '-'", o.name, i+1)
+	return checkName("name", o.name)
+}
+
+// checkName says why a host cannot be called that.
+func checkName(flag, name string) error {
+	if len(name) > 255 {
+		return fmt.Errorf("--%s: %d bytes are too long: use at most 255", flag, len(name))
+	}
+	for i := range len(name) {
+		if c := name[i]; c <= ' ' || c >= 0x7f {
+			return fmt.Errorf("--%s %q: a blank, control or non-ASCII character at byte %d: use letters, digits, '.' and '-'", flag, name, i+1)
 		}
 	}
 	return nil

@@ -64,36 +64,13 @@ func (r *receiver) openOutputs() (err error) {
 	if err != nil {
 		return err
 	}
-	var problems []kernelProblem
-	var ignored []syslogconf.Rule
-	for _, rule := range rules {
-		if rule.Kind == syslogconf.Everybody {
-			ignored = append(ignored, rule)
-			continue
-		}
-		rule.Path = rule.Place() // one file, one output
-		r.sender = r.sender || rule.NeedsSender()
-		r.senders.mark = r.senders.mark || rule.Sender
-		if route := r.findRoute(rule.Place()); route != nil {
-			route.rules = append(route.rules, rule)
-			continue
-		}
-		out, problem, err := r.open(rule, string(r.host))
-		if err != nil {
-			return err
-		}
-		if problem != nil {
-			problems = append(problems, kernelProblem{rule.Place(), problem})
-		}
-		r.routes = append(r.routes, route{r.resume(r.newTap(out, rule.Action)), []syslogconf.Rule{rule}})
+	to, err := r.routesOf(rules)
+	if err != nil {
+		return err
 	}
+	r.use(to)
 	r.resumeOthers()
-	for _, problem := range problems {
-		r.say(syslog.Warning, problem.inWords(r.findRoute(problem.place).rules))
-	}
-	for _, rule := range ignored {
-		r.say(syslog.Notice, rule.Origin()+": "+notWritten)
-	}
+	r.sayRemarks(to)
 	if r.store != nil {
 		r.batch = keptBatch(r.store, r.sender)
 		return nil
@@ -102,6 +79,89 @@ func (r *receiver) openOutputs() (err error) {
 		r.waiter.rest = r.batch.rest
 	}
 	return err
+}
+
+// routing is where messages go, by rules.
+type routing struct {
+	routes []route
+	opened []output.Output // of these, those that were opened for it
+	// continued are files that are rotated otherwise from now on, with those that
+	// take their place.
+	continued map[*output.File]*output.File
+	problems  []kernelProblem
+	remarks   []string
+	sender    bool // who sent a message is asked for
+	mark      bool // and compared with what it claims
+}
+
+// routesOf opens the outputs of the rules that are not open already. Nothing is
+// changed by that, and with an error nothing stays open.
+func (r *receiver) routesOf(rules []syslogconf.Rule) (*routing, error) {
+	to := &routing{continued: map[*output.File]*output.File{}}
+	for _, rule := range rules {
+		if text := remark(rule); text != "" {
+			to.remarks = append(to.remarks, text)
+		}
+		if rule.Kind == syslogconf.Everybody {
+			continue
+		}
+		rule.Path = rule.Place() // one file, one output
+		to.sender = to.sender || rule.NeedsSender()
+		to.mark = to.mark || rule.Sender
+		if known := find(to.routes, rule.Place()); known != nil {
+			known.rules = append(known.rules, rule)
+			continue
+		}
+		out, err := r.outputOf(rule, to)
+		if err != nil {
+			for _, opened := range to.opened {
+				opened.Close()
+			}
+			return nil, err
+		}
+		to.routes = append(to.routes, route{out, []syslogconf.Rule{rule}})
+	}
+	return to, nil
+}
+
+// outputOf returns the output that a rule's messages go to: the one that is open,
+// unless it does not suit the rule.
+func (r *receiver) outputOf(rule syslogconf.Rule, to *routing) (output.Output, error) {
+	known := find(r.routes, rule.Place())
+	if known != nil && known.rules[0].Kind == rule.Kind && known.rules[0].Rotation == rule.Rotation {
+		return known.out, nil
+	}
+	out, problem, err := r.open(rule, string(r.host))
+	if err != nil {
+		out.Close()
+		return nil, err
+	}
+	if problem != nil {
+		to.problems = append(to.problems, kernelProblem{rule.Place(), problem})
+	}
+	to.opened = append(to.opened, out)
+	if known != nil {
+		before, ok := behind(known.out).(*output.File)
+		if after, isFile := out.(*output.File); ok && isFile {
+			to.continued[before] = after
+		}
+	}
+	return r.resume(r.newTap(out, rule.Action)), nil
+}
+
+// use has messages go there from now on.
+func (r *receiver) use(to *routing) {
+	r.routes, r.sender, r.senders.mark = to.routes, to.sender, to.mark
+}
+
+// sayRemarks says what is to be said of the rules that are in force now.
+func (r *receiver) sayRemarks(to *routing) {
+	for _, problem := range to.problems {
+		r.say(syslog.Warning, problem.inWords(r.findRoute(problem.place).rules))
+	}
+	for _, text := range to.remarks {
+		r.say(syslog.Warning, text)
+	}
 }
 
 // kernelProblem is why the kernel's log at the place cannot be written.
@@ -119,10 +179,12 @@ func (p kernelProblem) inWords(rules []syslogconf.Rule) string {
 	return fmt.Sprintf("the kernel's log cannot be written here (%v): only what %s sends there is counted as lost", p.err, strings.Join(texts, ", "))
 }
 
-func (r *receiver) findRoute(place string) *route {
-	for i := range r.routes {
-		if r.routes[i].rules[0].Place() == place {
-			return &r.routes[i]
+func (r *receiver) findRoute(place string) *route { return find(r.routes, place) }
+
+func find(routes []route, place string) *route {
+	for i := range routes {
+		if routes[i].rules[0].Place() == place {
+			return &routes[i]
 		}
 	}
 	return nil

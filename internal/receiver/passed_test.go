@@ -90,7 +90,7 @@ func TestPassedDescriptorsAreClosed(t *testing.T) {
 func TestSignals(t *testing.T) {
 	dir := t.TempDir()
 	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
-	d := startReady(t, nil, "--listen", sock, "--rule", "*.* -"+log, "--rule", "mail.none -"+log+"2")
+	d := startReady(t, nil, "--listen", sock, "--rule", "*.* -"+log, "--rule", "news.* -"+log+"2")
 	fd := dial(t, sock)
 	send(t, fd, "<13>x: one")
 	await(t, log, "x: one")

@@ -76,6 +76,9 @@ type receiver struct {
 	resumed  *snapshot     // what the program before this one has left; nil without one
 	store    *store        // what outlives this process; nil if nothing does
 	was      []process     // that this receiver was before it was killed
+
+	// rereadRules reads the rules again, on SIGHUP; nil if that is not to be done.
+	rereadRules loadRules
 }
 
 // newReceiver returns a receiver that has nothing open yet.
@@ -85,7 +88,7 @@ func newReceiver(o *options, load loadRules) *receiver {
 		epoll: -1, signals: signals{pipe: [2]int{-1, -1}}, init: -1,
 		counters: counters{started: time.Now()},
 		limits:   limits{rate: o.rate, overflow: o.overflow}, compress: o.compress, metrics: metrics{path: o.metrics},
-		host: []byte(o.name), hosts: hostNames(o.name), pid: strconv.AppendInt(nil, int64(os.Getpid()), 10), self: self(),
+		host: []byte(o.name), hosts: hostNames(o.name, o.hosts), pid: strconv.AppendInt(nil, int64(os.Getpid()), 10), self: self(),
 	}
 }
 

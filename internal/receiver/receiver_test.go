@@ -162,6 +162,15 @@ func (d *devlogd) stop() {
 	}
 }
 
+// stopLosing is stop for one that has messages for this output that it must give up.
+func (d *devlogd) stopLosing(output, why string) {
+	d.t.Helper()
+	d.signal(unix.SIGTERM)
+	if code := d.wait(); code != 0 || !strings.HasSuffix(d.stderr.String(), " messages lost at the end: "+output+": "+why+"\n") {
+		d.t.Errorf("exit code %d, stderr %q", code, &d.stderr)
+	}
+}
+
 // dial returns a datagram socket connected to path.
 func dial(t *testing.T, path string) int {
 	t.Helper()

@@ -61,7 +61,7 @@ func (r *receiver) resumeConnections() error {
 		r.streams = newStreams() // their socket was retired
 	}
 	for _, p := range r.resumed.conns {
-		c := &connection{fd: p.fd, frame: framer{framing: framing(p.framing), skip: p.skip}, sender: p.sender}
+		c := &connection{fd: p.fd, frame: decodeFramer(p.framing, p.skip), sender: p.sender}
 		if p.from >= 0 { // in the same order as they were handed over
 			c.from = r.sockets[p.from]
 		}

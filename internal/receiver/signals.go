@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -126,10 +125,7 @@ func (r *receiver) onSignal() (end bool) {
 		switch unix.Signal(s) {
 		case wakeUp:
 		case unix.SIGHUP:
-			r.reopens++
-			for _, route := range r.routes {
-				route.out.Reopen(time.Now())
-			}
+			r.hangUp()
 		case unix.SIGUSR1:
 			r.account()
 		case unix.SIGUSR2:

@@ -217,8 +217,7 @@ func (r *receiver) read(c *connection) bool {
 		r.handleFrom(c, message, cut)
 	}
 	if len(data) > fairHeld && st.held+len(data) > maxHeld {
-		r.handleFrom(c, data, true)
-		c.frame.skip = true
+		r.handleFrom(c, c.frame.cut(data), true)
 		data = nil
 	}
 	st.keep(c, data)
@@ -287,7 +286,7 @@ func (r *receiver) closeConnection(c *connection) {
 	}
 	if len(c.rest) > 0 && !c.frame.skip {
 		r.lines.at(time.Now())
-		r.handleFrom(c, c.rest, false)
+		r.handleFrom(c, c.frame.cut(c.rest), false)
 	}
 	st.held -= len(c.rest)
 	st.keep(c, nil)

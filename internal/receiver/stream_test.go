@@ -79,9 +79,18 @@ func TestStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, log, "no end")
+	counted := dialStream(t, sock) // logger --octet-count
+	write(t, counted, "24 <13>t: octet counted one24 <13>t: octet co")
+	await(t, log, "counted one")
+	write(t, counted, "unted two")
+	await(t, log, "counted two")
+	if write(t, counted, "99 <13>t: not all of it"); unix.Shutdown(counted, unix.SHUT_WR) != nil {
+		t.Fatal("shutdown")
+	}
+	await(t, log, "not all")
 	send(t, dial(t, dgram), "<13>c: datagram")
 	await(t, log, "datagram")
-	want := "box a: one#012line\nbox a: two\nbox b: one\nbox b: two\nbox " + strings.Repeat("x", slotSize) + " [cut]\nbox b: no end\nbox c: datagram\n"
+	want := "box a: one#012line\nbox a: two\nbox b: one\nbox b: two\nbox " + strings.Repeat("x", slotSize) + " [cut]\nbox b: no end\nbox t: octet counted one\nbox t: octet counted two\nbox t: not all of it\nbox c: datagram\n"
 	if got := content(t, log); got != want {
 		t.Errorf("got %.300q, want %.300q", got, want)
 	}

@@ -300,7 +300,7 @@ func (r *receiver) snapshot(now time.Time) *snapshot {
 	if r.streams != nil { // the oldest first, which is the order they are resumed in
 		for c := r.streams.oldest; c != nil; c = c.newer {
 			s.conns = append(s.conns, &connState{
-				fd: c.fd, framing: int(c.frame.framing), from: slices.Index(r.sockets, c.from), skip: c.frame.skip, sender: c.sender, rest: bytes.Clone(c.rest),
+				fd: c.fd, framing: c.frame.code(), from: slices.Index(r.sockets, c.from), skip: c.frame.skip, sender: c.sender, rest: bytes.Clone(c.rest),
 			})
 		}
 	}

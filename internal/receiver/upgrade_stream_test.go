@@ -46,11 +46,22 @@ func TestUpgradeStreams(t *testing.T) {
 			}
 		})
 	}
+	counted, cut := dialStream(t, sock), dialStream(t, sock)
+	const long = slotSize + 9
+	send(t, counted, "12 <13>c: whole22 <13>c: ")
+	send(t, cut, fmt.Sprint(long, " <13>c: ", strings.Repeat("x", slotSize)))
+	await(t, log, "c: whole")
+	await(t, log, "[cut]")
 	for i := range 10 {
 		d.signal(unix.SIGUSR2)
 		awaitTimes(t, log, upgraded, i+1)
 		send(t, half, fmt.Sprint(i, " "))
+		send(t, counted, fmt.Sprint(i%10))
 	}
+	send(t, counted, "  end")
+	await(t, log, "box c: 0123456789  end\n")
+	send(t, cut, "x\n10 <13>c: cut\n")
+	await(t, log, "box c: cut\n")
 	stop.Store(true)
 	senders.Wait()
 	send(t, half, "end\x00")

@@ -66,7 +66,10 @@ func AppendBody(dst []byte, m *Message) []byte {
 			dst = appendEscaped(dst, m.PID)
 			dst = append(dst, ']')
 		}
-		dst = append(dst, ": "...)
+		dst = append(dst, ':')
+		if !m.Glued {
+			dst = append(dst, ' ')
+		}
 	}
 	for _, part := range [...][]byte{m.MsgID, m.SD} {
 		if len(part) > 0 {

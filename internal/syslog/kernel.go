@@ -51,7 +51,8 @@ func ParseKernel(raw []byte, m *Message) (sequence uint64, ok bool) {
 		m.Tag, m.Text = kernelTag, text
 		return sequence, true
 	}
-	m.Tag, m.PID, m.Text = cutTag(text)
+	m.Text = text
+	m.cutTag(text)
 	return sequence, true
 }
 

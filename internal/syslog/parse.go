@@ -15,6 +15,7 @@ type Message struct {
 	MsgID    []byte // RFC 5424's MSGID; empty when there is none
 	SD       []byte // RFC 5424's structured data; empty when there is none
 	Text     []byte // the rest
+	Glued    bool   // there is no blank between the tag's colon and Text
 	Cut      bool   // there was more than Text
 	Sender   Sender // who sent it
 	Kernel   bool   // it was read from the kernel's log
@@ -41,17 +42,14 @@ func (s *Sender) append(dst []byte, pid, uid, gid, end string) []byte {
 // Priority returns the message's facility and severity in one.
 func (m *Message) Priority() Priority { return MakePriority(m.Facility, m.Severity) }
 
-// stampLen is the length of "Mmm dd hh:mm:ss".
-const stampLen = 15
-
 // Parse reads one datagram into m. It knows what syslog(3) of the C libraries
 // sends (RFC 3164 without a host name), with or without PRI, time (also as in
 // RFC 3339) or tag, and RFC 5424. The time that a client claims is left out, for
-// it can claim any, and so is a host name: one of hosts before a tag, or any
-// behind a time and before a tag with a process ID. Everything else that is not
-// understood is left in Text, so nothing is lost and nothing can fail. Without a
-// valid PRI a message is user.notice; kern is the kernel's own and becomes user
-// (as in syslog(3)).
+// it can claim any, and so is a host name before a tag: one of hosts (see
+// isSameHost), localhost, or any between a time and a tag with a process ID.
+// Everything else that is not understood is left in Text, so nothing is lost and
+// nothing can fail. Without a valid PRI a message is user.notice; kern is the
+// kernel's own and becomes user (as in syslog(3)).
 func Parse(raw []byte, m *Message, hosts ...[]byte) {
 	*m = Message{Facility: User, Severity: Notice}
 	// C clients may send the terminating NUL, others a newline, or both.
@@ -71,33 +69,87 @@ func Parse(raw []byte, m *Message, hosts ...[]byte) {
 		m.Text = raw
 		return
 	}
-	rest, timed := cutStamp(rest)
-	m.Tag, m.PID, m.Text = cutTag(rest)
-	if timed && m.Tag == nil {
-		m.cutHost(hosts)
+	m.Text = rest
+	head := rest
+	if ok {
+		head = cutLead(rest, 1)
 	}
-}
-
-// cutHost takes "HOST " off the front of the text if a tag follows.
-func (m *Message) cutHost(hosts [][]byte) {
-	end := wordEnd(m.Text, ' ', ' ')
-	if end == 0 || end == len(m.Text) || m.Text[end] != ' ' {
+	if text, timed := cutStamp(head); timed {
+		m.Text = text
+		m.cutHead(cutLead(text, len(text)), true, hosts)
 		return
 	}
-	host := m.Text[:end]
-	tag, pid, text := cutTag(m.Text[end+1:])
-	if tag != nil && (isOneOf(host, hosts) || isNumber(pid) && isHost(host)) {
-		m.Tag, m.PID, m.Text = tag, pid, text
+	m.cutHead(head, false, hosts)
+}
+
+// cutLead takes a byte order mark and at most this many blanks off the front:
+// they are left out where a time or a tag follows. Python's older SysLogHandler
+// writes the mark, OpenVPN a blank, nginx two of them behind the time for as long
+// as it has no host name.
+func cutLead(b []byte, blanks int) []byte {
+	if len(b) == 0 || b[0] != ' ' && b[0] != bom[0] { // as it is mostly
+		return b
+	}
+	b = bytes.TrimPrefix(b, bom)
+	for ; blanks > 0 && len(b) > 0 && b[0] == ' '; blanks-- {
+		b = b[1:]
+	}
+	return bytes.TrimPrefix(b, bom)
+}
+
+// cutHead takes "[HOST ]TAG" from b, which is the text or its end, if there is a tag.
+func (m *Message) cutHead(b []byte, timed bool, hosts [][]byte) {
+	if m.cutTag(b) {
+		return
+	}
+	end := wordEnd(b, ' ', ' ')
+	if end == 0 || end == len(b) || b[end] != ' ' {
+		return
+	}
+	var behind Message
+	if host := b[:end]; behind.cutTag(b[end+1:]) && (isOneOf(host, hosts) || timed && isNumber(behind.PID) && isHost(host)) {
+		m.Tag, m.PID, m.Text, m.Glued = behind.Tag, behind.PID, behind.Text, behind.Glued
 	}
 }
 
-func isOneOf(b []byte, list [][]byte) bool {
-	for _, l := range list {
-		if bytes.Equal(b, l) {
+var localhost = []byte("localhost")
+
+// isOneOf reports whether b is localhost or one of the hosts.
+func isOneOf(b []byte, hosts [][]byte) bool {
+	if isSameHost(b, localhost) {
+		return true
+	}
+	for _, h := range hosts {
+		if isSameHost(b, h) {
 			return true
 		}
 	}
 	return false
+}
+
+// isSameHost reports whether two names are of one host: they are the same but for
+// case (RFC 1034, 3.1), or one is the other without its domain, as logger(1)
+// writes it.
+func isSameHost(a, b []byte) bool {
+	if len(a) > len(b) {
+		a, b = b, a
+	}
+	if len(a) == 0 || len(a) < len(b) && (b[len(a)] != '.' || bytes.IndexByte(a, '.') >= 0) {
+		return false
+	}
+	for i, c := range a {
+		if lower(c) != lower(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func lower(c byte) byte {
+	if c >= 'A' && c <= 'Z' {
+		return c | 0x20
+	}
+	return c
 }
 
 func isNumber(b []byte) bool {
@@ -109,47 +161,16 @@ func isNumber(b []byte) bool {
 	return len(b) > 0
 }
 
+func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
+
 // isHost reports whether b looks like a name or an address (RFC 3164, 4.1.2).
 func isHost(b []byte) bool {
 	for _, c := range b {
-		if !isDigit(c) && (c|0x20 < 'a' || c|0x20 > 'z') && c != '-' && c != '.' && c != ':' && c != '_' {
+		if !isDigit(c) && !isLetter(c) && c != '-' && c != '.' && c != ':' && c != '_' {
 			return false
 		}
 	}
 	return true
-}
-
-// cutStamp takes a time of either kind and the blank behind it off the front.
-func cutStamp(b []byte) (rest []byte, ok bool) {
-	end := 0
-	if isStamp(b) {
-		end = stampLen
-	} else if isTime5424(b) {
-		const seconds = len("2006-01-02T15:04:05")
-		end = seconds + wordEnd(b[seconds:], ' ', ' ')
-		if end < len(b) && b[end] != ' ' || !isZone(b[seconds:end]) {
-			return b, false
-		}
-	}
-	if end == 0 {
-		return b, false
-	}
-	return b[min(end+1, len(b)):], true
-}
-
-// isZone reports whether b is the end of a time of RFC 3339: a fraction or
-// none, and Z or an offset.
-func isZone(b []byte) bool {
-	if len(b) > 0 && b[0] == '.' {
-		b = b[1:]
-		for len(b) > 0 && isDigit(b[0]) {
-			b = b[1:]
-		}
-	}
-	if len(b) == 1 {
-		return b[0] == 'Z'
-	}
-	return len(b) == len("+07:00") && (b[0] == '+' || b[0] == '-') && isNumber(b[1:3]) && b[3] == ':' && isNumber(b[4:])
 }
 
 // cutPRI takes "<N>" with N from 0 to 191 off the front.
@@ -170,55 +191,89 @@ func cutPRI(b []byte) (rest []byte, pri int, ok bool) {
 	return b, 0, false
 }
 
-const months = "JanFebMarAprMayJunJulAugSepOctNovDec"
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
-// isStamp reports whether b starts with "Mmm dd hh:mm:ss", followed by a space
-// or nothing. The numbers are not checked further: the time is not used.
-func isStamp(b []byte) bool {
-	if len(b) < stampLen || b[3] != ' ' || b[6] != ' ' || b[9] != ':' || b[12] != ':' {
+// cutTag takes "TAG:" or "TAG[PID]:", and the blank behind that, off the front of
+// b, and leaves the rest in Text. It reports whether there is such a thing. The
+// last bracket before the colon is the process ID: SSSD's tag has brackets of its
+// own. Writing the parts gives back what was sent, byte for byte.
+func (m *Message) cutTag(b []byte) bool {
+	end := wordEnd(b, ':', '[')
+	if end == 0 || end == len(b) || b[end] != ':' && b[end] != '[' {
 		return false
 	}
-	if len(b) > stampLen && b[stampLen] != ' ' {
-		return false
-	}
-	if !isDigit(b[4]) && b[4] != ' ' {
-		return false
-	}
-	for _, i := range [...]int{5, 7, 8, 10, 11, 13, 14} {
-		if !isDigit(b[i]) {
+	tag, pid := b[:end], []byte(nil)
+	if b[end] == '[' {
+		if tag, pid, end = cutPID(b, end); end == 0 {
 			return false
 		}
 	}
-	for i := 0; i < len(months); i += 3 {
-		if b[0] == months[i] && b[1] == months[i+1] && b[2] == months[i+2] {
-			return true
-		}
+	text := b[end+1:]
+	glued := len(text) == 0 || text[0] != ' '
+	if !glued {
+		text = text[1:]
+	} else if !endsTag(tag, pid, text) {
+		return false
 	}
-	return false
+	m.Tag, m.PID, m.Text, m.Glued = tag, pid, text, glued
+	return true
 }
 
-func isDigit(c byte) bool { return c >= '0' && c <= '9' }
-
-// cutTag takes "tag: " or "tag[pid]: " off the front. Whatever differs in one
-// byte is text, so that writing tag, pid and text gives back what was sent.
-func cutTag(b []byte) (tag, pid, text []byte) {
-	end := wordEnd(b, ':', '[')
-	if end == 0 || end == len(b) {
-		return nil, nil, b
-	}
-	tag, rest := b[:end], b[end:]
-	if rest[0] == '[' {
-		end = wordEnd(rest[1:], ']', ']')
-		if end == 0 || 1+end >= len(rest) || rest[1+end] != ']' {
-			return nil, nil, b
+// cutPID reads a tag with brackets, the first of which is at open. It returns the
+// offset of the colon, or 0.
+func cutPID(b []byte, open int) (tag, pid []byte, end int) {
+	end = open + 1 + wordEnd(b[open+1:], ']', '[')
+	if end+1 >= len(b) || b[end] != ']' || b[end+1] != ':' { // it is not as it is mostly
+		word := b[:wordEnd(b, ' ', ' ')]
+		if end = bytes.Index(word, closing); end < 0 {
+			return nil, nil, 0
 		}
-		pid, rest = rest[1:1+end], rest[1+end+1:]
+		open = bytes.LastIndexByte(word[:end], '[')
 	}
-	if len(rest) < 2 || rest[0] != ':' || rest[1] != ' ' {
-		return nil, nil, b
+	tag, pid = b[:open], b[open+1:end]
+	end++
+	if bytes.IndexByte(pid, ']') < 0 {
+		if len(pid) == 0 {
+			return nil, nil, 0
+		}
+		return tag, pid, end
 	}
-	return tag, pid, rest[2:]
+	tag = b[:end] // TAG[PART[PART]]: has no process ID
+	if bytes.Count(tag, opening) != bytes.Count(tag, closing[:1]) {
+		return nil, nil, 0
+	}
+	return tag, nil, end
 }
+
+var opening, closing = []byte("["), []byte("]:")
+
+// endsTag reports whether a colon with no blank behind it ends a tag (RFC 3164,
+// 4.1.3), and is not within an address, a path, a time or text of another kind.
+func endsTag(tag, pid, text []byte) bool {
+	if len(pid) > 0 {
+		return isNumber(pid)
+	}
+	letters, depth := 0, 0
+	for _, c := range tag {
+		switch {
+		case isLetter(c):
+			letters++
+		case c == '(':
+			depth++
+		case c == ')':
+			depth--
+		case !isDigit(c) && bytes.IndexByte(tagMarks, c) < 0:
+			return false
+		}
+	}
+	if letters == 0 || depth != 0 {
+		return false
+	}
+	return len(text) == 0 || text[0] != ':' && text[0] != '\\' && !bytes.HasPrefix(text, slashes) && (!isDigit(tag[0]) || !isDigit(text[0]))
+}
+
+// tagMarks are what tags consist of beside letters, digits and parentheses.
+var tagMarks, slashes = []byte("._-/@+[]"), []byte("//")
 
 // wordEnd returns the index of the first stop, blank or control byte, or len(b).
 func wordEnd(b []byte, stop1, stop2 byte) int {

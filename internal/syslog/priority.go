@@ -49,10 +49,16 @@ var facilityNames = [NumFacilities]string{
 var severityNames = [8]string{"emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"}
 
 // ParseFacility returns the facility with this name in lower case, and whether
-// there is one. "security" is the old name of auth.
+// there is one. Those of FreeBSD's and sysklogd's <syslog.h> are known too:
+// "security" is 13 there, not the auth that it once was in Linux.
 func ParseFacility(name string) (Facility, bool) {
-	if name == "security" {
-		name = "auth"
+	switch name {
+	case "security":
+		name = "audit"
+	case "console":
+		name = "alert"
+	case "cron_sol", "cron2":
+		name = "clock"
 	}
 	for i, n := range facilityNames {
 		if n == name {

@@ -78,7 +78,7 @@ func startsAction(text string) bool {
 	case stdoutWord, containerStdoutWord, everybodyWord, "stop", "~":
 		return true
 	}
-	return word != "" && strings.IndexByte("/-|@?", word[0]) >= 0
+	return word != "" && strings.IndexByte("/-|@?^", word[0]) >= 0
 }
 
 // setAction reads "ACTION [;OPTION,...]" from start on.
@@ -104,7 +104,9 @@ func (r *Rule) setPlace(place string, start int) error {
 	path := strings.TrimPrefix(place, "-")
 	r.Sync = path == place
 	at := start + len(place) - len(path)
-	const instead = "use the absolute path of a file, |PATH, " + KernelLog + ", stdout or container-stdout"
+	if why := notAction(path); why != "" && path != ":omusrmsg:*" {
+		return errAt(start, "%s", why)
+	}
 	switch {
 	case path == stdoutWord:
 		r.Kind, r.Sync = Stdout, false
@@ -122,10 +124,6 @@ func (r *Rule) setPlace(place string, start int) error {
 			return errAt(at+1, "expected the absolute path of a FIFO after '|', found %q (programs are not supported)", path)
 		}
 	case strings.HasPrefix(path, "/"):
-	case strings.HasPrefix(path, "@"):
-		return errAt(start, "sending to a remote host (%s) is not supported: %s", place, instead)
-	case path == "~" || path == "stop":
-		return errAt(start, "discarding messages (%s) is not supported: exclude them from the other rules", place)
 	default:
 		return errAt(start, "action %q (users' terminals?) is not supported: %s", place, instead)
 	}

@@ -78,7 +78,18 @@ func InFull(config string, rules []string, messages string) (inConfig string, in
 // if there are none, Default(messages). DefaultConfigs belong to DefaultConfig,
 // which they can be without. It only reads.
 func Load(config string, rules []string, messages string) ([]Rule, error) {
+	loaded, _, err := LoadAll(config, rules, messages)
+	return loaded, err
+}
+
+// LoadAll is Load, and returns the directories of included files as well.
+func LoadAll(config string, rules []string, messages string) (loaded []Rule, included []string, err error) {
 	p := parser{files: map[string]bool{}}
+	loaded, err = p.load(config, rules, messages)
+	return loaded, p.included, err
+}
+
+func (p *parser) load(config string, rules []string, messages string) ([]Rule, error) {
 	if config == "" && len(rules) == 0 {
 		if hasDefault() {
 			if err := p.readDefaults(); err != nil || p.decides() {
@@ -143,6 +154,14 @@ func matches(pattern string) ([]string, error) {
 	paths, err := filepath.Glob(pattern)
 	if err != nil {
 		return nil, fmt.Errorf("pattern %q: %w", pattern, err)
+	}
+	if len(paths) == 0 { // which it is silent about if it may not look
+		dir, err := os.Open(filepath.Dir(pattern))
+		if errors.Is(err, fs.ErrPermission) {
+			return nil, fmt.Errorf("look for %s: %w", pattern, err)
+		} else if err == nil {
+			_ = dir.Close() // it was only to be seen
+		}
 	}
 	return slices.DeleteFunc(paths, func(path string) bool { return strings.HasPrefix(filepath.Base(path), ".") }), nil
 }

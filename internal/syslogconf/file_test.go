@@ -106,6 +106,72 @@ func parseText(name string, data []byte) ([]Rule, error) {
 	return p.finish(nil, name)
 }
 
+// A filter on a line of its own is one, whatever is behind its first character;
+// only a '#' may stand before it.
+func TestFilterLines(t *testing.T) {
+	for _, tt := range []struct{ line, want string }{
+		{"!-sshd", "!-sshd *.* /f"},
+		{"!-a,b", "!-a,b *.* /f"},
+		{"!+sshd", "!sshd *.* /f"},
+		{"! -sshd", "!-sshd *.* /f"},
+		{"!- sshd", "!-sshd *.* /f"},
+		{"!sshd", "!sshd *.* /f"},
+		{"!-devd\t# as FreeBSD has it", "!-devd *.* /f"},
+		{"#!-sshd", "!-sshd *.* /f"},
+		{"#+web", "+web *.* /f"},
+		{"#:msg, contains, \"x\"", ":msg, contains, \"x\" *.* /f"},
+		{"+web,db", "+web,db *.* /f"},
+		{"-web", "-web *.* /f"},
+		{"+@", "+@ *.* /f"},
+		{":msg, contains, \"# x\" # y", ":msg, contains, \"# x\" *.* /f"},
+		{"!x # a\n!*   # b", "*.* /f"},
+		{"!x\n!", "*.* /f"},
+		{"a!sshd", "f:1:7: expected an action"},
+		{"x+other", "f:1:8: expected an action"},
+		{"--web", "f:1:2: expected names"},
+		{"##!sshd", "*.* /f"},
+		{"# !sshd", "*.* /f"},
+		{"#a!sshd", "*.* /f"},
+		{"secure_mode 1  # no network", "*.* /f"},
+		{"rotate_size 1M # each", "*.* /f"},
+		{"include /no/such/*.conf # none", "*.* /f"},
+		{"include /no/such.conf", "*.* /f"},
+	} {
+		rules, err := parseText("f", []byte(tt.line+"\n*.* /f\n"))
+		got := ""
+		if err != nil {
+			got = err.Error()
+		} else if len(rules) == 1 {
+			got = rules[0].String()
+		}
+		if !strings.HasPrefix(got, tt.want) {
+			t.Errorf("%q: got %q, want %q", tt.line, got, tt.want)
+		}
+	}
+}
+
+// FreeBSD's own file is taken, but for the directories that it includes.
+func TestFreeBSDsFile(t *testing.T) {
+	text := `*.err;kern.warning;auth.notice;mail.crit		/dev/console
+*.notice;authpriv.none;kern.debug;lpr.info;mail.crit;news.err	/var/log/messages
+security.*					/var/log/security
+auth.info;authpriv.info				/var/log/auth.log
+#console.info					/var/log/console.log
+!-devd
+*.=debug					/var/log/debug.log
+*.emerg						*
+daemon.info					/var/log/daemon.log
+!ppp
+*.*						/var/log/ppp.log
+!*
+include						/etc/syslog.d/*.conf
+`
+	rules, err := parseText("f", []byte(text))
+	if err != nil || len(rules) != 8 || rules[5].String() != "!-devd *.emerg *" || rules[7].String() != "!ppp *.* /var/log/ppp.log" {
+		t.Errorf("%v, %v", rules, err)
+	}
+}
+
 func TestParseFileErrors(t *testing.T) {
 	for _, tt := range []struct{ text, want string }{
 		{"*.* /f\n\n  foo.* /f\n", "/c:3:3: unknown facility \"foo\""},
@@ -119,6 +185,9 @@ func TestParseFileErrors(t *testing.T) {
 		{"rotate_size x\n", "/c:1:13: size \"x\": expected"},
 		{"rotate_count = x\n", "/c:1:16: count \"x\": expected"},
 		{"include x/*.conf\n", "/c:1:9: expected an absolute path of files to include"},
+		{"include /etc/syslog.d\n*.err /f\n", "/c:1:9: cannot read /etc/syslog.d: no such file or directory; to include the files of a directory, name them, such as /etc/syslog.d/*.conf"},
+		{"include\t\t/usr/bin\n*.err /f\n", "/c:1:10: /usr/bin is a directory: to include the files of a directory, name them, such as /usr/bin/*.conf"},
+		{"include /usr/bin/ # all\n*.err /f\n", "/c:1:9: /usr/bin/ is a directory"},
 		{"include /[\n", "/c:1:9: pattern \"/[\": syntax error in pattern"},
 		{"*.* /f\x00", "/c:1:7: a control character"},
 	} {

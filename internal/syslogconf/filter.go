@@ -314,7 +314,7 @@ func startsWall(text string) bool { return strings.HasPrefix(text, ":omusrmsg:")
 // same: syslogd takes "#!prog", "#+host", "#-host" and "#:property..." for one.
 // What looks like a comment is one.
 func isOldFilter(text string) bool {
-	if len(text) < 3 || strings.IndexByte("!+-:", text[1]) < 0 {
+	if len(text) < 3 || text[0] != '#' || strings.IndexByte("!+-:", text[1]) < 0 {
 		return false
 	}
 	var b blocks

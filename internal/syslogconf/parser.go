@@ -3,6 +3,7 @@ package syslogconf
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -19,12 +20,17 @@ func (w WrongLines) Error() string {
 	return fmt.Sprintf("%v (and %d more wrong lines)", w[0], len(w)-1)
 }
 
+// Unwrap returns all of them.
+func (w WrongLines) Unwrap() []error { return w }
+
 // parser reads configurations.
 type parser struct {
 	rules []Rule
 	wrong WrongLines
 	files map[string]bool // that were read
 	depth int             // of inclusion
+	// included are the directories of included files.
+	included []string
 
 	rotation Rotation // for rules that do not say it
 	counted  bool     // rotation.Count was given
@@ -69,6 +75,7 @@ func (p *parser) line(name, text string, number int, filters *blocks) error {
 	if start == len(text) || text[start] == '#' {
 		return nil
 	}
+	text = cutComment(text)
 	if done, err := p.setting(text, start); done || err != nil {
 		return err
 	}
@@ -126,7 +133,9 @@ func (p *parser) setting(text string, start int) (done bool, err error) {
 	return true, err
 }
 
-// include reads the files that match a pattern.
+// include reads the files that match a pattern. A pattern that no file matches is
+// none, as in sysklogd; but one who names a directory, as in FreeBSD, expects its
+// files to be read.
 func (p *parser) include(pattern string, offset int) error {
 	switch {
 	case p.depth > 0:
@@ -134,6 +143,13 @@ func (p *parser) include(pattern string, offset int) error {
 	case !filepath.IsAbs(pattern):
 		return errAt(offset, "expected an absolute path of files to include, such as %s, found %q", DefaultConfigs, pattern)
 	}
+	const instead = "to include the files of a directory, name them, such as "
+	if st, err := os.Stat(pattern); err == nil && st.IsDir() {
+		return errAt(offset, "%s is a directory: %s%s", pattern, instead, filepath.Join(pattern, "*.conf"))
+	} else if err != nil && !strings.ContainsAny(pattern, "*?[") && filepath.Ext(pattern) != ".conf" {
+		return errAt(offset, "cannot read %s: %w; %s%s", pattern, errors.Unwrap(err), instead, filepath.Join(pattern, "*.conf"))
+	}
+	p.included = append(p.included, filepath.Dir(pattern))
 	p.depth++
 	defer func() { p.depth-- }()
 	if err := p.readAll(pattern); err != nil {

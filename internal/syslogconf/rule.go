@@ -94,7 +94,7 @@ func ParseRule(text string) (Rule, error) {
 // parseRule reads "[FILTER...] [SELECTOR] ACTION". Without a selector, which is
 // how rsyslog writes a rule behind a filter, everything is selected.
 func parseRule(text string) (Rule, error) {
-	text = strings.TrimRight(text, blanks)
+	text = cutComment(strings.TrimRight(text, blanks))
 	if i := strings.IndexAny(text, "\n\r\x00"); i >= 0 {
 		return Rule{}, errAt(i, "a rule is one line: give each rule by itself")
 	}
@@ -120,15 +120,19 @@ func (r *Rule) parse(text string, start int, bare bool) error {
 		}
 		return r.setAction(text, start)
 	}
+	if why := notSelector(text[start:]); why != "" {
+		return errAt(start, "%s", why)
+	}
 	length := strings.IndexAny(text[start:], blanks)
 	if length < 0 {
-		if err := unsupported(text[start:]); err != "" {
-			return errAt(start, "%s", err)
-		}
 		return errAt(len(text), "expected an action after the selector, such as /var/log/messages")
 	}
 	end := start + length
 	r.selector = text[start:end]
+	at := skipBlanks(text, end)
+	if goesOn(r.selector, text[at:]) {
+		return errAt(end, "a blank ends the selectors: write them without blanks, such as *.info;mail.none")
+	}
 	for offset := start; offset <= end; {
 		length := selectorLength(text[offset:end])
 		// A ';' at the very end is common and harmless.
@@ -139,7 +143,43 @@ func (r *Rule) parse(text string, start int, bare bool) error {
 		}
 		offset += length + 1
 	}
-	return r.setAction(text, skipBlanks(text, end))
+	return r.setAction(text, at)
+}
+
+// goesOn reports whether what stands behind a selector is another one, joined to
+// it by a ';' or ',' with a blank at its side.
+func goesOn(selector, rest string) bool {
+	word, _, _ := strings.Cut(rest, " ")
+	word, _, _ = strings.Cut(word, "\t")
+	joined := strings.HasSuffix(selector, ";") || strings.HasSuffix(selector, ",") || strings.HasPrefix(word, ";") || strings.HasPrefix(word, ",")
+	return joined && word != "" && !startsAction(word) && (strings.Contains(word, ".") || !strings.Contains(selector, "."))
+}
+
+// cutComment returns the text without the comment at its end: a '#' behind a
+// blank begins one, but within the quotes of a filter's value.
+func cutComment(text string) string {
+	quoted := false
+	for i := 1; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			quoted = !quoted
+		case c == '\\' && quoted:
+			i++
+		case c == '#' && !quoted && strings.IndexByte(blanks, text[i-1]) >= 0:
+			return strings.TrimRight(text[:i], blanks)
+		}
+	}
+	return text
+}
+
+// SelectsNothing reports whether the rule's selectors leave no message.
+func (r *Rule) SelectsNothing() bool {
+	for _, bits := range r.match {
+		if bits != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // selectorLength returns the length of the first of several selectors. They
@@ -159,19 +199,6 @@ func selectorLength(text string) int {
 	return len(text)
 }
 
-// unsupported says why a word that is no selector is none, if it is known.
-func unsupported(word string) string {
-	switch {
-	case strings.HasPrefix(word, "$"):
-		return "rsyslog's directives (" + word + ") are not supported: remove the line"
-	case word == "&":
-		return "'&', which repeats rsyslog's last filter, is not supported: write the filter again"
-	case strings.HasPrefix(word, "module(") || strings.HasPrefix(word, "input(") || word == "if" || strings.HasPrefix(word, "action("):
-		return "rsyslog's scripts (" + word + ") are not supported: write the rule as syslog.conf(5) has it"
-	}
-	return ""
-}
-
 func skipBlanks(text string, i int) int {
 	for i < len(text) && (text[i] == ' ' || text[i] == '\t') {
 		i++
@@ -183,9 +210,6 @@ func skipBlanks(text string, i int) int {
 func (r *Rule) addSelector(part string, offset int) error {
 	dot := strings.IndexByte(part, '.')
 	if dot < 0 {
-		if why := unsupported(part); why != "" {
-			return errAt(offset, "%s", why)
-		}
 		return errAt(offset, "expected FACILITY.SEVERITY, found %q", part)
 	}
 	facilities, err := parseFacilities(part[:dot], offset)
@@ -229,7 +253,7 @@ func parseFacilities(list string, offset int) (uint32, error) {
 		} else if f, ok := syslog.ParseFacility(strings.ToLower(name)); ok {
 			bits |= 1 << f
 		} else {
-			return 0, errAt(offset, "unknown facility %q: expected * or one of auth authpriv cron daemon ftp kern lpr mail news syslog user uucp local0 to local7, or 0 to 23", name)
+			return 0, errAt(offset, "unknown facility %q: expected * or one of auth authpriv console cron daemon ftp kern lpr mail news ntp security syslog user uucp local0 to local7, or 0 to 23", name)
 		}
 		offset += len(name) + 1
 	}
