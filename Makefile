@@ -44,6 +44,12 @@ test: deps ## install what the tests need and run everything; needs root
 	go vet -tags urfave_cli_no_docs ./...
 	go test -timeout 20m ./...
 
+SUITES ?= bookworm trixie bullseye
+
+.PHONY: test-hosts
+test-hosts: .tools/nfpm ## test the package on real hosts in virtual machines, for SUITES of Debian; needs root
+	test/hosts/run.sh $(SUITES)
+
 SOAK_TIME ?= 10m
 SOAK_SEED ?=
 SOAK_FAULTS ?=

@@ -1,0 +1,119 @@
+#!/bin/bash
+# run.sh [SUITE...]: runs the scenarios of guest/ on a host of each Debian suite, a
+# real system in a virtual machine of its own, and prints a line a check.
+#
+# run.sh --shell SUITE: a shell on such a host, as root without a password;
+# Ctrl-A x ends it. The scenarios are in /test there: see docs/contributing.md.
+#
+# Hosts are built once, into ${XDG_CACHE_HOME:-/var/cache}/devlog-hosts.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+here=test/hosts
+cache=${XDG_CACHE_HOME:-/var/cache}/devlog-hosts
+# For all of a suite's run: it hangs if it takes longer.
+: "${HOST_TIMEOUT:=1500}"
+
+shell=
+if [ "${1-}" = --shell ]; then
+  shell=yes
+  shift
+fi
+(($#)) || set -- bookworm
+
+deps() {
+  local need=() n
+  # command:package
+  for n in debootstrap:debootstrap qemu-system-x86_64:qemu-system-x86 cpio:cpio zstd:zstd xz:xz-utils mkfs.ext4:e2fsprogs; do
+    PATH=$PATH:/usr/sbin:/sbin command -v "${n%%:*}" >/dev/null || need+=("${n##*:}")
+  done
+  ((${#need[@]})) || return 0
+  apt-get -qq update
+  DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends "${need[@]}" >/dev/null
+}
+
+# built SUITE: prints the directory of the suite's host, which is built if there is
+# none, or an older one.
+built() {
+  local suite=$1 stamp to made
+  stamp=$(sha256sum <$here/build.sh | cut -c1-12)
+  to=$cache/$suite-$stamp
+  if [ ! -d "$to" ]; then
+    echo "$suite: building the host, in $to" >&2
+    mkdir -p "$cache"
+    made=$(mktemp -d "$cache/new.XXXXXX")
+    if ! $here/build.sh "$suite" "$made" >"$made/log" 2>&1; then
+      tail -n 30 "$made/log" >&2
+      echo "$suite: cannot build the host: see $made/log" >&2
+      return 1
+    fi
+    rm -rf "$cache/$suite"-*
+    mv -T "$made" "$to" # whole now
+  fi
+  echo "$to"
+}
+
+# packages DIR: two packages of this tree, the second one of a later version.
+packages() {
+  local version
+  for version in 99.0.0 ''; do
+    make --no-print-directory packages ARCHES=amd64 ${version:+VERSION=$version} >/dev/null
+    cp dist/devlog_*_amd64.deb "$1/$([ "$version" ] && echo newer || echo current).deb"
+  done
+}
+
+# boot HOST WORK OPTION...: runs the host on a copy of its disk.
+boot() {
+  local host=$1 work=$2
+  cp --sparse=always "$host/disk.img" "$work/disk.img"
+  qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m 2048 -nodefaults -no-user-config -display none -nic none \
+    -kernel "$host/kernel" -initrd "$host/initrd" -append "root=/dev/vda rw console=ttyS0 panic=-1 quiet systemd.show_status=1" \
+    -drive "file=$work/disk.img,format=raw,if=virtio,cache=unsafe" \
+    -drive "file=$work/test.tar,format=raw,if=virtio,readonly=on" \
+    -device virtio-rng-pci "${@:3}"
+}
+
+# judge SUITE WORK: prints the checks, and fails if one has failed or is missing.
+judge() {
+  local suite=$1 work=$2 file failed=0
+  touch "$work/checks"
+  grep -aE '^(ok|FAIL) ' "$work/checks" | tr -d '\r' | sed "s/^\(ok\|FAIL\) */\1\t$suite: /" || :
+  grep -aq '^FAIL ' "$work/checks" && failed=1
+  for file in $here/guest/[0-9]*.sh; do
+    grep -aq "^end  ${file##*/}" "$work/checks" && continue
+    printf 'FAIL\t%s: %s did not come to its end\n' "$suite" "${file##*/}"
+    failed=1
+  done
+  return $failed
+}
+
+deps
+work=$(mktemp -d "${TMPDIR:-/var/tmp}/devlog-hosts.XXXXXX")
+[ -n "${KEEP-}" ] || trap 'rm -rf "$work"' EXIT
+cp $here/guest/* "$work/"
+packages "$work"
+tar -C "$work" -cf "$work/test.tar" .
+
+failed=0
+for suite in "$@"; do
+  host=$(built "$suite")
+  if [ "$shell" ]; then
+    boot "$host" "$work" -serial mon:stdio
+    exit
+  fi
+  began=$SECONDS
+  timeout --kill-after=10 "$HOST_TIMEOUT" bash -c "$(declare -f boot); boot \"\$@\"" boot "$host" "$work" \
+    -serial "file:$work/console" -serial "file:$work/checks" -serial "file:$work/log" ||
+    echo "$suite: the machine ended with exit code $?" >&2
+  mkdir -p dist/hosts
+  cp "$work/checks" "dist/hosts/$suite.checks"
+  cp "$work/console" "dist/hosts/$suite.console"
+  cp "$work/log" "dist/hosts/$suite.log"
+  if judge "$suite" "$work"; then
+    printf 'ok\t%s: all checks, in %d s\n' "$suite" $((SECONDS - began))
+  else
+    failed=1
+    echo "--- the end of $suite's console; all of it, and the scenarios' output: dist/hosts/$suite.*" >&2
+    tail -n 40 "$work/console" >&2
+  fi
+done
+exit $failed
