@@ -42,8 +42,7 @@ var Kinds = []Kind{
 	{"sysvinit", "init scripts for a host and for a container", []string{"devlog-host.init", "devlog.init"},
 		"save devlog-host.init as /etc/init.d/devlog-host on a host, then: update-rc.d devlog-host defaults; devlog.init as /etc/init.d/devlog in a container, then: update-rc.d devlog defaults"},
 	{"openrc", "an OpenRC service for a host", []string{"devlog-host.openrc"}, ""},
-	{"systemd-host", "a systemd service for a host", []string{"devlog-host.service"},
-		"save it as /etc/systemd/system/devlog-host.service, then: systemctl enable --now devlog-host.service"},
+	{"systemd-host", "a systemd service for a host", []string{"devlog-host.service"}, ""},
 	{"s6", "an s6 service that runs the receiver", []string{"devlog.s6"}, ""},
 	{"runit", "a runit service that runs the receiver", []string{"devlog.runit"}, ""},
 }

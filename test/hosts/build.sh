@@ -1,12 +1,13 @@
 #!/bin/bash
 # build.sh SUITE DIR: builds a host with Debian SUITE in the new directory DIR:
-# disk.img, kernel and initrd. It takes some three minutes and 2 GB, as root, and
+# disk.img, kernel and initrd. It takes some five minutes and 2 GB, as root, and
 # needs the network. What depends on devlog is not in it: that is on the second
 # disk, which run.sh makes. Whoever changes this file gets new hosts.
 set -euo pipefail
+here=$(realpath "$(dirname "$0")")
 suite=$1 dir=$2
 root=$dir/root
-export DEBIAN_FRONTEND=noninteractive LC_ALL=C
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C INITRD=No
 
 # The mirrors that this machine uses, or else Debian's own.
 uris=$(sed -n 's/^URIs: *//p' /etc/apt/sources.list.d/*.sources 2>/dev/null || :
@@ -36,9 +37,11 @@ system() {
   mount --bind /proc "$root/proc" # in a mount namespace of our own
   in_root apt-get -qq update
   install_in_root install "${packages[@]}"
-  # A mirror may lack the package that depends on the newest kernel, or that kernel.
-  local kernel
-  for kernel in linux-image-cloud-amd64 $(in_root apt-cache -n search '^linux-image-[0-9].*-cloud-amd64$' | cut -d' ' -f1 | sort -rV); do
+  # A mirror may lack the package that depends on the newest kernel, or that kernel:
+  # then it is an older one of the same series.
+  local kernel=linux-image-cloud-amd64 series
+  series=$(in_root apt-cache depends $kernel | grep -o 'linux-image-[0-9]*\.[0-9]*' | head -n 1)
+  for kernel in $kernel $(in_root apt-cache -n search "^$series\..*-cloud-amd64\$" | cut -d' ' -f1 | sort -rV); do
     install_in_root install "$kernel" && break
   done
   # Syslog daemons, to be installed without a network.
@@ -57,12 +60,12 @@ settings() {
   echo '/dev/vda / ext4 defaults 0 1' >"$root/etc/fstab"
   echo 0123456789abcdef0123456789abcdef >"$root/etc/machine-id"
   sed -i 's/^root:[^:]*:/root::/' "$root/etc/shadow" # for run.sh --shell
-  mkdir -p "$root/var/log/journal"
+  rm -rf "$root/var/log/journal" # of an earlier boot nobody asks the journal
   # There is no network, and these only cost time.
   local unit
   for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer \
     getty@tty1.service lxc-monitord.service lxc-net.service podman-auto-update.service podman-auto-update.timer \
-    podman.socket systemd-networkd.service systemd-pstore.service systemd-timesyncd.service; do
+    podman.socket podman.service systemd-binfmt.service systemd-networkd.service systemd-pstore.service systemd-timesyncd.service; do
     ln -sf /dev/null "$root/etc/systemd/system/$unit"
   done
   ln -sf /lib/systemd/system/multi-user.target "$root/etc/systemd/system/default.target"
@@ -92,6 +95,9 @@ image() {
     ln -sf busybox "$to/bin/$applet"
   done
   echo 'root:x:0:0:root:/root:/bin/sh' >"$to/etc/passwd"
+  : >"$to/loop" # to be mounted over
+  chmod 755 "$to/loop"
+  tar -C "$to" -cf "$root/srv/bb.tar" .
 }
 
 # An initial file system with the modules for the disk, and no more: Debian's own
@@ -137,6 +143,28 @@ disk() {
   mkfs.ext4 -q -F -d "$root" "$dir/disk.img"
 }
 
+# What the first boot alone does is done: the profiles of AppArmor are compiled, and
+# the engines have their directories, and the image.
+first_boot() {
+  mkdir "$dir/test"
+  cat >"$dir/test/boot.sh" <<-'B'
+	#!/bin/bash
+	{
+	podman import /srv/bb.tar localhost/bb && podman run --rm --network none localhost/bb true &&
+	docker import /srv/bb.tar bb && docker run --rm --network none bb true &&
+	systemctl is-active lxc.service && echo built
+	systemctl --failed
+	} >/dev/ttyS1 2>&1
+	rm -rf /test
+	systemctl --no-block poweroff
+	B
+  chmod 755 "$dir/test/boot.sh"
+  tar -C "$dir/test" -cf "$dir/test.tar" .
+  timeout 900 "$here/boot.sh" "$dir" "$dir/disk.img" "$dir/test.tar" -serial "file:$dir/console" -serial "file:$dir/said"
+  cat "$dir/console" "$dir/said"
+  tr -d '\r' <"$dir/said" | grep -qx built
+}
+
 # Mounts that are made here are in no other namespace, and go with this process.
 [ "${PRIVATE-}" ] || PRIVATE=1 exec unshare --mount --propagation private "$0" "$@"
 mkdir -p "$dir"
@@ -145,4 +173,5 @@ settings
 image
 initrd
 disk
-rm -rf "$root" "$dir/initial"
+first_boot
+rm -rf "$root" "$dir"/{initial,test,test.tar,console,said}

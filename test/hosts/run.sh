@@ -35,7 +35,7 @@ deps() {
 # none, or an older one.
 built() {
   local suite=$1 stamp to made
-  stamp=$(sha256sum <$here/build.sh | cut -c1-12)
+  stamp=$(cat $here/build.sh $here/boot.sh | sha256sum | cut -c1-12)
   to=$cache/$suite-$stamp
   if [ ! -d "$to" ]; then
     echo "$suite: building the host, in $to" >&2
@@ -61,17 +61,6 @@ packages() {
   done
 }
 
-# boot HOST WORK OPTION...: runs the host on a copy of its disk.
-boot() {
-  local host=$1 work=$2
-  cp --sparse=always "$host/disk.img" "$work/disk.img"
-  qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m 2048 -nodefaults -no-user-config -display none -nic none \
-    -kernel "$host/kernel" -initrd "$host/initrd" -append "root=/dev/vda rw console=ttyS0 panic=-1 quiet systemd.show_status=1" \
-    -drive "file=$work/disk.img,format=raw,if=virtio,cache=unsafe" \
-    -drive "file=$work/test.tar,format=raw,if=virtio,readonly=on" \
-    -device virtio-rng-pci "${@:3}"
-}
-
 # judge SUITE WORK: prints the checks, and fails if one has failed or is missing.
 judge() {
   local suite=$1 work=$2 file failed=0
@@ -89,19 +78,22 @@ judge() {
 deps
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/devlog-hosts.XXXXXX")
 [ -n "${KEEP-}" ] || trap 'rm -rf "$work"' EXIT
-cp $here/guest/* "$work/"
-packages "$work"
-tar -C "$work" -cf "$work/test.tar" .
+mkdir "$work/test"
+cp $here/guest/* "$work/test/"
+packages "$work/test"
+[ -z "$shell" ] || printf '#!/bin/sh\n' >"$work/test/boot.sh" # nothing runs by itself
+tar -C "$work/test" -cf "$work/test.tar" .
 
 failed=0
 for suite in "$@"; do
   host=$(built "$suite")
+  cp --sparse=always "$host/disk.img" "$work/disk.img"
   if [ "$shell" ]; then
-    boot "$host" "$work" -serial mon:stdio
+    $here/boot.sh "$host" "$work/disk.img" "$work/test.tar" -serial mon:stdio
     exit
   fi
   began=$SECONDS
-  timeout --kill-after=10 "$HOST_TIMEOUT" bash -c "$(declare -f boot); boot \"\$@\"" boot "$host" "$work" \
+  timeout --kill-after=10 "$HOST_TIMEOUT" $here/boot.sh "$host" "$work/disk.img" "$work/test.tar" \
     -serial "file:$work/console" -serial "file:$work/checks" -serial "file:$work/log" ||
     echo "$suite: the machine ended with exit code $?" >&2
   mkdir -p dist/hosts

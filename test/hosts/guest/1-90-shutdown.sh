@@ -18,4 +18,5 @@ for s in "" -s; do
 	systemctl start lxc@unit-lxc$s
 done
 for name in {hand,unit,docker,unit-lxc,hand-lxc}{,-s}; do soon "$name logs to its own log" own_log $name; done
-ended 10
+want "five of them have a receiver that systemd supervises" [ "$(systemctl list-units --plain --no-legend 'devlog-*.service' | grep -vcE 'devlog-(host|test)\.')" = 5 ]
+ended 11

@@ -12,6 +12,8 @@ for name in "${names[@]}"; do soon "purged: $name logs to its own log" own_log "
 want "purged: the host logs" host_logs purged
 want "purged: podman stops" podman stop podman
 want "purged: LXC stops" lxc-stop -n start
-want "purged: Docker stops, or the removal has said that it cannot" eval "docker stop docker || grep -i docker /tmp/purged"
+# Without the runtime Docker can only kill.
+want "purged: Docker stops, or the removal has said that it cannot" eval 'docker stop docker && complete docker || grep -iE "docker.*(stop|kill)" /tmp/purged'
+for name in podman start; do want "purged: nothing of $name is lost" complete "$name"; done
 want "purged: no unit has failed" no_failed_units
-ended 14
+ended 16

@@ -104,13 +104,13 @@ log_of() { cat "$(cat "$truth/$1/log")"; }
 podman_args=(--network none -v /dev:/dev --stop-timeout 30)
 podman_run() {
 	setup "$1"
-	podman "${podman_global[@]}" run -d --name "$1" "${podman_args[@]}" -v "$truth/$1:/truth" -e NAME="$1" "${@:2}" localhost/bb /loop
+	podman "${podman_global[@]}" run -d --name "$1" "${podman_args[@]}" -v "$truth/$1:/truth" -v /test/loop:/loop:ro -e NAME="$1" "${@:2}" localhost/bb /loop
 	logs_to "$1" "/var/log/devlog/$(podman inspect -f '{{.Id}}' "$1")/messages"
 }
 podman_global=()
 docker_run() {
 	setup "$1"
-	docker run -d --name "$1" "${podman_args[@]}" -v "$truth/$1:/truth" -e NAME="$1" "${@:2}" bb /loop
+	docker run -d --name "$1" "${podman_args[@]}" -v "$truth/$1:/truth" -v /test/loop:/loop:ro -e NAME="$1" "${@:2}" bb /loop
 	logs_to "$1" "/var/log/devlog/$(docker inspect -f '{{.Id}}' "$1")/messages"
 }
 
@@ -121,6 +121,7 @@ lxc_config() {
 	setup "$name"
 	mkdir -p "$root"
 	tar -C "$root" -xf /srv/bb.tar
+	cp /test/loop "$root/loop"
 	{
 		cat <<-C
 			lxc.uts.name = $name
@@ -192,6 +193,7 @@ podman_unit() {
 			Network=none
 			Volume=/dev:/dev
 			Volume=$truth/$name:/truth
+			Volume=/test/loop:/loop:ro
 			Environment=NAME=$name
 			StopTimeout=30
 			GlobalArgs=${podman_global[*]}
@@ -199,8 +201,9 @@ podman_unit() {
 			TimeoutStopSec=60
 		Q
 	else
-		podman "${podman_global[@]}" create --name "$name" "${podman_args[@]}" -v "$truth/$name:/truth" -e NAME="$name" localhost/bb /loop
-		podman generate systemd --name "$name" >"/etc/systemd/system/$name.service"
+		podman "${podman_global[@]}" create --name "$name" "${podman_args[@]}" -v "$truth/$name:/truth" -v /test/loop:/loop:ro -e NAME="$name" localhost/bb /loop
+		podman generate systemd --name "$name" |
+			sed "s,podman start,podman ${podman_global[*]} start," >"/etc/systemd/system/$name.service"
 	fi
 	systemctl daemon-reload
 	systemctl start "$name.service"
