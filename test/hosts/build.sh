@@ -74,11 +74,9 @@ settings() {
   cat >"$root/etc/systemd/system/devlog-test.service" <<-'U'
 	[Unit]
 	Description=Run the scenarios on the second disk
-	After=multi-user.target docker.service lxc.service
+	After=docker.service lxc.service
 	ConditionPathExists=/dev/vdb
 	[Service]
-	Type=oneshot
-	TimeoutStartSec=infinity
 	ExecStart=/bin/sh -c 'mkdir -p /test && tar -xf /dev/vdb -C /test && exec /test/boot.sh'
 	[Install]
 	WantedBy=multi-user.target
