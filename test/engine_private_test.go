@@ -103,10 +103,10 @@ func TestEngineHostsRun(t *testing.T) {
 			expectReceiversEnd(t, h)
 			added := []string{"/var/log/devlog/" + id, "/var/log/devlog/" + id + "/messages"}
 			if !prepared {
-				added = append(added, "/var/log/devlog", "/dev/log -> /run/devlog/log")
+				added = append(added, "/var/log/devlog", "/run/devlog") // made by the container's repair, on which the host's relied
+				h.Must(hookOn(), "undo", "--host")
 			}
 			expectNew(t, h, before, added...)
-			check(t, os.Remove(h.Path("/dev/log")))
 		}
 	})
 }

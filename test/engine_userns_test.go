@@ -124,7 +124,7 @@ func TestEngineUndoLXC(t *testing.T) {
 	if n := len(h.Receivers()); n != 0 {
 		t.Errorf("left running: %q", h.Processes())
 	}
-	expectNew(t, h, before)
+	expectNew(t, h, before, "/dev/log") // others may have mounted over it by now
 	expectEmpty(t, filepath.Join(c.Rootfs, "run"))
 	release(t, c.Rootfs)
 	c.WaitStopped()
@@ -141,7 +141,7 @@ func TestEngineUnprivileged(t *testing.T) {
 	}{
 		{"adopt", "/tmp/own/log", 0, []string{"repaired by adopt"}},
 		{"absent", "", 3, []string{"/dev cannot be written", "run this as root"}},
-		{"adopt what he may not write", "/run/other/log", 3, []string{"/run/other/log cannot be made (permission denied)"}},
+		{"adopt what he may not write", "/run/other/log", 3, []string{"/dev cannot be written (permission denied)"}},
 	} {
 		t.Run(s.name, func(t *testing.T) {
 			eachRuntimeOCI(t, func(t *testing.T, h *Host, runtime string) {

@@ -192,7 +192,10 @@ func (p *program) undoCommand() *cli.Command {
 				return err
 			}
 			said := "nothing to do: no repair is noted here"
-			if undone {
+			switch {
+			case undone && !c.Bool("host") && devlog.Prepared(t):
+				said = "undone; the host stays prepared, for other containers may rely on it (devlog-hook undo --host)"
+			case undone:
 				said = "undone: /dev/log is what it was before the repair"
 			}
 			_, err = fmt.Fprintln(p.stdout, said)

@@ -69,7 +69,7 @@ func (t *Target) clearAt(dir string) (bool, error) {
 	if l, err := at.Listening(name); err != nil || l.Live {
 		return false, err
 	}
-	if err := removeStale(at, name); err != nil {
+	if err := errors.Join(removeStale(at, name), r.unpoint(t)); err != nil {
 		return false, err
 	}
 	return true, r.removeRest(t, at)

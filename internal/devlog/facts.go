@@ -49,6 +49,8 @@ type Facts struct {
 	NotRoot bool `json:"not_root,omitempty"`
 	// MayMount says that this program may mount in the container.
 	MayMount bool `json:"may_mount"`
+	// MayPrepare says that this program runs on the host, and may prepare it.
+	MayPrepare bool `json:"may_prepare"`
 
 	Dev DevFacts `json:"dev"`
 	Log LogFacts `json:"log"`
@@ -119,6 +121,8 @@ type LogFacts struct {
 	Owner rootfs.Owner `json:"-"`
 	// Link is the link's text, if the name is one.
 	Link string `json:"link,omitempty"`
+	// Mounted says that a socket where nobody listens is mounted over the name.
+	Mounted bool `json:"mounted,omitempty"`
 	// Leads is where the name leads: /dev/log itself if it is no link.
 	Leads PlaceFacts `json:"leads_to"`
 }
@@ -144,9 +148,20 @@ type PlaceFacts struct {
 	Here bool `json:"here,omitempty"`
 	// Unwritable is the reason why nothing can be made there, or empty.
 	Unwritable string `json:"unwritable,omitempty"`
+	// Closed is a directory on the way there that only its owner may enter; empty
+	// if every user may go there.
+	Closed string `json:"closed,omitempty"`
 	// MountAt is the directory over which a file system of the container's own
 	// could be mounted to make the place private; empty if there is none.
 	MountAt string `json:"mount_at,omitempty"`
+}
+
+// intruded says that a daemon of a container has taken /dev/log of a prepared
+// host, whose own daemon still listens on the socket that it had: everybody's
+// messages reach that container.
+func (f Facts) intruded() bool {
+	return f.hostPrepared() && f.HostSocket.Live && f.Log.Kind == rootfs.Socket && f.Log.Leads.Live &&
+		f.HostSocket.ID != f.Log.ID && !f.Log.Leads.Here
 }
 
 // free says that a socket can be made at the place: nobody loses anything.

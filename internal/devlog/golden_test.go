@@ -13,7 +13,7 @@ import (
 	"devlog/internal/rootfs"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files again")
 
 // goldenDir is where the golden files are: with the tests that make the same
 // states for real.
@@ -82,7 +82,7 @@ func TestGolden(t *testing.T) {
 		{"own-daemon", shared, name(rootfs.Absent, false, theirs), false, false, func(_ *Facts, c *Choice) { c.NoReceiver = true }},
 	} {
 		t.Run(tt.file, func(t *testing.T) {
-			f := Facts{MayMount: tt.mount, HostSocket: hostSocket(tt.prepare, false), Dev: tt.dev, Log: why(tt.log), Socket: noSocket}
+			f := Facts{MayMount: tt.mount, MayPrepare: true, HostSocket: hostSocket(tt.prepare, false), Dev: tt.dev, Log: why(tt.log), Socket: noSocket}
 			c := Choice{Strategy: Auto}
 			if tt.change != nil {
 				tt.change(&f, &c)

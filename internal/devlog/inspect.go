@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -17,7 +18,8 @@ import (
 // Inspect gathers the facts about the target, whose private socket is to be at
 // that path. It changes nothing and sends nothing.
 func Inspect(t *Target, socket string) (Facts, error) {
-	f := Facts{Inside: t.inside, Host: t.host, NotRoot: os.Geteuid() != 0, MayMount: t.mayMount(), HostSocket: SocketFacts{Kind: rootfs.Absent}}
+	f := Facts{Inside: t.inside, Host: t.host, NotRoot: os.Geteuid() != 0, MayMount: t.mayMount(), MayPrepare: t.mayPrepare(),
+		HostSocket: SocketFacts{Kind: rootfs.Absent}}
 	dev, err := t.root.Dir(devDir)
 	if errors.Is(err, unix.ENOENT) {
 		f.Dev.Kind = rootfs.Absent
@@ -51,6 +53,9 @@ type inspection struct {
 	facts   *Facts
 	dev     *rootfs.Dir
 	devStat rootfs.Stat
+	// foreign is the device of a file system on which a listener of another
+	// container, or of the host, was found; 0 if none was.
+	foreign uint64
 }
 
 // hostSocket looks at what a repair of the host has left in /dev.
@@ -69,7 +74,7 @@ func (i *inspection) hostSocket() error {
 // kernel, and a prepared host give it away.
 func (i *inspection) devSharing() error {
 	f := i.facts
-	fstype, err := fsType(i.devStat.ID.Dev)
+	fstype, own, err := fsType(i.devStat.ID.Dev)
 	if err != nil {
 		return err
 	}
@@ -90,7 +95,9 @@ func (i *inspection) devSharing() error {
 		}
 	default:
 		f.Dev.Sharing = Unknown
-		if root, err := os.Stat("/"); err == nil && root.Sys().(*syscall.Stat_t).Dev == i.devStat.ID.Dev {
+		if own {
+			f.Dev.Sharing = Private
+		} else if root, err := os.Stat("/"); err == nil && root.Sys().(*syscall.Stat_t).Dev == i.devStat.ID.Dev {
 			f.Dev.Sharing = Private // no mount of its own: a folder of the container's root
 		}
 	}
@@ -121,20 +128,55 @@ func (i *inspection) log() error {
 	if log.Leads, err = i.place(p); err != nil {
 		return err
 	}
-	leads := &log.Leads
-	unknown := leads.Sharing == Unknown && i.target.inside
-	if leads.Live && (unknown || i.target.host || i.facts.hostPrepared()) {
-		leads.Here = i.target.listenerHere(p.Stat.ID)
+	if err := i.mounted(); err != nil {
+		return err
 	}
-	if unknown && leads.Here {
-		// Whoever listens is one of us. So the file system is our own too, as
-		// far as anybody can tell from here.
-		leads.Sharing = Private
+	if err := i.listener(p); err != nil {
+		return err
 	}
 	if i.target.host {
 		i.facts.NotHost = i.notHost()
 	}
 	return nil
+}
+
+// mounted looks whether what nobody listens on is mounted over the name.
+func (i *inspection) mounted() (err error) {
+	log := &i.facts.Log
+	if log.Kind == rootfs.Socket && !log.Leads.Live {
+		log.Mounted, err = i.dev.MountedOver(logName)
+	}
+	return err
+}
+
+// listener looks whose the listener is where /dev/log leads, as far as that
+// decides something.
+func (i *inspection) listener(p *rootfs.Place) error {
+	f, leads := i.facts, &i.facts.Log.Leads
+	// Root sees all processes of its container.
+	sees := i.target.inside && !f.Host && !f.NotRoot && f.Dev.Sharing != Private
+	if leads.Live && (sees || i.target.host || f.hostPrepared()) {
+		leads.Here = i.target.listenerHere(p.Stat.ID) && !i.notHosts(p.Stat.ID)
+	}
+	switch {
+	case !leads.Live || !sees:
+	case leads.Here && leads.Sharing == Unknown:
+		// Whoever listens is one of us. So the file system is our own too, as
+		// far as anybody can tell from here.
+		leads.Sharing = Private
+	case !leads.Here && !f.Keeper && leads.Sharing == Private:
+		leads.Sharing = Shared // the host's /run, say
+		i.foreign = p.Stat.ID.Dev
+	}
+	return nil
+}
+
+// notHosts says that the live socket is not the host's daemon's: a sandbox hides
+// whose it is, and that daemon has the socket still that it had when the host was
+// prepared.
+func (i *inspection) notHosts(id rootfs.ID) bool {
+	s := i.facts.HostSocket
+	return i.target.confined && s.Live && s.ID != id
 }
 
 // reached says whether a path led to the place by the log that was looked at. A
@@ -189,125 +231,6 @@ func (i *inspection) socket(at string) error {
 	return err
 }
 
-// place gathers what there is to know about a place.
-func (i *inspection) place(p *rootfs.Place) (PlaceFacts, error) {
-	f := PlaceFacts{Path: p.Path, Kind: p.Stat.Kind, ID: p.Stat.ID}
-	if p.Blocked != nil {
-		f.Problem, f.Unwritable, f.Sharing = p.Blocked.Error(), p.Blocked.Error(), Unknown
-		return f, nil //nolint:nilerr // a fact, for the plan
-	}
-	switch p.Stat.Kind {
-	case rootfs.Absent:
-		f.Problem = unix.ENOENT.Error()
-	case rootfs.Socket:
-		l, err := p.Dir.Listening(p.Name)
-		if err != nil {
-			return f, err
-		}
-		f.Live = l.Live
-		// A stream socket is as good: syslog(3) tries that next.
-		if l.Err != nil && !errors.Is(l.Err, unix.EPROTOTYPE) {
-			f.Problem = l.Err.Error()
-		}
-	default:
-		f.Problem = unix.ECONNREFUSED.Error()
-	}
-	if p.Dir != nil {
-		if r := readRecord(p.Dir); r != nil && path.Base(r.Socket) == p.Name { // not the path: links give it several
-			ours := r.MountNS == i.target.mountNS
-			// As oneself: who acts as the container's root does not see the receiver.
-			_ = rootfs.AsSelf(func() error {
-				f.Foreign = f.Live && !ours && r.alive(p.Dir)
-				if ours && !i.facts.Keeper {
-					i.facts.Receiver = r.facts(p.Dir, i.facts.Receiver)
-					i.facts.Keeper = i.facts.Receiver.alive()
-				}
-				return nil
-			})
-		}
-	}
-	return f, i.directory(p, &f)
-}
-
-// directory looks at the directory that a place is in, or will be in once it
-// is made.
-func (i *inspection) directory(p *rootfs.Place, f *PlaceFacts) error {
-	at, d, missing := path.Dir(p.Path), p.Dir, 0
-	for d == nil {
-		var err error
-		if d, err = i.target.root.Dir(at); err == nil {
-			defer d.Close()
-		} else if !errors.Is(err, unix.ENOENT) || at == "/" {
-			return err
-		} else {
-			at, missing = path.Dir(at), missing+1
-		}
-	}
-	if err := d.Writable(); err != nil {
-		f.Unwritable = err.Error()
-	}
-	tooFar := ""
-	if missing > maxMissing {
-		tooFar = fmt.Sprintf("more than %d directories are missing", maxMissing)
-	} else if len(p.Path) > rootfs.MaxSocketPath {
-		tooFar = unix.ENAMETOOLONG.Error()
-	}
-	switch {
-	case p.Dir == nil && f.Unwritable == "":
-		f.MountAt = path.Dir(p.Path) // once it is made
-	case i.hidesNothing(d, p.Name):
-		f.MountAt = at
-	}
-	if tooFar != "" {
-		f.Unwritable, f.MountAt = tooFar, ""
-	}
-	st, err := d.Self()
-	if err != nil {
-		return err
-	}
-	f.Sharing = Private
-	switch {
-	case st.ID.Dev == i.devStat.ID.Dev && i.facts.Dev.Sharing != Private:
-		f.Sharing = i.facts.Dev.Sharing
-		f.MountAt = "" // not over a part of /dev
-	case i.target.inside:
-		if !i.facts.Host && hostRecord(d) != nil {
-			f.Sharing = Shared // the host's own directory, seen from a container
-		}
-	default:
-		same, err := isHostPath(at, st.ID)
-		if err != nil {
-			return err
-		}
-		if same {
-			f.Sharing = Shared
-		}
-	}
-	return nil
-}
-
-// hidesNothing says whether a mount over the directory would hide nothing but
-// what repairs make there.
-func (i *inspection) hidesNothing(d *rootfs.Dir, socket string) bool {
-	names, err := d.Names(maxOwn)
-	if err != nil {
-		return false
-	}
-	for _, name := range names {
-		if name != socket && name != recordName && name != overName && !strings.HasPrefix(name, rootfs.TempPrefix) {
-			return false
-		}
-	}
-	return len(names) < maxOwn
-}
-
-// maxMissing is how many directories a repair makes for a socket: whoever can
-// make a link in a shared /dev could have it make thousands.
-const maxMissing = 8
-
-// maxOwn is more than repairs ever make in one directory.
-const maxOwn = 16
-
 // hostRecord is the record of a repair of the host, if the directory has one.
 func hostRecord(d *rootfs.Dir) *record {
 	if r := readRecord(d); r != nil && r.Host {
@@ -330,19 +253,29 @@ func isHostPath(name string, id rootfs.ID) (bool, error) {
 }
 
 // fsType is the type of the mounted file system with that device number, or
-// empty if it is not mounted where this process can see it.
-func fsType(dev uint64) (string, error) {
-	var found string
-	_, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
+// empty if it is not mounted where this process can see it. own says that it is a
+// /dev as runtimes make it for one container.
+func fsType(dev uint64) (found string, own bool, err error) {
+	_, err = mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
 		if unix.Mkdev(uint32(m.Major), uint32(m.Minor)) == dev {
-			found = m.FSType
+			found, own = m.FSType, runtimesDev(m.FSType, m.VFSOptions)
 		}
 		return true, found != ""
 	})
 	if err != nil {
-		return "", fmt.Errorf("read the mount table: %w", err)
+		return "", false, fmt.Errorf("read the mount table: %w", err)
 	}
-	return found, nil
+	return found, own, nil
+}
+
+// runtimesDev says whether a file system of that type, with those options of its
+// superblock (proc_pid_mountinfo(5)), is the /dev that a runtime makes for one
+// container: of 64 MiB with OCI runtimes (runc spec, podman, Docker, containerd),
+// of 500,000 bytes with LXC (lxc.autodev.tmpfs.size).
+func runtimesDev(fstype, options string) bool {
+	list := strings.Split(options, ",")
+	return fstype == "tmpfs" && slices.Contains(list, "mode=755") &&
+		(slices.Contains(list, "size=65536k") || slices.Contains(list, "size=492k"))
 }
 
 // initPIDNamespace is the inode number of the first PID namespace

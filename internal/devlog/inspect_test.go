@@ -105,16 +105,17 @@ func TestListenChanged(t *testing.T) {
 // TestInspected: what may be replaced is what was found at the place that the
 // plan is for.
 func TestInspected(t *testing.T) {
-	leads := PlaceFacts{Kind: rootfs.Socket, ID: rootfs.ID{Ino: 1}}
-	socket := PlaceFacts{Kind: rootfs.Socket, ID: rootfs.ID{Ino: 2}}
+	leads := PlaceFacts{Path: journal, Kind: rootfs.Socket, ID: rootfs.ID{Ino: 1}}
+	socket := PlaceFacts{Path: DefaultSocket, Kind: rootfs.Socket, ID: rootfs.ID{Ino: 2}}
 	for _, tt := range []struct {
 		plan Plan
 		want rootfs.Stat
 	}{
-		{Plan{Strategy: Adopt}, rootfs.Stat{Kind: rootfs.Socket, ID: leads.ID}},
-		{Plan{Strategy: Symlink}, rootfs.Stat{Kind: rootfs.Socket, ID: socket.ID}},
-		{Plan{Strategy: Bind}, rootfs.Stat{Kind: rootfs.Socket, ID: socket.ID}},
-		{Plan{Strategy: Bind, Steps: []Step{{Op: OpTmpfs}}}, rootfs.Stat{Kind: rootfs.Absent}},
+		{Plan{Strategy: Adopt, Socket: journal}, rootfs.Stat{Kind: rootfs.Socket, ID: leads.ID}},
+		{Plan{Strategy: Adopt, Socket: DefaultSocket}, rootfs.Stat{Kind: rootfs.Socket, ID: socket.ID}},
+		{Plan{Strategy: Symlink, Socket: DefaultSocket}, rootfs.Stat{Kind: rootfs.Socket, ID: socket.ID}},
+		{Plan{Strategy: Bind, Socket: DefaultSocket}, rootfs.Stat{Kind: rootfs.Socket, ID: socket.ID}},
+		{Plan{Strategy: Bind, Socket: DefaultSocket, Steps: []Step{{Op: OpTmpfs}}}, rootfs.Stat{Kind: rootfs.Absent}},
 	} {
 		w := &work{facts: Facts{Log: LogFacts{Leads: leads}, Socket: socket}, plan: tt.plan}
 		if got := w.inspected(); got != tt.want {

@@ -41,6 +41,32 @@ func (w *work) mount(text string) error {
 	return nil
 }
 
+// takeOff unmounts what is mounted over /dev/log: the kernel mounts nothing over
+// a file that has been unlinked.
+func (w *work) takeOff() error {
+	putBack, err := w.target.mounts().TakeOff(w.dev, logName)
+	if err != nil {
+		return err
+	}
+	w.undo = append(w.undo, func() { putBack(true) })
+	w.done = append(w.done, func() { putBack(false) })
+	return nil
+}
+
+// spot makes /dev/log, to mount over: what every syslog daemon that starts
+// replaces. It stays, for other containers may have mounted over it by then.
+func (w *work) spot() error {
+	if err := w.dev.MakeSocketFile(logName, rootfs.Owner{Mode: 0o666}); err != nil {
+		return changed(err, unix.EEXIST)
+	}
+	st, err := w.dev.Lstat(logName)
+	if err != nil {
+		return err
+	}
+	w.undo = append(w.undo, func() { _ = takeAway(w.dev, st.ID) })
+	return nil
+}
+
 // contain sees to it that what is mounted in the directory is mounted for this
 // container only: on a mount that has peers it would appear on the host too,
 // and stay there.

@@ -5,8 +5,6 @@ import (
 	"path"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"devlog/internal/rootfs"
 )
 
@@ -33,6 +31,10 @@ func NewPlan(f Facts, c Choice) Plan {
 		return planKeep(f, c)
 	case f.Host && awaitsDaemon(f):
 		return Plan{Verdict: Healthy, Advice: startDaemon}
+	case f.Host && f.intruded():
+		return refuse("a daemon of a container listens on /dev/log", repairHost)
+	case f.Log.Mounted:
+		return planMounted(f, c)
 	case !nameOfSocket(f.Log.Kind):
 		return planAside(f, c, NewPlan)
 	case !f.Log.Leads.socketOrNothing():
@@ -64,7 +66,9 @@ func NewPlan(f Facts, c Choice) Plan {
 		return planBind(f, c)
 	case elsewhereLive(f) && f.MayMount:
 		return planBind(f, c)
-	case !f.Log.Leads.Live || rebound(f):
+	case !f.Log.Leads.Live && !mayLink(f) && f.MayMount:
+		return planBind(f, c)
+	case !f.Log.Leads.Live || rebound(f) || f.intruded() && !f.Inside:
 		return planSymlink(f, c)
 	case f.MayMount:
 		return planBind(f, c)
@@ -73,22 +77,41 @@ func NewPlan(f Facts, c Choice) Plan {
 	if f.Dev.Sharing == Unknown {
 		whose = "/dev may be the host's too"
 	}
-	return refuse(whose+", and somebody else listens on /dev/log",
-		"run devlog-hook repair --host on the host once")
+	return refuse(whose+", and somebody else listens on /dev/log", repairHost)
 }
+
+// repairHost is the advice where only a prepared host helps.
+const repairHost = "run devlog-hook repair --host on the host once"
+
+// mayLink says that a link at /dev/log harms nobody: syslog-ng and busybox
+// syslogd on the host do not start over a link that leads nowhere there.
+func mayLink(f Facts) bool {
+	return f.Dev.Sharing == Private || f.Host || f.hostPrepared() || f.mayPrepare()
+}
+
+// mayPrepare says that the host can be prepared for a link to the private socket,
+// which then leads somewhere on the host, too.
+func (f Facts) mayPrepare() bool { return f.MayPrepare && f.Socket.Path == DefaultSocket }
 
 // healthy says that a message sent to /dev/log arrives with this container's
 // own listener.
 func healthy(f Facts) bool {
 	l := f.Log.Leads
-	return l.Live && !l.Foreign && (l.Sharing == Private || f.Dev.Sharing == Private)
+	return l.Live && !l.Foreign && (l.Sharing == Private || f.Dev.Sharing == Private) && !f.intruded()
 }
 
 // adoptable says that /dev/log is a link to a place of this container alone
-// where nobody listens for it.
+// where nobody listens for it: the private socket's, or one where a link to that
+// can be made.
 func adoptable(f Facts) bool {
 	l := f.Log.Leads
-	return f.Log.Kind == rootfs.Link && l.Sharing == Private && (l.free() || l.Foreign) && (notPrivate(l) == "" || l.MountAt != "")
+	if f.Log.Kind != rootfs.Link || l.Sharing != Private {
+		return false
+	}
+	if l.Path == f.Socket.Path {
+		return (l.free() || l.Foreign) && (notPrivate(l) == "" || l.MountAt != "")
+	}
+	return l.free() && notPrivate(l) == ""
 }
 
 // elsewhereLive says that /dev/log is a link that is of no use in this
@@ -142,14 +165,47 @@ func nameOfSocket(k rootfs.Kind) bool {
 // missing who keeps that so.
 func planKeep(f Facts, c Choice) Plan {
 	if !c.NoReceiver || c.NoHeal || f.Keeper {
-		return Plan{Verdict: Healthy}
+		return Plan{Verdict: Healthy, Advice: openUp(f.Log.Leads)}
 	}
-	return Plan{Verdict: NeedsRepair, Strategy: Adopt, Socket: f.Log.Leads.Path,
+	return Plan{Verdict: NeedsRepair, Strategy: Adopt, Socket: f.Log.Leads.Path, Advice: openUp(f.Log.Leads),
 		Steps: append(prepare(f.Log.Leads.Path), Step{Op: OpKeep})}
 }
 
+// planAdopt changes nothing in /dev. Where /dev/log leads to another place than
+// the private socket's, that place becomes a link to it.
 func planAdopt(f Facts, c Choice) Plan {
-	return planSocket(f, c, Adopt, f.Log.Leads)
+	leads := f.Log.Leads.Path
+	if leads == f.Socket.Path {
+		return planSocket(f, c, Adopt, f.Log.Leads)
+	}
+	p := planSocket(f, c, Adopt, f.Socket)
+	if p.Verdict == Refused {
+		if f.Socket.Path == DefaultSocket && !c.NoReceiver { // where a user may write, say
+			return planSocket(f, c, Adopt, f.Log.Leads)
+		}
+		return p
+	}
+	if p.Verdict == Healthy { // nobody has to be started
+		p = Plan{Verdict: NeedsRepair, Strategy: Adopt, Socket: p.Socket, Advice: p.Advice, Steps: prepare(f.Socket.Path)}
+	}
+	// Before the receiver is started, which removes the link in the end.
+	at := len(p.Steps)
+	if p.has(OpStart) || p.has(OpKeep) {
+		at--
+	}
+	p.Steps = slices.Insert(p.Steps, at, Step{Op: OpPoint, Path: leads, Text: f.Socket.Path})
+	return p
+}
+
+// planMounted replaces a dead socket that is mounted over /dev/log, by a
+// container's configuration mostly, and whose daemon has been restarted since.
+// Whatever lies under it is covered by a link.
+func planMounted(f Facts, c Choice) Plan {
+	if !f.MayMount || c.Strategy == Adopt || c.Strategy == Symlink {
+		return refuse("a socket where nobody listens is mounted over /dev/log",
+			"take the mount of /dev/log out of the container's configuration")
+	}
+	return planBind(f, c)
 }
 
 func planSymlink(f Facts, c Choice) Plan {
@@ -164,19 +220,19 @@ func planSymlink(f Facts, c Choice) Plan {
 		return refuse("/dev/log of a prepared host leads to "+DefaultSocket+" for everybody", "leave out --socket")
 	}
 	link := Step{Op: OpLink, Path: logPath, Text: f.Socket.Path}
-	if f.Log.Leads.Live && f.Dev.Sharing != Private {
+	if f.Log.Leads.Live && f.Dev.Sharing != Private && (!f.intruded() || f.Inside) {
 		link.Op = OpPreserve
 		switch {
 		case f.Log.Kind != rootfs.Socket:
 			return refuse("/dev/log is a link to another's live socket, which cannot be kept", "leave out --strategy symlink")
 		case f.hostPrepared() && !rebound(f):
 			return refuse("somebody who is not the host's daemon listens on /dev/log", "leave out --strategy symlink")
-		case f.Inside && !f.hostPrepared():
-			return refuse("the host's socket cannot be kept from inside a container",
-				"run devlog-hook repair --host on the host once")
-		case !f.Inside && !f.hostPrepared():
-			p.Steps = append(p.Steps, hostLink())
+		case !f.hostPrepared() && !f.mayPrepare():
+			return refuse("the host's socket cannot be kept from inside a container", repairHost)
 		}
+	}
+	if f.Dev.Sharing != Private && !f.hostPrepared() && f.mayPrepare() {
+		p.Steps = append(p.Steps, hostLink())
 	}
 	p.Steps = append(p.Steps, link)
 	return p
@@ -190,10 +246,12 @@ func planBind(f Facts, c Choice) Plan {
 	case !f.MayMount:
 		return refuse("nothing may be mounted here", "leave out --strategy bind")
 	case f.Log.Kind == rootfs.Absent && f.Dev.Unwritable != "":
-		return refuse("there is no /dev/log to mount a link over, and /dev cannot be written ("+f.Dev.Unwritable+")",
-			"run devlog-hook repair --host on the host once")
+		return refuse("there is no /dev/log to mount a link over, and /dev cannot be written ("+f.Dev.Unwritable+")", repairHost)
 	case f.Log.Kind == rootfs.Absent:
-		return refuse("there is no /dev/log to mount a link over", "leave out --strategy bind")
+		p.Steps = append(p.Steps, Step{Op: OpSpot, Path: logPath})
+	}
+	if f.Log.Mounted {
+		p.Steps = append(p.Steps, Step{Op: OpTakeOff, Path: logPath})
 	}
 	p.Steps = append(p.Steps, Step{Op: OpMount, Path: logPath, Text: f.Socket.Path})
 	return p
@@ -202,7 +260,7 @@ func planBind(f Facts, c Choice) Plan {
 // planSocket is the part of a plan that makes somebody listen at the place. It
 // is refused where that cannot be.
 func planSocket(f Facts, c Choice, s Strategy, at PlaceFacts) Plan {
-	p := Plan{Verdict: NeedsRepair, Strategy: s, Socket: at.Path}
+	p := Plan{Verdict: NeedsRepair, Strategy: s, Socket: at.Path, Advice: openUp(at)}
 	if why := notPrivate(at); why != "" {
 		switch {
 		case at.MountAt == "":
@@ -222,12 +280,20 @@ func planSocket(f Facts, c Choice, s Strategy, at PlaceFacts) Plan {
 	case !c.NoHeal && !f.Keeper:
 		p.Steps = append(p.Steps, Step{Op: OpKeep})
 	case s == Adopt:
-		p = Plan{Verdict: Healthy, Strategy: Adopt, Socket: at.Path}
+		p = Plan{Verdict: Healthy, Strategy: Adopt, Socket: at.Path, Advice: p.Advice}
 		if !listens {
 			p.Advice = OwnDaemon + at.Path
 		}
 	}
 	return p
+}
+
+// openUp is the advice where only root can send to the place.
+func openUp(at PlaceFacts) string {
+	if at.Closed == "" {
+		return ""
+	}
+	return "let every user enter " + at.Closed + " (chmod 755 " + at.Closed + "): only root can log"
 }
 
 // OwnDaemon is the advice, before the socket's path, where a syslog daemon of the
@@ -263,87 +329,10 @@ func planAside(f Facts, c Choice, rest func(Facts, Choice) Plan) Plan {
 	p := rest(f, c)
 	if p.Verdict == NeedsRepair {
 		aside := Step{Op: OpMoveAside, Path: logPath, Text: logPath + ".devlog-old"}
-		at := len(p.Steps) - 1 // right before the step that makes /dev/log
-		p.Steps = append(p.Steps[:at:at], aside, p.Steps[at])
+		at := slices.IndexFunc(p.Steps, func(s Step) bool { return s.Path == logPath }) // what makes /dev/log
+		p.Steps = slices.Insert(p.Steps, at, aside)
 	}
 	return p
-}
-
-// NewHostPlan decides what to do with the host itself, so that every container
-// that shares its /dev can have its own log.
-func NewHostPlan(f Facts, c Choice) Plan {
-	p := planHost(f, c)
-	if !c.Keep || f.Keeper {
-		return p
-	}
-	switch p.Verdict {
-	case Healthy:
-		p = Plan{Verdict: NeedsRepair, Strategy: Adopt, Socket: DefaultSocket, Advice: p.Advice,
-			Steps: append(prepare(DefaultSocket), Step{Op: OpKeep})}
-	case NeedsRepair: // right after the record, which names the keeper
-		p.Steps = slices.Insert(p.Steps, 1, Step{Op: OpKeep})
-	}
-	return p
-}
-
-func planHost(f Facts, c Choice) Plan {
-	leads := f.Log.Leads
-	prepared := Plan{Verdict: NeedsRepair, Strategy: Symlink, Socket: DefaultSocket, Steps: append(prepare(DefaultSocket), hostLink())}
-	switch {
-	case f.Dev.Kind != rootfs.Directory:
-		return refuse("there is no directory /dev", "run this on the host")
-	case f.NotHost != "" && !c.Force:
-		return refuse(f.NotHost, "run this on the host, or with --force if this is it")
-	case f.Log.Kind == rootfs.Link && leads.Path == DefaultSocket && leads.Kind == rootfs.Absent:
-		return prepared // the link on the host's side is missing
-	case f.Log.Kind == rootfs.Link && (leads.Path == path.Join(devDir, hostName) || path.Dir(leads.Path) != devDir) && !strays(f) &&
-		(leads.Live || !leads.blocked()):
-		if !leads.Live { // containers have all they need, the host itself does not
-			return Plan{Verdict: Healthy, Advice: startDaemon}
-		}
-		return Plan{Verdict: Healthy}
-	case f.Dev.Unwritable != "":
-		return refuse("/dev cannot be written ("+f.Dev.Unwritable+")", RunAsRoot+" on the host")
-	case !nameOfSocket(f.Log.Kind):
-		return planAside(f, c, planHost)
-	case f.Log.Kind == rootfs.Link && leads.Live:
-		return refuse("/dev/log leads to "+leads.Path+", which containers share", "let the host's daemon listen on /dev/log itself")
-	case leads.Live && !leads.Here && f.HostSocket.Live && f.HostSocket.ID != f.Log.ID:
-		return refuse("the host's daemon listens on /dev/"+hostName+" still, and somebody else on /dev/log",
-			"let that daemon listen on /run/devlog/log in its container")
-	case leads.Live:
-		prepared.Steps = append(prepared.Steps, Step{Op: OpPreserve, Path: logPath, Text: DefaultSocket})
-	default:
-		prepared.Steps = append(prepared.Steps, Step{Op: OpLink, Path: logPath, Text: DefaultSocket})
-		prepared.Advice = startDaemon
-	}
-	return prepared
-}
-
-// RunAsRoot is the advice where nothing is missing but rights.
-const RunAsRoot = "run this as root"
-
-// advised is the plan of somebody who is not root, with that advice where root,
-// whose plan is the other one, is not refused.
-func advised(p, ofRoot Plan) Plan {
-	if p.Verdict == Refused && ofRoot.Verdict != Refused {
-		p.Advice = RunAsRoot
-	}
-	return p
-}
-
-// toRoot are the facts as root is likely to find them.
-func (f Facts) toRoot() Facts {
-	f.MayMount = !f.Host
-	if f.NotHost == notSeen {
-		f.NotHost = ""
-	}
-	for _, why := range []*string{&f.Dev.Unwritable, &f.Log.Leads.Unwritable, &f.Socket.Unwritable} {
-		if *why == unix.EACCES.Error() || *why == unix.EPERM.Error() {
-			*why = ""
-		}
-	}
-	return f
 }
 
 func hostLink() Step {

@@ -83,7 +83,7 @@ func TestProcess(t *testing.T) {
 		"no such process":    {&record{Receiver: 1 << 22, PIDNS: ns, Started: started}, at, false},
 		"another namespace":  {&record{Receiver: pid, PIDNS: ns + 1, Started: started}, at, true},
 	} {
-		if got := tt.record.alive(tt.at); got != tt.alive {
+		if got := tt.record.alive(&Target{inside: true}, tt.at); got != tt.alive {
 			t.Errorf("%s: alive = %t, want %t", name, got, tt.alive)
 		}
 		p := tt.record.process(tt.at)

@@ -312,6 +312,9 @@ func (w *work) passed() []daemon.Passed {
 	if w.target.host {
 		return files // it stays prepared without a keeper; the directory says whose keeper it is
 	}
+	if w.pointed != nil {
+		pass(w.pointed, daemon.NameUnlink, path.Base(w.facts.Log.Leads.Path))
+	}
 	pass(w.at, daemon.NameUnlink, recordName)
 	for _, m := range slices.Backward(w.made) {
 		pass(m.Parent, daemon.NameRmdir, m.Name)

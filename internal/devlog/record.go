@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -40,6 +41,9 @@ type record struct {
 	Aside bool `json:"aside,omitempty"`
 	// Mounted says that a link was mounted over /dev/log.
 	Mounted bool `json:"mounted,omitempty"`
+	// Pointed is the place that was made a link to the private socket; empty if
+	// /dev/log leads to that itself.
+	Pointed string `json:"pointed,omitempty"`
 	// Made are the directories that were made, outermost first.
 	Made []string `json:"made,omitempty"`
 	// Socket is the private socket's path.
@@ -61,6 +65,14 @@ func readRecord(d *rootfs.Dir) *record {
 		return nil
 	}
 	return &r
+}
+
+// addMade notes directories that were made.
+func (r *record) addMade(made []rootfs.Made) {
+	for _, m := range made {
+		r.Made = append(r.Made, path.Join(m.Parent.Path(), m.Name))
+	}
+	slices.Sort(r.Made) // outermost first
 }
 
 func (r *record) write(d *rootfs.Dir) error {
@@ -146,12 +158,12 @@ func isReceiverExe(exe string) bool {
 
 // facts are those about the receiver that the record in the directory at names.
 // before is what was found of another record, or the same one.
-func (r *record) facts(at *rootfs.Dir, before ReceiverFacts) ReceiverFacts {
+func (r *record) facts(t *Target, at *rootfs.Dir, before ReceiverFacts) ReceiverFacts {
 	if r == nil || r.Receiver <= 0 || before.State == Gone && before.PID == r.Receiver {
 		return before
 	}
 	if own, err := namespace("self", "pid"); err == nil && own != r.PIDNS {
-		return ReceiverFacts{State: Elsewhere}
+		return r.inside(t, at)
 	}
 	handle := r.process(at)
 	if handle == nil {
@@ -165,9 +177,26 @@ func (r *record) facts(at *rootfs.Dir, before ReceiverFacts) ReceiverFacts {
 	return ReceiverFacts{State: Running, PID: pid, Unit: unitOf(pid), Rights: rightsOf(pid)}
 }
 
+// inside are the facts about a receiver in another PID namespace. That of a
+// container is seen from the host.
+func (r *record) inside(t *Target, at *rootfs.Dir) ReceiverFacts {
+	if t.inside || t.pidNS != r.PIDNS {
+		return ReceiverFacts{State: Elsewhere}
+	}
+	for _, pid := range receiversAt(at) {
+		status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+		if ns, nerr := namespace(strconv.Itoa(pid), "pid"); err == nil && nerr == nil && ns == r.PIDNS && innermostPID(string(status)) == r.Receiver {
+			return ReceiverFacts{State: Running, PID: pid, Rights: rightsOf(pid)}
+		}
+	}
+	return ReceiverFacts{State: Gone, PID: r.Receiver}
+}
+
 // alive says that the receiver runs, as far as can be told.
 func (f ReceiverFacts) alive() bool { return f.State == Running || f.State == Elsewhere }
 
 // alive says whether the receiver that the record in the directory at names
 // runs. One of another PID namespace is not seen from here; it counts as running.
-func (r *record) alive(at *rootfs.Dir) bool { return r.facts(at, ReceiverFacts{}).alive() }
+func (r *record) alive(t *Target, at *rootfs.Dir) bool {
+	return r.facts(t, at, ReceiverFacts{}).alive()
+}

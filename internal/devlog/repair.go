@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"devlog/internal/rootfs"
+	"devlog/internal/syslog"
 )
 
 // Options say how a repair is to be made.
@@ -70,7 +72,7 @@ func Check(t *Target, o Options) (r Result, err error) {
 func check(t *Target, o Options) (Result, error) {
 	facts, err := Inspect(t, o.Socket)
 	if err != nil {
-		return Result{}, err
+		return Result{}, refused(err)
 	}
 	o.NoHeal = o.NoHeal || !t.lives()
 	plan := NewPlan
@@ -113,16 +115,67 @@ func repair(t *Target, o Options) (Result, error) {
 		case Healthy:
 			return r, nil
 		case Refused:
+			if t.denied != nil {
+				r.Plan.Reason += ": " + t.denied.Error()
+			}
 			return r, &Refusal{Reason: r.Plan.Reason, Advice: r.Plan.Advice}
 		}
 		err = apply(t, r.Facts, r.Plan, o)
 		if errors.Is(err, errChanged) {
 			continue
 		}
+		var denied *deniedError
+		if errors.As(err, &denied) && t.denied == nil { // there may be a way without
+			t.denied = denied
+			continue
+		}
 		r.Changed = err == nil
-		return r, err
+		return r, refused(err)
 	}
 	return Result{}, fmt.Errorf("repair /dev/log: %w %d times in a row; find out who replaces it", errChanged, maxTries)
+}
+
+// deniedError is a mount that was denied to a process with CAP_SYS_ADMIN.
+type deniedError struct{ error }
+
+func (e *deniedError) Unwrap() error { return e.error }
+
+// denied makes a *deniedError of an error that AppArmor, SELinux or a seccomp
+// filter answers a mount with, and names the profile.
+func denied(err error) error {
+	if !errors.Is(err, os.ErrPermission) {
+		return err
+	}
+	if profile := confinedBy(); profile != "" {
+		err = fmt.Errorf("%w (AppArmor profile %s)", err, profile)
+	}
+	return &deniedError{err}
+}
+
+// confinedBy is the AppArmor profile of this process (apparmor(7)); empty for
+// none.
+func confinedBy() string {
+	for _, file := range []string{"/proc/self/attr/apparmor/current", "/proc/self/attr/current"} {
+		text, err := os.ReadFile(file)
+		profile, _, found := strings.Cut(strings.TrimSpace(string(text)), " (") // profile (mode)
+		if err == nil && found {
+			return profile
+		}
+	}
+	return ""
+}
+
+// refused makes a *Refusal of an error that says that this process may not do
+// that, whatever denied it.
+func refused(err error) error {
+	var refusal *Refusal
+	if err == nil || errors.As(err, &refusal) || !errors.Is(err, os.ErrPermission) {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		return &Refusal{Reason: err.Error(), Advice: RunAsRoot}
+	}
+	return &Refusal{Reason: err.Error(), Advice: repairHost}
 }
 
 // work is a plan being carried out.
@@ -135,17 +188,23 @@ type work struct {
 	// at is the private socket's directory, noted what is noted there.
 	at    *rootfs.Dir
 	noted record
-	// made are the directories that were made for the socket.
+	// pointed is the directory of the place that was made a link to the socket.
+	pointed *rootfs.Dir
+	// made are the directories that were made for the socket and that link.
 	made   []rootfs.Made
 	socket *os.File
-	// undo takes the steps back, last first.
-	undo []func()
+	// undo takes the steps back, last first; done is called when there is nothing
+	// to take back any more.
+	undo, done []func()
 }
 
 // apply carries the plan's steps out. Where one fails it takes those before it
 // back.
 func apply(t *Target, f Facts, p Plan, o Options) (err error) {
 	if p.has(OpStart) || p.has(OpKeep) {
+		if p.Advice != "" { // a hook's user sees the container's messages alone
+			o.Receiver.Notices = append(slices.Clone(o.Receiver.Notices), syslog.Escape(p.Advice))
+		}
 		// The rules are the host's, not for a container's root to be readable.
 		if err := rootfs.AsSelf(func() error { return o.Receiver.prepare(t) }); err != nil {
 			return err
@@ -156,6 +215,10 @@ func apply(t *Target, f Facts, p Plan, o Options) (err error) {
 		if err != nil {
 			for _, undo := range slices.Backward(w.undo) {
 				undo()
+			}
+		} else {
+			for _, done := range w.done {
+				done()
 			}
 		}
 		w.close()
@@ -173,7 +236,7 @@ func apply(t *Target, f Facts, p Plan, o Options) (err error) {
 }
 
 func (w *work) close() {
-	for _, d := range []*rootfs.Dir{w.dev, w.at} {
+	for _, d := range []*rootfs.Dir{w.dev, w.at, w.pointed} {
 		if d != nil {
 			d.Close()
 		}
@@ -189,11 +252,13 @@ func (w *work) close() {
 func (w *work) do(s Step) error {
 	switch s.Op {
 	case OpTmpfs:
-		return w.mountTmpfs(s.Path)
+		return denied(w.mountTmpfs(s.Path))
 	case OpPrepare:
 		return w.prepare(s.Path)
 	case OpListen:
 		return w.listen(s.Path)
+	case OpPoint:
+		return w.point(s.Path, s.Text)
 	case OpStart, OpKeep:
 		return w.start()
 	case OpMoveAside:
@@ -204,8 +269,12 @@ func (w *work) do(s Step) error {
 		return w.link(s.Text)
 	case OpPreserve:
 		return w.preserve(s.Text)
+	case OpTakeOff:
+		return denied(w.takeOff())
+	case OpSpot:
+		return w.spot()
 	case OpMount:
-		return w.mount(s.Text)
+		return denied(w.mount(s.Text))
 	}
 	return fmt.Errorf("carry out the step %q: %w", s.Op, errors.ErrUnsupported)
 }

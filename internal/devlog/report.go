@@ -114,6 +114,8 @@ func (p PlaceFacts) inWords() string {
 
 func (f Facts) syslogInWords() string {
 	switch leads := f.Log.Leads; {
+	case healthy(f) && leads.Problem == "" && leads.Closed != "":
+		return "works for root only: other users may not enter " + leads.Closed
 	case healthy(f) && leads.Problem == "":
 		return "works"
 	case leads.Problem != "":

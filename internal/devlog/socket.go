@@ -96,9 +96,10 @@ func (w *work) newRecord(before *record) record {
 	if p.has(OpLink) || p.has(OpPreserve) {
 		r.Set = f.Socket.Path
 	}
-	for _, m := range w.made {
-		r.Made = append(r.Made, path.Join(m.Parent.Path(), m.Name))
+	if p.has(OpPoint) {
+		r.Pointed = f.Log.Leads.Path
 	}
+	r.addMade(w.made)
 	if before == nil {
 		return r
 	}
@@ -108,9 +109,12 @@ func (w *work) newRecord(before *record) record {
 		}
 	}
 	slices.Sort(r.Made) // outermost first
+	if r.Pointed == "" {
+		r.Pointed = before.Pointed
+	}
 	if before.MountNS == r.MountNS {
 		r.Receiver, r.PIDNS, r.Started, r.Unit = before.Receiver, before.PIDNS, before.Started, before.Unit
-		r.Mounted = r.Mounted || before.Mounted
+		r.Mounted, r.Aside = r.Mounted || before.Mounted, r.Aside || before.Aside
 	}
 	if before.Set != "" && before.trusted(w.target) {
 		r.Set, r.Was, r.WasLink, r.WasOwner, r.Aside = before.Set, before.Was, before.WasLink, before.WasOwner, before.Aside
@@ -135,10 +139,39 @@ func (w *work) listen(at string) error {
 	return nil
 }
 
+// point makes the place that /dev/log leads to a link to the private socket.
+func (w *work) point(at, text string) error {
+	d, made, err := w.target.root.MkdirAll(path.Dir(at))
+	if err != nil {
+		return err
+	}
+	w.pointed = d
+	w.made = append(w.made, made...)
+	w.undo = append(w.undo, func() { removeDirs(made) })
+	if len(made) > 0 {
+		w.noted.addMade(made)
+		if err := w.noted.write(w.at); err != nil {
+			return err
+		}
+	}
+	checkpoint()
+	leads := w.facts.Log.Leads
+	id, err := d.PutLink(text, path.Base(at), rootfs.Stat{Kind: leads.Kind, ID: leads.ID})
+	if err != nil {
+		return changed(err, rootfs.ErrChanged)
+	}
+	w.undo = append(w.undo, func() {
+		if st, err := d.Lstat(path.Base(at)); err == nil && st.ID == id {
+			_ = d.Unlink(path.Base(at))
+		}
+	})
+	return nil
+}
+
 // inspected is what was found where the private socket is to be.
 func (w *work) inspected() rootfs.Stat {
 	at := w.facts.Socket
-	if w.plan.Strategy == Adopt {
+	if w.facts.Log.Leads.Path == w.plan.Socket {
 		at = w.facts.Log.Leads
 	}
 	if w.plan.has(OpTmpfs) { // which hides it

@@ -52,10 +52,13 @@ const (
 	OpListen    Op = "listen"           // bind a socket at Path
 	OpStart     Op = "start"            // start the receiver
 	OpKeep      Op = "keep"             // start a receiver that only keeps the repair
+	OpPoint     Op = "point"            // make Path, a place of the container's own, a link to Text
 	OpMoveAside Op = "move aside"       // rename Path to Text beside it
 	OpHostLink  Op = "link on the host" // on the host, make Path a link to Text
 	OpLink      Op = "link"             // make Path a link to Text in one step
 	OpPreserve  Op = "preserve"         // the same, and keep the host's socket
+	OpTakeOff   Op = "take off"         // unmount what is mounted over Path
+	OpSpot      Op = "spot"             // make Path a socket where nobody listens, to mount over
 	OpMount     Op = "mount"            // mount a link to Text over Path
 )
 
@@ -86,8 +89,12 @@ func (s Step) inWords() string {
 		return fmt.Sprintf("rename %s to %s", s.Path, s.Text)
 	case OpHostLink:
 		return fmt.Sprintf("make %s a link to %s on the host", s.Path, s.Text)
-	case OpLink:
+	case OpLink, OpPoint:
 		return fmt.Sprintf("make %s a link to %s", s.Path, s.Text)
+	case OpTakeOff:
+		return fmt.Sprintf("unmount the dead socket at %s, in this container only", s.Path)
+	case OpSpot:
+		return fmt.Sprintf("make %s a socket where nobody listens", s.Path)
 	case OpPreserve:
 		return fmt.Sprintf("make %s a link to %s, and keep the host's socket as %s", s.Path, s.Text, path.Join(devDir, hostName))
 	case OpMount:

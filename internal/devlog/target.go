@@ -44,6 +44,9 @@ type Target struct {
 	// confined says that this process is in its receiver's sandbox, from which
 	// other processes' namespaces and open files are not seen.
 	confined bool
+	// denied is why a mount was denied to this process although it has the
+	// capability: by AppArmor, SELinux or a seccomp filter.
+	denied error
 }
 
 // Close releases the target's handles.
@@ -351,7 +354,7 @@ func (t *Target) mounts() rootfs.Mounts { return rootfs.Mounts{Namespace: t.ns} 
 // mayMount says whether this process may mount in the target: it needs
 // CAP_SYS_ADMIN (capabilities(7)), and a namespace that is the target's.
 func (t *Target) mayMount() bool {
-	if t.host || t.mountNS == 0 || t.confined {
+	if t.host || t.mountNS == 0 || t.confined || t.denied != nil {
 		return false
 	}
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
@@ -361,6 +364,10 @@ func (t *Target) mayMount() bool {
 	}
 	return data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
 }
+
+// mayPrepare says whether this process may prepare the host for the target: it is
+// on the host, and in no receiver's sandbox.
+func (t *Target) mayPrepare() bool { return !t.inside && !t.entered && !t.confined && t.uid == 0 }
 
 // Refusal is an error that says that nothing was done because it would not be
 // safe, and what to do instead.

@@ -33,6 +33,17 @@ func Undo(t *Target, socket string) (undone bool, err error) {
 	return undone, err
 }
 
+// Prepared says that the host whose /dev the target has is prepared.
+func Prepared(t *Target) bool {
+	dev, err := t.root.Dir(devDir)
+	if err != nil {
+		return false
+	}
+	defer dev.Close()
+	st, err := dev.Lstat(hostName)
+	return err == nil && st.Kind == rootfs.Socket
+}
+
 func undo(t *Target, socket string) (bool, error) {
 	dirs, err := recordDirs(t, socket)
 	if err != nil {
@@ -123,7 +134,7 @@ func (r *record) undo(t *Target, at *rootfs.Dir) error {
 	defer dev.Close()
 	sameNS := r.MountNS == t.mountNS
 	if !r.trusted(t) {
-		r.Set = ""
+		r.Set, r.Pointed = "", ""
 	}
 	if r.Host { // receives nothing, and would prepare it again
 		if err := endReceivers(at); err != nil {
@@ -140,6 +151,10 @@ func (r *record) undo(t *Target, at *rootfs.Dir) error {
 				return err
 			}
 		}
+	}
+	checkpoint()
+	if err := r.unpoint(t); err != nil {
+		return err
 	}
 	checkpoint()
 	err = errChanged
@@ -190,11 +205,11 @@ func ourMount(dev, at *rootfs.Dir) bool {
 // restoreLog makes /dev/log what it was, unless it has become something else
 // than what the repair made it.
 func (r *record) restoreLog(dev *rootfs.Dir) error {
-	if r.Set == "" {
-		return nil
-	}
 	if r.Aside {
 		return r.restoreAside(dev)
+	}
+	if r.Set == "" {
+		return nil
 	}
 	st, err := dev.Lstat(logName)
 	if err != nil {
@@ -229,6 +244,24 @@ func (r *record) restoreLog(dev *rootfs.Dir) error {
 	}
 }
 
+// unpoint removes the link to the private socket from the place that /dev/log
+// leads to.
+func (r *record) unpoint(t *Target) error {
+	if r.Pointed == "" {
+		return nil
+	}
+	d, err := t.root.Dir(path.Dir(r.Pointed))
+	if err != nil {
+		return nil //nolint:nilerr // it has gone, with what was in it
+	}
+	defer d.Close()
+	name := path.Base(r.Pointed)
+	if text, err := d.Readlink(name); err != nil || text != r.Socket {
+		return nil //nolint:nilerr // it is somebody else's by now
+	}
+	return d.Unlink(name)
+}
+
 // isLink says whether the name is the link that the repair made.
 func (r *record) isLink(dev *rootfs.Dir, name string, st rootfs.Stat) bool {
 	if st.Kind != rootfs.Link {
@@ -250,6 +283,14 @@ func (r *record) restoreAside(dev *rootfs.Dir) error {
 	case err != nil || old.Kind == rootfs.Absent:
 		return err
 	case log.Kind == rootfs.Absent:
+		return changed(dev.RenameNew(asideName, logName), unix.EEXIST)
+	case r.Set == "": // a socket was made there, to mount over
+		if l, err := dev.Listening(logName); err != nil || l.Live || log.Kind != rootfs.Socket {
+			return err
+		}
+		if err := takeAway(dev, log.ID); err != nil {
+			return err
+		}
 		return changed(dev.RenameNew(asideName, logName), unix.EEXIST)
 	case r.isLink(dev, logName, log):
 		// Exchanged, not renamed: it may be a directory.

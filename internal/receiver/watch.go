@@ -55,7 +55,7 @@ func (r *receiver) arm() {
 			add(s.at.dir, s.at.name)
 		}
 	}
-	if k.aside {
+	if k.devLog().text != "" {
 		// Without the directory there is nobody listening in it either.
 		if dir, name, err := k.openTarget(); err == nil {
 			add(dir, name)

@@ -139,6 +139,34 @@ func (m Mounts) Unmount(d *Dir, name string) error {
 	})
 }
 
+// TakeOff is Unmount of a file, that can be put back: the function it returns does
+// that, or with keep false lets go of it.
+func (m Mounts) TakeOff(d *Dir, name string) (putBack func(keep bool), err error) {
+	tree := -1
+	err = m.do(func() (err error) {
+		tree, err = openTree(d.FD(), name, unix.OPEN_TREE_CLONE|unix.AT_SYMLINK_NOFOLLOW|unix.OPEN_TREE_CLOEXEC)
+		if err != nil {
+			return d.failed("copy the mount of", name, err)
+		}
+		return nil
+	})
+	if err == nil {
+		err = m.Unmount(d, name)
+	}
+	if err != nil {
+		if tree >= 0 {
+			unix.Close(tree)
+		}
+		return nil, err
+	}
+	return func(keep bool) {
+		if keep {
+			_ = m.do(func() error { return unix.MoveMount(tree, "", d.FD(), name, unix.MOVE_MOUNT_F_EMPTY_PATH) })
+		}
+		unix.Close(tree)
+	}, nil
+}
+
 // MountID tells the mount on which the directory is from others, as mountinfo
 // does (proc(5), "/proc/PID/fdinfo").
 func (d *Dir) MountID() (int, error) { return mountID(d.file) }

@@ -100,6 +100,28 @@ func (d *Dir) Bind(newSocket func() (int, error), name string, old Stat) (*os.Fi
 	return f, id, nil
 }
 
+// PutLink makes a link with this text and gives it the name, in place of the
+// file old that the caller has seen there, as Bind does. It returns the link's
+// identity.
+func (d *Dir) PutLink(text, name string, old Stat) (ID, error) {
+	tmp := shortTempName()
+	if err := d.Symlink(text, tmp); err != nil {
+		return ID{}, err
+	}
+	held, st, err := d.Hold(tmp)
+	if err == nil {
+		defer held.Close()
+		err = d.putAt(tmp, name, st.ID, old)
+	}
+	if err != nil {
+		if now, serr := d.Lstat(tmp); serr == nil && now.ID == st.ID {
+			_ = d.Unlink(tmp)
+		}
+		return ID{}, err
+	}
+	return st.ID, nil
+}
+
 // putAt gives the file tmp, that has the identity ours, the name in place of
 // the file old.
 func (d *Dir) putAt(tmp, name string, ours ID, old Stat) error {

@@ -1,0 +1,150 @@
+package devlog
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/rootfs"
+)
+
+// place gathers what there is to know about a place.
+func (i *inspection) place(p *rootfs.Place) (PlaceFacts, error) {
+	f := PlaceFacts{Path: p.Path, Kind: p.Stat.Kind, ID: p.Stat.ID}
+	if p.Blocked != nil {
+		f.Problem, f.Unwritable, f.Sharing = p.Blocked.Error(), p.Blocked.Error(), Unknown
+		return f, nil //nolint:nilerr // a fact, for the plan
+	}
+	switch p.Stat.Kind {
+	case rootfs.Absent:
+		f.Problem = unix.ENOENT.Error()
+	case rootfs.Socket:
+		l, err := p.Dir.Listening(p.Name)
+		if err != nil {
+			return f, err
+		}
+		f.Live = l.Live
+		// A stream socket is as good: syslog(3) tries that next.
+		if l.Err != nil && !errors.Is(l.Err, unix.EPROTOTYPE) {
+			f.Problem = l.Err.Error()
+		}
+	default:
+		f.Problem = unix.ECONNREFUSED.Error()
+	}
+	if p.Dir != nil {
+		if r := readRecord(p.Dir); r != nil && path.Base(r.Socket) == p.Name { // not the path: links give it several
+			ours := r.MountNS == i.target.mountNS
+			// As oneself: who acts as the container's root does not see the receiver.
+			_ = rootfs.AsSelf(func() error {
+				f.Foreign = f.Live && !ours && r.alive(i.target, p.Dir)
+				if ours && !i.facts.Keeper {
+					i.facts.Receiver = r.facts(i.target, p.Dir, i.facts.Receiver)
+					i.facts.Keeper = i.facts.Receiver.alive()
+				}
+				return nil
+			})
+		}
+	}
+	if f.Live || p.Stat.Kind == rootfs.Absent {
+		f.Closed = i.closed(path.Dir(p.Path))
+	}
+	return f, i.directory(p, &f)
+}
+
+// closed is the outermost directory on the way to that one, which it may be
+// itself, that only its owner may enter; empty if every user may.
+func (i *inspection) closed(dir string) (found string) {
+	for ; dir != "/"; dir = path.Dir(dir) {
+		d, err := i.target.root.Dir(dir)
+		if err != nil {
+			continue // a repair makes it, or says why not
+		}
+		if st, err := d.Self(); err == nil && st.Owner.Mode&0o001 == 0 {
+			found = dir
+		}
+		d.Close()
+	}
+	return found
+}
+
+// directory looks at the directory that a place is in, or will be in once it
+// is made.
+func (i *inspection) directory(p *rootfs.Place, f *PlaceFacts) error {
+	at, d, missing := path.Dir(p.Path), p.Dir, 0
+	for d == nil {
+		var err error
+		if d, err = i.target.root.Dir(at); err == nil {
+			defer d.Close()
+		} else if !errors.Is(err, unix.ENOENT) || at == "/" {
+			return err
+		} else {
+			at, missing = path.Dir(at), missing+1
+		}
+	}
+	if err := d.Writable(); err != nil {
+		f.Unwritable = err.Error()
+	}
+	tooFar := ""
+	if missing > maxMissing {
+		tooFar = fmt.Sprintf("more than %d directories are missing", maxMissing)
+	} else if len(p.Path) > rootfs.MaxSocketPath {
+		tooFar = unix.ENAMETOOLONG.Error()
+	}
+	switch {
+	case p.Dir == nil && f.Unwritable == "":
+		f.MountAt = path.Dir(p.Path) // once it is made
+	case i.hidesNothing(d, p.Name):
+		f.MountAt = at
+	}
+	if tooFar != "" {
+		f.Unwritable, f.MountAt = tooFar, ""
+	}
+	st, err := d.Self()
+	if err != nil {
+		return err
+	}
+	f.Sharing = Private
+	switch {
+	case st.ID.Dev == i.devStat.ID.Dev && i.facts.Dev.Sharing != Private:
+		f.Sharing = i.facts.Dev.Sharing
+		f.MountAt = "" // not over a part of /dev
+	case i.target.inside:
+		if !i.facts.Host && (hostRecord(d) != nil || st.ID.Dev == i.foreign) {
+			f.Sharing = Shared // the host's own directory, seen from a container
+		}
+	default:
+		same, err := isHostPath(at, st.ID)
+		if err != nil {
+			return err
+		}
+		if same {
+			f.Sharing = Shared
+		}
+	}
+	return nil
+}
+
+// hidesNothing says whether a mount over the directory would hide nothing but
+// what repairs make there.
+func (i *inspection) hidesNothing(d *rootfs.Dir, socket string) bool {
+	names, err := d.Names(maxOwn)
+	if err != nil {
+		return false
+	}
+	for _, name := range names {
+		if name != socket && name != recordName && name != overName && !strings.HasPrefix(name, rootfs.TempPrefix) {
+			return false
+		}
+	}
+	return len(names) < maxOwn
+}
+
+// maxMissing is how many directories a repair makes for a socket: whoever can
+// make a link in a shared /dev could have it make thousands.
+const maxMissing = 8
+
+// maxOwn is more than repairs ever make in one directory.
+const maxOwn = 16

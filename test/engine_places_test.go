@@ -1,0 +1,340 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The private socket is at the one place that is documented, wherever /dev/log
+// leads: a daemon of the container's own that listens there gets the messages,
+// and so does one at the place that --socket names.
+func TestEngineOwnDaemonAdopts(t *testing.T) {
+	for _, socket := range []string{"/run/devlog/log", "/run/own/log"} {
+		for _, inside := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s/inside %t", filepath.Base(filepath.Dir(socket)), inside), func(t *testing.T) {
+				needContainers(t)
+				h := NewHost(t)
+				journal(t, h)
+				c := NewCheap(t, h, "c1", cheapOptions{})
+				before := look(t, h, c)
+				r := c.Hook(inside, "repair", "--receiver", "none", "--socket", socket)
+				if r.Code != 0 || !strings.Contains(r.Out, "let the container's own daemon listen on "+socket) {
+					t.Fatalf("repair: %+v", r)
+				}
+				check(t, os.MkdirAll(c.Path(filepath.Dir(socket)), 0o755))
+				receive := listen(t, c.Path(socket))
+				c.Sh("client t 13 own")
+				if got := receive(); !strings.HasSuffix(got, "own") {
+					t.Errorf("the container's own daemon received %q", got)
+				}
+				if r := c.Hook(inside, "check"); r.Code != 0 {
+					t.Errorf("check: %+v", r)
+				}
+				check(t, os.Remove(c.Path(socket)))
+				if r := c.Hook(inside, "undo", "--socket", socket); r.Code != 0 || !strings.HasPrefix(r.Out, "undone") {
+					t.Errorf("undo: %+v", r)
+				}
+				expectWorld(t, before, look(t, h, c))
+			})
+		}
+	}
+}
+
+// What the container's init makes of the place that /dev/log leads to is
+// noticed there, where no socket of ours is.
+func TestEngineAdoptedPlaceTaken(t *testing.T) {
+	needContainers(t)
+	h := NewHost(t)
+	journal(t, h)
+	c := NewCheap(t, h, "c1", cheapOptions{})
+	if r := c.Hook(false, "repair"); r.Code != 0 {
+		t.Fatalf("repair: %+v", r)
+	}
+	c.wantSent(t, c.Log(false), "one")
+	place := c.Path("/run/systemd/journal/dev-log")
+	check(t, os.Remove(place))
+	eventually(t, "the link is back", func() bool {
+		to, err := os.Readlink(place)
+		return err == nil && to == "/run/devlog/log"
+	})
+	c.wantSent(t, c.Log(false), "two")
+	c.Stop()
+	expectReceiversEnd(t, h)
+}
+
+// startsOver starts the host's daemon, whatever is at /dev/log, and expects that
+// it gets the host's messages.
+func startsOver(t *testing.T, h *Host, d *Daemon, text string) {
+	t.Helper()
+	d.Start()
+	h.Must("logger", text)
+	eventually(t, "the host's daemon has the host's message", func() bool {
+		got, err := os.ReadFile(d.Log)
+		return err == nil && strings.Contains(string(got), text)
+	})
+}
+
+// A container that starts while the host's daemon is down does not keep that
+// from starting, neither then nor when the container has ended: syslog-ng does
+// not start over a link that leads nowhere.
+func TestEngineDaemonDown(t *testing.T) {
+	for _, k := range daemonKinds {
+		for _, state := range devLogs[:2] { // absent, stale
+			for _, inside := range []bool{true, false} {
+				t.Run(fmt.Sprintf("%s/%s/inside %t", k, state.name, inside), func(t *testing.T) {
+					needContainers(t)
+					needDaemons(t)
+					h := NewHost(t)
+					state.make(t, h)
+					d := NewDaemon(t, h, k, "/dev/log")
+					c := NewCheap(t, h, "c1", cheapOptions{})
+					if r := c.Hook(inside, "repair"); r.Code != 0 {
+						t.Fatalf("repair: %+v", r)
+					}
+					c.wantSent(t, c.Log(inside), "down")
+					startsOver(t, h, d, "hosts-1")
+					// The container keeps its own log, once that is seen to.
+					eventually(t, "the container has its own log", c.ownSocket)
+					c.wantSent(t, c.Log(inside), "up")
+					d.Stop()
+					c.Stop()
+					expectReceiversEnd(t, h)
+					startsOver(t, h, d, "hosts-2")
+					wantNowhere(t, filepath.Dir(d.Log), ": down\n", ": up\n")
+				})
+			}
+		}
+	}
+}
+
+// privateDev makes a /dev of the container's own, with nothing of the host's but
+// what is mounted over log.
+const privateDev = `mount -n -t tmpfs -o mode=755 dev dev
+mknod -m 666 dev/null c 1 3
+: >dev/log
+mount -n --bind /run/hosts/log dev/log`
+
+// A socket of the host's that is mounted over /dev/log is dead once the daemon
+// has been restarted. It is covered; what lies under it may be anything.
+func TestEngineMountedLog(t *testing.T) {
+	for _, tt := range []struct{ name, dev string }{
+		{"private", privateDev},
+		{"shared", "mount -n --rbind /dev dev\nmount -n --bind /run/hosts/log dev/log"},
+	} {
+		for _, inside := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s/inside %t", tt.name, inside), func(t *testing.T) {
+				needContainers(t)
+				h := NewHost(t)
+				if tt.name == "shared" {
+					_ = listenOn(t, h, "/dev/log")
+				}
+				check(t, os.Mkdir(h.Path("/run/hosts"), 0o755))
+				dead := h.Path("/run/hosts/log")
+				staleSocketAt(t, dead)
+				c := NewCheap(t, h, "c1", cheapOptions{dev: tt.dev})
+				check(t, os.Remove(dead))
+				before := look(t, h, c)
+				r := c.Hook(inside, "repair")
+				if r.Code != 0 {
+					t.Fatalf("repair: %+v", r)
+				}
+				c.wantSent(t, c.Log(inside), "own")
+				if r := c.Hook(inside, "check"); r.Code != 0 {
+					t.Errorf("check: %+v", r)
+				}
+				if r := c.Hook(inside, "undo"); r.Code != 0 {
+					t.Errorf("undo: %+v", r)
+				}
+				after := look(t, h, c)
+				after.mounts, after.files = before.mounts, before.files // the dead socket is not mounted again
+				expectWorld(t, before, after)
+			})
+		}
+	}
+}
+
+// A daemon of a container takes /dev/log of a prepared host, and with that
+// everybody's messages: it is taken back for the host and the others, by the
+// receiver of any of them, or by repair --host.
+func TestEngineIntruder(t *testing.T) {
+	for _, healed := range []bool{true, false} {
+		t.Run(fmt.Sprintf("healed %t", healed), func(t *testing.T) {
+			needContainers(t, "lxc")
+			needDaemons(t)
+			h := NewHost(t)
+			receive := listenOn(t, h, "/dev/log")
+			h.Must(hookOn(), "repair", "--host")
+			c, other := NewCheap(t, h, "c1", cheapOptions{}), oldContainer(t, h, "other")
+			other.Start(holdInit)
+			flags := []string{"repair"}
+			if !healed {
+				flags = append(flags, "--no-heal")
+			}
+			if r := c.Hook(false, flags...); r.Code != 0 {
+				t.Fatalf("repair: %+v", r)
+			}
+			taken := func() bool { to, err := os.Readlink(h.Path("/dev/log")); return err != nil || to != "/run/devlog/log" }
+			intruder := NewDaemonIn(t, other, daemonKinds[0], "/dev/log")
+			if !healed {
+				intruder.Start()
+				if !taken() {
+					t.Fatal("the container's daemon does not take /dev/log")
+				}
+				if r := h.Do(hookOn(), "check", "--host"); r.Code != 1 || strings.Contains(r.Out, "syslog()  works") {
+					t.Errorf("check --host: %+v", r)
+				}
+				if r := h.Do(hookOn(), "repair", "--host"); r.Code != 0 {
+					t.Errorf("repair --host: %+v", r)
+				}
+			} else {
+				_ = background(t, h, intruder.args...)
+				eventually(t, "the receiver repairs", func() bool {
+					got, err := os.ReadFile(c.Log(false))
+					return err == nil && strings.Contains(string(got), "/dev/log was replaced; repaired")
+				})
+			}
+			if taken() {
+				t.Error("the container's daemon still has /dev/log")
+			}
+			h.Must("logger", "hosts")
+			if got := receive(); !strings.HasSuffix(got, " hosts") {
+				t.Errorf("the host's daemon received %q", got)
+			}
+			c.wantSent(t, c.Log(false), "own")
+			if r := h.Do(hookOn(), "check", "--host"); !strings.Contains(r.Out, "syslog()  works") {
+				t.Errorf("check --host: %+v", r)
+			}
+			if pid := intruder.find(); pid != 0 {
+				h.Must("kill", "-9", fmt.Sprint(pid))
+			}
+			intruder.pid = 0
+			stopAll(t, other)
+		})
+	}
+}
+
+// A receiver in its sandbox, whose repair found no daemon of the host's, cannot
+// mount. It keeps the repair all the same when such a daemon takes /dev/log.
+func TestEngineConfinedHeals(t *testing.T) {
+	needContainers(t)
+	h := NewHost(t)
+	c := NewCheap(t, h, "c1", cheapOptions{})
+	if r := c.Hook(false, "repair"); r.Code != 0 {
+		t.Fatalf("repair: %+v", r)
+	}
+	eventually(t, "the receiver is confined", func() bool { return strings.Contains(c.Hook(false, "check").Out, ", confined (") })
+	check(t, os.Remove(h.Path("/dev/log")))
+	receive := listenOn(t, h, "/dev/log")
+	eventually(t, "the container has its own log", c.ownSocket)
+	c.wantSent(t, c.Log(false), "own")
+	h.Must("logger", "hosts")
+	if got := receive(); !strings.HasSuffix(got, " hosts") {
+		t.Errorf("the host's daemon received %q", got)
+	}
+}
+
+// In a container that has the host's /run as well, /dev/log leads to the host's
+// listener: that is none of the container's, and nobody's place to listen.
+func TestEngineHostsRunInside(t *testing.T) {
+	needContainers(t)
+	h := NewHost(t)
+	journal(t, h)
+	c := NewCheap(t, h, "c1", cheapOptions{run: "mount -n --rbind /run run"})
+	if r := c.Hook(true, "check"); r.Code != 1 {
+		t.Errorf("check: %+v", r)
+	}
+	if r := c.Hook(true, "repair"); r.Code != 0 {
+		t.Fatalf("repair: %+v", r)
+	}
+	c.wantSent(t, c.Log(true), "own")
+	if r := c.Hook(true, "check"); r.Code != 0 {
+		t.Errorf("check after the repair: %+v", r)
+	}
+	if to, err := os.Readlink(h.Path("/dev/log")); err != nil || to != "/run/systemd/journal/dev-log" {
+		t.Errorf("the host's /dev/log leads to %q, %v", to, err)
+	}
+}
+
+// Where only root may enter /run, a repair says so, and check does not say that
+// it works.
+func TestEngineClosedRun(t *testing.T) {
+	needContainers(t)
+	h := NewHost(t)
+	c := NewCheap(t, h, "c1", cheapOptions{run: "mount -n -t tmpfs -o mode=700 run run"})
+	if r := c.Hook(false, "repair"); r.Code != 0 || !strings.Contains(r.Out, "chmod 755 /run") {
+		t.Errorf("repair: %+v", r)
+	}
+	if r := c.Hook(false, "check"); r.Code != 1 || !strings.Contains(r.Out, "works for root only") {
+		t.Errorf("check: %+v", r)
+	}
+	eventually(t, "the log says so, too", func() bool {
+		got, err := os.ReadFile(c.Log(false))
+		return err == nil && strings.Contains(string(got), "only root can log")
+	})
+	c.Sh("chmod 755 /run")
+	if r := c.Hook(false, "check"); r.Code != 0 {
+		t.Errorf("check of an open /run: %+v", r)
+	}
+}
+
+// noMounts is a seccomp policy of LXC's under which a process has the capability
+// to mount, and is denied it, as AppArmor denies it.
+const noMounts = `2
+denylist
+mount errno 13
+move_mount errno 13
+open_tree errno 13
+`
+
+// A mount that is denied to a process with the capability: where there is a way
+// without, the repair takes that, else it is refused with what to do.
+func TestEngineMountDenied(t *testing.T) {
+	needContainers(t, "lxc")
+	h := NewHost(t)
+	policy := filepath.Join(t.TempDir(), "policy")
+	check(t, os.WriteFile(policy, []byte(noMounts), 0o644))
+	c := newLXC(t, h, "c1", "lxc.seccomp.profile = "+policy)
+	c.Start(holdInit)
+	_ = listenOn(t, h, "/dev/log")
+	before := hostTree(h)
+	expectRefusal(t, c.Attach(hookIn, "repair"), 3, "permission denied")
+	expectRefusal(t, c.Attach(hookIn, "repair"), 3, "run devlog-hook repair --host on the host once")
+	expectRefusal(t, c.Attach(hookIn, "repair", "--strategy", "bind"), 3, "permission denied")
+	expectNothingNew(t, h, before)
+	h.Must(hookOn(), "repair", "--host")
+	if r := c.Attach(hookIn, "repair"); r.Code != 0 {
+		t.Errorf("repair on a prepared host: %+v", r)
+	}
+	if r := c.Attach("/bin/client", "t", "13", "own"); r.Code != 0 {
+		t.Errorf("client: %+v", r)
+	}
+	wantOnce(t, c.Log(), "own")
+	stopAll(t, c)
+}
+
+// The receiver of a start hook is in the container's PID namespace, which the
+// host sees.
+func TestEngineReceiverInsideSeen(t *testing.T) {
+	needContainers(t)
+	h := NewHost(t)
+	c := NewCheap(t, h, "c1", cheapOptions{})
+	if r := c.Hook(true, "repair"); r.Code != 0 {
+		t.Fatalf("repair: %+v", r)
+	}
+	pids := h.Receivers()
+	if len(pids) != 1 {
+		t.Fatalf("receivers: %v", pids)
+	}
+	want := fmt.Sprintf("receiver  devlogd %d, ", pids[0])
+	if r := c.Hook(false, "check"); r.Code != 0 || !strings.Contains(r.Out, want) {
+		t.Errorf("check: %+v, want %q", r, want)
+	}
+	h.Must("kill", "-KILL", fmt.Sprint(pids[0]))
+	waitDead(t, h, pids[0])
+	if r := c.Hook(false, "check"); r.Code != 1 || !strings.Contains(r.Out, "receiver  has gone") {
+		t.Errorf("check after the kill: %+v", r)
+	}
+}
