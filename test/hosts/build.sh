@@ -65,9 +65,12 @@ settings() {
   local unit
   for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer \
     getty@tty1.service lxc-monitord.service lxc-net.service podman-auto-update.service podman-auto-update.timer \
-    podman.socket podman.service systemd-binfmt.service systemd-networkd.service systemd-pstore.service systemd-timesyncd.service; do
+    modprobe@.service podman.socket podman.service sys-kernel-debug.mount sys-kernel-tracing.mount systemd-binfmt.service systemd-networkd.service systemd-pstore.service systemd-timesyncd.service; do
     ln -sf /dev/null "$root/etc/systemd/system/$unit"
   done
+  # apparmor.service has loaded LXC's profiles; this compiles them again at each boot.
+  mkdir -p "$root/etc/systemd/system/lxc.service.d"
+  printf '[Service]\nExecStartPre=\n' >"$root/etc/systemd/system/lxc.service.d/fast.conf"
   ln -sf /lib/systemd/system/multi-user.target "$root/etc/systemd/system/default.target"
   mkdir -p "$root/etc/default" "$root/etc/systemd/system/multi-user.target.wants"
   echo 'DOCKER_OPTS="--bridge=none --iptables=false --ip6tables=false"' >"$root/etc/default/docker"

@@ -40,10 +40,12 @@ built() {
   if [ ! -d "$to" ]; then
     echo "$suite: building the host, in $to" >&2
     mkdir -p "$cache"
+    find "$cache" -maxdepth 1 -name 'new.*' -mmin +120 -exec rm -rf {} + # builds that were interrupted
     made=$(mktemp -d "$cache/new.XXXXXX")
-    if ! $here/build.sh "$suite" "$made" >"$made/log" 2>&1; then
-      tail -n 30 "$made/log" >&2
-      echo "$suite: cannot build the host: see $made/log" >&2
+    if ! $here/build.sh "$suite" "$made" >"$cache/$suite.log" 2>&1; then
+      tail -n 30 "$cache/$suite.log" >&2
+      echo "$suite: cannot build the host: see $cache/$suite.log" >&2
+      rm -rf "$made"
       return 1
     fi
     rm -rf "$cache/$suite"-*
@@ -61,20 +63,10 @@ packages() {
   done
 }
 
-# judge SUITE WORK: prints the checks, and fails if one has failed or is missing.
-judge() {
-  local suite=$1 work=$2 file failed=0
-  touch "$work/checks"
-  grep -aE '^(ok|FAIL) ' "$work/checks" | tr -d '\r' | sed "s/^\(ok\|FAIL\) */\1\t$suite: /" || :
-  grep -aq '^FAIL ' "$work/checks" && failed=1
-  for file in $here/guest/[0-9]*.sh; do
-    grep -aq "^end  ${file##*/}" "$work/checks" && continue
-    printf 'FAIL\t%s: %s did not come to its end\n' "$suite" "${file##*/}"
-    failed=1
-  done
-  return $failed
+[ "$(id -u)" = 0 ] || {
+  echo "run.sh: it needs root" >&2
+  exit 1
 }
-
 deps
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/devlog-hosts.XXXXXX")
 [ -n "${KEEP-}" ] || trap 'rm -rf "$work"' EXIT
@@ -93,6 +85,7 @@ for suite in "$@"; do
     exit
   fi
   began=$SECONDS
+  : >"$work/checks"
   timeout --kill-after=10 "$HOST_TIMEOUT" $here/boot.sh "$host" "$work/disk.img" "$work/test.tar" \
     -serial "file:$work/console" -serial "file:$work/checks" -serial "file:$work/log" ||
     echo "$suite: the machine ended with exit code $?" >&2
@@ -100,7 +93,7 @@ for suite in "$@"; do
   cp "$work/checks" "dist/hosts/$suite.checks"
   cp "$work/console" "dist/hosts/$suite.console"
   cp "$work/log" "dist/hosts/$suite.log"
-  if judge "$suite" "$work"; then
+  if $here/judge.sh "$suite" "dist/hosts/$suite.checks"; then
     printf 'ok\t%s: all checks, in %d s\n' "$suite" $((SECONDS - began))
   else
     failed=1
