@@ -88,7 +88,7 @@ func TestAnnotationLimits(t *testing.T) {
 			check(t, os.MkdirAll(h.Path(own), 0o755))
 			check(t, os.Symlink("/var/log", h.Path(own+"/link")))
 			before := hostTree(h)
-			c := annotated(t, h, "runc", "createRuntime", threeClients("a")+"exit 5", s.annotations, s.flags...)
+			c := annotated(t, h, "runc", "createRuntime", threeClients("a")+"exit 5", s.annotations, append(s.flags, "--on-error", "fail")...)
 			r := h.Do(c.Args("run")...)
 			if s.refused == "" {
 				if r.Code != 5 {
@@ -96,7 +96,7 @@ func TestAnnotationLimits(t *testing.T) {
 				}
 				wantOnce(t, h.Path(s.log), threeTexts("a")...)
 				expectReceiversEnd(t, h)
-				expectNew(t, h, before, "/dev/log -> /run/devlog/log", s.log)
+				expectNew(t, h, before, linked, s.log)
 				return
 			}
 			said, err := os.ReadFile(h.Path("/run/devlog/c1.log"))
@@ -116,7 +116,7 @@ func TestAnnotationForeignEnv(t *testing.T) {
 	c := NewOCI(t, h, "runc", "c1", "exit 5")
 	c.Config["process"].(map[string]any)["env"] = []string{"PATH=/bin:/usr/bin", "DEVLOG_RECEIVER=/bin/evil"}
 	c.Config["hooks"] = map[string]any{"createContainer": []any{map[string]any{
-		"path": hookOn(), "args": []string{"devlog-hook", "oci", "--stage", "createContainer"}}}}
+		"path": hookOn(), "args": []string{"devlog-hook", "oci", "--stage", "createContainer", "--on-error", "fail"}}}}
 	r := h.Do(c.Write().Args("run")...)
 	if r.Code == 5 || r.Code == 0 || !strings.Contains(r.ErrOut, "DEVLOG_RECEIVER is of the container's environment") {
 		t.Errorf("run: %+v", r)

@@ -33,7 +33,13 @@ func startMany(t *testing.T, h *Host, n int) []*Cheap {
 // which somebody listens. It may be anywhere but in /dev, so it is its own.
 func (c *Cheap) ownSocket() bool {
 	to, err := os.Readlink(c.Path("/dev/log"))
-	return err == nil && !strings.HasPrefix(to, "/dev/") && canConnect(c.Path(to))
+	if err != nil || strings.HasPrefix(to, "/dev/") {
+		return false
+	}
+	if next, err := os.Readlink(c.Path(to)); err == nil { // one that was adopted
+		to = next
+	}
+	return canConnect(c.Path(to))
 }
 
 // converge waits until each container has its own socket again, and returns how

@@ -241,7 +241,7 @@ func TestEngineLXCSays(t *testing.T) {
 	needContainers(t, "lxc")
 	h := NewHost(t)
 	name := fmt.Sprintf("wrong-%d", os.Getpid())
-	c := NewLXC(t, h, name, "lxc.environment = DEVLOG_RULE=*.infoo -/var/log/messages")
+	c := NewLXC(t, h, name, "lxc.environment = DEVLOG_RULE=*.infoo -/var/log/messages", "lxc.environment = DEVLOG_ON_ERROR=fail")
 	if r := c.Execute("exit 0"); r.Code == 0 {
 		t.Errorf("the container runs: %+v", r)
 	}

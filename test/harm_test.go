@@ -90,14 +90,14 @@ func listing(t *testing.T, root string) (names []string) {
 	return names
 }
 
-// A hook that fails makes the runtime's start fail, with the hook's own words.
+// A hook that is to fail makes the runtime's start fail, with the hook's own words.
 func TestHookMistakes(t *testing.T) {
 	eachOCI(t, func(t *testing.T, h *Host, runtime, stage string) {
 		staleSocket(t, h)
 		before := hostTree(h)
 		for _, m := range mistakes {
 			c := NewOCI(t, h, runtime, "plain", "exit 0")
-			c.Hook(stage, m.flags...)
+			c.Hook(stage, append([]string{"--on-error", "fail"}, m.flags...)...)
 			c.Write()
 			r := h.Do(c.Args("run")...)
 			if r.Code == 0 {
@@ -130,7 +130,7 @@ func TestHookMistakesLXC(t *testing.T) {
 		"DEVLOG_SOCKET=/etc/passwd/log": "/etc/passwd",
 	} {
 		name := fmt.Sprintf("wrong-%d", time.Now().UnixNano()) // the kernel's log is the machine's
-		c := NewLXC(t, h, name, "lxc.environment = "+env)
+		c := NewLXC(t, h, name, "lxc.environment = "+env, "lxc.environment = DEVLOG_ON_ERROR=fail")
 		if r := c.Execute("exit 0"); r.Code == 0 {
 			t.Errorf("%s: the container runs: %+v", env, r)
 		}
@@ -147,7 +147,12 @@ func TestHookMistakesLXC(t *testing.T) {
 			t.Errorf("%s: the kernel's log has %d lines", env, lines)
 		}
 		expectNothingNew(t, h, before)
-		expectEmpty(t, filepath.Join(c.Rootfs, "run"))
+		note := filepath.Join(c.Rootfs, "run/devlog", name+".log")
+		if text, err := os.ReadFile(note); err != nil || !strings.Contains(string(text), names) {
+			t.Errorf("%s: it is noted %q, %v", env, text, err)
+		}
+		check(t, os.Remove(note))
+		expectEmpty(t, filepath.Join(c.Rootfs, "run/devlog"))
 		expectEmpty(t, filepath.Join(c.Rootfs, "var/log"))
 	}
 }

@@ -53,6 +53,9 @@ func expectNew(t *testing.T, h *Host, before []string, added ...string) {
 			got = append(got, name)
 		}
 	}
+	if slices.Contains(added, linked) && slices.Contains(got, "/dev/.devlog-host") {
+		got = withoutPrepared(t, h, got)
+	}
 	slices.Sort(added)
 	slices.Sort(got)
 	if !slices.Equal(got, added) {
@@ -60,9 +63,26 @@ func expectNew(t *testing.T, h *Host, before []string, added ...string) {
 	}
 }
 
+// linked is how a container with our hook on the host leaves /dev/log where nobody
+// listened.
+const linked = "/dev/log -> /run/devlog/log"
+
+// withoutPrepared are names that are new on the host, but for those of a host that
+// is prepared, as it is where a repair from the host makes that link.
+func withoutPrepared(t *testing.T, h *Host, names []string) []string {
+	t.Helper()
+	if to, err := os.Readlink(h.Path("/run/devlog/log")); err != nil || to != "/dev/.devlog-host" {
+		t.Errorf("the host is half prepared: its link leads to %q, %v", to, err)
+	}
+	return slices.DeleteFunc(names, func(name string) bool {
+		return name == "/dev/.devlog-host" || name == "/run/devlog" || name == "/run/devlog/log -> /dev/.devlog-host" ||
+			strings.HasPrefix(name, "/run/devlog/.devlog-repair -> ")
+	})
+}
+
 // ociLeaves is what a container with our hook leaves on a host without /dev/log.
 func ociLeaves(id string) []string {
-	return []string{"/dev/log -> /run/devlog/log", "/var/log/devlog", "/var/log/devlog/" + id, "/var/log/devlog/" + id + "/messages"}
+	return []string{linked, "/var/log/devlog", "/var/log/devlog/" + id, "/var/log/devlog/" + id + "/messages"}
 }
 
 // expectEmpty fails if a directory of a container's root holds anything.

@@ -102,7 +102,11 @@ func TestRepairInside(t *testing.T) {
 		expectRepaired(t, h, c, c.log, func(args ...string) Result {
 			return c.exec(append([]string{hookIn}, args...)...)
 		})
-		expectNew(t, h, before, "/dev/log -> /run/devlog/log")
+		left := linked
+		if strings.HasSuffix(t.Name(), "/lxc") { // which may mount
+			left = "/dev/log"
+		}
+		expectNew(t, h, before, left)
 	})
 }
 

@@ -24,7 +24,7 @@ func TestStageMismatch(t *testing.T) {
 				continue
 			}
 			c := NewOCI(t, h, runtime, says, "exit 5")
-			c.Hook(stage)
+			c.Hook(stage, "--on-error", "fail")
 			c.Config["hooks"].(map[string]any)[stage].([]any)[0].(map[string]any)["args"].([]string)[3] = says
 			r := h.Do(c.Write().Args("run")...)
 			if stage != "poststart" && (r.Code == 0 || r.Code == 5) { // a failure then is no reason to end the container
@@ -58,7 +58,8 @@ func TestStageArguments(t *testing.T) {
 		} {
 			c := NewOCI(t, h, runtime, id, "exit 5")
 			c.Hook(stage)
-			c.Config["hooks"].(map[string]any)[stage].([]any)[0].(map[string]any)["args"] = tt.args
+			hook := c.Config["hooks"].(map[string]any)[stage].([]any)[0].(map[string]any)
+			hook["args"], hook["env"] = tt.args, []string{"DEVLOG_ON_ERROR=fail"}
 			if r := h.Do(c.Write().Args("run")...); r.Code == 0 || r.Code == 5 {
 				t.Errorf("%s: %+v", id, r)
 			}

@@ -82,7 +82,7 @@ func TestStageStdout(t *testing.T) {
 	eachStage(t, []string{"createContainer"}, func(t *testing.T, h *Host, runtime, stage string) {
 		before := hostTree(h)
 		c := NewOCI(t, h, runtime, "c1", "exit 5")
-		c.Hook(stage, "--rule", "*.* container-stdout")
+		c.Hook(stage, "--rule", "*.* container-stdout", "--on-error", "fail")
 		r := h.Do(c.Write().Args("run")...)
 		said, err := os.ReadFile(h.Path("/run/devlog/c1.log"))
 		if r.Code == 5 || r.Code == 0 || err != nil || !strings.Contains(string(said), "use --stage createRuntime") {
@@ -102,6 +102,9 @@ func TestStageUndo(t *testing.T) {
 		c.Start()
 		if r := c.Exec(hookIn, "undo"); r.Code != 0 || len(h.Receivers()) != 0 {
 			t.Errorf("undo: %+v; receivers: %v", r, h.Receivers())
+		}
+		if stage == "createContainer" { // which has prepared the host
+			h.Must(hookOn(), "undo", "--host")
 		}
 		expectNew(t, h, before)
 		expectEmpty(t, filepath.Join(c.Rootfs, "run"))

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -69,8 +70,10 @@ func TestStagePodman(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(rootfs, "run/devlog")); err == nil {
 			t.Errorf("left in the container: %q", snap(t, rootfs, "/run/devlog"))
 		}
-		if _, err := os.Stat(h.Path("/run/devlog")); err == nil {
-			t.Errorf("left on the host: %q", h.Tree(nil, "/run/devlog"))
+		for _, line := range h.Tree(nil, "/run") { // but for what a prepared host has
+			if name := strings.SplitN(line, " ", 2)[1]; strings.Contains(name, "/run/devlog") && len(withoutPrepared(t, h, []string{name})) > 0 {
+				t.Errorf("left on the host: %q", line)
+			}
 		}
 	})
 }

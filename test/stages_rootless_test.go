@@ -13,6 +13,8 @@ import (
 type rootless struct {
 	h                 *Host
 	rootfs, home, err string
+	// volumes are what a container gets.
+	volumes []string
 }
 
 // rootlessUser is nobody of the machine's.
@@ -24,7 +26,8 @@ func newRootless(t *testing.T, h *Host) *rootless {
 	h.Must("install", "-d", "-o", id, "-g", id, "-m", "700", "/run/own") // podman wants a short path
 	h.Must("mount", "-n", "-t", "tmpfs", "-o", "mode=1777", "tmpfs", "/dev/shm")
 	dir := t.TempDir()
-	r := &rootless{h: h, rootfs: filepath.Join(dir, "rootfs"), home: filepath.Join(dir, "home"), err: filepath.Join(dir, "home/err")}
+	r := &rootless{h: h, rootfs: filepath.Join(dir, "rootfs"), home: filepath.Join(dir, "home"), err: filepath.Join(dir, "home/err"),
+		volumes: []string{"/dev:/dev:rslave", binDir + ":" + binDir + ":ro"}}
 	newRootfs(t, r.rootfs)
 	check(t, os.Mkdir(r.home, 0o700))
 	check(t, command("chown", "-hR", fmt.Sprintf("%d:%[1]d", rootlessUser), dir))
@@ -43,8 +46,10 @@ func (r *rootless) run(runtime, hooks, script string) Result {
 		"USER=devlog", "HOME=" + r.home, "XDG_RUNTIME_DIR=/run/own",
 		"podman", "--root", r.home + "/storage", "--runroot", "/run/own/podman", "--storage-driver", "vfs",
 		"--runtime", runtime, "--cgroup-manager", "cgroupfs", "--events-backend", "none", "--hooks-dir", hooks,
-		"run", "--rm", "--network", "none", "--annotation", "run.oci.hooks.stderr=" + r.err,
-		"--volume", "/dev:/dev:rslave", "--volume", binDir + ":" + binDir + ":ro"}
+		"run", "--rm", "--network", "none", "--annotation", "run.oci.hooks.stderr=" + r.err}
+	for _, volume := range r.volumes {
+		line = append(line, "--volume", volume)
+	}
 	if runtime == "crun" { // podman refuses that of runc, which does without cgroups by itself
 		line = append(line, "--cgroups", "disabled")
 	}
@@ -64,7 +69,8 @@ func (r *rootless) run(runtime, hooks, script string) Result {
 }
 
 // podman without root, on a host where /dev/log is a link: in the container
-// every message is in its own file; on the host the user names a file of his.
+// every message is in its own file; on the host the user names a file of his, or has
+// the hook fail.
 func TestStageRootless(t *testing.T) {
 	for _, s := range []struct {
 		runtime, stage, log, says string
@@ -73,11 +79,11 @@ func TestStageRootless(t *testing.T) {
 		{runtime: "crun", stage: "createContainer", log: "rootfs/var/log/messages"},
 		{runtime: "crun", stage: "startContainer", log: "rootfs/var/log/messages"},
 		{runtime: "crun", stage: "createRuntime", log: "home/messages", flags: []string{"--rule", "*.* HOME/messages"}},
-		{runtime: "crun", stage: "createRuntime", says: "refused: the receiver on the host may not write to /var/log/devlog/"},
+		{runtime: "crun", stage: "createRuntime", says: "refused: the receiver on the host may not write to /var/log/devlog/", flags: []string{"--on-error", "fail"}},
 		{runtime: "runc", stage: "createContainer", log: "rootfs/var/log/messages"},
 		{runtime: "runc", stage: "startContainer", log: "rootfs/var/log/messages"},
 		{runtime: "runc", stage: "createRuntime", log: "home/messages", flags: []string{"--rule", "*.* HOME/messages"}},
-		{runtime: "runc", stage: "createRuntime", says: "refused: the receiver on the host may not write to /var/log/devlog/"},
+		{runtime: "runc", stage: "createRuntime", says: "refused: the receiver on the host may not write to /var/log/devlog/", flags: []string{"--on-error", "fail"}},
 	} {
 		t.Run(s.runtime+"/"+s.stage+s.log, func(t *testing.T) {
 			needContainers(t, "podman", s.runtime)
@@ -111,4 +117,108 @@ func TestStageRootless(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The hooks.d file of the host's applies to an ordinary user's containers with a
+// volume too: these start, and log where that user may write. With no such place
+// they start, and the user and the host's daemon are told why nothing is logged.
+func TestRootlessMessages(t *testing.T) {
+	for _, runtime := range []string{"crun", "runc"} {
+		for _, s := range []struct {
+			name          string
+			shared, homed bool
+		}{{"own dev", false, true}, {"shared dev", true, true}, {"no home", false, false}} {
+			t.Run(runtime+"/"+s.name, func(t *testing.T) {
+				needContainers(t, "podman", runtime)
+				h := NewHost(t)
+				install(t, h)
+				overlay(h, "/etc")
+				r := newRootless(t, h)
+				id := fmt.Sprint(rootlessUser)
+				h.Must("install", "-d", "-o", id, "-g", id, "-m", "700", "/run/user/"+id)
+				check(t, os.Chmod(h.Path("/dev/kmsg"), 0o644))
+				if s.homed {
+					h.Must("sh", "-c", "echo 'own:x:"+id+":"+id+"::"+r.home+":/bin/sh' >>/etc/passwd")
+				}
+				if s.shared {
+					journal(t, h)
+				} else {
+					r.volumes = r.volumes[1:]
+				}
+				var receive func() string
+				if !s.homed {
+					receive = listenOn(t, h, "/dev/log")
+				}
+				before := h.Tree([]string{"/dev/pts", "/dev/shm"}, "/dev", "/var/log")
+				result := r.run(runtime, hooksDir(t, "devlog.oci.json"), threeClients("a")+"exit 5")
+				if result.Code != 5 {
+					said, _ := os.ReadFile(r.err)
+					t.Fatalf("podman run: %+v, and the hook says %q", result, said)
+				}
+				expectReceiversEnd(t, h)
+				if after := h.Tree([]string{"/dev/pts", "/dev/shm"}, "/dev", "/var/log"); !slices.Equal(before, after) {
+					t.Errorf("the host was\n%q\nand is\n%q", before, after)
+				}
+				state := filepath.Join(r.home, ".local/state/devlog")
+				logs, err := filepath.Glob(state + "/*/messages")
+				check(t, err)
+				if !s.homed {
+					notes, err := filepath.Glob(h.Path("/run/user/" + id + "/devlog/*.log"))
+					check(t, err)
+					const says = "user 4242 has no home directory in /etc/passwd"
+					if text := readFiles(t, notes); len(logs) != 0 || len(notes) != 1 || !strings.Contains(text, says) {
+						t.Errorf("it is noted %q in %q, and logged in %q", text, notes, logs)
+					}
+					if got := receive(); !strings.HasPrefix(got, "<11>") || !strings.Contains(got, "devlog-hook: container ") || !strings.Contains(got, says) {
+						t.Errorf("the host's daemon has received %q", got)
+					}
+					return
+				}
+				if len(logs) != 1 {
+					t.Fatalf("logs: %q", logs)
+				}
+				wantOnce(t, logs[0], threeTexts("a")...)
+				for _, dir := range []string{state, filepath.Dir(logs[0])} {
+					if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+						t.Errorf("%s: %v, %v", dir, info.Mode(), err)
+					}
+					ownedBy(t, dir, rootlessUser)
+				}
+			})
+		}
+	}
+}
+
+// What a user's own repair says of where messages go is so.
+func TestRootlessRepair(t *testing.T) {
+	needContainers(t, "setpriv")
+	h := NewHost(t)
+	overlay(h, "/etc")
+	r := newRootless(t, h)
+	id := fmt.Sprint(rootlessUser)
+	h.Must("sh", "-c", "echo 'own:x:"+id+":"+id+"::"+r.home+":/bin/sh' >>/etc/passwd")
+	as := func(args ...string) Result {
+		return h.Do(append([]string{"setpriv", "--reuid", id, "--regid", id, "--clear-groups", "env", "-i", hookOn()}, args...)...)
+	}
+	log := r.home + "/.local/state/devlog/c1/messages"
+	if got := as("repair", "--root", r.rootfs, "--name", "c1"); got.Code != 0 || !strings.Contains(got.Out, "\nmessages go to "+log+" on the host\n") {
+		t.Errorf("repair: %+v", got)
+	}
+	if !exists(log) {
+		t.Errorf("%s does not exist", log)
+	}
+	if got := as("undo", "--root", r.rootfs); got.Code != 0 {
+		t.Errorf("undo: %+v", got)
+	}
+}
+
+// readFiles is what is in the files.
+func readFiles(t *testing.T, names []string) (all string) {
+	t.Helper()
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		check(t, err)
+		all += string(text)
+	}
+	return all
 }

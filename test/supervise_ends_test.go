@@ -241,7 +241,7 @@ func TestUnsupervised(t *testing.T) {
 	if r := c.Exec("/opt/devlog/devlog-hook", "repair", "--supervise", "systemd"); r.Code != 3 || !strings.Contains(r.ErrOut, "a receiver inside the container ends with it") {
 		t.Errorf("inside: %+v", r)
 	}
-	if r := hook("repair", "--supervise", "x"); r.Code != 2 || !strings.Contains(r.ErrOut, `supervisor "x" does not exist: use none or systemd`) {
+	if r := hook("repair", "--supervise", "x"); r.Code != 2 || !strings.Contains(r.ErrOut, `supervisor "x" does not exist: use auto, none or systemd`) {
 		t.Errorf("an unknown one: %+v", r)
 	}
 	if r := hook("repair"); r.Code != 0 || len(h.Receivers()) != 1 {

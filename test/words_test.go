@@ -37,9 +37,8 @@ func TestPassedOver(t *testing.T) {
 		})
 		end(t, h, c, c.Rootfs)
 		wantOnce(t, c.Log(), append(threeTexts("a"), annotation)...)
-		said, err := os.ReadFile(h.Path("/run/devlog/c1.log"))
-		if err != nil || !strings.Contains(string(said), "devlog-hook: "+annotation+"\n") {
-			t.Errorf("the hook's file has %q, %v", said, err)
+		if exists(h.Path("/run/devlog/c1.log")) {
+			t.Error("it is noted as a failure")
 		}
 		expectReceiversEnd(t, h)
 	})

@@ -149,7 +149,7 @@ func TestAnnotationsAndFlags(t *testing.T) {
 		// A stage at which nothing can be found in here.
 		state := strings.NewReader(`{"id":"c1","pid":0,"bundle":"` + bundle + `"}`)
 		var errs bytes.Buffer
-		p := &program{stdin: state, stderr: &errs, logs: t.TempDir()}
+		p := &program{stdin: state, stderr: &errs, logs: []string{t.TempDir()}}
 		args := append([]string{"devlog-hook", "oci", "--stage", "createContainer"}, strings.Fields(tt.flags)...)
 		if code := p.exit(p.run(args)); code == exitDone {
 			t.Errorf("%s %s: exit code 0", tt.flags, tt.env)
@@ -172,7 +172,7 @@ func TestOwnEnv(t *testing.T) {
 func TestUnknownStage(t *testing.T) {
 	clean(t)
 	var errs bytes.Buffer
-	p := &program{stdin: strings.NewReader(`{"id":"c1","pid":42,"bundle":"/nowhere"}`), stderr: &errs, logs: t.TempDir()}
+	p := &program{stdin: strings.NewReader(`{"id":"c1","pid":42,"bundle":"/nowhere"}`), stderr: &errs, logs: []string{t.TempDir()}}
 	if code := p.exit(p.run([]string{"devlog-hook", "oci", "--stage", "createPod"})); code != exitDone {
 		t.Errorf("exit code %d", code)
 	}

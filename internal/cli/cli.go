@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -16,9 +15,7 @@ import (
 
 	"devlog/internal/daemon"
 	"devlog/internal/devlog"
-	"devlog/internal/file"
 	"devlog/internal/hook"
-	"devlog/internal/syslog"
 	"devlog/internal/words"
 )
 
@@ -57,16 +54,17 @@ func (f failures) Unwrap() []error { return f }
 type program struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	policy
 	// name is the container's, as soon as it is known.
 	name string
-	// hostSide says that failures are also written to a file on the host.
+	// process is the mark of its first process, on the host.
+	process string
+	// hostSide says that the hook is not in the container.
 	hostSide bool
-	// logs is the directory of that file.
-	logs string
-	// inside says that failures are also written to the kernel's log, kmsg: who
-	// runs a hook in a container shows nobody what it says.
-	inside bool
-	kmsg   string
+	// logs are the directories for notes of hooks, nil for the usual ones; kmsg
+	// is the kernel's log, devLog the host's.
+	logs         []string
+	kmsg, devLog string
 	// typed says that somebody has typed the command, who can become root.
 	typed bool
 
@@ -74,16 +72,28 @@ type program struct {
 	warned bool
 	// passedOver are the warnings about that, for the receiver to repeat.
 	passedOver []string
+	// warnings are what is to be said of a receiver that was started.
+	warnings []string
 }
 
 // Main runs devlog-hook with these arguments, the program's name first, and
 // returns its exit code.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, logs: "/run/devlog", kmsg: "/dev/kmsg"}
+	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, kmsg: "/dev/kmsg", devLog: "/dev/log"}
 	return p.main(args)
 }
 
-func (p *program) main(args []string) int {
+func (p *program) main(args []string) (code int) {
+	p.policy = readPolicy(args, os.Getenv)
+	defer func() {
+		if reason := recover(); reason != nil {
+			if !p.hook {
+				panic(reason)
+			}
+			code = p.exit(crashed(reason))
+		}
+		code = p.code(code)
+	}()
 	// The directories and sockets made here are for every user.
 	unix.Umask(0o022)
 	err := daemon.CloseOnExec()
@@ -93,23 +103,21 @@ func (p *program) main(args []string) int {
 	if err == nil {
 		err = p.run(args)
 	}
+	if err != nil && p.name == "" && (p.hook || errors.As(err, new(usageError))) {
+		p.nameCaller(args)
+	}
 	return p.exit(err)
 }
 
 func (p *program) run(args []string) error {
 	if call, ok := hook.ParseLXC(args[1:], os.Getenv); ok {
-		p.name = syslog.Escape(call.Name)
-		p.hostSide, p.inside = call.OnHost(), true
+		p.name, p.hostSide, p.process = call.Name, call.OnHost(), devlog.ProcessMark(call.PID)
 		return p.app(&call).Run([]string{args[0], "lxc"})
 	}
 	if len(args) > 1 && args[1] == "help" { // help COMMAND, as COMMAND --help
 		args = slices.Concat(args[:1], args[2:], []string{"--help"})
 	}
-	err := p.app(nil).Run(args)
-	if errors.As(err, new(usageError)) && p.name == "" {
-		p.nameCaller(args)
-	}
-	return err
+	return p.app(nil).Run(args)
 }
 
 // exit writes the error as one line where somebody will see it, and returns
@@ -154,52 +162,10 @@ func failed(err error) int {
 	switch {
 	case errors.As(err, &usage):
 		return exitUsage
-	case errors.As(err, &refusal):
+	case errors.As(err, &refusal), errors.Is(err, os.ErrPermission): // whatever denied it
 		return exitRefused
 	}
 	return exitFailed
-}
-
-// say writes the error as one line. Names and paths in it may come from a
-// container: they drive no terminal.
-func (p *program) say(err error) {
-	line := programName + ": " + syslog.Escape(strings.ReplaceAll(err.Error(), "\n", "; ")) + "\n"
-	fmt.Fprint(p.stderr, line)
-	if p.hostSide {
-		p.keep(line)
-	}
-	if p.inside {
-		p.tellKernel(line)
-	}
-}
-
-// tellKernel writes the line to the kernel's log: what a hook says LXC keeps to
-// its own log, if to any. Where that may not be written only this is lost.
-func (p *program) tellKernel(line string) {
-	text := strings.TrimPrefix(strings.TrimSpace(line), programName+": ")
-	record := syslog.KernelRecord(syslog.MakePriority(syslog.User, syslog.Err), programName+": container "+p.name+": "+text)
-	_ = file.WriteKernelLog(p.kmsg, record)
-}
-
-// maxLog is how large a NAME.log becomes, in bytes.
-const maxLog = 64 << 10
-
-// keep appends the line to /run/devlog/NAME.log: runtimes show a hook's
-// standard error to nobody, or cut it. A file that is full begins anew.
-func (p *program) keep(line string) {
-	if hook.CheckName(p.name) != nil || os.MkdirAll(p.logs, 0o755) != nil {
-		return
-	}
-	fd, err := file.Open(filepath.Join(p.logs, p.name+".log"), unix.O_APPEND|unix.O_CREAT|unix.O_WRONLY|unix.O_NOFOLLOW, 0o640, file.Regular)
-	if err != nil {
-		return // the line has been written to standard error
-	}
-	f := os.NewFile(uintptr(fd), p.name+".log")
-	defer f.Close()
-	if info, err := f.Stat(); err == nil && info.Size() > maxLog {
-		_ = f.Truncate(0) // it goes on growing; there is nobody to tell
-	}
-	fmt.Fprint(f, line)
 }
 
 // app is the command line. lxc is LXC's call, if it was LXC that called.

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"devlog/internal/devlog"
 	"devlog/internal/hook"
 	"devlog/internal/syslog"
@@ -86,8 +84,9 @@ func TestMain_usage(t *testing.T) {
 			if name, value, ok := strings.Cut(tt.env, "="); ok {
 				t.Setenv(name, value)
 			}
+			t.Setenv(onErrorVariable, onErrorFail)
 			var out, errs bytes.Buffer
-			p := &program{stdin: strings.NewReader(""), stdout: &out, stderr: &errs, logs: t.TempDir(), kmsg: "/nowhere"}
+			p := &program{stdin: strings.NewReader(""), stdout: &out, stderr: &errs, logs: []string{t.TempDir()}, kmsg: "/nowhere"}
 			code := p.main(append([]string{"devlog-hook"}, strings.Fields(tt.args)...))
 			if code != exitUsage {
 				t.Errorf("exit code %d, want %d", code, exitUsage)
@@ -249,65 +248,6 @@ func TestEscapesJSON(t *testing.T) {
 	}
 }
 
-// TestKeep: a hook's failure is also in a file, which does not grow for ever.
-func TestKeep(t *testing.T) {
-	clean(t)
-	dir := t.TempDir()
-	p := &program{stdin: strings.NewReader(`{"id":"c1","pid":42,"bundle":"/nowhere"}`), stderr: &bytes.Buffer{}, logs: dir}
-	if code := p.exit(p.run([]string{"devlog-hook", "oci", "--stage", "prestart"})); code != exitFailed {
-		t.Errorf("exit code %d, want %d", code, exitFailed)
-	}
-	log := filepath.Join(dir, "c1.log")
-	text, err := os.ReadFile(log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	oneLine(t, string(text), "/nowhere/config.json")
-	p.keep("second\n")
-	if got, err := os.ReadFile(log); err != nil || string(got) != string(text)+"second\n" {
-		t.Errorf("the file has %q, %v", got, err)
-	}
-	if err := os.WriteFile(log, make([]byte, maxLog+1), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	p.keep("anew\n")
-	if got, err := os.ReadFile(log); err != nil || string(got) != "anew\n" {
-		t.Errorf("the file has %d bytes, %v; want one line", len(got), err)
-	}
-}
-
-// TestSayHostile: what somebody has put in the place of the files that failures
-// are written to holds up no hook, and gets nothing.
-func TestSayHostile(t *testing.T) {
-	dir := t.TempDir()
-	victim, fifo := filepath.Join(dir, "victim"), filepath.Join(dir, "fifo.log")
-	if err := errors.Join(os.WriteFile(victim, []byte("theirs"), 0o600), unix.Mkfifo(fifo, 0o600),
-		os.Symlink(victim, filepath.Join(dir, "link.log")), os.Mkdir(filepath.Join(dir, "dir.log"), 0o700)); err != nil {
-		t.Fatal(err)
-	}
-	reader, err := unix.Open(fifo, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, listens := range []bool{true, false} {
-		for _, name := range []string{"fifo", "link", "dir"} {
-			p := &program{stderr: &bytes.Buffer{}, logs: dir, name: name, hostSide: true, inside: true, kmsg: filepath.Join(dir, name+".log")}
-			p.exit(errors.New("no"))
-			p.kmsg = victim
-			p.exit(errors.New("no"))
-		}
-		if n, err := unix.Read(reader, make([]byte, 100)); listens && (n > 0 || err != nil) {
-			t.Errorf("in the FIFO: %d bytes, %v", n, err)
-		}
-		if listens {
-			unix.Close(reader)
-		}
-	}
-	if got, err := os.ReadFile(victim); err != nil || string(got) != "theirs" {
-		t.Errorf("the file has %q, %v", got, err)
-	}
-}
-
 func TestExitCodes(t *testing.T) {
 	p := &program{stderr: &bytes.Buffer{}}
 	for _, tt := range []struct {
@@ -323,19 +263,6 @@ func TestExitCodes(t *testing.T) {
 			t.Errorf("exit(%v) = %d, want %d", tt.err, got, tt.want)
 		}
 	}
-}
-
-// A container's /dev may have anything in the place of the kernel's log: it does
-// not hold a hook up.
-func TestKernelLogIsNone(t *testing.T) {
-	kmsg := filepath.Join(t.TempDir(), "kmsg")
-	if err := unix.Mkfifo(kmsg, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var errs bytes.Buffer
-	p := &program{stderr: &errs, inside: true, kmsg: kmsg, name: "c1"}
-	p.say(errors.New("no luck"))
-	oneLine(t, errs.String(), "no luck")
 }
 
 // While there is something to repair check says so, else that it is refused.

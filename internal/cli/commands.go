@@ -32,6 +32,9 @@ func (p *program) checkCommand() *cli.Command {
 			if c.Bool("host") {
 				return p.checkHost(c, r, o)
 			}
+			if !r.Works() {
+				r.Hook = t.HookFailure(p.name)
+			}
 			if err := p.report(c, r); err != nil {
 				return err
 			}
@@ -51,9 +54,11 @@ func (p *program) report(c *cli.Context, r devlog.Result) error {
 type resultJSON struct {
 	Facts devlog.Facts `json:"facts"`
 	Plan  devlog.Plan  `json:"plan"`
+	// Hook is why the last hook could not repair, while that is not done.
+	Hook *devlog.HookFailure `json:"hook,omitempty"`
 }
 
-func asJSON(r devlog.Result) resultJSON { return resultJSON{r.Facts, r.Plan} }
+func asJSON(r devlog.Result) resultJSON { return resultJSON{r.Facts, r.Plan, r.Hook} }
 
 // writeJSON writes a value as JSON that drives no terminal either: the encoder
 // leaves some of what a terminal obeys as it is, and JSON has another form of it.
@@ -80,7 +85,7 @@ func (p *program) repairCommand() *cli.Command {
 		Usage: "make /dev/log lead to a private socket, with a receiver behind it",
 		Description: "Does nothing where syslog() works already. Without --pid and --root it repairs the root that\n" +
 			"it runs in.",
-		Flags: flags(targetFlags(), planFlags(), receiverFlags(), []cli.Flag{
+		Flags: flags(targetFlags(), planFlags(), receiverFlags(devlog.AutoSupervised), []cli.Flag{
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing", EnvVars: env("DRY_RUN")},
 			keepFlag(),
 			&cli.BoolFlag{Name: "all", Usage: "with --host: repair every container that shares its /dev too", EnvVars: env("ALL")},
@@ -103,6 +108,7 @@ func (p *program) repairCommand() *cli.Command {
 				return err
 			}
 			p.sayRepaired(c, t, o, r)
+			t.Forget(p.name)
 			if c.Bool("all") {
 				return p.repairSharers(c, o)
 			}
@@ -225,7 +231,7 @@ func (p *program) healCommand() *cli.Command {
 	return command(cli.Command{
 		Name:   "heal",
 		Hidden: true,
-		Flags: flags(planFlags(), receiverFlags(), []cli.Flag{keepFlag(),
+		Flags: flags(planFlags(), receiverFlags(devlog.Unsupervised), []cli.Flag{keepFlag(),
 			&cli.BoolFlag{Name: "host", Usage: "it is the host", EnvVars: env("HOST")},
 			&cli.StringFlag{Name: "container", Usage: "what the receiver's sandbox hides of the container", EnvVars: env("CONTAINER")},
 			&cli.BoolFlag{Name: "confined", Usage: "it runs in the receiver's sandbox", EnvVars: env("CONFINED")}}),

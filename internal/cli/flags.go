@@ -14,7 +14,6 @@ import (
 	"devlog/internal/hook"
 	"devlog/internal/rootfs"
 	"devlog/internal/sandbox"
-	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
 	"devlog/internal/words"
 )
@@ -54,14 +53,14 @@ func socketFlag() cli.Flag {
 		Usage: "the private socket's `PATH` in the container"}
 }
 
-func receiverFlags() []cli.Flag {
+func receiverFlags(supervise devlog.Supervisor) []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "receiver", EnvVars: env("RECEIVER"),
 			Usage: "the receiver's `PATH`, or none where a daemon of the container's own listens (default: devlogd beside this program)"},
 		&cli.BoolFlag{Name: "no-heal", EnvVars: env("NO_HEAL"),
 			Usage: "repair once; leave nobody who repairs again when /dev/log is replaced"},
-		&cli.StringFlag{Name: "supervise", Value: string(devlog.Unsupervised), EnvVars: env("SUPERVISE"),
-			Usage: "`WHO` starts a receiver on the host anew when it was killed: none, or systemd, which keeps its sockets meanwhile"},
+		&cli.StringFlag{Name: "supervise", Value: string(supervise), EnvVars: env("SUPERVISE"),
+			Usage: "`WHO` restarts a killed receiver on the host: none; systemd, which keeps its sockets meanwhile; or auto (systemd where it runs)"},
 		&cli.StringFlag{Name: "name", EnvVars: env("NAME"),
 			Usage: "the container's `NAME` in messages and paths (default: what the runtime calls it, or the host name)"},
 		&cli.StringSliceFlag{Name: "rule",
@@ -146,7 +145,9 @@ func (p *program) options(c *cli.Context, name string) (devlog.Options, error) {
 	if err := sandboxed(c, &o.Receiver); err != nil {
 		return devlog.Options{}, err
 	}
-	o.Typed = p.typed
+	if o.Typed = p.typed; p.typed {
+		o.Receiver.Warn = func(text string) { p.warnings = append(p.warnings, text) }
+	}
 	o.Strategy = strategy
 	o.Force = c.Bool("force")
 	o.NoHeal = c.Bool("no-heal")
@@ -158,8 +159,7 @@ func (p *program) options(c *cli.Context, name string) (devlog.Options, error) {
 // passOver says what was meant for this program and is passed over. Nobody may see
 // what a hook says, so that the receiver repeats it among the container's messages.
 func (p *program) passOver(text string) {
-	p.say(errors.New(text))
-	p.passedOver = append(p.passedOver, syslog.Escape(text))
+	p.passedOver = append(p.passedOver, p.line(errors.New(text)))
 }
 
 // sandboxed reads the flags about the receiver's rights.

@@ -94,7 +94,15 @@ func (p *program) table(list []devlog.Sharer) error {
 		}
 		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\n", s.PID, syslog.Escape(s.Command), syslog.Escape(s.Name), receiver, log, syslog.Escape(repair))
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, s := range list {
+		if s.Hook != nil {
+			fmt.Fprintf(p.stdout, "container %s (process %d): hook %s\n", syslog.Escape(s.Name), s.PID, syslog.Escape(s.Hook.String()))
+		}
+	}
+	return nil
 }
 
 // repairSharers repairs every container that shares the host's /dev and needs
@@ -112,6 +120,8 @@ func (p *program) repairSharers(c *cli.Context, o devlog.Options) error {
 		if next := leftToDo(t, o, r); next != "" {
 			fmt.Fprintln(p.stdout, of+next)
 		}
+		p.sayWarnings(of)
+		t.Forget(s.Name)
 	})
 	return each(err)
 }
@@ -144,12 +154,22 @@ func (p *program) sayRepaired(c *cli.Context, t *devlog.Target, o devlog.Options
 		if r.Plan.Advice != "" {
 			fmt.Fprintln(p.stdout, "now "+r.Plan.Advice)
 		}
+		p.sayWarnings("")
 		return
 	}
 	fmt.Fprintln(p.stdout, repaired(r))
 	if next := leftToDo(t, o, r); next != "" {
 		fmt.Fprintln(p.stdout, next)
 	}
+	p.sayWarnings("")
+}
+
+// sayWarnings says what there is to know of the receiver that was started last.
+func (p *program) sayWarnings(of string) {
+	for _, text := range p.warnings {
+		fmt.Fprintln(p.stdout, of+syslog.Escape(text))
+	}
+	p.warnings = nil
 }
 
 // leftToDo says what comes after the repair of a container: what its user is to

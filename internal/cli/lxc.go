@@ -14,10 +14,16 @@ func (p *program) lxcCommand(call hook.LXC) *cli.Command {
 	return command(cli.Command{
 		Name:   "lxc",
 		Hidden: true,
-		Flags:  flags(planFlags(), receiverFlags()),
+		Flags:  flags([]cli.Flag{onErrorFlag()}, planFlags(), receiverFlags(devlog.Unsupervised)),
 		Action: func(c *cli.Context) error {
+			if call.Type != hook.LXCPostStop {
+				p.forget()
+			}
 			if err := call.Check(); err != nil {
 				return usageError{err}
+			}
+			if err := checkOnError(c); err != nil {
+				return err
 			}
 			o, err := p.options(c, call.Name)
 			if err != nil {

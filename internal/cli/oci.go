@@ -24,8 +24,8 @@ func (p *program) ociCommand() *cli.Command {
 		Flags: flags([]cli.Flag{
 			&cli.StringFlag{Name: "stage", EnvVars: env("STAGE"),
 				Usage: "the hook's `STAGE`: prestart, createRuntime, createContainer, startContainer, poststart or poststop"},
-			annotationsFlag(),
-		}, planFlags(), receiverFlags()),
+			annotationsFlag(), onErrorFlag(),
+		}, planFlags(), receiverFlags(devlog.Unsupervised)),
 		Action: p.oci,
 	})
 }
@@ -35,6 +35,9 @@ func (p *program) oci(c *cli.Context) error {
 	container, err := hook.ReadOCI(p.stdin, stage)
 	p.place(stage, container)
 	p.name = container.ID // what is wrong is written to its file
+	if stage != hook.Poststop {
+		p.forget()
+	}
 	switch {
 	case errors.Is(stageErr, hook.ErrUnknownStage):
 		// Of a specification to come: no reason for a container not to start.
@@ -44,6 +47,9 @@ func (p *program) oci(c *cli.Context) error {
 		return usageError{stageErr}
 	case err != nil:
 		_ = p.setName(c, container.ID)
+		return err
+	}
+	if err := checkOnError(c); err != nil {
 		return err
 	}
 	if stage == hook.CreateContainer {
@@ -78,6 +84,14 @@ const (
 // arguments that it does not know, if it was one: some runtimes keep to
 // themselves what a hook says.
 func (p *program) nameCaller(args []string) {
+	has := func(word string) bool { return strings.Contains(strings.Join(args, " "), word) }
+	if name := os.Getenv("LXC_NAME"); p.hook && name != "" {
+		p.name, p.hostSide = name, os.Getenv("LXC_HOOK_TYPE") != hook.LXCStart && !slices.Contains(args, hook.LXCStart)
+		return
+	}
+	if os.Getenv("LXC_HOOK_TYPE") != "" {
+		return // the standard input is the container's console
+	}
 	if f, ok := p.stdin.(*os.File); ok {
 		var st unix.Stat_t
 		fds := []unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN}}
@@ -94,18 +108,26 @@ func (p *program) nameCaller(args []string) {
 	if err != nil {
 		return
 	}
+	p.hook = p.hook || len(args) < 2 || !slices.Contains(typed, args[1])
 	p.name = container.ID
 	stage := hook.Prestart
-	if strings.Contains(strings.Join(args, " "), string(hook.StartContainer)) {
-		stage = hook.StartContainer
+	for _, inside := range []hook.Stage{hook.CreateContainer, hook.StartContainer} {
+		if has(string(inside)) {
+			stage = inside
+		}
 	}
 	p.place(stage, container)
 }
 
 // place sees to it that what is wrong is said where the hook is.
 func (p *program) place(stage hook.Stage, c hook.Container) {
-	p.inside = stage == hook.StartContainer && devlog.CheckStage(stage, c) == nil
-	p.hostSide = !p.inside
+	p.hostSide = stage != hook.StartContainer || devlog.CheckStage(stage, c) != nil
+	switch {
+	case stage == hook.CreateContainer:
+		p.process = devlog.ParentMark()
+	case p.hostSide:
+		p.process = devlog.ProcessMark(c.PID)
+	}
 }
 
 // clear clears up after a container that has ended. A failure is said and no

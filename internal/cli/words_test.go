@@ -52,7 +52,7 @@ func TestPassedOver(t *testing.T) {
 	var errs bytes.Buffer
 	p := &program{stderr: &errs}
 	app := p.app(nil)
-	app.Commands = []*cli.Command{command(cli.Command{Name: "x", Flags: flags(planFlags(), receiverFlags(), []cli.Flag{annotationsFlag()}), Action: func(c *cli.Context) error {
+	app.Commands = []*cli.Command{command(cli.Command{Name: "x", Flags: flags(planFlags(), receiverFlags(devlog.Unsupervised), []cli.Flag{annotationsFlag()}), Action: func(c *cli.Context) error {
 		many := map[string]string{"devlog.rule": "*.* /x", "other": "", "devlog.a\x00": "", "devlog." + strings.Repeat("b", 1<<20): ""}
 		for i := range 100 {
 			many["devlog.c"+strings.Repeat("c", i)] = ""

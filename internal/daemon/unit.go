@@ -46,9 +46,15 @@ var programDirs = []string{"/usr/bin", "/bin", "/run/current-system/sw/bin"}
 // ErrNoSystemd says that there is no systemd that could start a receiver.
 var ErrNoSystemd = errors.New("systemd is not this system's init")
 
+// Booted says that systemd is this system's init.
+func Booted() bool {
+	st, err := os.Lstat(booted)
+	return err == nil && st.IsDir()
+}
+
 // CanSupervise says why no receiver can be a service of systemd's here.
 func CanSupervise() error {
-	if st, err := os.Lstat(booted); err != nil || !st.IsDir() {
+	if !Booted() {
 		return ErrNoSystemd
 	}
 	_, err := findProgram("systemd-run")

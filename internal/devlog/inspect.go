@@ -164,7 +164,7 @@ func (i *inspection) listener(p *rootfs.Place) error {
 		// Whoever listens is one of us. So the file system is our own too, as
 		// far as anybody can tell from here.
 		leads.Sharing = Private
-	case !leads.Here && !f.Keeper && leads.Sharing == Private:
+	case !leads.Here && !f.Keeper && leads.Sharing == Private && notOurs(p.Stat.ID):
 		leads.Sharing = Shared // the host's /run, say
 		i.foreign = p.Stat.ID.Dev
 	}

@@ -13,7 +13,7 @@ import (
 	"devlog/internal/rootfs"
 )
 
-// listenerHere says whether a process in this mount namespace has the socket
+// listenerHere says whether a process of this container, or host, has the socket
 // open that has this name's identity. What cannot be read counts as not here.
 // From a receiver's sandbox no process is seen to have it: there a socket of this
 // network namespace counts as one of this host's.
@@ -35,11 +35,24 @@ func (t *Target) listenerHere(id rootfs.ID) bool {
 		if text, err := os.Readlink(l); err != nil || text != want {
 			continue
 		}
-		if theirs, err := namespace(path.Base(path.Dir(path.Dir(l))), "mnt"); err == nil && theirs == own {
+		pid := path.Base(path.Dir(path.Dir(l)))
+		if theirs, err := namespace(pid, "mnt"); err == nil && theirs == own {
+			return true
+		}
+		// A service of the container's may have a mount namespace of its own.
+		if theirs, err := namespace(pid, "pid"); err == nil && theirs == t.pidNS && t.inside && !t.host && t.pidNS != initPIDNamespace {
 			return true
 		}
 	}
 	return false
+}
+
+// notOurs says that a live socket, which no process of the container is seen to
+// have, is none of the container's: it is in another network namespace, or this
+// process would see who has it (PTRACE_MODE_READ_FSCREDS of ptrace(2)).
+func notOurs(id rootfs.ID) bool {
+	_, err := socketAt(id)
+	return errors.Is(err, unix.ENOENT) || capable(unix.CAP_SYS_PTRACE)
 }
 
 // The kernel's include/uapi/linux/unix_diag.h.

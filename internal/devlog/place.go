@@ -135,7 +135,7 @@ func (i *inspection) hidesNothing(d *rootfs.Dir, socket string) bool {
 		return false
 	}
 	for _, name := range names {
-		if name != socket && name != recordName && name != overName && !strings.HasPrefix(name, rootfs.TempPrefix) {
+		if name != socket && name != recordName && name != overName && !isNote(name) && !strings.HasPrefix(name, rootfs.TempPrefix) {
 			return false
 		}
 	}

@@ -55,15 +55,23 @@ type Receiver struct {
 	Handover *os.File
 	// InitStarting says that the container's init has yet to be executed.
 	InitStarting bool
+	// Warn is told, in a sentence, what its user should know of a receiver that
+	// has been started; nil for nobody.
+	Warn func(text string)
+	// logs is the directory on the host for the logs of containers, once the
+	// receiver is prepared.
+	logs string
 }
 
 // MessagesFile is where a receiver of that container writes messages if
-// nothing says otherwise: in the container's own root, or on the host.
+// nothing says otherwise: in the container's own root, or on the host. There it
+// is a file of the user's who may not write to the system's directory of logs.
 func MessagesFile(inside bool, name string) string {
 	if inside {
 		return syslogconf.DefaultMessages
 	}
-	return path.Join(syslogconf.LogsDir, name, "messages")
+	dir, _ := hostLogs(name)
+	return path.Join(dir, name, "messages")
 }
 
 // Messages says where the receiver of the target writes all messages, if rules
@@ -118,24 +126,38 @@ func (r *Receiver) prepare(t *Target) error {
 	if t.entered {
 		return r.readRules()
 	}
-	messages := MessagesFile(t.receiverInside(), r.Name)
+	messages, why := syslogconf.DefaultMessages, (*Refusal)(nil)
+	if !t.receiverInside() {
+		r.logs, why = hostLogs(r.Name)
+		messages = path.Join(r.logs, r.Name, "messages")
+	}
 	config, rules, isDefault, err := syslogconf.InFull(r.Config, r.Rules, messages)
 	if err != nil {
 		return err
 	}
 	r.Config, r.Rules = config, rules
-	if isDefault {
-		return mayWrite(t, messages)
+	if isDefault && why != nil {
+		return why
+	}
+	return r.makeLogs()
+}
+
+// makeLogs makes the directory for the container's logs where it is a user's own,
+// if messages are to go there.
+func (r *Receiver) makeLogs() error {
+	there := func(rule string) bool { return strings.Contains(rule, r.logs) }
+	if r.logs == "" || r.logs == syslogconf.LogsDir || !slices.ContainsFunc(r.Rules, there) {
+		return nil // the receiver makes directories, for everybody to read
+	}
+	if err := os.MkdirAll(path.Join(r.logs, r.Name), 0o700); err != nil {
+		return fmt.Errorf("make the directory for messages: %w", err)
 	}
 	return nil
 }
 
 // mayWrite says why the receiver could not make its file on the host: whoever
 // runs containers without root may write there rarely.
-func mayWrite(t *Target, file string) error {
-	if t.receiverInside() {
-		return nil
-	}
+func mayWrite(file string) *Refusal {
 	for at := file; at != "/"; at = path.Dir(at) {
 		switch err := unix.Faccessat(unix.AT_FDCWD, at, unix.W_OK, unix.AT_EACCESS); {
 		case errors.Is(err, unix.EACCES), errors.Is(err, unix.EROFS):
@@ -188,6 +210,9 @@ func (r *Receiver) start(w *work) (pid int, end func(), err error) {
 	for _, text := range r.Notices {
 		args = append(args, "--notice", text)
 	}
+	if r.logs != "" && r.logs != syslogconf.LogsDir {
+		args = append(args, "--logs-dir", r.logs)
+	}
 	args = append(args, r.limits()...)
 	if t.inside && !t.host {
 		args = append(args, "--exit-when-alone")
@@ -218,18 +243,19 @@ func (r *Receiver) start(w *work) (pid int, end func(), err error) {
 		}
 		args = append(append(args, "--"), heal...)
 	}
+	spec := daemon.Spec{
+		Path: r.Path,
+		// Whoever is root in the container can open /proc/PID/exe there.
+		Sealed: t.receiverInside() && !t.host,
+		// There it would have all rights of the runtime.
+		Confined: t.entered,
+		Args:     args,
+		Env:      receiverEnv(),
+		Files:    files,
+		Timeout:  readyTimeout,
+	}
 	err = rootfs.AsSelf(func() (err error) {
-		pid, end, err = r.Supervise.start(daemon.Spec{
-			Path: r.Path,
-			// Whoever is root in the container can open /proc/PID/exe there.
-			Sealed: t.receiverInside() && !t.host,
-			// There it would have all rights of the runtime.
-			Confined: t.entered,
-			Args:     args,
-			Env:      receiverEnv(),
-			Files:    files,
-			Timeout:  readyTimeout,
-		}, r.Name)
+		pid, end, err = r.startAs(t, spec)
 		return err
 	})
 	var said *daemon.StartError

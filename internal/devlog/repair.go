@@ -29,6 +29,9 @@ type Result struct {
 	Plan  Plan
 	// Changed says that the plan was carried out.
 	Changed bool
+	// Hook is why the last hook could not repair; nil if that is not known, or
+	// not looked for.
+	Hook *HookFailure
 }
 
 // Works says that a message sent to /dev/log arrives where it should.

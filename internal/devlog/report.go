@@ -20,6 +20,7 @@ func (r Result) Report(w io.Writer) error {
 		{"/dev/log", r.Facts.Log.inWords()},
 		{"syslog()", r.Facts.syslogInWords()},
 		{"receiver", r.Facts.Receiver.inWords()},
+		{"hook", r.Hook.String()},
 		{"repair", r.Plan.String()},
 	} {
 		if row[1] == "" {

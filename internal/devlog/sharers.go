@@ -28,6 +28,9 @@ type Sharer struct {
 	// Facts and Plan are as Check finds them.
 	Facts Facts `json:"facts"`
 	Plan  Plan  `json:"plan"`
+	// Hook is why the last hook could not repair, while that is not done; nil if
+	// that is not known.
+	Hook *HookFailure `json:"hook,omitempty"`
 	// Problem is why nothing could be found out, or empty.
 	Problem string `json:"problem,omitempty"`
 	// started tells the process from a later one that got the same ID.
@@ -152,6 +155,9 @@ func inspectSharer(pid int, o Options) (Sharer, bool) {
 		s.Problem = err.Error()
 	}
 	s.Facts, s.Plan = r.Facts, r.Plan
+	if !r.Works() {
+		s.Hook = t.HookFailure(s.Name)
+	}
 	return s, true
 }
 

@@ -100,7 +100,9 @@ func (w *work) newRecord(before *record) record {
 		r.Pointed = f.Log.Leads.Path
 	}
 	r.addMade(w.made)
-	if before == nil {
+	if before == nil { // one that has gone with its directory may have mounted
+		over, err := w.dev.MountedOver(logName)
+		r.Mounted = r.Mounted || err == nil && over && f.Log.Kind == rootfs.Link
 		return r
 	}
 	for _, dir := range before.Made {

@@ -18,10 +18,12 @@ import (
 type Supervisor string
 
 // Supervised by nobody, or as a transient service of systemd's, which keeps the
-// receiver's sockets open meanwhile.
+// receiver's sockets open meanwhile. AutoSupervised is Systemd where that can be,
+// so that the receiver does not end with whoever has it started.
 const (
-	Unsupervised Supervisor = "none"
-	Systemd      Supervisor = "systemd"
+	Unsupervised   Supervisor = "none"
+	Systemd        Supervisor = "systemd"
+	AutoSupervised Supervisor = "auto"
 )
 
 // ParseSupervisor reads the name of a supervisor; an empty one is nobody's.
@@ -29,10 +31,10 @@ func ParseSupervisor(text string) (Supervisor, error) {
 	switch s := Supervisor(text); s {
 	case "":
 		return Unsupervised, nil
-	case Unsupervised, Systemd:
+	case Unsupervised, Systemd, AutoSupervised:
 		return s, nil
 	}
-	return "", fmt.Errorf("supervisor %q does not exist: use none or systemd", text)
+	return "", fmt.Errorf("supervisor %q does not exist: use auto, none or systemd", text)
 }
 
 // may says why the target's receiver cannot be supervised so.

@@ -19,7 +19,7 @@ func TestParseUnit(t *testing.T) {
 }
 
 func TestParseSupervisor(t *testing.T) {
-	for text, want := range map[string]Supervisor{"": Unsupervised, "none": Unsupervised, "systemd": Systemd} {
+	for text, want := range map[string]Supervisor{"": Unsupervised, "none": Unsupervised, "systemd": Systemd, "auto": AutoSupervised} {
 		if got, err := ParseSupervisor(text); got != want || err != nil {
 			t.Errorf("%q: %q, %v", text, got, err)
 		}
@@ -35,8 +35,10 @@ func TestMaySupervise(t *testing.T) {
 		if err := Systemd.may(target); failsAs(err) == "" {
 			t.Errorf("%+v: %v", target, err)
 		}
-		if err := Unsupervised.may(target); err != nil {
-			t.Errorf("%+v: %v", target, err)
+		for _, s := range []Supervisor{Unsupervised, AutoSupervised} {
+			if err := s.may(target); err != nil {
+				t.Errorf("%s, %+v: %v", s, target, err)
+			}
 		}
 	}
 }

@@ -357,17 +357,22 @@ func (t *Target) mayMount() bool {
 	if t.host || t.mountNS == 0 || t.confined || t.denied != nil {
 		return false
 	}
+	return capable(unix.CAP_SYS_ADMIN)
+}
+
+// capable says whether this process has the capability (capabilities(7)).
+func capable(capability int) bool {
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&hdr, &data[0]); err != nil {
 		return false
 	}
-	return data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
+	return data[0].Effective&(1<<capability) != 0
 }
 
-// mayPrepare says whether this process may prepare the host for the target: it is
-// on the host, and in no receiver's sandbox.
-func (t *Target) mayPrepare() bool { return !t.inside && !t.entered && !t.confined && t.uid == 0 }
+// mayPrepare says whether this process may prepare the host for the target: it has
+// the host's root directory, and is in no receiver's sandbox.
+func (t *Target) mayPrepare() bool { return !t.inside && !t.confined && t.uid == 0 }
 
 // Refusal is an error that says that nothing was done because it would not be
 // safe, and what to do instead.

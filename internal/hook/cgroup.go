@@ -10,6 +10,16 @@ import (
 // under which the common runtimes put a container, since the container itself
 // can make those further in. It is empty where no cgroup looks like one's.
 func NameFromCgroup(text string) string {
+	return nameFromCgroup(text, func(name string) bool { return CheckName(name) == nil })
+}
+
+// RawNameFromCgroup is NameFromCgroup for a name as the runtime has it, which may
+// be none that CheckName takes.
+func RawNameFromCgroup(text string) string {
+	return nameFromCgroup(text, func(name string) bool { return name != "" })
+}
+
+func nameFromCgroup(text string, accepted func(string) bool) string {
 	for line := range strings.Lines(text) {
 		// hierarchy:controllers:path
 		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
@@ -18,7 +28,7 @@ func NameFromCgroup(text string) string {
 		}
 		found := ""
 		for at := fields[2]; at != "/" && at != "."; at = path.Dir(at) {
-			if name := containerName(path.Base(path.Dir(at)), path.Base(at)); name != "" {
+			if name := containerName(path.Base(path.Dir(at)), path.Base(at)); accepted(name) {
 				found = name
 			}
 		}
@@ -48,9 +58,6 @@ func containerName(parent, element string) string {
 		name = element
 	case strings.HasPrefix(element, "libpod-"):
 		name = strings.TrimPrefix(element, "libpod-")
-	}
-	if CheckName(name) != nil {
-		return ""
 	}
 	return name
 }

@@ -3,6 +3,7 @@ package receiver
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,6 +34,8 @@ type options struct {
 	overflow syslogconf.Overflow // empty stands for Block
 	compress bool
 	metrics  string
+	// logs is a directory below which no link is followed.
+	logs string
 	// ready is a descriptor to say on that it is ready; 0 for none.
 	ready   int
 	sandbox sandbox.Mode
@@ -100,6 +103,15 @@ func (o *options) sayReady(upgraded bool) error {
 	return nil
 }
 
+// setLogs takes a --logs-dir.
+func (o *options) setLogs(dir string) error {
+	if !strings.HasPrefix(dir, "/") || filepath.Clean(dir) != dir || dir == "/" {
+		return fmt.Errorf("want an absolute path without . and .. elements, not %q", dir)
+	}
+	o.logs = dir
+	return nil
+}
+
 // setUser takes a --user; what is empty is none.
 func (o *options) setUser(text string) error {
 	u, err := sandbox.ParseUser(text)
@@ -139,6 +151,8 @@ usage: devlogd [--listen PATH]... [--rule RULE]... [flags] [-- COMMAND ARGS...]
   --compress-repeats write "last message repeated N times" for repeats
   --metrics-file PATH
                      write the account to this file, for Prometheus
+  --logs-dir DIR     follow no link below DIR, where containers may have put one
+                     (default: /var/log/devlog)
   --ready-fd N       write a newline to descriptor N when it is ready, and close
                      it (the notification-fd of s6)
   --sandbox WHEN     give up the rights that it needs no more once all is open:
@@ -205,6 +219,7 @@ func (o *options) flags() []flag {
 		{name: "overflow", set: func(v string) (err error) { o.overflow, err = syslogconf.ParseOverflow(v); return err }},
 		{name: "compress-repeats", toggle: true, set: toggle(&o.compress)},
 		{name: "metrics-file", set: text(&o.metrics)},
+		{name: "logs-dir", set: o.setLogs},
 		{name: "ready-fd", set: o.setReady},
 		{name: "sandbox", set: func(v string) (err error) { o.sandbox, err = sandbox.ParseMode(v); return err }},
 		{name: "user", set: o.setUser},

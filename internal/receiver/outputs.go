@@ -147,7 +147,7 @@ func makeDirectory(path string, user *sandbox.User) error {
 // go on with.
 func (r *receiver) open(rule syslogconf.Rule, name string) (out output.Output, problem, err error) {
 	stream := output.StreamOptions{
-		Path: rule.Path, Below: syslogconf.LogsDir, Notice: r.notice, Wake: r.wake, Init: func() int { return r.init },
+		Path: rule.Path, Below: r.logs, Notice: r.notice, Wake: r.wake, Init: func() int { return r.init },
 		Problem: func(err error) { r.problems = append(r.problems, err) },
 	}
 	switch rule.Kind {
@@ -164,7 +164,7 @@ func (r *receiver) open(rule syslogconf.Rule, name string) (out output.Output, p
 		stream.Kind, stream.Path = output.ContainerStdout, ""
 	default:
 		out, err = output.OpenFile(rule.Path, output.FileOptions{
-			Notice: r.notice, Rotation: output.Rotation(rule.Rotation), Below: syslogconf.LogsDir,
+			Notice: r.notice, Rotation: output.Rotation(rule.Rotation), Below: r.logs,
 		})
 		if err != nil && r.resumed != nil { // it could be opened a moment ago: no reason to end
 			r.problems = append(r.problems, err)

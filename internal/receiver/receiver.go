@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -40,6 +41,7 @@ type receiver struct {
 	sockets   []*socket
 	routes    []route
 	problems  []error // of outputs, to be said
+	logs      string  // directory below which no link is followed
 	batch     *batch
 	epoll     int
 	waiter    waiter
@@ -76,7 +78,7 @@ type receiver struct {
 // newReceiver returns a receiver that has nothing open yet.
 func newReceiver(o *options, load loadRules) *receiver {
 	return &receiver{
-		loadRules: load, slash: slash(),
+		loadRules: load, logs: cmp.Or(o.logs, syslogconf.LogsDir), slash: slash(),
 		epoll: -1, signals: signals{pipe: [2]int{-1, -1}}, init: -1,
 		counters: counters{started: time.Now()},
 		limits:   limits{rate: o.rate, overflow: o.overflow}, compress: o.compress, metrics: metrics{path: o.metrics},

@@ -274,3 +274,19 @@ func TestLock(t *testing.T) {
 	}
 	unlock()
 }
+
+// What panics as somebody else does so where it was asked for, and can be caught.
+func TestAsPanics(t *testing.T) {
+	for name, as := range map[string]func(func() error) error{
+		"AsSelf": AsSelf, "As": func(f func() error) error { return As(os.Getuid(), os.Getgid()+1, func() error { return AsSelf(f) }) },
+	} {
+		func() {
+			defer func() {
+				if reason := recover(); reason != "no luck" && (name == "AsSelf" || os.Getuid() == 0) {
+					t.Errorf("%s: caught %v", name, reason)
+				}
+			}()
+			_ = as(func() error { panic("no luck") })
+		}()
+	}
+}

@@ -15,23 +15,31 @@ func As(uid, gid int, f func() error) error {
 	if uid == 0 && gid == 0 {
 		return f()
 	}
-	done := make(chan error)
-	go func() {
+	return elsewhere(func() error {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		err := setIdentity(uid, gid)
-		if err == nil {
-			err = f()
+		if err := setIdentity(uid, gid); err != nil {
+			return err
 		}
-		done <- err
-	}()
-	return <-done
+		return f()
+	})
 }
 
 // AsSelf runs f with this program's own identity, also below As.
 func AsSelf(f func() error) error {
-	done := make(chan error)
-	go func() { done <- f() }()
-	return <-done
+	return elsewhere(f)
+}
+
+// elsewhere runs f in a goroutine of its own. A panic there is one here.
+func elsewhere(f func() error) (err error) {
+	done := make(chan any)
+	go func() {
+		defer func() { done <- recover() }()
+		err = f()
+	}()
+	if reason := <-done; reason != nil {
+		panic(reason)
+	}
+	return err
 }
 
 func setIdentity(uid, gid int) error {

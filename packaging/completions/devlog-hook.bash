@@ -54,6 +54,7 @@ _devlog_hook() {
     case $prev in
     --stage) mapfile -t COMPREPLY < <(compgen -W 'prestart createRuntime createContainer startContainer poststart poststop' -- "$cur"); return ;;
     --annotations) COMPREPLY=(); return ;;
+    --on-error) mapfile -t COMPREPLY < <(compgen -W 'start fail' -- "$cur"); return ;;
     --strategy) mapfile -t COMPREPLY < <(compgen -W 'auto adopt symlink bind' -- "$cur"); return ;;
     --socket) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
     --receiver) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
@@ -67,7 +68,7 @@ _devlog_hook() {
     --sandbox) mapfile -t COMPREPLY < <(compgen -W 'auto on off' -- "$cur"); return ;;
     --user) COMPREPLY=(); return ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W '--stage --annotations --strategy --socket --force --receiver --no-heal --supervise --name --rule --config --rate --overflow --compress-repeats --metrics-file --sandbox --user --help -h' -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W '--stage --annotations --on-error --strategy --socket --force --receiver --no-heal --supervise --name --rule --config --rate --overflow --compress-repeats --metrics-file --sandbox --user --help -h' -- "$cur")
     ;;
   'config')
     case $prev in

@@ -44,7 +44,7 @@ _devlog_hook() {
         '--force[rename a /dev/log that is a directory, a regular file or a device to /dev/log.devlog-old]' \
         '--receiver=[the receiver'\''s PATH, or none where a daemon of the container'\''s own listens]:PATH:_files' \
         '--no-heal[repair once; leave nobody who repairs again when /dev/log is replaced]' \
-        '--supervise=[WHO starts a receiver on the host anew when it was killed]:WHO: ' \
+        '--supervise=[WHO restarts a killed receiver on the host\: none]:WHO: ' \
         '--name=[the container'\''s NAME in messages and paths]:NAME: ' \
         '*--rule=[a RULE for the receiver, SELECTOR ACTION]:RULE: ' \
         '--config=[a FILE of rules for the receiver]:FILE:_files' \
@@ -73,12 +73,13 @@ _devlog_hook() {
         _arguments \
         '--stage=[the hook'\''s STAGE]:STAGE:(prestart createRuntime createContainer startContainer poststart poststop)' \
         '--annotations=[HOW much the container'\''s annotations may say\: none, limited, or all]:HOW: ' \
+        '--on-error=[WHAT to do if the repair fails]:WHAT:(start fail)' \
         '--strategy=[HOW to repair]:HOW:(auto adopt symlink bind)' \
         '--socket=[the private socket'\''s PATH in the container]:PATH:_files' \
         '--force[rename a /dev/log that is a directory, a regular file or a device to /dev/log.devlog-old]' \
         '--receiver=[the receiver'\''s PATH, or none where a daemon of the container'\''s own listens]:PATH:_files' \
         '--no-heal[repair once; leave nobody who repairs again when /dev/log is replaced]' \
-        '--supervise=[WHO starts a receiver on the host anew when it was killed]:WHO: ' \
+        '--supervise=[WHO restarts a killed receiver on the host\: none]:WHO: ' \
         '--name=[the container'\''s NAME in messages and paths]:NAME: ' \
         '*--rule=[a RULE for the receiver, SELECTOR ACTION]:RULE: ' \
         '--config=[a FILE of rules for the receiver]:FILE:_files' \

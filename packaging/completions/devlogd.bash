@@ -17,13 +17,14 @@ _devlogd() {
     --overflow) COMPREPLY=(); return ;;
     --compress-repeats) COMPREPLY=(); return ;;
     --metrics-file) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    --logs-dir) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
     --ready-fd) COMPREPLY=(); return ;;
     --sandbox) mapfile -t COMPREPLY < <(compgen -W 'auto on off' -- "$cur"); return ;;
     --user) COMPREPLY=(); return ;;
     --notice) COMPREPLY=(); return ;;
     --command-needs) mapfile -t COMPREPLY < <(compgen -W 'names host ids mounts' -- "$cur"); return ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W '--listen --type --kernel --rule --config --name --rate --overflow --compress-repeats --metrics-file --ready-fd --sandbox --user --notice --check-config --exit-when-alone --await-init --command-needs --version --help' -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W '--listen --type --kernel --rule --config --name --rate --overflow --compress-repeats --metrics-file --logs-dir --ready-fd --sandbox --user --notice --check-config --exit-when-alone --await-init --command-needs --version --help' -- "$cur")
     ;;
   esac
 }

@@ -11,6 +11,7 @@ complete -c devlogd -l rate -x -d 'take N messages at once from a socket, and no
 complete -c devlogd -l overflow -x -d 'what to do with more: block, so that senders wait, or drop: count them'
 complete -c devlogd -l compress-repeats -x
 complete -c devlogd -l metrics-file -rF -d ' write the account to this file, for Prometheus'
+complete -c devlogd -l logs-dir -xa '(__fish_complete_directories)' -d 'follow no link below DIR, where containers may have put one'
 complete -c devlogd -l ready-fd -x -d 'write a newline to descriptor N when it is ready, and close it'
 complete -c devlogd -l sandbox -xa 'auto on off' -d 'give up the rights that it needs no more once all is open'
 complete -c devlogd -l user -x -d ' run as that user once the sockets and outputs are open'

@@ -12,6 +12,7 @@ _devlogd() {
         '--overflow=[what to do with more\: block, so that senders wait, or drop\: count them]:HOW: ' \
         '--compress-repeats=:write "last message repeated N times" for repeats: ' \
         '--metrics-file=[ write the account to this file, for Prometheus]:PATH:_files' \
+        '--logs-dir=[follow no link below DIR, where containers may have put one]:DIR:_files -/' \
         '--ready-fd=[write a newline to descriptor N when it is ready, and close it]:N: ' \
         '--sandbox=[give up the rights that it needs no more once all is open]:WHEN:(auto on off)' \
         '--user=[ run as that user once the sockets and outputs are open]:NAME|UID[:GROUP|GID]: ' \

@@ -1,0 +1,295 @@
+package devlog
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/file"
+	"devlog/internal/hook"
+	"devlog/internal/pidfd"
+	"devlog/internal/rootfs"
+)
+
+// A hook lets its container start where it cannot repair. The reason is in a
+// note, a file of lines "TIME [process PID@START] devlog-hook: REASON", until a later
+// hook repairs.
+
+const (
+	// notesDir is the directory of the notes, on the host or in the container.
+	notesDir = "/run/devlog"
+	// noteSuffix ends their names.
+	noteSuffix = ".log"
+	noteMark   = "devlog-hook: "
+	// maxNote is how large a note becomes, and how much of one is read, in bytes.
+	maxNote = 16 << 10
+	// maxNoteName leaves room for the suffix (NAME_MAX of limits.h is 255).
+	maxNoteName = 200
+	// maxNotes is how many notes are looked at in a container, maxHostNotes on the
+	// host.
+	maxNotes, maxHostNotes = 64, 4096
+	// maxReason is how much of a reason is repeated, in bytes.
+	maxReason = 1 << 10
+)
+
+// HookFailure is why the last hook of a container could not repair it.
+type HookFailure struct {
+	At     time.Time `json:"failed_at"`
+	Reason string    `json:"reason"`
+	// process is the mark of the container's first process, or empty.
+	process string
+}
+
+// ProcessMark tells the process from any other, also from a later one with its ID,
+// in a note; empty where it has ended.
+func ProcessMark(pid int) string {
+	started, err := pidfd.StartTime(pid)
+	if pid < 1 || err != nil {
+		return ""
+	}
+	return fmt.Sprintf("process %d@%s ", pid, started)
+}
+
+// ParentMark is ProcessMark of this process's parent, which at createContainer is the
+// container's first process, while /proc is the host's.
+func ParentMark() string {
+	pid, err := shownPID(os.Getppid())
+	if err != nil {
+		return ""
+	}
+	return ProcessMark(pid)
+}
+
+// String is the end of a sentence about the hook. The reason may be a
+// container's own words.
+func (f *HookFailure) String() string {
+	if f == nil {
+		return ""
+	}
+	return "failed at " + f.At.Local().Format(time.DateTime) + ": " + f.Reason
+}
+
+// NoteDirs are the directories for notes of hooks that run where this process
+// does, best first: who is not root may not write to the first one.
+func NoteDirs() []string { return noteDirs(realUID()) }
+
+func noteDirs(uid int) []string {
+	dirs := []string{notesDir}
+	if uid > 0 {
+		dirs = append(dirs, fmt.Sprintf("/run/user/%d/devlog", uid))
+	}
+	return dirs
+}
+
+// noteName is the file name of the container's note: bytes of the container's name
+// that are no printable ASCII are escaped as "#303".
+func noteName(container string) string {
+	var b strings.Builder
+	for i := range len(container) {
+		if c := container[i]; c > ' ' && c <= '~' && c != '/' {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "#%03o", c)
+		}
+	}
+	name := b.String()
+	return name[:min(len(name), maxNoteName)] + noteSuffix
+}
+
+// isNote says whether a file of that name in a directory of private sockets is a note.
+func isNote(name string) bool { return strings.HasSuffix(name, noteSuffix) }
+
+// NoteHookFailure notes the reason, a line, in the first of the directories in which
+// it can. Where it cannot in any of them the note is lost. process is the mark of
+// the container's first process, if that is known.
+func NoteHookFailure(dirs []string, container, process, reason string) error {
+	line := time.Now().Format(time.RFC3339) + " " + process + noteMark + reason + "\n"
+	var errs []error
+	for _, dir := range dirs {
+		err := writeNote(dir, noteName(container), line)
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+func writeNote(dir, name, line string) error {
+	// The directory above is the system's: /run, or /run/user/UID.
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	path := filepath.Join(dir, name)
+	fd, err := file.Open(path, unix.O_APPEND|unix.O_CREAT|unix.O_WRONLY|unix.O_NOFOLLOW, 0o640, file.Regular)
+	if err != nil {
+		return err
+	}
+	f := os.NewFile(uintptr(fd), path)
+	if info, err := f.Stat(); err == nil && info.Size()+int64(len(line)) > maxNote {
+		_ = f.Truncate(0) // the line is appended all the same
+	}
+	_, err = f.WriteString(line)
+	return errors.Join(err, f.Close())
+}
+
+// ForgetHookFailure removes the container's note from the directories. A directory
+// that is empty then goes too.
+func ForgetHookFailure(dirs []string, container string) {
+	for _, dir := range dirs {
+		if os.Remove(filepath.Join(dir, noteName(container))) == nil {
+			_ = unix.Rmdir(dir) // it is in use mostly
+		}
+	}
+}
+
+// HookFailure is the last failure of a hook of the target, a container that goes by
+// that name; nil if none is known. Failures that were noted on the host count
+// first: in its own root a container can write what it likes.
+func (t *Target) HookFailure(container string) *HookFailure {
+	if t.host || t.inside && t.onHost() {
+		return nil // the notes here are those of containers
+	}
+	var found *HookFailure
+	if !t.inside {
+		t.findHostNote(container, func(d *rootfs.Dir, name string) bool {
+			found = readNote(d, name)
+			return found != nil
+		})
+	}
+	if found == nil {
+		t.eachOwnNote(func(_ *rootfs.Dir, _ string, f *HookFailure) {
+			if found == nil || f.At.After(found.At) {
+				found = f
+			}
+		})
+	}
+	return found
+}
+
+// Forget removes the notes of the target, a container that goes by that name, since
+// it has been repaired.
+func (t *Target) Forget(container string) {
+	if t.host || t.inside && t.onHost() {
+		return
+	}
+	if !t.inside {
+		t.findHostNote(container, func(d *rootfs.Dir, name string) bool { return d.Unlink(name) == nil })
+	}
+	t.eachOwnNote(func(d *rootfs.Dir, name string, _ *HookFailure) { _ = d.Unlink(name) }) // another says why not
+}
+
+// findHostNote calls f for the names that the target's note may have on the host,
+// until it returns true. A hook may have been told another name than is known here.
+func (t *Target) findHostNote(container string, f func(d *rootfs.Dir, name string) bool) {
+	_ = rootfs.AsSelf(func() error { // who acts as the container's root may see nothing there
+		root, err := rootfs.Open("/")
+		if err != nil {
+			return err
+		}
+		defer root.Close()
+		names := []string{noteName(container)}
+		if text, err := os.ReadFile("/proc/" + strconv.Itoa(t.pid) + "/cgroup"); err == nil {
+			if raw := hook.RawNameFromCgroup(string(text)); raw != "" && raw != container {
+				names = append(names, noteName(raw))
+			}
+		}
+		uid := realUID()
+		if uid == 0 {
+			uid = t.uid
+		}
+		mark := ProcessMark(t.pid)
+		for _, dir := range noteDirs(uid) {
+			d, err := root.Dir(dir)
+			if err != nil {
+				continue
+			}
+			defer d.Close()
+			for _, name := range names {
+				if f(d, name) {
+					return nil
+				}
+			}
+			all, err := d.Names(maxHostNotes)
+			if err != nil || mark == "" {
+				continue
+			}
+			for _, name := range all {
+				if note := readNote(d, name); note != nil && note.process == mark && f(d, name) {
+					return nil
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// eachOwnNote calls f for the notes in the target's own root.
+func (t *Target) eachOwnNote(f func(d *rootfs.Dir, name string, failure *HookFailure)) {
+	_ = rootfs.As(t.uid, t.gid, func() error {
+		d, err := t.root.Dir(notesDir)
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		st, err := d.Self()
+		if err != nil || hostRecord(d) != nil {
+			return err // of all containers that have the host's directory
+		}
+		if !t.inside {
+			if same, err := isHostPath(notesDir, st.ID); err != nil || same {
+				return err
+			}
+		}
+		names, err := d.Names(maxNotes)
+		for _, name := range names {
+			if !isNote(name) {
+				continue
+			}
+			if failure := readNote(d, name); failure != nil {
+				f(d, name, failure)
+			}
+		}
+		return err
+	})
+}
+
+// readNote is the last line of a note; nil where the file is none.
+func readNote(d *rootfs.Dir, name string) *HookFailure {
+	if !isNote(name) {
+		return nil
+	}
+	data, err := d.ReadFile(name) // of a regular file, and no more than that takes
+	if err != nil {
+		return nil
+	}
+	return parseNote(string(data))
+}
+
+// parseNote is readNote for what is in the file.
+func parseNote(text string) *HookFailure {
+	if len(text) > maxNote {
+		return nil
+	}
+	text = strings.TrimRight(text, "\n")
+	line := text[strings.LastIndexByte(text, '\n')+1:]
+	at, rest, _ := strings.Cut(line, " ")
+	process, reason, ok := strings.Cut(rest, noteMark)
+	if !ok || process != "" && !strings.HasPrefix(process, "process ") {
+		return nil
+	}
+	when, err := time.Parse(time.RFC3339, at)
+	if err != nil {
+		return nil
+	}
+	if len(reason) > maxReason {
+		reason = reason[:maxReason] + "..."
+	}
+	return &HookFailure{At: when, Reason: reason, process: process}
+}

@@ -1,0 +1,130 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// A repair from a unit that ends, or from whoever else: the receiver is in a home of
+// its own and outlives that, and its messages arrive.
+func TestRepairFromUnit(t *testing.T) {
+	s := newSystemdHost(t)
+	run := func(args ...string) Result {
+		said := filepath.Join(s.Rootfs, "tmp/said")
+		check(t, os.RemoveAll(said))
+		r := s.Attach(append([]string{"/usr/bin/systemd-run", "--quiet", "--collect", "--unit=caller", "--service-type=oneshot",
+			"--property=StandardOutput=file:/tmp/said", "--property=StandardError=file:/tmp/said"}, args...)...)
+		text, err := os.ReadFile(said)
+		check(t, err)
+		r.Out += string(text)
+		return r
+	}
+	repair := []string{"/opt/devlog/devlog-hook", "repair", "--pid", s.pid, "--name", "box"}
+	for _, how := range [][]string{{"--nice=0"}, {"--property=ReadOnlyPaths=/opt"}} { // with a mount namespace of its own
+		if r := run(append(how, repair...)...); r.Code != 0 || !strings.Contains(r.Out, "repaired by ") || strings.Contains(r.Out, "ends with") {
+			t.Fatalf("%q: %+v", how, r)
+		}
+		s.receiver(0)
+		text := "after " + strings.Join(how, " ")
+		check(t, send(s.connect(), "<14>test: "+text))
+		wantOnce(t, s.messages(), text)
+		if r := s.hook("check", "--pid", s.pid); r.Code != 0 || !strings.Contains(r.Out, "(devlog-box.service)") {
+			t.Errorf("check: %+v", r)
+		}
+		s.undone()
+	}
+	// So have those of a root directory, and of all containers of the host.
+	s.must("/bin/busybox", "mkdir", "-p", "/tmp/root/dev")
+	if r := run("/opt/devlog/devlog-hook", "repair", "--root", "/tmp/root"); r.Code != 0 || !strings.Contains(r.Out, "repaired by ") {
+		t.Errorf("repair --root: %+v", r)
+	}
+	s.receiver(0)
+	if r := s.hook("check", "--root", "/tmp/root"); r.Code != 0 || !strings.Contains(r.Out, "(devlog-root.service)") {
+		t.Errorf("check --root: %+v", r)
+	}
+	s.hook("undo", "--root", "/tmp/root")
+	s.gone()
+	if r := run("/opt/devlog/devlog-hook", "repair", "--host", "--all"); !strings.Contains(r.Out, "): repaired by ") || strings.Contains(r.Out, "ends with") {
+		t.Errorf("repair --host --all: %+v", r)
+	}
+	s.receiver(0)
+	if r := s.hook("check", "--pid", s.pid); r.Code != 0 || !strings.Contains(r.Out, ".service)") {
+		t.Errorf("check: %+v", r)
+	}
+	s.undone()
+	// Who wants no such home is told of it, and has the receiver in the unit.
+	r := run(append(repair, "--supervise", "none")...)
+	if !strings.Contains(r.Out, "\nthe receiver ends with caller.service, which has started it, unless that has KillMode=process\n") {
+		t.Errorf("unsupervised: %+v", r)
+	}
+	expectReceiversEnd(t, s.h)
+	// Where systemd cannot start it that is said, and the container is repaired.
+	program := filepath.Join(s.Rootfs, "usr/bin/systemd-run")
+	check(t, os.Rename(program, program+".real"))
+	check(t, os.WriteFile(program, []byte("#!/bin/busybox sh\necho no luck >&2\nexit 1\n"), 0o755))
+	if r := s.hook(repair[1:]...); r.Code != 0 || !strings.Contains(r.Out, "repaired by ") || !strings.Contains(r.Out, "\nsystemd does not supervise the receiver: ") || !strings.Contains(r.Out, "(systemd-run: no luck)\n") {
+		t.Errorf("without systemd-run: %+v", r)
+	}
+	check(t, os.Rename(program+".real", program))
+	check(t, send(s.connect(), "<14>test: all the same"))
+	wantOnce(t, s.messages(), "all the same")
+	s.undone()
+	endSystemd(t, s.LXC)
+}
+
+// The keeper of a host is in the cgroup of the service that has it started, of which
+// it is the main process.
+func TestKeeperOfService(t *testing.T) {
+	s := newSystemdHost(t)
+	s.must("/usr/bin/systemd-run", "--quiet", "--collect", "--unit=prepare", "--service-type=forking", "/opt/devlog/devlog-hook", "repair", "--host", "--keep")
+	s.receiver(0)
+	pid := strings.TrimSpace(s.must("/bin/systemctl", "show", "--property=MainPID", "--value", "prepare").Out)
+	if name := s.must("/bin/busybox", "cat", "/proc/"+pid+"/comm").Out; name != "devlogd\n" {
+		t.Errorf("the service's main process is %q", name)
+	}
+	log := s.must("/bin/journalctl", "--no-pager", "--output", "cat", "--unit", "prepare").Out
+	if !strings.Contains(log, "the keeper ends with prepare.service, which has started it") {
+		t.Errorf("it says %q", log)
+	}
+	s.must("/bin/systemctl", "stop", "prepare")
+	expectReceiversEnd(t, s.h)
+	endSystemd(t, s.LXC)
+}
+
+// Where the caller is in a container, as in a pod, its end is the receiver's: a
+// line says so.
+func TestRepairFromContainer(t *testing.T) {
+	needContainers(t)
+	h := NewHost(t)
+	c := NewCheap(t, h, "c1", cheapOptions{})
+	parent := "/sys/fs/cgroup/pids"
+	if _, err := os.Stat(parent); err != nil {
+		parent = "/sys/fs/cgroup"
+	}
+	name := fmt.Sprintf("test%d", os.Getpid())
+	group := filepath.Join(parent, "docker", name)
+	check(t, os.MkdirAll(group, 0o755))
+	t.Cleanup(func() {
+		eventually(t, "the cgroup is empty", func() bool { return os.Remove(group) == nil })
+		_ = os.Remove(filepath.Dir(group)) // it may be another's
+	})
+	line := hookOn() + " repair --pid " + strconv.Itoa(c.PID)
+	says := ", in which this program runs: for one that stays, repair on the host itself\n"
+	for how, tt := range map[string]struct{ command, says string }{
+		"in a container's cgroup":     {"echo $$ >" + group + "/cgroup.procs && exec " + line, "\nthe receiver ends with the container " + name + says},
+		"in another mount namespace":  {"exec unshare --mount " + line, "\nthe receiver ends with this container" + says},
+		"in the host's, of no engine": {"exec " + line, ""},
+	} {
+		r := h.Do("sh", "-c", tt.command)
+		if r.Code != 0 || tt.says == "" && strings.Contains(r.Out, "ends with") || !strings.Contains(r.Out, tt.says) {
+			t.Errorf("%s: %+v", how, r)
+		}
+		if r := h.Do(hookOn(), "undo", "--pid", strconv.Itoa(c.PID)); r.Code != 0 {
+			t.Errorf("undo: %+v", r)
+		}
+	}
+}
