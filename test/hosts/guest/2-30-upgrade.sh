@@ -19,7 +19,7 @@ podman stop podman podman-s >/dev/null
 docker stop docker >/dev/null
 lxc-stop -n start
 lxc-stop -n start-host
-for name in "${names[@]}"; do want "upgrade: nothing of $name is lost" complete "$name"; done
+for name in "${names[@]}"; do soon "upgrade: nothing of $name is lost" complete "$name"; done
 podman rm podman podman-s >/dev/null
 docker rm docker >/dev/null
 ended 19
