@@ -21,7 +21,7 @@ ROOT = $(DESTDIR)$(PREFIX)
 install: build ## install below $(DESTDIR)$(PREFIX), and $(DESTDIR)/etc/devlogd.conf if there is none
 	packaging/install.sh '$(BIN)' '$(DESTDIR)' '$(PREFIX)'
 
-ARCHES ?= amd64 arm64
+ARCHES ?= amd64 arm64 arm7
 NFPM ?= .tools/nfpm
 
 .PHONY: packages
@@ -49,6 +49,18 @@ SUITES ?= bookworm trixie bullseye
 .PHONY: test-hosts
 test-hosts: .tools/nfpm ## test the package on real hosts in virtual machines, for SUITES of Debian; needs root
 	test/hosts/run.sh $(SUITES)
+
+OTHER_ARCHES := arm arm64 loong64 mips mipsle ppc64le riscv64 s390x
+# The processor's older mode is run for all machines of 32 bits.
+ARCH32 := $(if $(filter arm64,$(shell go env GOHOSTARCH)),arm,386)
+
+.PHONY: test-arches
+test-arches: ## check that all builds for other architectures, and run the unit tests on 32 bits
+	set -e; for arch in $(OTHER_ARCHES) 386; do \
+		GOOS=linux GOARCH=$$arch go build -tags urfave_cli_no_docs ./...; \
+		GOOS=linux GOARCH=$$arch go vet -tags 'urfave_cli_no_docs soak' ./...; \
+	done
+	GOARCH=$(ARCH32) go test ./internal/...
 
 SOAK_TIME ?= 10m
 SOAK_SEED ?=

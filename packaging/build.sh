@@ -1,5 +1,6 @@
 #!/bin/bash
-# build.sh ARCH...: builds the packages of "make packages" into dist/. What is
+# build.sh ARCH...: builds the packages of "make packages" into dist/, for Go's
+# architectures; arm7 is ARM with GOARM=7, as in Debian's armhf. What is
 # built depends on the sources, the Go and nfpm in use, and VERSION alone, down
 # to the bit: every time in it is that of the commit.
 set -euo pipefail
@@ -34,7 +35,7 @@ for arch in "$@"; do
   stage=$(mktemp -d)
   trap 'rm -rf "$stage"' EXIT
   programs=$stage/bin root=$stage/root
-  GOOS=linux GOARCH=$arch make --no-print-directory install BIN="$programs" DESTDIR="$root" VERSION="$VERSION"
+  GOOS=linux GOARCH=${arch/%arm7/arm} GOARM=7 make --no-print-directory install BIN="$programs" DESTDIR="$root" VERSION="$VERSION"
   go run ./packaging/modules notices "$programs"/* >>"$root/usr/share/doc/devlog/copyright"
   find "$root" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 

@@ -138,8 +138,9 @@ func TestAccountOfEverything(t *testing.T) {
 	}
 	var group sync.WaitGroup
 	failed := make(chan error, len(senders))
+	timeout := unix.NsecToTimeval(int64(deadline))
 	for i, s := range senders {
-		check(t, unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: int64(deadline.Seconds())}))
+		check(t, unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &timeout))
 		group.Go(func() { failed <- s.run(i) })
 	}
 	sent := len(senders) * accountEach * (1 + accountRepeats)

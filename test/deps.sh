@@ -15,8 +15,9 @@ done
 
 cache=${XDG_CACHE_HOME:-/var/cache}/devlog-test
 # These are only unpacked, with what they are linked with: each syslog daemon
-# would replace the others, init what the machine itself uses, and the engines
-# would be started by their installation.
+# would replace the others, init what the machine itself uses, the engines would
+# be started by their installation, and the kernel would run by qemu what is of
+# another architecture.
 declare -A unpacks=(
   [daemons]="rsyslog libestr0 libfastjson4 syslog-ng-core libivykis0 libjson-c5 libnet1 libpcre3 libwrap0
     libglib2.0-0 libssl3"
@@ -28,6 +29,7 @@ declare -A unpacks=(
   [supervisors]="s6 libs6-2.11 libskarnet2.13 execline libexecline2.9 runit"
   [openrc]="openrc libeinfo1 librc1"
   [engines]="docker.io containerd libdevmapper1.02.1 libsystemd0"
+  [qemu]="qemu-user-static"
 )
 
 # unpacked NAME says that the programs are there: the directory gets its name

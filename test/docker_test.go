@@ -18,9 +18,15 @@ func docker(args ...string) []string {
 // "clients".
 func startDocker(t *testing.T, h *Host, env ...string) {
 	t.Helper()
+	startDockerWith(t, h, printed(h, "docker"), env...)
+}
+
+// startDockerWith is startDocker with that configuration.
+func startDockerWith(t *testing.T, h *Host, config string, env ...string) {
+	t.Helper()
 	dir := t.TempDir()
 	h.Must("mkdir", "-p", "/etc/docker")
-	check(t, os.WriteFile(h.Path("/etc/docker/daemon.json"), []byte(printed(h, "docker")), 0o644))
+	check(t, os.WriteFile(h.Path("/etc/docker/daemon.json"), []byte(config), 0o644))
 	line := append([]string{"env"}, env...)
 	startEngine(t, h, docker("version"), append(line,
 		"dockerd", "--host", "unix:///run/docker.sock", "--data-root", dir+"/data", "--exec-root", "/run/docker", "--pidfile", "/run/docker.pid",

@@ -19,19 +19,28 @@ const firstID = 100000
 // open.
 func giveTo(t *testing.T, rootfs string) {
 	t.Helper()
-	check(t, command("chown", "-hR", fmt.Sprintf("%d:%[1]d", firstID), rootfs))
+	giveToID(t, rootfs, firstID)
+}
+
+// giveToID is giveTo where the container's IDs begin with that one.
+func giveToID(t *testing.T, rootfs string, id uint32) {
+	t.Helper()
+	check(t, command("chown", "-hR", fmt.Sprintf("%d:%[1]d", id), rootfs))
 	for dir := filepath.Dir(rootfs); dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
 		check(t, os.Chmod(dir, 0o755))
 	}
 }
 
 // mapped gives the container a user namespace.
-func (c *OCI) mapped() {
+func (c *OCI) mapped() { c.mappedTo(firstID) }
+
+// mappedTo is mapped with other IDs.
+func (c *OCI) mappedTo(first uint32) {
 	linux := c.Config["linux"].(map[string]any)
 	linux["namespaces"] = append(linux["namespaces"].([]any), map[string]any{"type": "user"})
-	ids := []any{map[string]any{"containerID": 0, "hostID": firstID, "size": 65536}}
+	ids := []any{map[string]any{"containerID": 0, "hostID": first, "size": 65536}}
 	linux["uidMappings"], linux["gidMappings"] = ids, ids
-	giveTo(c.t, c.Rootfs)
+	giveToID(c.t, c.Rootfs, first)
 }
 
 // ownedBy fails unless the file is the user's; a link is not followed.

@@ -146,6 +146,8 @@ func missing(what string) string {
 		return absent(unpacked("systemd/lib/systemd/systemd"))
 	case "openrc":
 		return absent(unpacked("openrc/sbin/openrc"))
+	case "qemu":
+		return absent(qemu("arm"))
 	case "s6":
 		return absent(unpacked("supervisors/usr/bin/s6-supervise"))
 	case "runit":

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/file"
 )
 
 // promptly is how soon a receiver has to end with its container. It promises
@@ -191,7 +193,7 @@ func expectDaemon(t *testing.T, h *Host, pid int, c *OCI) {
 			continue
 		}
 		if len(fd.Name()) == 1 && fd.Name() <= "2" {
-			if st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != unix.Mkdev(1, 3) {
+			if st.Mode&unix.S_IFMT != unix.S_IFCHR || file.DeviceOf(&st) != unix.Mkdev(1, 3) {
 				t.Errorf("the receiver's descriptor %s is %s, want /dev/null", fd.Name(), to)
 			}
 			continue

@@ -100,9 +100,10 @@ func sendNumbered(t *testing.T, r *Receiver, from, to int) {
 	const senders = 4
 	var group sync.WaitGroup
 	failed := make(chan error, senders)
+	timeout := unix.NsecToTimeval(int64(deadline))
 	for s := range senders {
 		fd := r.Connect()
-		check(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: int64(deadline.Seconds())}))
+		check(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &timeout))
 		group.Go(func() {
 			for n := from + s; n <= to; n += senders {
 				if err := send(fd, fmt.Sprintf("<13>Jan  1 00:00:00 s: message %d.%s", n, strings.Repeat("x", 950))); err != nil {

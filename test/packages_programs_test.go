@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
+	"debug/buildinfo"
 	"debug/elf"
 	"encoding/hex"
 	"encoding/json"
@@ -12,6 +13,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,7 +25,7 @@ import (
 func TestPackagesStatic(t *testing.T) {
 	need(t, "bsdtar")
 	dir := packages(t)
-	for arch, machine := range map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64} {
+	for arch, machine := range map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64, "arm7": elf.EM_ARM} {
 		root := t.TempDir()
 		check(t, command("tar", "-C", root, "-xf", filepath.Join(dir, strings.ReplaceAll(tarFile, runtime.GOARCH, arch))))
 		programs, err := filepath.Glob(root + "/usr/libexec/devlog/*")
@@ -38,6 +41,9 @@ func TestPackagesStatic(t *testing.T) {
 				t.Errorf("%s for %s: is for %v, linked with %q, %v", filepath.Base(p), arch, f.Machine, libraries, err)
 			}
 			check(t, f.Close())
+			if info, err := buildinfo.ReadFile(p); arch == "arm7" && (err != nil || !slices.Contains(info.Settings, debug.BuildSetting{Key: "GOARM", Value: "7"})) {
+				t.Errorf("%s for %s: is built with %v, %v", filepath.Base(p), arch, info, err)
+			}
 		}
 	}
 }

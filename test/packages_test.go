@@ -27,13 +27,13 @@ const (
 	packagedEpoch   = "1700000000"
 )
 
-// otherArch is the one that this machine has not.
+// otherArch is one that this machine has not.
 var otherArch = map[string]string{"amd64": "arm64", "arm64": "amd64"}[runtime.GOARCH]
 
 // packagesDir is where makePackages has made the packages of all tests; it is
 // below the directory that TestMain removes.
 var packagesDir = sync.OnceValues(func() (string, error) {
-	return makePackages(filepath.Join(filepath.Dir(binDir), "packages"), []string{runtime.GOARCH, otherArch})
+	return makePackages(filepath.Join(filepath.Dir(binDir), "packages"), []string{runtime.GOARCH, otherArch, "arm7"})
 })
 
 // makePackages makes packages from a copy of the sources in the directory, and
@@ -88,17 +88,17 @@ func TestPackagesReproducible(t *testing.T) {
 	first := packages(t)
 	names, err := filepath.Glob(first + "/*")
 	check(t, err)
-	if len(names) != 2*5+1 {
+	if len(names) != 3*5+1 {
 		t.Errorf("made: %q", names)
 	}
-	sums := command("sh", "-c", "cd \"$0\" && sha256sum --quiet --strict -c SHA256SUMS && test $(wc -l <SHA256SUMS) = 10", first)
+	sums := command("sh", "-c", "cd \"$0\" && sha256sum --quiet --strict -c SHA256SUMS && test $(wc -l <SHA256SUMS) = 15", first)
 	if sums != nil {
 		t.Errorf("SHA256SUMS: %v", sums)
 	}
 
 	old := unix.Umask(0o077)
 	second, err := makePackages(filepath.Join(t.TempDir(), "elsewhere"), []string{runtime.GOARCH},
-		"TZ=Asia/Tokyo", "LC_ALL=C.UTF-8", "GOAMD64=v3", "GOARM64=v9.0")
+		"TZ=Asia/Tokyo", "LC_ALL=C.UTF-8", "GOAMD64=v3", "GOARM64=v9.0", "GOARM=5")
 	unix.Umask(old)
 	check(t, err)
 	for _, name := range []string{debFile, rpmFile, apkFile, tarFile, sbomFile} {
@@ -324,8 +324,9 @@ func TestInstalledConfiguration(t *testing.T) {
 // Package managers know the configuration for what it is, and which scripts
 // there are to run.
 func TestPackagesMetadata(t *testing.T) {
-	need(t, "dpkg-deb", "rpm")
+	need(t, "dpkg-deb", "rpm", "bsdtar")
 	dir := packages(t)
+	arm := func(file, from, to string) string { return strings.Replace(file, from+".", to+".", 1) }
 	database := t.TempDir() // rpm makes one, even to look at a file
 	for _, tt := range []struct {
 		want string
@@ -335,6 +336,9 @@ func TestPackagesMetadata(t *testing.T) {
 		{"/etc/devlogd.conf\n", []string{"dpkg-deb", "--info", debFile, "conffiles"}},
 		{"devlog 1.2.0~rc.1+3.gabcdef0 " + machine, []string{"rpm", "--dbpath", database, "-qp", "--qf", "%{NAME} %{VERSION} %{ARCH}", rpmFile}},
 		{"/etc/devlogd.conf\n", []string{"rpm", "--dbpath", database, "-qp", "--configfiles", rpmFile}},
+		{"armhf", []string{"dpkg-deb", "--showformat=${Architecture}", "-W", arm(debFile, runtime.GOARCH, "armhf")}},
+		{"armv7hl", []string{"rpm", "--dbpath", database, "-qp", "--qf", "%{ARCH}", arm(rpmFile, machine, "armv7hl")}},
+		{"arch = armv7\n", []string{"sh", "-c", "bsdtar -xOf $0 .PKGINFO | grep ^arch", arm(apkFile, machine, "armv7")}},
 		{"cn", []string{"rpm", "--dbpath", database, "-qp", "--qf", "%{FILEFLAGS:fflags}", rpmFile}}, // of the first file: config(noreplace)
 	} {
 		cmd := exec.Command(tt.args[0], tt.args[1:]...)

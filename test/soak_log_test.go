@@ -194,7 +194,7 @@ func (b *box) full() (free func()) {
 	b.s.eventually("the disk of "+b.name+" is full", func() bool {
 		var st unix.Statfs_t
 		check(t, unix.Fstatfs(int(f.Fd()), &st))
-		if n := int64(st.Bfree) * st.Bsize; n > 0 && unix.Fallocate(int(f.Fd()), 0, size, n) == nil {
+		if n := int64(st.Bfree * uint64(st.Bsize)); n > 0 && unix.Fallocate(int(f.Fd()), 0, size, n) == nil {
 			size += n
 		}
 		check(t, unix.Fstatfs(int(f.Fd()), &st))

@@ -256,8 +256,9 @@ func TestExitCodes(t *testing.T) {
 	}{
 		{failures{usageError{os.ErrInvalid}, &devlog.Refusal{Reason: "a"}}, 3},
 		{failures{&devlog.SharerError{Err: &devlog.Refusal{Reason: "a"}}}, 3},
-		{failures{&devlog.Refusal{Reason: "a"}, os.ErrPermission, usageError{os.ErrInvalid}}, 4},
-		{nil, 0}, {errNeedsRepair, 1}, {errRefuses, 3}, {usageError{os.ErrInvalid}, 2}, {&devlog.Refusal{Reason: "a", Advice: "b"}, 3}, {os.ErrPermission, 4},
+		{failures{&devlog.Refusal{Reason: "a"}, os.ErrPermission, usageError{os.ErrInvalid}}, 3},
+		{failures{&devlog.Refusal{Reason: "a"}, os.ErrNotExist}, 4},
+		{nil, 0}, {errNeedsRepair, 1}, {errRefuses, 3}, {usageError{os.ErrInvalid}, 2}, {&devlog.Refusal{Reason: "a", Advice: "b"}, 3}, {os.ErrPermission, 3}, {os.ErrNotExist, 4},
 	} {
 		if got := p.exit(tt.err); got != tt.want {
 			t.Errorf("exit(%v) = %d, want %d", tt.err, got, tt.want)

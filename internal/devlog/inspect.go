@@ -7,11 +7,11 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/file"
 	"devlog/internal/rootfs"
 )
 
@@ -95,9 +95,10 @@ func (i *inspection) devSharing() error {
 		}
 	default:
 		f.Dev.Sharing = Unknown
+		var root unix.Stat_t
 		if own {
 			f.Dev.Sharing = Private
-		} else if root, err := os.Stat("/"); err == nil && root.Sys().(*syscall.Stat_t).Dev == i.devStat.ID.Dev {
+		} else if unix.Stat("/", &root) == nil && file.IDOf(&root).Dev == i.devStat.ID.Dev {
 			f.Dev.Sharing = Private // no mount of its own: a folder of the container's root
 		}
 	}
@@ -241,15 +242,15 @@ func hostRecord(d *rootfs.Dir) *record {
 
 // isHostPath says whether the path, in this process's own root, is that file.
 func isHostPath(name string, id rootfs.ID) (bool, error) {
-	st, err := os.Stat(name)
+	var st unix.Stat_t
+	err := unix.Stat(name, &st)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("compare with the host: %w", err)
+		return false, fmt.Errorf("compare %s with the host: %w", name, err)
 	}
-	s := st.Sys().(*syscall.Stat_t)
-	return rootfs.ID{Dev: s.Dev, Ino: s.Ino} == id, nil
+	return file.IDOf(&st) == id, nil
 }
 
 // fsType is the type of the mounted file system with that device number, or

@@ -5,22 +5,21 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/file"
 	"devlog/internal/rootfs"
 )
 
 func fileID(t *testing.T, path string) rootfs.ID {
 	t.Helper()
-	st, err := os.Stat(path)
-	if err != nil {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
 		t.Fatal(err)
 	}
-	s := st.Sys().(*syscall.Stat_t)
-	return rootfs.ID{Dev: s.Dev, Ino: s.Ino}
+	return file.IDOf(&st)
 }
 
 // A socket is found by the identity of its name, also under another name.

@@ -27,8 +27,11 @@ func TestInnermostPID(t *testing.T) {
 
 func TestMappedRoot(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "uid_map")
+	high := uint32(3_000_000_000) // an int of 32 bits has it as the system calls do
 	for text, want := range map[string]int{
 		"         0          0 4294967295\n": 0,
+		"0 3000000000 65536\n":               int(high),
+		"0 4294967296 1\n":                   -1,
 		"0 100000 65536\n":                   100000,
 		"1 200000 10\n0 100000 1\n":          100000,
 		"1000 1000 1\n":                      0,
@@ -39,7 +42,7 @@ func TestMappedRoot(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, err := mappedRoot(file)
-		if (err != nil) != (want < 0) || err == nil && got != want {
+		if (err != nil) != (want == -1) || err == nil && got != want {
 			t.Errorf("mappedRoot of %q = %d, %v; want %d", text, got, err, want)
 		}
 	}

@@ -325,12 +325,12 @@ func mappedRoot(file string) (int, error) {
 		return 0, err
 	}
 	for line := range strings.Lines(string(text)) {
-		var inside, outside, length int
+		var inside, outside, length uint32 // the length of all IDs does not fit in an int of 32 bits
 		if n, err := fmt.Sscan(line, &inside, &outside, &length); err != nil || n != 3 {
 			return 0, fmt.Errorf("read %s: unexpected line %q", file, line)
 		}
 		if inside == 0 {
-			return outside, nil
+			return int(outside), nil
 		}
 	}
 	return 0, nil

@@ -169,7 +169,7 @@ func checkDevice(fd int, device uint64) error {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != device {
+	if st.Mode&unix.S_IFMT != unix.S_IFCHR || DeviceOf(&st) != device {
 		return ErrType
 	}
 	return nil

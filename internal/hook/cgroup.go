@@ -28,7 +28,7 @@ func nameFromCgroup(text string, accepted func(string) bool) string {
 		}
 		found := ""
 		for at := fields[2]; at != "/" && at != "."; at = path.Dir(at) {
-			if name := containerName(path.Base(path.Dir(at)), path.Base(at)); accepted(name) {
+			if name := containerName(path.Dir(at), path.Base(at)); accepted(name) {
 				found = name
 			}
 		}
@@ -39,25 +39,46 @@ func nameFromCgroup(text string, accepted func(string) bool) string {
 	return ""
 }
 
-// containerName is the container's name that an element of a cgroup's path
-// stands for, if it does.
-func containerName(parent, element string) string {
+// containerName is the container's name that an element of a cgroup's path, in
+// that directory, stands for, if it does.
+func containerName(dir, element string) string {
 	name := ""
-	switch {
+	unit, isScope := strings.CutSuffix(element, ".scope") // systemd: RUNTIME-ID.scope
+	runtime, id, _ := strings.Cut(unit, "-")
+	switch parent := path.Base(dir); {
 	case strings.HasPrefix(element, "lxc.payload."):
 		name = strings.TrimPrefix(element, "lxc.payload.")
-	case strings.HasSuffix(element, ".scope"): // systemd: RUNTIME-ID.scope
-		runtime, id, _ := strings.Cut(strings.TrimSuffix(element, ".scope"), "-")
+	case parent == "lxc" || parent == "docker":
+		name = element
+	case (isScope || isPod(dir)) && runtime == "crio", runtime == "libpod":
+		name = withoutPart(id)
+	case isScope:
 		switch runtime {
-		case "docker", "libpod", "crio", "runc", "crun":
+		case "docker", "runc", "crun", "nerdctl":
 			name = id
 		case "cri": // cri-containerd-ID
 			name = strings.TrimPrefix(id, "containerd-")
 		}
-	case parent == "lxc" || parent == "docker":
+	case isPod(dir):
 		name = element
-	case strings.HasPrefix(element, "libpod-"):
-		name = strings.TrimPrefix(element, "libpod-")
 	}
 	return name
+}
+
+// withoutPart is the container's ID: podman and CRI-O have its monitor in a cgroup
+// conmon-ID, and podman the container of a service (a quadlet) in payload-ID.
+func withoutPart(id string) string {
+	for _, part := range []string{"conmon-", "payload-"} {
+		if rest, ok := strings.CutPrefix(id, part); ok {
+			return rest
+		}
+	}
+	return id
+}
+
+// isPod says whether a cgroup is that of a pod, as kubelet names them without
+// systemd: kubepods/[QOS/]podUID.
+func isPod(dir string) bool {
+	above := path.Dir(dir)
+	return strings.HasPrefix(path.Base(dir), "pod") && (path.Base(above) == "kubepods" || path.Base(path.Dir(above)) == "kubepods")
 }

@@ -199,7 +199,26 @@ func TestNameFromCgroup(t *testing.T) {
 		"":                                   "",
 		"0::/system.slice/ssh.service":       "",
 		"0::/lxc.payload.a b":                "",
-		"0::/init.scope\n3:pids:/system.slice/crun-abc.scope\nx:y": "abc",
+		"0::/system.slice/web.service/libpod-payload-" + id:                   id,
+		"0::/system.slice/web.service/libpod-payload-" + id + "/init.scope":   id,
+		"0::/user.slice/app.slice/web.service/libpod-payload-" + id + "/x/y":  id,
+		"0::/machine.slice/libpod-conmon-" + id + ".scope":                    id,
+		"0::/machine.slice/libpod-conmon-" + id + ".scope/supervisor":         id,
+		"0::/kubepods.slice/crio-conmon-" + id + ".scope":                     id,
+		"0::/kubepods/burstable/pod1-2/crio-" + id:                            id,
+		"0::/kubepods/burstable/pod1-2/crio-conmon-" + id:                     id,
+		"0::/system.slice/nerdctl-" + id + ".scope":                           id,
+		"0::/kubepods/burstable/pod1-2/" + id:                                 id,
+		"0::/kubepods/pod1-2/" + id + "/inner":                                id,
+		"0::/kubelet/kubepods/besteffort/pod1-2/" + id + "/libpod-payload-me": id,
+		"0::/kubepods/burstable/pod1-2":                                       "",
+		"0::/kubepods/burstable":                                              "",
+		"0::/other/burstable/pod1-2/" + id:                                    "",
+		"0::/lxc/conmon-web":                                                  "conmon-web",
+		"0::/lxc/libpod-web":                                                  "libpod-web",
+		"0::/libpod_parent/conmon":                                            "",
+		"0::/system.slice/web.service/libpod-payload-":                        "",
+		"0::/init.scope\n3:pids:/system.slice/crun-abc.scope\nx:y":            "abc",
 	} {
 		if got := NameFromCgroup(text); got != want {
 			t.Errorf("NameFromCgroup(%q) = %q, want %q", text, got, want)
@@ -241,6 +260,8 @@ func FuzzParseConfig(f *testing.F) {
 func FuzzNameFromCgroup(f *testing.F) {
 	f.Add("0::/lxc.payload.web/init.scope")
 	f.Add("1:a:/../..\n::")
+	f.Add("0::/system.slice/web.service/libpod-payload-0123/x")
+	f.Add("0::/kubepods/burstable/pod1-2/crio-conmon-0123")
 	f.Fuzz(func(t *testing.T, text string) {
 		if name := NameFromCgroup(text); name != "" && CheckName(name) != nil {
 			t.Errorf("NameFromCgroup(%q) = %q, which is no name", text, name)

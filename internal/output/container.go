@@ -151,7 +151,7 @@ func mayWrite(flags int) bool {
 // isPTY says whether it is a terminal of devpts (the kernel's
 // Documentation/admin-guide/devices.txt: 136 to 143).
 func isPTY(st *unix.Stat_t) bool {
-	major := unix.Major(st.Rdev)
+	major := unix.Major(file.DeviceOf(st))
 	return st.Mode&unix.S_IFMT == unix.S_IFCHR && major >= 136 && major <= 143
 }
 

@@ -58,7 +58,7 @@ func (f *File) room(now time.Time) int {
 		}
 		size, _ = f.file.Size()
 	}
-	return int(f.rotation.Size - size)
+	return int(min(f.rotation.Size-size, math.MaxInt)) // an int may have 32 bits
 }
 
 // rotate begins the file anew and reports whether it has.

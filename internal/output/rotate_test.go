@@ -94,6 +94,17 @@ func TestRotate(t *testing.T) {
 	f.Close()
 }
 
+// A file may be larger than an int of 32 bits says.
+func TestRotateLarge(t *testing.T) {
+	for _, size := range []int64{1 << 30, 3 << 30, 4 << 30, 1 << 40} {
+		f, _ := openRotating(t, Rotation{Size: size, Count: 1})
+		if got := f.room(time.Now()); got < 1<<30 {
+			t.Errorf("there is room for %d of %d bytes", got, size)
+		}
+		f.Close()
+	}
+}
+
 func TestRotateKeepsNone(t *testing.T) {
 	f, path := openRotating(t, Rotation{Size: 4})
 	for _, text := range []string{"a", "b", "c"} {

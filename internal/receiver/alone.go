@@ -179,7 +179,7 @@ func (p procDir) readExe(s *scan) {
 	if err := unix.Stat(name, &st); err != nil {
 		return
 	}
-	s.exe = fileID{st.Dev, st.Ino}
+	s.exe = idOf(&st)
 	s.exeName = path.Base(strings.TrimSuffix(target, " (deleted)"))
 	s.exeOK = true
 }

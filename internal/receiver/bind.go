@@ -45,7 +45,7 @@ func (s *stale) inspect(path string) error {
 	if err := unix.Fstat(s.handle, &st); err != nil {
 		return fmt.Errorf("look at %s: %w", path, err)
 	}
-	s.id = fileID{st.Dev, st.Ino}
+	s.id = idOf(&st)
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFSOCK:
 	case unix.S_IFLNK:

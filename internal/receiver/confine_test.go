@@ -187,7 +187,7 @@ func TestPolicyOfRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, r := range c.Rules {
-		if err := unix.Fstat(r.FD, &st); err != nil || st.Dev == root.Dev && st.Ino == root.Ino {
+		if err := unix.Fstat(r.FD, &st); err != nil || idOf(&st) == idOf(&root) {
 			t.Errorf("the root directory is allowed, %v", err)
 		}
 	}
@@ -282,7 +282,7 @@ func TestPolicy(t *testing.T) {
 		if err := unix.Fstat(int(root.Fd()), &st); err != nil {
 			t.Fatal(err)
 		}
-		r.slash = fileID{st.Dev, st.Ino} // a container may have the host's root directory
+		r.slash = idOf(&st) // a container may have the host's root directory
 		c := &confinement{}
 		r.policy(c, &options{needs: tt.needs, sandbox: tt.mode, command: []string{"/usr/bin/true"}, rules: []string{"x"}})
 		if c.Caps != tt.caps || (c.why == "") != tt.landlock {

@@ -225,10 +225,17 @@ func (b *box) record(pid int) {
 	b.must(os.WriteFile(filepath.Join(filepath.Dir(b.sock), recordName), text, 0o600))
 }
 
+// seconds is the time as a socket's time-out, whose fields differ from one
+// architecture to another.
+func seconds(d time.Duration) *unix.Timeval {
+	v := unix.NsecToTimeval(int64(d))
+	return &v
+}
+
 // read returns the next message at another daemon's socket.
 func (b *box) read(s int) string {
 	b.t.Helper()
-	b.must(unix.SetsockoptTimeval(s, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: int64(deadline / time.Second)}))
+	b.must(unix.SetsockoptTimeval(s, unix.SOL_SOCKET, unix.SO_RCVTIMEO, seconds(deadline)))
 	buf := make([]byte, 1024)
 	n, err := unix.Read(s, buf)
 	for errors.Is(err, unix.EINTR) { // with a time-out it is not begun again by itself

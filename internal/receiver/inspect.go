@@ -89,7 +89,7 @@ func (k *keeper) resolve() (fileID, error) {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return fileID{}, err
 	}
-	return fileID{st.Dev, st.Ino}, nil
+	return idOf(&st), nil
 }
 
 // isVacant reports whether nobody listens where /dev/log leads.

@@ -254,7 +254,7 @@ func TestAdoptIsBounded(t *testing.T) {
 func TestAnotherRoot(t *testing.T) {
 	b := newBox(t, "link")
 	r, said := keeping(b)
-	r.keeper.slash.ino++
+	r.keeper.slash.Ino++
 	b.must(os.Remove(b.dev))
 	r.look(time.Now())
 	if r.keeper.run != nil || b.runs() > 0 || len(said.lines) != 1 || !strings.HasSuffix(said.lines[0], ": it was in another root directory\n") {

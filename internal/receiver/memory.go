@@ -46,14 +46,22 @@ func isUnlinked(name string) bool {
 	return fixedImage(head[:n])
 }
 
-// fixedImage is isUnlinked for the first bytes of a file, of 64 bits.
+// fixedImage is isUnlinked for the first bytes of a file.
 func fixedImage(head []byte) bool {
-	const size = 64 // of Elf64_Ehdr
+	const size = 64 // of Elf64_Ehdr; Elf32_Ehdr and one program header are longer too
 	n := binary.NativeEndian
-	if len(head) < size || string(head[:5]) != "\x7fELF\x02" || n.Uint16(head[16:]) != etExec {
+	if len(head) < size || n.Uint16(head[16:]) != etExec {
 		return false
 	}
-	at, each, count := n.Uint64(head[32:]), uint64(n.Uint16(head[54:])), uint64(n.Uint16(head[56:]))
+	var at, each, count uint64
+	switch string(head[:5]) {
+	case "\x7fELF\x01": // of 32 bits
+		at, each, count = uint64(n.Uint32(head[28:])), uint64(n.Uint16(head[42:])), uint64(n.Uint16(head[44:]))
+	case "\x7fELF\x02":
+		at, each, count = n.Uint64(head[32:]), uint64(n.Uint16(head[54:])), uint64(n.Uint16(head[56:]))
+	default:
+		return false
+	}
 	if each < 4 || at > uint64(len(head)) || at+each*count > uint64(len(head)) {
 		return false
 	}

@@ -41,6 +41,21 @@ func image(kind uint16, headers ...uint32) []byte {
 	return b
 }
 
+// image32 is image for 32 bits.
+func image32(kind uint16, headers ...uint32) []byte {
+	b := make([]byte, 52+32*len(headers))
+	copy(b, "\x7fELF\x01\x01\x01")
+	n := binary.NativeEndian
+	n.PutUint16(b[16:], kind)
+	n.PutUint32(b[28:], 52)
+	n.PutUint16(b[42:], 32)
+	n.PutUint16(b[44:], uint16(len(headers)))
+	for i, h := range headers {
+		n.PutUint32(b[52+32*i:], h)
+	}
+	return b
+}
+
 func TestFixedImage(t *testing.T) {
 	beyond := image(etExec, 1)
 	binary.NativeEndian.PutUint64(beyond[32:], 1<<63)
@@ -54,6 +69,11 @@ func TestFixedImage(t *testing.T) {
 		{"anywhere", image(3, 1), false},
 		{"cut", image(etExec, 1)[:80], false},
 		{"headers elsewhere", beyond, false},
+		{"static, 32 bits", image32(etExec, 6, 1, 1), true},
+		{"linked when it runs, 32 bits", image32(etExec, 1, ptDynamic), false},
+		{"anywhere, 32 bits", image32(3, 1), false},
+		{"cut, 32 bits", image32(etExec, 1)[:70], false},
+		{"of no class", append([]byte("\x7fELF\x03"), image(etExec, 1)[5:]...), false},
 		{"a script", []byte("#!/bin/sh\n"), false},
 		{"nothing", nil, false},
 	} {

@@ -8,10 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/daemon"
+	"devlog/internal/file"
 )
 
 // fileID is which file it is.
-type fileID struct{ dev, ino uint64 }
+type fileID file.ID
+
+func idOf(st *unix.Stat_t) fileID { return fileID(file.IDOf(st)) }
 
 const (
 	// ownPrefix begins the names that are the repair's own. They are removed by
@@ -35,7 +38,7 @@ func (p *place) lookup() (id fileID, mode uint32) {
 	if unix.Fstatat(p.dir, p.name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
 		return fileID{}, 0
 	}
-	return fileID{st.Dev, st.Ino}, st.Mode & unix.S_IFMT
+	return idOf(&st), st.Mode & unix.S_IFMT
 }
 
 // removes says that there is something that is ours to remove, or may be: the
@@ -78,7 +81,7 @@ func (p *place) dirID() (id fileID, exists bool) {
 	if unix.Fstat(p.dir, &st) != nil {
 		return fileID{}, false
 	}
-	return fileID{st.Dev, st.Ino}, st.Nlink > 0
+	return idOf(&st), st.Nlink > 0
 }
 
 // onlyKeeps says that there is nothing to receive from.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strconv"
 	"time"
@@ -231,7 +232,8 @@ func (r *receiver) timeout(now time.Time) int {
 	if next.IsZero() {
 		return -1
 	}
-	return int(max(0, (next.Sub(now)+time.Millisecond-1)/time.Millisecond))
+	// epoll_wait(2) takes an int of 32 bits: it is asked again after that.
+	return int(min(max(0, (next.Sub(now)+time.Millisecond-1)/time.Millisecond), math.MaxInt32))
 }
 
 // receive reads at most this many batches from a socket, -1 for all there is

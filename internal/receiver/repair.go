@@ -69,7 +69,7 @@ func slash() fileID {
 	if unix.Stat("/", &st) != nil {
 		return fileID{}
 	}
-	return fileID{st.Dev, st.Ino}
+	return idOf(&st)
 }
 
 func (r *repair) start(k *keeper) error {

@@ -113,8 +113,8 @@ func (s *baseState) code(c *coder) {
 }
 
 func (id *fileID) code(c *coder) {
-	c.number(&id.dev)
-	c.number(&id.ino)
+	c.number(&id.Dev)
+	c.number(&id.Ino)
 }
 
 func (s *socketState) code(c *coder) {

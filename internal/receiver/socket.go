@@ -99,7 +99,7 @@ func (s *socket) unlink() {
 		return
 	}
 	var st unix.Stat_t
-	if unix.Lstat(s.path, &st) == nil && (fileID{st.Dev, st.Ino}) == s.id {
+	if unix.Lstat(s.path, &st) == nil && idOf(&st) == s.id {
 		_ = unix.Unlink(s.path) // we are ending; there is nobody to tell
 	}
 }

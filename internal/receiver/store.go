@@ -224,7 +224,8 @@ func storedName(fd int) (string, error) {
 	case unix.S_IFDIR:
 		kind = "directory"
 	}
-	return kind + "-" + strconv.FormatUint(st.Dev, 16) + "-" + strconv.FormatUint(st.Ino, 10), nil
+	id := idOf(&st)
+	return kind + "-" + strconv.FormatUint(id.Dev, 16) + "-" + strconv.FormatUint(id.Ino, 10), nil
 }
 
 // stepStore describes the receiver anew if there is something that the

@@ -346,7 +346,7 @@ func TestScan(t *testing.T) {
 		{"no exe", "", map[int]string{1: "S"}, wait, scan{waiting: true}},
 	} {
 		got, err := fakeProc(t, tt.exe, tt.states, tt.syscall).scan(5)
-		if tt.want.exeOK && got.exe.ino == 0 {
+		if tt.want.exeOK && got.exe.Ino == 0 {
 			t.Errorf("%s: no identity of the program", tt.name)
 		}
 		got.exe = fileID{}

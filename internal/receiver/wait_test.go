@@ -2,12 +2,14 @@ package receiver
 
 import (
 	"errors"
+	"math"
 	"os"
 	"os/signal"
 	"runtime"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,6 +32,22 @@ func watchedPipe(t *testing.T) (epoll int, in, out *os.File) {
 		t.Fatal(err)
 	}
 	return epoll, in, out
+}
+
+// What is due later than epoll_wait(2) can say is no reason to be woken up at
+// once, or never.
+func TestTimeoutFarAway(t *testing.T) {
+	r := newReceiver(&options{name: "box"}, nil)
+	now := time.Now()
+	for in, want := range map[time.Duration]int{
+		-time.Second: 0, 1: 1, time.Second: 1000, 24 * 24 * time.Hour: 24 * 24 * 3600_000,
+		30 * 24 * time.Hour: math.MaxInt32, 100 * 24 * time.Hour: math.MaxInt32,
+	} {
+		r.metrics.next = now.Add(in)
+		if got := r.timeout(now); got != want {
+			t.Errorf("in %v: %d, want %d", in, got, want)
+		}
+	}
 }
 
 func TestWaiter(t *testing.T) {

@@ -7,6 +7,8 @@ import (
 	"path"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/file"
 )
 
 // Kind is a type of file.
@@ -23,11 +25,8 @@ const (
 	FIFO      Kind = "FIFO"
 )
 
-// ID tells one file from another: device and inode number. While the file is
-// held by a handle no other one gets the same.
-type ID struct {
-	Dev, Ino uint64
-}
+// ID tells one file from another.
+type ID = file.ID
 
 // Owner is whose a file is, and what its mode allows to whom.
 type Owner struct {
@@ -208,7 +207,7 @@ func newStat(st *unix.Stat_t) Stat {
 		unix.S_IFSOCK: Socket, unix.S_IFLNK: Link, unix.S_IFDIR: Directory, unix.S_IFREG: Regular,
 		unix.S_IFCHR: Device, unix.S_IFBLK: Device, unix.S_IFIFO: FIFO,
 	}
-	return Stat{Kind: kinds[st.Mode&unix.S_IFMT], ID: ID{Dev: st.Dev, Ino: st.Ino},
+	return Stat{Kind: kinds[st.Mode&unix.S_IFMT], ID: file.IDOf(st),
 		Owner: Owner{UID: int(st.Uid), GID: int(st.Gid), Mode: st.Mode &^ unix.S_IFMT}}
 }
 

@@ -57,12 +57,17 @@ func (m Mounts) Tmpfs(d *Dir, uid, gid int) error {
 		if err := unix.Fchdir(d.FD()); err != nil {
 			return d.failed("enter", "", err)
 		}
-		data := fmt.Sprintf("mode=755,size=64k,nr_inodes=32,uid=%d,gid=%d", uid, gid)
-		if err := unix.Mount(TmpfsSource, ".", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, data); err != nil {
+		if err := unix.Mount(TmpfsSource, ".", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, tmpfsOptions(uid, gid)); err != nil {
 			return d.failed("mount a tmpfs at", "", err)
 		}
 		return nil
 	})
+}
+
+// tmpfsOptions are those of tmpfs(5). Where an int has 32 bits the larger IDs are
+// negative, as the system calls take them.
+func tmpfsOptions(uid, gid int) string {
+	return fmt.Sprintf("mode=755,size=64k,nr_inodes=32,uid=%d,gid=%d", uint32(uid), uint32(gid))
 }
 
 // Contain takes the mount at that path in the namespace out of its peer group

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -288,5 +289,12 @@ func TestAsPanics(t *testing.T) {
 			}()
 			_ = as(func() error { panic("no luck") })
 		}()
+	}
+}
+
+func TestTmpfsOptions(t *testing.T) {
+	high := uint32(3_000_000_000)
+	if got := tmpfsOptions(int(high), 7); !strings.HasSuffix(got, ",uid=3000000000,gid=7") {
+		t.Error(got)
 	}
 }

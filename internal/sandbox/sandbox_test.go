@@ -163,13 +163,15 @@ func TestParseUser(t *testing.T) {
 	passwdFile, groupFile = filepath.Join(dir, "passwd"), filepath.Join(dir, "group")
 	t.Cleanup(func() { passwdFile, groupFile = "/etc/passwd", "/etc/group" })
 	for file, text := range map[string]string{
-		passwdFile: "root:x:0:0::/:/bin/sh\n\nlog:x:7:8::/:\nbad:x:y:8::/:\nshort:x\n", groupFile: "adm:x:4:\nbad:x:z:\n",
+		passwdFile: "root:x:0:0::/:/bin/sh\n\nlog:x:7:8::/:\nhigh:x:3000000000:8::/:\nbad:x:y:8::/:\nshort:x\n", groupFile: "adm:x:4:\nbad:x:z:\n",
 	} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+	high := uint32(3_000_000_000) // an int of 32 bits has it as the system calls do
 	for text, want := range map[string]User{
+		"3000000000:4294967294": {int(high), int(high + 1294967294)}, "high": {int(high), 8}, "3000000000": {int(high), 8},
 		"log": {7, 8}, "7": {7, 8}, "log:adm": {7, 4}, "log:9": {7, 9}, "1000:1001": {1000, 1001}, "root": {0, 0},
 	} {
 		if got, err := ParseUser(text); err != nil || got != want {

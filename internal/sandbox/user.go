@@ -22,16 +22,18 @@ var passwdFile, groupFile = "/etc/passwd", "/etc/group"
 // /etc/passwd has for the user.
 func ParseUser(text string) (User, error) {
 	name, group, hasGroup := strings.Cut(text, ":")
-	u := User{UID: -1, GID: -1}
-	if id, err := parseID(name); err == nil {
+	var u User
+	id, err := parseID(name)
+	isID := err == nil
+	if isID {
 		u.UID = id
 	}
-	if u.UID < 0 || !hasGroup {
+	if !isID || !hasGroup {
 		fields, err := entry(passwdFile, func(f []string) bool {
-			return len(f) > 3 && (f[0] == name || u.UID >= 0 && f[2] == strconv.Itoa(u.UID))
+			return len(f) > 3 && (f[0] == name || isID && f[2] == strconv.FormatUint(uint64(uint32(id)), 10))
 		})
 		if err != nil {
-			if u.UID >= 0 {
+			if isID {
 				return u, fmt.Errorf("user %q: %w: say the group too, as %s:GID", name, err, name)
 			}
 			return u, fmt.Errorf("user %q: %w", name, err)
@@ -60,9 +62,8 @@ func ParseUser(text string) (User, error) {
 	return u, nil
 }
 
-// maxID is the largest user or group ID: the next one stands for none.
-const maxID = 1<<32 - 2
-
+// parseID returns an ID as the system calls take it: where an int has 32 bits,
+// those from 1<<31 on are negative.
 func parseID(text string) (int, error) {
 	id, err := strconv.ParseUint(text, 10, 32)
 	if err == nil && id > maxID {
@@ -70,6 +71,9 @@ func parseID(text string) (int, error) {
 	}
 	return int(id), err
 }
+
+// maxID is the largest user or group ID: the next one stands for none.
+const maxID = 1<<32 - 2
 
 var errNoEntry = errors.New("it is not there")
 

@@ -1,0 +1,21 @@
+package file
+
+import "golang.org/x/sys/unix"
+
+// ID tells one file from another: device and inode number. While the file is
+// held by a handle no other one gets the same.
+type ID struct {
+	Dev, Ino uint64
+}
+
+// IDOf returns the ID that is in what stat(2) says. On MIPS the device there has
+// 32 bits, like that of DeviceOf.
+func IDOf(st *unix.Stat_t) ID {
+	return ID{Dev: uint64(st.Dev), Ino: st.Ino} //nolint:unconvert // not everywhere of that type
+}
+
+// DeviceOf returns the device that a device file is of, for unix.Major and
+// unix.Minor.
+func DeviceOf(st *unix.Stat_t) uint64 {
+	return uint64(st.Rdev) //nolint:unconvert // as in IDOf
+}
