@@ -68,11 +68,14 @@ settings() {
     modprobe@.service podman.socket podman.service sys-kernel-debug.mount sys-kernel-tracing.mount systemd-binfmt.service systemd-networkd.service systemd-pstore.service systemd-timesyncd.service; do
     ln -sf /dev/null "$root/etc/systemd/system/$unit"
   done
+  # lxc.service waits for half a minute for a bridge; it kills what takes longer to end.
+  echo 'USE_LXC_BRIDGE="false"' >"$root/etc/default/lxc-net"
+  echo 'SHUTDOWNDELAY=60' >>"$root/etc/default/lxc"
   # apparmor.service has loaded LXC's profiles; this compiles them again at each boot.
   mkdir -p "$root/etc/systemd/system/lxc.service.d"
   printf '[Service]\nExecStartPre=\n' >"$root/etc/systemd/system/lxc.service.d/fast.conf"
   ln -sf /lib/systemd/system/multi-user.target "$root/etc/systemd/system/default.target"
-  mkdir -p "$root/etc/default" "$root/etc/systemd/system/multi-user.target.wants"
+  mkdir -p "$root/etc/systemd/system/multi-user.target.wants"
   echo 'DOCKER_OPTS="--bridge=none --iptables=false --ip6tables=false"' >"$root/etc/default/docker"
   cat >"$root/etc/systemd/system/devlog-test.service" <<-'U'
 	[Unit]
