@@ -203,7 +203,7 @@ func expectRuns(t *testing.T, at, text string) {
 	defer expectReceiversEnd(t, h)
 	defer func() {
 		for _, pid := range h.Receivers() {
-			h.Do("kill", fmt.Sprint(pid)) // it may have ended by itself
+			h.Do("kill", "-INT", fmt.Sprint(pid)) // it may have ended by itself
 		}
 	}()
 	shell := func(options, script string) Result {

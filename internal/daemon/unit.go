@@ -23,9 +23,7 @@ import (
 // environment, and gives systemd those that it needs to go on.
 
 const (
-	// Slice is the slice (systemd.slice(5)) of the services of receivers.
-	Slice = "devlog.slice"
-	// UnitPrefix begins their names.
+	// UnitPrefix begins the names of the services of receivers.
 	UnitPrefix = "devlog-"
 	unitSuffix = ".service"
 	// maxUnit is UNIT_NAME_MAX of systemd, with room for a number.
@@ -74,6 +72,14 @@ func findProgram(name string) (string, error) {
 // no variable, which each receiver would have.
 func unitProperties() []string {
 	return []string{
+		// At a shutdown it has to outlive its container, whose last messages are yet to
+		// come. What has default dependencies is after sysinit.target, so it is stopped
+		// before this service; slices and the scopes in them are not, so slices are
+		// named. It is in system.slice, which is never stopped. What it writes to is
+		// unmounted later.
+		"DefaultDependencies=no", "RequiresMountsFor=/var/log", "After=local-fs.target",
+		"Before=sysinit.target machine.slice user.slice shutdown.target", "Conflicts=shutdown.target",
+		"KillSignal=SIGINT", // on SIGTERM it goes on until its container ends
 		"Type=notify", "NotifyAccess=main", "KillMode=mixed", "TimeoutStopSec=30",
 		"Restart=on-failure", "RestartSec=100ms", fmt.Sprintf("RestartPreventExitStatus=%d", ExitFinal),
 		// Senders wait for a receiver that is being started. One that cannot is
@@ -189,7 +195,7 @@ func (s Spec) startUnit(unit string) (pid int, err error) {
 
 // runArgs are the arguments of systemd-run(1).
 func (s Spec) runArgs(unit, files string) []string {
-	args := []string{"--quiet", "--collect", "--unit=" + unit, "--slice=" + Slice, "--description=syslog receiver of a container (devlogd)"}
+	args := []string{"--quiet", "--collect", "--unit=" + unit, "--description=syslog receiver of a container (devlogd)"}
 	for _, p := range unitProperties() {
 		args = append(args, "--property="+p)
 	}

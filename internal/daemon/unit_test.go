@@ -40,7 +40,8 @@ func TestRunArgs(t *testing.T) {
 	if want := []string{"--", "/x/devlogd", "--rule", "*.* /$$HOME", "--", "heal"}; !slices.Equal(args[i:], want) {
 		t.Errorf("%q, want %q", args[i:], want)
 	}
-	for _, want := range []string{"--setenv=TZ=UTC", "--setenv=DEVLOGD_FILES=/run/files", "--unit=devlog-c1.service", "--property=Restart=on-failure"} {
+	for _, want := range []string{"--setenv=TZ=UTC", "--setenv=DEVLOGD_FILES=/run/files", "--unit=devlog-c1.service", "--property=Restart=on-failure",
+		"--property=DefaultDependencies=no", "--property=KillSignal=SIGINT"} {
 		if !slices.Contains(args[:i], want) {
 			t.Errorf("%q lacks %s", args, want)
 		}

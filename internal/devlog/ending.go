@@ -73,18 +73,23 @@ func receiversAt(at *rootfs.Dir) (pids []int) {
 	return pids
 }
 
+// signalAgain is the time after which a receiver that has not ended is told again.
+const signalAgain = time.Second
+
 // endReceiver ends the receiver that this is a handle of.
 func endReceiver(handle *os.File) error {
 	fd := int(handle.Fd())
-	if err := unix.PidfdSendSignal(fd, unix.SIGTERM, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("end the receiver: %w", err)
-	}
 	for deadline := time.Now().Add(endTimeout); !ended(handle); {
+		// On SIGTERM it goes on until its container ends. One that is being upgraded
+		// may miss a signal.
+		if err := unix.PidfdSendSignal(fd, unix.SIGINT, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("end the receiver: %w", err)
+		}
 		left := time.Until(deadline)
 		if left <= 0 {
 			return fmt.Errorf("end the receiver: it has not ended for %s; look at what it writes to", endTimeout)
 		}
-		_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(left.Milliseconds())+1)
+		_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(min(left, signalAgain).Milliseconds())+1)
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("wait for the receiver: %w", err)
 		}

@@ -174,7 +174,11 @@ func (r *record) facts(t *Target, at *rootfs.Dir, before ReceiverFacts) Receiver
 	if err != nil { // it has ended a moment ago
 		return ReceiverFacts{State: Gone, PID: r.Receiver, Unit: r.Unit}
 	}
-	return ReceiverFacts{State: Running, PID: pid, Unit: unitOf(pid), Rights: rightsOf(pid)}
+	f := ReceiverFacts{State: Running, PID: pid, Rights: rightsOf(pid)}
+	if r.Unit != "" { // another service's process may have started it
+		f.Unit = unitOf(pid)
+	}
+	return f
 }
 
 // inside are the facts about a receiver in another PID namespace. That of a

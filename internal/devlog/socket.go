@@ -200,12 +200,13 @@ func (w *work) start() error {
 	}
 	w.undo = append(w.undo, end)
 	checkpoint()
-	if err := w.note(pid); err != nil {
+	if err := w.note(pid, w.options.Receiver.Supervise == Systemd); err != nil {
 		return err
 	}
 	if old != nil {
-		// An earlier receiver whose socket nobody finds any more.
-		_ = unix.PidfdSendSignal(int(old.Fd()), unix.SIGTERM, nil, 0)
+		// An earlier receiver whose socket nobody finds any more. On SIGTERM it goes
+		// on until its container ends.
+		_ = unix.PidfdSendSignal(int(old.Fd()), unix.SIGINT, nil, 0)
 	}
 	return nil
 }
@@ -217,19 +218,22 @@ func (w *work) noteRunning() error {
 	if err != nil {
 		return fmt.Errorf("find the receiver: %w", err)
 	}
-	return w.note(int(peer.Pid))
+	return w.note(int(peer.Pid), true)
 }
 
-// note writes down which process the receiver is.
-func (w *work) note(pid int) (err error) {
-	w.noted.Receiver = pid
+// note writes down which process the receiver is, and, if it may be one, which
+// service of systemd's.
+func (w *work) note(pid int, service bool) (err error) {
+	w.noted.Receiver, w.noted.Unit = pid, ""
 	if w.noted.PIDNS, err = namespace("self", "pid"); err != nil {
 		return err
 	}
 	shown, err := shownPID(pid)
 	if err == nil {
 		w.noted.Started, err = pidfd.StartTime(shown)
-		w.noted.Unit = unitOf(shown)
+		if service {
+			w.noted.Unit = unitOf(shown)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("find the receiver: %w", err)

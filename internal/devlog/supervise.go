@@ -71,8 +71,8 @@ func (s Supervisor) start(spec daemon.Spec, name string) (pid int, end func(), e
 // it waits for a tenth of a second first.
 const restartTime = 3 * time.Second
 
-// unitOf is the service of systemd's that the process, a receiver, is; empty if
-// it is none.
+// unitOf is the service of systemd's that the process, a receiver, is or was
+// started in, if that may be one of receivers'; else empty.
 func unitOf(pid int) string {
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
 	if err != nil {
@@ -85,7 +85,7 @@ func unitOf(pid int) string {
 func parseUnit(text string) string {
 	for line := range strings.Lines(text) {
 		dir, unit := path.Split(strings.TrimSpace(line))
-		if path.Base(dir) == daemon.Slice && strings.HasPrefix(unit, daemon.UnitPrefix) && strings.HasSuffix(unit, ".service") {
+		if strings.HasSuffix(path.Base(dir), ".slice") && strings.HasPrefix(unit, daemon.UnitPrefix) && strings.HasSuffix(unit, ".service") {
 			return unit
 		}
 	}

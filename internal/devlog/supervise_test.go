@@ -8,7 +8,8 @@ func TestParseUnit(t *testing.T) {
 		"0::/\n":                               "",
 		"0::/devlog.slice/devlog-c1.service\n": "devlog-c1.service",
 		"9:name=systemd:/lxc/x/devlog.slice/devlog-c1.service\n8:pids:/\n": "devlog-c1.service",
-		"0::/system.slice/devlog-host.service\n":                           "",
+		"0::/system.slice/devlog-c1.service\n":                             "devlog-c1.service",
+		"0::/devlog-c1.service\n":                                          "",
 		"0::/devlog.slice/other.service\n":                                 "",
 		"0::/devlog.slice/devlog-c1.service/sub\n":                         "",
 	} {

@@ -68,7 +68,7 @@ func inContainer(o *options, files []daemon.File) bool {
 }
 
 // confine gives up what is not needed. It is to be called once all is open.
-func (r *receiver) confine(o *options, inside bool) error {
+func (r *receiver) confine(o *options) error {
 	if r.resumed != nil && r.resumed.sandbox != nil { // layers would nest
 		r.sandbox = r.resumed.sandbox
 		return nil
@@ -83,7 +83,7 @@ func (r *receiver) confine(o *options, inside bool) error {
 	switch {
 	case o.sandbox == sandbox.Off:
 		c.why = "--sandbox off"
-	case inside && o.sandbox != sandbox.On:
+	case r.inside && o.sandbox != sandbox.On:
 		c.why = inContainerWords
 		if o.user == nil { // a user with root's capabilities would be root
 			c.Caps = ^sandbox.Caps(0)

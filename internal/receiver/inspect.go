@@ -2,8 +2,6 @@ package receiver
 
 import (
 	"errors"
-	"os"
-	"path"
 	"slices"
 	"strconv"
 
@@ -58,19 +56,20 @@ func (r *receiver) inspect() state {
 	id, err := k.resolve()
 	if err == nil && r.owns(id) {
 		k.text = k.devLog().text
-		k.aside = false
+		k.aside, k.taken = false, fileID{}
 		return right
 	}
 	if len(r.sockets) == 0 || k.aside {
-		switch now := k.devLog().text; {
-		case k.text == "":
+		now := k.devLog()
+		switch {
+		case k.text == "" && k.taken == fileID{}:
 			return unknown
-		case now == k.text && k.aside && k.isVacant():
+		case now.text != k.text || k.text == "" && now.id != k.taken:
+			return wrong
+		case k.aside && k.isVacant():
 			return vacant
-		case now == k.text:
-			return right
 		}
-		return wrong
+		return right
 	}
 	if errors.Is(err, errNoOpenat2) {
 		return unknown
@@ -90,23 +89,6 @@ func (k *keeper) resolve() (fileID, error) {
 		return fileID{}, err
 	}
 	return idOf(&st), nil
-}
-
-// isVacant reports whether nobody listens where /dev/log leads.
-func (k *keeper) isVacant() bool {
-	fd, err := openInRoot(int(k.root.Fd()), devDir+"/"+logName, 0)
-	if err != nil {
-		return errors.Is(err, unix.ENOENT)
-	}
-	defer unix.Close(fd)
-	to, err := connectTo(fd, unix.SOCK_DGRAM)
-	if err == nil {
-		_ = unix.Close(to)
-		return false
-	}
-	// What is no socket refuses too, and is not ours to replace.
-	var st unix.Stat_t
-	return errors.Is(err, unix.ECONNREFUSED) && unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFSOCK
 }
 
 func (r *receiver) owns(id fileID) bool {
@@ -146,23 +128,6 @@ func connectTo(fd, kind int) (int, error) {
 		return -1, err
 	}
 	return s, nil
-}
-
-// stepAside gives up a socket of which another daemon has the name.
-func (r *receiver) stepAside(s *socket) {
-	k := r.keeper
-	where := k.devLog().text
-	if path.Base(where) != s.at.name {
-		dir, err := os.Readlink(file.Path(s.at.dir))
-		if err != nil {
-			dir = ""
-		}
-		where = path.Join(dir, s.at.name)
-	}
-	k.aside = true
-	s.at.id = fileID{} // the name is not ours to remove
-	r.retire(s)
-	r.say(syslog.Notice, "another daemon listens on "+where+" now; this receiver only keeps the repair")
 }
 
 // retire stops receiving from a socket.

@@ -38,12 +38,6 @@ const (
 	maxRetries = 5
 	// sayEvery is the time between two messages about repairs.
 	sayEvery = time.Minute
-	// asideEvery is the time between two looks whether a daemon that has taken
-	// the private socket still listens: its end is no event.
-	asideEvery = time.Minute
-	// asideWait is how long nobody may listen there before the receiver does
-	// again: a daemon that restarts takes less.
-	asideWait = 5 * time.Second
 	// endTime is how long a repair may go on when the receiver ends: killed, it
 	// could leave the host without its socket's name. It takes milliseconds.
 	endTime = 2 * time.Second
@@ -80,7 +74,9 @@ type keeper struct {
 	failed  string // why no repair is possible, as was said
 
 	text  string // where /dev/log led when it was right, if it is a link
-	aside bool   // another daemon has taken a socket's name
+	aside bool   // another daemon has taken a socket's name, or /dev/log
+	// taken is the other daemon's socket, if that is at /dev/log itself.
+	taken fileID
 	// againAt is when to look whether it still has, whatever happens or not;
 	// zero is never. vacantAt is since when it has not.
 	againAt, vacantAt time.Time
@@ -277,6 +273,10 @@ func (r *receiver) afterRun(now time.Time, problem error) {
 			return // still mute
 		}
 	}
+	other := mark{}
+	if problem == nil && !run.repaired() {
+		other = r.otherDaemons()
+	}
 	k.watchAside(now)
 	r.arm()
 	// A repair that fails takes back what it did: these events are its own. What
@@ -285,31 +285,12 @@ func (r *receiver) afterRun(now time.Time, problem error) {
 		k.settle(now)
 		return
 	}
+	if other != (mark{}) {
+		r.standBy(other)
+		k.watchAside(now)
+		r.arm()
+	}
 	k.mute(false)
-}
-
-// watchAside sets the time of the next look at another daemon's socket, if it
-// has taken ours.
-func (k *keeper) watchAside(now time.Time) {
-	k.againAt = time.Time{}
-	if k.aside {
-		k.againAt = now.Add(asideEvery)
-	}
-}
-
-// isBack reports whether a receiver that had stepped aside receives again what
-// is sent to /dev/log; then it is not aside any more.
-func (r *receiver) isBack() bool {
-	k := r.keeper
-	if !k.aside {
-		return false
-	}
-	id, err := k.resolve()
-	k.aside = err != nil || !r.owns(id)
-	if !k.aside {
-		k.vacantAt = time.Time{}
-	}
-	return !k.aside
 }
 
 // countRepaired counts a repair and says so, at most once a minute.

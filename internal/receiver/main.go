@@ -156,6 +156,7 @@ func run(args []string, stdout io.Writer, files []daemon.File, before []byte, ke
 // begin opens everything, goes on where resumed ended if that is not nil, and
 // gives up the rights that are needed no more.
 func (r *receiver) begin(o *options, files []daemon.File, resumed *snapshot, receives bool, started func() error) error {
+	r.inside = inContainer(o, files)
 	if resumed != nil {
 		if err := r.resumeFrom(resumed); err != nil {
 			return err
@@ -172,12 +173,11 @@ func (r *receiver) begin(o *options, files []daemon.File, resumed *snapshot, rec
 	if err := r.start(o, files); err != nil {
 		return err
 	}
-	r.flush(time.Now()) // outputs look at what there is before the container runs
-	inside := inContainer(o, files)
-	short := r.writesToContainer()            // which may log and end at once: its output does not wait
-	early := o.user != nil || inside || short // it can fail, or is next to nothing
+	r.flush(time.Now())                         // outputs look at what there is before the container runs
+	short := r.writesToContainer()              // which may log and end at once: its output does not wait
+	early := o.user != nil || r.inside || short // it can fail, or is next to nothing
 	if early {
-		if err := r.confine(o, inside); err != nil {
+		if err := r.confine(o); err != nil {
 			return err
 		}
 	}
@@ -193,7 +193,7 @@ func (r *receiver) begin(o *options, files []daemon.File, resumed *snapshot, rec
 	// Nothing has been received so far: who waits for the start need not wait
 	// for this too.
 	if !early {
-		if err := r.confine(o, inside); err != nil {
+		if err := r.confine(o); err != nil {
 			return r.fail(err)
 		}
 	}

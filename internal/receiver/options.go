@@ -179,8 +179,9 @@ Each flag can be set in the environment as DEVLOG_NAME, such as DEVLOG_CONFIG;
 DEVLOG_LISTEN and DEVLOG_RULE hold one value a line, and each DEVLOG_RULE_xxx is
 one more rule. A flag overrides its variable.
 
-signals: TERM, INT: write what was received, and end; HUP: open the files anew;
-         USR1: write how many messages were received, written and lost;
+signals: INT: write what was received, and end; TERM: the same, but a receiver
+         on the host first waits for its container's end; HUP: open the files
+         anew; USR1: write how many messages were received, written and lost;
          USR2: go on with the program that is in this one's file now
 exit status: 0 done, 2 wrong usage or rule, 4 failed
 `

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -45,28 +44,18 @@ func TestPassedFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	path, socket := passedSocket(t, run)
-	container := exec.Command("sleep", "60")
-	if err := container.Start(); err != nil {
-		t.Fatal(err)
-	}
-	pidfd, err := unix.PidfdOpen(container.Process.Pid, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	init, end := firstProcess(t)
 	log := filepath.Join(dir, "m")
 	d := startReady(t, []passed{
 		socket,
-		{daemon.NameInit, os.NewFile(uintptr(pidfd), "pidfd")},
+		init,
 		{daemon.NameUnlink + "log", openDir(t, run)},
 		{daemon.NameRmdir + "run", openDir(t, dir)},
 		{daemon.NameUnlink + "absent", openDir(t, dir)},
 	}, "--name", "box", "--rule", "*.* -"+log)
 	d.signal(unix.SIGSTOP) // the last message and the end come at once
 	send(t, dial(t, path), "<13>app: last")
-	if err := container.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = container.Wait() // it was killed
+	end()
 	d.signal(unix.SIGCONT)
 	if code := d.wait(); code != 0 {
 		t.Errorf("exit code %d", code)

@@ -49,6 +49,8 @@ type receiver struct {
 	direct    direct
 	signals   signals
 	init      int    // pidfd whose end is ours, or -1
+	inside    bool   // this process ends with the container, whose init waits for it
+	awaits    bool   // SIGTERM came: only the container's end or SIGINT ends this process
 	slash     fileID // this process's root directory at the start
 	alone     *aloneWatch
 	places    []*place // what is to be removed at the end, in this order

@@ -36,7 +36,7 @@ func (r *receiver) resumeFrom(s *snapshot) error {
 // takeOver returns what was passed to the program before this one.
 func (r *receiver) takeOver() taken {
 	s := r.resumed
-	r.init = s.base.init
+	r.init, r.awaits = s.base.init, s.awaits
 	t := taken{root: s.base.root}
 	for _, p := range s.places {
 		t.places = append(t.places, &place{dir: p.fd, name: p.name, flags: p.flags, id: p.id})

@@ -9,6 +9,9 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/pidfd"
+	"devlog/internal/syslog"
 )
 
 // caught are the signals that are handled.
@@ -131,9 +134,26 @@ func (r *receiver) onSignal() (end bool) {
 			r.account()
 		case unix.SIGUSR2:
 			r.startUpgrade()
+		case unix.SIGTERM:
+			end = !r.awaitContainer() || end
 		default:
 			end = true
 		}
 	}
 	return end
+}
+
+// awaitContainer handles SIGTERM, and reports whether the receiver goes on because
+// its container still lives. At a host's shutdown, and when systemd stops the cgroup
+// that the receiver was started in, that signal comes with the container's own or
+// before it: the container's last messages are yet to come.
+func (r *receiver) awaitContainer() bool {
+	if r.inside || r.init < 0 || pidfd.Ended(r.init) {
+		return false
+	}
+	if !r.awaits {
+		r.awaits = true
+		r.say(syslog.Notice, "received SIGTERM: devlogd keeps running until its container ends; to end it now, run: kill -INT "+string(r.pid))
+	}
+	return true
 }

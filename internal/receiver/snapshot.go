@@ -26,6 +26,7 @@ type snapshot struct {
 	outputs []*outputState
 	store   int           // descriptor of what outlives the process, or -1
 	sandbox *sandboxState // nil if the program has not confined itself
+	awaits  bool          // SIGTERM came, and only the container's end is waited for
 }
 
 // sandboxState is how the process is confined, for good.
@@ -234,6 +235,9 @@ func (s *snapshot) format() []byte {
 	if s.sandbox != nil {
 		line("sandbox", s.sandbox.code)
 	}
+	if s.awaits {
+		line("awaits", func(*coder) {})
+	}
 	for _, p := range s.outputs {
 		line("output", p.code)
 		for i := range p.Lost {
@@ -280,6 +284,8 @@ func parseSnapshot(data []byte) (*snapshot, error) {
 		case "sandbox":
 			s.sandbox = &sandboxState{}
 			s.sandbox.code(c)
+		case "awaits":
+			s.awaits = true
 		case "output":
 			s.outputs = append(s.outputs, &outputState{})
 			s.outputs[len(s.outputs)-1].code(c)

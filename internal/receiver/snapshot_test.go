@@ -42,7 +42,7 @@ func fill(v reflect.Value, n *int64) {
 
 // full is a snapshot in which nothing is zero.
 func full() *snapshot {
-	s := &snapshot{keeper: &keeperState{}, kernel: &kernelState{}, store: 9}
+	s := &snapshot{keeper: &keeperState{}, kernel: &kernelState{}, store: 9, awaits: true}
 	n := int64(0)
 	fill(reflect.ValueOf(&s.base), &n)
 	fill(reflect.ValueOf(s.keeper), &n)

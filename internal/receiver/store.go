@@ -90,6 +90,7 @@ type seen struct {
 	places  []*place
 	text    string
 	aside   bool
+	awaits  bool
 	done    bool
 }
 
@@ -248,7 +249,7 @@ func (r *receiver) stepStore() {
 }
 
 func look(r *receiver) seen {
-	l := seen{sockets: append([]*socket{}, r.sockets...), places: append([]*place{}, r.places...), done: true}
+	l := seen{sockets: append([]*socket{}, r.sockets...), places: append([]*place{}, r.places...), awaits: r.awaits, done: true}
 	if r.keeper != nil {
 		l.text, l.aside = r.keeper.text, r.keeper.aside
 	}
@@ -256,7 +257,7 @@ func look(r *receiver) seen {
 }
 
 func (l *seen) is(r *receiver) bool {
-	if !l.done || len(l.sockets) != len(r.sockets) || len(l.places) != len(r.places) {
+	if !l.done || l.awaits != r.awaits || len(l.sockets) != len(r.sockets) || len(l.places) != len(r.places) {
 		return false
 	}
 	for i := range l.sockets {

@@ -307,7 +307,7 @@ func (r *receiver) snapshot(now time.Time) *snapshot {
 	if k := r.kernel; k != nil && k.fd >= 0 {
 		s.kernel = &kernelState{fd: k.fd, sequence: k.sequence, any: k.any}
 	}
-	s.sandbox = r.sandbox
+	s.sandbox, s.awaits = r.sandbox, r.awaits
 	if k := r.keeper; k != nil {
 		s.base.root = int(k.root.Fd())
 		s.keeper = &keeperState{

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -297,16 +296,8 @@ func TestUpgradeDescriptors(t *testing.T) {
 func TestUpgradeKeeper(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "bind-slow other")
-	container := exec.Command("sleep", "1000")
-	b.must(container.Start())
-	ended := sync.OnceFunc(func() {
-		_ = container.Process.Kill()
-		_ = container.Wait() // it was killed
-	})
-	t.Cleanup(ended)
-	pidfd, err := unix.PidfdOpen(container.Process.Pid, 0)
-	b.must(err)
-	d := b.keep(passed{daemon.NameInit, os.NewFile(uintptr(pidfd), "pidfd")})
+	init, ended := firstProcess(t)
+	d := b.keep(init)
 	d.signal(unix.SIGUSR2)
 	awaitTimes(t, b.log, upgraded, 1)
 	old := dial(t, b.dev)

@@ -115,6 +115,11 @@ func (k *keeper) readEvents() (matters bool) {
 	if k.inotify < 0 {
 		return false
 	}
+	defer func() {
+		if matters {
+			k.taken = fileID{} // another file may have its number
+		}
+	}()
 	var buf [4 << 10]byte
 	for {
 		n, err := unix.Read(k.inotify, buf[:])

@@ -1,0 +1,98 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// lastWords is a container's first process that logs for two seconds when it is
+// told to end, each line as proof in a file of the host's as well.
+const lastWords = `mount --make-rprivate / && mount -t tmpfs tmpfs /run
+trap 'for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do logger -t box "last $i." && echo "last $i." >>/var/proof; sleep 0.1; done; exit 0' TERM
+echo $$ >/var/first.new && mv /var/first.new /var/first
+while :; do sleep 0.1; done
+`
+
+// When the host is shut down its containers log to the end: their receivers go
+// last.
+func TestSupervisedShutdown(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		args []string // of systemd-run, for the container
+		own  bool     // the receivers are in a slice of their own
+	}{
+		{name: "service"},
+		{name: "slice", args: []string{"--slice=machine.slice"}},
+		// As a scope, which systemd does not wait for in a container on cgroup v1: it is
+		// not after sysinit.target.
+		{name: "scope", args: []string{"--slice=machine.slice", "--property=DefaultDependencies=no", "--property=Conflicts=shutdown.target", "--property=Before=shutdown.target"}},
+		{name: "own slice", own: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSystemdHost(t)
+			s.must("/bin/systemctl", "stop", "box")
+			check(t, os.WriteFile(filepath.Join(s.Rootfs, "etc/last"), []byte(lastWords), 0o644))
+			run := append([]string{"/usr/bin/systemd-run", "--quiet", "--collect", "--unit=last", "--property=KillMode=mixed"}, tt.args...)
+			run = append(run, "/bin/busybox", "unshare", "-m", "/bin/busybox", "sh", "/etc/last")
+			s.must(run...)
+			eventually(t, "the container is up", func() bool {
+				pid, err := os.ReadFile(filepath.Join(s.Rootfs, "var/first"))
+				s.pid = strings.TrimSpace(string(pid))
+				return err == nil
+			})
+			supervised(s, tt.own)
+			check(t, send(s.connect(), "<14>test: first"))
+			wantOnce(t, s.messages(), "first")
+			s.must("/bin/systemctl", "poweroff")
+			s.WaitStopped()
+			expectReceiversEnd(t, s.h)
+			var want []string
+			for i := range 20 {
+				want = append(want, fmt.Sprintf("last %d.", i+1))
+			}
+			proof, err := os.ReadFile(filepath.Join(s.Rootfs, "var/proof"))
+			check(t, err)
+			if got := strings.Fields(strings.ReplaceAll(string(proof), " ", "_")); len(got) != len(want) {
+				t.Errorf("the container was killed: it has logged %q", got)
+			}
+			wantOnce(t, s.messages(), want...)
+		})
+	}
+}
+
+// supervised repairs the container with a supervised receiver, in a slice of its
+// own if that is asked for.
+func supervised(s *systemdHost, own bool) {
+	s.t.Helper()
+	group := "/system.slice/devlog-box.service"
+	if own {
+		group = "/devlog.slice/devlog-box.service"
+		ownSlice(s)
+	}
+	s.repair()
+	if got := s.must("/bin/systemctl", "show", "--property=ControlGroup", "--value", "devlog-box.service").Out; !strings.HasSuffix(got, group+"\n") {
+		s.t.Errorf("the receiver is in %q, want %s", got, group)
+	}
+	if r := s.hook("check", "--pid", s.pid); r.Code != 0 || !strings.Contains(r.Out, "(devlog-box.service)") {
+		s.t.Errorf("check: %+v", r)
+	}
+}
+
+// ownSlice has the receivers in a slice of their own, as docs/supervision.md says.
+func ownSlice(s *systemdHost) {
+	s.t.Helper()
+	units := filepath.Join(s.Rootfs, "etc/systemd/system")
+	for _, b := range blocks(s.t, "../docs/supervision.md") {
+		name, text, _ := strings.Cut(b.text, "\n")
+		name, ok := strings.CutPrefix(name, "# /etc/systemd/system/")
+		if b.marker != "run: "+s.t.Name()[:len("TestSupervisedShutdown")] || !ok {
+			continue
+		}
+		check(s.t, os.MkdirAll(filepath.Dir(filepath.Join(units, name)), 0o755))
+		check(s.t, os.WriteFile(filepath.Join(units, name), []byte(text), 0o644))
+	}
+	s.must("/bin/systemctl", "daemon-reload")
+}
