@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// ownDev gives a container a /dev of its own.
-const ownDev = "mount -n -t tmpfs -o mode=755 dev dev; mknod -m 666 dev/null c 1 3"
+// ownDev gives a container a /dev of its own, as OCI runtimes do.
+const ownDev = "mount -n -t tmpfs -o mode=755,size=64m dev dev; mknod -m 666 dev/null c 1 3"
 
 // takeOver starts a daemon in the container that listens at the path, in the
 // place of what is there; log is its file, kill leaves its socket.

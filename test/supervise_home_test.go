@@ -57,7 +57,7 @@ func TestRepairFromUnit(t *testing.T) {
 	}
 	s.undone()
 	// Who wants no such home is told of it, and has the receiver in the unit.
-	r := run(append(repair, "--supervise", "none")...)
+	r := run(append([]string{"--property=TimeoutStopSec=1s"}, append(repair, "--supervise", "none")...)...) // the receiver waits for its container
 	if !strings.Contains(r.Out, "\nthe receiver ends with caller.service, which has started it, unless that has KillMode=process\n") {
 		t.Errorf("unsupervised: %+v", r)
 	}

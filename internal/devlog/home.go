@@ -28,6 +28,9 @@ func (r *Receiver) startAs(t *Target, spec daemon.Spec) (pid int, end func(), er
 	if t.mayBeService(r.Path) {
 		pid, end, why = Systemd.start(spec, r.Name)
 		var said *daemon.StartError
+		if why == nil {
+			r.Supervise = Systemd
+		}
 		if why == nil || errors.As(why, &said) { // another one would say the same
 			return pid, end, why
 		}

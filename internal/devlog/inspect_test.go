@@ -199,3 +199,25 @@ func TestInspectOtherDev(t *testing.T) {
 		}
 	}
 }
+
+// What runtimes make for one container is told from what a host may share.
+func TestRuntimesDev(t *testing.T) {
+	for options, want := range map[string]bool{
+		"rw,size=65536k,mode=755":            true, // OCI: runc spec, podman, Docker
+		"rw,size=65536k,mode=755,inode64":    true,
+		"rw,size=492k,mode=755,inode64":      true, // LXC
+		"rw,mode=755":                        false,
+		"rw,size=10240k,mode=755":            false, // udev's on a host without devtmpfs
+		"rw,size=65536k":                     false,
+		"rw,size=65536kb,mode=7555":          false,
+		"rw,size=4065536k,mode=755":          false,
+		"rw,size=65536k,nr_inodes=1,mode=75": false,
+	} {
+		if got := runtimesDev("tmpfs", options); got != want {
+			t.Errorf("%s: %t", options, got)
+		}
+	}
+	if runtimesDev("devtmpfs", "rw,size=65536k,mode=755") {
+		t.Error("a devtmpfs is one for the whole kernel")
+	}
+}
