@@ -44,6 +44,12 @@ test: deps ## install what the tests need and run everything; needs root
 	go vet -tags urfave_cli_no_docs ./...
 	go test -timeout 20m ./...
 
+SUITES ?= bookworm trixie bullseye
+
+.PHONY: test-hosts
+test-hosts: .tools/nfpm ## test the package on real hosts in virtual machines, for SUITES of Debian; needs root
+	test/hosts/run.sh $(SUITES)
+
 OTHER_ARCHES := arm arm64 loong64 mips mipsle ppc64le riscv64 s390x
 # The processor's older mode is run for all machines of 32 bits.
 ARCH32 := $(if $(filter arm64,$(shell go env GOHOSTARCH)),arm,386)

@@ -11,7 +11,7 @@ import (
 // Dir is where the files take the programs to be.
 const Dir = "/usr/libexec/devlog"
 
-//go:embed *.conf *.json *.toml *.yaml *.init *.openrc *.path *.runit *.s6 *.service
+//go:embed *.conf *.json *.toml *.yaml *.init *.openrc *.runit *.s6 *.service
 var files embed.FS
 
 // Kind is what can be configured to use devlog.
@@ -42,8 +42,7 @@ var Kinds = []Kind{
 	{"sysvinit", "init scripts for a host and for a container", []string{"devlog-host.init", "devlog.init"},
 		"save devlog-host.init as /etc/init.d/devlog-host on a host, then: update-rc.d devlog-host defaults; devlog.init as /etc/init.d/devlog in a container, then: update-rc.d devlog defaults"},
 	{"openrc", "an OpenRC service for a host", []string{"devlog-host.openrc"}, ""},
-	{"systemd-host", "systemd units for a host", []string{"devlog-host.path", "devlog-host.service"},
-		"save both in /etc/systemd/system, then: systemctl enable --now devlog-host.path"},
+	{"systemd-host", "a systemd service for a host", []string{"devlog-host.service"}, ""},
 	{"s6", "an s6 service that runs the receiver", []string{"devlog.s6"}, ""},
 	{"runit", "a runit service that runs the receiver", []string{"devlog.runit"}, ""},
 }

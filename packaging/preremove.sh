@@ -9,9 +9,9 @@ remove | 0) ;;
 *) exit 0 ;;
 esac
 if [ -d /run/systemd/system ]; then
-	systemctl --no-reload disable --now devlog-host.path || :
+	systemctl --no-reload disable --now devlog-host.service || :
 elif command -v systemctl >/dev/null; then
-	systemctl disable devlog-host.path || : # of a system that does not run
+	systemctl disable devlog-host.service || : # of a system that does not run
 fi
 
 left=

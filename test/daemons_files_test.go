@@ -39,30 +39,31 @@ func unit(t *testing.T, name string) map[string][]string {
 	return values
 }
 
-// systemd's own opinion of the unit files, where it is installed.
-func TestHostUnitsVerify(t *testing.T) {
+// systemd's own opinion of the host's unit, where it is installed.
+func TestHostServiceVerify(t *testing.T) {
 	need(t, "root", "systemd-analyze")
 	h := NewHost(t)
 	install(t, h)
-	r := h.Do("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", hookFile(t, "devlog-host.path"), hookFile(t, "devlog-host.service"))
+	r := h.Do("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", hookFile(t, "devlog-host.service"))
 	if r.Code != 0 || strings.Contains(r.ErrOut, "devlog-host") {
 		t.Errorf("systemd-analyze verify: %+v", r)
 	}
 }
 
-// The unit's command, with the rights that the unit gives it, prepares a host
-// at boot, and again when its daemon was started anew.
-func TestHostUnits(t *testing.T) {
+// The unit's command, with the rights that the unit gives it, prepares a host at
+// boot, and leaves the one process that the unit is then: a keeper, which prepares
+// the host again when its daemon is started anew. test/hosts has systemd run it.
+func TestHostService(t *testing.T) {
 	for _, k := range daemonKinds[:2] {
 		t.Run(k.String(), func(t *testing.T) {
 			needContainers(t, "setpriv")
 			needDaemons(t)
-			path, service := unit(t, "devlog-host.path"), unit(t, "devlog-host.service")
-			if got := path["Path.PathChanged"]; !slices.Equal(got, []string{"/dev/log"}) {
-				t.Errorf("the path unit watches %q", got)
+			service := unit(t, "devlog-host.service")
+			if got := service["Service.Type"]; !slices.Equal(got, []string{"forking"}) {
+				t.Errorf("the unit's main process is not the keeper: Type=%q", got)
 			}
-			if !slices.Contains(path["Unit.Wants"], "devlog-host.service") {
-				t.Error("the path unit does not start the service at boot")
+			if got := service["Service.RestrictSUIDSGID"]; got != nil {
+				t.Errorf("RestrictSUIDSGID=%q makes openat2(2) fail", got)
 			}
 			var caps []string
 			for _, c := range strings.Fields(service["Service.CapabilityBoundingSet"][0]) {
@@ -75,17 +76,28 @@ func TestHostUnits(t *testing.T) {
 			d := NewDaemon(t, h, k, "/dev/log")
 			d.Start()
 			host := hostPlace(h, d.Log)
-			for _, when := range []string{"boot", "restart"} {
-				h.Must(command...)
-				expectLink(t, h.Path("/dev/log"), "/run/devlog/log")
-				expectOwnLogs(t, []place{host}, when)
-				if r := h.Must(command...); !strings.Contains(r.Out, "nothing to do") {
-					t.Errorf("the second time: %+v", r)
-				}
+			h.Must(command...)
+			expectLink(t, h.Path("/dev/log"), "/run/devlog/log")
+			expectOwnLogs(t, []place{host}, "boot")
+			keepers := h.Receivers()
+			if len(keepers) != 1 {
+				t.Errorf("%d keepers: %q", len(keepers), h.Processes())
+			}
+			hook := filepath.Join(installDir, "devlog-hook")
+			for _, when := range []string{"again", "and-again"} {
 				d.Stop()
 				d.Start()
+				eventually(t, "the host is prepared again", func() bool { return h.Do(hook, "check", "--host").Code == 0 })
+				expectLink(t, h.Path("/dev/log"), "/run/devlog/log")
+				expectOwnLogs(t, []place{host}, when)
 			}
-			h.Must(filepath.Join(installDir, "devlog-hook"), "undo", "--host")
+			if r := h.Must(command...); !strings.Contains(r.Out, "nothing to do") {
+				t.Errorf("the second time: %+v", r)
+			}
+			if now := h.Receivers(); !slices.Equal(now, keepers) {
+				t.Errorf("the keeper was %v and is %v", keepers, now)
+			}
+			h.Must(hook, "undo", "--host")
 			expectOwnLogs(t, []place{host}, "undone")
 		})
 	}

@@ -41,7 +41,7 @@ func TestConfigPrints(t *testing.T) {
 		"lxc": {"devlog.lxc.conf"}, "lxc-unprivileged": {"devlog.lxc-unprivileged.conf"}, "podman": {"devlog.oci.json"},
 		"docker": {"devlog.docker.json"}, "containerd": {"devlog.containerd.toml"}, "cri-o": {"devlog.crio.json"},
 		"cdi": {"devlog.cdi.json"}, "kubernetes": {"devlog.kubernetes.yaml"},
-		"sysvinit": {"devlog-host.init", "devlog.init"}, "openrc": {"devlog-host.openrc"}, "systemd-host": {"devlog-host.path", "devlog-host.service"},
+		"sysvinit": {"devlog-host.init", "devlog.init"}, "openrc": {"devlog-host.openrc"}, "systemd-host": {"devlog-host.service"},
 		"s6": {"devlog.s6"}, "runit": {"devlog.runit"},
 	}
 	standing := 0

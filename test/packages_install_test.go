@@ -115,7 +115,7 @@ func TestPackageInstall(t *testing.T) {
 			if r := h.Must(m.remove...); strings.Contains(r.Out+r.ErrOut, "devlog: left") {
 				t.Errorf("the removal leaves what is not there: %+v", r)
 			}
-			if got := askedSystemd(t, h); !strings.Contains(got, "disable --now devlog-host.path\n") {
+			if got := askedSystemd(t, h); !strings.Contains(got, "disable --now devlog-host.service\n") {
 				t.Errorf("the removal asks systemd for %q", got)
 			}
 			if m.name == "dpkg" {

@@ -295,7 +295,7 @@ func TestInstallPrefix(t *testing.T) {
 	for name, want := range map[string]string{
 		"share/devlog/hooks/devlog.lxc.conf":     "lxc.mount.entry = /usr/local/libexec/devlog opt/devlog",
 		"share/devlog/hooks/devlog.oci.json":     `"/usr/local/libexec/devlog/devlog-hook"`,
-		"lib/systemd/system/devlog-host.service": "ExecStart=/usr/local/libexec/devlog/devlog-hook repair --host\n",
+		"lib/systemd/system/devlog-host.service": "ExecStart=/usr/local/libexec/devlog/devlog-hook repair --host --keep\n",
 	} {
 		text, err := os.ReadFile(dir + "/usr/local/" + name)
 		if err != nil || !strings.Contains(string(text), want) || strings.Contains(string(text), "/usr/libexec") {
