@@ -2,6 +2,7 @@ package test
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -194,5 +195,40 @@ func TestEngineBindOwnDaemon(t *testing.T) {
 	mounts := table(t, h, c.PID)
 	if r := c.Hook(false, "repair", "--no-heal", "--receiver", "none"); r.Code != 0 || !slices.Equal(mounts, table(t, h, c.PID)) {
 		t.Errorf("the second repair: %+v", r)
+	}
+}
+
+// When the host's daemon takes /dev/log again, the receiver itself mounts the link
+// again at once: until a repair has run the container's messages would be the host's.
+func TestEngineBindRemounts(t *testing.T) {
+	for _, inside := range []bool{true, false} {
+		t.Run(fmt.Sprintf("inside %t", inside), func(t *testing.T) {
+			needContainers(t)
+			h := NewHost(t)
+			bin := t.TempDir()
+			for _, name := range []string{"devlogd", "devlog-hook"} {
+				check(t, command("cp", filepath.Join(binDir, name), bin))
+			}
+			check(t, os.Chmod(bin, 0o755))
+			liveSocket(t, h)
+			c := NewCheap(t, h, "c1", cheapOptions{bin: bin})
+			if r := c.Hook(inside, "repair"); r.Code != 0 || !strings.HasPrefix(r.Out, "repaired by bind:") {
+				t.Fatalf("repair: %+v", r)
+			}
+			check(t, os.Remove(filepath.Join(bin, "devlog-hook"))) // so that no repair can be run
+			eventually(t, "the receiver watches", func() bool {
+				fds, err := filepath.Glob(h.Path(fmt.Sprintf("/proc/%d/fd/*", h.Receivers()[0])))
+				check(t, err)
+				return slices.ContainsFunc(fds, func(fd string) bool { to, _ := os.Readlink(fd); return to == "anon_inode:inotify" })
+			})
+			check(t, os.Remove(h.Path("/dev/log")))
+			_ = listen(t, h.Path("/dev/log"))
+			eventually(t, "the receiver mounts again", c.ownSocket)
+			c.wantSent(t, c.Log(inside), "own")
+			eventually(t, "the receiver says so", func() bool {
+				got, err := os.ReadFile(c.Log(inside))
+				return err == nil && strings.Contains(string(got), "/dev/log was replaced; repaired")
+			})
+		})
 	}
 }

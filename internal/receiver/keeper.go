@@ -81,6 +81,8 @@ type keeper struct {
 	// zero is never. vacantAt is since when it has not.
 	againAt, vacantAt time.Time
 
+	remountedAt time.Time // the last mount without a repair
+
 	repaired   uint64
 	since      time.Time // the first of these
 	repairedAt time.Time // the last of these
@@ -168,16 +170,15 @@ func (r *receiver) stepKeeper(now time.Time) {
 	if k.run == nil && !k.watchAt.IsZero() && !now.Before(k.watchAt) {
 		r.startWatching(now)
 	}
-	if k.mounted && k.run == nil {
-		k.mounted = false
-		if k.lookAt.IsZero() {
-			k.settle(now)
+	if (k.mounted || k.noticed) && k.run == nil {
+		matters := k.mounted
+		if k.noticed {
+			matters = k.readEvents() || matters
 		}
-	}
-	if k.noticed && k.run == nil {
-		k.noticed = false
-		if k.lookAt.IsZero() && k.readEvents() {
+		k.mounted, k.noticed = false, false
+		if matters && !r.remount(now) && k.lookAt.IsZero() {
 			k.settle(now)
+			k.mute(r.mountedLink() == nil) // else a daemon that has unlinked is about to bind
 		}
 	}
 	if k.run == nil && !k.lookAt.IsZero() && !now.Before(k.lookAt) {

@@ -1,0 +1,86 @@
+package receiver
+
+import (
+	"fmt"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// linkName is the link beside the private socket that a repair has mounted
+	// over /dev/log.
+	linkName = ".devlog-link"
+	// remountEvery is the shortest time between two mounts without a repair: who
+	// replaces /dev/log more often meets the repairs' back-off.
+	remountEvery = time.Second
+)
+
+// remount mounts that link over /dev/log again where a daemon has just taken the
+// name: with the file that it unlinked went the mount. A repair does that, too, but
+// what the container logs until then lands in the host's log. It reports whether
+// /dev/log is right now.
+func (r *receiver) remount(now time.Time) bool {
+	k := r.keeper
+	link := r.mountedLink()
+	if link == nil || now.Sub(k.remountedAt) < remountEvery {
+		return false
+	}
+	if err := k.mount(link); err != nil || r.inspect() != right {
+		return false // the repair says what is wrong
+	}
+	k.remountedAt = now
+	r.countRepaired(now)
+	return true
+}
+
+// mountedLink is the link that was mounted over /dev/log; nil for none.
+func (r *receiver) mountedLink() *place {
+	for _, p := range r.places {
+		if _, mode := p.lookup(); p.name == linkName && mode == unix.S_IFLNK {
+			return p
+		}
+	}
+	return nil
+}
+
+// mount mounts the link over a socket at /dev/log, in the container's mount
+// namespace. Kernels before 5.8 cannot enter it by a pidfd.
+func (k *keeper) mount(link *place) error {
+	dev, err := k.openDev()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dev)
+	log := place{dir: dev, name: logName}
+	if _, mode := log.lookup(); mode != unix.S_IFSOCK {
+		return fmt.Errorf("mount over /dev/log: %w", unix.ENOTSOCK)
+	}
+	if k.init == nil {
+		return mountOver(link, log)
+	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		err := unix.Unshare(unix.CLONE_FS)
+		if err == nil {
+			err = unix.Setns(int(k.init.Fd()), unix.CLONE_NEWNS)
+		}
+		if err == nil {
+			err = mountOver(link, log)
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+// mountOver mounts a copy of the file from over the file to, following neither.
+func mountOver(from *place, to place) error {
+	tree, err := unix.OpenTree(from.dir, from.name, unix.OPEN_TREE_CLONE|unix.AT_SYMLINK_NOFOLLOW|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(tree)
+	return unix.MoveMount(tree, "", to.dir, to.name, unix.MOVE_MOUNT_F_EMPTY_PATH)
+}
