@@ -28,9 +28,9 @@ func TestNotRoot(t *testing.T) {
 		{"dry run", false, []string{"repair", "--dry-run"}, 3, []string{"refused: ", root}},
 		{"repair host", false, []string{"repair", "--host"}, 3, []string{"refused: who listens on /dev/log is not seen here", root}},
 		{"forced", false, []string{"repair", "--host", "--force"}, 3, []string{"refused: /dev cannot be written", root}},
-		{"undo host", true, []string{"undo", "--host"}, 4, []string{"undo the repair that is noted in /run/devlog: permission denied: ", root}},
-		{"repair of a container", false, []string{"repair", "--pid", "%pid"}, 4, []string{"find process ", "permission denied: ", root}},
-		{"check of a container", false, []string{"check", "--pid", "%pid"}, 4, []string{"find process ", "permission denied: ", root}},
+		{"undo host", true, []string{"undo", "--host"}, 3, []string{"undo the repair that is noted in /run/devlog: permission denied: ", root}},
+		{"repair of a container", false, []string{"repair", "--pid", "%pid"}, 3, []string{"find process ", "permission denied: ", root}},
+		{"check of a container", false, []string{"check", "--pid", "%pid"}, 3, []string{"find process ", "permission denied: ", root}},
 		{"no right is missing", false, []string{"undo"}, 0, []string{"nothing to do: no repair is noted here\n"}},
 		{"another file", false, []string{"repair", "--root", "%file"}, 3, []string{"/dev/log is a regular file", "with --force\n"}},
 	} {

@@ -215,6 +215,9 @@ func begins(line string, sent []int) bool {
 	return false
 }
 
+// killedSaid is what a receiver says that was killed before.
+const killedSaid = "was killed, and started anew by systemd"
+
 // Whatever kills a receiver, and however often, no message is lost, and it keeps
 // the repair and removes all that it made, as one that was never killed.
 func TestSupervisedKilled(t *testing.T) {
@@ -226,16 +229,20 @@ func TestSupervisedKilled(t *testing.T) {
 	}
 	stop := s.flood("flood", 4)
 	const kills = 30
-	for range kills {
+	for i := range kills {
 		s.h.Must("kill", "-9", strconv.Itoa(pid))
 		pid = s.receiver(pid)
 		busy(t, s.messages())
+		eventually(t, "it says that it was killed", func() bool { // one that is killed before cannot
+			text, err := os.ReadFile(s.messages())
+			return err == nil && strings.Count(string(text), killedSaid) > i
+		})
 	}
 	sent := stop()
 	expectAll(t, s.messages(), "flood", sent, kills)
 	text, err := os.ReadFile(s.messages())
 	check(t, err)
-	if n := strings.Count(string(text), "was killed, and started anew by systemd"); n != kills {
+	if n := strings.Count(string(text), killedSaid); n != kills {
 		t.Errorf("it says %d times that it was killed", n)
 	}
 	if strings.Contains(string(text), " messages lost ") {
