@@ -6,11 +6,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/daemon"
+	"devlog/internal/file"
 	"devlog/internal/output"
 	"devlog/internal/sandbox"
 	"devlog/internal/syslog"
@@ -67,6 +69,32 @@ func inContainer(o *options, files []daemon.File) bool {
 	return o.alone || slices.ContainsFunc(files, func(f daemon.File) bool { return f.Name == daemon.NameChroot })
 }
 
+// unhide lets a container's root see the receiver that runs within it, to end it
+// say: it has nothing but what is the container's. That is so for one that is no
+// hook's where not even the first process may look into others.
+func (r *receiver) unhide() {
+	own := r.inside
+	if !own && r.init < 0 && r.keeper == nil {
+		text, err := file.Read("/proc/1/status", 64<<10)
+		own = err == nil && !mayLook(string(text))
+	}
+	if own {
+		sandbox.Unhide()
+	}
+}
+
+// mayLook says whether the process of which that is the status (proc_pid_status(5))
+// can have CAP_SYS_PTRACE.
+func mayLook(status string) bool {
+	for line := range strings.Lines(status) {
+		if value, ok := strings.CutPrefix(line, "CapBnd:\t"); ok {
+			set, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
+			return err != nil || set&(1<<unix.CAP_SYS_PTRACE) != 0
+		}
+	}
+	return true
+}
+
 // confine gives up what is not needed. It is to be called once all is open.
 func (r *receiver) confine(o *options) error {
 	if r.resumed != nil && r.resumed.sandbox != nil { // layers would nest
@@ -79,7 +107,7 @@ func (r *receiver) confine(o *options) error {
 		return nil
 	}
 	c := &confinement{}
-	c.User = o.user
+	c.User, c.Guarded = o.user, !r.inside
 	switch {
 	case o.sandbox == sandbox.Off:
 		c.why = "--sandbox off"
