@@ -52,6 +52,22 @@ func (p place) open(flags int, mode uint32, want file.Type) (int, error) {
 	return file.OpenIn(d.fd, filepath.Base(p.path), flags, mode, want)
 }
 
+// Hold returns a handle (O_PATH) of the file, or directory, that path leads to, for
+// which no link is followed from below on if path is below that. The error is
+// file.ErrType where it is of another type.
+func Hold(path, below string, want file.Type) (int, error) {
+	p := newPlace(path, below)
+	if p.below == "" {
+		return file.Hold(path, want)
+	}
+	d, err := p.walk(false)
+	if err != nil {
+		return -1, err
+	}
+	defer d.close()
+	return file.HoldIn(d.fd, filepath.Base(p.path), want)
+}
+
 // walk opens the directory of a file below another one, by one name after the
 // other.
 func (p place) walk(makes bool) (folder, error) {

@@ -143,11 +143,23 @@ func makeDirectory(path string, user *sandbox.User) error {
 	return nil
 }
 
+// sharedDev is a directory in which a container that shares it makes files too.
+const sharedDev = "/dev"
+
+// below is the directory from which on no link is followed to that path: a container
+// may have laid it. What a container's own links lead to is the container's.
+func (r *receiver) below(path string) string {
+	if !r.inside && strings.HasPrefix(filepath.Clean(path), sharedDev+"/") {
+		return sharedDev
+	}
+	return r.logs
+}
+
 // open opens the output of a rule. A problem is one that the other rules can
 // go on with.
 func (r *receiver) open(rule syslogconf.Rule, name string) (out output.Output, problem, err error) {
 	stream := output.StreamOptions{
-		Path: rule.Path, Below: r.logs, Notice: r.notice, Wake: r.wake, Init: func() int { return r.init },
+		Path: rule.Path, Below: r.below(rule.Path), Notice: r.notice, Wake: r.wake, Init: func() int { return r.init },
 		Problem: func(err error) { r.problems = append(r.problems, err) },
 	}
 	switch rule.Kind {
@@ -164,7 +176,7 @@ func (r *receiver) open(rule syslogconf.Rule, name string) (out output.Output, p
 		stream.Kind, stream.Path = output.ContainerStdout, ""
 	default:
 		out, err = output.OpenFile(rule.Path, output.FileOptions{
-			Notice: r.notice, Rotation: output.Rotation(rule.Rotation), Below: r.logs,
+			Notice: r.notice, Rotation: output.Rotation(rule.Rotation), Below: stream.Below,
 		})
 		if err != nil && r.resumed != nil { // it could be opened a moment ago: no reason to end
 			r.problems = append(r.problems, err)
