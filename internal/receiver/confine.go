@@ -178,7 +178,7 @@ func (r *receiver) policy(c *confinement, o *options) {
 		c.output(route)
 	}
 	if o.metrics != "" {
-		_ = makeDirectory(filepath.Dir(o.metrics), nil) // said when it is written to
+		_ = os.MkdirAll(filepath.Dir(o.metrics), 0o755) // said when it is written to
 		c.directory(filepath.Dir(o.metrics))
 	}
 	for _, s := range r.sockets {

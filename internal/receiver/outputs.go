@@ -41,13 +41,13 @@ func (r *receiver) openOutputsAs(user *sandbox.User) error {
 	}
 	for _, rule := range rules {
 		if rule.Kind == syslogconf.File {
-			if err := makeDirectory(filepath.Dir(rule.Path), user); err != nil {
+			if err := r.makeDirectory(filepath.Dir(rule.Path), user); err != nil {
 				return err
 			}
 		}
 	}
 	if r.metrics.path != "" {
-		if err := makeDirectory(filepath.Dir(r.metrics.path), user); err != nil {
+		if err := r.makeDirectory(filepath.Dir(r.metrics.path), user); err != nil {
 			return err
 		}
 	}
@@ -129,18 +129,11 @@ func (r *receiver) findRoute(place string) *route {
 }
 
 // makeDirectory makes a directory that does not exist, and gives it to the user.
-func makeDirectory(path string, user *sandbox.User) error {
+func (r *receiver) makeDirectory(path string, user *sandbox.User) error {
 	if _, err := os.Stat(path); !errors.Is(err, unix.ENOENT) {
 		return nil // what is wrong with it is found when it is used
 	}
-	err := os.MkdirAll(path, 0o755)
-	if err == nil && user != nil {
-		err = os.Chown(path, user.UID, user.GID)
-	}
-	if err != nil {
-		return fmt.Errorf("make the directory %s: %w", path, err)
-	}
-	return nil
+	return output.MakeDirectory(path, r.below(path), user.UID, user.GID)
 }
 
 // sharedDev is a directory in which a container that shares it makes files too.
