@@ -164,9 +164,52 @@ func TestReceiverIsNeverReached(t *testing.T) {
 	}
 }
 
+// Nor is the host's root directory reached through a receiver that is started while it
+// is still its own, at createContainer, nor through any other process of ours.
+func TestStartIsNeverReached(t *testing.T) {
+	for _, stage := range []string{"createRuntime", "createContainer", "startContainer"} {
+		t.Run(stage, func(t *testing.T) {
+			needContainers(t, "runc")
+			h := NewHost(t)
+			h.Must("touch", hostMark)
+			c, _ := intruder(t, h, false)
+			self, err := os.Executable()
+			check(t, err)
+			h.Must("cp", self, filepath.Join(c.Rootfs, "prowler"))
+			prowler := h.Command(t.Context(), c.Args("exec", c.ID, "/prowler", prowlerArg, "all", "0")...)
+			out := &strings.Builder{}
+			prowler.Stdout, prowler.Stderr = out, out
+			in, err := prowler.StdinPipe()
+			check(t, err)
+			check(t, prowler.Start())
+			for i := range 8 {
+				victim := NewOCI(t, h, "runc", fmt.Sprint("c", i), threeClients("a"))
+				victim.Mount("/run", "tmpfs", "tmpfs", "mode=755")
+				victim.Hook(stage)
+				victim.Write()
+				if r := h.Do(victim.Args("run")...); r.Code != 0 {
+					t.Errorf("run: %+v", r)
+				}
+			}
+			check(t, in.Close())
+			check(t, prowler.Wait())
+			_, found, _ := strings.Cut(out.String(), "\n")
+			if found != "" {
+				t.Errorf("it has reached:\n%s", found)
+			}
+			release(t, c.Rootfs)
+			c.WaitStopped()
+			expectReceiversEnd(t, h)
+		})
+	}
+}
+
+// hostMark is a file in the host's root directory alone.
+const hostMark = "/run/mark-of-the-host"
+
 // prowlerArg as an argument makes the test binary a user with root's capabilities
-// who tries to reach all of a process and its children: it is followed by the
-// process ID and the user's.
+// who tries to reach all of a process and its children, or the host's root directory
+// through any process: it is followed by the process ID or "all", and the user's ID.
 const prowlerArg = "devlog-test-prowler"
 
 // prowl tries until the standard input ends, and says how often and what it got.
@@ -194,9 +237,21 @@ func prowl(pid, user string) error {
 			return nil
 		default:
 		}
-		text, _ := os.ReadFile("/proc/" + pid + "/task/" + pid + "/children") //nolint:errcheck // it may have ended
-		for _, p := range append(strings.Fields(string(text)), pid) {
-			for _, name := range []string{"/root/.", "/cwd/."} {
+		names, list := []string{"/root/.", "/cwd/."}, []string{pid}
+		if pid == "all" {
+			names, list = []string{"/root" + hostMark}, nil
+			entries, _ := os.ReadDir("/proc") //nolint:errcheck // it is there
+			for _, e := range entries {
+				if e.Name()[0] >= '1' && e.Name()[0] <= '9' {
+					list = append(list, e.Name())
+				}
+			}
+		} else {
+			text, _ := os.ReadFile("/proc/" + pid + "/task/" + pid + "/children") //nolint:errcheck // it may have ended
+			list = append(list, strings.Fields(string(text))...)
+		}
+		for _, p := range list {
+			for _, name := range names {
 				if _, err := os.Stat("/proc/" + p + name); err == nil {
 					comm, _ := os.ReadFile("/proc/" + p + "/comm") //nolint:errcheck // for people
 					found[strings.TrimSpace(string(comm))+name] = true

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,5 +27,23 @@ func Hide() {
 	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) // it fails nowhere
 }
 
-// Unhide undoes Hide, for a program that has nothing but what its container has.
-func Unhide() { _ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0) }
+// Unhide undoes Hide and gives up the guard, for a program that has nothing but what
+// its container has.
+func Unhide() {
+	direct.dropGuard()
+	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
+}
+
+// dropGuard gives up the guard and no other capability.
+func (k *kernel) dropGuard() {
+	header := &arg.header
+	*header = unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	data := &arg.caps
+	if unix.Capget(header, &data[0]) != nil || data[Guard/32].Permitted&(1<<(Guard%32)) == 0 {
+		return
+	}
+	data[Guard/32].Permitted &^= 1 << (Guard % 32)
+	data[Guard/32].Effective &^= 1 << (Guard % 32)
+	data[Guard/32].Inheritable &^= 1 << (Guard % 32)
+	_ = k.all(unix.SYS_CAPSET, uintptr(unsafe.Pointer(header)), uintptr(unsafe.Pointer(data)), 0)
+}
