@@ -63,6 +63,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		}
 		if f.Name == daemon.NameChroot && err == nil {
 			err = enterRoot(f.FD)
+			sandbox.DropGuard() // from here on it has nothing of the host's
 		}
 	}
 	if err = errors.Join(err, ferr); err == nil {

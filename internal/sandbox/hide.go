@@ -27,14 +27,12 @@ func Hide() {
 	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) // it fails nowhere
 }
 
-// Unhide undoes Hide and gives up the guard, for a program that has nothing but what
-// its container has.
-func Unhide() {
-	direct.dropGuard()
-	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
-}
+// Unhide undoes Hide, for a program that has nothing but what its container has.
+func Unhide() { _ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0) }
 
-// dropGuard gives up the guard and no other capability.
+// DropGuard gives up the guard and no other capability, in every thread.
+func DropGuard() { direct.dropGuard() }
+
 func (k *kernel) dropGuard() {
 	header := &arg.header
 	*header = unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
