@@ -71,14 +71,11 @@ soak: deps ## have all go wrong that can, for SOAK_TIME; SOAK_SEED repeats a run
 	SOAK_TIME='$(SOAK_TIME)' SOAK_SEED='$(SOAK_SEED)' SOAK_FAULTS='$(SOAK_FAULTS)' go test -tags soak -timeout 24h -count 1 -v -run '^TestSoak' ./test
 
 FUZZTIME ?= 30s
-FUZZ := syslog/FuzzParse syslog/FuzzLayouts syslog/FuzzParseKernel \
-	syslogconf/FuzzParseRule syslogconf/FuzzParseFile receiver/FuzzFrames
+FUZZ ?=
 
 .PHONY: fuzz
-fuzz: $(FUZZ:%=fuzz/%) ## try the parsers with made-up input, each for FUZZTIME
-
-fuzz/%:
-	go test -run '^$$' -fuzz '^$(*F)$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 1s ./internal/$(*D)
+fuzz: ## try every parser with made-up input, each for FUZZTIME; FUZZ is a regular expression for some of them
+	test/fuzz.sh '$(FUZZTIME)' '$(FUZZ)'
 
 .PHONY: deps
 deps: .tools/nfpm ## install the runtimes and clients that the tests use

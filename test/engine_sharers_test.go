@@ -9,6 +9,10 @@ import (
 	"testing"
 )
 
+// unnamed is what a container without a name is called: its process, and when that
+// started.
+func unnamed(h *Host, pid int) string { return fmt.Sprintf("pid-%d-%s", pid, h.stat(pid)[19]) }
+
 // sharer is a row of check --host.
 type sharer struct {
 	PID                     int
@@ -102,12 +106,12 @@ func TestEngineSharers(t *testing.T) {
 	ownReceive := listen(t, own.Path("/run/devlog/log"))
 	_ = NewCheap(t, h, "apart", cheapOptions{dev: "mount -n -t tmpfs dev dev"})
 	endService := background(t, h, "unshare", "--mount", "cat") // of the host's
-	names := map[int]string{bare.PID: fmt.Sprintf("pid-%d", bare.PID), lxcPID: "web"}
+	names := map[int]string{bare.PID: unnamed(h, bare.PID), lxcPID: "web"}
 	want := func(state, log string) []sharer {
 		return []sharer{
 			{lxcPID, "sh", "web", state, log}, {bare.PID, "cat", names[bare.PID], state, log},
-			{repaired.PID, "cat", fmt.Sprintf("pid-%d", repaired.PID), "devlogd", "nothing to do"},
-			{own.PID, "cat", fmt.Sprintf("pid-%d", own.PID), "its", "nothing to do"}, // its own
+			{repaired.PID, "cat", unnamed(h, repaired.PID), "devlogd", "nothing to do"},
+			{own.PID, "cat", unnamed(h, own.PID), "its", "nothing to do"}, // its own
 		}
 	}
 	expectSharers(t, h, 1, want("none", "bind: listen on /run/devlog/log; mount a link"))

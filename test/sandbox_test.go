@@ -87,6 +87,35 @@ func TestCompromise(t *testing.T) {
 	}
 }
 
+// What a container has put in the place of what receivers write to allows one that
+// starts later nothing: neither links to the root directory, nor the directory
+// itself, nor other devices.
+func TestCompromiseBesideHostileDev(t *testing.T) {
+	for name, hostile := range map[string]string{
+		"links":       "ln -sfn / /dev/kmsg; ln -s / /dev/xconsole; ln -s / /dev/tty9; ln -s / /dev/sub",
+		"directories": "rm /dev/kmsg; mkdir /dev/kmsg /dev/xconsole /dev/tty9; mount --bind / /dev/kmsg; mount --bind / /dev/xconsole; mount --bind / /dev/tty9",
+		"devices":     "rm /dev/kmsg; mknod /dev/kmsg c 1 5; mknod /dev/tty9 c 1 5; ln -s /dev/zero /dev/xconsole",
+	} {
+		t.Run(name, func(t *testing.T) {
+			needContainers(t, "runc")
+			h := NewHost(t)
+			h.Must("sh", "-c", hostile)
+			c, did := compromised(t, h, "runc", "--rule", "*.* -/var/log/devlog/c1/messages", "--rule", "*.crit /dev/kmsg",
+				"--rule", "kern.* |/dev/xconsole", "--rule", "kern.* |/dev/sub/x", "--rule", "kern.* /dev/tty9")
+			release(t, c.Rootfs)
+			c.WaitStopped()
+			if len(did) < 18 {
+				t.Errorf("only %d attempts: %v", len(did), did)
+			}
+			for what, came := range did {
+				if came != "stopped" {
+					t.Errorf("%s: %s", what, came)
+				}
+			}
+		})
+	}
+}
+
 // Only what is needed for it is left to a receiver whose repair mounts.
 func TestCompromiseOfBind(t *testing.T) {
 	needContainers(t, "runc")

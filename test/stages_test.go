@@ -148,9 +148,9 @@ func expectConfined(t *testing.T, h *Host, pid int) {
 	t.Helper()
 	text, err := os.ReadFile(h.Path(fmt.Sprintf("/proc/%d/status", pid)))
 	check(t, err)
-	// CAP_DAC_OVERRIDE, CAP_FOWNER and CAP_SYS_CHROOT.
+	// CAP_DAC_OVERRIDE, CAP_FOWNER and CAP_SYS_CHROOT; CAP_WAKE_ALARM was for the start.
 	for _, want := range []string{"CapInh:\t0000000000000000", "CapPrm:\t000000000004000a", "CapEff:\t000000000004000a",
-		"CapBnd:\t000000000004000a", "CapAmb:\t0000000000000000", "NoNewPrivs:\t1"} {
+		"CapBnd:\t000000080004000a", "CapAmb:\t0000000000000000", "NoNewPrivs:\t1"} {
 		if !strings.Contains(string(text), want+"\n") {
 			t.Errorf("the receiver's status lacks %q:\n%s", want, text)
 		}

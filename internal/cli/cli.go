@@ -16,6 +16,7 @@ import (
 	"devlog/internal/daemon"
 	"devlog/internal/devlog"
 	"devlog/internal/hook"
+	"devlog/internal/sandbox"
 	"devlog/internal/words"
 )
 
@@ -79,6 +80,7 @@ type program struct {
 // Main runs devlog-hook with these arguments, the program's name first, and
 // returns its exit code.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	sandbox.Hide() // a hook has the host's root directory, or is in its receiver's sandbox
 	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, kmsg: "/dev/kmsg", devLog: "/dev/log"}
 	return p.main(args)
 }

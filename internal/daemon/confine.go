@@ -10,8 +10,9 @@ import (
 )
 
 // keptCaps are the capabilities (capabilities(7)) of a confined program: to
-// write to any file and directory in its root, and to make that its root.
-var keptCaps = map[uintptr]bool{unix.CAP_DAC_OVERRIDE: true, unix.CAP_FOWNER: true, unix.CAP_SYS_CHROOT: true}
+// write to any file and directory in its root, and to make that its root. Until then
+// it has the host's: sandbox.Guard keeps it to itself.
+var keptCaps = map[uintptr]bool{unix.CAP_DAC_OVERRIDE: true, unix.CAP_FOWNER: true, unix.CAP_SYS_CHROOT: true, unix.CAP_WAKE_ALARM: true}
 
 // startConfined is syscall.ForkExec with no other capabilities than those. The
 // child has them of the thread that starts it, which ends with the goroutine.

@@ -165,6 +165,10 @@ func (r *record) facts(t *Target, at *rootfs.Dir, before ReceiverFacts) Receiver
 	if own, err := namespace("self", "pid"); err == nil && own != r.PIDNS {
 		return r.inside(t, at)
 	}
+	// systemd may have started it anew, after which its record names the one before.
+	if t.keeper != 0 && (t.keeper == r.Receiver || r.Unit != "") {
+		return ReceiverFacts{State: Running, PID: t.keeper, Rights: rightsOf(t.keeper), Unit: r.Unit}
+	}
 	handle := r.process(at)
 	if handle == nil {
 		return ReceiverFacts{State: Gone, PID: r.Receiver, Unit: r.Unit}

@@ -44,6 +44,9 @@ type Target struct {
 	// confined says that this process is in its receiver's sandbox, from which
 	// other processes' namespaces and open files are not seen.
 	confined bool
+	// keeper is the receiver that runs this program, 0 if none does: its open files
+	// are not to be seen from its sandbox.
+	keeper int
 	// denied is why a mount was denied to this process although it has the
 	// capability: by AppArmor, SELinux or a seccomp filter.
 	denied error
@@ -196,12 +199,17 @@ func (t *Target) receiverInside() bool { return t.inside || t.entered }
 // confined says that this process is in the receiver's sandbox.
 func OfReceiver(files []daemon.File, host bool, identity string, confined bool) (*Target, error) {
 	var root, init *os.File
+	keeper := 0
 	for _, f := range files {
 		switch f.Name {
 		case daemon.NameRoot:
 			root = os.NewFile(uintptr(f.FD), f.Name)
 		case daemon.NameInit:
 			init = os.NewFile(uintptr(f.FD), f.Name)
+		case daemon.NameReceiver:
+			if peer, err := unix.GetsockoptUcred(f.FD, unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+				keeper = int(peer.Pid)
+			}
 		}
 	}
 	if root == nil {
@@ -216,7 +224,7 @@ func OfReceiver(files []daemon.File, host bool, identity string, confined bool) 
 	if t.root != nil {
 		t.root.Close()
 	}
-	t.root, t.host, t.confined = held, host, confined
+	t.root, t.host, t.confined, t.keeper = held, host, confined, keeper
 	return t, nil
 }
 

@@ -17,10 +17,11 @@ type Type uint32
 
 // The types of file that are opened. Any takes whatever it is.
 const (
-	Any     Type = 0
-	Regular Type = unix.S_IFREG
-	Device  Type = unix.S_IFCHR
-	FIFO    Type = unix.S_IFIFO
+	Any       Type = 0
+	Regular   Type = unix.S_IFREG
+	Device    Type = unix.S_IFCHR
+	FIFO      Type = unix.S_IFIFO
+	Directory Type = unix.S_IFDIR
 )
 
 // ErrType says that there is a file of another type.
@@ -95,15 +96,33 @@ func OpenIn(dir int, name string, flags int, mode uint32, want Type) (int, error
 }
 
 func openHeld(dir int, name string, flags int, want Type) (int, error) {
-	held, err := openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	held, err := HoldIn(dir, name, want)
 	if err != nil {
 		return -1, err
 	}
 	defer unix.Close(held)
-	if err := check(held, want); err != nil {
+	return openat(unix.AT_FDCWD, Path(held), flags|always, 0)
+}
+
+// Hold returns a handle (O_PATH) of what path leads to. The error is ErrType or the
+// system call's own.
+func Hold(path string, want Type) (int, error) { return hold(unix.AT_FDCWD, path, 0, want) }
+
+// HoldIn is Hold of a name in a directory. No link is followed (ErrType).
+func HoldIn(dir int, name string, want Type) (int, error) {
+	return hold(dir, name, unix.O_NOFOLLOW, want)
+}
+
+func hold(dir int, name string, flags int, want Type) (int, error) {
+	held, err := openat(dir, name, unix.O_PATH|unix.O_CLOEXEC|flags, 0)
+	if err != nil {
 		return -1, err
 	}
-	return openat(unix.AT_FDCWD, Path(held), flags|always, 0)
+	if err := check(held, want); err != nil {
+		_ = unix.Close(held)
+		return -1, err
+	}
+	return held, nil
 }
 
 // Path is a path that leads to the file of the descriptor.
@@ -150,15 +169,29 @@ func OpenNull() (*os.File, error) {
 // openDevice opens the character device at path. It is held before it is opened,
 // as in OpenIn.
 func openDevice(path string, device uint64, flags int) (int, error) {
-	held, err := openat(unix.AT_FDCWD, path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	held, err := holdDevice(path, device)
 	if err != nil {
 		return -1, err
 	}
 	defer unix.Close(held)
-	if err := checkDevice(held, device); err != nil {
-		return -1, err
-	}
 	return openat(unix.AT_FDCWD, Path(held), flags, 0)
+}
+
+// HoldKernelLog returns a handle (O_PATH) of what OpenKernelLog opens.
+func HoldKernelLog(path string) (int, error) { return holdDevice(path, kernelLog) }
+
+// HoldNull returns a handle (O_PATH) of what OpenNull opens.
+func HoldNull() (int, error) { return holdDevice(os.DevNull, null) }
+
+func holdDevice(path string, device uint64) (int, error) {
+	held, err := Hold(path, Device)
+	if err == nil {
+		if err = checkDevice(held, device); err == nil {
+			return held, nil
+		}
+		_ = unix.Close(held)
+	}
+	return -1, err
 }
 
 // CheckNull returns ErrType where the descriptor is not the null device's.

@@ -176,3 +176,40 @@ func TestRead(t *testing.T) {
 		}
 	}
 }
+
+// A handle is one of what is wanted only.
+func TestHold(t *testing.T) {
+	dir := made(t)
+	at, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer at.Close()
+	for _, tt := range []struct {
+		name   string
+		want   Type
+		err    error // of Hold
+		errIn  error // of HoldIn
+		device error // of holdDevice
+	}{
+		{"file", Regular, nil, nil, ErrType},
+		{"link", Regular, nil, ErrType, ErrType},
+		{"dir", Regular, ErrType, ErrType, ErrType},
+		{"dir", Directory, nil, nil, ErrType},
+		{"fifo", FIFO, nil, nil, ErrType},
+		{"socket", Device, ErrType, ErrType, ErrType},
+		{"absent", Regular, unix.ENOENT, unix.ENOENT, unix.ENOENT},
+	} {
+		path := filepath.Join(dir, tt.name)
+		fd, err := Hold(path, tt.want)
+		wantOpened(t, tt.name, fd, err, tt.err)
+		fd, err = HoldIn(int(at.Fd()), tt.name, tt.want)
+		wantOpened(t, tt.name, fd, err, tt.errIn)
+		fd, err = holdDevice(path, null)
+		wantOpened(t, tt.name, fd, err, tt.device)
+	}
+	fd, err := HoldNull()
+	wantOpened(t, "null", fd, err, nil)
+	fd, err = HoldKernelLog("/dev/null")
+	wantOpened(t, "another device", fd, err, ErrType)
+}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -234,12 +235,17 @@ func FuzzParseState(f *testing.F) {
 	f.Add(`{"id":"..","pid":42,"bundle":"/b"}`, "poststop")
 	f.Add(`{"id":"a\u0000b","pid":1e3,"bundle":""}`, "startContainer")
 	f.Add("", "createContainer")
-	f.Fuzz(func(t *testing.T, text, stage string) {
-		s, err := parseState(strings.NewReader(text), Stage(stage))
+	f.Add(`{"id":"0"}`, "\n")
+	f.Fuzz(func(t *testing.T, text, name string) {
+		stage, err := ParseStage(name)
+		var s specs.State
+		if err == nil {
+			s, err = parseState(strings.NewReader(text), stage)
+		}
 		if err == nil && (s.ID != filepath.Base(s.ID) || s.ID == "." || s.ID == "..") {
 			t.Errorf("accepted %+v", s)
 		}
-		if err == nil && Stage(stage) == Prestart && (s.Pid < 1 || !filepath.IsAbs(s.Bundle)) {
+		if err == nil && stage == Prestart && (s.Pid < 1 || !filepath.IsAbs(s.Bundle)) {
 			t.Errorf("accepted %+v", s)
 		}
 		if err != nil && strings.Contains(err.Error(), "\n") {

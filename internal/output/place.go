@@ -52,6 +52,59 @@ func (p place) open(flags int, mode uint32, want file.Type) (int, error) {
 	return file.OpenIn(d.fd, filepath.Base(p.path), flags, mode, want)
 }
 
+// Hold returns a handle (O_PATH) of the file, or directory, that path leads to, for
+// which no link is followed from below on if path is below that. The error is
+// file.ErrType where it is of another type.
+func Hold(path, below string, want file.Type) (int, error) {
+	p := newPlace(path, below)
+	if p.below == "" {
+		return file.Hold(path, want)
+	}
+	d, err := p.walk(false)
+	if err != nil {
+		return -1, err
+	}
+	defer d.close()
+	return file.HoldIn(d.fd, filepath.Base(p.path), want)
+}
+
+// MakeDirectory makes the directory that does not exist, with those that it is in
+// (mode 0755), and gives it to the user and group; those are root's. What is made with
+// root's rights for another user is made where no link leads, but on the way to below,
+// if path is below that: he may have laid it.
+func MakeDirectory(path, below string, uid, gid int) error {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return fmt.Errorf("make the directory %s: %w", path, err)
+	}
+	p := newPlace(path, below)
+	if p.below == "" {
+		p = place{path, "/"}
+	}
+	d, err := p.walk(true)
+	if err != nil {
+		return fmt.Errorf("%w: make %s yourself, and give it to that user with chown(1)", err, path)
+	}
+	defer d.close()
+	name := filepath.Base(path)
+	err = unix.Mkdirat(d.fd, name, 0o755)
+	if errors.Is(err, unix.EEXIST) {
+		return nil // what is wrong with it is found when it is used
+	}
+	if err != nil {
+		return d.failed("make the directory", name, err)
+	}
+	made, err := d.enter(name, false)
+	if err != nil {
+		return err
+	}
+	defer made.close()
+	if err := unix.Fchownat(made.fd, "", uid, gid, unix.AT_EMPTY_PATH); err != nil {
+		return d.failed("make the directory", name, err)
+	}
+	return nil
+}
+
 // walk opens the directory of a file below another one, by one name after the
 // other.
 func (p place) walk(makes bool) (folder, error) {

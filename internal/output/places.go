@@ -63,15 +63,44 @@ func countUnread(fd int) (lines uint64) {
 }
 
 // openTerminal opens a terminal, which does not become ours.
-func openTerminal(path string) (stream, error) {
-	fd, err := file.Open(path, unix.O_WRONLY, 0, file.Device)
-	if errors.Is(err, file.ErrType) {
-		return nil, fmt.Errorf("open the terminal %s: it is not a device", path)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open the terminal %s: %w", path, err)
+func openTerminal(p place) (stream, error) {
+	fd, err := p.open(unix.O_WRONLY, 0, file.Device)
+	switch {
+	case errors.Is(err, file.ErrType):
+		return nil, fmt.Errorf("open the terminal %s: it is not a device", p.path)
+	case err != nil:
+		return nil, fmt.Errorf("open the terminal %s: %w", p.path, err)
+	case !isTerminal(fd): // memory, say
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("open the terminal %s: it is another device", p.path)
 	}
 	return wrap(fd, false), nil
+}
+
+// isTerminal is isatty(3).
+func isTerminal(fd int) bool {
+	_, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	return err == nil
+}
+
+// HoldTerminal is Hold for a terminal and no other device.
+func HoldTerminal(path, below string) (int, error) {
+	held, err := Hold(path, below, file.Device)
+	if err != nil {
+		return -1, err
+	}
+	fd, err := file.Open(file.Path(held), unix.O_WRONLY, 0, file.Device)
+	if err == nil {
+		if !isTerminal(fd) {
+			err = file.ErrType
+		}
+		_ = unix.Close(fd)
+	}
+	if err != nil {
+		_ = unix.Close(held)
+		return -1, err
+	}
+	return held, nil
 }
 
 // openStdout opens the standard output that is descriptor fd. Opened anew it

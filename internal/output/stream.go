@@ -95,7 +95,7 @@ func OpenStream(o StreamOptions) *Stream {
 	case FIFO:
 		s.open = func() (stream, error) { return openFIFO(s.place()) }
 	case Terminal:
-		s.open = func() (stream, error) { return openTerminal(o.Path) }
+		s.open = func() (stream, error) { return openTerminal(newPlace(o.Path, o.Below)) }
 	case Stdout:
 		s.open = func() (stream, error) { return openStdout(stdoutFD) }
 	case ContainerStdout:

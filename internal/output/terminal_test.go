@@ -3,6 +3,8 @@ package output
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -89,4 +91,32 @@ func TestTerminal(t *testing.T) {
 	}
 	s.Close()
 	wantCounts(t, s, "2 0 no such file or directory=1")
+}
+
+// What is no terminal is not written to, nor one that a link leads to where containers
+// can lay links.
+func TestOpenTerminal(t *testing.T) {
+	master, path := openPTY(t)
+	defer unix.Close(master)
+	dir := t.TempDir()
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ path, below, want string }{
+		{path, "", ""},
+		{path, "/dev", ""},
+		{link, "", ""},
+		{link, dir, "open the terminal " + link + ": it is not a device"},
+		{dir, "", "open the terminal " + dir + ": is a directory"},
+		{"/dev/zero", "/dev", "open the terminal /dev/zero: it is another device"},
+	} {
+		s, err := openTerminal(newPlace(tt.path, tt.below))
+		if got := fmt.Sprint(err); err != nil && got != tt.want || err == nil && tt.want != "" {
+			t.Errorf("%s below %q: %v, want %q", tt.path, tt.below, err, tt.want)
+		}
+		if err == nil {
+			s.Close()
+		}
+	}
 }

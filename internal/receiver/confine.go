@@ -6,11 +6,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/daemon"
+	"devlog/internal/file"
 	"devlog/internal/output"
 	"devlog/internal/sandbox"
 	"devlog/internal/syslog"
@@ -36,19 +38,46 @@ var (
 // confinement is a policy in the making.
 type confinement struct {
 	sandbox.Policy
-	handles []int    // of the rules, to be closed
-	writes  []string // the directories that it may write to, for people
-	why     string   // Landlock is not to be used
+	below   func(path string) string // receiver.below
+	handles []int                    // of the rules, to be closed
+	writes  []string                 // the directories that it may write to, for people
+	why     string                   // Landlock is not to be used
 }
 
-// allow adds a rule for what the path leads to, if there is such a thing.
-func (c *confinement) allow(path string, access sandbox.Access) {
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+// A rule is for a file that is held, and was found to be what is wanted: what has its
+// name may be anything, a link to the host's root directory say, where a container
+// can write there. A rule for a file is none for a directory, below which it would
+// allow everything.
+
+// add adds a rule for the handle. Where there is none it adds nothing: the file will
+// not be found later either, or be another one.
+func (c *confinement) add(handle int, err error, access sandbox.Access) bool {
 	if err != nil {
-		return // it will not be found later either, or be another file
+		return false
 	}
-	c.handles = append(c.handles, fd)
-	c.Rules = append(c.Rules, sandbox.Rule{FD: fd, Access: access})
+	c.handles = append(c.handles, handle)
+	c.Rules = append(c.Rules, sandbox.Rule{FD: handle, Access: access})
+	return true
+}
+
+// allow adds a rule for what the path leads to. Only the administrator writes there.
+func (c *confinement) allow(path string, access sandbox.Access, want file.Type) {
+	fd, err := file.Hold(path, want)
+	c.add(fd, err, access)
+}
+
+// allowIn is allow for a path below which a container may write, and says what it
+// holds; nil if there is no rule.
+func (c *confinement) allowIn(path string, access sandbox.Access, want file.Type) *unix.Stat_t {
+	fd, err := output.Hold(path, c.below(path), want)
+	if !c.add(fd, err, access) {
+		return nil
+	}
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil {
+		return nil
+	}
+	return &st
 }
 
 // allowFD adds a rule for an open directory.
@@ -67,6 +96,32 @@ func inContainer(o *options, files []daemon.File) bool {
 	return o.alone || slices.ContainsFunc(files, func(f daemon.File) bool { return f.Name == daemon.NameChroot })
 }
 
+// unhide lets a container's root see the receiver that runs within it, to end it
+// say: it has nothing but what is the container's. That is so for one that is no
+// hook's where not even the first process may look into others.
+func (r *receiver) unhide() {
+	own := r.inside
+	if !own && r.init < 0 && r.keeper == nil {
+		text, err := file.Read("/proc/1/status", 64<<10)
+		own = err == nil && !mayLook(string(text))
+	}
+	if own {
+		sandbox.Unhide()
+	}
+}
+
+// mayLook says whether the process of which that is the status (proc_pid_status(5))
+// can have CAP_SYS_PTRACE.
+func mayLook(status string) bool {
+	for line := range strings.Lines(status) {
+		if value, ok := strings.CutPrefix(line, "CapBnd:\t"); ok {
+			set, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
+			return err != nil || set&(1<<unix.CAP_SYS_PTRACE) != 0
+		}
+	}
+	return true
+}
+
 // confine gives up what is not needed. It is to be called once all is open.
 func (r *receiver) confine(o *options) error {
 	if r.resumed != nil && r.resumed.sandbox != nil { // layers would nest
@@ -78,8 +133,8 @@ func (r *receiver) confine(o *options) error {
 		r.mark("not confined (--sandbox off)")
 		return nil
 	}
-	c := &confinement{}
-	c.User = o.user
+	c := &confinement{below: r.below}
+	c.User, c.Guarded = o.user, !r.inside
 	switch {
 	case o.sandbox == sandbox.Off:
 		c.why = "--sandbox off"
@@ -112,23 +167,23 @@ func (r *receiver) confine(o *options) error {
 
 // policy finds out what is needed later.
 func (r *receiver) policy(c *confinement, o *options) {
-	c.allow("/proc", sandbox.Read)
-	c.allow(os.DevNull, sandbox.Read|sandbox.Write)
-	c.allow(syslogconf.KernelLog, sandbox.Write)
+	c.allow("/proc", sandbox.Read, file.Directory)
+	null, err := file.HoldNull()
+	c.add(null, err, sandbox.Read|sandbox.Write)
+	kernelLog, err := file.HoldKernelLog(syslogconf.KernelLog)
+	c.add(kernelLog, err, sandbox.Write)
 	c.program("/proc/self/exe")
 	c.configuration(o)
 	for _, route := range r.routes {
 		c.output(route)
 	}
 	if o.metrics != "" {
-		_ = makeDirectory(filepath.Dir(o.metrics), nil) // said when it is written to
+		_ = os.MkdirAll(filepath.Dir(o.metrics), 0o755) // said when it is written to
 		c.directory(filepath.Dir(o.metrics))
-		c.others(filepath.Dir(o.metrics))
 	}
 	for _, s := range r.sockets {
 		if dir := filepath.Dir(s.path); s.path != "" && dir != "/" { // below that is everything
-			c.allow(dir, sandbox.Unlink)
-			c.others(dir)
+			c.others(c.allowIn(dir, sandbox.Unlink, file.Directory))
 		}
 	}
 	for _, p := range r.places {
@@ -144,48 +199,47 @@ func (r *receiver) policy(c *confinement, o *options) {
 
 // program allows the program to be executed that is in that file, or will be in
 // its place.
-func (c *confinement) program(file string) {
-	if path, err := os.Readlink(file); err == nil {
-		file = path
+func (c *confinement) program(path string) {
+	if to, err := os.Readlink(path); err == nil {
+		path = to
 	}
-	dir := filepath.Dir(file)
+	dir := filepath.Dir(path)
 	switch {
-	case !filepath.IsAbs(file), strings.HasPrefix(file, memoryFile):
+	case !filepath.IsAbs(path), strings.HasPrefix(path, memoryFile):
 	case dir == "/": // all files could be read then
-		c.allow(file, sandbox.Execute)
+		c.allow(path, sandbox.Execute, file.Regular)
 	default:
-		c.allow(dir, sandbox.Execute)
+		c.allow(dir, sandbox.Execute, file.Directory)
 	}
 }
 
 // configuration allows what is read again on SIGHUP, and by a newer program that
 // replaces this one: the rules, and what the time is called here.
 func (c *confinement) configuration(o *options) {
-	for _, path := range append([]string{localtime}, zoneDirs...) {
-		c.allow(path, sandbox.Read)
+	c.allow(localtime, sandbox.Read, file.Regular)
+	for _, path := range zoneDirs {
+		c.allow(path, sandbox.Read, file.Directory)
 	}
-	if file := strings.TrimPrefix(os.Getenv("TZ"), ":"); filepath.IsAbs(file) {
-		var st unix.Stat_t
-		if unix.Stat(file, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG {
-			c.allow(file, sandbox.Read)
-		}
+	if path := strings.TrimPrefix(os.Getenv("TZ"), ":"); filepath.IsAbs(path) {
+		c.allow(path, sandbox.Read, file.Regular)
 	}
 	if len(o.rules) > 0 && o.config == "" {
 		return
 	}
 	for _, dir := range o.included {
 		if dir != "/etc" && dir != "/" {
-			c.allow(dir, sandbox.Read)
+			c.allow(dir, sandbox.Read, file.Directory)
 		}
 	}
-	for _, path := range []string{o.config, syslogconf.DefaultConfig, filepath.Dir(syslogconf.DefaultConfigs)} {
+	c.allow(filepath.Dir(syslogconf.DefaultConfigs), sandbox.Read, file.Directory)
+	for _, path := range []string{o.config, syslogconf.DefaultConfig} {
 		if path == "" {
 			continue
 		}
-		c.allow(path, sandbox.Read)
+		c.allow(path, sandbox.Read, file.Regular)
 		// It may be replaced. In /etc are files that are nobody's to read.
 		if dir := filepath.Dir(path); dir != "/etc" && dir != "/" {
-			c.allow(dir, sandbox.Read)
+			c.allow(dir, sandbox.Read, file.Directory)
 		}
 	}
 }
@@ -193,10 +247,14 @@ func (c *confinement) configuration(o *options) {
 // directory allows a directory's files to be written, begun anew and removed. In
 // /dev and / it would allow more than that.
 func (c *confinement) directory(path string) {
-	if path == "/dev" || path == "/" {
+	if path == sharedDev || path == "/" {
 		return
 	}
-	c.allow(path, sandbox.Read|sandbox.Write|sandbox.Files)
+	st := c.allowIn(path, sandbox.Read|sandbox.Write|sandbox.Files, file.Directory)
+	if st == nil {
+		return
+	}
+	c.others(st)
 	if !slices.Contains(c.writes, path) {
 		c.writes = append(c.writes, path)
 	}
@@ -207,23 +265,25 @@ func (c *confinement) output(route route) {
 	rule := route.rules[0]
 	switch rule.Kind {
 	case syslogconf.File:
-		c.allow(rule.Path, sandbox.Read|sandbox.Write)
+		c.others(c.allowIn(rule.Path, sandbox.Read|sandbox.Write, file.Regular))
 		c.directory(filepath.Dir(rule.Path))
-		c.others(filepath.Dir(rule.Path))
-		c.others(rule.Path)
+		if c.below(rule.Path) != "" && strings.HasPrefix(filepath.Clean(rule.Path), c.below(rule.Path)+"/") {
+			return // no link is followed there
+		}
 		if name, err := filepath.EvalSymlinks(rule.Path); err == nil && name != rule.Path {
 			c.directory(filepath.Dir(name))
-			c.others(filepath.Dir(name))
 		}
 	case syslogconf.FIFO:
-		c.allow(rule.Path, sandbox.Read|sandbox.Write)
-		if dir := filepath.Dir(rule.Path); dir != "/dev" && dir != "/" { // it may be made anew
-			c.allow(dir, sandbox.Read|sandbox.Write)
+		c.others(c.allowIn(rule.Path, sandbox.Read|sandbox.Write, file.FIFO))
+		if dir := filepath.Dir(rule.Path); dir != sharedDev && dir != "/" { // it may be made anew
+			c.allowIn(dir, sandbox.Read|sandbox.Write, file.Directory)
 		}
-		c.others(rule.Path)
 	case syslogconf.Terminal:
-		c.allow(rule.Path, sandbox.Read|sandbox.Write|sandbox.Device)
-		c.others(rule.Path)
+		fd, err := output.HoldTerminal(rule.Path, c.below(rule.Path))
+		var st unix.Stat_t
+		if c.add(fd, err, sandbox.Read|sandbox.Write|sandbox.Device) && unix.Fstat(fd, &st) == nil {
+			c.others(&st)
+		}
 	case syslogconf.ContainerStdout:
 		if s, ok := behind(route.out).(*output.Stream); !ok || !s.Held() {
 			c.why = "container-stdout is no pipe: it is looked up in /proc when it is written to"
@@ -233,9 +293,8 @@ func (c *confinement) output(route route) {
 }
 
 // others keeps the capabilities to go on with what is another user's.
-func (c *confinement) others(path string) {
-	var st unix.Stat_t
-	if unix.Stat(path, &st) != nil || c.User != nil {
+func (c *confinement) others(st *unix.Stat_t) {
+	if st == nil || c.User != nil {
 		return
 	}
 	if int(st.Uid) != os.Geteuid() {
@@ -257,13 +316,8 @@ func (r *receiver) place(c *confinement, p *place) {
 		c.Caps |= capsOfNames
 	}
 	if p.name == recordName { // of an earlier version; now it is a link
-		fd, err := unix.Openat(p.dir, recordName, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-		if err == nil {
-			c.handles = append(c.handles, fd)
-			if unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG {
-				c.allowFD(fd, sandbox.Read)
-			}
-		}
+		fd, err := file.HoldIn(p.dir, recordName, file.Regular)
+		c.add(fd, err, sandbox.Read)
 	}
 }
 
@@ -284,8 +338,8 @@ func (r *receiver) command(c *confinement, o *options) {
 		c.Caps |= capsOfNames
 	}
 	if o.needs == daemon.NeedsHost {
-		c.allow("/dev", sandbox.Names)
-		c.allow("/run/devlog", sandbox.Names|sandbox.Read)
+		c.allow(sharedDev, sandbox.Names, file.Directory)
+		c.allow("/run/devlog", sandbox.Names|sandbox.Read, file.Directory)
 		return
 	}
 	c.allowFD(int(r.keeper.root.Fd()), sandbox.Names)

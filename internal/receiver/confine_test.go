@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -99,11 +100,14 @@ func TestUpgradeConfined(t *testing.T) {
 		t.Errorf("confined: %q, before %q", got, before)
 	}
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.cmd.Process.Pid))
-	if err != nil || !strings.Contains(string(status), "\nCapPrm:\t0000000000000000\n") {
+	if err != nil || !strings.Contains(string(status), guardOnly) {
 		t.Errorf("%v, %s", err, status)
 	}
 	d.stop()
 }
+
+// guardOnly is in the status of a process that has no capability but the guard.
+const guardOnly = "\nCapPrm:\t0000000800000000\n"
 
 // What is to be another user's is, and what he may not write to is said.
 func TestUser(t *testing.T) {
@@ -138,7 +142,7 @@ func TestUser(t *testing.T) {
 		t.Error("the socket is left behind")
 	}
 	d = startReady(t, nil, "--listen", sock, "--name", "box", "--rule", "*.* -"+log, "--user", "12345:54321", "--sandbox", "off")
-	if status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.cmd.Process.Pid)); err != nil || !strings.Contains(string(status), "\nCapPrm:\t0000000000000000\n") {
+	if status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.cmd.Process.Pid)); err != nil || !strings.Contains(string(status), guardOnly) {
 		t.Errorf("a user without a sandbox: %v, %s", err, status)
 	}
 	d.stop()
@@ -178,9 +182,9 @@ func TestUserInside(t *testing.T) {
 
 // A program in the root directory is not to have every file read.
 func TestPolicyOfRoot(t *testing.T) {
-	c := &confinement{}
+	c := &confinement{below: func(string) string { return "" }}
 	c.program("/proc/self/exe")
-	c.program("/etc")
+	c.program("/etc") // no file that could be one
 	defer c.close()
 	var root, st unix.Stat_t
 	if err := unix.Stat("/", &root); err != nil {
@@ -191,7 +195,7 @@ func TestPolicyOfRoot(t *testing.T) {
 			t.Errorf("the root directory is allowed, %v", err)
 		}
 	}
-	if len(c.Rules) != 2 {
+	if len(c.Rules) != 1 {
 		t.Errorf("%d rules", len(c.Rules))
 	}
 }
@@ -283,7 +287,7 @@ func TestPolicy(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.slash = idOf(&st) // a container may have the host's root directory
-		c := &confinement{}
+		c := &confinement{below: func(string) string { return "" }}
 		r.policy(c, &options{needs: tt.needs, sandbox: tt.mode, command: []string{"/usr/bin/true"}, rules: []string{"x"}})
 		if c.Caps != tt.caps || (c.why == "") != tt.landlock {
 			t.Errorf("%s: %s, %q; want %s, confined %t", tt.name, c.Caps, c.why, tt.caps, tt.landlock)
@@ -293,6 +297,74 @@ func TestPolicy(t *testing.T) {
 		}
 		c.close()
 		_ = root.Close()
+	}
+}
+
+// Whatever has the name of an output, there is no rule for what it is not, and none
+// for what a link leads to where a container could have laid it.
+func TestPolicyOfOutputs(t *testing.T) {
+	logs := t.TempDir()
+	at := func(name string) string { return filepath.Join(logs, name) }
+	if err := errors.Join(os.Symlink("/", at("root")), os.Symlink("/etc/passwd", at("file-link")), os.Mkdir(at("dir"), 0o700), os.Mkdir(at("sub"), 0o700),
+		os.WriteFile(at("file"), nil, 0o600), unix.Mkfifo(at("fifo"), 0o600), unix.Mkfifo(at("sub/fifo"), 0o600), os.Symlink("fifo", at("fifo-link"))); err != nil {
+		t.Fatal(err)
+	}
+	var pty string
+	if master, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0); err == nil {
+		t.Cleanup(func() { _ = unix.Close(master) })
+		n, err := unix.IoctlGetInt(master, unix.TIOCGPTN)
+		if err == nil {
+			err = unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		pty = fmt.Sprint("/dev/pts/", n)
+	}
+	for _, tt := range []struct {
+		kind  syslogconf.Kind
+		path  string
+		allow []string // what there are rules for
+	}{
+		{syslogconf.File, at("file"), []string{at("file"), logs}},
+		{syslogconf.File, at("file-link"), []string{logs}},
+		{syslogconf.File, at("root"), []string{logs}},
+		{syslogconf.File, at("root/etc/passwd"), nil},
+		{syslogconf.File, at("dir"), []string{logs}},
+		{syslogconf.File, at("fifo"), []string{logs}},
+		{syslogconf.File, at("sub/absent"), []string{at("sub")}},
+		{syslogconf.FIFO, at("fifo"), []string{at("fifo"), logs}},
+		{syslogconf.FIFO, at("sub/fifo"), []string{at("sub/fifo"), at("sub")}},
+		{syslogconf.FIFO, at("fifo-link"), []string{logs}},
+		{syslogconf.FIFO, at("root"), []string{logs}},
+		{syslogconf.FIFO, at("dir"), []string{logs}},
+		{syslogconf.FIFO, at("file"), []string{logs}},
+		{syslogconf.FIFO, "/dev/null", nil},
+		{syslogconf.Terminal, at("root"), nil},
+		{syslogconf.Terminal, at("file"), nil},
+		{syslogconf.Terminal, at("dir"), nil},
+		{syslogconf.Terminal, "/dev/zero", nil},
+		{syslogconf.Terminal, "/dev", nil},
+		{syslogconf.Terminal, pty, []string{pty}},
+	} {
+		if tt.path == "" {
+			continue // there are no terminals here
+		}
+		r := &receiver{logs: logs}
+		c := &confinement{below: r.below}
+		c.output(route{rules: []syslogconf.Rule{{Action: syslogconf.Action{Kind: tt.kind, Path: tt.path}}}})
+		var got []string
+		for _, rule := range c.Rules {
+			name, err := os.Readlink(fmt.Sprint("/proc/self/fd/", rule.FD))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, name)
+		}
+		if !slices.Equal(got, tt.allow) {
+			t.Errorf("%v %s: rules for %q, want %q", tt.kind, tt.path, got, tt.allow)
+		}
+		c.close()
 	}
 }
 
@@ -350,5 +422,22 @@ func TestConfinedAsFarAsItGoes(t *testing.T) {
 			t.Errorf("%s: it says %q, want %q", filter, text, want[1])
 		}
 		d.stop()
+	}
+}
+
+// A receiver that no hook has started hides where the first process may look into
+// others: its container's root could not find it otherwise.
+func TestMayLook(t *testing.T) {
+	for status, want := range map[string]bool{
+		"Name:\tinit\nCapBnd:\t000001ffffffffff\n": true,
+		"CapBnd:\t00000000a80425fb\n":              false, // of engines
+		"CapBnd:\t00000000a80c25fb\n":              true,
+		"CapBnd:\tx\n":                             true,
+		"Name:\tCapBnd\n":                          true,
+		"":                                         true,
+	} {
+		if got := mayLook(status); got != want {
+			t.Errorf("mayLook(%q) = %t, want %t", status, got, want)
+		}
 	}
 }

@@ -94,6 +94,7 @@ func (r *receiver) handleRecord(record []byte) {
 		r.readBack++
 		return
 	}
+	disown(&m)
 	r.countRouted(r.route(&m))
 }
 

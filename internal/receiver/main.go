@@ -19,6 +19,7 @@ import (
 
 	"devlog/internal/daemon"
 	"devlog/internal/output"
+	"devlog/internal/sandbox"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
 )
@@ -42,6 +43,7 @@ func (e usageError) Unwrap() error { return e.error }
 // returns its exit code. A start that fails is one line on the pipe that was
 // passed as daemon.NameReady or, without that, on stderr.
 func Main(args []string, stdout, stderr io.Writer) int {
+	sandbox.Hide()
 	output.OneProcessor() // the program has, by uniprocessor; a test that is one has not
 	before, err := daemon.InheritedState()
 	if before != nil {
@@ -61,6 +63,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		}
 		if f.Name == daemon.NameChroot && err == nil {
 			err = enterRoot(f.FD)
+			sandbox.DropGuard() // from here on it has nothing of the host's
 		}
 	}
 	if err = errors.Join(err, ferr); err == nil {
@@ -179,6 +182,7 @@ func (r *receiver) begin(o *options, files []daemon.File, resumed *snapshot, rec
 	if err := r.start(o, files); err != nil {
 		return err
 	}
+	r.unhide()
 	r.flush(time.Now())                         // outputs look at what there is before the container runs
 	short := r.writesToContainer()              // which may log and end at once: its output does not wait
 	early := o.user != nil || r.inside || short // it can fail, or is next to nothing

@@ -41,13 +41,13 @@ func (r *receiver) openOutputsAs(user *sandbox.User) error {
 	}
 	for _, rule := range rules {
 		if rule.Kind == syslogconf.File {
-			if err := makeDirectory(filepath.Dir(rule.Path), user); err != nil {
+			if err := r.makeDirectory(filepath.Dir(rule.Path), user); err != nil {
 				return err
 			}
 		}
 	}
 	if r.metrics.path != "" {
-		if err := makeDirectory(filepath.Dir(r.metrics.path), user); err != nil {
+		if err := r.makeDirectory(filepath.Dir(r.metrics.path), user); err != nil {
 			return err
 		}
 	}
@@ -191,25 +191,30 @@ func find(routes []route, place string) *route {
 }
 
 // makeDirectory makes a directory that does not exist, and gives it to the user.
-func makeDirectory(path string, user *sandbox.User) error {
+func (r *receiver) makeDirectory(path string, user *sandbox.User) error {
 	if _, err := os.Stat(path); !errors.Is(err, unix.ENOENT) {
 		return nil // what is wrong with it is found when it is used
 	}
-	err := os.MkdirAll(path, 0o755)
-	if err == nil && user != nil {
-		err = os.Chown(path, user.UID, user.GID)
+	return output.MakeDirectory(path, r.below(path), user.UID, user.GID)
+}
+
+// sharedDev is a directory in which a container that shares it makes files too.
+const sharedDev = "/dev"
+
+// below is the directory from which on no link is followed to that path: a container
+// may have laid it. What a container's own links lead to is the container's.
+func (r *receiver) below(path string) string {
+	if !r.inside && strings.HasPrefix(filepath.Clean(path), sharedDev+"/") {
+		return sharedDev
 	}
-	if err != nil {
-		return fmt.Errorf("make the directory %s: %w", path, err)
-	}
-	return nil
+	return r.logs
 }
 
 // open opens the output of a rule. A problem is one that the other rules can
 // go on with.
 func (r *receiver) open(rule syslogconf.Rule, name string) (out output.Output, problem, err error) {
 	stream := output.StreamOptions{
-		Path: rule.Path, Below: r.logs, Notice: r.notice, Wake: r.wake, Init: func() int { return r.init },
+		Path: rule.Path, Below: r.below(rule.Path), Notice: r.notice, Wake: r.wake, Init: func() int { return r.init },
 		Problem: func(err error) { r.problems = append(r.problems, err) },
 	}
 	switch rule.Kind {
@@ -226,7 +231,7 @@ func (r *receiver) open(rule syslogconf.Rule, name string) (out output.Output, p
 		stream.Kind, stream.Path = output.ContainerStdout, ""
 	default:
 		out, err = output.OpenFile(rule.Path, output.FileOptions{
-			Notice: r.notice, Rotation: output.Rotation(rule.Rotation), Below: r.logs,
+			Notice: r.notice, Rotation: output.Rotation(rule.Rotation), Below: stream.Below,
 		})
 		if err != nil && r.resumed != nil { // it could be opened a moment ago: no reason to end
 			r.problems = append(r.problems, err)

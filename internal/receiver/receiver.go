@@ -297,6 +297,7 @@ func (r *receiver) handle(raw []byte, cut bool, from syslog.Sender) {
 	if from.Known {
 		from.Differs = r.senders.differs(&m, from.PID, r.lines.now.Unix())
 	}
+	disown(&m)
 	m.Cut, m.Sender = cut, from
 	r.received++
 	r.bytes += uint64(len(raw))
@@ -331,7 +332,7 @@ func (r *receiver) route(m *syslog.Message) bool {
 
 // say passes a message by the receiver itself to the outputs.
 func (r *receiver) say(s syslog.Severity, text string) {
-	m := syslog.Message{Facility: syslog.Syslog, Severity: s, Tag: []byte("devlogd"), PID: r.pid, Text: []byte(text)}
+	m := syslog.Message{Facility: syslog.Syslog, Severity: s, Tag: []byte(ownTag), PID: r.pid, Text: []byte(text)}
 	r.own++
 	if len(r.routes) == 0 && r.keeper != nil {
 		// A daemon that is down is why there is something to say, mostly.
@@ -348,7 +349,7 @@ func (r *receiver) say(s syslog.Severity, text string) {
 
 // notice is output.Notice.
 func (r *receiver) notice(dst []byte, text string) []byte {
-	m := syslog.Message{Tag: []byte("devlogd"), PID: r.pid, Text: []byte(text)}
+	m := syslog.Message{Tag: []byte(ownTag), PID: r.pid, Text: []byte(text)}
 	r.lines.at(time.Now())
 	dst, _ = syslog.AppendRFC3164(dst, r.lines.stamp.Bytes(r.lines.now), r.host, &m)
 	return dst

@@ -51,6 +51,8 @@ func ParseMode(text string) (Mode, error) {
 type Policy struct {
 	// Caps are the capabilities that are kept, as far as they are there.
 	Caps Caps
+	// Guarded keeps the capability Guard beside them, to be left alone by others.
+	Guarded bool
 	// Landlock confines what is done with files to Rules, and signals, abstract
 	// sockets and TCP to what is inside.
 	Landlock bool
@@ -120,7 +122,7 @@ func (k *kernel) enter(p Policy) (r Result, err error) {
 			r.Problems = append(r.Problems, err)
 		}
 	}
-	if err := k.drop(p.Caps); err != nil {
+	if err := k.drop(p); err != nil {
 		r.Problems = append(r.Problems, err)
 	} else {
 		r.Caps = true
@@ -128,18 +130,29 @@ func (k *kernel) enter(p Policy) (r Result, err error) {
 	return r, nil
 }
 
-// drop leaves no capabilities but those of keep that are permitted: nothing is
-// inheritable, and so nothing ambient.
-func (k *kernel) drop(keep Caps) error {
+// drop leaves no capabilities but those that the policy keeps and that are permitted.
+// Nothing is inheritable, and so nothing ambient, but the guard of a user's: what he
+// executes would lose it.
+func (k *kernel) drop(p Policy) error {
 	arg.header = unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	data := &arg.caps
 	if err := unix.Capget(&arg.header, &data[0]); err != nil {
 		return fmt.Errorf("drop capabilities: %w", err)
 	}
 	changes := false
+	var guard Caps
+	if p.Guarded {
+		guard = CapsOf(Guard)
+	}
+	inherits := false
 	for i := range data {
-		set := data[i].Permitted & uint32(keep>>(32*i))
-		want := unix.CapUserData{Effective: set, Permitted: set}
+		set := data[i].Permitted & uint32(p.Caps>>(32*i))
+		guards := data[i].Permitted & uint32(guard>>(32*i))
+		want := unix.CapUserData{Effective: set, Permitted: set | guards}
+		if p.User != nil {
+			want.Inheritable = guards
+			inherits = inherits || guards != 0
+		}
 		changes = changes || data[i] != want
 		data[i] = want
 	}
@@ -148,6 +161,9 @@ func (k *kernel) drop(keep Caps) error {
 	}
 	if err := k.all(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&arg.header)), uintptr(unsafe.Pointer(data)), 0); err != 0 {
 		return fmt.Errorf("drop capabilities: %w", err)
+	}
+	if inherits {
+		_ = k.all(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, Guard) // since Linux 4.3
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -132,6 +133,19 @@ func TestMain(m *testing.M) {
 		}
 		_ = os.Setenv("SANDBOX_TEST", "show")
 		panic(unix.Exec("/proc/self/exe", os.Args, os.Environ()))
+	case "guarded", "guarded-user": // and what is executed then
+		p := Policy{Guarded: true}
+		if os.Getenv("SANDBOX_TEST") == "guarded-user" {
+			p.User = &User{12345, 54321}
+		}
+		if _, err := Enter(p); err != nil {
+			panic(err)
+		}
+		_ = os.Setenv("SANDBOX_TEST", "show")
+		panic(unix.Exec("/proc/self/exe", os.Args, os.Environ()))
+	case "dropped":
+		DropGuard()
+		fallthrough
 	case "show":
 		text, err := os.ReadFile("/proc/self/status")
 		if err != nil {
@@ -154,6 +168,40 @@ func TestExecutedHasNone(t *testing.T) {
 	for _, line := range []string{"CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "NoNewPrivs:\t1"} {
 		if !strings.Contains(string(out), line+"\n") {
 			t.Errorf("no line %q in\n%s", line, out)
+		}
+	}
+}
+
+// The guard outlasts what is executed, as a user too, until it is dropped.
+func TestGuard(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("not root")
+	}
+	const guard = 1 << Guard
+	for name, want := range map[string]func(caps uint64) bool{
+		"guarded":      func(caps uint64) bool { return caps == guard },
+		"guarded-user": func(caps uint64) bool { return caps == guard },
+		"dropped":      func(caps uint64) bool { return caps&guard == 0 && caps&(1<<unix.CAP_CHOWN) != 0 },
+	} {
+		exe, err := os.ReadFile("/proc/self/exe")
+		if err != nil {
+			t.Fatal(err)
+		}
+		program := filepath.Join("/tmp", "devlog-guard-"+strconv.Itoa(os.Getpid())) // for a user to execute
+		if err := os.WriteFile(program, exe, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = os.Remove(program) })
+		cmd := exec.Command(program)
+		cmd.Env = []string{"SANDBOX_TEST=" + name}
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v: %s", name, err, out)
+		}
+		_, line, _ := strings.Cut(string(out), "\nCapPrm:\t")
+		line, _, _ = strings.Cut(line, "\n")
+		if caps, err := strconv.ParseUint(line, 16, 64); err != nil || !want(caps) {
+			t.Errorf("%s: %x, %v", name, caps, err)
 		}
 	}
 }
