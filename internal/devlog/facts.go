@@ -18,6 +18,8 @@ const (
 	hostName = ".devlog-host"
 	// DefaultSocket is where /dev/log leads if nothing says otherwise.
 	DefaultSocket = "/run/devlog/log"
+	// journalSocket is where /dev/log leads on a host with systemd.
+	journalSocket = "/run/systemd/journal/dev-log"
 	// recordName is the file beside a private socket in which a repair notes
 	// what it changed.
 	recordName = ".devlog-repair"
@@ -121,6 +123,12 @@ type LogFacts struct {
 	Owner rootfs.Owner `json:"-"`
 	// Link is the link's text, if the name is one.
 	Link string `json:"link,omitempty"`
+	// Known says that the link's own text names a place where a link may be left
+	// that other containers can make.
+	Known bool `json:"known,omitempty"`
+	// OnHost says that somebody listens where the link leads on the host. It is
+	// looked for only where this program may prepare that.
+	OnHost bool `json:"on_host,omitempty"`
 	// Mounted says that a socket where nobody listens is mounted over the name.
 	Mounted bool `json:"mounted,omitempty"`
 	// Leads is where the name leads: /dev/log itself if it is no link.

@@ -37,9 +37,12 @@ func planHost(f Facts, c Choice) Plan {
 	case f.Log.Kind == rootfs.Link && leads.Path == DefaultSocket && leads.Kind == rootfs.Absent:
 		return prepared // the link on the host's side is missing
 	case f.Log.Kind == rootfs.Link && (leads.Path == path.Join(devDir, hostName) || path.Dir(leads.Path) != devDir) && !strays(f) &&
-		(leads.Live || !leads.blocked()):
-		if !leads.Live { // containers have all they need, the host itself does not
+		(leads.Live || f.Log.Known && !leads.blocked()):
+		switch {
+		case !leads.Live: // containers have all they need, the host itself does not
 			return Plan{Verdict: Healthy, Advice: startDaemon}
+		case !f.Log.Known:
+			return Plan{Verdict: Healthy, Advice: "have the hooks say --adopt " + f.Log.Link + ", for containers do not adopt a place that they do not know"}
 		}
 		return Plan{Verdict: Healthy}
 	case f.Dev.Unwritable != "":

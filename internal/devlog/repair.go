@@ -17,6 +17,9 @@ type Options struct {
 	Choice
 	// Socket is the private socket's path in the container.
 	Socket string
+	// Known are the places that the administrator knows a shared /dev/log to lead
+	// to.
+	Known []string
 	// Typed says that somebody has typed the command, who can become root.
 	Typed bool
 	// Receiver says which receiver to start, and with what.
@@ -73,7 +76,7 @@ func Check(t *Target, o Options) (r Result, err error) {
 }
 
 func check(t *Target, o Options) (Result, error) {
-	facts, err := Inspect(t, o.Socket)
+	facts, err := Inspect(t, o.Socket, o.Known...)
 	if err != nil {
 		return Result{}, refused(err)
 	}

@@ -123,6 +123,8 @@ func (f Facts) syslogInWords() string {
 		return "broken: " + leads.Problem
 	case f.Dev.Kind != rootfs.Directory:
 		return "broken: no such file or directory"
+	case !f.trusted() && leads.Sharing == Private:
+		return "reaches a place that another container can have chosen: the messages may land in another's log"
 	case leads.Sharing == Unknown:
 		return "reaches somebody, who is not seen in this container: the messages may land in another's log"
 	default:
