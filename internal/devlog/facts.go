@@ -16,6 +16,9 @@ const (
 	// hostName is the hard link in /dev that keeps the host's own socket
 	// reachable once the host is prepared.
 	hostName = ".devlog-host"
+	// asideName is what /dev/log is called once it is moved aside.
+	asideName = logName + ".devlog-old"
+	asidePath = devDir + "/" + asideName
 	// DefaultSocket is where /dev/log leads if nothing says otherwise.
 	DefaultSocket = "/run/devlog/log"
 	// journalSocket is where /dev/log leads on a host with systemd.
@@ -129,6 +132,9 @@ type LogFacts struct {
 	// OnHost says that somebody listens where the link leads on the host. It is
 	// looked for only where this program may prepare that.
 	OnHost bool `json:"on_host,omitempty"`
+	// Aside is what is there under the name that /dev/log gets once it is moved
+	// aside.
+	Aside rootfs.Kind `json:"aside,omitempty"`
 	// Mounted says that a socket where nobody listens is mounted over the name.
 	Mounted bool `json:"mounted,omitempty"`
 	// Leads is where the name leads: /dev/log itself if it is no link.

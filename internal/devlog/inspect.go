@@ -116,6 +116,11 @@ func (i *inspection) log() error {
 		return err
 	}
 	log.Kind, log.ID, log.Owner = st.Kind, st.ID, st.Owner
+	if aside, err := i.dev.Lstat(asideName); err != nil {
+		return err
+	} else if aside.Kind != rootfs.Absent {
+		log.Aside = aside.Kind
+	}
 	if st.Kind == rootfs.Link {
 		if log.Link, err = i.dev.Readlink(logName); err != nil {
 			return err

@@ -36,7 +36,7 @@ func NewPlan(f Facts, c Choice) Plan {
 	case f.Log.Mounted:
 		return planMounted(f, c)
 	case !nameOfSocket(f.Log.Kind):
-		return planAside(f, c, NewPlan)
+		return planAside(f, c, c.Force || f.Dev.Sharing != Private, NewPlan)
 	case !f.Log.Leads.socketOrNothing() && !f.Log.ofAnybody(f.Dev):
 		return refuse(fmt.Sprintf("/dev/log leads to %s, a %s", f.Log.Leads.Path, f.Log.Leads.Kind),
 			"remove it, or point /dev/log elsewhere")
@@ -354,10 +354,11 @@ func notPrivate(at PlaceFacts) string {
 	return ""
 }
 
-// planAside moves a file that is no socket out of the way, where that is
-// wanted, and goes on as if there had been none.
-func planAside(f Facts, c Choice, rest func(Facts, Choice) Plan) Plan {
-	if !c.Force {
+// planAside moves a file that is no socket out of the way, where it may, and goes
+// on as if there had been none. Where containers share /dev any of them can have
+// put it there, to keep the others from logging.
+func planAside(f Facts, c Choice, may bool, rest func(Facts, Choice) Plan) Plan {
+	if !may {
 		return refuse(fmt.Sprintf("/dev/log is a %s, which no syslog daemon leaves there", f.Log.Kind),
 			"look at it, then remove it or have it renamed with --force")
 	}
@@ -368,7 +369,7 @@ func planAside(f Facts, c Choice, rest func(Facts, Choice) Plan) Plan {
 	f.Log = LogFacts{Kind: rootfs.Absent, Leads: PlaceFacts{Path: logPath, Kind: rootfs.Absent, Sharing: f.Dev.Sharing}}
 	p := rest(f, c)
 	if p.Verdict == NeedsRepair {
-		aside := Step{Op: OpMoveAside, Path: logPath, Text: logPath + ".devlog-old"}
+		aside := Step{Op: OpMoveAside, Path: logPath, Text: asidePath}
 		at := slices.IndexFunc(p.Steps, func(s Step) bool { return s.Path == logPath }) // what makes /dev/log
 		p.Steps = slices.Insert(p.Steps, at, aside)
 	}

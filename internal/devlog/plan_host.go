@@ -48,7 +48,7 @@ func planHost(f Facts, c Choice) Plan {
 	case f.Dev.Unwritable != "":
 		return refuse("/dev cannot be written ("+f.Dev.Unwritable+")", RunAsRoot+" on the host")
 	case !nameOfSocket(f.Log.Kind):
-		return planAside(f, c, planHost)
+		return planAside(f, c, true, planHost)
 	case f.Log.Kind == rootfs.Link && leads.Live:
 		return refuse("/dev/log leads to "+leads.Path+", which containers share", "let the host's daemon listen on /dev/log itself")
 	case f.intruded():

@@ -71,9 +71,15 @@ func TestPlan(t *testing.T) {
 		{"private, link to the private socket", private, link(DefaultSocket, rootfs.Absent, false, Private), false, false, Choice{},
 			"adopt: listen on /run/devlog/log; nothing in /dev changes"},
 		// any
-		{"a directory", shared, name(rootfs.Directory, false, Shared), mount, host, Choice{}, "refused"},
+		{"a directory", private, name(rootfs.Directory, false, Private), mount, false, Choice{}, "refused"},
+		{"a directory, shared", shared, name(rootfs.Directory, false, Shared), false, false, Choice{},
+			"symlink: listen on /run/devlog/log; make /run/devlog/log a link to /dev/.devlog-host on the host; " +
+				"rename /dev/log to /dev/log.devlog-old; make /dev/log a link to /run/devlog/log"},
+		{"a FIFO, shared, host prepared", shared, name(rootfs.FIFO, false, Shared), mount, host, Choice{},
+			"symlink: listen on /run/devlog/log; rename /dev/log to /dev/log.devlog-old; make /dev/log a link to /run/devlog/log"},
+		{"a directory on a read-only /dev", readOnly, name(rootfs.Directory, false, Shared), mount, false, Choice{}, "refused"},
 		{"a regular file", private, name(rootfs.Regular, false, Private), mount, false, Choice{}, "refused"},
-		{"a device", unknown, name(rootfs.Device, false, Unknown), mount, false, Choice{}, "refused"},
+		{"a device", private, name(rootfs.Device, false, Private), mount, false, Choice{}, "refused"},
 		{"a directory, forced", private, name(rootfs.Directory, false, Private), mount, false, Choice{Force: true},
 			"symlink: listen on /run/devlog/log; rename /dev/log to /dev/log.devlog-old; make /dev/log a link to /run/devlog/log"},
 		{"a regular file, forced", shared, name(rootfs.Regular, false, Shared), mount, false, Choice{Force: true},
@@ -444,8 +450,8 @@ func TestPlanHostKeep(t *testing.T) {
 		{"prepared, kept", prepared, true, "nothing to do"},
 		{"absent, kept", name(rootfs.Absent, false, Private), true, "symlink: make /run/devlog/log a link to /dev/.devlog-host on the host; " +
 			"make /dev/log a link to /run/devlog/log"},
-		{"a directory", name(rootfs.Directory, false, Private), false, "refused: /dev/log is a directory, which no syslog daemon leaves there; " +
-			"look at it, then remove it or have it renamed with --force"},
+		{"a directory", name(rootfs.Directory, false, Private), false, "symlink: " + keep + "make /run/devlog/log a link to /dev/.devlog-host on the host; " +
+			"rename /dev/log to /dev/log.devlog-old; make /dev/log a link to /run/devlog/log"},
 	} {
 		f := Facts{Inside: true, Host: true, Keeper: tt.keeper, Dev: private, Log: tt.log, Socket: noSocket, HostSocket: hostSocket(false, false)}
 		p := NewHostPlan(f, Choice{Strategy: Auto, Keep: true})

@@ -211,6 +211,10 @@ func apply(t *Target, f Facts, p Plan, o Options) (err error) {
 		if p.Advice != "" { // a hook's user sees the container's messages alone
 			o.Receiver.Notices = append(slices.Clone(o.Receiver.Notices), syslog.Escape(p.Advice))
 		}
+		if p.has(OpMoveAside) {
+			o.Receiver.Notices = append(slices.Clone(o.Receiver.Notices),
+				fmt.Sprintf("/dev/log was a %s, and is %s now: look at it, then remove it", f.Log.Kind, asidePath))
+		}
 		// The rules are the host's, not for a container's root to be readable.
 		if err := rootfs.AsSelf(func() error { return o.Receiver.prepare(t) }); err != nil {
 			return err

@@ -12,9 +12,6 @@ import (
 	"devlog/internal/rootfs"
 )
 
-// asideName is what /dev/log is called once it is moved aside.
-const asideName = logName + ".devlog-old"
-
 // swapTimeout is how long a repair waits for another container's that swaps
 // names in the same /dev, which takes microseconds. Correctness does not
 // depend on the lock: anybody who shares /dev can hold it.
@@ -74,18 +71,6 @@ func sameFile(d *rootfs.Dir, a, b string) bool {
 	x, err := d.Lstat(a)
 	y, err2 := d.Lstat(b)
 	return err == nil && err2 == nil && x.ID == y.ID
-}
-
-// moveAside gives what stands at /dev/log another name.
-func (w *work) moveAside() error {
-	if err := w.dev.RenameNew(logName, asideName); err != nil {
-		return changed(err, unix.ENOENT)
-	}
-	w.undo = append(w.undo, func() { _ = w.dev.RenameNew(asideName, logName) })
-	if st, err := w.dev.Lstat(asideName); err != nil || st.ID != w.facts.Log.ID {
-		return errors.Join(errChanged, err)
-	}
-	return nil
 }
 
 // link makes /dev/log a link, at no moment without something of that name, and

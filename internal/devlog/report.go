@@ -18,6 +18,7 @@ func (r Result) Report(w io.Writer) error {
 	for _, row := range [][2]string{
 		{"/dev", r.Facts.devInWords()},
 		{"/dev/log", r.Facts.Log.inWords()},
+		{"moved", r.Facts.Log.asideInWords()},
 		{"syslog()", r.Facts.syslogInWords()},
 		{"receiver", r.Facts.Receiver.inWords()},
 		{"hook", r.Hook.String()},
@@ -95,6 +96,14 @@ func (l LogFacts) inWords() string {
 		return "socket, " + state
 	}
 	return fmt.Sprintf("%s, no socket", l.Kind)
+}
+
+// asideInWords is empty where nothing has been moved aside.
+func (l LogFacts) asideInWords() string {
+	if l.Aside == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s is a %s, which was in the way of a repair: look at it, then remove it", asidePath, l.Aside)
 }
 
 // inWords says what is at a place, as the end of a sentence about it.

@@ -92,7 +92,7 @@ func clearTemporary(d *rootfs.Dir) {
 func (w *work) newRecord(before *record) record {
 	f, p := w.facts, w.plan
 	r := record{MountNS: w.target.mountNS, Was: f.Log.Kind, WasLink: f.Log.Link, WasOwner: f.Log.Owner, Socket: p.Socket,
-		Host: w.target.host, Mounted: p.has(OpMount), Aside: p.has(OpMoveAside)}
+		Host: w.target.host, Mounted: p.has(OpMount), Aside: p.has(OpMoveAside) && (w.target.host || f.Dev.Sharing == Private)}
 	if p.has(OpLink) || p.has(OpPreserve) {
 		r.Set = f.Socket.Path
 	}

@@ -157,6 +157,9 @@ func (r *record) undo(t *Target, at *rootfs.Dir) error {
 		return err
 	}
 	checkpoint()
+	if r.Host && r.Aside && hasSharers() {
+		r.Aside = false
+	}
 	err = errChanged
 	for tries := 0; r.Host && errors.Is(err, errChanged) && tries < maxTries || tries == 0; tries++ {
 		err = swap(dev, func() error { return r.giveBack(dev, at) })
@@ -205,7 +208,9 @@ func ourMount(dev, at *rootfs.Dir) bool {
 // restoreLog makes /dev/log what it was, unless it has become something else
 // than what the repair made it.
 func (r *record) restoreLog(dev *rootfs.Dir) error {
-	if r.Aside {
+	if l, err := dev.Listening(hostName); err != nil {
+		return err
+	} else if r.Aside && (!r.Host || !l.Live) { // a daemon of the host's has taken its place
 		return r.restoreAside(dev)
 	}
 	if r.Set == "" {
@@ -242,6 +247,13 @@ func (r *record) restoreLog(dev *rootfs.Dir) error {
 	default:
 		return takeAway(dev, st.ID)
 	}
+}
+
+// hasSharers says whether a container shares this host's /dev: it may rely on the link
+// that the host was given. What cannot be found out counts as so.
+func hasSharers() bool {
+	list, err := Sharers(Options{Socket: DefaultSocket})
+	return err != nil || len(list) > 0
 }
 
 // unpoint removes the link to the private socket from the place that /dev/log
