@@ -31,7 +31,7 @@ func Inspect(t *Target, socket string, known ...string) (Facts, error) {
 		return f, err
 	}
 	defer dev.Close()
-	i := inspection{target: t, dev: dev, facts: &f, known: append([]string{DefaultSocket, journalSocket, socket}, known...)}
+	i := inspection{target: t, dev: dev, facts: &f, known: knownPlaces(socket, known)}
 	if i.devStat, err = dev.Self(); err != nil {
 		return f, err
 	}
@@ -149,6 +149,11 @@ func (i *inspection) log() error {
 		i.facts.NotHost = i.notHost()
 	}
 	return nil
+}
+
+// knownPlaces are those of every host, the private socket's, and the administrator's.
+func knownPlaces(socket string, listed []string) []string {
+	return append([]string{DefaultSocket, journalSocket, socket}, listed...)
 }
 
 // isKnown says whether a link's text is the path of one of the places. Where that

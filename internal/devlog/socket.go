@@ -73,10 +73,14 @@ func (w *work) prepare(dir string) error {
 	return nil
 }
 
+// maxLeftovers is how many names are looked at for leftovers; the container can make
+// as many as it likes.
+const maxLeftovers = 1024
+
 // clearTemporary removes what a killed repair was about to make in the private
 // socket's directory. Repairs of one container are never made at the same time.
 func clearTemporary(d *rootfs.Dir) {
-	names, err := d.Names(0)
+	names, err := d.Names(maxLeftovers)
 	if err != nil {
 		return // it may be entered and not read
 	}

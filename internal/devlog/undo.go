@@ -237,7 +237,7 @@ func (r *record) restoreLog(dev *rootfs.Dir) error {
 	switch hostSocket := prepared.Kind == rootfs.Socket; {
 	case r.Host && hostSocket && l.Live:
 		// The host's clients reach its socket at every instant.
-		return replace(dev, st.ID, func(tmp string) error { return dev.HardLink(hostName, tmp, prepared.ID) })
+		return replace(dev, st.ID, func(tmp string) error { return dev.Link(hostName, tmp, prepared.ID) })
 	case hostSocket && !r.Host:
 		return nil // a prepared host stays prepared
 	case r.Was == rootfs.Link:
@@ -322,8 +322,8 @@ func (r *record) restoreAside(dev *rootfs.Dir) error {
 
 // takeAway removes the log that has that identity, and no other.
 func takeAway(dev *rootfs.Dir, id rootfs.ID) error {
-	tmp := rootfs.TempName(logName)
-	if err := dev.RenameNew(logName, tmp); err != nil {
+	tmp, err := dev.Claim(func(tmp string) error { return dev.RenameNew(logName, tmp) })
+	if err != nil {
 		return changed(err, unix.ENOENT)
 	}
 	if st, err := lookOwn(dev, tmp); err != nil || st.ID != id {

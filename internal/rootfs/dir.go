@@ -47,6 +47,8 @@ type Stat struct {
 type Dir struct {
 	file *os.File
 	path string
+	// locked says that Lock holds the directory's lock.
+	locked bool
 }
 
 // Path is the directory's path inside its root, for messages.
