@@ -99,6 +99,15 @@ type SocketFacts struct {
 	Kind rootfs.Kind `json:"kind"`
 	ID   rootfs.ID   `json:"-"`
 	Live bool        `json:"live"`
+	// Foreign says that only processes with another root directory than the host's
+	// listen there. It is looked for on the host, by root.
+	Foreign bool `json:"foreign,omitempty"`
+}
+
+// hostTaken says that on the host /dev/log leads to a container's daemon, which has
+// put its socket in the place of the host's.
+func (f Facts) hostTaken() bool {
+	return f.Host && f.HostSocket.Foreign && f.Log.Leads.ID == f.HostSocket.ID
 }
 
 // hostPrepared says that a repair of the host has been made.
@@ -174,7 +183,7 @@ type PlaceFacts struct {
 // host, whose own daemon still listens on the socket that it had: everybody's
 // messages reach that container.
 func (f Facts) intruded() bool {
-	return f.hostPrepared() && f.HostSocket.Live && f.Log.Kind == rootfs.Socket && f.Log.Leads.Live &&
+	return f.hostPrepared() && f.HostSocket.Live && !f.HostSocket.Foreign && f.Log.Kind == rootfs.Socket && f.Log.Leads.Live &&
 		f.HostSocket.ID != f.Log.ID && !f.Log.Leads.Here
 }
 

@@ -81,7 +81,7 @@ func keepHost(dev *rootfs.Dir, log rootfs.Stat) error {
 		return err
 	}
 	l, err := dev.Listening(hostName)
-	if err != nil || !l.Live {
+	if err != nil || !l.Live || foreignOnHost(prepared.ID) {
 		return err
 	}
 	if now, err := dev.Listening(logName); err != nil {

@@ -110,6 +110,9 @@ func (i *inspection) devSharing() error {
 
 // log looks at /dev/log and where it leads.
 func (i *inspection) log() error {
+	if host := &i.facts.HostSocket; host.Live && i.facts.Host && !i.facts.NotRoot && !i.target.confined {
+		host.Foreign = foreignOnHost(host.ID)
+	}
 	log := &i.facts.Log
 	st, err := i.dev.Lstat(logName)
 	if err != nil {

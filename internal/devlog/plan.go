@@ -29,8 +29,10 @@ func NewPlan(f Facts, c Choice) Plan {
 		return refuse("there is no directory /dev", "mount one into the container")
 	case healthy(f):
 		return planKeep(f, c)
+	case f.hostTaken():
+		return refuse(hostTaken, restartDaemon)
 	case f.Host && awaitsDaemon(f):
-		return Plan{Verdict: Healthy, Advice: startDaemon}
+		return Plan{Verdict: Healthy, Advice: f.awaits()}
 	case f.Host && f.intruded():
 		return refuse("a daemon of a container listens on /dev/log", repairHost)
 	case f.Log.Mounted:
@@ -125,6 +127,9 @@ func (l LogFacts) ofAnybody(dev DevFacts) bool {
 // trusted says that messages may go where the link leads, if somebody listens
 // there: others have not chosen that place, or a process of this container listens.
 func (f Facts) trusted() bool {
+	if f.hostTaken() {
+		return false
+	}
 	return !f.Log.ofAnybody(f.Dev) || f.Log.Known || f.Log.Leads.Here || f.Inside && f.NotRoot
 }
 
@@ -190,6 +195,22 @@ func elsewhere(f Facts) bool {
 
 // startDaemon is all that is missing on a prepared host where nobody listens.
 const startDaemon = "start the host's syslog daemon"
+
+// restartDaemon is the advice where the daemon's socket has lost its name.
+const restartDaemon = "restart the host's syslog daemon, then run devlog-hook repair --host"
+
+// hostTaken is why a prepared host does not work whose /dev/.devlog-host has been
+// replaced.
+const hostTaken = "a daemon of a container listens on /dev/.devlog-host, in the place of the host's"
+
+// awaits is the advice on a prepared host where nobody listens: without the name
+// that daemon may run all the same.
+func (f Facts) awaits() string {
+	if f.hostPrepared() || f.Log.Leads.Path != path.Join(devDir, hostName) {
+		return startDaemon
+	}
+	return restartDaemon
+}
 
 // awaitsDaemon says that the host is prepared, and that its daemon does not run.
 func awaitsDaemon(f Facts) bool {

@@ -34,13 +34,15 @@ func planHost(f Facts, c Choice) Plan {
 		return refuse("there is no directory /dev", "run this on the host")
 	case f.NotHost != "" && !c.Force:
 		return refuse(f.NotHost, "run this on the host, or with --force if this is it")
+	case f.hostTaken():
+		return refuse(hostTaken, restartDaemon)
 	case f.Log.Kind == rootfs.Link && leads.Path == DefaultSocket && leads.Kind == rootfs.Absent:
 		return prepared // the link on the host's side is missing
 	case f.Log.Kind == rootfs.Link && (leads.Path == path.Join(devDir, hostName) || path.Dir(leads.Path) != devDir) && !strays(f) &&
 		(leads.Live || f.Log.Known && !leads.blocked()):
 		switch {
 		case !leads.Live: // containers have all they need, the host itself does not
-			return Plan{Verdict: Healthy, Advice: startDaemon}
+			return Plan{Verdict: Healthy, Advice: f.awaits()}
 		case !f.Log.Known:
 			return Plan{Verdict: Healthy, Advice: "have the hooks say --adopt " + f.Log.Link + ", for containers do not adopt a place that they do not know"}
 		}

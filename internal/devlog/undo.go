@@ -208,9 +208,11 @@ func ourMount(dev, at *rootfs.Dir) bool {
 // restoreLog makes /dev/log what it was, unless it has become something else
 // than what the repair made it.
 func (r *record) restoreLog(dev *rootfs.Dir) error {
-	if l, err := dev.Listening(hostName); err != nil {
+	l, err := dev.Listening(hostName)
+	if err != nil {
 		return err
-	} else if r.Aside && (!r.Host || !l.Live) { // a daemon of the host's has taken its place
+	}
+	if r.Aside && (!r.Host || !l.Live) { // a daemon of the host's has taken its place
 		return r.restoreAside(dev)
 	}
 	if r.Set == "" {
@@ -230,9 +232,8 @@ func (r *record) restoreLog(dev *rootfs.Dir) error {
 	if err != nil {
 		return err
 	}
-	l, err := dev.Listening(hostName)
-	if err != nil {
-		return err
+	if l.Live && r.Host && foreignOnHost(prepared.ID) {
+		l.Live = false // a container's, which is not to have the host's messages for good
 	}
 	switch hostSocket := prepared.Kind == rootfs.Socket; {
 	case r.Host && hostSocket && l.Live:
