@@ -243,6 +243,7 @@ func crash(t *testing.T, tt crashCase) {
 func (x *crashing) expectBefore(before world, may []string, when string) {
 	x.t.Helper()
 	failed := x.t.Failed()
+	giveBack(x.t, x.h)
 	after := look(x.t, x.h, x.c)
 	if x.tt.prepared {
 		// A prepared host stays prepared: the daemon's new socket is beside the link.

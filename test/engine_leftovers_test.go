@@ -14,12 +14,12 @@ func TestEngineLeftovers(t *testing.T) {
 		needContainers(t)
 		h := NewHost(t)
 		c := NewCheap(t, h, "c1", cheapOptions{})
-		check(t, os.Mkdir(h.Path("/dev/.devlog-tmp-not-ours"), 0o755))
+		check(t, os.Mkdir(h.Path("/dev/.devlog-tmp-0"), 0o755))
 		before := look(t, h, c)
 		leave := func() {
 			t.Helper()
-			_ = listen(t, h.Path("/dev/.devlog-tmp-log-LIVE"))
-			check(t, os.Symlink("/run/devlog/log", h.Path("/dev/.devlog-tmp-log-LINK")))
+			_ = listen(t, h.Path("/dev/.devlog-tmp-1"))
+			check(t, os.Symlink("/run/devlog/log", h.Path("/dev/.devlog-tmp-2")))
 			c.Sh("mkdir -p /run/devlog; echo '{' >/run/devlog/.devlog-tmp-devlog-repair-FILE; mkfifo /run/devlog/.devlog-tmp-log-FIFO")
 		}
 		leave()
@@ -31,12 +31,12 @@ func TestEngineLeftovers(t *testing.T) {
 				t.Errorf("check: %+v", r)
 			}
 			all := append(snap(t, h.Path("/"), "/dev"), snap(t, c.Path("/"), "/run")...)
-			if left := leftovers(all); len(left) != 1 || !strings.HasSuffix(left[0], "not-ours") {
+			if left := leftovers(all); len(left) != 1 || !strings.HasSuffix(left[0], "/.devlog-tmp-0") {
 				t.Errorf("left over: %q", left)
 			}
-			check(t, os.Symlink("/run/devlog/log", h.Path("/dev/.devlog-tmp-log-AGAIN")))
+			check(t, os.Symlink("/run/devlog/log", h.Path("/dev/.devlog-tmp-3")))
 		}
-		check(t, os.Remove(h.Path("/dev/.devlog-tmp-log-AGAIN")))
+		check(t, os.Remove(h.Path("/dev/.devlog-tmp-3")))
 		if r := c.Hook(inside, "undo"); r.Code != 0 {
 			t.Errorf("undo: %+v", r)
 		}

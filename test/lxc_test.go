@@ -20,11 +20,11 @@ import (
 type devLog struct {
 	name string
 	make func(t *testing.T, h *Host)
-	// to is where /dev/log leads in the container in the end; adopted says that it
-	// did before. Else the host has a socket there in the end, where nobody listens,
-	// and over which the link is mounted.
-	to      string
-	adopted bool
+	// to is where /dev/log leads in the container in the end; stays says that the
+	// host's is what it was. Else the host has a socket there in the end, where nobody
+	// listens, and over which the link is mounted.
+	to    string
+	stays bool
 }
 
 // The host's journal lives in the third: nothing may reach it.
@@ -34,7 +34,7 @@ var devLogs = []devLog{
 	{"journal", journal, "/run/systemd/journal/dev-log", true},
 	{"dangling link", func(t *testing.T, h *Host) {
 		check(t, os.Symlink("/run/elsewhere/log", h.Path("/dev/log")))
-	}, "/run/elsewhere/log", true},
+	}, "/run/devlog/log", true},
 }
 
 // staleSocket leaves a socket at the host's /dev/log that nobody listens at.
@@ -75,7 +75,7 @@ func expectDev(t *testing.T, h *Host, before []string, s devLog) {
 	for _, line := range hostTree(h) {
 		if !strings.Contains(line, " /dev/log") {
 			got = append(got, line)
-		} else if s.adopted && !slices.Contains(before, line) {
+		} else if s.stays && !slices.Contains(before, line) {
 			t.Errorf("/dev/log: %q, before: %q", line, before)
 		}
 	}
@@ -89,7 +89,7 @@ func expectDev(t *testing.T, h *Host, before []string, s devLog) {
 		t.Errorf("the host is\n%q\nand was\n%q", got, want)
 	}
 	info, err := os.Lstat(h.Path("/dev/log"))
-	if !s.adopted && (err != nil || info.Mode().Type() != os.ModeSocket || canConnect(h.Path("/dev/log"))) {
+	if !s.stays && (err != nil || info.Mode().Type() != os.ModeSocket || canConnect(h.Path("/dev/log"))) {
 		t.Errorf("/dev/log is %v, %v, want a socket where nobody listens", info, err)
 	}
 }
@@ -204,6 +204,23 @@ func TestLXCEnvironment(t *testing.T) {
 	wantOnce(t, filepath.Join(c.Rootfs, "var/log/other"), threeTexts("a")...)
 	if _, err := os.Stat(c.Log()); err == nil {
 		t.Error("the default log is written as well")
+	}
+}
+
+// A link to a place that the administrator lists stays for all: a host whose
+// containers have their daemons listen there.
+func TestLXCAdopt(t *testing.T) {
+	needContainers(t, "lxc")
+	h := NewHost(t)
+	check(t, os.Symlink("/var/run/syslog-ng.sock", h.Path("/dev/log")))
+	before := hostTree(h)
+	c := NewLXC(t, h, "c1", "lxc.environment = DEVLOG_ADOPT=/run/syslog-ng.sock")
+	if r := c.Execute(threeClients("a") + "readlink /dev/log; readlink /var/run/syslog-ng.sock"); r.Code != 0 || r.Out != "/var/run/syslog-ng.sock\n/run/devlog/log\n" {
+		t.Fatalf("lxc-execute: %+v", r)
+	}
+	wantOnce(t, c.Log(), threeTexts("a")...)
+	if after := hostTree(h); !slices.Equal(before, after) {
+		t.Errorf("the host was\n%q\nand is\n%q", before, after)
 	}
 }
 

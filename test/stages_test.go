@@ -333,7 +333,7 @@ func TestStageStartContainerUser(t *testing.T) {
 				map[string]any{"names": []string{"mount", "umount2", "unshare", "setns", "chroot", "ptrace", "bpf"}, "action": "SCMP_ACT_ERRNO"}}}
 			check(t, os.Chmod(filepath.Join(c.Rootfs, "tmp"), 0o1777))
 			before := hostTree(h)
-			c.Hook(stage, "--rule", "*.* /tmp/messages", "--on-error", "fail")
+			c.Hook(stage, "--rule", "*.* /tmp/messages", "--on-error", "fail", "--adopt", "/tmp/own/log")
 			r := h.Do(c.Write().Args("run")...)
 			if s.says == "" {
 				if r.Code != 5 {

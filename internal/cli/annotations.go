@@ -151,7 +151,7 @@ func readAnnotations(annotations map[string]string, l bounds) (settings, error) 
 				err = notAllowed("the strategy symlink changes /dev for the host too")
 			}
 		case annotationSocket:
-			s.socket, err = value, checkSocket(value)
+			s.socket, err = value, checkSocket("socket", value)
 		case annotationReceiver:
 			if s.receiver = value; value != devlog.NoReceiver && !l.all {
 				err = notAllowed(fmt.Sprintf("the receiver can be %q, no program", devlog.NoReceiver))

@@ -185,7 +185,7 @@ func (p *program) undoCommand() *cli.Command {
 			"it runs in.",
 		Flags: flags(targetFlags(), []cli.Flag{socketFlag()}),
 		Action: func(c *cli.Context) error {
-			if err := checkSocket(c.String("socket")); err != nil {
+			if err := checkSocket("socket", c.String("socket")); err != nil {
 				return usageError{err}
 			}
 			t, _, err := p.target(c)

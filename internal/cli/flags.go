@@ -43,6 +43,8 @@ func planFlags() []cli.Flag {
 		&cli.StringFlag{Name: "strategy", Value: string(devlog.Auto), EnvVars: env("STRATEGY"),
 			Usage: "`HOW` to repair: auto, adopt (listen where /dev/log leads), symlink (make it a link) or bind"},
 		socketFlag(),
+		&cli.StringSliceFlag{Name: "adopt", EnvVars: env("ADOPT"),
+			Usage: "a `PATH` to which a shared /dev/log may lead, beside the usual ones; may be repeated (one a line)"},
 		&cli.BoolFlag{Name: "force", EnvVars: env("FORCE"),
 			Usage: "rename a /dev/log that is a directory, a regular file or a device to /dev/log.devlog-old; with --host: this is the host, even if it looks like a container"},
 	}
@@ -110,7 +112,11 @@ func (p *program) options(c *cli.Context, name string) (devlog.Options, error) {
 		return devlog.Options{}, usageError{err}
 	}
 	socket := c.String("socket")
-	if err := checkSocket(socket); err != nil {
+	if err := checkSocket("socket", socket); err != nil {
+		return devlog.Options{}, usageError{err}
+	}
+	known, err := knownPlaces(c)
+	if err != nil {
 		return devlog.Options{}, usageError{err}
 	}
 	rules := c.StringSlice("rule")
@@ -136,7 +142,7 @@ func (p *program) options(c *cli.Context, name string) (devlog.Options, error) {
 			p.passOver(text)
 		}
 	}
-	o := devlog.Options{Socket: socket, Receiver: devlog.Receiver{
+	o := devlog.Options{Socket: socket, Known: known, Receiver: devlog.Receiver{
 		Path: c.String("receiver"), Name: p.name, Config: c.String("config"), Rules: rules,
 		Rate: rate, Overflow: overflow, CompressRepeats: c.Bool("compress-repeats"),
 		Supervise: supervise, MetricsFile: strings.ReplaceAll(c.String("metrics-file"), "{name}", p.name),
@@ -192,18 +198,34 @@ func (p *program) setName(c *cli.Context, name string) error {
 	return nil
 }
 
-// checkSocket says why a path cannot be the private socket's. Clients cut what
-// is longer than sun_path of unix(7), or fail.
-func checkSocket(socket string) error {
+// knownPlaces are the places that --adopt lists, each value one a line.
+func knownPlaces(c *cli.Context) (places []string, err error) {
+	for _, value := range c.StringSlice("adopt") {
+		for place := range strings.Lines(value) {
+			if place = strings.TrimSpace(place); place == "" {
+				continue
+			}
+			if err := checkSocket("adopt", place); err != nil {
+				return nil, err
+			}
+			places = append(places, place)
+		}
+	}
+	return places, nil
+}
+
+// checkSocket says why a path, the option's value, cannot be a socket's. Clients
+// cut what is longer than sun_path of unix(7), or fail.
+func checkSocket(option, socket string) error {
 	switch {
 	case !path.IsAbs(socket) || path.Clean(socket) != socket || socket == "/":
-		return fmt.Errorf("--socket %q: want an absolute path without . and .. elements", socket)
+		return fmt.Errorf("--%s %q: want an absolute path without . and .. elements", option, socket)
 	case strings.Contains(path.Base(socket), ":"):
-		return fmt.Errorf("--socket %q: want a name without a colon", socket)
+		return fmt.Errorf("--%s %q: want a name without a colon", option, socket)
 	case len(socket) > rootfs.MaxSocketPath:
-		return fmt.Errorf("--socket: a socket's path has at most %d bytes", rootfs.MaxSocketPath)
+		return fmt.Errorf("--%s: a socket's path has at most %d bytes", option, rootfs.MaxSocketPath)
 	case strings.HasPrefix(socket, "/dev/"):
-		return fmt.Errorf("--socket %s: /dev is what containers share; want a place outside it", socket)
+		return fmt.Errorf("--%s %s: /dev is what containers share; want a place outside it", option, socket)
 	}
 	return nil
 }

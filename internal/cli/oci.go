@@ -137,7 +137,7 @@ func (p *program) clear(root string, o devlog.Options) {
 	if root == "" {
 		return
 	}
-	if _, err := devlog.Clear(root, o.Socket); err != nil {
+	if _, err := devlog.Clear(root, o.Socket, o.Known...); err != nil {
 		p.say(fmt.Errorf("clear up in %s: %w", root, err))
 	}
 }

@@ -14,7 +14,7 @@ import (
 // the container's PID namespace. It returns false if there is nothing, which a
 // directory that is gone has too. /dev is not touched: by now the name is of
 // those who share it.
-func Clear(dir, socket string) (cleared bool, err error) {
+func Clear(dir, socket string, known ...string) (cleared bool, err error) {
 	t, err := AtRoot(dir)
 	if errors.Is(err, unix.ENOENT) {
 		return false, nil
@@ -24,7 +24,7 @@ func Clear(dir, socket string) (cleared bool, err error) {
 	}
 	defer t.Close()
 	defer lock(t)()
-	for _, at := range clearDirs(socket) {
+	for _, at := range clearDirs(socket, known) {
 		done, err := t.clearAt(at)
 		cleared = cleared || done
 		if err != nil {
@@ -36,10 +36,12 @@ func Clear(dir, socket string) (cleared bool, err error) {
 
 // clearDirs are the directories in which a repair may have left its record:
 // beside the socket, and where /dev/log of the host leads, which was the
-// container's too.
-func clearDirs(socket string) []string {
+// container's too, if that is a known place: in another one a neighbour may have
+// forged a record.
+func clearDirs(socket string, known []string) []string {
 	dirs := []string{path.Dir(socket)}
-	if to, err := os.Readlink(logPath); err == nil && path.IsAbs(to) && !slices.Contains(dirs, path.Dir(to)) {
+	to, err := os.Readlink(logPath)
+	if err == nil && isKnown(to, knownPlaces(socket, known)) && !slices.Contains(dirs, path.Dir(to)) {
 		dirs = append(dirs, path.Dir(to))
 	}
 	return dirs

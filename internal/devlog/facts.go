@@ -16,8 +16,13 @@ const (
 	// hostName is the hard link in /dev that keeps the host's own socket
 	// reachable once the host is prepared.
 	hostName = ".devlog-host"
+	// asideName is what /dev/log is called once it is moved aside.
+	asideName = logName + ".devlog-old"
+	asidePath = devDir + "/" + asideName
 	// DefaultSocket is where /dev/log leads if nothing says otherwise.
 	DefaultSocket = "/run/devlog/log"
+	// journalSocket is where /dev/log leads on a host with systemd.
+	journalSocket = "/run/systemd/journal/dev-log"
 	// recordName is the file beside a private socket in which a repair notes
 	// what it changed.
 	recordName = ".devlog-repair"
@@ -94,6 +99,15 @@ type SocketFacts struct {
 	Kind rootfs.Kind `json:"kind"`
 	ID   rootfs.ID   `json:"-"`
 	Live bool        `json:"live"`
+	// Foreign says that only processes with another root directory than the host's
+	// listen there. It is looked for on the host, by root.
+	Foreign bool `json:"foreign,omitempty"`
+}
+
+// hostTaken says that on the host /dev/log leads to a container's daemon, which has
+// put its socket in the place of the host's.
+func (f Facts) hostTaken() bool {
+	return f.Host && f.HostSocket.Foreign && f.Log.Leads.ID == f.HostSocket.ID
 }
 
 // hostPrepared says that a repair of the host has been made.
@@ -121,6 +135,15 @@ type LogFacts struct {
 	Owner rootfs.Owner `json:"-"`
 	// Link is the link's text, if the name is one.
 	Link string `json:"link,omitempty"`
+	// Known says that the link's own text names a place where a link may be left
+	// that other containers can make.
+	Known bool `json:"known,omitempty"`
+	// OnHost says that somebody listens where the link leads on the host. It is
+	// looked for only where this program may prepare that.
+	OnHost bool `json:"on_host,omitempty"`
+	// Aside is what is there under the name that /dev/log gets once it is moved
+	// aside.
+	Aside rootfs.Kind `json:"aside,omitempty"`
 	// Mounted says that a socket where nobody listens is mounted over the name.
 	Mounted bool `json:"mounted,omitempty"`
 	// Leads is where the name leads: /dev/log itself if it is no link.
@@ -160,7 +183,7 @@ type PlaceFacts struct {
 // host, whose own daemon still listens on the socket that it had: everybody's
 // messages reach that container.
 func (f Facts) intruded() bool {
-	return f.hostPrepared() && f.HostSocket.Live && f.Log.Kind == rootfs.Socket && f.Log.Leads.Live &&
+	return f.hostPrepared() && f.HostSocket.Live && !f.HostSocket.Foreign && f.Log.Kind == rootfs.Socket && f.Log.Leads.Live &&
 		f.HostSocket.ID != f.Log.ID && !f.Log.Leads.Here
 }
 

@@ -54,6 +54,7 @@ func TestGolden(t *testing.T) {
 		{"private-link-in-words", private, link("../run/x", rootfs.Absent, false, ours), false, false,
 			func(f *Facts, _ *Choice) { f.Log.Leads.Path = "/run/x" }},
 		{"any-directory", shared, name(rootfs.Directory, false, theirs), mount, false, nil},
+		{"shared-moved-aside", shared, link(DefaultSocket, rootfs.Socket, true, ours), false, true, func(f *Facts, _ *Choice) { f.Log.Aside = rootfs.Directory }},
 		{"any-regular", private, name(rootfs.Regular, false, ours), false, false, nil},
 		{"any-device", shared, name(rootfs.Device, false, theirs), false, false, nil},
 		{"any-regular-forced", private, name(rootfs.Regular, false, ours), false, false, func(_ *Facts, c *Choice) { c.Force = true }},

@@ -81,7 +81,7 @@ func keepHost(dev *rootfs.Dir, log rootfs.Stat) error {
 		return err
 	}
 	l, err := dev.Listening(hostName)
-	if err != nil || !l.Live {
+	if err != nil || !l.Live || foreignOnHost(prepared.ID) {
 		return err
 	}
 	if now, err := dev.Listening(logName); err != nil {
@@ -90,11 +90,11 @@ func keepHost(dev *rootfs.Dir, log rootfs.Stat) error {
 		return &Refusal{Reason: "the host's daemon listens on /dev/" + hostName + " only, and somebody else on /dev/log",
 			Advice: "end that one, and run this again"}
 	}
-	back := func(tmp string) error { return dev.HardLink(hostName, tmp, prepared.ID) }
+	back := func(tmp string) error { return dev.Link(hostName, tmp, prepared.ID) }
 	switch log.Kind {
 	case rootfs.Absent:
-		tmp := rootfs.TempName(logName)
-		if err := back(tmp); err != nil {
+		tmp, err := dev.Claim(back)
+		if err != nil {
 			return err
 		}
 		if err := dev.RenameNew(tmp, logName); err != nil {

@@ -16,8 +16,10 @@ import (
 )
 
 // Inspect gathers the facts about the target, whose private socket is to be at
-// that path. It changes nothing and sends nothing.
-func Inspect(t *Target, socket string) (Facts, error) {
+// that path. known are the places, beside that and those of every host, that
+// the administrator knows a shared /dev/log to lead to. It changes nothing and
+// sends nothing.
+func Inspect(t *Target, socket string, known ...string) (Facts, error) {
 	f := Facts{Inside: t.inside, Host: t.host, NotRoot: os.Geteuid() != 0, MayMount: t.mayMount(), MayPrepare: t.mayPrepare(),
 		HostSocket: SocketFacts{Kind: rootfs.Absent}}
 	dev, err := t.root.Dir(devDir)
@@ -29,7 +31,7 @@ func Inspect(t *Target, socket string) (Facts, error) {
 		return f, err
 	}
 	defer dev.Close()
-	i := inspection{target: t, dev: dev, facts: &f}
+	i := inspection{target: t, dev: dev, facts: &f, known: knownPlaces(socket, known)}
 	if i.devStat, err = dev.Self(); err != nil {
 		return f, err
 	}
@@ -53,6 +55,7 @@ type inspection struct {
 	facts   *Facts
 	dev     *rootfs.Dir
 	devStat rootfs.Stat
+	known   []string
 	// foreign is the device of a file system on which a listener of another
 	// container, or of the host, was found; 0 if none was.
 	foreign uint64
@@ -107,16 +110,26 @@ func (i *inspection) devSharing() error {
 
 // log looks at /dev/log and where it leads.
 func (i *inspection) log() error {
+	if host := &i.facts.HostSocket; host.Live && i.facts.Host && !i.facts.NotRoot && !i.target.confined {
+		host.Foreign = foreignOnHost(host.ID)
+	}
 	log := &i.facts.Log
 	st, err := i.dev.Lstat(logName)
 	if err != nil {
 		return err
 	}
 	log.Kind, log.ID, log.Owner = st.Kind, st.ID, st.Owner
+	if aside, err := i.dev.Lstat(asideName); err != nil {
+		return err
+	} else if aside.Kind != rootfs.Absent {
+		log.Aside = aside.Kind
+	}
 	if st.Kind == rootfs.Link {
 		if log.Link, err = i.dev.Readlink(logName); err != nil {
 			return err
 		}
+		log.Known = isKnown(log.Link, i.known)
+		log.OnHost = i.facts.MayPrepare && i.facts.Dev.Sharing != Private && listensOnHost()
 	}
 	p, err := i.target.root.Resolve(logPath)
 	if err != nil {
@@ -139,6 +152,56 @@ func (i *inspection) log() error {
 		i.facts.NotHost = i.notHost()
 	}
 	return nil
+}
+
+// knownPlaces are those of every host, the private socket's, and the administrator's.
+func knownPlaces(socket string, listed []string) []string {
+	return append([]string{DefaultSocket, journalSocket, socket}, listed...)
+}
+
+// isKnown says whether a link's text is the path of one of the places. Where that
+// leads in a container is the container's own affair, and nothing that others can
+// choose: so a text with .. in it is never known.
+func isKnown(text string, places []string) bool {
+	if !path.IsAbs(text) || slices.Contains(strings.Split(text, "/"), "..") {
+		return false
+	}
+	return slices.ContainsFunc(places, func(place string) bool { return inRun(place) == inRun(text) })
+}
+
+// inRun is the path without the name that /run has had before it (hier(7)).
+func inRun(name string) string {
+	name = path.Clean(name)
+	if rest, ok := strings.CutPrefix(name, "/var/run/"); ok {
+		return "/run/" + rest
+	}
+	return name
+}
+
+// listensOnHost says whether somebody listens where /dev/log leads on the host, in
+// whose root directory this process is. What cannot be seen counts as somebody.
+func listensOnHost() (live bool) {
+	live = true
+	_ = rootfs.AsSelf(func() error {
+		root, err := rootfs.Open("/")
+		if err != nil {
+			return err
+		}
+		defer root.Close()
+		p, err := root.Resolve(logPath)
+		if err != nil {
+			return err
+		}
+		defer p.Close()
+		live = false
+		if p.Stat.Kind != rootfs.Socket {
+			return nil
+		}
+		l, err := p.Dir.Listening(p.Name)
+		live = err != nil || l.Live
+		return err
+	})
+	return live
 }
 
 // mounted looks whether what nobody listens on is mounted over the name.

@@ -36,7 +36,7 @@ func TestInspectHostileLink(t *testing.T) {
 	for _, tt := range []struct {
 		text, words string
 		problem     error
-		adoptable   bool
+		adoptable   bool // once the administrator lists it
 	}{
 		{"log", "link to log (/dev/log), which leads nowhere", unix.ELOOP, false},
 		{"/file/x/log", "which leads nowhere", unix.ENOTDIR, false},
@@ -58,6 +58,13 @@ func TestInspectHostileLink(t *testing.T) {
 			continue
 		}
 		f.Dev.Sharing = Shared // as it would be
+		if p := NewPlan(f, Choice{Strategy: Auto}); adoptable(f) || p.Strategy != Symlink {
+			t.Errorf("%s: not listed, adoptable is %t: %s", tt.text, adoptable(f), p)
+		}
+		if f, err = Inspect(target, DefaultSocket, tt.text); err != nil {
+			t.Fatal(err)
+		}
+		f.Dev.Sharing = Shared
 		if f.Log.Leads.Problem != tt.problem.Error() || !strings.Contains(f.LogInWords(), tt.words) {
 			t.Errorf("%s: %q, %s; want %v, %s", tt.text, f.Log.Leads.Problem, f.LogInWords(), tt.problem, tt.words)
 		}
@@ -73,6 +80,21 @@ func TestInspectHostileLink(t *testing.T) {
 		}
 		if undone, err := Undo(target, DefaultSocket); undone || err != nil {
 			t.Errorf("%s: undo: %t, %v", tt.text, undone, err)
+		}
+	}
+}
+
+// TestIsKnown: a link's own text has to name the place, whatever it leads to.
+func TestIsKnown(t *testing.T) {
+	places := []string{DefaultSocket, journalSocket, "/var/run/syslog-ng.sock"}
+	for text, want := range map[string]bool{
+		DefaultSocket: true, journalSocket: true, "/var/run/devlog/log": true, "//run/./devlog//log": true,
+		"/run/syslog-ng.sock": true, "/var/run/syslog-ng.sock": true,
+		"": false, "/": false, "run/devlog/log": false, "../run/devlog/log": false, "/data/../run/devlog/log": false,
+		"/run/devlog": false, "/run/devlog/log/x": false, "/etc/nologin": false, "/var/run": false, "/dev/.devlog-host": false,
+	} {
+		if got := isKnown(text, places); got != want {
+			t.Errorf("%q is known: %t", text, got)
 		}
 	}
 }

@@ -47,6 +47,37 @@ func (t *Target) listenerHere(id rootfs.ID) bool {
 	return false
 }
 
+// foreignOnHost says that no process of this host has the socket open that has this
+// name's identity, but others do: a host's daemon may have mounts of its own, yet its
+// root directory is the host's. A socket of another network namespace is not seen,
+// and is a container's.
+func foreignOnHost(id rootfs.ID) bool {
+	inode, err := socketAt(id)
+	if err != nil {
+		return errors.Is(err, unix.ENOENT)
+	}
+	want := fmt.Sprintf("socket:[%d]", inode)
+	links, err := filepath.Glob("/proc/[0-9]*/fd/*")
+	if err != nil {
+		return false
+	}
+	others := false
+	for _, l := range links {
+		if text, err := os.Readlink(l); err != nil || text != want {
+			continue
+		}
+		var root, own unix.Stat_t
+		if unix.Stat(path.Dir(path.Dir(l))+"/root", &root) != nil || unix.Stat("/", &own) != nil {
+			continue
+		}
+		if root.Dev == own.Dev && root.Ino == own.Ino {
+			return false
+		}
+		others = true
+	}
+	return others
+}
+
 // notOurs says that a live socket, which no process of the container is seen to
 // have, is none of the container's: it is in another network namespace, or this
 // process would see who has it (PTRACE_MODE_READ_FSCREDS of ptrace(2)).

@@ -93,7 +93,12 @@ func (i *inspection) directory(p *rootfs.Place, f *PlaceFacts) error {
 	} else if len(p.Path) > rootfs.MaxSocketPath {
 		tooFar = unix.ENAMETOOLONG.Error()
 	}
+	st, err := d.Self()
+	if err != nil {
+		return err
+	}
 	switch {
+	case st.ID == i.devStat.ID: // not over /dev, which is never listed
 	case p.Dir == nil && f.Unwritable == "":
 		f.MountAt = path.Dir(p.Path) // once it is made
 	case i.hidesNothing(d, p.Name):
@@ -101,10 +106,6 @@ func (i *inspection) directory(p *rootfs.Place, f *PlaceFacts) error {
 	}
 	if tooFar != "" {
 		f.Unwritable, f.MountAt = tooFar, ""
-	}
-	st, err := d.Self()
-	if err != nil {
-		return err
 	}
 	f.Sharing = Private
 	switch {

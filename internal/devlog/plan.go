@@ -29,20 +29,25 @@ func NewPlan(f Facts, c Choice) Plan {
 		return refuse("there is no directory /dev", "mount one into the container")
 	case healthy(f):
 		return planKeep(f, c)
+	case f.hostTaken():
+		return refuse(hostTaken, restartDaemon)
 	case f.Host && awaitsDaemon(f):
-		return Plan{Verdict: Healthy, Advice: startDaemon}
+		return Plan{Verdict: Healthy, Advice: f.awaits()}
 	case f.Host && f.intruded():
 		return refuse("a daemon of a container listens on /dev/log", repairHost)
 	case f.Log.Mounted:
 		return planMounted(f, c)
 	case !nameOfSocket(f.Log.Kind):
-		return planAside(f, c, NewPlan)
-	case !f.Log.Leads.socketOrNothing():
+		return planAside(f, c, c.Force || f.Dev.Sharing != Private, NewPlan)
+	case !f.Log.Leads.socketOrNothing() && !f.Log.ofAnybody(f.Dev):
 		return refuse(fmt.Sprintf("/dev/log leads to %s, a %s", f.Log.Leads.Path, f.Log.Leads.Kind),
 			"remove it, or point /dev/log elsewhere")
 	}
 	switch c.Strategy {
 	case Adopt:
+		if f.Log.ofAnybody(f.Dev) && !f.Log.Known {
+			return refuse(unknownPlace(f), listPlace(f))
+		}
 		if !adoptable(f) {
 			return refuse("/dev/log is no link to a place of this container's own, so it cannot be adopted",
 				"leave out --strategy adopt")
@@ -64,8 +69,8 @@ func NewPlan(f Facts, c Choice) Plan {
 		return planBind(f, c)
 	case elsewhere(f) && f.MayMount && f.Log.Kind != rootfs.Absent:
 		return planBind(f, c)
-	case elsewhereLive(f) && f.MayMount:
-		return planBind(f, c)
+	case f.Log.ofAnybody(f.Dev):
+		return planLink(f, c)
 	case !f.Log.Leads.Live && !mayLink(f) && f.MayMount:
 		return planBind(f, c)
 	case !f.Log.Leads.Live || rebound(f) || f.intruded() && !f.Inside:
@@ -78,6 +83,54 @@ func NewPlan(f Facts, c Choice) Plan {
 		whose = "/dev may be the host's too"
 	}
 	return refuse(whose+", and somebody else listens on /dev/log", repairHost)
+}
+
+// planLink replaces or covers a link in a shared /dev that cannot be adopted. Any
+// container's root can have made it, and where it leads nowhere in this container
+// it may lead somewhere on the host, or in others.
+func planLink(f Facts, c Choice) Plan {
+	l := f.Log.Leads
+	harmless := !l.Live && !f.Log.OnHost && (f.hostPrepared() || f.mayPrepare())
+	switch {
+	case strays(f), harmless:
+		return planSymlink(f, c)
+	case f.MayMount:
+		return planBind(f, c)
+	case !l.Live && path.Dir(l.Path) == devDir: // nobody can listen there anywhere
+		return planSymlink(f, c)
+	case f.Log.Known && l.Live:
+		return refuse("/dev/log leads to "+l.Path+", where another container or the host listens", repairHost)
+	case f.Log.Known:
+		return refuse("nobody can listen on "+l.Path+", to which /dev/log leads", repairHost)
+	}
+	return refuse(unknownPlace(f), listPlace(f))
+}
+
+// unknownPlace is why a link in a shared /dev is not adopted.
+func unknownPlace(f Facts) string {
+	return "/dev/log leads to " + f.Log.Link + ", and any container that shares /dev can have made that link"
+}
+
+// listPlace is the advice for a link that may be the administrator's own.
+func listPlace(f Facts) string {
+	if !path.IsAbs(f.Log.Link) {
+		return repairHost
+	}
+	return "say --adopt " + path.Clean(f.Log.Link) + " if a daemon of the host's or the container's is to listen there, else " + repairHost
+}
+
+// ofAnybody says that the name is a link that any container's root can have made.
+func (l LogFacts) ofAnybody(dev DevFacts) bool {
+	return l.Kind == rootfs.Link && dev.Sharing != Private
+}
+
+// trusted says that messages may go where the link leads, if somebody listens
+// there: others have not chosen that place, or a process of this container listens.
+func (f Facts) trusted() bool {
+	if f.hostTaken() {
+		return false
+	}
+	return !f.Log.ofAnybody(f.Dev) || f.Log.Known || f.Log.Leads.Here || f.Inside && f.NotRoot
 }
 
 // repairHost is the advice where only a prepared host helps.
@@ -97,29 +150,21 @@ func (f Facts) mayPrepare() bool { return f.MayPrepare && f.Socket.Path == Defau
 // own listener.
 func healthy(f Facts) bool {
 	l := f.Log.Leads
-	return l.Live && !l.Foreign && (l.Sharing == Private || f.Dev.Sharing == Private) && !f.intruded()
+	return l.Live && !l.Foreign && (l.Sharing == Private || f.Dev.Sharing == Private) && !f.intruded() && f.trusted()
 }
 
 // adoptable says that /dev/log is a link to a place of this container alone
 // where nobody listens for it: the private socket's, or one where a link to that
-// can be made.
+// can be made. In a shared /dev it is a known place.
 func adoptable(f Facts) bool {
 	l := f.Log.Leads
-	if f.Log.Kind != rootfs.Link || l.Sharing != Private {
+	if f.Log.Kind != rootfs.Link || l.Sharing != Private || f.Dev.Sharing != Private && !f.Log.Known {
 		return false
 	}
 	if l.Path == f.Socket.Path {
 		return (l.free() || l.Foreign) && (notPrivate(l) == "" || l.MountAt != "")
 	}
 	return l.free() && notPrivate(l) == ""
-}
-
-// elsewhereLive says that /dev/log is a link that is of no use in this
-// container but may be in others that share /dev, where it can lead to another
-// place.
-func elsewhereLive(f Facts) bool {
-	l := f.Log.Leads
-	return f.Log.Kind == rootfs.Link && !l.Live && f.Dev.Sharing != Private && !strays(f) && path.Dir(l.Path) != devDir
 }
 
 // rebound says that the socket at /dev/log is the one of the host's daemon,
@@ -150,6 +195,22 @@ func elsewhere(f Facts) bool {
 
 // startDaemon is all that is missing on a prepared host where nobody listens.
 const startDaemon = "start the host's syslog daemon"
+
+// restartDaemon is the advice where the daemon's socket has lost its name.
+const restartDaemon = "restart the host's syslog daemon, then run devlog-hook repair --host"
+
+// hostTaken is why a prepared host does not work whose /dev/.devlog-host has been
+// replaced.
+const hostTaken = "a daemon of a container listens on /dev/.devlog-host, in the place of the host's"
+
+// awaits is the advice on a prepared host where nobody listens: without the name
+// that daemon may run all the same.
+func (f Facts) awaits() string {
+	if f.hostPrepared() || f.Log.Leads.Path != path.Join(devDir, hostName) {
+		return startDaemon
+	}
+	return restartDaemon
+}
 
 // awaitsDaemon says that the host is prepared, and that its daemon does not run.
 func awaitsDaemon(f Facts) bool {
@@ -314,10 +375,11 @@ func notPrivate(at PlaceFacts) string {
 	return ""
 }
 
-// planAside moves a file that is no socket out of the way, where that is
-// wanted, and goes on as if there had been none.
-func planAside(f Facts, c Choice, rest func(Facts, Choice) Plan) Plan {
-	if !c.Force {
+// planAside moves a file that is no socket out of the way, where it may, and goes
+// on as if there had been none. Where containers share /dev any of them can have
+// put it there, to keep the others from logging.
+func planAside(f Facts, c Choice, may bool, rest func(Facts, Choice) Plan) Plan {
+	if !may {
 		return refuse(fmt.Sprintf("/dev/log is a %s, which no syslog daemon leaves there", f.Log.Kind),
 			"look at it, then remove it or have it renamed with --force")
 	}
@@ -328,7 +390,7 @@ func planAside(f Facts, c Choice, rest func(Facts, Choice) Plan) Plan {
 	f.Log = LogFacts{Kind: rootfs.Absent, Leads: PlaceFacts{Path: logPath, Kind: rootfs.Absent, Sharing: f.Dev.Sharing}}
 	p := rest(f, c)
 	if p.Verdict == NeedsRepair {
-		aside := Step{Op: OpMoveAside, Path: logPath, Text: logPath + ".devlog-old"}
+		aside := Step{Op: OpMoveAside, Path: logPath, Text: asidePath}
 		at := slices.IndexFunc(p.Steps, func(s Step) bool { return s.Path == logPath }) // what makes /dev/log
 		p.Steps = slices.Insert(p.Steps, at, aside)
 	}

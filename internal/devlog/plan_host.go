@@ -34,18 +34,23 @@ func planHost(f Facts, c Choice) Plan {
 		return refuse("there is no directory /dev", "run this on the host")
 	case f.NotHost != "" && !c.Force:
 		return refuse(f.NotHost, "run this on the host, or with --force if this is it")
+	case f.hostTaken():
+		return refuse(hostTaken, restartDaemon)
 	case f.Log.Kind == rootfs.Link && leads.Path == DefaultSocket && leads.Kind == rootfs.Absent:
 		return prepared // the link on the host's side is missing
 	case f.Log.Kind == rootfs.Link && (leads.Path == path.Join(devDir, hostName) || path.Dir(leads.Path) != devDir) && !strays(f) &&
-		(leads.Live || !leads.blocked()):
-		if !leads.Live { // containers have all they need, the host itself does not
-			return Plan{Verdict: Healthy, Advice: startDaemon}
+		(leads.Live || f.Log.Known && !leads.blocked()):
+		switch {
+		case !leads.Live: // containers have all they need, the host itself does not
+			return Plan{Verdict: Healthy, Advice: f.awaits()}
+		case !f.Log.Known:
+			return Plan{Verdict: Healthy, Advice: "have the hooks say --adopt " + f.Log.Link + ", for containers do not adopt a place that they do not know"}
 		}
 		return Plan{Verdict: Healthy}
 	case f.Dev.Unwritable != "":
 		return refuse("/dev cannot be written ("+f.Dev.Unwritable+")", RunAsRoot+" on the host")
 	case !nameOfSocket(f.Log.Kind):
-		return planAside(f, c, planHost)
+		return planAside(f, c, true, planHost)
 	case f.Log.Kind == rootfs.Link && leads.Live:
 		return refuse("/dev/log leads to "+leads.Path+", which containers share", "let the host's daemon listen on /dev/log itself")
 	case f.intruded():

@@ -19,7 +19,7 @@ func TestPlanNotRoot(t *testing.T) {
 	}{
 		{"dev", Facts{Dev: denied(unknown), Log: name(rootfs.Absent, false, Unknown), Socket: noSocket}, NewPlan, "/dev cannot be written (permission denied) and nothing may be mounted here; run this as root"},
 		{"read-only", Facts{Dev: readOnly, Log: name(rootfs.Absent, false, Shared), Socket: noSocket}, NewPlan, "; run devlog-hook on the host, with --pid"},
-		{"a file", Facts{Dev: denied(unknown), Log: name(rootfs.Regular, false, Unknown), Socket: noSocket}, NewPlan, "with --force"},
+		{"a file", Facts{Dev: denied(unknown), Log: name(rootfs.Regular, false, Unknown), Socket: noSocket}, NewPlan, "/dev cannot be written (permission denied); run this as root"},
 		{"unseen", Facts{NotHost: notSeen, Dev: denied(private), Log: name(rootfs.Socket, true, Private)}, NewHostPlan, notSeen + "; run this as root"},
 		{"a container", Facts{NotHost: "this is a container", Dev: denied(private), Log: name(rootfs.Socket, true, Private)}, NewHostPlan, "this is a container; run this on the host, or with --force if this is it"},
 		{"host", Facts{Dev: denied(private), Log: name(rootfs.Socket, true, Private)}, NewHostPlan, "/dev cannot be written (permission denied); run this as root"},

@@ -22,7 +22,7 @@ func name(kind rootfs.Kind, live bool, s Sharing) LogFacts {
 }
 
 func link(to string, kind rootfs.Kind, live bool, s Sharing) LogFacts {
-	return LogFacts{Kind: rootfs.Link, Link: to, Leads: PlaceFacts{Path: to, Kind: kind, Live: live, Sharing: s}}
+	return LogFacts{Kind: rootfs.Link, Link: to, Known: isKnown(to, []string{DefaultSocket, journal}), Leads: PlaceFacts{Path: to, Kind: kind, Live: live, Sharing: s}}
 }
 
 // blocked is a link that leads nowhere at all.
@@ -71,21 +71,33 @@ func TestPlan(t *testing.T) {
 		{"private, link to the private socket", private, link(DefaultSocket, rootfs.Absent, false, Private), false, false, Choice{},
 			"adopt: listen on /run/devlog/log; nothing in /dev changes"},
 		// any
-		{"a directory", shared, name(rootfs.Directory, false, Shared), mount, host, Choice{}, "refused"},
+		{"a directory", private, name(rootfs.Directory, false, Private), mount, false, Choice{}, "refused"},
+		{"a directory, shared", shared, name(rootfs.Directory, false, Shared), false, false, Choice{},
+			"symlink: listen on /run/devlog/log; make /run/devlog/log a link to /dev/.devlog-host on the host; " +
+				"rename /dev/log to /dev/log.devlog-old; make /dev/log a link to /run/devlog/log"},
+		{"a FIFO, shared, host prepared", shared, name(rootfs.FIFO, false, Shared), mount, host, Choice{},
+			"symlink: listen on /run/devlog/log; rename /dev/log to /dev/log.devlog-old; make /dev/log a link to /run/devlog/log"},
+		{"a directory on a read-only /dev", readOnly, name(rootfs.Directory, false, Shared), mount, false, Choice{}, "refused"},
 		{"a regular file", private, name(rootfs.Regular, false, Private), mount, false, Choice{}, "refused"},
-		{"a device", unknown, name(rootfs.Device, false, Unknown), mount, false, Choice{}, "refused"},
+		{"a device", private, name(rootfs.Device, false, Private), mount, false, Choice{}, "refused"},
 		{"a directory, forced", private, name(rootfs.Directory, false, Private), mount, false, Choice{Force: true},
 			"symlink: listen on /run/devlog/log; rename /dev/log to /dev/log.devlog-old; make /dev/log a link to /run/devlog/log"},
 		{"a regular file, forced", shared, name(rootfs.Regular, false, Shared), mount, false, Choice{Force: true},
 			"symlink: listen on /run/devlog/log; make /run/devlog/log a link to /dev/.devlog-host on the host; " +
 				"rename /dev/log to /dev/log.devlog-old; make /dev/log a link to /run/devlog/log"},
 		{"a device on a read-only /dev, forced", readOnly, name(rootfs.Device, false, Shared), mount, false, Choice{Force: true}, "refused"},
-		{"a link to a directory", shared, link("/run", rootfs.Directory, false, Private), mount, false, Choice{}, "refused"},
+		{"a link to a directory", private, link("/run", rootfs.Directory, false, Private), mount, false, Choice{}, "refused"},
+		{"a link to a directory, shared", shared, link("/etc", rootfs.Directory, false, Private), false, false, Choice{}, prepare},
 		{"no /dev", DevFacts{Kind: rootfs.Absent}, name(rootfs.Absent, false, Private), mount, false, Choice{}, "refused"},
 		// shared
 		{"shared, dangling link to a private place", shared, link(journal, rootfs.Absent, false, Private), false, false, Choice{}, adopt},
 		{"shared, link to a stale private socket", shared, link(journal, rootfs.Socket, false, Private), false, false, Choice{}, adopt},
 		{"shared, link to a live private socket", shared, link(journal, rootfs.Socket, true, Private), false, false, Choice{}, nothing},
+		{"shared, dangling link to an unknown place", shared, link("/etc/nologin", rootfs.Absent, false, Private), mount, false, Choice{}, prepare},
+		{"shared, link to an unknown stale socket, host prepared", shared, link("/data/x.sock", rootfs.Socket, false, Private), mount, host, Choice{}, symlink},
+		{"shared, link to an unknown live socket", shared, link("/data/x.sock", rootfs.Socket, true, Private), mount, false, Choice{}, bind},
+		{"shared, link to an unknown live socket, no mount", shared, link("/data/x.sock", rootfs.Socket, true, Private), false, false, Choice{}, "refused"},
+		{"shared, unknown place, adopt", shared, link("/etc/nologin", rootfs.Absent, false, Private), mount, false, Choice{Strategy: Adopt}, "refused"},
 		{"shared, dangling link to a shared place", shared, link("/dev/x", rootfs.Absent, false, Shared), false, false, Choice{}, prepare},
 		{"shared, link to a live shared socket", shared, link("/dev/x", rootfs.Socket, true, Shared), mount, false, Choice{}, bind},
 		{"shared, link to a live shared socket, no mount", shared, link("/dev/x", rootfs.Socket, true, Shared), false, false, Choice{}, "refused"},
@@ -257,7 +269,8 @@ func TestPlanStrays(t *testing.T) {
 			"symlink: listen on /run/devlog/log; make /dev/log a link to /run/devlog/log",
 			"symlink: make /run/devlog/log a link to /dev/.devlog-host on the host; make /dev/log a link to /run/devlog/log"},
 		{"the host's daemon has ended", false,
-			"adopt: listen on /run/devlog/log; make /run/elsewhere/log a link to /run/devlog/log; nothing in /dev changes", "nothing to do here; start the host's syslog daemon"},
+			"symlink: listen on /run/devlog/log; make /dev/log a link to /run/devlog/log",
+			"symlink: make /run/devlog/log a link to /dev/.devlog-host on the host; make /dev/log a link to /run/devlog/log"},
 	} {
 		f := Facts{Dev: shared, Log: astray, Socket: noSocket, HostSocket: hostSocket(true, tt.live)}
 		if got := NewPlan(f, Choice{Strategy: Auto}).String(); got != tt.container {
@@ -352,24 +365,35 @@ func TestPlanHidesNothing(t *testing.T) {
 		"bind: listen on /run/devlog/log; mount a link to /run/devlog/log over /dev/log, in this container only"; got != want {
 		t.Errorf("\n got %s\nwant %s", got, want)
 	}
-	f.Log.Leads.MountAt, f.Log.Leads.Path = "/run/devlog", DefaultSocket
+	f.Log.Leads.MountAt, f.Log.Leads.Path, f.Log.Known = "/run/devlog", DefaultSocket, true
 	if p := NewPlan(f, Choice{Strategy: Auto}); p.Strategy != Adopt || !p.has(OpTmpfs) {
 		t.Errorf("where nothing is hidden: %s", p)
 	}
 }
 
-// A link that is of no use here may be live for others: where that can be, it
-// is left to them.
+// A link that is of no use here may be live for others: where it is seen, it is left
+// to them.
 func TestPlanElsewhereLive(t *testing.T) {
 	log := link("/run/x/log", rootfs.Absent, false, Unknown)
 	log.Leads.Unwritable = "not a directory"
 	f := Facts{Dev: shared, Log: log, Socket: noSocket, HostSocket: hostSocket(false, false)}
-	if p := NewPlan(f, Choice{Strategy: Auto}); p.Strategy != Symlink {
-		t.Errorf("nothing may be mounted: %s", p)
-	}
-	f.MayMount = true
-	if p := NewPlan(f, Choice{Strategy: Auto}); p.Strategy != Bind {
-		t.Errorf("may mount: %s", p)
+	for _, f.Log.Known = range []bool{false, true} {
+		if p := NewPlan(f, Choice{Strategy: Auto}); p.Verdict != Refused || p.Advice == "" {
+			t.Errorf("nothing may be mounted: %s", p)
+		}
+		f.MayMount = true
+		if p := NewPlan(f, Choice{Strategy: Auto}); p.Strategy != Bind {
+			t.Errorf("may mount: %s", p)
+		}
+		f.MayPrepare = true
+		if p := NewPlan(f, Choice{Strategy: Auto}); p.Strategy != Symlink {
+			t.Errorf("it is of no use on the host: %s", p)
+		}
+		f.Log.OnHost = true
+		if p := NewPlan(f, Choice{Strategy: Auto}); p.Strategy != Bind {
+			t.Errorf("somebody listens there on the host: %s", p)
+		}
+		f.Log.OnHost, f.MayMount, f.MayPrepare = false, false, false
 	}
 	f.Dev = private
 	if p := NewPlan(f, Choice{Strategy: Auto}); p.Strategy != Symlink {
@@ -402,7 +426,7 @@ func TestPlanAwaitsDaemon(t *testing.T) {
 func TestPlanAdviceIsEscaped(t *testing.T) {
 	const evil = "/run/\x1b[2Jlog"
 	f := Facts{Inside: true, Dev: shared, Log: link(evil, rootfs.Absent, false, Private), Socket: noSocket, HostSocket: hostSocket(false, false)}
-	f.Socket.Path = evil
+	f.Socket.Path, f.Log.Known = evil, true
 	p := NewPlan(f, Choice{Strategy: Auto, NoReceiver: true, NoHeal: true})
 	if got, want := p.String(), "nothing to do here; "+OwnDaemon+"/run/#033[2Jlog"; got != want {
 		t.Errorf("got %q, want %q", got, want)
@@ -426,8 +450,8 @@ func TestPlanHostKeep(t *testing.T) {
 		{"prepared, kept", prepared, true, "nothing to do"},
 		{"absent, kept", name(rootfs.Absent, false, Private), true, "symlink: make /run/devlog/log a link to /dev/.devlog-host on the host; " +
 			"make /dev/log a link to /run/devlog/log"},
-		{"a directory", name(rootfs.Directory, false, Private), false, "refused: /dev/log is a directory, which no syslog daemon leaves there; " +
-			"look at it, then remove it or have it renamed with --force"},
+		{"a directory", name(rootfs.Directory, false, Private), false, "symlink: " + keep + "make /run/devlog/log a link to /dev/.devlog-host on the host; " +
+			"rename /dev/log to /dev/log.devlog-old; make /dev/log a link to /run/devlog/log"},
 	} {
 		f := Facts{Inside: true, Host: true, Keeper: tt.keeper, Dev: private, Log: tt.log, Socket: noSocket, HostSocket: hostSocket(false, false)}
 		p := NewHostPlan(f, Choice{Strategy: Auto, Keep: true})

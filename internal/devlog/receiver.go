@@ -293,6 +293,9 @@ func healCommand(t *Target, o Options) ([]string, error) {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
 	args := []string{self, "heal", "--strategy", string(o.Strategy), "--socket", o.Socket}
+	for _, place := range o.Known {
+		args = append(args, "--adopt", place)
+	}
 	if t.host {
 		return append(args, "--host", "--keep"), nil
 	}

@@ -37,7 +37,8 @@ type record struct {
 	WasOwner rootfs.Owner `json:"was_owner"`
 	// Set is the text of the link that /dev/log was made, if it was.
 	Set string `json:"set,omitempty"`
-	// Aside says that what was there was renamed, to asideName.
+	// Aside says that what was there was renamed, to asideName, and is the target's
+	// to be given back. Where others share /dev they may rely on the link by then.
 	Aside bool `json:"aside,omitempty"`
 	// Mounted says that a link was mounted over /dev/log.
 	Mounted bool `json:"mounted,omitempty"`

@@ -17,6 +17,9 @@ type Options struct {
 	Choice
 	// Socket is the private socket's path in the container.
 	Socket string
+	// Known are the places that the administrator knows a shared /dev/log to lead
+	// to.
+	Known []string
 	// Typed says that somebody has typed the command, who can become root.
 	Typed bool
 	// Receiver says which receiver to start, and with what.
@@ -73,7 +76,7 @@ func Check(t *Target, o Options) (r Result, err error) {
 }
 
 func check(t *Target, o Options) (Result, error) {
-	facts, err := Inspect(t, o.Socket)
+	facts, err := Inspect(t, o.Socket, o.Known...)
 	if err != nil {
 		return Result{}, refused(err)
 	}
@@ -207,6 +210,10 @@ func apply(t *Target, f Facts, p Plan, o Options) (err error) {
 	if p.has(OpStart) || p.has(OpKeep) {
 		if p.Advice != "" { // a hook's user sees the container's messages alone
 			o.Receiver.Notices = append(slices.Clone(o.Receiver.Notices), syslog.Escape(p.Advice))
+		}
+		if p.has(OpMoveAside) {
+			o.Receiver.Notices = append(slices.Clone(o.Receiver.Notices),
+				fmt.Sprintf("/dev/log was a %s, and is %s now: look at it, then remove it", f.Log.Kind, asidePath))
 		}
 		// The rules are the host's, not for a container's root to be readable.
 		if err := rootfs.AsSelf(func() error { return o.Receiver.prepare(t) }); err != nil {

@@ -3,17 +3,12 @@ package devlog
 import (
 	"errors"
 	"path"
-	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/rootfs"
 )
-
-// asideName is what /dev/log is called once it is moved aside.
-const asideName = logName + ".devlog-old"
 
 // swapTimeout is how long a repair waits for another container's that swaps
 // names in the same /dev, which takes microseconds. Correctness does not
@@ -39,23 +34,21 @@ func clearDev(t *Target) error {
 		return nil //nolint:nilerr // the plan says what is wrong with it
 	}
 	defer dev.Close()
-	names, err := dev.Names(0)
-	if err != nil || !slices.ContainsFunc(names, func(n string) bool { return strings.HasPrefix(n, rootfs.TempPrefix) }) {
-		return nil //nolint:nilerr // it may be entered and not read
+	for _, name := range rootfs.SharedTemps {
+		if st, err := dev.Lstat(name); err == nil && st.Kind != rootfs.Absent && st.Kind != rootfs.Directory {
+			return swap(dev, func() error { return nil })
+		}
 	}
-	return swap(dev, func() error { return nil })
+	return nil
 }
 
 // clearLeftovers removes the temporary names that a killed repair has left in
-// /dev. A live socket among them stood at /dev/log when the repair was killed:
-// it gets its place back.
+// /dev, which is never listed: others can make as many names there as they like.
+// A live socket among them stood at /dev/log when the repair was killed: it gets
+// its place back.
 func clearLeftovers(dev *rootfs.Dir) {
-	names, err := dev.Names(0)
-	if err != nil {
-		return // it may be entered and not read
-	}
-	for _, name := range names {
-		if !strings.HasPrefix(name, rootfs.TempPrefix) {
+	for _, name := range rootfs.SharedTemps {
+		if st, err := dev.Lstat(name); err != nil || st.Kind == rootfs.Absent {
 			continue
 		}
 		if l, err := dev.Listening(name); err == nil && l.Live && !sameFile(dev, name, hostName) && !sameFile(dev, name, logName) {
@@ -74,18 +67,6 @@ func sameFile(d *rootfs.Dir, a, b string) bool {
 	x, err := d.Lstat(a)
 	y, err2 := d.Lstat(b)
 	return err == nil && err2 == nil && x.ID == y.ID
-}
-
-// moveAside gives what stands at /dev/log another name.
-func (w *work) moveAside() error {
-	if err := w.dev.RenameNew(logName, asideName); err != nil {
-		return changed(err, unix.ENOENT)
-	}
-	w.undo = append(w.undo, func() { _ = w.dev.RenameNew(asideName, logName) })
-	if st, err := w.dev.Lstat(asideName); err != nil || st.ID != w.facts.Log.ID {
-		return errors.Join(errChanged, err)
-	}
-	return nil
 }
 
 // link makes /dev/log a link, at no moment without something of that name, and
@@ -134,8 +115,7 @@ func exchange(d *rootfs.Dir, old rootfs.ID, prepare func(tmp string) error) (out
 	if err != nil {
 		return out, "", ours, changed(err, unix.ENOENT, unix.EXDEV)
 	}
-	tmp = rootfs.TempName(logName)
-	if err := prepare(tmp); err != nil {
+	if tmp, err = d.Claim(prepare); err != nil {
 		return out, "", ours, err
 	}
 	checkpoint()

@@ -18,6 +18,7 @@ func (r Result) Report(w io.Writer) error {
 	for _, row := range [][2]string{
 		{"/dev", r.Facts.devInWords()},
 		{"/dev/log", r.Facts.Log.inWords()},
+		{"moved", r.Facts.Log.asideInWords()},
 		{"syslog()", r.Facts.syslogInWords()},
 		{"receiver", r.Facts.Receiver.inWords()},
 		{"hook", r.Hook.String()},
@@ -97,6 +98,14 @@ func (l LogFacts) inWords() string {
 	return fmt.Sprintf("%s, no socket", l.Kind)
 }
 
+// asideInWords is empty where nothing has been moved aside.
+func (l LogFacts) asideInWords() string {
+	if l.Aside == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s is a %s, which was in the way of a repair: look at it, then remove it", asidePath, l.Aside)
+}
+
 // inWords says what is at a place, as the end of a sentence about it.
 func (p PlaceFacts) inWords() string {
 	switch {
@@ -123,6 +132,8 @@ func (f Facts) syslogInWords() string {
 		return "broken: " + leads.Problem
 	case f.Dev.Kind != rootfs.Directory:
 		return "broken: no such file or directory"
+	case !f.trusted() && leads.Sharing == Private:
+		return "reaches a place that another container can have chosen: the messages may land in another's log"
 	case leads.Sharing == Unknown:
 		return "reaches somebody, who is not seen in this container: the messages may land in another's log"
 	default:

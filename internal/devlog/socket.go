@@ -73,10 +73,14 @@ func (w *work) prepare(dir string) error {
 	return nil
 }
 
+// maxLeftovers is how many names are looked at for leftovers; the container can make
+// as many as it likes.
+const maxLeftovers = 1024
+
 // clearTemporary removes what a killed repair was about to make in the private
 // socket's directory. Repairs of one container are never made at the same time.
 func clearTemporary(d *rootfs.Dir) {
-	names, err := d.Names(0)
+	names, err := d.Names(maxLeftovers)
 	if err != nil {
 		return // it may be entered and not read
 	}
@@ -92,7 +96,7 @@ func clearTemporary(d *rootfs.Dir) {
 func (w *work) newRecord(before *record) record {
 	f, p := w.facts, w.plan
 	r := record{MountNS: w.target.mountNS, Was: f.Log.Kind, WasLink: f.Log.Link, WasOwner: f.Log.Owner, Socket: p.Socket,
-		Host: w.target.host, Mounted: p.has(OpMount), Aside: p.has(OpMoveAside)}
+		Host: w.target.host, Mounted: p.has(OpMount), Aside: p.has(OpMoveAside) && (w.target.host || f.Dev.Sharing == Private)}
 	if p.has(OpLink) || p.has(OpPreserve) {
 		r.Set = f.Socket.Path
 	}

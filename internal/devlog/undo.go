@@ -157,6 +157,9 @@ func (r *record) undo(t *Target, at *rootfs.Dir) error {
 		return err
 	}
 	checkpoint()
+	if r.Host && r.Aside && hasSharers() {
+		r.Aside = false
+	}
 	err = errChanged
 	for tries := 0; r.Host && errors.Is(err, errChanged) && tries < maxTries || tries == 0; tries++ {
 		err = swap(dev, func() error { return r.giveBack(dev, at) })
@@ -205,7 +208,11 @@ func ourMount(dev, at *rootfs.Dir) bool {
 // restoreLog makes /dev/log what it was, unless it has become something else
 // than what the repair made it.
 func (r *record) restoreLog(dev *rootfs.Dir) error {
-	if r.Aside {
+	l, err := dev.Listening(hostName)
+	if err != nil {
+		return err
+	}
+	if r.Aside && (!r.Host || !l.Live) { // a daemon of the host's has taken its place
 		return r.restoreAside(dev)
 	}
 	if r.Set == "" {
@@ -225,14 +232,13 @@ func (r *record) restoreLog(dev *rootfs.Dir) error {
 	if err != nil {
 		return err
 	}
-	l, err := dev.Listening(hostName)
-	if err != nil {
-		return err
+	if l.Live && r.Host && foreignOnHost(prepared.ID) {
+		l.Live = false // a container's, which is not to have the host's messages for good
 	}
 	switch hostSocket := prepared.Kind == rootfs.Socket; {
 	case r.Host && hostSocket && l.Live:
 		// The host's clients reach its socket at every instant.
-		return replace(dev, st.ID, func(tmp string) error { return dev.HardLink(hostName, tmp, prepared.ID) })
+		return replace(dev, st.ID, func(tmp string) error { return dev.Link(hostName, tmp, prepared.ID) })
 	case hostSocket && !r.Host:
 		return nil // a prepared host stays prepared
 	case r.Was == rootfs.Link:
@@ -242,6 +248,13 @@ func (r *record) restoreLog(dev *rootfs.Dir) error {
 	default:
 		return takeAway(dev, st.ID)
 	}
+}
+
+// hasSharers says whether a container shares this host's /dev: it may rely on the link
+// that the host was given. What cannot be found out counts as so.
+func hasSharers() bool {
+	list, err := Sharers(Options{Socket: DefaultSocket})
+	return err != nil || len(list) > 0
 }
 
 // unpoint removes the link to the private socket from the place that /dev/log
@@ -310,8 +323,8 @@ func (r *record) restoreAside(dev *rootfs.Dir) error {
 
 // takeAway removes the log that has that identity, and no other.
 func takeAway(dev *rootfs.Dir, id rootfs.ID) error {
-	tmp := rootfs.TempName(logName)
-	if err := dev.RenameNew(logName, tmp); err != nil {
+	tmp, err := dev.Claim(func(tmp string) error { return dev.RenameNew(logName, tmp) })
+	if err != nil {
 		return changed(err, unix.ENOENT)
 	}
 	if st, err := lookOwn(dev, tmp); err != nil || st.ID != id {

@@ -47,6 +47,8 @@ type Stat struct {
 type Dir struct {
 	file *os.File
 	path string
+	// locked says that Lock holds the directory's lock.
+	locked bool
 }
 
 // Path is the directory's path inside its root, for messages.
@@ -145,6 +147,25 @@ func (d *Dir) RenameNew(from, to string) error {
 	return nil
 }
 
+// MoveTo gives a file that name in another directory of the same mount. It fails if
+// the name exists.
+func (d *Dir) MoveTo(from string, to *Dir, name string) error {
+	if err := renameat2(d.FD(), from, to.FD(), name, unix.RENAME_NOREPLACE); err != nil {
+		return d.failed("rename "+from+" to", path.Join(to.path, name), err)
+	}
+	return nil
+}
+
+// Enter opens the directory of that name.
+func (d *Dir) Enter(name string) (*Dir, error) {
+	fd, err := openat(d.FD(), name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	if err != nil {
+		return nil, d.failed("open directory", name, err)
+	}
+	p := path.Join(d.path, name)
+	return &Dir{file: os.NewFile(uintptr(fd), p), path: p}, nil
+}
+
 // Unlink removes a file that is no directory.
 func (d *Dir) Unlink(name string) error {
 	if err := unix.Unlinkat(d.FD(), name, 0); err != nil {
@@ -187,12 +208,8 @@ func (d *Dir) mkdir(name string) (child *Dir, fresh bool, err error) {
 		return nil, false, d.failed("make directory", name, err)
 	}
 	fresh = err == nil
-	fd, err := openat(d.FD(), name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_DIRECTORY|unix.O_CLOEXEC)
-	if err != nil {
-		return nil, false, d.failed("open directory", name, err)
-	}
-	p := path.Join(d.path, name)
-	return &Dir{file: os.NewFile(uintptr(fd), p), path: p}, fresh, nil
+	child, err = d.Enter(name)
+	return child, fresh && child != nil, err
 }
 
 // procPath is a path that leads to the directory without resolving its own.

@@ -96,23 +96,29 @@ func (d *Dir) Names(limit int) ([]string, error) {
 	return names, nil
 }
 
-// HardLink gives the file another name in the directory, in place of what has
-// it. The file has both names afterwards.
+// HardLink gives the file of that identity another name in the directory, in place
+// of what has it. The file has both names afterwards.
 func (d *Dir) HardLink(from, to string, id ID) error {
-	tmp := TempName(to)
-	if err := unix.Linkat(d.FD(), from, d.FD(), tmp, 0); err != nil {
-		return d.failed("link "+from+" to", to, err)
+	tmp, err := d.Claim(func(tmp string) error { return d.Link(from, tmp, id) })
+	if err != nil {
+		return err
 	}
-	st, err := d.Lstat(tmp)
-	if err == nil && st.ID != id {
-		err = d.failed("link "+from+" to", to, unix.ESTALE)
-	}
-	if err == nil {
-		err = d.Rename(tmp, to)
-	}
+	err = d.Rename(tmp, to)
 	// rename(2) between two names of one file does nothing and keeps both.
 	if uerr := d.Unlink(tmp); err == nil && uerr != nil && !errors.Is(uerr, unix.ENOENT) {
 		err = uerr
+	}
+	return err
+}
+
+// Link is HardLink that fails if the new name exists.
+func (d *Dir) Link(from, to string, id ID) error {
+	if err := unix.Linkat(d.FD(), from, d.FD(), to, 0); err != nil {
+		return d.failed("link "+from+" to", to, err)
+	}
+	st, err := d.Lstat(to)
+	if err == nil && st.ID != id {
+		err = errors.Join(d.failed("link "+from+" to", to, unix.ESTALE), d.Unlink(to))
 	}
 	return err
 }

@@ -188,7 +188,8 @@ func (d *Dir) Lock(timeout time.Duration) (unlock func(), err error) {
 	for deadline := time.Now().Add(timeout); ; time.Sleep(lockPause) {
 		err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
-			return func() { unix.Close(fd) }, nil
+			d.locked = true
+			return func() { d.locked = false; unix.Close(fd) }, nil
 		}
 		if time.Now().After(deadline) {
 			unix.Close(fd)

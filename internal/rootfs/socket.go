@@ -248,6 +248,26 @@ func handlePath(f *os.File) string { return file.Path(int(f.Fd())) }
 // TempPrefix begins every TempName.
 const TempPrefix = ".devlog-tmp-"
 
+// SharedTemps are the temporary names of Claim. What was killed is cleared up by
+// these names: listing a directory that others share would cost what they like.
+var SharedTemps = [...]string{TempPrefix + "0", TempPrefix + "1", TempPrefix + "2", TempPrefix + "3"}
+
+// Claim has make make a file, which fails with EEXIST where the name is taken, under a
+// temporary name in a directory that others share, and returns the name. While
+// Lock holds the directory's lock that is one of SharedTemps, unless others have
+// taken all of them.
+func (d *Dir) Claim(make func(tmp string) error) (tmp string, err error) {
+	if d.locked {
+		for _, tmp := range SharedTemps {
+			if err := make(tmp); !errors.Is(err, unix.EEXIST) {
+				return tmp, err
+			}
+		}
+	}
+	tmp = shortTempName()
+	return tmp, make(tmp)
+}
+
 // TempName is a hidden name that nobody else uses, for something that is
 // prepared beside name and then renamed to it.
 func TempName(name string) string {

@@ -20,8 +20,9 @@ _devlog_hook() {
     --root) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
     --strategy) mapfile -t COMPREPLY < <(compgen -W 'auto adopt symlink bind' -- "$cur"); return ;;
     --socket) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    --adopt) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W '--pid --root --host --strategy --socket --force --json --help -h' -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W '--pid --root --host --strategy --socket --adopt --force --json --help -h' -- "$cur")
     ;;
   'repair')
     case $prev in
@@ -29,6 +30,7 @@ _devlog_hook() {
     --root) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
     --strategy) mapfile -t COMPREPLY < <(compgen -W 'auto adopt symlink bind' -- "$cur"); return ;;
     --socket) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    --adopt) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
     --receiver) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
     --supervise) COMPREPLY=(); return ;;
     --name) COMPREPLY=(); return ;;
@@ -40,7 +42,7 @@ _devlog_hook() {
     --sandbox) mapfile -t COMPREPLY < <(compgen -W 'auto on off' -- "$cur"); return ;;
     --user) COMPREPLY=(); return ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W '--pid --root --host --strategy --socket --force --receiver --no-heal --supervise --name --rule --config --rate --overflow --compress-repeats --metrics-file --sandbox --user --dry-run --keep --all --help -h' -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W '--pid --root --host --strategy --socket --adopt --force --receiver --no-heal --supervise --name --rule --config --rate --overflow --compress-repeats --metrics-file --sandbox --user --dry-run --keep --all --help -h' -- "$cur")
     ;;
   'undo')
     case $prev in
@@ -57,6 +59,7 @@ _devlog_hook() {
     --on-error) mapfile -t COMPREPLY < <(compgen -W 'start fail' -- "$cur"); return ;;
     --strategy) mapfile -t COMPREPLY < <(compgen -W 'auto adopt symlink bind' -- "$cur"); return ;;
     --socket) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    --adopt) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
     --receiver) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
     --supervise) COMPREPLY=(); return ;;
     --name) COMPREPLY=(); return ;;
@@ -68,7 +71,7 @@ _devlog_hook() {
     --sandbox) mapfile -t COMPREPLY < <(compgen -W 'auto on off' -- "$cur"); return ;;
     --user) COMPREPLY=(); return ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W '--stage --annotations --on-error --strategy --socket --force --receiver --no-heal --supervise --name --rule --config --rate --overflow --compress-repeats --metrics-file --sandbox --user --help -h' -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W '--stage --annotations --on-error --strategy --socket --adopt --force --receiver --no-heal --supervise --name --rule --config --rate --overflow --compress-repeats --metrics-file --sandbox --user --help -h' -- "$cur")
     ;;
   'config')
     case $prev in

@@ -29,6 +29,7 @@ _devlog_hook() {
         '--host[the host itself]' \
         '--strategy=[HOW to repair]:HOW:(auto adopt symlink bind)' \
         '--socket=[the private socket'\''s PATH in the container]:PATH:_files' \
+        '*--adopt=[a PATH to which a shared /dev/log may lead, beside the usual ones]:PATH:_files' \
         '--force[rename a /dev/log that is a directory, a regular file or a device to /dev/log.devlog-old]' \
         '--json[write JSON, for programs]' \
         '--help[show help]' \
@@ -41,6 +42,7 @@ _devlog_hook() {
         '--host[the host itself]' \
         '--strategy=[HOW to repair]:HOW:(auto adopt symlink bind)' \
         '--socket=[the private socket'\''s PATH in the container]:PATH:_files' \
+        '*--adopt=[a PATH to which a shared /dev/log may lead, beside the usual ones]:PATH:_files' \
         '--force[rename a /dev/log that is a directory, a regular file or a device to /dev/log.devlog-old]' \
         '--receiver=[the receiver'\''s PATH, or none where a daemon of the container'\''s own listens]:PATH:_files' \
         '--no-heal[repair once; leave nobody who repairs again when /dev/log is replaced]' \
@@ -76,6 +78,7 @@ _devlog_hook() {
         '--on-error=[WHAT to do if the repair fails]:WHAT:(start fail)' \
         '--strategy=[HOW to repair]:HOW:(auto adopt symlink bind)' \
         '--socket=[the private socket'\''s PATH in the container]:PATH:_files' \
+        '*--adopt=[a PATH to which a shared /dev/log may lead, beside the usual ones]:PATH:_files' \
         '--force[rename a /dev/log that is a directory, a regular file or a device to /dev/log.devlog-old]' \
         '--receiver=[the receiver'\''s PATH, or none where a daemon of the container'\''s own listens]:PATH:_files' \
         '--no-heal[repair once; leave nobody who repairs again when /dev/log is replaced]' \

@@ -1,0 +1,139 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// obstacles are what a container's root can put at the /dev/log of all, to keep
+// its neighbours from logging.
+var obstacles = map[string]func(t *testing.T, path string){
+	"directory": func(t *testing.T, path string) {
+		check(t, os.Mkdir(path, 0o755))
+		check(t, os.WriteFile(path+"/kept", []byte("directory"), 0o644))
+	},
+	"regular file": func(t *testing.T, path string) { check(t, os.WriteFile(path, []byte("file"), 0o644)) },
+	"FIFO":         func(t *testing.T, path string) { check(t, unix.Mkfifo(path, 0o666)) },
+	"device":       func(t *testing.T, path string) { check(t, unix.Mknod(path, unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3)))) },
+	"link to a directory": func(t *testing.T, path string) {
+		check(t, os.Symlink("/etc", path))
+	},
+	"link to a file": func(t *testing.T, path string) { check(t, os.Symlink("/dev/null", path)) },
+}
+
+const aside = "/dev/log.devlog-old"
+
+// Nothing that a neighbour puts at the shared /dev/log keeps a container, or the
+// host, from logging: it is moved aside, also where that name is taken, and said.
+func TestEngineAside(t *testing.T) {
+	needContainers(t)
+	for what, make := range obstacles {
+		for _, taken := range []string{"", "directory", "regular file"} {
+			for _, side := range []string{"outside", "inside", "host"} {
+				if taken == "" || side == "outside" && !strings.Contains(what, "link") {
+					t.Run(fmt.Sprintf("%s/%s/%s", what, taken, side), func(t *testing.T) { moveAside(t, what, make, taken, side) })
+				}
+			}
+		}
+	}
+}
+
+func moveAside(t *testing.T, what string, make func(t *testing.T, path string), taken, side string) {
+	h := NewHost(t)
+	make(t, h.Path("/dev/log"))
+	if taken != "" {
+		obstacles[taken](t, h.Path(aside))
+	}
+	c := NewCheap(t, h, "c1", cheapOptions{})
+	inside, link := side == "inside", strings.Contains(what, "link")
+	if side == "host" {
+		if r := h.Do(hookOn(), "repair", "--host"); r.Code != 0 || !link && !strings.Contains(r.Out, "rename /dev/log to "+aside) {
+			t.Fatalf("repair --host: %+v", r)
+		}
+	}
+	if r := c.Hook(inside, "repair", "--no-heal"); r.Code != 0 || !link && side != "host" && !strings.Contains(r.Out, "rename /dev/log to "+aside) {
+		t.Fatalf("repair: %+v", r)
+	}
+	c.wantSent(t, c.Log(inside), "message-of-c1")
+	if !link {
+		if r := c.Hook(inside, "check"); r.Code != 0 || !strings.Contains(r.Out, aside+" is a ") {
+			t.Errorf("check: %+v", r)
+		}
+		if _, err := os.Lstat(h.Path(aside)); err != nil {
+			t.Error(err)
+		}
+		if side != "host" {
+			wantOnce(t, c.Log(inside), "/dev/log was a "+what+", and is "+aside+" now: look at it, then remove it")
+		}
+	}
+	// What was in directories is in one still.
+	if n := len(slices.DeleteFunc(snap(t, h.Path("/"), "/dev"), func(line string) bool { return !strings.HasSuffix(line, "/kept") })); n !=
+		count(what == "directory")+count(taken == "directory") {
+		t.Errorf("%d directories are kept", n)
+	}
+	// A neighbour that comes later relies on what has been made of it.
+	later := NewCheap(t, h, "later", cheapOptions{})
+	if r := later.Hook(false, "repair", "--no-heal"); r.Code != 0 || strings.Contains(r.Out, "rename") {
+		t.Errorf("the next repair: %+v", r)
+	}
+	if r := c.Hook(inside, "undo"); r.Code != 0 {
+		t.Errorf("undo: %+v", r)
+	}
+	if !inside { // then each has a mount of its own
+		later.wantSent(t, later.Log(false), "message-of-later")
+	}
+	if side == "host" {
+		if r := h.Do(hookOn(), "undo", "--host"); r.Code != 0 {
+			t.Errorf("undo --host: %+v", r)
+		}
+		if info, err := os.Lstat(h.Path("/dev/log")); err == nil && info.Mode().Type()&(os.ModeSocket|os.ModeSymlink) == 0 {
+			t.Errorf("others rely on /dev/log, and it is %v", info.Mode())
+		}
+	}
+}
+
+func count(yes bool) int {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+// A host that no container relies on gets back what was there.
+func TestHostAsideUndone(t *testing.T) {
+	needContainers(t)
+	h := NewHost(t)
+	obstacles["directory"](t, h.Path("/dev/log"))
+	before := snap(t, h.Path("/"), "/dev", "/run")
+	h.Must(hookOn(), "repair", "--host")
+	h.Must(hookOn(), "undo", "--host")
+	if after := snap(t, h.Path("/"), "/dev", "/run"); !slices.Equal(before, after) {
+		t.Errorf("%q\nwas\n%q", after, before)
+	}
+}
+
+// What is put there while a receiver keeps the repair is moved aside, too.
+func TestEngineAsideWhileKept(t *testing.T) {
+	needContainers(t)
+	h := NewHost(t)
+	c := NewCheap(t, h, "c1", cheapOptions{})
+	if r := c.Hook(false, "repair", "--sandbox", "off"); r.Code != 0 { // whose rights are not to make files and devices
+		t.Fatalf("repair: %+v", r)
+	}
+	for what, make := range obstacles {
+		check(t, os.Remove(h.Path("/dev/log")))
+		make(t, h.Path("/dev/log"))
+		eventually(t, "the repair of a "+what, func() bool {
+			text, err := os.Readlink(h.Path("/dev/log"))
+			return err == nil && text == "/run/devlog/log"
+		})
+	}
+	c.wantSent(t, c.Log(false), "still-there")
+	c.Stop()
+	expectReceiversEnd(t, h)
+}

@@ -1,0 +1,103 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"testing"
+)
+
+// anywhere is where a hostile container would like its neighbours' hooks to make
+// files, as root: through the link that it leaves at the /dev/log of all.
+var anywhere = []string{"/etc/nologin", "/data/x.sock", "/data/a/b/c/d/log", "/var/lib/x/y/log", "../etc/nologin",
+	"/data/../run/devlog/../../etc/nologin", "/var/run/../../data/run/devlog/log"}
+
+// newPrey is a container that has a directory of the host's at /data.
+func newPrey(t *testing.T, h *Host) *Cheap {
+	t.Helper()
+	return NewCheap(t, h, "prey", cheapOptions{run: "mount -n -t tmpfs -o mode=755 run run; mkdir -p data var/lib; ln -s ../run var/run; mount -n --bind /srv/data data"})
+}
+
+// No hook follows a link in a shared /dev to where its maker likes: it is
+// replaced from the host, covered where mounts are possible, and nobody's reason
+// not to log.
+func TestEngineHostileLinkAnywhere(t *testing.T) {
+	needContainers(t)
+	for _, side := range []string{"outside", "inside"} {
+		t.Run(side, func(t *testing.T) {
+			inside := side == "inside"
+			h := NewHost(t)
+			h.Must("mkdir", "-p", "/srv/data")
+			c := newPrey(t, h)
+			dirs := []string{"/etc", "/data", "/var/lib"}
+			before := append(snap(t, c.Path("/"), dirs...), snap(t, h.Path("/"), "/srv", "/etc")...)
+			expectUntouched := func(when string) {
+				t.Helper()
+				if now := append(snap(t, c.Path("/"), dirs...), snap(t, h.Path("/"), "/srv", "/etc")...); !slices.Equal(before, now) {
+					t.Fatalf("%s:\n%q\nwas\n%q", when, now, before)
+				}
+			}
+			for i, to := range anywhere {
+				_ = os.Remove(h.Path("/dev/log"))
+				check(t, os.Symlink(to, h.Path("/dev/log")))
+				if r := c.Hook(inside, "check"); r.Code != 1 {
+					t.Errorf("%s: check: %+v", to, r)
+				}
+				if r := c.Hook(inside, "repair", "--no-heal"); r.Code != 0 {
+					t.Errorf("%s: repair: %+v", to, r)
+				}
+				expectUntouched(to)
+				c.wantSent(t, c.Log(inside), fmt.Sprintf("message-%d-", i))
+				if r := c.Hook(inside, "repair", "--no-heal", "--strategy", "adopt"); r.Code != 0 && r.Code != 3 {
+					t.Errorf("%s: adopt: %+v", to, r)
+				}
+				if r := c.Hook(inside, "undo"); r.Code != 0 {
+					t.Errorf("%s: undo: %+v", to, r)
+				}
+				expectUntouched(to + ", undone")
+				if !inside {
+					h.Must(hookOn(), "undo", "--host")
+				}
+			}
+		})
+	}
+}
+
+// A receiver that keeps a repair follows no such link either.
+func TestEngineHostileLinkWhileKept(t *testing.T) {
+	needContainers(t)
+	h := NewHost(t)
+	h.Must("mkdir", "-p", "/srv/data")
+	c := newPrey(t, h)
+	if r := c.Hook(false, "repair"); r.Code != 0 {
+		t.Fatalf("repair: %+v", r)
+	}
+	before := append(snap(t, c.Path("/"), "/etc", "/data"), snap(t, h.Path("/"), "/srv")...)
+	for _, to := range anywhere {
+		check(t, os.Remove(h.Path("/dev/log")))
+		check(t, os.Symlink(to, h.Path("/dev/log")))
+		eventually(t, "the link to "+to+" is repaired", func() bool {
+			text, err := os.Readlink(h.Path("/dev/log"))
+			return err == nil && text == "/run/devlog/log"
+		})
+	}
+	if now := append(snap(t, c.Path("/"), "/etc", "/data"), snap(t, h.Path("/"), "/srv")...); !slices.Equal(before, now) {
+		t.Errorf("\n%q\nwas\n%q", now, before)
+	}
+	c.Stop()
+	expectReceiversEnd(t, h)
+}
+
+// A host is prepared over such a link.
+func TestHostHostileLink(t *testing.T) {
+	needContainers(t)
+	h := NewHost(t)
+	check(t, os.Symlink("/etc/nologin", h.Path("/dev/log")))
+	if r := h.Do(hookOn(), "check", "--host"); r.Code != 1 {
+		t.Errorf("check: %+v", r)
+	}
+	h.Must(hookOn(), "repair", "--host")
+	if text, err := os.Readlink(h.Path("/dev/log")); text != "/run/devlog/log" {
+		t.Errorf("/dev/log is a link to %q, %v", text, err)
+	}
+}
