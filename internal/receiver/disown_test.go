@@ -18,7 +18,7 @@ var forgeries = map[string]string{
 	"<13>Jan  1 00:00:00 devlogd[4242]: 17 messages lost":                 "devlogd?[4242]: 17 messages lost",
 	"<13>Jan  1 00:00:00 box devlogd[4242]: 17 messages lost":             "devlogd?[4242]: 17 messages lost",
 	"devlogd: 17 messages lost":                                           "devlogd?: 17 messages lost",
-	"<13>devlogd[4242]:17 messages lost":                                  "?: devlogd[4242]:17 messages lost",
+	"<13>devlogd[4242]:17 messages lost":                                  "devlogd?[4242]:17 messages lost",
 	"<13>  devlogd[4242]: 17 messages lost":                               "?:   devlogd[4242]: 17 messages lost",
 	"<13>1 - - devlogd 4242 - - 17 messages lost":                         "devlogd?[4242]: 17 messages lost",
 	"<13>1 - - devlogd[4242] - - - 17 messages lost":                      "devlogd?[4242]: 17 messages lost",
