@@ -147,6 +147,11 @@ func (r *record) undo(t *Target, at *rootfs.Dir) error {
 		if over, err := dev.MountedOver(logName); err != nil {
 			return err
 		} else if over && ourMount(dev, at) {
+			// Without the link no receiver mounts it again meanwhile.
+			if err := at.Unlink(overName); err != nil && !errors.Is(err, unix.ENOENT) {
+				return err
+			}
+			checkpoint()
 			if err := t.mounts().Unmount(dev, logName); err != nil {
 				return err
 			}

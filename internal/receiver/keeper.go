@@ -171,12 +171,10 @@ func (r *receiver) stepKeeper(now time.Time) {
 		r.startWatching(now)
 	}
 	if (k.mounted || k.noticed) && k.run == nil {
-		matters := k.mounted
-		if k.noticed {
-			matters = k.readEvents() || matters
-		}
+		mounted, named := k.mounted, k.noticed && k.readEvents()
 		k.mounted, k.noticed = false, false
-		if matters && !r.remount(now) && k.lookAt.IsZero() {
+		// An undo unmounts, too; only a daemon that starts changes the name.
+		if (!named || !r.remount(now)) && (mounted || named) && k.lookAt.IsZero() {
 			k.settle(now)
 			k.mute(r.mountedLink() == nil) // else a daemon that has unlinked is about to bind
 		}
