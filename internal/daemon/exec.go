@@ -38,7 +38,7 @@ func StateFile(content []byte) (*os.File, error) {
 		f.Close()
 		return nil, fmt.Errorf("write the state into memory: %w", err)
 	}
-	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE); err != nil {
+	if err := seal(fd, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("seal the state: %w", err)
 	}
