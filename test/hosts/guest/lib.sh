@@ -214,7 +214,7 @@ podman_unit() {
 # end NAME: it is gone, at once, if it was there.
 end() {
 	case $1 in
-	podman* | oneshot | timer) podman rm -f -t 0 "$1" ;;
+	podman* | oneshot | timer) podman kill "$1" && podman rm -f "$1" ;; # rm has no time in podman 3
 	docker*) docker rm -f "$1" ;;
 	*) lxc-stop -k -n "$1" ;;
 	esac >/dev/null || :
