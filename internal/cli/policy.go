@@ -70,6 +70,9 @@ func readPolicy(args []string, getenv func(string) string) policy {
 			how = args[i+1]
 		}
 	}
+	if call, ok := hook.ParseLXC(args[1:], getenv); ok { // whatever the container is called
+		return policy{hook: true, fail: how == onErrorFail && call.Type != hook.LXCPostStop}
+	}
 	ended := slices.Contains(args, string(hook.Poststop)) || slices.Contains(args, "--stage="+string(hook.Poststop)) ||
 		getenv("DEVLOG_STAGE") == string(hook.Poststop) || slices.Contains(args, hook.LXCPostStop) || getenv("LXC_HOOK_TYPE") == hook.LXCPostStop
 	p := policy{fail: how == onErrorFail && !ended}

@@ -36,6 +36,8 @@ func TestReadPolicy(t *testing.T) {
 		{"c1 lxc start", "LXC_NAME=c1", policy{hook: true}},
 		{"--rule x c1 lxc start", "LXC_NAME=c1", policy{hook: true}},
 		{"c1 lxc start", "", policy{}},
+		{"check lxc start", "LXC_NAME=check", policy{hook: true}},
+		{"poststop lxc start", "LXC_NAME=poststop DEVLOG_ON_ERROR=fail", policy{true, true}},
 		{"c1 lxc post-stop", "LXC_NAME=c1 DEVLOG_ON_ERROR=fail", policy{hook: true}},
 		{"", "LXC_HOOK_TYPE=start", policy{hook: true}},
 		{"--on-error=fail", "LXC_HOOK_TYPE=start-host", policy{true, true}},

@@ -144,6 +144,9 @@ type LogFacts struct {
 	// Aside is what is there under the name that /dev/log gets once it is moved
 	// aside.
 	Aside rootfs.Kind `json:"aside,omitempty"`
+	// Intruder says that on a prepared host no process of the host's, but a
+	// container's, listens at the name, as far as that is seen from the host.
+	Intruder bool `json:"intruder,omitempty"`
 	// Mounted says that a socket where nobody listens is mounted over the name.
 	Mounted bool `json:"mounted,omitempty"`
 	// Leads is where the name leads: /dev/log itself if it is no link.
@@ -184,7 +187,7 @@ type PlaceFacts struct {
 // messages reach that container.
 func (f Facts) intruded() bool {
 	return f.hostPrepared() && f.HostSocket.Live && !f.HostSocket.Foreign && f.Log.Kind == rootfs.Socket && f.Log.Leads.Live &&
-		f.HostSocket.ID != f.Log.ID && !f.Log.Leads.Here
+		f.HostSocket.ID != f.Log.ID && f.Log.Intruder
 }
 
 // free says that a socket can be made at the place: nobody loses anything.

@@ -56,6 +56,8 @@ type inspection struct {
 	dev     *rootfs.Dir
 	devStat rootfs.Stat
 	known   []string
+	// own says that /dev is one as runtimes make it for a container.
+	own bool
 	// foreign is the device of a file system on which a listener of another
 	// container, or of the host, was found; 0 if none was.
 	foreign uint64
@@ -100,7 +102,7 @@ func (i *inspection) devSharing() error {
 		f.Dev.Sharing = Unknown
 		var root unix.Stat_t
 		if own {
-			f.Dev.Sharing = Private
+			f.Dev.Sharing, i.own = Private, true
 		} else if unix.Stat("/", &root) == nil && file.IDOf(&root).Dev == i.devStat.ID.Dev {
 			f.Dev.Sharing = Private // no mount of its own: a folder of the container's root
 		}
@@ -221,6 +223,14 @@ func (i *inspection) listener(p *rootfs.Place) error {
 	sees := i.target.inside && !f.Host && !f.NotRoot && f.Dev.Sharing != Private
 	if leads.Live && (sees || i.target.host || f.hostPrepared()) {
 		leads.Here = i.target.listenerHere(p.Stat.ID) && !i.notHosts(p.Stat.ID)
+	}
+	if host := f.HostSocket; leads.Live && host.Live && f.Log.Kind == rootfs.Socket && host.ID != f.Log.ID && (!i.target.inside || f.Host && !f.NotRoot) {
+		f.Log.Intruder = foreignOnHost(f.Log.ID)
+	}
+	if leads.Live && i.own && !f.Host && !f.NotRoot && p.Stat.ID.Dev == i.devStat.ID.Dev &&
+		!i.target.listenerHere(p.Stat.ID) && !f.Keeper && notOurs(p.Stat.ID) {
+		// A runtime has made this /dev, but for a container around this one.
+		f.Dev.Sharing, leads.Sharing = Shared, Shared
 	}
 	switch {
 	case !leads.Live || !sees:

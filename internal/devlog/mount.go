@@ -44,6 +44,9 @@ func (w *work) mount(text string) error {
 // takeOff unmounts what is mounted over /dev/log: the kernel mounts nothing over
 // a file that has been unlinked.
 func (w *work) takeOff() error {
+	if err := w.contain(w.dev); err != nil { // an unmount reaches peers, too
+		return err
+	}
 	putBack, err := w.target.mounts().TakeOff(w.dev, logName)
 	if err != nil {
 		return err

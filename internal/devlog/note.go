@@ -180,7 +180,7 @@ func (t *Target) Forget(container string) {
 		return
 	}
 	if !t.inside {
-		t.findHostNote(container, func(d *rootfs.Dir, name string) bool { return d.Unlink(name) == nil })
+		t.findHostNote(container, func(d *rootfs.Dir, name string) bool { return readNote(d, name) != nil && d.Unlink(name) == nil })
 	}
 	t.eachOwnNote(func(d *rootfs.Dir, name string, _ *HookFailure) { _ = d.Unlink(name) }) // another says why not
 }
@@ -205,30 +205,43 @@ func (t *Target) findHostNote(container string, f func(d *rootfs.Dir, name strin
 			uid = t.uid
 		}
 		mark := ProcessMark(t.pid)
-		for _, dir := range noteDirs(uid) {
+		look := func(dir string) error {
 			d, err := root.Dir(dir)
 			if err != nil {
-				continue
+				return err
 			}
 			defer d.Close()
 			for _, name := range names {
 				if f(d, name) {
-					return nil
+					return errFound
 				}
 			}
 			all, err := d.Names(maxHostNotes)
 			if err != nil || mark == "" {
-				continue
+				return err
 			}
 			for _, name := range all {
 				if note := readNote(d, name); note != nil && note.process == mark && f(d, name) {
-					return nil
+					return errFound
 				}
+			}
+			return nil
+		}
+		for _, dir := range noteDirs(uid) {
+			as := rootfs.AsSelf
+			if dir != notesDir && os.Geteuid() == 0 { // a user's own, who may have made it a link to anywhere
+				as = func(f func() error) error { return rootfs.As(uid, uid, f) }
+			}
+			if err := as(func() error { return look(dir) }); errors.Is(err, errFound) {
+				return nil
 			}
 		}
 		return nil
 	})
 }
+
+// errFound ends the search for a note.
+var errFound = errors.New("found")
 
 // eachOwnNote calls f for the notes in the target's own root.
 func (t *Target) eachOwnNote(f func(d *rootfs.Dir, name string, failure *HookFailure)) {

@@ -56,6 +56,9 @@ func planHost(f Facts, c Choice) Plan {
 	case f.intruded():
 		prepared.Steps = append(prepared.Steps, Step{Op: OpLink, Path: logPath, Text: DefaultSocket})
 		prepared.Advice = "let the daemon that took /dev/log listen on " + DefaultSocket + " in its container"
+	case leads.Live && !leads.Here && f.HostSocket.Live && f.HostSocket.ID != f.Log.ID:
+		return refuse("the host's daemon listens on /dev/"+hostName+" still, and somebody else on /dev/log",
+			"let that daemon listen on /run/devlog/log in its container")
 	case leads.Live:
 		prepared.Steps = append(prepared.Steps, Step{Op: OpPreserve, Path: logPath, Text: DefaultSocket})
 	default:

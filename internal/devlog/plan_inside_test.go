@@ -88,7 +88,7 @@ func TestPlanIntruded(t *testing.T) {
 		{"from inside", true, false, false, "refused: /dev is the host's too, and somebody else listens on /dev/log; " + repairHost},
 	} {
 		f := Facts{Inside: tt.inside, MayMount: tt.mount, Dev: shared, Log: name(rootfs.Socket, true, Shared), Socket: noSocket, HostSocket: hostSocket(true, true)}
-		f.Log.Leads.Here = tt.here
+		f.Log.Leads.Here, f.Log.Intruder = tt.here, !tt.here
 		p := NewPlan(f, Choice{Strategy: Auto})
 		if got := p.String(); got != tt.want {
 			t.Errorf("%s:\n got %s\nwant %s", tt.state, got, tt.want)
@@ -96,6 +96,7 @@ func TestPlanIntruded(t *testing.T) {
 		checkPlan(t, tt.state, f, p)
 	}
 	f := Facts{Inside: true, Host: true, Dev: private, Log: name(rootfs.Socket, true, Private), HostSocket: hostSocket(true, true), Socket: noSocket}
+	f.Log.Intruder = true
 	if p := NewPlan(f, Choice{Strategy: Auto}); p.Verdict != Refused || f.syslogInWords() == "works" {
 		t.Errorf("check on the host: %s, syslog() %s", p, f.syslogInWords())
 	}

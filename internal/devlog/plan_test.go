@@ -329,10 +329,14 @@ func TestPlanRebound(t *testing.T) {
 	}
 	// On the host itself what it sees of its own goes before a socket of long ago.
 	f := Facts{Inside: true, Host: true, Dev: private, Log: name(rootfs.Socket, true, Private), HostSocket: hostSocket(true, true)}
+	if p := NewHostPlan(f, Choice{}); p.Verdict != Refused {
+		t.Errorf("a socket of which it is not seen whose it is becomes the host's, or goes: %s", p)
+	}
+	f.Log.Intruder = true
 	if p := NewHostPlan(f, Choice{}); p.has(OpPreserve) || !p.has(OpLink) || p.Advice == "" {
 		t.Errorf("another's socket becomes the host's, or stays: %+v", p)
 	}
-	f.Log.Leads.Here = true
+	f.Log.Leads.Here, f.Log.Intruder = true, false
 	if p := NewHostPlan(f, Choice{}); !p.has(OpPreserve) {
 		t.Errorf("the host's daemon is not kept: %s", p)
 	}

@@ -27,10 +27,13 @@ func (r *receiver) remount(now time.Time) bool {
 	if link == nil || now.Sub(k.remountedAt) < remountEvery {
 		return false
 	}
-	if err := k.mount(link); err != nil || r.inspect() != right {
+	tried, err := k.mount(link)
+	if tried {
+		k.remountedAt = now
+	}
+	if err != nil || r.inspect() != right {
 		return false // the repair says what is wrong
 	}
-	k.remountedAt = now
 	r.countRepaired(now)
 	return true
 }
@@ -46,19 +49,20 @@ func (r *receiver) mountedLink() *place {
 }
 
 // mount mounts the link over a socket at /dev/log, in the container's mount
-// namespace. Kernels before 5.8 cannot enter it by a pidfd.
-func (k *keeper) mount(link *place) error {
+// namespace. Kernels before 5.8 cannot enter it by a pidfd. Without a socket there
+// it is not tried, which costs next to nothing.
+func (k *keeper) mount(link *place) (tried bool, err error) {
 	dev, err := k.openDev()
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer unix.Close(dev)
 	log := place{dir: dev, name: logName}
 	if _, mode := log.lookup(); mode != unix.S_IFSOCK {
-		return fmt.Errorf("mount over /dev/log: %w", unix.ENOTSOCK)
+		return false, fmt.Errorf("mount over /dev/log: %w", unix.ENOTSOCK)
 	}
 	if k.init == nil {
-		return mountOver(link, log)
+		return true, mountOver(link, log)
 	}
 	done := make(chan error)
 	go func() {
@@ -72,7 +76,7 @@ func (k *keeper) mount(link *place) error {
 		}
 		done <- err
 	}()
-	return <-done
+	return true, <-done
 }
 
 // mountOver mounts a copy of the file from over the file to, following neither.

@@ -5,11 +5,11 @@ want "the host logs" host_logs before
 bound=(podman podman2 docker)
 confined=(start startg) # by AppArmor: these may not mount
 hosts=(start-host start-hostg)
-if [ "$VERSION_CODENAME" = trixie ]; then # where lxc-start and what it runs are confined, too
-	confined+=("${hosts[@]}")
-else
-	bound+=("${hosts[@]}")
-fi
+case $VERSION_CODENAME in
+bullseye) bound+=("${confined[@]}" "${hosts[@]}") confined=() ;; # its AppArmor lets them mount
+trixie) confined+=("${hosts[@]}") ;;                             # its lxc-start is confined, too
+*) bound+=("${hosts[@]}") ;;
+esac
 config() { # config NAME
 	local lines=("${start_hook[@]}")
 	case $1 in start-host*) lines=("${start_host_hook[@]}") ;; esac
