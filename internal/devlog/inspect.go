@@ -222,7 +222,7 @@ func (i *inspection) listener(p *rootfs.Place) error {
 	// Root sees all processes of its container.
 	sees := i.target.inside && !f.Host && !f.NotRoot && f.Dev.Sharing != Private
 	if leads.Live && (sees || i.target.host || f.hostPrepared()) {
-		leads.Here = i.target.listenerHere(p.Stat.ID) && !i.notHosts(p.Stat.ID)
+		leads.Here = i.target.listenerHere(p.Stat.ID)
 	}
 	if host := f.HostSocket; leads.Live && host.Live && f.Log.Kind == rootfs.Socket && host.ID != f.Log.ID && (!i.target.inside || f.Host && !f.NotRoot) {
 		f.Log.Intruder = foreignOnHost(f.Log.ID)
@@ -243,14 +243,6 @@ func (i *inspection) listener(p *rootfs.Place) error {
 		i.foreign = p.Stat.ID.Dev
 	}
 	return nil
-}
-
-// notHosts says that the live socket is not the host's daemon's: a sandbox hides
-// whose it is, and that daemon has the socket still that it had when the host was
-// prepared.
-func (i *inspection) notHosts(id rootfs.ID) bool {
-	s := i.facts.HostSocket
-	return i.target.confined && s.Live && s.ID != id
 }
 
 // reached says whether a path led to the place by the log that was looked at. A
