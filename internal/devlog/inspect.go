@@ -147,9 +147,7 @@ func (i *inspection) log() error {
 	if err := i.mounted(); err != nil {
 		return err
 	}
-	if err := i.listener(p); err != nil {
-		return err
-	}
+	i.listener(p)
 	if i.target.host {
 		i.facts.NotHost = i.notHost()
 	}
@@ -217,7 +215,7 @@ func (i *inspection) mounted() (err error) {
 
 // listener looks whose the listener is where /dev/log leads, as far as that
 // decides something.
-func (i *inspection) listener(p *rootfs.Place) error {
+func (i *inspection) listener(p *rootfs.Place) {
 	f, leads := i.facts, &i.facts.Log.Leads
 	// Root sees all processes of its container.
 	sees := i.target.inside && !f.Host && !f.NotRoot && f.Dev.Sharing != Private
@@ -242,7 +240,6 @@ func (i *inspection) listener(p *rootfs.Place) error {
 		leads.Sharing = Shared // the host's /run, say
 		i.foreign = p.Stat.ID.Dev
 	}
-	return nil
 }
 
 // reached says whether a path led to the place by the log that was looked at. A

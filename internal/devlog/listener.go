@@ -26,16 +26,7 @@ func (t *Target) listenerHere(id rootfs.ID) bool {
 	if err != nil {
 		return false
 	}
-	want := fmt.Sprintf("socket:[%d]", inode)
-	links, err := filepath.Glob("/proc/[0-9]*/fd/*")
-	if err != nil {
-		return false
-	}
-	for _, l := range links {
-		if text, err := os.Readlink(l); err != nil || text != want {
-			continue
-		}
-		pid := path.Base(path.Dir(path.Dir(l)))
+	for _, pid := range holders(inode) {
 		if theirs, err := namespace(pid, "mnt"); err == nil && theirs == own {
 			return true
 		}
@@ -47,6 +38,22 @@ func (t *Target) listenerHere(id rootfs.ID) bool {
 	return false
 }
 
+// holders are the processes that are seen to have the socket with that inode number
+// open, once for each descriptor.
+func holders(inode uint32) (pids []string) {
+	want := fmt.Sprintf("socket:[%d]", inode)
+	links, err := filepath.Glob("/proc/[0-9]*/fd/*")
+	if err != nil {
+		return nil
+	}
+	for _, l := range links {
+		if text, err := os.Readlink(l); err == nil && text == want {
+			pids = append(pids, path.Base(path.Dir(path.Dir(l))))
+		}
+	}
+	return pids
+}
+
 // foreignOnHost says that no process of this host has the socket open that has this
 // name's identity, but others do: a host's daemon may have mounts of its own, yet its
 // root directory is the host's. A socket of another network namespace is not seen,
@@ -56,18 +63,10 @@ func foreignOnHost(id rootfs.ID) bool {
 	if err != nil {
 		return errors.Is(err, unix.ENOENT)
 	}
-	want := fmt.Sprintf("socket:[%d]", inode)
-	links, err := filepath.Glob("/proc/[0-9]*/fd/*")
-	if err != nil {
-		return false
-	}
 	others := false
-	for _, l := range links {
-		if text, err := os.Readlink(l); err != nil || text != want {
-			continue
-		}
+	for _, pid := range holders(inode) {
 		var root, own unix.Stat_t
-		if unix.Stat(path.Dir(path.Dir(l))+"/root", &root) != nil || unix.Stat("/", &own) != nil {
+		if unix.Stat("/proc/"+pid+"/root", &root) != nil || unix.Stat("/", &own) != nil {
 			continue
 		}
 		if root.Dev == own.Dev && root.Ino == own.Ino {

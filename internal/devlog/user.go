@@ -55,7 +55,7 @@ func homeOf(passwd string, uid int) string {
 
 // stateLogs is the directory for containers' logs of a user who may not write to
 // syslogconf.LogsDir: $XDG_STATE_HOME/devlog (XDG Base Directory Specification),
-// or ~/.local/state/devlog. The error says why there is none.
+// or ~/.local/state/devlog. The error says why no such directory is known.
 func stateLogs() (string, error) {
 	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
 		return path.Join(dir, "devlog"), nil

@@ -49,7 +49,7 @@ type confinement struct {
 // can write there. A rule for a file is none for a directory, below which it would
 // allow everything.
 
-// add adds a rule for the handle. Where there is none it adds nothing: the file will
+// add adds a rule for the handle. Without a handle it adds nothing: the file will
 // not be found later either, or be another one.
 func (c *confinement) add(handle int, err error, access sandbox.Access) bool {
 	if err != nil {

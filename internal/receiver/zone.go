@@ -54,7 +54,7 @@ func findZone(tz string, set bool) (*time.Location, error) {
 	return ruleZone(tz), nil
 }
 
-// zoneOf reads a file of tzfile(5); UTC if there is none.
+// zoneOf reads a file of tzfile(5); UTC without one.
 func zoneOf(path string) (*time.Location, error) {
 	data, err := file.Read(path, maxZone)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -138,14 +138,15 @@ func isSameHost(a, b []byte) bool {
 		return false
 	}
 	for i, c := range a {
-		if lower(c) != lower(b[i]) {
+		if Lower(c) != Lower(b[i]) {
 			return false
 		}
 	}
 	return true
 }
 
-func lower(c byte) byte {
+// Lower is the byte in lower case, if it is an ASCII letter.
+func Lower(c byte) byte {
 	if c >= 'A' && c <= 'Z' {
 		return c | 0x20
 	}

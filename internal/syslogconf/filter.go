@@ -127,18 +127,11 @@ func (f *filter) same(part []byte, value string) bool {
 		return string(part) == value
 	}
 	for i, c := range part {
-		if lower(c) != lower(value[i]) {
+		if syslog.Lower(c) != syslog.Lower(value[i]) {
 			return false
 		}
 	}
 	return true
-}
-
-func lower(c byte) byte {
-	if c >= 'A' && c <= 'Z' {
-		return c | 0x20
-	}
-	return c
 }
 
 // String returns the filter as it is read.
