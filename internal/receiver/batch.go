@@ -139,22 +139,13 @@ func (b *batch) touch() {
 // waiting, and returns how many that are; see message. An empty queue is EAGAIN, also after
 // shutdown(SHUT_RD): 0 bytes are an empty message, never an end.
 func (b *batch) receive(fd, most int) (int, error) {
-	return b.recvmmsg(fd, min(most, slots), unix.MSG_DONTWAIT)
-}
-
-// await is receive, but waits for the first message, for as long as the socket
-// says (SO_RCVTIMEO); none is EAGAIN.
-func (b *batch) await(fd int) (int, error) { return b.recvmmsg(fd, slots, unix.MSG_WAITFORONE) }
-
-// recvmmsg is recvmmsg(2) unknown to the scheduler.
-func (b *batch) recvmmsg(fd, most, flags int) (int, error) {
 	if b.control != nil && b.headers[0].header.Control != nil {
 		for i := range b.headers[:b.filled] {
 			b.headers[i].header.SetControllen(controlSize)
 			b.control[i].header = unix.Cmsghdr{}
 		}
 	}
-	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.headers[0])), uintptr(most), uintptr(flags), 0, 0)
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.headers[0])), uintptr(min(most, slots)), unix.MSG_DONTWAIT, 0, 0) // unknown to the scheduler: see waiter
 	if errno != 0 {
 		b.filled = 0
 		return 0, errno

@@ -234,7 +234,6 @@ func init() {
 func settle() {
 	debug.SetGCPercent(25) // receiving allocates nothing: keep the heap at 1 MB
 	calmMonitor()
-	forgetStart()
 }
 
 // checkRules says what is wrong with the rules, each line that is, and what is

@@ -46,7 +46,6 @@ type receiver struct {
 	batch     *batch
 	epoll     int
 	waiter    waiter
-	direct    direct
 	signals   signals
 	init      int    // pidfd whose end is ours, or -1
 	inside    bool   // this process ends with the container, whose init waits for it
@@ -172,7 +171,7 @@ func (r *receiver) loop() error {
 		if r.alone != nil && !r.stepAlone() {
 			return r.drain()
 		}
-		n, err := r.next(events[:], time.Now())
+		n, err := r.waiter.wait(r.epoll, events[:], r.timeout(time.Now()))
 		if err != nil {
 			return r.fail(fmt.Errorf("wait for messages: %w", err))
 		}
@@ -197,7 +196,6 @@ func (r *receiver) loop() error {
 			return r.drain()
 		}
 		now := time.Now()
-		r.noteEvents(events[:n], now)
 		r.stepStreams(now)
 		if r.keeper != nil {
 			r.stepKeeper(now)
