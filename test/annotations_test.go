@@ -24,7 +24,7 @@ func TestAnnotations(t *testing.T) {
 			dir = "/var/log"
 		}
 		c := annotated(t, h, runtime, stage, threeClients("a")+"readlink /dev/log >/tmp/to; "+hold, map[string]any{
-			"devlog.rules": "*.notice " + dir + "/notices\n*.* " + dir + "/sub/all", "devlog.socket": "/run/own/log"})
+			"devlog.dev/rules": "*.notice " + dir + "/notices\n*.* " + dir + "/sub/all", "devlog.dev/socket": "/run/own/log"})
 		if stage != "prestart" {
 			at = func(name string) string { return filepath.Join(c.Rootfs, name) }
 		}
@@ -45,11 +45,11 @@ func TestAnnotations(t *testing.T) {
 	})
 }
 
-// devlog=off: the hook does nothing at all.
+// devlog.dev/log=off: the hook does nothing at all.
 func TestAnnotationOff(t *testing.T) {
 	eachStage(t, []string{"prestart", "createContainer", "startContainer", "poststart"}, func(t *testing.T, h *Host, runtime, stage string) {
 		before := hostTree(h)
-		c := annotated(t, h, runtime, stage, "exit 6", map[string]any{"devlog": "off"})
+		c := annotated(t, h, runtime, stage, "exit 6", map[string]any{"devlog.dev/log": "off"})
 		files := snap(t, c.Rootfs, "/")
 		if r := h.Do(c.Args("run")...); r.Code != 6 {
 			t.Errorf("run: %+v", r)
@@ -72,15 +72,15 @@ func TestAnnotationLimits(t *testing.T) {
 		refused     string // what the refusal says, or empty
 		log         string // where messages go
 	}{
-		{name: "elsewhere", annotations: map[string]any{"devlog.rules": "*.* /var/log/devlog/c2/messages"}, refused: "files below " + own + " only"},
-		{name: "up", annotations: map[string]any{"devlog.rules": "*.* " + own + "/../../x"}, refused: "files below " + own + " only"},
-		{name: "kernel", annotations: map[string]any{"devlog.rules": "*.crit /dev/kmsg"}, refused: "files below " + own + " only"},
-		{name: "link", annotations: map[string]any{"devlog.rules": "*.* " + own + "/link/x"}, refused: own + "/link is a link"},
-		{name: "program", annotations: map[string]any{"devlog.receiver": "/tmp/x"}, refused: "no program"},
-		{name: "strategy", annotations: map[string]any{"devlog.strategy": "symlink"}, refused: "for the host too"},
-		{name: "allowed", annotations: map[string]any{"devlog.rules": "*.* /var/log/x"}, flags: []string{"--annotations", "all"}, log: "/var/log/x"},
-		{name: "flags first", annotations: map[string]any{"devlog.rules": "*.* " + own + "/x"}, flags: []string{"--rule", "*.* /var/log/y"}, log: "/var/log/y"},
-		{name: "passed over", annotations: map[string]any{"devlog": "off", "devlog.rules": "*.* /etc/x"}, flags: []string{"--annotations", "none"}, log: own + "/messages"},
+		{name: "elsewhere", annotations: map[string]any{"devlog.dev/rules": "*.* /var/log/devlog/c2/messages"}, refused: "files below " + own + " only"},
+		{name: "up", annotations: map[string]any{"devlog.dev/rules": "*.* " + own + "/../../x"}, refused: "files below " + own + " only"},
+		{name: "kernel", annotations: map[string]any{"devlog.dev/rules": "*.crit /dev/kmsg"}, refused: "files below " + own + " only"},
+		{name: "link", annotations: map[string]any{"devlog.dev/rules": "*.* " + own + "/link/x"}, refused: own + "/link is a link"},
+		{name: "program", annotations: map[string]any{"devlog.dev/receiver": "/tmp/x"}, refused: "no program"},
+		{name: "strategy", annotations: map[string]any{"devlog.dev/strategy": "symlink"}, refused: "for the host too"},
+		{name: "allowed", annotations: map[string]any{"devlog.dev/rules": "*.* /var/log/x"}, flags: []string{"--annotations", "all"}, log: "/var/log/x"},
+		{name: "flags first", annotations: map[string]any{"devlog.dev/rules": "*.* " + own + "/x"}, flags: []string{"--rule", "*.* /var/log/y"}, log: "/var/log/y"},
+		{name: "passed over", annotations: map[string]any{"devlog.dev/log": "off", "devlog.dev/rules": "*.* /etc/x"}, flags: []string{"--annotations", "none"}, log: own + "/messages"},
 	} {
 		t.Run(s.name, func(t *testing.T) {
 			needContainers(t, "runc")

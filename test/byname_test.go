@@ -75,7 +75,7 @@ func TestPodmanLogByName(t *testing.T) {
 	id := strings.TrimSpace(h.Must(podman("inspect", "-f", "{{.Id}}", "web")...).Out)
 	wantOnce(t, h.Path("/var/log/devlog/"+id+"/messages"), threeTexts("x")...)
 
-	run("out", "--annotation", "devlog.rules=*.* container-stdout")
+	run("out", "--annotation", "devlog.dev/rules=*.* container-stdout")
 	wantLines(t, h.Must(podman("logs", "out")...).Out, threeTexts("x")...)
 	h.Must(podman("rm", "web", "out")...)
 }

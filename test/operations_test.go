@@ -47,9 +47,14 @@ func TestOldLogs(t *testing.T) {
 		check(t, os.WriteFile(h.Path("/run/devlog/"+name+".log"), nil, 0o600))
 	}
 	check(t, os.Chtimes(h.Path("/run/devlog/old.log"), old, old))
+	links := h.Path("/var/log/devlog/by-name")
+	check(t, os.Mkdir(links, 0o755))
+	for _, name := range []string{"ended", "recent"} {
+		check(t, os.Symlink("../"+name, links+"/"+name))
+	}
 	h.Must("sh", "-euc", script)
 	for name, kept := range map[string]bool{"/var/log/devlog/quiet": true, "/var/log/devlog/quie": false, "/var/log/devlog/ended": false,
-		"/var/log/devlog/recent": true, "/run/devlog/old.log": false, "/run/devlog/new.log": true} {
+		"/var/log/devlog/recent": true, "/var/log/devlog/by-name/ended": false, "/var/log/devlog/by-name/recent": true, "/run/devlog/old.log": false, "/run/devlog/new.log": true} {
 		if exists(h.Path(name)) != kept {
 			t.Errorf("%s is left: %t, want %t", name, !kept, kept)
 		}

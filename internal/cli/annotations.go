@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"devlog/internal/annotation"
 	"devlog/internal/devlog"
 	"devlog/internal/hook"
 	"devlog/internal/syslogconf"
@@ -30,19 +31,24 @@ const (
 	annotationsAll     = "all"
 )
 
-// The annotations.
+// The names of our annotations, beside annotation.Log; they are those of flags.
 const (
-	annotationOff = "devlog"
-	// annotationPrefix begins the others, that are called as flags are.
-	annotationPrefix    = "devlog."
-	annotationRules     = annotationPrefix + "rules"
-	annotationStrategy  = annotationPrefix + "strategy"
-	annotationSocket    = annotationPrefix + "socket"
-	annotationReceiver  = annotationPrefix + "receiver"
-	annotationSupervise = annotationPrefix + "supervise"
+	saidRules     = "rules"
+	saidStrategy  = "strategy"
+	saidSocket    = "socket"
+	saidReceiver  = "receiver"
+	saidSupervise = "supervise"
+	saidRate      = "rate"
+	saidOverflow  = "overflow"
 )
 
-var annotations = []string{annotationRules, annotationStrategy, annotationSocket, annotationReceiver, annotationSupervise}
+// keys are the annotations as users write them.
+var keys = func() (keys []string) {
+	for _, name := range []string{annotation.Log, saidRules, saidStrategy, saidSocket, saidReceiver, saidSupervise, saidRate, saidOverflow} {
+		keys = append(keys, annotation.Prefix+name)
+	}
+	return keys
+}()
 
 // maxUnknown is how many annotations that are not known are told of.
 const maxUnknown = 8
@@ -65,13 +71,16 @@ type bounds struct {
 
 // settings are what annotations say. Empty is unsaid.
 type settings struct {
-	off                                   bool
-	rules                                 []string
-	strategy, socket, receiver, supervise string
+	off   bool
+	rules []string
+	// flags are the values of the flags that are called as their annotations are.
+	flags map[string]string
 	// files are the paths on the host that the rules name.
 	files []string
 	// unknown are annotations of ours that this version does not know.
 	unknown []string
+	// old is one that has another name now; empty for none.
+	old string
 }
 
 // annotations takes over what the container's annotations say into the flags
@@ -91,12 +100,15 @@ func (p *program) annotations(c *cli.Context, stage hook.Stage, container hook.C
 	if stage.OnHost() {
 		l.dir = filepath.Dir(devlog.MessagesFile(false, p.name))
 	}
-	s, err := readAnnotations(container.Annotations, l)
+	s, err := readAnnotations(container.Annotations, annotation.PodOf(container.Annotations).Container, l)
 	if err != nil || s.off {
 		return s.off, err
 	}
 	for _, name := range s.unknown[:min(len(s.unknown), maxUnknown)] {
-		p.passOver("annotation " + words.Cut(name) + words.Meant(name, annotations, "") + ": this version does not know it, and passes it over")
+		p.passOver("annotation " + words.Cut(name) + words.Meant(name, keys, "") + ": this version does not know it, and passes it over")
+	}
+	if s.old != "" {
+		p.passOver(fmt.Sprintf("annotation %s is called %s now; the old name still works", words.Cut(s.old), words.Cut(annotation.NewName(s.old))))
 	}
 	if stage == hook.Poststop {
 		s.rules = nil // nobody will read them
@@ -121,67 +133,86 @@ func (p *program) apply(c *cli.Context, s settings, l bounds) error {
 			return usageError{err}
 		}
 	}
-	for flag, value := range map[string]string{"strategy": s.strategy, "socket": s.socket, "receiver": s.receiver, "supervise": s.supervise} {
-		if value == "" || c.IsSet(flag) {
+	for _, flag := range slices.Sorted(maps.Keys(s.flags)) {
+		if c.IsSet(flag) {
 			continue
 		}
-		if err := c.Set(flag, value); err != nil {
+		if err := c.Set(flag, s.flags[flag]); err != nil {
 			return usageError{err}
 		}
 	}
 	return nil
 }
 
-// readAnnotations decides what the annotations may say. The error is a
-// devlog.Refusal where they ask for more.
-func readAnnotations(annotations map[string]string, l bounds) (settings, error) {
-	var s settings
-	for _, name := range slices.Sorted(maps.Keys(annotations)) {
-		value := annotations[name]
-		var err error
-		switch name {
-		case annotationOff:
-			s.off, err = isOff(value)
-		case annotationRules:
-			err = s.readRules(value, l)
-		case annotationStrategy:
-			var strategy devlog.Strategy
-			strategy, err = devlog.ParseStrategy(value)
-			if s.strategy = value; err == nil && strategy == devlog.Symlink && l.shared && !l.all {
-				err = notAllowed("the strategy symlink changes /dev for the host too")
-			}
-		case annotationSocket:
-			s.socket, err = value, checkSocket("socket", value)
-		case annotationReceiver:
-			if s.receiver = value; value != devlog.NoReceiver && !l.all {
-				err = notAllowed(fmt.Sprintf("the receiver can be %q, no program", devlog.NoReceiver))
-			}
-		case annotationSupervise:
-			s.supervise = value
-			if _, err = devlog.ParseSupervisor(value); err == nil && !l.all {
-				err = notAllowed("a service of the host's is not for a container to ask for")
-			}
-		default:
-			if strings.HasPrefix(name, annotationPrefix) {
-				s.unknown = append(s.unknown, name)
-			}
-		}
+// readAnnotations decides what the annotations may say of the container, that a
+// pod may have of that name. The error is a devlog.Refusal where they ask for more.
+func readAnnotations(annotations map[string]string, container string, l bounds) (settings, error) {
+	s := settings{flags: make(map[string]string)}
+	said, old := annotation.Ours(annotations, container)
+	s.old = old
+	for _, name := range slices.Sorted(maps.Keys(said)) {
+		key, value := said[name].Key, said[name].Value
+		err := s.read(name, value, l)
 		var refusal *devlog.Refusal
-		if errors.As(err, &refusal) {
-			return s, &devlog.Refusal{Reason: "annotation " + name + ": " + refusal.Reason, Advice: refusal.Advice}
-		}
-		if err != nil {
-			return s, usageError{fmt.Errorf("annotation %s: %w", name, err)}
+		switch {
+		case errors.Is(err, errUnknown):
+			s.unknown = append(s.unknown, key)
+			if s.old == key {
+				s.old = "" // it has no new name
+			}
+		case errors.As(err, &refusal):
+			return s, &devlog.Refusal{Reason: "annotation " + key + ": " + refusal.Reason, Advice: refusal.Advice}
+		case err != nil:
+			return s, usageError{fmt.Errorf("annotation %s: %w", key, err)}
 		}
 	}
 	return s, nil
 }
 
+var errUnknown = errors.New("this version does not know it")
+
+// read takes over one annotation.
+func (s *settings) read(name, value string, l bounds) (err error) {
+	switch name {
+	case annotation.Log:
+		s.off, err = isOff(value)
+		return err
+	case saidRules:
+		return s.readRules(value, l)
+	case saidStrategy:
+		var strategy devlog.Strategy
+		strategy, err = devlog.ParseStrategy(value)
+		if err == nil && strategy == devlog.Symlink && l.shared && !l.all {
+			err = notAllowed("the strategy symlink changes /dev for the host too")
+		}
+	case saidSocket:
+		err = checkSocket("socket", value)
+	case saidReceiver:
+		if value != devlog.NoReceiver && !l.all {
+			err = notAllowed(fmt.Sprintf("the receiver can be %q, no program", devlog.NoReceiver))
+		}
+	case saidSupervise:
+		if _, err = devlog.ParseSupervisor(value); err == nil && !l.all {
+			err = notAllowed("a service of the host's is not for a container to ask for")
+		}
+	case saidRate:
+		_, err = syslogconf.ParseRate(value)
+	case saidOverflow:
+		_, err = syslogconf.ParseOverflow(value)
+	default:
+		return errUnknown
+	}
+	if err == nil {
+		s.flags[name] = value
+	}
+	return err
+}
+
 func isOff(value string) (bool, error) {
 	switch value {
-	case "off":
+	case annotation.Off:
 		return true, nil
-	case "on":
+	case annotation.On:
 		return false, nil
 	}
 	return false, fmt.Errorf("%q: want on or off", value)
@@ -235,14 +266,14 @@ func withoutLinks(dir, file string) error {
 	for at := path.Clean(file); at != dir && strings.HasPrefix(at, dir+"/"); at = path.Dir(at) {
 		info, err := os.Lstat(at)
 		if err == nil && info.Mode()&os.ModeSymlink != 0 {
-			return &devlog.Refusal{Reason: fmt.Sprintf("annotation %s: %s is a link", annotationRules, at), Advice: "remove it, or name another file"}
+			return &devlog.Refusal{Reason: fmt.Sprintf("annotation %s: %s is a link", annotation.Prefix+saidRules, at), Advice: "remove it, or name another file"}
 		}
 		if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, os.ErrPermission) {
-			return fmt.Errorf("annotation %s: %w", annotationRules, err)
+			return fmt.Errorf("annotation %s: %w", annotation.Prefix+saidRules, err)
 		}
 	}
 	if info, err := os.Lstat(dir); err == nil && !info.IsDir() {
-		return &devlog.Refusal{Reason: fmt.Sprintf("annotation %s: %s is no directory", annotationRules, dir), Advice: "remove it"}
+		return &devlog.Refusal{Reason: fmt.Sprintf("annotation %s: %s is no directory", annotation.Prefix+saidRules, dir), Advice: "remove it"}
 	}
 	return nil
 }

@@ -18,8 +18,9 @@ func TestReadAnnotations(t *testing.T) {
 	host := bounds{dir: ownLogs, shared: true}
 	trusted := bounds{all: true, dir: ownLogs, shared: true}
 	entered, inside := bounds{shared: true}, bounds{}
-	rules := func(text string) map[string]string { return map[string]string{"devlog.rules": text} }
+	rules := func(text string) map[string]string { return map[string]string{"devlog.dev/rules": text} }
 	one := func(name, value string) map[string]string { return map[string]string{name: value} }
+	flag := func(name, value string) settings { return settings{flags: map[string]string{name: value}} }
 	for _, tt := range []struct {
 		name  string
 		given map[string]string
@@ -29,16 +30,27 @@ func TestReadAnnotations(t *testing.T) {
 	}{
 		{"none", nil, host, settings{}, ""},
 		{"others'", one("io.podman.x", "off"), host, settings{}, ""},
-		{"off", one("devlog", "off"), host, settings{off: true}, ""},
-		{"on", one("devlog", "on"), host, settings{}, ""},
-		{"perhaps", one("devlog", "perhaps"), host, settings{}, `2 annotation devlog: "perhaps"`},
-		{"of another version", one("devlog.colour", "red"), host, settings{unknown: []string{"devlog.colour"}}, ""},
+		{"others' that begin like ours", map[string]string{"devlog.example/log": "perhaps", "devlog.dev.example/rules": "x"}, host, settings{}, ""},
+		{"old", one("devlog", "off"), host, settings{off: true, old: "devlog"}, ""},
+		{"old, with a value", one("devlog.strategy", "bind"), host, settings{flags: map[string]string{"strategy": "bind"}, old: "devlog.strategy"}, ""},
+		{"old, wrong", one("devlog.strategy", "magic"), host, settings{}, `2 annotation devlog.strategy: strategy "magic"`},
+		{"old, of another version", one("devlog.colour", "red"), host, settings{unknown: []string{"devlog.colour"}}, ""},
+		{"for this container", map[string]string{"devlog.dev/log.c": "off", "devlog.dev/log": "on"}, host, settings{off: true}, ""},
+		{"for another container", one("devlog.dev/log.d", "perhaps"), host, settings{}, ""},
+		{"rate", one("devlog.dev/rate", "100/s"), host, flag("rate", "100/s"), ""},
+		{"no rate", one("devlog.dev/rate", "many"), host, settings{}, "2 annotation devlog.dev/rate"},
+		{"overflow", one("devlog.dev/overflow", "drop"), host, flag("overflow", "drop"), ""},
+		{"no overflow", one("devlog.dev/overflow", "burn"), host, settings{}, "2 annotation devlog.dev/overflow"},
+		{"off", one("devlog.dev/log", "off"), host, settings{off: true}, ""},
+		{"on", one("devlog.dev/log", "on"), host, settings{}, ""},
+		{"perhaps", one("devlog.dev/log", "perhaps"), host, settings{}, `2 annotation devlog.dev/log: "perhaps"`},
+		{"of another version", one("devlog.dev/colour", "red"), host, settings{unknown: []string{"devlog.dev/colour"}}, ""},
 		{"rules", rules("*.info " + ownLogs + "/info\n\n*.* -" + ownLogs + "/a/b\n"), host,
 			settings{rules: []string{"*.info " + ownLogs + "/info", "*.* -" + ownLogs + "/a/b"}, files: []string{ownLogs + "/info", ownLogs + "/a/b"}}, ""},
 		{"its own output", rules("*.* container-stdout"), host, settings{rules: []string{"*.* container-stdout"}}, ""},
 		{"pipe", rules("*.* |" + ownLogs + "/pipe"), host, settings{}, "3 "},
-		{"not a rule", rules("nonsense"), host, settings{}, `2 annotation devlog.rules: rule "nonsense"`},
-		{"file elsewhere", rules("*.* /etc/passwd"), host, settings{}, "3 annotation devlog.rules: rule"},
+		{"not a rule", rules("nonsense"), host, settings{}, `2 annotation devlog.dev/rules: rule "nonsense"`},
+		{"file elsewhere", rules("*.* /etc/passwd"), host, settings{}, "3 annotation devlog.dev/rules: rule"},
 		{"file of another", rules("*.* /var/log/devlog/c2/messages"), host, settings{}, "3 "},
 		{"file with a longer name", rules("*.* /var/log/devlog/c11/messages"), host, settings{}, "3 "},
 		{"the directory itself", rules("*.* " + ownLogs + "/."), host, settings{}, "3 "},
@@ -47,25 +59,28 @@ func TestReadAnnotations(t *testing.T) {
 		{"file elsewhere, allowed", rules("*.* /etc/x"), trusted, settings{rules: []string{"*.* /etc/x"}, files: []string{"/etc/x"}}, ""},
 		{"kernel, allowed", rules("*.* /dev/kmsg"), trusted, settings{rules: []string{"*.* /dev/kmsg"}}, ""},
 		{"file in the container", rules("*.* /var/log/x"), entered, settings{rules: []string{"*.* /var/log/x"}, files: []string{"/var/log/x"}}, ""},
-		{"strategy", one("devlog.strategy", "bind"), host, settings{strategy: "bind"}, ""},
-		{"no strategy", one("devlog.strategy", "magic"), host, settings{}, `2 annotation devlog.strategy: strategy "magic"`},
-		{"strategy for all", one("devlog.strategy", "symlink"), host, settings{}, "3 "},
-		{"strategy for all, entered", one("devlog.strategy", "symlink"), entered, settings{}, "3 "},
-		{"strategy for all, inside", one("devlog.strategy", "symlink"), inside, settings{strategy: "symlink"}, ""},
-		{"strategy for all, allowed", one("devlog.strategy", "symlink"), trusted, settings{strategy: "symlink"}, ""},
-		{"socket", one("devlog.socket", "/run/own/log"), host, settings{socket: "/run/own/log"}, ""},
-		{"socket in /dev", one("devlog.socket", "/dev/x"), host, settings{}, "2 annotation devlog.socket"},
-		{"receiver", one("devlog.receiver", "none"), host, settings{receiver: "none"}, ""},
-		{"a program", one("devlog.receiver", "/tmp/evil"), host, settings{}, "3 annotation devlog.receiver"},
-		{"a program, inside", one("devlog.receiver", "/tmp/evil"), inside, settings{}, "3 "},
-		{"a program, allowed", one("devlog.receiver", "/opt/x"), trusted, settings{receiver: "/opt/x"}, ""},
-		{"a supervisor", one("devlog.supervise", "systemd"), host, settings{}, "3 annotation devlog.supervise: a service of the host's"},
-		{"none, too", one("devlog.supervise", "none"), host, settings{}, "3 "},
-		{"a supervisor, allowed", one("devlog.supervise", "systemd"), trusted, settings{supervise: "systemd"}, ""},
-		{"no supervisor", one("devlog.supervise", "magic"), trusted, settings{}, `2 annotation devlog.supervise: supervisor "magic"`},
+		{"strategy", one("devlog.dev/strategy", "bind"), host, flag("strategy", "bind"), ""},
+		{"no strategy", one("devlog.dev/strategy", "magic"), host, settings{}, `2 annotation devlog.dev/strategy: strategy "magic"`},
+		{"strategy for all", one("devlog.dev/strategy", "symlink"), host, settings{}, "3 "},
+		{"strategy for all, entered", one("devlog.dev/strategy", "symlink"), entered, settings{}, "3 "},
+		{"strategy for all, inside", one("devlog.dev/strategy", "symlink"), inside, flag("strategy", "symlink"), ""},
+		{"strategy for all, allowed", one("devlog.dev/strategy", "symlink"), trusted, flag("strategy", "symlink"), ""},
+		{"socket", one("devlog.dev/socket", "/run/own/log"), host, flag("socket", "/run/own/log"), ""},
+		{"socket in /dev", one("devlog.dev/socket", "/dev/x"), host, settings{}, "2 annotation devlog.dev/socket"},
+		{"receiver", one("devlog.dev/receiver", "none"), host, flag("receiver", "none"), ""},
+		{"a program", one("devlog.dev/receiver", "/tmp/evil"), host, settings{}, "3 annotation devlog.dev/receiver"},
+		{"a program, inside", one("devlog.dev/receiver", "/tmp/evil"), inside, settings{}, "3 "},
+		{"a program, allowed", one("devlog.dev/receiver", "/opt/x"), trusted, flag("receiver", "/opt/x"), ""},
+		{"a supervisor", one("devlog.dev/supervise", "systemd"), host, settings{}, "3 annotation devlog.dev/supervise: a service of the host's"},
+		{"none, too", one("devlog.dev/supervise", "none"), host, settings{}, "3 "},
+		{"a supervisor, allowed", one("devlog.dev/supervise", "systemd"), trusted, flag("supervise", "systemd"), ""},
+		{"no supervisor", one("devlog.dev/supervise", "magic"), trusted, settings{}, `2 annotation devlog.dev/supervise: supervisor "magic"`},
 	} {
-		got, err := readAnnotations(tt.given, tt.in)
+		got, err := readAnnotations(tt.given, "c", tt.in)
 		if tt.err == "" {
+			if tt.want.flags == nil {
+				tt.want.flags = map[string]string{}
+			}
 			if err != nil || !reflect.DeepEqual(got, tt.want) {
 				t.Errorf("%s: %+v, %v; want %+v", tt.name, got, err, tt.want)
 			}
@@ -81,12 +96,12 @@ func TestReadAnnotations(t *testing.T) {
 // FuzzReadAnnotations: whatever they say, a file on the host is below the
 // container's own directory.
 func FuzzReadAnnotations(f *testing.F) {
-	f.Add("devlog.rules", "*.* "+ownLogs+"/x")
-	f.Add("devlog.rules", "*.* -"+ownLogs+"/./../x\n*.crit /dev/kmsg")
-	f.Add("devlog.rules", "*.* "+ownLogs+"/..x")
-	f.Add("devlog.socket", "/run/x/../log")
+	f.Add("devlog.dev/rules", "*.* "+ownLogs+"/x")
+	f.Add("devlog.dev/rules", "*.* -"+ownLogs+"/./../x\n*.crit /dev/kmsg")
+	f.Add("devlog.dev/rules", "*.* "+ownLogs+"/..x")
+	f.Add("devlog.dev/socket", "/run/x/../log")
 	f.Fuzz(func(t *testing.T, name, value string) {
-		s, err := readAnnotations(map[string]string{name: value}, bounds{dir: ownLogs, shared: true})
+		s, err := readAnnotations(map[string]string{name: value}, "c1", bounds{dir: ownLogs, shared: true})
 		if err != nil {
 			return
 		}
@@ -95,7 +110,7 @@ func FuzzReadAnnotations(f *testing.F) {
 				t.Errorf("accepted %q", file)
 			}
 		}
-		if s.receiver != "" && s.receiver != devlog.NoReceiver || s.strategy == string(devlog.Symlink) {
+		if r := s.flags["receiver"]; r != "" && r != devlog.NoReceiver || s.flags["strategy"] == string(devlog.Symlink) {
 			t.Errorf("accepted %+v", s)
 		}
 	})
@@ -127,10 +142,10 @@ func TestWithoutLinks(t *testing.T) {
 func TestAnnotationsAndFlags(t *testing.T) {
 	for _, tt := range []struct {
 		flags, env string
-		annotation string // devlog.socket's value
+		annotation string // devlog.dev/socket's value
 		says       string
 	}{
-		{"", "", "relative", "annotation devlog.socket"},
+		{"", "", "relative", "annotation devlog.dev/socket"},
 		{"--annotations none", "", "relative", "/nowhere/x"},
 		{"--annotations some", "", "/run/x/log", "--annotations"},
 		{"", "DEVLOG_ANNOTATIONS=none", "relative", "/nowhere/x"},
@@ -140,7 +155,7 @@ func TestAnnotationsAndFlags(t *testing.T) {
 	} {
 		clean(t)
 		bundle := t.TempDir()
-		config := `{"root":{"path":"/nowhere/x"},"annotations":{"devlog.socket":"` + tt.annotation + `"}}`
+		config := `{"root":{"path":"/nowhere/x"},"annotations":{"devlog.dev/socket":"` + tt.annotation + `"}}`
 		if err := os.WriteFile(filepath.Join(bundle, "config.json"), []byte(config), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/annotation"
 	"devlog/internal/devlog"
 	"devlog/internal/hook"
 )
@@ -66,12 +68,19 @@ func (p *program) oci(c *cli.Context) error {
 		return err
 	}
 	o.Receiver.HostName = container.Hostname
+	pod := annotation.PodOf(container.Annotations)
+	podNames(c, pod, &o.Receiver)
 	if stage == hook.Poststop {
 		p.clear(container.Rootfs, o)
 		return nil
 	}
-	_, err = repairOne(func() (*devlog.Target, error) { return devlog.OfHook(stage, container) }, o)
-	return err
+	if _, err = repairOne(func() (*devlog.Target, error) { return devlog.OfHook(stage, container) }, o); err != nil || !stage.OnHost() {
+		return err
+	}
+	if err := linkByName(filepath.Dir(devlog.MessagesFile(false, p.name)), pod.String()); err != nil {
+		p.line(err) // the log is there all the same
+	}
+	return nil
 }
 
 const (

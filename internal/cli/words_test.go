@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"devlog/internal/annotation"
 	"devlog/internal/devlog"
 	"devlog/internal/hook"
 	"devlog/internal/words"
@@ -78,8 +79,8 @@ func TestPassedOver(t *testing.T) {
 	if got := errs.String(); strings.Count(got, "devlog-hook: "+variable+"\n") != 1 || strings.Count(got, "\n") != maxUnknown+1 {
 		t.Errorf("said %q", got)
 	}
-	s, err := readAnnotations(map[string]string{"devlog.rule": ""}, bounds{})
-	if err != nil || len(s.unknown) != 1 || words.Near(s.unknown[0], annotations) != annotationRules {
+	s, err := readAnnotations(map[string]string{"devlog.dev/rule": ""}, "", bounds{})
+	if err != nil || len(s.unknown) != 1 || words.Near(s.unknown[0], keys) != annotation.Prefix+saidRules {
 		t.Errorf("%+v, %v", s, err)
 	}
 }

@@ -37,6 +37,8 @@ type Receiver struct {
 	// HostName is what the container calls its host, if a runtime said so; empty
 	// stands for what its UTS namespace says.
 	HostName string
+	// LineHost is the host in each line; empty stands for Name.
+	LineHost string
 	// Config and Rules are what devlogd's options of that name take.
 	Config string
 	Rules  []string
@@ -204,6 +206,9 @@ func (r *Receiver) start(w *work) (pid int, end func(), err error) {
 	}
 	t := w.target
 	args := append([]string{"--name", r.Name}, hostNameArgs(t, r.HostName)...)
+	if r.LineHost != "" {
+		args = append(args, "--line-host", r.LineHost)
+	}
 	if r.Config != "" {
 		args = append(args, "--config", r.Config)
 	}

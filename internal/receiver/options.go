@@ -18,17 +18,18 @@ import (
 
 // options are what the command line and the environment say.
 type options struct {
-	listen  []listenOption
-	kind    int  // type of the sockets of the --listen that follow, or 0
-	kernel  bool // read the kernel's log
-	rules   []string
-	config  string
-	name    string
-	check   bool
-	version bool
-	help    bool
-	alone   bool // exit when alone in the PID namespace
-	await   bool // process 1 is still to execute its program
+	listen   []listenOption
+	kind     int  // type of the sockets of the --listen that follow, or 0
+	kernel   bool // read the kernel's log
+	rules    []string
+	config   string
+	name     string
+	check    bool
+	version  bool
+	help     bool
+	alone    bool   // exit when alone in the PID namespace
+	await    bool   // process 1 is still to execute its program
+	lineHost string // the host in lines; empty stands for name
 	// rate and overflow limit what is read from a socket.
 	rate     syslogconf.Rate
 	overflow syslogconf.Overflow // empty stands for Block
@@ -148,6 +149,7 @@ usage: devlogd [--listen PATH]... [--rule RULE]... [flags] [-- COMMAND ARGS...]
                      /etc/devlogd.conf and /etc/devlogd.d/*.conf if they exist,
                      else '*.* -/var/log/messages' and '*.crit /dev/kmsg'
   --name NAME        name to write instead of this machine's host name
+  --line-host NAME   name to write in lines instead of --name's
   --host-name NAME   leave this name out of messages too, where a program writes it
                      as its host's (may be repeated)
   --rate N[/s|/m]    take N messages at once from a socket, and not more than N a
@@ -223,6 +225,7 @@ func (o *options) flags() []flag {
 		{name: "rule", list: true, set: list(&o.rules)},
 		{name: "config", set: text(&o.config)},
 		{name: "name", set: text(&o.name)},
+		{name: "line-host", set: text(&o.lineHost)},
 		{name: "host-name", list: true, set: list(&o.hosts)},
 		{name: "rate", set: func(v string) (err error) { o.rate, err = syslogconf.ParseRate(v); return err }},
 		{name: "overflow", set: func(v string) (err error) { o.overflow, err = syslogconf.ParseOverflow(v); return err }},
@@ -347,6 +350,9 @@ func (o *options) validate() error {
 	}
 	if o.needs == "" {
 		o.needs = daemon.NeedsMounts
+	}
+	if err := checkName("line-host", o.lineHost); err != nil {
+		return err
 	}
 	for _, name := range o.hosts {
 		if err := checkName("host-name", name); err != nil {

@@ -87,7 +87,7 @@ func newReceiver(o *options, load loadRules) *receiver {
 		epoll: -1, signals: signals{pipe: [2]int{-1, -1}}, init: -1,
 		counters: counters{started: time.Now()},
 		limits:   limits{rate: o.rate, overflow: o.overflow}, compress: o.compress, metrics: metrics{path: o.metrics},
-		host: []byte(o.name), hosts: hostNames(o.name, o.hosts), pid: strconv.AppendInt(nil, int64(os.Getpid()), 10), self: self(),
+		host: []byte(cmp.Or(o.lineHost, o.name)), hosts: hostNames(o.name, o.hosts), pid: strconv.AppendInt(nil, int64(os.Getpid()), 10), self: self(),
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"devlog/internal/annotation"
 	"devlog/internal/file"
 )
 
@@ -106,16 +107,9 @@ func addHooks(config []byte, hook func(stage string) specs.Hook) ([]byte, error)
 	})
 }
 
-const (
-	// offName as an annotation or a variable of the container's environment
-	// with the value offValue keeps our hooks out.
-	offName, offValue = "devlog", "off"
-	// What CRI runtimes call the container that holds a pod's namespaces, in
-	// which nothing logs: containerd's annotation and CRI-O's.
-	containerdType = "io.kubernetes.cri.container-type"
-	crioType       = "io.kubernetes.cri-o.ContainerType"
-	sandbox        = "sandbox"
-)
+// offVariable in the container's environment keeps our hooks out, as the
+// annotation devlog.dev/log: off does.
+const offVariable = "devlog=off"
 
 // unwanted says that the container is to be left alone.
 func unwanted(config []byte) (bool, error) {
@@ -128,13 +122,14 @@ func unwanted(config []byte) (bool, error) {
 	if err := json.Unmarshal(config, &c); err != nil {
 		return false, fmt.Errorf("no valid JSON: %w", err)
 	}
+	said, _ := annotation.Ours(c.Annotations, annotation.PodOf(c.Annotations).Container)
 	switch {
-	case c.Annotations[offName] == offValue, c.Annotations[containerdType] == sandbox, c.Annotations[crioType] == sandbox:
+	case said[annotation.Log].Value == annotation.Off, annotation.Sandbox(c.Annotations):
 		return true, nil
 	case c.Process == nil:
 		return false, nil
 	}
-	return slices.Contains(c.Process.Env, offName+"="+offValue), nil
+	return slices.Contains(c.Process.Env, offVariable), nil
 }
 
 // hasOurs says whether our hook is among the hooks, at whatever stage and with

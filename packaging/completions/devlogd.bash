@@ -13,6 +13,7 @@ _devlogd() {
     --rule) COMPREPLY=(); return ;;
     --config) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
     --name) COMPREPLY=(); return ;;
+    --line-host) COMPREPLY=(); return ;;
     --host-name) COMPREPLY=(); return ;;
     --rate) COMPREPLY=(); return ;;
     --overflow) COMPREPLY=(); return ;;
@@ -25,7 +26,7 @@ _devlogd() {
     --notice) COMPREPLY=(); return ;;
     --command-needs) mapfile -t COMPREPLY < <(compgen -W 'names host ids mounts' -- "$cur"); return ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W '--listen --type --kernel --rule --config --name --host-name --rate --overflow --compress-repeats --metrics-file --logs-dir --ready-fd --sandbox --user --notice --check-config --exit-when-alone --await-init --command-needs --version --help' -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W '--listen --type --kernel --rule --config --name --line-host --host-name --rate --overflow --compress-repeats --metrics-file --logs-dir --ready-fd --sandbox --user --notice --check-config --exit-when-alone --await-init --command-needs --version --help' -- "$cur")
     ;;
   esac
 }

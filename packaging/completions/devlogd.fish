@@ -7,6 +7,7 @@ complete -c devlogd -l kernel -d 'read the kernel\'s log from /dev/kmsg, from no
 complete -c devlogd -l rule -x -d '\'SELECTOR ACTION\' as in devlogd.conf(5), such as \'*.info;mail.none -/var/log/messages\''
 complete -c devlogd -l config -rF -d 'read rules from FILE'
 complete -c devlogd -l name -x -d 'name to write instead of this machine\'s host name'
+complete -c devlogd -l line-host -x -d 'name to write in lines instead of --name\'s'
 complete -c devlogd -l host-name -x -d 'leave this name out of messages too, where a program writes it as its host\'s'
 complete -c devlogd -l rate -x -d 'take N messages at once from a socket, and not more than N a second or minute in the long run'
 complete -c devlogd -l overflow -x -d 'what to do with more: block, so that senders wait, or drop: count them'

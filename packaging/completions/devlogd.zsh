@@ -8,6 +8,7 @@ _devlogd() {
         '*--rule=['\''SELECTOR ACTION'\'' as in devlogd.conf(5), such as '\''*.info;mail.none -/var/log/messages'\'']:RULE: ' \
         '--config=[read rules from FILE]:FILE:_files' \
         '--name=[name to write instead of this machine'\''s host name]:NAME: ' \
+        '--line-host=[name to write in lines instead of --name'\''s]:NAME: ' \
         '*--host-name=[leave this name out of messages too, where a program writes it as its host'\''s]:NAME: ' \
         '--rate=[take N messages at once from a socket, and not more than N a second or minute in the long run]:N[/s|/m]: ' \
         '--overflow=[what to do with more\: block, so that senders wait, or drop\: count them]:HOW: ' \

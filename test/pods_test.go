@@ -1,0 +1,53 @@
+package test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A pod's container goes by its names: lines have the pod's as their host, and
+// its log is found under NAMESPACE_POD_CONTAINER. Its annotations may be for one
+// container of the pod only.
+func TestPodNames(t *testing.T) {
+	for engine, names := range map[string][3]string{
+		"containerd": {"io.kubernetes.cri.sandbox-namespace", "io.kubernetes.cri.sandbox-name", "io.kubernetes.cri.container-name"},
+		"cri-o":      {"io.kubernetes.pod.namespace", "io.kubernetes.pod.name", "io.kubernetes.container.name"},
+	} {
+		for _, runtime := range []string{"runc", "crun"} {
+			t.Run(engine+"/"+runtime, func(t *testing.T) {
+				needContainers(t, runtime)
+				h := NewHost(t)
+				const log = "/var/log/devlog/c1/own"
+				c := annotated(t, h, runtime, "createRuntime", threeClients("a")+"exit 5", map[string]any{
+					names[0]: "shop", names[1]: "web-0", names[2]: "nginx",
+					"devlog.dev/rules.nginx": "*.* " + log, "devlog.dev/rules": "*.* /etc/others",
+					"devlog.dev/socket.other": "nonsense", "devlog.example/rules": "nonsense",
+					"devlog.strategy": "auto"})
+				if r := h.Do(c.Write().Args("run")...); r.Code != 5 {
+					t.Fatalf("run: %+v", r)
+				}
+				wantOnce(t, h.Path(log), threeTexts("a")...)
+				text, err := os.ReadFile(h.Path(log))
+				check(t, err)
+				for line := range strings.Lines(string(text)) {
+					if !strings.Contains(line, " web-0 ") || strings.Contains(line, " c1 ") {
+						t.Errorf("a line's host is not the pod: %q", line)
+					}
+				}
+				if said := "annotation devlog.strategy is called devlog.dev/strategy now"; strings.Count(string(text), said) != 1 {
+					t.Errorf("the old name is not mentioned once:\n%s", text)
+				}
+				to, err := os.Readlink(h.Path("/var/log/devlog/by-name/shop_web-0_nginx"))
+				if err != nil || to != "../c1" {
+					t.Errorf("the link by name: %q, %v", to, err)
+				}
+				if _, err := os.Stat(filepath.Join(h.Path("/var/log/devlog/by-name/shop_web-0_nginx"), "own")); err != nil {
+					t.Error(err)
+				}
+				expectReceiversEnd(t, h)
+			})
+		}
+	}
+}
