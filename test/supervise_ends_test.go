@@ -193,6 +193,38 @@ func TestSupervisedGivenUp(t *testing.T) {
 	endSystemd(t, s.LXC)
 }
 
+// A receiver that cannot go on says why where people look: in the journal, and in
+// check.
+func TestSupervisedReason(t *testing.T) {
+	s := newSystemdHost(t)
+	rules := filepath.Join(s.Rootfs, "tmp/rules")
+	check(t, os.WriteFile(rules, []byte("*.* /var/log/devlog/box/messages\n"), 0o644))
+	s.repair("--config", "/tmp/rules")
+	pid := s.receiver(0)
+	check(t, os.WriteFile(rules, []byte("*.nonsense /var/log/devlog/box/messages\n"), 0o644))
+	s.h.Must("kill", "-9", strconv.Itoa(pid))
+	s.gone()
+	var said Result
+	if !waitFor(func() bool {
+		said = s.Attach("/bin/journalctl", "--no-pager", "--output=cat", "--unit=devlog-box")
+		return strings.Contains(said.Out, "devlogd: ") && strings.Contains(said.Out, "nonsense")
+	}) {
+		t.Errorf("the journal: %+v", said)
+	}
+	r := s.hook("check", "--pid", s.pid)
+	if r.Code != 1 || !strings.Contains(r.Out, "has gone: devlog-box.service said last: ") || !strings.Contains(r.Out, "nonsense") {
+		t.Errorf("check: %+v", r)
+	}
+	if r = s.hook("check", "--json", "--pid", s.pid); !strings.Contains(r.Out, `"reason": "`) {
+		t.Errorf("check --json: %+v", r)
+	}
+	check(t, os.WriteFile(rules, []byte("*.* /var/log/devlog/box/messages\n"), 0o644))
+	s.repair("--config", "/tmp/rules")
+	wantOnceAfter(t, s)
+	s.undone()
+	endSystemd(t, s.LXC)
+}
+
 // wantOnceAfter sends and expects a message.
 func wantOnceAfter(t *testing.T, s *systemdHost) {
 	t.Helper()

@@ -59,8 +59,8 @@ func (e *StartError) Error() string { return e.Text }
 // ready: in a session of its own, with / as its working directory unless
 // another is given, /dev/null as standard input, output and error, and no other
 // open files than those passed. It returns the receiver's process ID. After an
-// error no process is left. The error is a *StartError where the receiver said
-// itself what is wrong.
+// error no process is left, but for one that the kernel holds (see End). The error
+// is a *StartError where the receiver said itself what is wrong.
 func Start(s Spec) (pid int, err error) {
 	null, err := file.OpenNull()
 	if err != nil {
@@ -117,14 +117,12 @@ func Start(s Spec) (pid int, err error) {
 // endUnready ends the receiver for which waiting has failed, and returns the
 // reason.
 func endUnready(pid int, reason error) error {
-	proc, err := os.FindProcess(pid)
+	status, err := End(pid)
 	if err != nil {
 		return errors.Join(reason, err)
 	}
-	_ = proc.Kill() // it may have ended by itself
-	state, err := proc.Wait()
-	if errors.Is(reason, io.EOF) && err == nil {
-		return fmt.Errorf("it ended before it was ready (%s)", state)
+	if errors.Is(reason, io.EOF) {
+		return fmt.Errorf("it ended before it was ready (%s)", inWords(status))
 	}
 	return reason
 }

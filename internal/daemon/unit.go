@@ -88,7 +88,9 @@ func unitProperties() []string {
 		"FileDescriptorStoreMax=512",
 		// A repair that it runs and that is killed is no reason to end it.
 		"OOMPolicy=continue", "OOMScoreAdjust=-250",
-		"StandardInput=null", "StandardOutput=null",
+		// What it says last is to be found: standard error would be what standard
+		// output is.
+		"StandardInput=null", "StandardOutput=null", "StandardError=journal",
 	}
 }
 
@@ -209,12 +211,58 @@ func (s Spec) runArgs(unit, files string) []string {
 	return args
 }
 
+// stopTime is how long the end of a service is waited for. One in an
+// uninterruptible sleep does not end, and systemd goes on waiting for it.
+const stopTime = 10 * time.Second
+
 // StopUnit ends a service and waits for that. One that has ended is no error.
 func StopUnit(unit string) {
 	if p, err := startProgram("systemctl", "stop", unit); err == nil {
-		_ = p.wait(time.Now().Add(time.Minute)) // nobody is to be told: it is a failure's end
+		_ = p.wait(time.Now().Add(stopTime)) // nobody is to be told: it is a failure's end
 		p.close()
 	}
+}
+
+const (
+	// journalTime is how long the journal may take to answer.
+	journalTime = 3 * time.Second
+	// journalLines is how many lines of a service are looked at: systemd's own are
+	// among them.
+	journalLines = "20"
+)
+
+// SaidLast returns the last line that a receiver wrote to standard error as that
+// service of systemd's, since its last start. It is in the journal; empty if there
+// is no such line, or no journal.
+func SaidLast(unit string) string {
+	if !strings.HasPrefix(unit, UnitPrefix) || !strings.HasSuffix(unit, unitSuffix) || strings.ContainsAny(unit, "*?[") { // a pattern
+		return ""
+	}
+	p, err := startProgram("journalctl", "--quiet", "--no-pager", "--output=cat", "--lines="+journalLines, "--unit="+unit)
+	if err != nil {
+		return ""
+	}
+	defer p.close()
+	if p.wait(time.Now().Add(journalTime)) != nil {
+		return ""
+	}
+	return lastSaid(string(p.said))
+}
+
+// starting begins systemd's own line about each start.
+const starting = "Starting "
+
+// lastSaid is the last line of devlogd's own in the text since its last start,
+// without its name.
+func lastSaid(text string) (last string) {
+	for line := range strings.Lines(text) {
+		if said, ok := strings.CutPrefix(strings.TrimSpace(line), "devlogd: "); ok {
+			last = said
+		} else if strings.HasPrefix(line, starting) {
+			last = ""
+		}
+	}
+	return last
 }
 
 // meeting is a socket at which a receiver fetches its files.
@@ -273,8 +321,8 @@ func (m *meeting) accept(run *program, deadline time.Time) (conn, pid int, err e
 // program is one of systemd's that runs.
 type program struct {
 	name   string
-	proc   *os.Process
-	stderr *os.File
+	pid    int
+	output *os.File
 	said   []byte
 	done   bool
 }
@@ -304,17 +352,19 @@ func startProgramAt(path string, args ...string) (*program, error) {
 		return nil, err
 	}
 	proc, err := os.StartProcess(path, args, &os.ProcAttr{
-		Dir: "/", Env: []string{"PATH=" + strings.Join(programDirs, ":"), "LC_ALL=C"}, Files: []*os.File{null, null, w},
+		Dir: "/", Env: []string{"PATH=" + strings.Join(programDirs, ":"), "LC_ALL=C"}, Files: []*os.File{null, w, w},
 	})
 	if err != nil {
 		r.Close()
 		return nil, err
 	}
-	return &program{name: args[0], proc: proc, stderr: r}, nil
+	pid := proc.Pid
+	_ = proc.Release() // it is waited for until a deadline, which os.Process cannot
+	return &program{name: args[0], pid: pid, output: r}, nil
 }
 
 // pipe is what becomes readable when the program says something or ends.
-func (p *program) pipe() int { return int(p.stderr.Fd()) }
+func (p *program) pipe() int { return int(p.output.Fd()) }
 
 // ended says whether the program has ended, and then what it has said.
 func (p *program) ended() (bool, string) {
@@ -336,11 +386,11 @@ func (p *program) wait(deadline time.Time) error {
 	for {
 		ended, said := p.ended()
 		if ended {
-			state, err := p.proc.Wait()
-			if err == nil && !state.Success() {
+			status, err := reap(p.pid, deadline)
+			if p.pid = 0; err == nil && status != 0 {
 				err = errors.New(said)
 			}
-			runtime.KeepAlive(p.stderr)
+			runtime.KeepAlive(p.output)
 			return err
 		}
 		if err := pollFor(time.Until(deadline), p.pipe()); err != nil {
@@ -351,7 +401,8 @@ func (p *program) wait(deadline time.Time) error {
 
 // close ends the program, if it has not ended.
 func (p *program) close() {
-	_ = p.proc.Kill() // it may have ended, and been waited for
-	_, _ = p.proc.Wait()
-	p.stderr.Close()
+	if p.pid > 0 {
+		_, _ = End(p.pid) // nobody is to be told: what it was to do has failed
+	}
+	p.output.Close()
 }

@@ -41,7 +41,7 @@ func TestRunArgs(t *testing.T) {
 		t.Errorf("%q, want %q", args[i:], want)
 	}
 	for _, want := range []string{"--setenv=TZ=UTC", "--setenv=DEVLOGD_FILES=/run/files", "--unit=devlog-c1.service", "--property=Restart=on-failure",
-		"--property=DefaultDependencies=no", "--property=KillSignal=SIGINT"} {
+		"--property=DefaultDependencies=no", "--property=KillSignal=SIGINT", "--property=StandardError=journal"} {
 		if !slices.Contains(args[:i], want) {
 			t.Errorf("%q lacks %s", args, want)
 		}
@@ -171,6 +171,24 @@ func TestAcceptFails(t *testing.T) {
 	}
 	if err := hangs.wait(time.Now()); err == nil || !strings.Contains(err.Error(), "not ready") {
 		t.Errorf("it hangs: %v", err)
+	}
+}
+
+func TestLastSaid(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "",
+		"Starting x...\ndevlogd: old\nStarting x...\nx.service: Failed with result 'signal'.\n": "",
+		"Starting x...\ndevlogd: one\ndevlogd: two\nx.service: Main process exited\n":           "two",
+		"Starting x...\nStarted x.\nsomebody: else\n  devlogd: no rules\nFailed to start x.\n":  "no rules",
+	} {
+		if got := lastSaid(text); got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+	for _, unit := range []string{"devlog-*.service", "sshd.service", "devlog-x", "devlog-no-such-receiver.service"} {
+		if got := SaidLast(unit); got != "" {
+			t.Errorf("%s: %q", unit, got)
+		}
 	}
 }
 

@@ -79,6 +79,9 @@ type ReceiverFacts struct {
 	PID int `json:"pid,omitempty"`
 	// Unit is the service of systemd's that it is, or was; empty for none.
 	Unit string `json:"unit,omitempty"`
+	// Reason is what it said last in the journal, where it was a service and has gone;
+	// empty if it said nothing. Check finds it.
+	Reason string `json:"reason,omitempty"`
 	// Rights is how it is confined; nil where it does not run.
 	Rights *Rights `json:"rights,omitempty"`
 }

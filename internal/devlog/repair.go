@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"devlog/internal/daemon"
 	"devlog/internal/rootfs"
 	"devlog/internal/syslog"
 )
@@ -72,6 +73,9 @@ func Check(t *Target, o Options) (r Result, err error) {
 		r, err = check(t, o)
 		return err
 	})
+	if gone := &r.Facts.Receiver; gone.State == Gone && gone.Unit != "" {
+		gone.Reason = daemon.SaidLast(gone.Unit)
+	}
 	return r, err
 }
 

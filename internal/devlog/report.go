@@ -64,6 +64,8 @@ func (f ReceiverFacts) inWords() string {
 	switch {
 	case f.State == Elsewhere:
 		return "not seen from here: on the host, or in another PID namespace"
+	case f.State == Gone && f.Reason != "":
+		return fmt.Sprintf("has gone: %s said last: %s; repair starts another", f.Unit, f.Reason)
 	case f.State == Gone && f.Unit != "":
 		return fmt.Sprintf("has gone: systemd has given %s up after it was killed many times, or somebody has stopped it; repair starts another", f.Unit)
 	case f.State == Gone:

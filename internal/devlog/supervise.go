@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"devlog/internal/daemon"
 	"devlog/internal/rootfs"
 )
@@ -62,8 +60,7 @@ func (s Supervisor) start(spec daemon.Spec, name string) (pid int, end func(), e
 	}
 	pid, err = daemon.Start(spec)
 	return pid, func() {
-		_ = unix.Kill(pid, unix.SIGKILL)
-		_ = unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED, nil)
+		_, _ = daemon.End(pid) // the error to be told is another one's
 	}, err
 }
 

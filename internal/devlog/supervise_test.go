@@ -60,6 +60,7 @@ func TestReceiverInWords(t *testing.T) {
 		"not seen from here: on the host, or in another PID namespace":                                                       {State: Elsewhere},
 		"has gone: process 7 was killed, and nobody starts it anew; repair starts another":                                   {State: Gone, PID: 7},
 		"has gone: systemd has given u up after it was killed many times, or somebody has stopped it; repair starts another": {State: Gone, PID: 7, Unit: "u"},
+		"has gone: u said last: it is so; repair starts another":                                                             {State: Gone, PID: 7, Unit: "u", Reason: "it is so"},
 	} {
 		if got := f.inWords(); got != want {
 			t.Errorf("%+v: %q", f, got)

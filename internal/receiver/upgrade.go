@@ -121,8 +121,7 @@ func (u *upgrade) check(r *receiver) error {
 		defer state.Close()
 		pid, err := daemon.Start(spec)
 		if err == nil { // it has said all, and ends
-			_ = unix.Kill(pid, unix.SIGKILL)
-			_, _ = unix.Wait4(pid, nil, 0, nil)
+			_, err = daemon.End(pid)
 		}
 		u.result <- err
 		r.signals.wake()

@@ -1,0 +1,53 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// killTime is how long a process may take to end once it was killed.
+const killTime = 2 * time.Second
+
+// End kills a child of this process and waits for it. A child in an
+// uninterruptible sleep (state D of proc_pid_stat(5)) ends only when the kernel lets
+// it go, on a file system that hangs say: it is left after two seconds, and the
+// error says so. The status is that of wait(2).
+func End(pid int) (unix.WaitStatus, error) {
+	_ = unix.Kill(pid, unix.SIGKILL) // it may have ended by itself
+	status, err := reap(pid, time.Now().Add(killTime))
+	if errors.Is(err, errRuns) {
+		err = fmt.Errorf("process %d was killed and has not ended after %s: the kernel holds it, see /proc/%d/stack", pid, killTime, pid)
+	}
+	return status, err
+}
+
+// errRuns says that a child has not ended yet.
+var errRuns = errors.New("it has not ended")
+
+// reap waits for a child until the deadline; then the error is errRuns.
+func reap(pid int, deadline time.Time) (status unix.WaitStatus, err error) {
+	for {
+		got, err := unix.Wait4(pid, &status, unix.WNOHANG, nil)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return 0, fmt.Errorf("wait for process %d: %w", pid, err)
+		}
+		if got == pid {
+			return status, nil
+		}
+		if !time.Now().Before(deadline) {
+			return 0, errRuns
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// inWords says how a process has ended.
+func inWords(status unix.WaitStatus) string {
+	if status.Signaled() {
+		return "signal: " + status.Signal().String()
+	}
+	return fmt.Sprintf("exit status %d", status.ExitStatus())
+}
