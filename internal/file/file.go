@@ -194,8 +194,16 @@ func holdDevice(path string, device uint64) (int, error) {
 	return -1, err
 }
 
-// CheckNull returns ErrType where the descriptor is not the null device's.
-func CheckNull(fd int) error { return checkDevice(fd, null) }
+// OpenNullBy is OpenNull where /proc may not be this process's. fds is a handle of
+// its directory /proc/self/fd.
+func OpenNullBy(fds int) (int, error) {
+	held, err := HoldNull()
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(held)
+	return openat(fds, strconv.Itoa(held), unix.O_RDWR|always, 0)
+}
 
 func checkDevice(fd int, device uint64) error {
 	var st unix.Stat_t

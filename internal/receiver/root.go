@@ -13,6 +13,21 @@ import (
 // enterRoot makes the directory this process's root, which until pivot_root(2)
 // of the container is the host's, and leaves nothing that leads out of it.
 func enterRoot(dir int) error {
+	// The container's /proc may be anything, or missing.
+	fds, err := unix.Open("/proc/self/fd", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		if err = moveRoot(dir); err == nil {
+			err = ownNull(fds)
+		}
+		err = errors.Join(err, unix.Close(fds))
+	}
+	if err != nil {
+		return fmt.Errorf("enter the container's root: %w", err)
+	}
+	return nil
+}
+
+func moveRoot(dir int) error {
 	err := unix.Fchdir(dir)
 	if err == nil {
 		err = unix.Chroot(".")
@@ -23,24 +38,19 @@ func enterRoot(dir int) error {
 	if err == nil {
 		err = unix.Close(dir)
 	}
-	if err == nil {
-		err = ownNull()
-	}
-	if err != nil {
-		return fmt.Errorf("enter the container's root: %w", err)
-	}
-	return nil
+	return err
 }
 
 // ownNull makes standard input, output and error the container's /dev/null:
-// whoever can open those of the host's could change its mode.
-func ownNull() error {
-	fd, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+// whoever can open those of the host's could change its mode. fds is a handle of
+// /proc/self/fd.
+func ownNull(fds int) error {
+	fd, err := file.OpenNullBy(fds)
+	if errors.Is(err, file.ErrType) {
+		return errors.New(os.DevNull + " is not the null device")
+	}
 	if err != nil {
 		return fmt.Errorf("open %s: %w", os.DevNull, err)
-	}
-	if err = file.CheckNull(fd); errors.Is(err, file.ErrType) {
-		err = errors.New(os.DevNull + " is not the null device")
 	}
 	for std := 0; std <= 2 && err == nil; std++ {
 		err = unix.Dup3(fd, std, 0)
