@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,74 +36,32 @@ type Sharer struct {
 	started string
 }
 
-// Sharers lists the containers whose /dev is this process's: one for each PID
-// namespace, and for each mount namespace of processes that have none of their
-// own. Processes that end meanwhile, and those that have the host's /run as
+// Sharers lists the containers whose /dev is this process's, by their first
+// processes. Processes that end meanwhile, and those that have the host's /run as
 // well and so are none of a container, are passed over.
 func Sharers(o Options) ([]Sharer, error) {
 	own, err := namespace("self", "mnt")
 	if err != nil {
 		return nil, err
 	}
-	first, err := firstProcesses()
+	ownPIDs, err := namespace("self", "pid")
 	if err != nil {
 		return nil, err
 	}
+	all, err := processes()
+	if err != nil {
+		return nil, err
+	}
+	first := firstProcesses(all, ownPIDs)
 	delete(first, own)
 	var list []Sharer
-	for _, pid := range first {
-		if s, ok := inspectInTime(pid, o); ok {
+	for _, p := range first {
+		if s, ok := inspectInTime(p.pid, o); ok {
 			list = append(list, s)
 		}
 	}
 	slices.SortFunc(list, func(a, b Sharer) int { return a.PID - b.PID })
 	return list, nil
-}
-
-// firstProcesses returns the first process of every container, by the number
-// of its PID namespace or, if that is this process's own, of its mount
-// namespace: process 1 of the former, the one with the lowest ID of the latter.
-func firstProcesses() (map[uint64]int, error) {
-	ownPIDs, err := namespace("self", "pid")
-	if err != nil {
-		return nil, err
-	}
-	dirs, err := filepath.Glob("/proc/[0-9]*")
-	if err != nil {
-		return nil, err
-	}
-	first := map[uint64]int{}
-	contained := map[uint64]bool{} // mount namespaces of containers with PIDs of their own
-	for _, dir := range dirs {
-		pid, err := strconv.Atoi(filepath.Base(dir))
-		if err != nil {
-			continue
-		}
-		pids, err := namespace(strconv.Itoa(pid), "pid")
-		if err != nil {
-			continue // it has ended, or is a kernel thread
-		}
-		mounts, err := namespace(strconv.Itoa(pid), "mnt")
-		if err != nil {
-			continue
-		}
-		if pids == ownPIDs {
-			if old, ok := first[mounts]; !ok || pid < old {
-				first[mounts] = pid
-			}
-			continue
-		}
-		status, err := os.ReadFile(dir + "/status")
-		if err == nil && innermostPID(string(status)) == 1 {
-			first[pids] = pid
-			contained[mounts] = true
-		}
-	}
-	// Who has only entered a container's mount namespace is none.
-	for ns := range contained {
-		delete(first, ns)
-	}
-	return first, nil
 }
 
 // sharerTimeout is how long a container may take to be looked at: a file system

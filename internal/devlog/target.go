@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -104,9 +103,8 @@ func AtRoot(dir string) (*Target, error) {
 	return &Target{root: r}, nil
 }
 
-// OfProcess is the container in which the process runs. It lives as long as the
-// first process of its PID namespace or, if that is this program's own too, as
-// long as the process.
+// OfProcess is the container in which the process runs. It lives as long as its
+// first process, whichever of its processes was named.
 func OfProcess(pid int) (*Target, error) {
 	t, err := ofNamed(pid)
 	if err != nil {
@@ -130,54 +128,23 @@ func ofNamed(pid int) (*Target, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find process %d: %w", pid, err)
 	}
-	init, err := initOf(pid)
-	if err == nil && init == pid {
+	first, err := firstOf(pid)
+	if err == nil && first.pid == pid {
 		return ofProcess(pid, named)
 	}
 	defer named.Close()
 	if err != nil {
 		return nil, fmt.Errorf("find process %d: %w", pid, err)
 	}
-	t, err := ofProcess(init, nil)
+	t, err := ofProcess(first.pid, nil)
 	if err != nil {
 		return nil, err
 	}
-	if ns, err := namespace(strconv.Itoa(pid), "pid"); err != nil || ns != t.pidNS || ended(named) {
+	if t.mountNS != first.mountNS || t.pidNS != first.pidNS || ended(named) {
 		t.Close()
 		return nil, fmt.Errorf("find process %d: %w", pid, unix.ESRCH)
 	}
 	return t, nil
-}
-
-// initOf is the first process of the PID namespace in which the process runs,
-// or the process itself if that namespace is this program's own.
-func initOf(pid int) (int, error) {
-	ns, err := namespace(strconv.Itoa(pid), "pid")
-	if errors.Is(err, os.ErrNotExist) {
-		return 0, unix.ESRCH
-	}
-	if err != nil {
-		return 0, err // EACCES: it is another user's
-	}
-	own, err := namespace("self", "pid")
-	if err != nil || ns == own {
-		return pid, err
-	}
-	dirs, err := filepath.Glob("/proc/[0-9]*")
-	if err != nil {
-		return 0, err
-	}
-	for _, dir := range dirs {
-		if theirs, err := namespace(filepath.Base(dir), "pid"); err != nil || theirs != ns {
-			continue
-		}
-		status, err := os.ReadFile(dir + "/status")
-		if err != nil || innermostPID(string(status)) != 1 {
-			continue
-		}
-		return strconv.Atoi(filepath.Base(dir))
-	}
-	return 0, unix.ESRCH
 }
 
 // lives says whether somebody can stay to keep the repair: one who sees the
