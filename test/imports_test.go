@@ -14,7 +14,7 @@ import (
 
 // levels orders the packages: each imports only from levels below its own.
 var levels = [][]string{
-	{"internal/syslog", "internal/file", "internal/pidfd", "internal/words", "internal/annotation", "internal/uniprocessor", "hooks"},
+	{"internal/syslog", "internal/file", "internal/pidfd", "internal/environ", "internal/annotation", "internal/uniprocessor", "hooks"},
 	{"internal/hook", "internal/rootfs", "internal/daemon", "internal/sandbox", "internal/output", "internal/syslogconf", "internal/wrapper"},
 	{"internal/devlog", "internal/receiver"},
 	{"internal/cli"},

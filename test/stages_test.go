@@ -301,7 +301,7 @@ func TestStageBadState(t *testing.T) {
 		}
 	}
 	if r := h.DoInput(state(dead), hookOn(), "oci", "--stage", "createPod"); r.Code != 0 || strings.Count(r.ErrOut, "\n") != 1 {
-		t.Errorf("a stage to come: %+v", r)
+		t.Errorf("an unknown stage: %+v", r)
 	}
 	expectNew(t, h, before, "/run/devlog/c1.log")
 	if after := snap(t, c.Rootfs, "/"); !slices.Equal(files, after) {

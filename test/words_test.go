@@ -10,8 +10,8 @@ import (
 // What is passed over is said where the container's messages are, once, and fails
 // nothing.
 func TestPassedOver(t *testing.T) {
-	const variable = "environment variable DEVLOG_RULX (did you mean DEVLOG_RULE?): it is no option's, and passed over"
-	const annotation = "annotation devlog.rule (did you mean devlog.rules?): this version does not know it, and passes it over"
+	const variable = "ignored: unknown environment variable DEVLOG_RULX"
+	const annotation = "ignored: unknown annotation devlog.rule"
 	t.Run("repair", func(t *testing.T) {
 		needContainers(t)
 		h := NewHost(t)

@@ -14,9 +14,9 @@ import (
 
 	"devlog/internal/annotation"
 	"devlog/internal/devlog"
+	"devlog/internal/environ"
 	"devlog/internal/hook"
 	"devlog/internal/syslogconf"
-	"devlog/internal/words"
 )
 
 // Annotations are how whoever starts a container chooses for it. They are not
@@ -41,14 +41,6 @@ const (
 	saidRate      = "rate"
 	saidOverflow  = "overflow"
 )
-
-// keys are the annotations as users write them.
-var keys = func() (keys []string) {
-	for _, name := range []string{annotation.Log, saidRules, saidStrategy, saidSocket, saidReceiver, saidSupervise, saidRate, saidOverflow} {
-		keys = append(keys, annotation.Prefix+name)
-	}
-	return keys
-}()
 
 // maxUnknown is how many annotations that are not known are told of.
 const maxUnknown = 8
@@ -105,10 +97,10 @@ func (p *program) annotations(c *cli.Context, stage hook.Stage, container hook.C
 		return s.off, err
 	}
 	for _, name := range s.unknown[:min(len(s.unknown), maxUnknown)] {
-		p.passOver("annotation " + words.Cut(name) + words.Meant(name, keys, "") + ": this version does not know it, and passes it over")
+		p.passOver("ignored: unknown annotation " + environ.Shorten(name))
 	}
 	if s.old != "" {
-		p.passOver(fmt.Sprintf("annotation %s is called %s now; the old name still works", words.Cut(s.old), words.Cut(annotation.NewName(s.old))))
+		p.passOver(fmt.Sprintf("annotation %s is called %s now; the old name still works", environ.Shorten(s.old), environ.Shorten(annotation.NewName(s.old))))
 	}
 	if stage == hook.Poststop {
 		s.rules = nil // nobody will read them

@@ -182,15 +182,3 @@ func TestOwnEnv(t *testing.T) {
 		}
 	}
 }
-
-// TestUnknownStage: a stage of a specification to come does not keep a
-// container from starting.
-func TestUnknownStage(t *testing.T) {
-	clean(t)
-	var errs bytes.Buffer
-	p := &program{stdin: strings.NewReader(`{"id":"c1","pid":42,"bundle":"/nowhere"}`), stderr: &errs, logs: []string{t.TempDir()}}
-	if code := p.exit(p.run([]string{"devlog-hook", "oci", "--stage", "createPod"})); code != exitDone {
-		t.Errorf("exit code %d", code)
-	}
-	oneLine(t, errs.String(), `stage "createPod"`)
-}

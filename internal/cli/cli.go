@@ -17,7 +17,6 @@ import (
 	"devlog/internal/devlog"
 	"devlog/internal/hook"
 	"devlog/internal/sandbox"
-	"devlog/internal/words"
 )
 
 // Version is the program's version; the build sets it.
@@ -195,21 +194,25 @@ func (p *program) app(lxc *hook.LXC) *cli.App {
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				name := c.Args().First()
-				return usageError{fmt.Errorf("there is no command %q%s; see devlog-hook --help", name, words.Meant(name, commandNames(commands), ""))}
+				return usageError{fmt.Errorf("unknown command %q%s; see devlog-hook --help", name, suggestCommand(commands, name))}
 			}
 			return usageError{errors.New("which command? see devlog-hook --help")}
 		},
 	}
 }
 
-// commandNames are the names of those commands that users type.
-func commandNames(commands []*cli.Command) (names []string) {
-	for _, c := range commands {
-		if !c.Hidden {
-			names = append(names, c.Name)
-		}
+// suggestCommand asks whether a similar command was meant, as the end of a
+// sentence; empty if no command is similar.
+func suggestCommand(commands []*cli.Command, name string) string {
+	visible := slices.DeleteFunc(slices.Clone(commands), func(c *cli.Command) bool { return c.Hidden })
+	return didYouMean(strings.Trim(strings.TrimPrefix(cli.SuggestCommand(visible, name), "Did you mean "), `"?`))
+}
+
+func didYouMean(name string) string {
+	if name == "" {
+		return ""
 	}
-	return names
+	return " (did you mean " + name + "?)"
 }
 
 func onUsageError(c *cli.Context, err error, _ bool) error {
@@ -224,11 +227,7 @@ func onUsageError(c *cli.Context, err error, _ bool) error {
 // it, and with the one that was meant.
 func flagWords(text string, flags []cli.Flag) string {
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
-		var names []string
-		for _, f := range flags {
-			names = append(names, f.Names()...)
-		}
-		return "there is no option --" + name + words.Meant(name, names, "--")
+		return "unknown option --" + name + didYouMean(cli.SuggestFlag(flags, name, false))
 	}
 	if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
 		return "--" + name + " needs a value"

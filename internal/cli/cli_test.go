@@ -10,9 +10,9 @@ import (
 	"testing"
 
 	"devlog/internal/devlog"
+	"devlog/internal/environ"
 	"devlog/internal/hook"
 	"devlog/internal/syslog"
-	"devlog/internal/words"
 )
 
 // clean removes every variable that the flags look at.
@@ -35,17 +35,17 @@ func TestMain_usage(t *testing.T) {
 		want string // in the one line of the error
 	}{
 		{"", "", "which command"},
-		{"bogus", "", `no command "bogus"`},
-		{"repair --bogus", "", "there is no option --bogus; see devlog-hook repair --help"},
-		{"repair --rulez x", "", "there is no option --rulez (did you mean --rule?); see devlog-hook repair --help"},
-		{"--versionx", "", "there is no option --versionx (did you mean --version?); see devlog-hook --help"},
+		{"bogus", "", `unknown command "bogus"`},
+		{"repair --bogus", "", "unknown option --bogus (did you mean --supervise?); see devlog-hook repair --help"},
+		{"repair --rulez x", "", "unknown option --rulez (did you mean --rule?); see devlog-hook repair --help"},
+		{"--versionx", "", "unknown option --versionx (did you mean --version?); see devlog-hook --help"},
 		{"repair --rule", "", "--rule needs a value"},
-		{"repiar", "", `no command "repiar" (did you mean repair?)`},
-		{"help bogus", "", `no command "bogus"`},
-		{"config dokcer", "", `no configuration for "dokcer" (did you mean docker?)`},
+		{"repiar", "", `unknown command "repiar" (did you mean repair?)`},
+		{"help bogus", "", `unknown command "bogus"`},
+		{"config dokcer", "", `unknown configuration "dokcer" (did you mean docker?)`},
 		{"repair extra", "", `unexpected argument "extra"`},
 		{"config", "", "config of what"},
-		{"config bogus", "", `no configuration for "bogus"`},
+		{"config bogus", "", `unknown configuration "bogus"`},
 		{"config docker extra", "", `unexpected argument "extra"`},
 		{"check --pid 0", "", "--pid 0"},
 		{"check --pid x", "", `invalid value "x" for --pid: `},
@@ -75,8 +75,8 @@ func TestMain_usage(t *testing.T) {
 		{"repair --overflow drop", "", "without --rate"},
 		{"repair --compress-repeats=perhaps", "", `invalid boolean value "perhaps" for --compress-repeats: `},
 		{"oci", "", "--stage"},
-		{"oci --stage POSTSTOP", "", "is written poststop"},
-		{"oci --stage prestrat", "", `"prestrat" does not exist (did you mean prestart?)`},
+		{"oci --stage POSTSTOP", "", `unknown stage "POSTSTOP": want one of prestart, `},
+		{"oci --stage prestrat", "", `unknown stage "prestrat"`},
 		{"", "LXC_HOOK_TYPE=mount", `"mount"`},
 		{"c1 lxc pre-start", "LXC_NAME=c1", `"pre-start"`},
 	} {
@@ -189,7 +189,7 @@ func TestEveryFlagHasAVariable(t *testing.T) {
 			if f.Names()[0] == "rule" {
 				continue // read by syslogconf.RulesFromEnv
 			}
-			if said := words.UnknownVariables([]string{want + "="}); said != nil {
+			if said := environ.Unknown([]string{want + "="}); said != nil {
 				t.Errorf("it is said that %q", said)
 			}
 			if len(vars) != 1 || vars[0] != want {

@@ -11,7 +11,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"devlog/hooks"
-	"devlog/internal/words"
 )
 
 // configCommand prints what a runtime has to be told of this program.
@@ -31,7 +30,7 @@ func (p *program) configCommand() *cli.Command {
 	c.Action = func(ctx *cli.Context) error {
 		if ctx.Args().Present() {
 			name := ctx.Args().First()
-			return usageError{fmt.Errorf("there is no configuration for %q%s; see devlog-hook config --help", name, words.Meant(name, commandNames(c.Subcommands), ""))}
+			return usageError{fmt.Errorf("unknown configuration %q%s; see devlog-hook config --help", name, suggestCommand(c.Subcommands, name))}
 		}
 		return action(ctx)
 	}

@@ -11,11 +11,11 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"devlog/internal/devlog"
+	"devlog/internal/environ"
 	"devlog/internal/hook"
 	"devlog/internal/rootfs"
 	"devlog/internal/sandbox"
 	"devlog/internal/syslogconf"
-	"devlog/internal/words"
 )
 
 // env is the environment variable that stands for a flag.
@@ -138,7 +138,7 @@ func (p *program) options(c *cli.Context, name string) (devlog.Options, error) {
 	}
 	if !p.warned { // else of another of many containers
 		p.warned = true
-		for _, text := range words.UnknownVariables(os.Environ()) {
+		for _, text := range environ.Unknown(os.Environ()) {
 			p.passOver(text)
 		}
 	}

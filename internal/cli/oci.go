@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -41,10 +40,6 @@ func (p *program) oci(c *cli.Context) error {
 		p.forget()
 	}
 	switch {
-	case errors.Is(stageErr, hook.ErrUnknownStage):
-		// Of a specification to come: no reason for a container not to start.
-		p.say(fmt.Errorf("%w; nothing is done", stageErr))
-		return nil
 	case stageErr != nil:
 		return usageError{stageErr}
 	case err != nil:

@@ -15,9 +15,7 @@ import (
 func TestParseStage(t *testing.T) {
 	for name, want := range map[string]string{
 		"prestart": "", "createRuntime": "", "createContainer": "", "startContainer": "", "poststart": "", "poststop": "",
-		"": "which stage?", "createruntime": "is written createRuntime", "PostStop": "is written poststop", "x": "does not know it",
-		"prestrat": "does not exist (did you mean prestart?)", "create-container": "(did you mean createContainer?)", "poststrat": "poststart?",
-		"stopContainer": "does not know it", // as far from all others as a stage to come is
+		"": "which stage?", "createruntime": "want one of prestart, createRuntime, ", "x": "unknown stage \"x\"",
 	} {
 		s, err := ParseStage(name)
 		switch {
@@ -25,8 +23,6 @@ func TestParseStage(t *testing.T) {
 			t.Errorf("ParseStage(%q) = %q, %v", name, s, err)
 		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
 			t.Errorf("ParseStage(%q): %v, want %q", name, err, want)
-		case errors.Is(err, ErrUnknownStage) != (name == "x" || name == "stopContainer"):
-			t.Errorf("ParseStage(%q): %v: unknown?", name, err)
 		}
 	}
 }

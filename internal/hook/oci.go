@@ -14,7 +14,6 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"devlog/internal/file"
-	"devlog/internal/words"
 )
 
 // Stage is a point in a container's life at which OCI runtimes run hooks
@@ -40,11 +39,7 @@ const (
 
 var stages = []Stage{Prestart, CreateRuntime, CreateContainer, StartContainer, Poststart, Poststop}
 
-// ErrUnknownStage is that this program is older than the stage.
-var ErrUnknownStage = errors.New("this version does not know it")
-
-// ParseStage returns the stage of that name. The error wraps ErrUnknownStage
-// where a newer specification may have such a stage.
+// ParseStage returns the stage of that name, written as in the specification.
 func ParseStage(name string) (Stage, error) {
 	if s := Stage(name); slices.Contains(stages, s) {
 		return s, nil
@@ -52,15 +47,7 @@ func ParseStage(name string) (Stage, error) {
 	if name == "" {
 		return "", fmt.Errorf("which stage? add --stage and one of %s", strings.Join(stageNames(), ", "))
 	}
-	for _, s := range stages {
-		if strings.EqualFold(name, string(s)) {
-			return "", fmt.Errorf("stage %q is written %s", name, s)
-		}
-	}
-	if meant := words.Meant(name, stageNames(), ""); meant != "" {
-		return "", fmt.Errorf("stage %q does not exist%s", name, meant)
-	}
-	return "", fmt.Errorf("stage %q: %w; it knows %s", name, ErrUnknownStage, strings.Join(stageNames(), ", "))
+	return "", fmt.Errorf("unknown stage %q: want one of %s", name, strings.Join(stageNames(), ", "))
 }
 
 func stageNames() (names []string) {

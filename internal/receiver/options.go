@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/daemon"
+	"devlog/internal/environ"
 	"devlog/internal/sandbox"
 	"devlog/internal/syslogconf"
-	"devlog/internal/words"
 )
 
 // options are what the command line and the environment say.
@@ -261,7 +261,7 @@ func parseOptions(args, env []string) (*options, error) {
 			return f.name == name || f.name == "help" && name == "h"
 		})
 		if !strings.HasPrefix(args[i], "-") || n < 0 {
-			return nil, fmt.Errorf("unknown argument %q%s: see devlogd --help", args[i], meant(args[i], name, flags))
+			return nil, fmt.Errorf("unknown argument %q: see devlogd --help", args[i])
 		}
 		f := flags[n]
 		if !hasValue && f.toggle {
@@ -292,20 +292,8 @@ func parseOptions(args, env []string) (*options, error) {
 			return nil, err
 		}
 	}
-	o.notices = append(o.notices, words.UnknownVariables(env)...)
+	o.notices = append(o.notices, environ.Unknown(env)...)
 	return o, o.validate()
-}
-
-// meant is the question whether another option was.
-func meant(arg, name string, flags []flag) string {
-	if !strings.HasPrefix(arg, "-") {
-		return ""
-	}
-	var names []string
-	for _, f := range flags {
-		names = append(names, f.name)
-	}
-	return words.Meant(name, names, "--")
 }
 
 // setFromEnv takes the value of DEVLOG_<NAME>, or one a line if the flag may be

@@ -17,7 +17,7 @@ func TestNotices(t *testing.T) {
 	for _, tt := range []struct{ args, env, want []string }{
 		{nil, env, nil},
 		{[]string{"--notice", "a", "--notice", "b"}, []string{"DEVLOG_NAEM=x"},
-			[]string{"a", "b", "environment variable DEVLOG_NAEM (did you mean DEVLOG_NAME?): it is no option's, and passed over"}},
+			[]string{"a", "b", "ignored: unknown environment variable DEVLOG_NAEM"}},
 	} {
 		if o, err := parseOptions(tt.args, tt.env); err != nil || !slices.Equal(o.notices, tt.want) {
 			t.Errorf("%q %q: %q, %v, want %q", tt.args, tt.env, o.notices, err, tt.want)
