@@ -17,7 +17,7 @@ var meant = map[string]string{
 	"*.*;mail.none -/var/log/messages | mail.* -/var/log/mail.log | mail.err /var/log/mail.err":                                                               "messages: sshd cron crit job; mail.log: mailer urgent; mail.err: urgent",
 	"rotate_size 10M | rotate_count 5 | *.info;auth,authpriv.none -/var/log/messages ;gzip | auth,authpriv.* /var/log/auth.log ;rotate=1M:20,gzip":            "messages: mailer urgent cron crit; auth.log: sshd",
 	"!-sshd,cron | *.* -/var/log/messages | !sshd | *.* -/var/log/sshd.log | !* | :programname, isequal, \"cron\" -/var/log/cron.log":                         "messages: mailer urgent crit job; sshd.log: sshd; cron.log: cron",
-	"*.* -/var/log/messages.json ;JSON | :msg, icase_contains, \"error\" -/var/log/errors.log ;RFC5424 | *.=crit;kern.none /dev/kmsg":                         "messages.json: mailer urgent sshd cron crit job; errors.log: urgent; kmsg: crit",
+	"*.* -/var/log/messages.json ;JSON | :msg, contains, \"Error\" -/var/log/errors.log ;RFC5424 | *.=crit;kern.none /dev/kmsg":                               "messages.json: mailer urgent sshd cron crit job; errors.log: urgent; kmsg: crit",
 	"# Log anything of level notice or higher. | *.notice;\\ auth,authpriv.none -/var/log/syslog | *.=emerg * | secure_mode 1 | include /etc/syslog.d/*.conf": "syslog: urgent crit",
 	"*.* -/var/log/messages | *.crit /dev/kmsg":                        "messages: mailer urgent sshd cron crit job; kmsg: crit",
 	"*.* -/var/log/messages ;rotate=10M:5,gzip":                        "messages: mailer urgent sshd cron crit job",

@@ -82,7 +82,7 @@ func everything(t *testing.T) *receiver {
 	t.Helper()
 	dir := t.TempDir()
 	r := newReceiver(&options{name: "box", compress: true, overflow: syslogconf.Drop, rate: syslogconf.Rate{N: 1_000_000, Per: time.Second}}, func() ([]syslogconf.Rule, error) {
-		return rules(t, "!-sshd *.* -"+dir+"/a;sender", "*.* -"+dir+"/b;JSON,rotate=1G:3,gzip", ":msg, icase_contains, \"WORLD\" *.* -"+dir+"/c;RFC5424"), nil
+		return rules(t, "!-sshd *.* -"+dir+"/a;sender", "*.* -"+dir+"/b;JSON,rotate=1G:3,gzip", ":msg, contains, \"world\" *.* -"+dir+"/c;RFC5424"), nil
 	})
 	if err := r.openOutputs(); err != nil {
 		t.Fatal(err)

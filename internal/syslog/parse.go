@@ -138,15 +138,15 @@ func isSameHost(a, b []byte) bool {
 		return false
 	}
 	for i, c := range a {
-		if Lower(c) != Lower(b[i]) {
+		if lower(c) != lower(b[i]) {
 			return false
 		}
 	}
 	return true
 }
 
-// Lower is the byte in lower case, if it is an ASCII letter.
-func Lower(c byte) byte {
+// lower is the byte in lower case, if it is an ASCII letter.
+func lower(c byte) byte {
 	if c >= 'A' && c <= 'Z' {
 		return c | 0x20
 	}

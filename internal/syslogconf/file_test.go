@@ -33,11 +33,11 @@ func TestBlocks(t *testing.T) {
 		}
 	}
 	text := `
-# Comments: the third kind only looks like a filter.
+# Comments, also those that syslogd of FreeBSD takes for filters.
 #- old ---
 #!/bin/sh
-#!-p,q
-#------
+#!p
+!-p,q
 *.* /a
 !
 :msg, contains, "x"
@@ -45,11 +45,11 @@ func TestBlocks(t *testing.T) {
 !r mail.* /once
 :programname, isequal, "s" /once
 *.* /c
-#:*
-+@
+:*
+!t
 include = ` + dir + `/*.conf
 mail.* /d;rotate=:7
--*
+!*
 *.* /e;rotate=1k:1
 rotate_size 2k
 secure_mode=2
@@ -63,7 +63,7 @@ udp_size 1024
 	}
 	want := []string{
 		"!-p,q *.* /a", `:msg, contains, "x" *.* /b`, `!r :msg, contains, "x" mail.* /once`, `:programname, isequal, "s" *.* /once`,
-		`:msg, contains, "x" *.* /c`, "*.* /b", "!x *.* /bx", "+@ mail.* /d;rotate=:7", "*.* /e;rotate=1024:1", "*.* /dev/kmsg",
+		`:msg, contains, "x" *.* /c`, "*.* /b", "!x *.* /bx", "!t mail.* /d;rotate=:7", "*.* /e;rotate=1024:1", "*.* /dev/kmsg",
 	}
 	for i, r := range rules {
 		if i >= len(want) || r.String() != want[i] {
@@ -117,18 +117,16 @@ func TestFilterLines(t *testing.T) {
 		{"!- sshd", "!-sshd *.* /f"},
 		{"!sshd", "!sshd *.* /f"},
 		{"!-devd\t# as FreeBSD has it", "!-devd *.* /f"},
-		{"#!-sshd", "!-sshd *.* /f"},
-		{"#+web", "+web *.* /f"},
-		{"#:msg, contains, \"x\"", ":msg, contains, \"x\" *.* /f"},
-		{"+web,db", "+web,db *.* /f"},
-		{"-web", "-web *.* /f"},
-		{"+@", "+@ *.* /f"},
+		{"#!-sshd", "*.* /f"},
+		{"#:msg, contains, \"x\"", "*.* /f"},
+		{"+web,db", "f:1:1: filters by host (+HOST, -HOST) are not supported"},
+		{"-web", "f:1:1: filters by host (+HOST, -HOST) are not supported"},
 		{":msg, contains, \"# x\" # y", ":msg, contains, \"# x\" *.* /f"},
 		{"!x # a\n!*   # b", "*.* /f"},
 		{"!x\n!", "*.* /f"},
 		{"a!sshd", "f:1:7: expected an action"},
 		{"x+other", "f:1:8: expected an action"},
-		{"--web", "f:1:2: expected names"},
+		{"--web", "f:1:1: filters by host"},
 		{"##!sshd", "*.* /f"},
 		{"# !sshd", "*.* /f"},
 		{"#a!sshd", "*.* /f"},
@@ -303,7 +301,7 @@ func TestNestedInclude(t *testing.T) {
 func FuzzParseFile(f *testing.F) {
 	f.Add([]byte("# c\n*.info;\\\n mail.none \\\n /f\n"))
 	f.Add([]byte("\\\n\\\n"))
-	f.Add([]byte("#!p\n*.* /f\n:msg,contains,\"x\"\n*.* /g;JSON\n+h\nrotate_size=1k\n-* *.* /h;rotate=:2\n"))
+	f.Add([]byte("!p\n*.* /f\n:msg,contains,\"x\"\n*.* /g;JSON\nrotate_size=1k\n!* *.* /h;rotate=:2\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if bytes.Contains(data, []byte("include")) {
 			return // reads what is on this machine

@@ -38,16 +38,12 @@ const (
 
 var operatorTexts = [...]string{"isequal", "contains", "startswith"}
 
-// localHost as a host's name is this one's.
-const localHost = "@"
-
 // filter lets messages pass of which a property compares with one of the values.
 type filter struct {
 	kind     block
 	property property
 	operator operator
 	not      bool // with none of them
-	fold     bool // upper and lower case are the same
 	values   []string
 }
 
@@ -56,7 +52,6 @@ type block uint8
 
 const (
 	programBlock  block = iota // !PROGRAM
-	hostBlock                  // +HOST, -HOST
 	propertyBlock              // :PROPERTY, OPERATOR, "VALUE"
 
 	numBlocks = iota
@@ -95,7 +90,7 @@ func (f *filter) part(m *syslog.Message, host []byte) []byte {
 
 func (f *filter) compare(part []byte) bool {
 	for _, v := range f.values {
-		if f.property == hostName && v == localHost || f.compareOne(part, v) {
+		if f.compareOne(part, v) {
 			return true
 		}
 	}
@@ -109,29 +104,16 @@ func (f *filter) compare(part []byte) bool {
 func (f *filter) compareOne(part []byte, value string) bool {
 	switch f.operator {
 	case isEqual:
-		return len(part) == len(value) && f.same(part, value)
+		return string(part) == value
 	case startsWith:
-		return len(part) >= len(value) && f.same(part[:len(value)], value)
+		return len(part) >= len(value) && string(part[:len(value)]) == value
 	}
 	for i := 0; i+len(value) <= len(part); i++ {
-		if f.same(part[i:i+len(value)], value) {
+		if string(part[i:i+len(value)]) == value {
 			return true
 		}
 	}
 	return false
-}
-
-// same compares texts of one length.
-func (f *filter) same(part []byte, value string) bool {
-	if !f.fold {
-		return string(part) == value
-	}
-	for i, c := range part {
-		if syslog.Lower(c) != syslog.Lower(value[i]) {
-			return false
-		}
-	}
-	return true
 }
 
 // String returns the filter as it is read.
@@ -140,21 +122,12 @@ func (f *filter) String() string {
 	if f.not {
 		sign = "-"
 	}
-	switch f.kind {
-	case programBlock:
+	if f.kind == programBlock {
 		return "!" + sign + strings.Join(f.values, ",")
-	case hostBlock:
-		if !f.not {
-			sign = "+"
-		}
-		return sign + strings.Join(f.values, ",")
 	}
 	text := ":" + propertyTexts[f.property] + ", "
 	if f.not {
 		text += "!"
-	}
-	if f.fold {
-		text += "icase_"
 	}
 	escaped := strings.ReplaceAll(strings.ReplaceAll(f.values[0], `\`, `\\`), `"`, `\"`)
 	return text + operatorTexts[f.operator] + `, "` + escaped + `"`
@@ -169,13 +142,12 @@ func (b *blocks) parse(text string, start int) (end int, err error) {
 		switch text[start] {
 		case '!':
 			kind = programBlock
-			f, end, err = parseNames(text, start+1, kind)
+			f, end, err = parsePrograms(text, start+1)
 		case '+', '-':
 			if text[start] == '-' && beginsAction(text[start+1:]) {
 				return start, nil
 			}
-			kind = hostBlock
-			f, end, err = parseNames(text, start, kind)
+			return 0, errAt(start, "filters by host (+HOST, -HOST) are not supported: all messages are this host's")
 		case ':':
 			kind = propertyBlock
 			if startsWall(text[start:]) {
@@ -200,12 +172,9 @@ func beginsAction(text string) bool {
 	return strings.HasPrefix(text, "/") || strings.HasPrefix(text, "|")
 }
 
-// parseNames reads "[+|-]NAME[,NAME...]" or "*", which is no filter.
-func parseNames(text string, start int, kind block) (f *filter, end int, err error) {
-	f = &filter{kind: kind, property: programName}
-	if kind == hostBlock {
-		f.property, f.fold = hostName, true
-	}
+// parsePrograms reads "[+|-]NAME[,NAME...]", or "*" or nothing, which end a filter.
+func parsePrograms(text string, start int) (f *filter, end int, err error) {
+	f = &filter{kind: programBlock, property: programName}
 	start = skipBlanks(text, start)
 	if start < len(text) && (text[start] == '+' || text[start] == '-') {
 		f.not = text[start] == '-'
@@ -216,11 +185,11 @@ func parseNames(text string, start int, kind block) (f *filter, end int, err err
 		end = start + i
 	}
 	names := text[start:end]
-	if names == "*" || names == "" && kind == programBlock {
+	if names == "*" || names == "" {
 		return nil, end, nil
 	}
 	for name := range strings.SplitSeq(names, ",") {
-		if name == "" || strings.IndexByte("+-*", name[0]) >= 0 || kind == hostBlock && beginsAction(name) {
+		if name == "" || strings.IndexByte("+-*", name[0]) >= 0 {
 			return nil, 0, errAt(start, "expected names joined by ',', found %q", names)
 		}
 		f.values = append(f.values, name)
@@ -245,7 +214,6 @@ func parseProperty(text string, start int) (f *filter, end int, err error) {
 	name, end = filterWord(text, next)
 	rest := strings.ToLower(name)
 	rest, f.not = strings.CutPrefix(rest, "!")
-	rest, f.fold = strings.CutPrefix(rest, "icase_")
 	switch rest {
 	case "isequal":
 		f.operator = isEqual
@@ -256,7 +224,7 @@ func parseProperty(text string, start int) (f *filter, end int, err error) {
 	case "regex", "ereregex", "eregex":
 		return nil, 0, errAt(next, "regular expressions (%s) are not supported: use contains, isequal or startswith", name)
 	default:
-		return nil, 0, errAt(next, "unknown operator %q: expected contains, isequal or startswith, with ! or icase_ before it", name)
+		return nil, 0, errAt(next, "unknown operator %q: expected contains, isequal or startswith, with or without ! before it", name)
 	}
 	if end == len(text) || text[end] != '"' {
 		return nil, 0, errAt(end, "expected a value in double quotes")
@@ -302,31 +270,3 @@ func unquote(text string, start int) (value string, end int, ok bool) {
 
 // startsWall reports whether rsyslog's name for the users' terminals begins there.
 func startsWall(text string) bool { return strings.HasPrefix(text, ":omusrmsg:") }
-
-// isOldFilter reports whether a line that begins with '#' is a filter all the
-// same: syslogd takes "#!prog", "#+host", "#-host" and "#:property..." for one.
-// What looks like a comment is one.
-func isOldFilter(text string) bool {
-	if len(text) < 3 || text[0] != '#' || strings.IndexByte("!+-:", text[1]) < 0 {
-		return false
-	}
-	var b blocks
-	end, err := b.parse(text[1:], 0)
-	if err != nil || end != len(text)-1 {
-		return false
-	}
-	list := b.list()
-	for _, f := range list {
-		for _, v := range f.values {
-			if f.kind != propertyBlock && (v[0] == '-' || strings.IndexFunc(v, isOdd) >= 0) {
-				return false
-			}
-		}
-	}
-	return len(list) > 0 || strings.TrimRight(text[2:], blanks) == "*"
-}
-
-// isOdd reports whether a name of a program or host does not have c in it.
-func isOdd(c rune) bool {
-	return (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && !strings.ContainsRune("._@-", c)
-}

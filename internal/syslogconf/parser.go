@@ -69,9 +69,6 @@ func (p *parser) line(name, text string, number int, filters *blocks) error {
 	if i := strings.IndexAny(text, "\n\r\x00"); i >= 0 {
 		return errAt(i, "a control character: expected text")
 	}
-	if isOldFilter(text[start:]) {
-		start++
-	}
 	if start == len(text) || text[start] == '#' {
 		return nil
 	}
