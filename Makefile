@@ -2,6 +2,7 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 GOLANGCI_LINT_VERSION := v2.15.0
 NFPM_VERSION := v2.45.0
+CYCLONEDX_VERSION := v1.10.0
 BENCHSTAT_VERSION := v0.0.0-20260908200009-22c9c6c9d4da
 
 export CGO_ENABLED := 0
@@ -22,18 +23,17 @@ install: build ## install below $(DESTDIR)$(PREFIX), and $(DESTDIR)/etc/devlogd.
 	packaging/install.sh '$(BIN)' '$(DESTDIR)' '$(PREFIX)'
 
 ARCHES ?= amd64 arm64 arm7
-NFPM ?= .tools/nfpm
+TOOLS ?= .tools
 
 .PHONY: packages
-packages: $(NFPM) ## build .deb, .rpm, .apk and .tar.gz with SBOM and checksums into dist/
-	VERSION='$(VERSION)' NFPM='$(NFPM)' packaging/build.sh $(ARCHES)
+packages: $(TOOLS)/nfpm $(TOOLS)/cyclonedx-gomod ## build .deb, .rpm, .apk and .tar.gz with SBOM and checksums into dist/
+	VERSION='$(VERSION)' PATH="$(abspath $(TOOLS)):$$PATH" packaging/build.sh $(ARCHES)
 
-.tools/nfpm:
-	GOBIN=$(CURDIR)/.tools go install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
+$(TOOLS)/nfpm:
+	GOBIN=$(abspath $(TOOLS)) go install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
 
-.PHONY: completions
-completions: build ## write packaging/completions/ anew, from what the programs' --help says
-	go run ./packaging/completions $(BIN) packaging/completions
+$(TOOLS)/cyclonedx-gomod:
+	GOBIN=$(abspath $(TOOLS)) go install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CYCLONEDX_VERSION)
 
 .PHONY: demo
 demo: build ## show the problem and its cure on a throw-away host; needs root
@@ -47,7 +47,7 @@ test: deps ## install what the tests need and run everything; needs root
 SUITES ?= bookworm trixie bullseye
 
 .PHONY: test-hosts
-test-hosts: .tools/nfpm ## test the package on real hosts in virtual machines, for SUITES of Debian; needs root
+test-hosts: $(TOOLS)/nfpm $(TOOLS)/cyclonedx-gomod ## test the package on real hosts in virtual machines, for SUITES of Debian; needs root
 	test/hosts/run.sh $(SUITES)
 
 OTHER_ARCHES := arm arm64 loong64 mips mipsle ppc64le riscv64 s390x
@@ -78,7 +78,7 @@ fuzz: ## try every parser with made-up input, each for FUZZTIME; FUZZ is a regul
 	test/fuzz.sh '$(FUZZTIME)' '$(FUZZ)'
 
 .PHONY: deps
-deps: .tools/nfpm ## install the runtimes and clients that the tests use
+deps: $(TOOLS)/nfpm $(TOOLS)/cyclonedx-gomod ## install the runtimes and clients that the tests use
 	test/deps.sh
 
 .PHONY: bench-hook

@@ -5,7 +5,7 @@
 # to the bit: every time in it is that of the commit.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-: "${VERSION:?}" "${NFPM:?}"
+: "${VERSION:?}"
 # Without a repository: the time of a file from the source archive.
 : "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)}"
 export SOURCE_DATE_EPOCH LC_ALL=C TZ=UTC GOFLAGS=-buildvcs=false GOAMD64=v1 GOARM64=v8.0
@@ -36,7 +36,7 @@ for arch in "$@"; do
   trap 'rm -rf "$stage"' EXIT
   programs=$stage/bin root=$stage/root
   GOOS=linux GOARCH=${arch/%arm7/arm} GOARM=7 make --no-print-directory install BIN="$programs" DESTDIR="$root" VERSION="$VERSION"
-  go run ./packaging/modules notices "$programs"/* >>"$root/usr/share/doc/devlog/copyright"
+  go run ./packaging/modules "$programs"/* >>"$root/usr/share/doc/devlog/copyright"
   find "$root" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 
   # No directories in it, whose modes and times are the system's, and no
@@ -45,7 +45,9 @@ for arch in "$@"; do
   (cd "$root" && find usr ! -type d -print0 | sort -z) |
     tar -c -C "$root" --format=gnu --owner=0 --group=0 --numeric-owner --null -T - |
     gzip -9n >"$name.tar.gz"
-  go run ./packaging/modules sbom "$VERSION" "$programs"/* >"$name.cdx.json"
+  for program in "$programs"/*; do
+    cyclonedx-gomod bin -json -std -noserial -notimestamp -version "$VERSION" -output "$name.${program##*/}.cdx.json" "$program"
+  done
 
   config=$stage/nfpm.yaml
   cat packaging/nfpm.yaml >"$config"
@@ -53,7 +55,7 @@ for arch in "$@"; do
   for kind in deb rpm apk; do
     version=$(packaging/version.sh "$kind" "$VERSION" "$date")
     said=$(PACKAGE_VERSION=$version ARCH=$arch STAGE=$root \
-      "$NFPM" package --config "$config" --packager "$kind" --target dist/) || {
+      nfpm package --config "$config" --packager "$kind" --target dist/) || {
       echo "$said" >&2 # its errors too
       exit 1
     }

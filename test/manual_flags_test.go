@@ -3,6 +3,8 @@ package test
 import (
 	"maps"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -190,4 +192,27 @@ func TestDocumentFlags(t *testing.T) {
 	if seen < 10 {
 		t.Errorf("only %d commands with options in all documents", seen)
 	}
+}
+
+// helpOf is what a program's --help says.
+func helpOf(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(filepath.Join(binDir, args[0]), append(args[1:], "--help")...).Output()
+	check(t, err)
+	return string(out)
+}
+
+// commandLines are the programs, with each of their commands.
+func commandLines(t *testing.T) [][]string {
+	t.Helper()
+	list := [][]string{{"devlogd"}}
+	_, commands, _ := strings.Cut(helpOf(t, "devlog-hook"), "\nCOMMANDS:\n")
+	commands, _, _ = strings.Cut(commands, "\n\n")
+	for line := range strings.Lines(commands) {
+		list = append(list, []string{"devlog-hook", strings.Fields(line)[0]})
+	}
+	if len(list) < 5 {
+		t.Fatalf("devlog-hook --help names only the commands %q", list)
+	}
+	return list
 }

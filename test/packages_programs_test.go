@@ -3,10 +3,8 @@ package test
 import (
 	"bytes"
 	"compress/gzip"
-	"crypto/sha256"
 	"debug/buildinfo"
 	"debug/elf"
-	"encoding/hex"
 	"encoding/json"
 	"io"
 	"os"
@@ -48,47 +46,34 @@ func TestPackagesStatic(t *testing.T) {
 	}
 }
 
-// The SBOM has the programs that are in the archive, and every module that
-// go.mod asks for.
+// The SBOM of devlog-hook has every module that go.mod asks for, and says the same
+// each time.
 func TestPackagesSBOM(t *testing.T) {
 	dir := packages(t)
 	text, err := os.ReadFile(filepath.Join(dir, sbomFile))
 	check(t, err)
 	var bom struct {
-		BOMFormat    string
-		SerialNumber string
-		Metadata     struct{ Timestamp string }
-		Components   []struct {
-			Type, Name, Version, PURL string
-			Hashes                    []struct{ Alg, Content string }
+		BOMFormat, SerialNumber string
+		Metadata                struct {
+			Timestamp string
+			Component struct{ Name, Version string }
 		}
+		Components []struct{ Name, Version, PURL string }
 	}
 	check(t, json.Unmarshal(text, &bom))
-	if bom.BOMFormat != "CycloneDX" || bom.SerialNumber != "" || bom.Metadata.Timestamp != "2023-11-14T22:13:20Z" {
-		t.Errorf("a %s, number %q, of %s", bom.BOMFormat, bom.SerialNumber, bom.Metadata.Timestamp)
+	if m := bom.Metadata; bom.BOMFormat != "CycloneDX" || bom.SerialNumber != "" || m.Timestamp != "" || m.Component.Version != packagedVersion {
+		t.Errorf("%+v", bom)
 	}
-	has := map[string]string{} // name: version, and hash of an application
+	has := map[string]string{} // name: version
 	for _, c := range bom.Components {
 		has[c.Name] = c.Version
-		if c.Type == "application" && len(c.Hashes) == 1 {
-			has[c.Name] = c.Hashes[0].Content
-		} else if want := "pkg:golang/" + c.Name + "@" + c.Version; c.PURL != want {
+		if want := "pkg:golang/" + c.Name + "@" + c.Version; !strings.HasPrefix(c.PURL, want) {
 			t.Errorf("%s has the package URL %s, want %s", c.Name, c.PURL, want)
 		}
 	}
 	root := t.TempDir()
 	check(t, command("tar", "-C", root, "-xf", filepath.Join(dir, tarFile)))
-	programs, err := filepath.Glob(root + "/usr/libexec/devlog/*")
-	check(t, err)
-	for _, p := range programs {
-		data, err := os.ReadFile(p)
-		check(t, err)
-		sum := sha256.Sum256(data)
-		if got := has[filepath.Base(p)]; got != hex.EncodeToString(sum[:]) {
-			t.Errorf("the SBOM says of %s %q", filepath.Base(p), got)
-		}
-	}
-	if want := strings.TrimPrefix(runtime.Version(), "go"); has["std"] != want {
+	if want := runtime.Version(); has["std"] != want {
 		t.Errorf("the SBOM has Go's library %q, want %s", has["std"], want)
 	}
 	cmd := exec.Command("go", "list", "-m", "-f", "{{if not (or .Main .Indirect)}}{{.Path}} {{.Version}}{{end}}", "all")

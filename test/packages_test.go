@@ -51,11 +51,11 @@ func makePackages(dir string, arches []string, env ...string) (string, error) {
 			err = errors.Join(err, command("cp", "-r", s, dir))
 		}
 	}
-	nfpm, aerr := filepath.Abs("../.tools/nfpm")
+	tools, aerr := filepath.Abs("../.tools")
 	if err = errors.Join(err, aerr); err != nil {
 		return "", err
 	}
-	cmd := exec.Command("make", "-C", dir, "packages", "NFPM="+nfpm, "VERSION="+packagedVersion, "ARCHES="+strings.Join(arches, " "))
+	cmd := exec.Command("make", "-C", dir, "packages", "TOOLS="+tools, "VERSION="+packagedVersion, "ARCHES="+strings.Join(arches, " "))
 	cmd.Env = append(append(os.Environ(), "SOURCE_DATE_EPOCH="+packagedEpoch), env...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%s: %w\n%s", cmd, err, out)
@@ -78,7 +78,7 @@ var (
 	rpmFile  = "devlog-1.2.0~rc.1+3.gabcdef0-1." + machine + ".rpm"
 	apkFile  = "devlog_1.2.0_rc1_git3-r1_" + machine + ".apk"
 	tarFile  = "devlog_1.2.0~rc.1+3.gabcdef0_linux_" + runtime.GOARCH + ".tar.gz"
-	sbomFile = "devlog_1.2.0~rc.1+3.gabcdef0_linux_" + runtime.GOARCH + ".cdx.json"
+	sbomFile = "devlog_1.2.0~rc.1+3.gabcdef0_linux_" + runtime.GOARCH + ".devlog-hook.cdx.json"
 	machine  = map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
 )
 
@@ -88,10 +88,10 @@ func TestPackagesReproducible(t *testing.T) {
 	first := packages(t)
 	names, err := filepath.Glob(first + "/*")
 	check(t, err)
-	if len(names) != 3*5+1 {
+	if len(names) != 3*7+1 {
 		t.Errorf("made: %q", names)
 	}
-	sums := command("sh", "-c", "cd \"$0\" && sha256sum --quiet --strict -c SHA256SUMS && test $(wc -l <SHA256SUMS) = 15", first)
+	sums := command("sh", "-c", "cd \"$0\" && sha256sum --quiet --strict -c SHA256SUMS && test $(wc -l <SHA256SUMS) = 21", first)
 	if sums != nil {
 		t.Errorf("SHA256SUMS: %v", sums)
 	}

@@ -188,6 +188,7 @@ func (p *program) app(lxc *hook.LXC) *cli.App {
 		Writer:                    p.stdout,
 		ErrWriter:                 p.stderr,
 		HideHelpCommand:           true,
+		EnableBashCompletion:      true,
 		DisableSliceFlagSeparator: true, // rules have commas
 		ExitErrHandler:            func(*cli.Context, error) {},
 		OnUsageError:              onUsageError,

@@ -1,69 +1,14 @@
-# fish completion for devlog-hook
-# Made by "make completions" from what --help says.
-complete -c devlog-hook -f
-complete -c devlog-hook -n __fish_use_subcommand -l help -s h -d 'show help'
-complete -c devlog-hook -n __fish_use_subcommand -l version -s v -d 'print the version'
-complete -c devlog-hook -n __fish_use_subcommand -a check -d 'say what /dev/log is, whether syslog() works, and what repair would do'
-complete -c devlog-hook -n '__fish_seen_subcommand_from check' -l pid -xa '(__fish_complete_pids)' -d 'the container in which process N runs, from the host'
-complete -c devlog-hook -n '__fish_seen_subcommand_from check' -l root -xa '(__fish_complete_directories)' -d 'the container with the root directory DIR, from the host'
-complete -c devlog-hook -n '__fish_seen_subcommand_from check' -l host -d 'the host itself'
-complete -c devlog-hook -n '__fish_seen_subcommand_from check' -l strategy -xa 'auto adopt symlink bind' -d 'HOW to repair'
-complete -c devlog-hook -n '__fish_seen_subcommand_from check' -l socket -rF -d 'the private socket\'s PATH in the container'
-complete -c devlog-hook -n '__fish_seen_subcommand_from check' -l adopt -rF -d 'a PATH to which a shared /dev/log may lead, beside the usual ones'
-complete -c devlog-hook -n '__fish_seen_subcommand_from check' -l force -d 'rename a /dev/log that is a directory, a regular file or a device to /dev/log.devlog-old'
-complete -c devlog-hook -n '__fish_seen_subcommand_from check' -l json -d 'write JSON, for programs'
-complete -c devlog-hook -n '__fish_seen_subcommand_from check' -l help -s h -d 'show help'
-complete -c devlog-hook -n __fish_use_subcommand -a repair -d 'make /dev/log lead to a private socket, with a receiver behind it'
-complete -c devlog-hook -n '__fish_seen_subcommand_from repair' -l pid -xa '(__fish_complete_pids)' -d 'the container in which process N runs, from the host'
-complete -c devlog-hook -n '__fish_seen_subcommand_from repair' -l root -xa '(__fish_complete_directories)' -d 'the container with the root directory DIR, from the host'
-complete -c devlog-hook -n '__fish_seen_subcommand_from repair' -l host -d 'the host itself'
-complete -c devlog-hook -n '__fish_seen_subcommand_from repair' -l strategy -xa 'auto adopt symlink bind' -d 'HOW to repair'
-complete -c devlog-hook -n '__fish_seen_subcommand_from repair' -l socket -rF -d 'the private socket\'s PATH in the container'
-complete -c devlog-hook -n '__fish_seen_subcommand_from repair' -l adopt -rF -d 'a PATH to which a shared /dev/log may lead, beside the usual ones'
-complete -c devlog-hook -n '__fish_seen_subcommand_from repair' -l force -d 'rename a /dev/log that is a directory, a regular file or a device to /dev/log.devlog-old'
-complete -c devlog-hook -n '__fish_seen_subcommand_from repair' -l receiver -rF -d 'the receiver\'s PATH, or none where a daemon of the container\'s own listens'
-complete -c devlog-hook -n '__fish_seen_subcommand_from repair' -l no-heal -d 'repair once; leave nobody who repairs again when /dev/log is replaced'
-complete -c devlog-hook -n '__fish_seen_subcommand_from repair' -l supervise -x -d 'WHO restarts a killed receiver on the host: none'
-complete -c devlog-hook -n '__fish_seen_subcommand_from repair' -l name -x -d 'the container\'s NAME in messages and paths'
-complete -c devlog-hook -n '__fish_seen_subcommand_from repair' -l rule -x -d 'a RULE for the receiver, SELECTOR ACTION'
-complete -c devlog-hook -n '__fish_seen_subcommand_from repair' -l config -rF -d 'a FILE of rules for the receiver'
-complete -c devlog-hook -n '__fish_seen_subcommand_from repair' -l rate -x -d 'the receiver takes N[/s|/m] messages at once, and not more a second or minute in the long run'
-complete -c devlog-hook -n '__fish_seen_subcommand_from repair' -l overflow -x -d 'HOW it treats more: block, so that senders wait, or drop'
-complete -c devlog-hook -n '__fish_seen_subcommand_from repair' -l compress-repeats -d 'it writes "last message repeated N times" for repeats'
-complete -c devlog-hook -n '__fish_seen_subcommand_from repair' -l metrics-file -rF -d 'it writes its account to the file PATH, in which {name} is the container\'s name, for Prometheus'
-complete -c devlog-hook -n '__fish_seen_subcommand_from repair' -l sandbox -xa 'auto on off' -d 'WHEN it gives up the rights that it needs no more'
-complete -c devlog-hook -n '__fish_seen_subcommand_from repair' -l user -x -d 'it runs as the user NAME|UID[:GROUP|GID]; with --no-heal only'
-complete -c devlog-hook -n '__fish_seen_subcommand_from repair' -l dry-run -d 'say what would be done, and do nothing'
-complete -c devlog-hook -n '__fish_seen_subcommand_from repair' -l keep -d 'with --host'
-complete -c devlog-hook -n '__fish_seen_subcommand_from repair' -l all -d 'with --host: repair every container that shares its /dev too'
-complete -c devlog-hook -n '__fish_seen_subcommand_from repair' -l help -s h -d 'show help'
-complete -c devlog-hook -n __fish_use_subcommand -a undo -d 'put back what repair changed'
-complete -c devlog-hook -n '__fish_seen_subcommand_from undo' -l pid -xa '(__fish_complete_pids)' -d 'the container in which process N runs, from the host'
-complete -c devlog-hook -n '__fish_seen_subcommand_from undo' -l root -xa '(__fish_complete_directories)' -d 'the container with the root directory DIR, from the host'
-complete -c devlog-hook -n '__fish_seen_subcommand_from undo' -l host -d 'the host itself'
-complete -c devlog-hook -n '__fish_seen_subcommand_from undo' -l socket -rF -d 'the private socket\'s PATH in the container'
-complete -c devlog-hook -n '__fish_seen_subcommand_from undo' -l help -s h -d 'show help'
-complete -c devlog-hook -n __fish_use_subcommand -a oci -d 'run as an OCI hook: the container\'s state is on standard input'
-complete -c devlog-hook -n '__fish_seen_subcommand_from oci' -l stage -xa 'prestart createRuntime createContainer startContainer poststart poststop' -d 'the hook\'s STAGE'
-complete -c devlog-hook -n '__fish_seen_subcommand_from oci' -l annotations -x -d 'HOW much the container\'s annotations may say: none, limited, or all'
-complete -c devlog-hook -n '__fish_seen_subcommand_from oci' -l on-error -xa 'start fail' -d 'WHAT to do if the repair fails'
-complete -c devlog-hook -n '__fish_seen_subcommand_from oci' -l strategy -xa 'auto adopt symlink bind' -d 'HOW to repair'
-complete -c devlog-hook -n '__fish_seen_subcommand_from oci' -l socket -rF -d 'the private socket\'s PATH in the container'
-complete -c devlog-hook -n '__fish_seen_subcommand_from oci' -l adopt -rF -d 'a PATH to which a shared /dev/log may lead, beside the usual ones'
-complete -c devlog-hook -n '__fish_seen_subcommand_from oci' -l force -d 'rename a /dev/log that is a directory, a regular file or a device to /dev/log.devlog-old'
-complete -c devlog-hook -n '__fish_seen_subcommand_from oci' -l receiver -rF -d 'the receiver\'s PATH, or none where a daemon of the container\'s own listens'
-complete -c devlog-hook -n '__fish_seen_subcommand_from oci' -l no-heal -d 'repair once; leave nobody who repairs again when /dev/log is replaced'
-complete -c devlog-hook -n '__fish_seen_subcommand_from oci' -l supervise -x -d 'WHO restarts a killed receiver on the host: none'
-complete -c devlog-hook -n '__fish_seen_subcommand_from oci' -l name -x -d 'the container\'s NAME in messages and paths'
-complete -c devlog-hook -n '__fish_seen_subcommand_from oci' -l rule -x -d 'a RULE for the receiver, SELECTOR ACTION'
-complete -c devlog-hook -n '__fish_seen_subcommand_from oci' -l config -rF -d 'a FILE of rules for the receiver'
-complete -c devlog-hook -n '__fish_seen_subcommand_from oci' -l rate -x -d 'the receiver takes N[/s|/m] messages at once, and not more a second or minute in the long run'
-complete -c devlog-hook -n '__fish_seen_subcommand_from oci' -l overflow -x -d 'HOW it treats more: block, so that senders wait, or drop'
-complete -c devlog-hook -n '__fish_seen_subcommand_from oci' -l compress-repeats -d 'it writes "last message repeated N times" for repeats'
-complete -c devlog-hook -n '__fish_seen_subcommand_from oci' -l metrics-file -rF -d 'it writes its account to the file PATH, in which {name} is the container\'s name, for Prometheus'
-complete -c devlog-hook -n '__fish_seen_subcommand_from oci' -l sandbox -xa 'auto on off' -d 'WHEN it gives up the rights that it needs no more'
-complete -c devlog-hook -n '__fish_seen_subcommand_from oci' -l user -x -d 'it runs as the user NAME|UID[:GROUP|GID]; with --no-heal only'
-complete -c devlog-hook -n '__fish_seen_subcommand_from oci' -l help -s h -d 'show help'
-complete -c devlog-hook -n __fish_use_subcommand -a config -d 'print the file by which a runtime or an init system comes to use devlog'
-complete -c devlog-hook -n '__fish_seen_subcommand_from config' -l help -s h -d 'show help'
-complete -c devlog-hook -n '__fish_seen_subcommand_from config' -a 'lxc lxc-unprivileged podman docker containerd cri-o cdi kubernetes sysvinit openrc systemd-host s6 runit'
+# fish completion for devlog-hook: the program itself knows its commands and options.
+function __devlog_hook
+    set -l typed (commandline -opc)
+    set -l word (commandline -ct)
+    contains -- -- $typed; and return
+    switch $word
+        case -- # it would end the options
+            set -a typed -
+        case '-*'
+            set -a typed $word
+    end
+    $typed --generate-bash-completion 2>/dev/null
+end
+complete -c devlog-hook -a '(__devlog_hook)'

@@ -12,8 +12,8 @@ import (
 
 // writeNotices writes the license of every module that is linked in, as it is
 // in the module itself.
-func writeNotices(w io.Writer, programs []program) error {
-	for _, m := range all(programs) {
+func writeNotices(w io.Writer, modules []module) error {
+	for _, m := range modules {
 		args := []string{"list", "-m", "-f", "{{.Dir}}", m.path}
 		if m.path == standard {
 			args = []string{"env", "GOROOT"}
