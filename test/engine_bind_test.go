@@ -216,11 +216,7 @@ func TestEngineBindRemounts(t *testing.T) {
 				t.Fatalf("repair: %+v", r)
 			}
 			check(t, os.Remove(filepath.Join(bin, "devlog-hook"))) // so that no repair can be run
-			eventually(t, "the receiver watches", func() bool {
-				fds, err := filepath.Glob(h.Path(fmt.Sprintf("/proc/%d/fd/*", h.Receivers()[0])))
-				check(t, err)
-				return slices.ContainsFunc(fds, func(fd string) bool { to, _ := os.Readlink(fd); return to == "anon_inode:inotify" })
-			})
+			eventually(t, "the receiver watches", func() bool { return watches(t, h, h.Receivers()[0]) })
 			check(t, os.Remove(h.Path("/dev/log")))
 			_ = listen(t, h.Path("/dev/log"))
 			eventually(t, "the receiver mounts again", c.ownSocket)

@@ -25,6 +25,16 @@ const (
 	// one to repair it spares the others the work.
 	settleFixed  = 20 * time.Millisecond
 	settleRandom = 30 * time.Millisecond
+	// firstPace and lastPace are how much longer changes are left to settle that
+	// keep coming and need no repair. Names in a shared /dev are anybody's to make:
+	// a hundred receivers that look every three seconds take half a percent of a
+	// processor.
+	firstPace = 25 * time.Millisecond
+	lastPace  = 3 * time.Second
+	// quietPace is the time without a look after which the next one is prompt again.
+	quietPace = 30 * time.Second
+	// maxEarly is how often between two looks the watches are renewed at once.
+	maxEarly = 3
 	// firstDelay and lastDelay are the shortest and the longest time between
 	// two repairs of those that follow each other.
 	firstDelay = 100 * time.Millisecond
@@ -55,18 +65,22 @@ type keeper struct {
 	slash    fileID // this process's own root directory, in which the command is
 	epoll    int
 
-	watchAt time.Time // when to begin to watch; zero is since then
-	inotify int       // -1 if the kernel gives none
-	mounts  int       // the container's table of mounts; -1 if it cannot be watched
-	mounted bool      // there was a change of it
-	muted   bool
-	noticed bool // there are events to be read
-	watched []watched
-	problem string // why something is not watched, as was said
+	watchAt                time.Time // when to begin to watch; zero is since then
+	inotify                int       // -1 if the kernel gives none
+	mounts                 int       // the container's table of mounts; -1 if it cannot be watched
+	mounted                bool      // there was a change of it
+	changed                bool      // there was an event
+	named                  bool      // there was one of /dev/log itself
+	watched, watchedBefore []watched
+	problem                string // why something is not watched, as was said
 
-	lookAt time.Time // when to look whether a repair is needed; zero is never
-	run    *repair   // the one that runs now, or nil
-	runs   int
+	lookAt   time.Time     // when to look whether a repair is needed; zero is never
+	lookedAt time.Time     // the last look
+	seen     mark          // what was at /dev/log then
+	pace     time.Duration // added to the time until the next look
+	early    int           // how often the watches were renewed since
+	run      *repair       // the one that runs now, or nil
+	runs     int
 
 	last    time.Time     // end of the last repair
 	delay   time.Duration // from then to the next one
@@ -119,8 +133,9 @@ func (r *receiver) startWatching(now time.Time) {
 	}
 	r.arm()
 	if r.inspect() != right {
-		k.settle(now)
+		k.settle(now, false)
 	}
+	k.seen = k.devLog()
 	k.watchAside(now)
 }
 
@@ -148,7 +163,7 @@ func (k *keeper) next() (next time.Time) {
 // isEvent reports whether the descriptor is one of the keeper's.
 func (k *keeper) isEvent(fd int) bool {
 	if fd == k.inotify {
-		k.noticed = true
+		k.readEvents()
 		return true
 	}
 	if fd == k.mounts {
@@ -170,14 +185,8 @@ func (r *receiver) stepKeeper(now time.Time) {
 	if k.run == nil && !k.watchAt.IsZero() && !now.Before(k.watchAt) {
 		r.startWatching(now)
 	}
-	if (k.mounted || k.noticed) && k.run == nil {
-		mounted, named := k.mounted, k.noticed && k.readEvents()
-		k.mounted, k.noticed = false, false
-		// An undo unmounts, too; only a daemon that starts changes the name.
-		if (!named || !r.remount(now)) && (mounted || named) && k.lookAt.IsZero() {
-			k.settle(now)
-			k.mute(r.mountedLink() == nil) // else a daemon that has unlinked is about to bind
-		}
+	if (k.mounted || k.changed) && k.run == nil {
+		r.noteChange(now)
 	}
 	if k.run == nil && !k.lookAt.IsZero() && !now.Before(k.lookAt) {
 		k.lookAt = time.Time{}
@@ -194,19 +203,46 @@ func (r *receiver) stepKeeper(now time.Time) {
 	}
 }
 
-// settle has the keeper look once what changes has settled, and not wake up for
-// more events until then.
-func (k *keeper) settle(now time.Time) {
-	k.lookAt = now.Add(settleFixed + rand.N(settleRandom))
-	k.mute(true)
+// noteChange has the keeper look once what changes has settled.
+func (r *receiver) noteChange(now time.Time) {
+	k := r.keeper
+	mounted, named := k.mounted, k.named
+	k.mounted, k.changed, k.named = false, false, false
+	// A daemon that has unlinked is about to bind. An undo unmounts, too; only a
+	// daemon that starts changes the name.
+	if (mounted || named) && k.early < maxEarly && r.mountedLink() != nil {
+		k.early++
+		r.arm()
+		if named {
+			r.remount(now)
+		}
+	}
+	k.settle(now, mounted && k.devLog() != k.seen)
+}
+
+// settle has the keeper look once what changes has settled: soon, or the later the
+// more often there was no reason to. Until then each watch wakes it up once at most.
+func (k *keeper) settle(now time.Time, soon bool) {
+	if now.Sub(k.lookedAt) > quietPace {
+		k.pace = 0
+	}
+	at := now.Add(settleFixed + rand.N(settleRandom))
+	if !soon && k.pace > 0 {
+		at = at.Add(k.pace/2 + rand.N(k.pace))
+	}
+	if k.lookAt.IsZero() || soon && at.Before(k.lookAt) {
+		k.lookAt = at
+	}
 }
 
 // look starts a repair if one is needed and the last one is long enough ago.
 func (r *receiver) look(now time.Time) {
 	k := r.keeper
 	k.readEvents() // before looking: what changes from here on is an event
+	k.changed, k.named = false, false
 	r.arm()
 	is := r.inspect()
+	k.seen, k.lookedAt, k.early = k.devLog(), now, 0
 	k.watchAside(now)
 	if is != vacant {
 		k.vacantAt = time.Time{}
@@ -215,12 +251,11 @@ func (r *receiver) look(now time.Time) {
 	}
 	if start := k.vacantAt.Add(asideWait); is == vacant && now.Before(start) {
 		k.againAt = start
-		k.mute(false)
 		return
 	}
 	if is == right {
 		k.failed, k.retries = "", 0
-		k.mute(false)
+		k.pace = min(max(2*k.pace, firstPace), lastPace)
 		return
 	}
 	// What is vacant is looked at by the clock: a repair that keeps failing is
@@ -228,7 +263,6 @@ func (r *receiver) look(now time.Time) {
 	if now.Sub(k.last) > quiet && is != vacant {
 		k.delay, k.retries = 0, 0
 	}
-	k.mute(true) // what changes until the repair has ended is looked at then
 	if start := k.last.Add(k.delay); now.Before(start) {
 		k.lookAt = start
 		return
@@ -269,7 +303,7 @@ func (r *receiver) afterRun(now time.Time, problem error) {
 		if k.retries < maxRetries {
 			k.retries++
 			k.lookAt = now.Add(k.delay)
-			return // still mute
+			return
 		}
 	}
 	other := mark{}
@@ -280,16 +314,21 @@ func (r *receiver) afterRun(now time.Time, problem error) {
 	r.arm()
 	// A repair that fails takes back what it did: these events are its own. What
 	// changes after this look is another event.
-	if k.readEvents() && (problem == nil || k.devLog() != run.before) {
-		k.settle(now)
+	k.readEvents()
+	own := problem != nil && k.devLog() == run.before
+	if k.changed && !own {
+		k.settle(now, true)
 		return
+	}
+	if k.changed {
+		k.changed, k.named = false, false
+		r.arm()
 	}
 	if other != (mark{}) {
 		r.standBy(other)
 		k.watchAside(now)
 		r.arm()
 	}
-	k.mute(false)
 }
 
 // countRepaired counts a repair and says so, at most once a minute.

@@ -151,7 +151,7 @@ func TestBackOffIdle(t *testing.T) {
 	}
 }
 
-func TestMatter(t *testing.T) {
+func TestNoteEvents(t *testing.T) {
 	event := func(wd int, mask uint32, name string) []byte {
 		raw := make([]byte, unix.SizeofInotifyEvent, 64)
 		binary.NativeEndian.PutUint32(raw, uint32(wd))
@@ -162,23 +162,25 @@ func TestMatter(t *testing.T) {
 		binary.NativeEndian.PutUint32(raw[12:], uint32(len(name)))
 		return append(raw, name...)
 	}
-	k := &keeper{watched: []watched{{1, "log"}, {2, "other"}}}
 	for _, tt := range []struct {
-		events []byte
-		want   bool
+		events         []byte
+		changed, named bool
 	}{
-		{nil, false},
-		{event(1, unix.IN_CREATE, "log"), true},
-		{event(1, unix.IN_CREATE, "other"), false},
-		{event(2, unix.IN_DELETE, "log"), false},
-		{append(event(2, unix.IN_DELETE, "log2"), event(2, unix.IN_MOVED_TO, "other")...), true},
-		{event(-1, unix.IN_Q_OVERFLOW, ""), true},
-		{event(1, unix.IN_IGNORED, ""), true},
-		{event(3, unix.IN_IGNORED, ""), false},
-		{event(1, unix.IN_CREATE, "log")[:15], false},
+		{nil, false, false},
+		{event(1, unix.IN_CREATE, "log"), true, true},
+		{event(1, unix.IN_CREATE, "other"), true, false},
+		{event(2, unix.IN_DELETE, "log"), true, false},
+		{event(3, unix.IN_ATTRIB, ""), true, true},
+		{append(event(1, unix.IN_DELETE, "log2"), event(1, unix.IN_MOVED_TO, "log")...), true, true},
+		{event(-1, unix.IN_Q_OVERFLOW, ""), true, true},
+		{event(1, unix.IN_IGNORED, ""), false, false},
+		{append(event(3, unix.IN_DELETE_SELF, ""), event(3, unix.IN_IGNORED, "")...), true, true},
+		{event(4, unix.IN_UNMOUNT, ""), true, false},
+		{event(1, unix.IN_CREATE, "log")[:15], false, false},
 	} {
-		if got := k.matter(tt.events); got != tt.want {
-			t.Errorf("%q: %v", tt.events, got)
+		k := &keeper{watched: []watched{{1, "log", true}, {2, "log", false}, {3, "", true}}}
+		if k.noteEvents(tt.events); k.changed != tt.changed || k.named != tt.named {
+			t.Errorf("%q: changed %v, named %v", tt.events, k.changed, k.named)
 		}
 	}
 }

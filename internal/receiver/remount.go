@@ -61,8 +61,13 @@ func (k *keeper) mount(link *place) (tried bool, err error) {
 	if _, mode := log.lookup(); mode != unix.S_IFSOCK {
 		return false, fmt.Errorf("mount over /dev/log: %w", unix.ENOTSOCK)
 	}
+	return true, k.inMounts(func() error { return mountOver(link, log) })
+}
+
+// inMounts calls f in the container's mount namespace.
+func (k *keeper) inMounts(f func() error) error {
 	if k.init == nil {
-		return true, mountOver(link, log)
+		return f()
 	}
 	done := make(chan error)
 	go func() {
@@ -72,11 +77,21 @@ func (k *keeper) mount(link *place) (tried bool, err error) {
 			err = unix.Setns(int(k.init.Fd()), unix.CLONE_NEWNS)
 		}
 		if err == nil {
-			err = mountOver(link, log)
+			err = f()
 		}
 		done <- err
 	}()
-	return true, <-done
+	return <-done
+}
+
+// openUncovered opens a handle on the directory without what is mounted below it. It
+// takes the privileges of one who may mount.
+func (k *keeper) openUncovered(dir int) (fd int, err error) {
+	err = k.inMounts(func() (err error) {
+		fd, err = unix.OpenTree(dir, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
+		return err
+	})
+	return fd, err
 }
 
 // mountOver mounts a copy of the file from over the file to, following neither.

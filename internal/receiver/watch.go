@@ -15,15 +15,22 @@ import (
 const (
 	devDir  = "dev"
 	logName = "log"
-	// watchMask are the events by which a name gets or loses its file.
-	watchMask = unix.IN_CREATE | unix.IN_MOVED_TO | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_ONLYDIR
+	// fileMask are the events by which a file loses its name: unlink(2), and
+	// rename(2) over it, change its number of links.
+	fileMask = unix.IN_ATTRIB | unix.IN_MOVE_SELF | unix.IN_DELETE_SELF | unix.IN_DONT_FOLLOW | unix.IN_ONESHOT
+	// dirMask are the events by which a name in a directory gets or loses its file.
+	dirMask = unix.IN_CREATE | unix.IN_MOVED_TO | unix.IN_DELETE | unix.IN_MOVED_FROM |
+		unix.IN_MOVE_SELF | unix.IN_DELETE_SELF | unix.IN_ONLYDIR | unix.IN_ONESHOT
 )
 
-// watched is a name of which every change matters. inotify(7) tells of changes
-// in other mount namespaces too, for it watches directories, not paths.
+// watched is a file that has a name that matters or, where that cannot be watched,
+// the directory of the name. inotify(7) tells of changes in other mount namespaces
+// too, for it watches files, not paths. Every watch is for one event: then the
+// keeper looks, and watches again. Who changes names without end meets its pace.
 type watched struct {
-	wd   int
-	name string
+	wd     int
+	name   string // in the directory; empty if it is the file
+	devLog bool   // the name is /dev/log
 }
 
 // arm watches the names that matter now, and no others.
@@ -35,36 +42,54 @@ func (r *receiver) arm() {
 	}
 	var list []watched
 	var problem error
-	add := func(dir int, name string) {
-		wd, err := unix.InotifyAddWatch(k.inotify, file.Path(dir), watchMask) // the same one for the same directory
-		if err != nil {
-			problem = err
+	watch := func(path, name string, mask uint32, devLog bool) error {
+		wd, err := unix.InotifyAddWatch(k.inotify, path, mask) // the same one for the same file
+		if err == nil {
+			list = append(list, watched{wd, name, devLog})
+		}
+		return err
+	}
+	add := func(dir int, name string, devLog bool) {
+		at := file.Path(dir)
+		err := watch(at+"/"+name, "", fileMask, devLog)
+		if err == nil {
 			return
 		}
-		list = append(list, watched{wd, name})
+		// Everybody's names in the directory are events, but there is no other way.
+		if dirErr := watch(at, name, dirMask, devLog); dirErr != nil {
+			problem = dirErr
+		} else if errors.Is(err, unix.ENOENT) {
+			_ = watch(at+"/"+name, "", fileMask, devLog) // it may be there by now
+		}
 	}
-	// The directory is not kept open: its file system could not be unmounted.
-	if dev, err := k.openDev(); err == nil {
-		add(dev, logName)
-		_ = unix.Close(dev)
-	} else {
+	// No directory is kept open: its file system could not be unmounted.
+	if dev, err := k.openDev(); err != nil {
 		problem = err
+	} else {
+		if r.mountedLink() == nil {
+			add(dev, logName, true)
+		} else if under, err := k.openUncovered(dev); err == nil {
+			add(under, logName, true) // others replace what is below the mount
+			_ = unix.Close(under)
+		} else {
+			problem = watch(file.Path(dev), logName, dirMask, true)
+		}
+		_ = unix.Close(dev)
 	}
 	for _, s := range r.sockets {
 		if s.at != nil {
-			add(s.at.dir, s.at.name)
+			add(s.at.dir, s.at.name, false)
 		}
 	}
 	if k.devLog().text != "" {
 		// Without the directory there is nobody listening in it either.
 		if dir, name, err := k.openTarget(); err == nil {
-			add(dir, name)
+			add(dir, name, false)
 			_ = unix.Close(dir)
 		}
 	}
-	old := k.watched
-	k.watched = list
-	for _, w := range old {
+	k.watchedBefore, k.watched = k.watched, list
+	for _, w := range k.watchedBefore {
 		if !k.watches(w.wd) {
 			_, _ = unix.InotifyRmWatch(k.inotify, uint32(w.wd)) // it may have gone with its directory
 		}
@@ -95,31 +120,11 @@ func (r *receiver) cannotWatch(err error) {
 	}
 }
 
-// mute stops events from waking the process up, or lets them again. What
-// happens meanwhile stays to be read.
-func (k *keeper) mute(on bool) {
-	if k.inotify < 0 || on == k.muted {
+// readEvents notes what has happened.
+func (k *keeper) readEvents() {
+	if k.inotify < 0 {
 		return
 	}
-	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(k.inotify)}
-	if on {
-		event.Events = 0
-	}
-	if unix.EpollCtl(k.epoll, unix.EPOLL_CTL_MOD, k.inotify, &event) == nil {
-		k.muted = on
-	}
-}
-
-// readEvents reads what has happened and reports whether it matters.
-func (k *keeper) readEvents() (matters bool) {
-	if k.inotify < 0 {
-		return false
-	}
-	defer func() {
-		if matters {
-			k.taken = fileID{} // another file may have its number
-		}
-	}()
 	var buf [4 << 10]byte
 	for {
 		n, err := unix.Read(k.inotify, buf[:])
@@ -127,32 +132,31 @@ func (k *keeper) readEvents() (matters bool) {
 			continue
 		}
 		if err != nil || n <= 0 {
-			return matters
+			return
 		}
-		matters = k.matter(buf[:n]) || matters
+		k.noteEvents(buf[:n])
 	}
 }
 
-// matter reports whether one of the events, as inotify(7) writes them, does.
-func (k *keeper) matter(events []byte) bool {
+// noteEvents notes what the events, as inotify(7) writes them, tell.
+func (k *keeper) noteEvents(events []byte) {
 	for len(events) >= unix.SizeofInotifyEvent {
 		wd := int(int32(binary.NativeEndian.Uint32(events)))
 		mask := binary.NativeEndian.Uint32(events[4:])
 		size := min(binary.NativeEndian.Uint32(events[12:]), uint32(len(events)-unix.SizeofInotifyEvent))
 		name := unix.ByteSliceToString(events[unix.SizeofInotifyEvent:][:size])
 		events = events[unix.SizeofInotifyEvent+size:]
-		switch {
-		case mask&unix.IN_Q_OVERFLOW != 0:
-			return true
-		case mask&(unix.IN_IGNORED|unix.IN_UNMOUNT) != 0:
-			if k.watches(wd) {
-				return true
-			}
-		case slices.Contains(k.watched, watched{wd, name}):
-			return true
+		if mask&unix.IN_IGNORED != 0 { // the end of a watch; the event that ended it was before
+			continue
+		}
+		k.changed = true
+		w := watched{wd, name, true}
+		// An event may have come before the watches were renewed.
+		if mask&unix.IN_Q_OVERFLOW != 0 || slices.Contains(k.watched, w) || slices.Contains(k.watchedBefore, w) {
+			k.named = true
+			k.taken = fileID{} // another file may have its number
 		}
 	}
-	return false
 }
 
 // openDev opens a handle on the root's /dev.

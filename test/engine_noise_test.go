@@ -1,0 +1,104 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Names in a shared /dev are anybody's to make. Twenty receivers that share it do not
+// wake up for them, and each still repairs. It is not the time that is measured: a
+// woken receiver is one that was switched to.
+func TestEngineNoise(t *testing.T) {
+	const most = 20 // context switches of a receiver
+	for _, name := range []string{"link", "bind"} {
+		t.Run(name, func(t *testing.T) {
+			needContainers(t)
+			h := NewHost(t)
+			liveSocket(t, h)
+			if name == "link" {
+				h.Must(hookOn(), "repair", "--host", "--force")
+			}
+			cs := startMany(t, h, 20)
+			receivers := h.Receivers()
+			for _, pid := range receivers {
+				eventually(t, "the receiver watches", func() bool { return watches(t, h, pid) })
+			}
+			expectCalm(t, h, receivers)
+			before := switches(t, h, receivers)
+			tick := time.NewTicker(time.Millisecond)
+			defer tick.Stop()
+			const pairs = 3000
+			for range pairs {
+				<-tick.C
+				check(t, os.WriteFile(h.Path("/dev/noise"), nil, 0o600))
+				check(t, os.Remove(h.Path("/dev/noise")))
+			}
+			worst := 0
+			for i, n := range switches(t, h, receivers) {
+				worst = max(worst, n-before[i])
+			}
+			t.Logf("%d names cost a receiver %d context switches at most", pairs, worst)
+			if worst > most {
+				t.Errorf("%d names cost a receiver %d context switches, want %d at most", pairs, worst, most)
+			}
+			removeLog(t, h)
+			_ = listen(t, h.Path("/dev/log"))
+			t.Logf("repaired within %v", converge(t, cs, "the noise"))
+			expectOwn(t, h, cs, "end")
+		})
+	}
+}
+
+// watches says whether the process watches a file (inotify(7), proc_pid_fdinfo(5)).
+func watches(t *testing.T, h *Host, pid int) bool {
+	t.Helper()
+	infos, err := filepath.Glob(h.Path(fmt.Sprintf("/proc/%d/fdinfo/*", pid)))
+	check(t, err)
+	return slices.ContainsFunc(infos, func(info string) bool {
+		text, _ := os.ReadFile(info) // it may have been closed
+		return strings.Contains(string(text), "inotify wd:")
+	})
+}
+
+// expectCalm waits until the processes have nothing to do: for half a second none
+// of them has run.
+func expectCalm(t *testing.T, h *Host, pids []int) {
+	t.Helper()
+	last, since := switches(t, h, pids), time.Now()
+	eventually(t, "the receivers are calm", func() bool {
+		now := switches(t, h, pids)
+		if !slices.Equal(now, last) {
+			last, since = now, time.Now()
+		}
+		return time.Since(since) > time.Second/2
+	})
+}
+
+// switches is how often each process has been taken off the processor, and so woken
+// up (proc_pid_status(5)).
+func switches(t *testing.T, h *Host, pids []int) []int {
+	t.Helper()
+	list := make([]int, len(pids))
+	for i, pid := range pids {
+		threads, err := filepath.Glob(h.Path(fmt.Sprintf("/proc/%d/task/*/status", pid)))
+		check(t, err)
+		for _, path := range threads {
+			status, err := os.ReadFile(path)
+			check(t, err)
+			for line := range strings.Lines(string(status)) {
+				n := 0
+				if _, value, ok := strings.Cut(line, "voluntary_ctxt_switches:"); ok { // and nonvoluntary
+					_, err := fmt.Sscan(value, &n)
+					check(t, err)
+				}
+				list[i] += n
+			}
+		}
+	}
+	return list
+}
