@@ -19,7 +19,7 @@ if [ -e /dev/.devlog-host ] || [ -L /run/devlog/.devlog-repair ]; then
 	left="the prepared host, until it boots (else install devlog again, and: devlog-hook undo --host)"
 fi
 for file in /etc/containers/oci/hooks.d/*.json /usr/share/containers/oci/hooks.d/*.json /etc/cdi/*.json \
-	/etc/docker/daemon.json /etc/containerd/config.toml /var/lib/lxc/*/config /etc/init.d/devlog*; do
+	/etc/docker/daemon.json /etc/containerd/config.toml /etc/containerd/conf.d/*.toml /var/lib/lxc/*/config /etc/init.d/devlog*; do
 	if grep -qs -e /libexec/devlog -e /share/devlog/hooks "$file"; then
 		left="${left:+$left, }$file"
 	fi

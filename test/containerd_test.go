@@ -128,12 +128,22 @@ func TestContainerd(t *testing.T) {
 	h := newEngineHost(t)
 	before := hostTree(h)
 	dir := t.TempDir()
-	config := h.Must(engineCommand("containerd", "config", "default")...).Out + printed(h, "containerd")
-	check(t, os.WriteFile(dir+"/config.toml", []byte(config), 0o644))
+	const config = "/etc/containerd/config.toml"
+	h.Must("mkdir", "-p", filepath.Dir(config))
+	h.Must(engineCommand("sh", "-c", "containerd config default | sed 's/SystemdCgroup = false/SystemdCgroup = true/' >"+config)...)
+	for range 2 { // done again, it changes nothing
+		for _, line := range regexp.MustCompile(`(?m)^#     (sed -i|devlog-hook config containerd1) .*`).FindAllString(printed(h, "containerd1"), -1) {
+			line = strings.ReplaceAll(strings.TrimPrefix(line, "#     "), "devlog-hook ", filepath.Join(binDir, "devlog-hook")+" ")
+			h.Must(engineCommand("sh", "-c", line)...)
+		}
+	}
+	if r := h.Do(engineCommand(filepath.Join(binDir, "devlog-hook"), "config", "containerd")...); r.Code != 2 || !strings.Contains(r.ErrOut, "use config containerd1") {
+		t.Errorf("config containerd, for version 2: %+v", r)
+	}
 	ctr := func(args ...string) []string {
 		return engineCommand(append([]string{"ctr", "--address", "/run/containerd.sock", "--namespace", engineGroup()}, args...)...)
 	}
-	containerd := []string{"containerd", "--config", dir + "/config.toml", "--root", dir + "/data", "--state", "/run/containerd", "--address", "/run/containerd.sock"}
+	containerd := []string{"containerd", "--config", config, "--root", dir + "/data", "--state", "/run/containerd", "--address", "/run/containerd.sock"}
 	startEngine(t, h, ctr("version"), containerd...)
 	if r := h.Must(ctr("plugins", "ls")...); !regexp.MustCompile(`grpc\.v1\s+cri\s+\S+\s+ok`).MatchString(r.Out) {
 		t.Errorf("its CRI plugin is not well:\n%s", r.Out)
@@ -142,6 +152,9 @@ func TestContainerd(t *testing.T) {
 	found := binaryName.FindStringSubmatch(dump)
 	if found == nil || found[1] != filepath.Join(binDir, "devlog-runtime") {
 		t.Fatalf("its configuration has the runtime %q:\n%s", found, dump)
+	}
+	if section := regexp.MustCompile(`runtimes\.devlog\.options\][^\[]*SystemdCgroup = true`); !section.MatchString(dump) {
+		t.Errorf("the runtime lacks the node's own options:\n%s", dump)
 	}
 	run := func(id, script string, flags ...string) []string {
 		rootfs := filepath.Join(dir, id)

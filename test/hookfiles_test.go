@@ -39,7 +39,7 @@ func TestConfigPrints(t *testing.T) {
 	program := filepath.Join(installDir, "devlog-hook")
 	kinds := map[string][]string{
 		"lxc": {"devlog.lxc.conf"}, "lxc-unprivileged": {"devlog.lxc-unprivileged.conf"}, "podman": {"devlog.oci.json"},
-		"docker": {"devlog.docker.json"}, "containerd": {"devlog.containerd.toml"}, "cri-o": {"devlog.crio.json"},
+		"docker": {"devlog.docker.json"}, "containerd": {"devlog.containerd.toml"}, "containerd1": {"devlog.containerd1.toml"}, "cri-o": {"devlog.crio.json"},
 		"cdi": {"devlog.cdi.json"}, "kubernetes": {"devlog.kubernetes.yaml"},
 		"sysvinit": {"devlog-host.init", "devlog.init"}, "openrc": {"devlog-host.openrc"}, "systemd-host": {"devlog-host.service"},
 		"s6": {"devlog.s6"}, "runit": {"devlog.runit"},
@@ -175,7 +175,7 @@ func TestHookFileCRIO(t *testing.T) {
 	install(t, h)
 	receive := listenOn(t, h, "/dev/log")
 	global := []string{"--hooks-dir", hooksDir(t, "devlog.crio.json")}
-	wantOnce(t, podmanRun(t, h, "x", global, "--annotation", "devlog=on"), threeTexts("x")...)
+	wantOnce(t, podmanRun(t, h, "x", global, "--annotation", "devlog.dev/log=on"), threeTexts("x")...)
 	if log := podmanRun(t, h, "y", global); exists(log) {
 		t.Error("a hook has run without the annotation")
 	}

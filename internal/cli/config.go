@@ -54,10 +54,16 @@ func (p *program) configCommand() *cli.Command {
 // config prints the files of the kind, for programs in bin, or writes them to
 // dir.
 func (p *program) config(kind hooks.Kind, bin, dir string) error {
+	var advice string
 	for i, name := range kind.Files {
 		text, err := hooks.File(name, bin)
 		if err != nil {
 			return err
+		}
+		if kind.Name == containerd2 || kind.Name == containerd1 {
+			if text, advice, err = askContainerd().with(kind.Name, text); err != nil {
+				return err
+			}
 		}
 		if dir != "" {
 			err = writeConfig(filepath.Join(dir, name), text)
@@ -73,6 +79,9 @@ func (p *program) config(kind hooks.Kind, bin, dir string) error {
 	}
 	if kind.Place != "" && dir == "" {
 		fmt.Fprintln(p.stderr, kind.Place)
+	}
+	if advice != "" {
+		fmt.Fprintln(p.stderr, advice)
 	}
 	return nil
 }
