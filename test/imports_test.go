@@ -14,9 +14,15 @@ import (
 
 // levels orders the packages: each imports only from levels below its own.
 var levels = [][]string{
-	{"internal/syslog", "internal/file", "internal/pidfd", "internal/environ", "internal/annotation", "internal/uniprocessor", "hooks"},
+	{"internal/syslog", "internal/file", "internal/pidfd", "internal/names", "internal/environ", "internal/annotation", "internal/uniprocessor", "internal/crash", "hooks"},
 	{"internal/hook", "internal/rootfs", "internal/daemon", "internal/sandbox", "internal/output", "internal/syslogconf", "internal/wrapper"},
-	{"internal/devlog", "internal/receiver"},
+	{"internal/changes", "internal/devdir", "internal/plan", "internal/rootfs/rootfstest"},
+	{"internal/target"},
+	{"internal/running", "internal/failure", "internal/launch"},
+	{"internal/inspect"},
+	{"internal/repair", "internal/receiver"},
+	{"internal/hosts"},
+	{"internal/undo"},
 	{"internal/cli"},
 }
 

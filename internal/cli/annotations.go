@@ -13,9 +13,10 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"devlog/internal/annotation"
-	"devlog/internal/devlog"
 	"devlog/internal/environ"
 	"devlog/internal/hook"
+	"devlog/internal/launch"
+	"devlog/internal/plan"
 	"devlog/internal/syslogconf"
 )
 
@@ -90,7 +91,7 @@ func (p *program) annotations(c *cli.Context, stage hook.Stage, container hook.C
 	}
 	l := bounds{all: how == annotationsAll, shared: stage != hook.StartContainer}
 	if stage.OnHost() {
-		l.dir = filepath.Dir(devlog.MessagesFile(false, p.name))
+		l.dir = filepath.Dir(launch.MessagesFile(false, p.name))
 	}
 	s, err := readAnnotations(container.Annotations, annotation.PodOf(container.Annotations).Container, l)
 	if err != nil || s.off {
@@ -137,7 +138,7 @@ func (p *program) apply(c *cli.Context, s settings, l bounds) error {
 }
 
 // readAnnotations decides what the annotations may say of the container, that a
-// pod may have of that name. The error is a devlog.Refusal where they ask for more.
+// pod may have of that name. The error is a plan.Refusal where they ask for more.
 func readAnnotations(annotations map[string]string, container string, l bounds) (settings, error) {
 	s := settings{flags: make(map[string]string)}
 	said, old := annotation.Ours(annotations, container)
@@ -145,7 +146,7 @@ func readAnnotations(annotations map[string]string, container string, l bounds) 
 	for _, name := range slices.Sorted(maps.Keys(said)) {
 		key, value := said[name].Key, said[name].Value
 		err := s.read(name, value, l)
-		var refusal *devlog.Refusal
+		var refusal *plan.Refusal
 		switch {
 		case errors.Is(err, errUnknown):
 			s.unknown = append(s.unknown, key)
@@ -153,7 +154,7 @@ func readAnnotations(annotations map[string]string, container string, l bounds) 
 				s.old = "" // it has no new name
 			}
 		case errors.As(err, &refusal):
-			return s, &devlog.Refusal{Reason: "annotation " + key + ": " + refusal.Reason, Advice: refusal.Advice}
+			return s, &plan.Refusal{Reason: "annotation " + key + ": " + refusal.Reason, Advice: refusal.Advice}
 		case err != nil:
 			return s, usageError{fmt.Errorf("annotation %s: %w", key, err)}
 		}
@@ -172,19 +173,19 @@ func (s *settings) read(name, value string, l bounds) (err error) {
 	case saidRules:
 		return s.readRules(value, l)
 	case saidStrategy:
-		var strategy devlog.Strategy
-		strategy, err = devlog.ParseStrategy(value)
-		if err == nil && strategy == devlog.Symlink && l.shared && !l.all {
+		var strategy plan.Strategy
+		strategy, err = plan.ParseStrategy(value)
+		if err == nil && strategy == plan.Symlink && l.shared && !l.all {
 			err = notAllowed("the strategy symlink changes /dev for the host too")
 		}
 	case saidSocket:
 		err = checkSocket("socket", value)
 	case saidReceiver:
-		if value != devlog.NoReceiver && !l.all {
-			err = notAllowed(fmt.Sprintf("the receiver can be %q, no program", devlog.NoReceiver))
+		if value != launch.NoReceiver && !l.all {
+			err = notAllowed(fmt.Sprintf("the receiver can be %q, no program", launch.NoReceiver))
 		}
 	case saidSupervise:
-		if _, err = devlog.ParseSupervisor(value); err == nil && !l.all {
+		if _, err = launch.ParseSupervisor(value); err == nil && !l.all {
 			err = notAllowed("a service of the host's is not for a container to ask for")
 		}
 	case saidRate:
@@ -249,7 +250,7 @@ func allowed(rule syslogconf.Rule, dir string) error {
 }
 
 func notAllowed(reason string) error {
-	return &devlog.Refusal{Reason: reason, Advice: "ask the administrator, whose hook can have --annotations all"}
+	return &plan.Refusal{Reason: reason, Advice: "ask the administrator, whose hook can have --annotations all"}
 }
 
 // withoutLinks says why the file is not where its path says: a link below the
@@ -258,14 +259,14 @@ func withoutLinks(dir, file string) error {
 	for at := path.Clean(file); at != dir && strings.HasPrefix(at, dir+"/"); at = path.Dir(at) {
 		info, err := os.Lstat(at)
 		if err == nil && info.Mode()&os.ModeSymlink != 0 {
-			return &devlog.Refusal{Reason: fmt.Sprintf("annotation %s: %s is a link", annotation.Prefix+saidRules, at), Advice: "remove it, or name another file"}
+			return &plan.Refusal{Reason: fmt.Sprintf("annotation %s: %s is a link", annotation.Prefix+saidRules, at), Advice: "remove it, or name another file"}
 		}
 		if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, os.ErrPermission) {
 			return fmt.Errorf("annotation %s: %w", annotation.Prefix+saidRules, err)
 		}
 	}
 	if info, err := os.Lstat(dir); err == nil && !info.IsDir() {
-		return &devlog.Refusal{Reason: fmt.Sprintf("annotation %s: %s is no directory", annotation.Prefix+saidRules, dir), Advice: "remove it"}
+		return &plan.Refusal{Reason: fmt.Sprintf("annotation %s: %s is no directory", annotation.Prefix+saidRules, dir), Advice: "remove it"}
 	}
 	return nil
 }

@@ -9,7 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"devlog/internal/devlog"
+	"devlog/internal/launch"
+	"devlog/internal/plan"
 )
 
 const ownLogs = "/var/log/devlog/c1"
@@ -110,7 +111,7 @@ func FuzzReadAnnotations(f *testing.F) {
 				t.Errorf("accepted %q", file)
 			}
 		}
-		if r := s.flags["receiver"]; r != "" && r != devlog.NoReceiver || s.flags["strategy"] == string(devlog.Symlink) {
+		if r := s.flags["receiver"]; r != "" && r != launch.NoReceiver || s.flags["strategy"] == string(plan.Symlink) {
 			t.Errorf("accepted %+v", s)
 		}
 	})
@@ -131,7 +132,7 @@ func TestWithoutLinks(t *testing.T) {
 		t.Errorf("a file: %v", err)
 	}
 	for _, in := range [][2]string{{dir, "/b/passwd"}, {dir, "/c"}, {dir + "-link", "/a/messages"}, {dir + "/a/messages", "/x"}} {
-		if err := withoutLinks(in[0], in[0]+in[1]); !errors.As(err, new(*devlog.Refusal)) && failed(err) != exitFailed || err == nil {
+		if err := withoutLinks(in[0], in[0]+in[1]); !errors.As(err, new(*plan.Refusal)) && failed(err) != exitFailed || err == nil {
 			t.Errorf("%s: %v, want a refusal", in, err)
 		}
 	}

@@ -14,8 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/daemon"
-	"devlog/internal/devlog"
+	"devlog/internal/failure"
 	"devlog/internal/hook"
+	"devlog/internal/plan"
 	"devlog/internal/sandbox"
 )
 
@@ -112,7 +113,7 @@ func (p *program) main(args []string) (code int) {
 
 func (p *program) run(args []string) error {
 	if call, ok := hook.ParseLXC(args[1:], os.Getenv); ok {
-		p.name, p.hostSide, p.process = call.Name, call.OnHost(), devlog.ProcessMark(call.PID)
+		p.name, p.hostSide, p.process = call.Name, call.OnHost(), failure.ProcessTag(call.PID)
 		return p.app(&call).Run([]string{args[0], "lxc"})
 	}
 	if len(args) > 1 && args[1] == "help" { // help COMMAND, as COMMAND --help
@@ -149,17 +150,17 @@ func (p *program) exit(err error) int {
 // asRoot adds to the error what to do about it, if it is that the user has too few
 // rights. A refusal has its own advice, and a hook cannot choose who runs it.
 func (p *program) asRoot(err error) error {
-	var refusal *devlog.Refusal
+	var refusal *plan.Refusal
 	if !p.typed || os.Geteuid() == 0 || !errors.Is(err, os.ErrPermission) || errors.As(err, &refusal) {
 		return err
 	}
-	return fmt.Errorf("%w: %s", err, devlog.RunAsRoot)
+	return fmt.Errorf("%w: %s", err, plan.RunAsRoot)
 }
 
 // failed is the exit code that goes with the error.
 func failed(err error) int {
 	var usage usageError
-	var refusal *devlog.Refusal
+	var refusal *plan.Refusal
 	switch {
 	case errors.As(err, &usage):
 		return exitUsage

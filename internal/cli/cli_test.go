@@ -9,9 +9,11 @@ import (
 	"strings"
 	"testing"
 
-	"devlog/internal/devlog"
 	"devlog/internal/environ"
 	"devlog/internal/hook"
+	"devlog/internal/hosts"
+	"devlog/internal/plan"
+	"devlog/internal/repair"
 	"devlog/internal/syslog"
 )
 
@@ -220,7 +222,7 @@ func TestEscapes(t *testing.T) {
 	if got, want := errs.String(), "devlog-hook: open /run/#033[2J#377: no\n"; got != want {
 		t.Errorf("said %q, want %q", got, want)
 	}
-	if err := p.table([]devlog.Sharer{{PID: 1, Command: "a\tb\x1b[1m", Name: "c\n", Problem: "\x9b"}}); err != nil {
+	if err := p.table([]hosts.Sharer{{PID: 1, Command: "a\tb\x1b[1m", Name: "c\n", Problem: "\x9b"}}); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := out.String(), "a#011b#033[1m  c#012  "; !strings.Contains(got, want) || !strings.Contains(got, "#233") {
@@ -254,11 +256,11 @@ func TestExitCodes(t *testing.T) {
 		err  error
 		want int
 	}{
-		{failures{usageError{os.ErrInvalid}, &devlog.Refusal{Reason: "a"}}, 3},
-		{failures{&devlog.SharerError{Err: &devlog.Refusal{Reason: "a"}}}, 3},
-		{failures{&devlog.Refusal{Reason: "a"}, os.ErrPermission, usageError{os.ErrInvalid}}, 3},
-		{failures{&devlog.Refusal{Reason: "a"}, os.ErrNotExist}, 4},
-		{nil, 0}, {errNeedsRepair, 1}, {errRefuses, 3}, {usageError{os.ErrInvalid}, 2}, {&devlog.Refusal{Reason: "a", Advice: "b"}, 3}, {os.ErrPermission, 3}, {os.ErrNotExist, 4},
+		{failures{usageError{os.ErrInvalid}, &plan.Refusal{Reason: "a"}}, 3},
+		{failures{&hosts.SharerError{Err: &plan.Refusal{Reason: "a"}}}, 3},
+		{failures{&plan.Refusal{Reason: "a"}, os.ErrPermission, usageError{os.ErrInvalid}}, 3},
+		{failures{&plan.Refusal{Reason: "a"}, os.ErrNotExist}, 4},
+		{nil, 0}, {errNeedsRepair, 1}, {errRefuses, 3}, {usageError{os.ErrInvalid}, 2}, {&plan.Refusal{Reason: "a", Advice: "b"}, 3}, {os.ErrPermission, 3}, {os.ErrNotExist, 4},
 	} {
 		if got := p.exit(tt.err); got != tt.want {
 			t.Errorf("exit(%v) = %d, want %d", tt.err, got, tt.want)
@@ -268,27 +270,27 @@ func TestExitCodes(t *testing.T) {
 
 // While there is something to repair check says so, else that it is refused.
 func TestVerdict(t *testing.T) {
-	host := func(v devlog.Verdict, advice string) devlog.Result {
-		return devlog.Result{Plan: devlog.Plan{Verdict: v, Advice: advice}}
+	host := func(v plan.Verdict, advice string) repair.Result {
+		return repair.Result{Plan: plan.Plan{Verdict: v, Advice: advice}}
 	}
-	container := func(v devlog.Verdict) devlog.Sharer { return devlog.Sharer{Plan: devlog.Plan{Verdict: v}} }
-	fine, needs, refused := container(devlog.Healthy), container(devlog.NeedsRepair), container(devlog.Refused)
-	hangs := devlog.Sharer{Problem: "it does not answer"}
+	container := func(v plan.Verdict) hosts.Sharer { return hosts.Sharer{Plan: plan.Plan{Verdict: v}} }
+	fine, needs, refused := container(plan.Healthy), container(plan.NeedsRepair), container(plan.Refused)
+	hangs := hosts.Sharer{Problem: "it does not answer"}
 	for _, tt := range []struct {
 		name       string
-		host       devlog.Result
-		containers []devlog.Sharer
+		host       repair.Result
+		containers []hosts.Sharer
 		want       int
 	}{
-		{"nothing", host(devlog.Healthy, ""), nil, exitDone},
-		{"all healthy", host(devlog.Healthy, ""), []devlog.Sharer{fine, fine}, exitDone},
-		{"no daemon on the host", host(devlog.Healthy, "start it"), []devlog.Sharer{fine}, exitNeedsRepair},
-		{"host to be prepared", host(devlog.NeedsRepair, ""), []devlog.Sharer{refused}, exitNeedsRepair},
-		{"host refused", host(devlog.Refused, ""), []devlog.Sharer{needs}, exitRefused},
-		{"a container needs it", host(devlog.Healthy, ""), []devlog.Sharer{fine, needs}, exitNeedsRepair},
-		{"a container is refused", host(devlog.Healthy, ""), []devlog.Sharer{refused, fine}, exitRefused},
-		{"one of each", host(devlog.Healthy, ""), []devlog.Sharer{refused, needs, refused}, exitNeedsRepair},
-		{"one hangs", host(devlog.Healthy, ""), []devlog.Sharer{fine, hangs}, exitNeedsRepair},
+		{"nothing", host(plan.Healthy, ""), nil, exitDone},
+		{"all healthy", host(plan.Healthy, ""), []hosts.Sharer{fine, fine}, exitDone},
+		{"no daemon on the host", host(plan.Healthy, "start it"), []hosts.Sharer{fine}, exitNeedsRepair},
+		{"host to be prepared", host(plan.NeedsRepair, ""), []hosts.Sharer{refused}, exitNeedsRepair},
+		{"host refused", host(plan.Refused, ""), []hosts.Sharer{needs}, exitRefused},
+		{"a container needs it", host(plan.Healthy, ""), []hosts.Sharer{fine, needs}, exitNeedsRepair},
+		{"a container is refused", host(plan.Healthy, ""), []hosts.Sharer{refused, fine}, exitRefused},
+		{"one of each", host(plan.Healthy, ""), []hosts.Sharer{refused, needs, refused}, exitNeedsRepair},
+		{"one hangs", host(plan.Healthy, ""), []hosts.Sharer{fine, hangs}, exitNeedsRepair},
 	} {
 		if code := (&program{}).exit(verdict(tt.host, tt.containers)); code != tt.want {
 			t.Errorf("%s: exit code %d, want %d", tt.name, code, tt.want)

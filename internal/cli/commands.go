@@ -10,8 +10,15 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"devlog/internal/daemon"
-	"devlog/internal/devlog"
+	"devlog/internal/failure"
+	"devlog/internal/hosts"
+	"devlog/internal/launch"
+	"devlog/internal/names"
+	"devlog/internal/plan"
+	"devlog/internal/repair"
 	"devlog/internal/syslog"
+	"devlog/internal/target"
+	"devlog/internal/undo"
 )
 
 func (p *program) checkCommand() *cli.Command {
@@ -24,8 +31,8 @@ func (p *program) checkCommand() *cli.Command {
 		Flags: flags(targetFlags(), planFlags(), []cli.Flag{
 			&cli.BoolFlag{Name: "json", Usage: "write JSON, for programs", EnvVars: env("JSON")},
 		}),
-		Action: p.onTarget(func(c *cli.Context, t *devlog.Target, o devlog.Options) error {
-			r, err := devlog.Check(t, o)
+		Action: p.onTarget(func(c *cli.Context, t *target.Target, o repair.Options) error {
+			r, err := repair.Check(t, o)
 			if err != nil {
 				return err
 			}
@@ -33,7 +40,7 @@ func (p *program) checkCommand() *cli.Command {
 				return p.checkHost(c, r, o)
 			}
 			if !r.Works() {
-				r.Hook = t.HookFailure(p.name)
+				r.Hook = failure.Of(t, p.name)
 			}
 			if err := p.report(c, r); err != nil {
 				return err
@@ -43,7 +50,7 @@ func (p *program) checkCommand() *cli.Command {
 	})
 }
 
-func (p *program) report(c *cli.Context, r devlog.Result) error {
+func (p *program) report(c *cli.Context, r repair.Result) error {
 	if !c.Bool("json") {
 		return r.Report(p.stdout)
 	}
@@ -52,13 +59,13 @@ func (p *program) report(c *cli.Context, r devlog.Result) error {
 
 // resultJSON is a result as programs get it.
 type resultJSON struct {
-	Facts devlog.Facts `json:"facts"`
-	Plan  devlog.Plan  `json:"plan"`
+	Facts plan.Facts `json:"facts"`
+	Plan  plan.Plan  `json:"plan"`
 	// Hook is why the last hook could not repair, while that is not done.
-	Hook *devlog.HookFailure `json:"hook,omitempty"`
+	Hook *failure.Failure `json:"hook,omitempty"`
 }
 
-func asJSON(r devlog.Result) resultJSON { return resultJSON{r.Facts, r.Plan, r.Hook} }
+func asJSON(r repair.Result) resultJSON { return resultJSON{r.Facts, r.Plan, r.Hook} }
 
 // writeJSON writes a value as JSON that drives no terminal either: the encoder
 // leaves some of what a terminal obeys as it is, and JSON has another form of it.
@@ -85,12 +92,12 @@ func (p *program) repairCommand() *cli.Command {
 		Usage: "make /dev/log lead to a private socket, with a receiver behind it",
 		Description: "Does nothing where syslog() works already. Without --pid and --root it repairs the root that\n" +
 			"it runs in.",
-		Flags: flags(targetFlags(), planFlags(), receiverFlags(devlog.AutoSupervised), []cli.Flag{
+		Flags: flags(targetFlags(), planFlags(), receiverFlags(launch.AutoSupervised), []cli.Flag{
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing", EnvVars: env("DRY_RUN")},
 			keepFlag(),
 			&cli.BoolFlag{Name: "all", Usage: "with --host: repair every container that shares its /dev too", EnvVars: env("ALL")},
 		}),
-		Action: p.onTarget(func(c *cli.Context, t *devlog.Target, o devlog.Options) error {
+		Action: p.onTarget(func(c *cli.Context, t *target.Target, o repair.Options) error {
 			if c.Bool("all") && !c.Bool("host") {
 				return usageError{errors.New("--all goes with --host")}
 			}
@@ -103,12 +110,12 @@ func (p *program) repairCommand() *cli.Command {
 			if c.Bool("dry-run") {
 				return p.dryRun(c, t, o)
 			}
-			r, err := devlog.Repair(t, o)
+			r, err := repair.Do(t, o)
 			if err != nil {
 				return err
 			}
 			p.sayRepaired(c, t, o, r)
-			t.Forget(p.name)
+			failure.Forget(t, p.name)
 			if c.Bool("all") {
 				return p.repairSharers(c, o)
 			}
@@ -131,7 +138,7 @@ func undoOf(c *cli.Context) string {
 	return typed
 }
 
-func nothingToDo(c *cli.Context, r devlog.Result) string {
+func nothingToDo(c *cli.Context, r repair.Result) string {
 	words := "nothing to do: syslog() works here"
 	switch {
 	case c.Bool("host"):
@@ -140,7 +147,7 @@ func nothingToDo(c *cli.Context, r devlog.Result) string {
 		words = "nothing to do"
 	}
 	for _, flag := range []string{"name", "rule", "config", "receiver", "supervise", "socket"} {
-		if c.IsSet(flag) && r.Facts.Keeper {
+		if c.IsSet(flag) && r.Facts.Watcher {
 			words += "; the receiver that runs keeps its own options: " + undoOf(c) + " first"
 			break
 		}
@@ -151,15 +158,15 @@ func nothingToDo(c *cli.Context, r devlog.Result) string {
 	return words
 }
 
-func (p *program) dryRun(c *cli.Context, t *devlog.Target, o devlog.Options) error {
-	r, err := devlog.Check(t, o)
+func (p *program) dryRun(c *cli.Context, t *target.Target, o repair.Options) error {
+	r, err := repair.Check(t, o)
 	if err != nil {
 		return err
 	}
 	switch r.Plan.Verdict {
-	case devlog.Refused:
-		return &devlog.Refusal{Reason: r.Plan.Reason, Advice: r.Plan.Advice}
-	case devlog.Healthy:
+	case plan.Refused:
+		return &plan.Refusal{Reason: r.Plan.Reason, Advice: r.Plan.Advice}
+	case plan.Healthy:
 		fmt.Fprintln(p.stdout, nothingToDo(c, r))
 	default:
 		fmt.Fprintf(p.stdout, "would repair by %s:\n", r.Plan.Strategy)
@@ -170,7 +177,7 @@ func (p *program) dryRun(c *cli.Context, t *devlog.Target, o devlog.Options) err
 	if !c.Bool("all") {
 		return nil
 	}
-	list, err := devlog.Sharers(o)
+	list, err := hosts.List(o)
 	for _, s := range list {
 		fmt.Fprintf(p.stdout, "container %s (process %d): %s\n", syslog.Escape(s.Name), s.PID, s.Plan)
 	}
@@ -193,13 +200,13 @@ func (p *program) undoCommand() *cli.Command {
 				return err
 			}
 			defer t.Close()
-			undone, err := devlog.Undo(t, c.String("socket"))
+			undone, err := undo.Do(t, c.String("socket"))
 			if err != nil {
 				return err
 			}
 			said := "nothing to do: no repair is noted here"
 			switch {
-			case undone && !c.Bool("host") && devlog.Prepared(t):
+			case undone && !c.Bool("host") && hosts.Prepared(t):
 				said = "undone; the host stays prepared, for other containers may rely on it (devlog-hook undo --host)"
 			case undone:
 				said = "undone: /dev/log is what it was before the repair"
@@ -215,13 +222,13 @@ func (p *program) undoCommand() *cli.Command {
 
 // keepSharers mounts in the containers that relied on a prepared host.
 func keepSharers() error {
-	o := devlog.Options{Socket: devlog.DefaultSocket}
-	o.Strategy = devlog.Auto
-	list, err := devlog.Sharers(o)
+	o := repair.Options{Socket: names.DefaultSocket}
+	o.Strategy = plan.Auto
+	list, err := hosts.List(o)
 	if err != nil {
 		return err
 	}
-	return each(devlog.KeepSharers(list, o))
+	return each(hosts.RepairMounts(list, o))
 }
 
 // healCommand is what a receiver runs when /dev/log has been replaced: the
@@ -231,7 +238,7 @@ func (p *program) healCommand() *cli.Command {
 	return command(cli.Command{
 		Name:   "heal",
 		Hidden: true,
-		Flags: flags(planFlags(), receiverFlags(devlog.Unsupervised), []cli.Flag{keepFlag(),
+		Flags: flags(planFlags(), receiverFlags(launch.Unsupervised), []cli.Flag{keepFlag(),
 			&cli.BoolFlag{Name: "host", Usage: "it is the host", EnvVars: env("HOST")},
 			&cli.StringFlag{Name: "container", Usage: "what the receiver's sandbox hides of the container", EnvVars: env("CONTAINER")},
 			&cli.BoolFlag{Name: "confined", Usage: "it runs in the receiver's sandbox", EnvVars: env("CONFINED")}}),
@@ -252,8 +259,8 @@ func (p *program) healCommand() *cli.Command {
 			if o.Receiver.Handover == nil {
 				return usageError{errors.New("heal is for devlogd to call; type devlog-hook repair")}
 			}
-			r, err := repairOne(func() (*devlog.Target, error) {
-				return devlog.OfReceiver(files, c.Bool("host"), c.String("container"), c.Bool("confined"))
+			r, err := repairOne(func() (*target.Target, error) {
+				return target.OfReceiver(files, c.Bool("host"), c.String("container"), c.Bool("confined"))
 			}, o)
 			if r.Changed { // for the receiver, which counts repairs
 				fmt.Fprintln(p.stderr, repaired(r))

@@ -10,9 +10,12 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"devlog/internal/devlog"
 	"devlog/internal/environ"
 	"devlog/internal/hook"
+	"devlog/internal/launch"
+	"devlog/internal/names"
+	"devlog/internal/plan"
+	"devlog/internal/repair"
 	"devlog/internal/rootfs"
 	"devlog/internal/sandbox"
 	"devlog/internal/syslogconf"
@@ -40,7 +43,7 @@ func keepFlag() cli.Flag {
 
 func planFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "strategy", Value: string(devlog.Auto), EnvVars: env("STRATEGY"),
+		&cli.StringFlag{Name: "strategy", Value: string(plan.Auto), EnvVars: env("STRATEGY"),
 			Usage: "`HOW` to repair: auto, adopt (listen where /dev/log leads), symlink (make it a link) or bind"},
 		socketFlag(),
 		&cli.StringSliceFlag{Name: "adopt", EnvVars: env("ADOPT"),
@@ -51,11 +54,11 @@ func planFlags() []cli.Flag {
 }
 
 func socketFlag() cli.Flag {
-	return &cli.StringFlag{Name: "socket", Value: devlog.DefaultSocket, EnvVars: env("SOCKET"),
+	return &cli.StringFlag{Name: "socket", Value: names.DefaultSocket, EnvVars: env("SOCKET"),
 		Usage: "the private socket's `PATH` in the container"}
 }
 
-func receiverFlags(supervise devlog.Supervisor) []cli.Flag {
+func receiverFlags(supervise launch.Supervisor) []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "receiver", EnvVars: env("RECEIVER"),
 			Usage: "the receiver's `PATH`, or none where a daemon of the container's own listens (default: devlogd beside this program)"},
@@ -103,21 +106,21 @@ func limits(c *cli.Context) (rate syslogconf.Rate, overflow syslogconf.Overflow,
 }
 
 // options reads the flags of a repair of the container with that name.
-func (p *program) options(c *cli.Context, name string) (devlog.Options, error) {
+func (p *program) options(c *cli.Context, name string) (repair.Options, error) {
 	if err := p.setName(c, name); err != nil {
-		return devlog.Options{}, err
+		return repair.Options{}, err
 	}
-	strategy, err := devlog.ParseStrategy(c.String("strategy"))
+	strategy, err := plan.ParseStrategy(c.String("strategy"))
 	if err != nil {
-		return devlog.Options{}, usageError{err}
+		return repair.Options{}, usageError{err}
 	}
 	socket := c.String("socket")
 	if err := checkSocket("socket", socket); err != nil {
-		return devlog.Options{}, usageError{err}
+		return repair.Options{}, usageError{err}
 	}
 	known, err := knownPlaces(c)
 	if err != nil {
-		return devlog.Options{}, usageError{err}
+		return repair.Options{}, usageError{err}
 	}
 	rules := c.StringSlice("rule")
 	if len(rules) == 0 {
@@ -125,16 +128,16 @@ func (p *program) options(c *cli.Context, name string) (devlog.Options, error) {
 	}
 	for _, r := range rules {
 		if _, err := syslogconf.ParseRule(r); err != nil {
-			return devlog.Options{}, usageError{err}
+			return repair.Options{}, usageError{err}
 		}
 	}
 	rate, overflow, err := limits(c)
 	if err != nil {
-		return devlog.Options{}, err
+		return repair.Options{}, err
 	}
-	supervise, err := devlog.ParseSupervisor(c.String("supervise"))
+	supervise, err := launch.ParseSupervisor(c.String("supervise"))
 	if err != nil {
-		return devlog.Options{}, usageError{err}
+		return repair.Options{}, usageError{err}
 	}
 	if !p.warned { // else of another of many containers
 		p.warned = true
@@ -142,14 +145,14 @@ func (p *program) options(c *cli.Context, name string) (devlog.Options, error) {
 			p.passOver(text)
 		}
 	}
-	o := devlog.Options{Socket: socket, Known: known, Receiver: devlog.Receiver{
+	o := repair.Options{Socket: socket, Known: known, Receiver: launch.Receiver{
 		Path: c.String("receiver"), Name: p.name, Config: c.String("config"), Rules: rules,
-		Rate: rate, Overflow: overflow, CompressRepeats: c.Bool("compress-repeats"),
-		Supervise: supervise, MetricsFile: strings.ReplaceAll(c.String("metrics-file"), "{name}", p.name),
-		Notices: p.passedOver,
+		Limits: launch.Limits{Rate: rate, Overflow: overflow, CompressRepeats: c.Bool("compress-repeats"),
+			MetricsFile: strings.ReplaceAll(c.String("metrics-file"), "{name}", p.name)},
+		Supervise: supervise, Notices: p.passedOver,
 	}}
 	if err := sandboxed(c, &o.Receiver); err != nil {
-		return devlog.Options{}, err
+		return repair.Options{}, err
 	}
 	if o.Typed = p.typed; p.typed {
 		o.Receiver.Warn = func(text string) { p.warnings = append(p.warnings, text) }
@@ -157,8 +160,8 @@ func (p *program) options(c *cli.Context, name string) (devlog.Options, error) {
 	o.Strategy = strategy
 	o.Force = c.Bool("force")
 	o.NoHeal = c.Bool("no-heal")
-	o.Keep = c.Bool("keep")
-	o.NoReceiver = o.Receiver.Path == devlog.NoReceiver
+	o.Watch = c.Bool("keep")
+	o.NoReceiver = o.Receiver.Path == launch.NoReceiver
 	return o, nil
 }
 
@@ -169,7 +172,7 @@ func (p *program) passOver(text string) {
 }
 
 // sandboxed reads the flags about the receiver's rights.
-func sandboxed(c *cli.Context, r *devlog.Receiver) error {
+func sandboxed(c *cli.Context, r *launch.Receiver) error {
 	r.Sandbox, r.User = c.String("sandbox"), c.String("user")
 	if _, err := sandbox.ParseMode(r.Sandbox); err != nil {
 		return usageError{fmt.Errorf("--sandbox: %w", err)}

@@ -8,22 +8,26 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"devlog/internal/devlog"
+	"devlog/internal/failure"
+	"devlog/internal/hosts"
+	"devlog/internal/plan"
+	"devlog/internal/repair"
 	"devlog/internal/syslog"
+	"devlog/internal/target"
 )
 
 // checkHost reports on the host, r, and on every container that shares its
 // /dev.
-func (p *program) checkHost(c *cli.Context, r devlog.Result, o devlog.Options) error {
-	list, err := devlog.Sharers(o)
+func (p *program) checkHost(c *cli.Context, r repair.Result, o repair.Options) error {
+	list, err := hosts.List(o)
 	if err != nil {
 		return err
 	}
 	if c.Bool("json") {
 		err = p.writeJSON(struct {
-			Host       resultJSON      `json:"host"`
-			Containers []devlog.Sharer `json:"containers"`
-		}{asJSON(r), append([]devlog.Sharer{}, list...)})
+			Host       resultJSON     `json:"host"`
+			Containers []hosts.Sharer `json:"containers"`
+		}{asJSON(r), append([]hosts.Sharer{}, list...)})
 	} else if err = r.Report(p.stdout); err == nil {
 		err = p.table(list)
 	}
@@ -36,16 +40,16 @@ func (p *program) checkHost(c *cli.Context, r devlog.Result, o devlog.Options) e
 // verdict is check's answer about the host and its containers. While a repair of
 // one of them would do something that is the answer: what else is refused may not
 // be any more after that, such as where the host is not prepared yet.
-func verdict(host devlog.Result, containers []devlog.Sharer) error {
+func verdict(host repair.Result, containers []hosts.Sharer) error {
 	if err := answer(host); err != nil {
 		return err
 	}
 	var err error
 	for _, s := range containers {
 		switch {
-		case s.Problem != "" || s.Plan.Verdict == devlog.NeedsRepair:
+		case s.Problem != "" || s.Plan.Verdict == plan.NeedsRepair:
 			return errNeedsRepair
-		case s.Plan.Verdict == devlog.Refused:
+		case s.Plan.Verdict == plan.Refused:
 			err = errRefuses
 		}
 	}
@@ -53,9 +57,9 @@ func verdict(host devlog.Result, containers []devlog.Sharer) error {
 }
 
 // answer is check's answer about one container, or the host by itself.
-func answer(r devlog.Result) error {
+func answer(r repair.Result) error {
 	switch {
-	case r.Plan.Verdict == devlog.Refused:
+	case r.Plan.Verdict == plan.Refused:
 		return errRefuses
 	case !r.Works():
 		return errNeedsRepair
@@ -64,7 +68,7 @@ func answer(r devlog.Result) error {
 }
 
 // table lists the containers that share the host's /dev.
-func (p *program) table(list []devlog.Sharer) error {
+func (p *program) table(list []hosts.Sharer) error {
 	if len(list) == 0 && os.Geteuid() != 0 {
 		_, err := fmt.Fprintln(p.stdout, "\nOnly root sees which containers share this /dev.")
 		return err
@@ -79,13 +83,13 @@ func (p *program) table(list []devlog.Sharer) error {
 	for _, s := range list {
 		receiver := "none"
 		switch {
-		case s.Facts.Receiver.Unit != "" && s.Facts.Keeper:
+		case s.Facts.Receiver.Unit != "" && s.Facts.Watcher:
 			receiver = "devlogd (systemd)"
-		case s.Facts.Keeper:
+		case s.Facts.Watcher:
 			receiver = "devlogd"
-		case s.Facts.Receiver.State == devlog.Gone && s.Plan.Verdict != devlog.Healthy:
+		case s.Facts.Receiver.State == plan.Gone && s.Plan.Verdict != plan.Healthy:
 			receiver = "gone"
-		case s.Facts.Log.Leads.Live && s.Plan.Verdict == devlog.Healthy:
+		case s.Facts.Log.Leads.Live && s.Plan.Verdict == plan.Healthy:
 			receiver = "its own"
 		}
 		log, repair := s.Facts.LogInWords(), s.Plan.String()
@@ -107,21 +111,21 @@ func (p *program) table(list []devlog.Sharer) error {
 
 // repairSharers repairs every container that shares the host's /dev and needs
 // it.
-func (p *program) repairSharers(c *cli.Context, o devlog.Options) error {
-	list, err := devlog.Sharers(o)
+func (p *program) repairSharers(c *cli.Context, o repair.Options) error {
+	list, err := hosts.List(o)
 	if err != nil {
 		return err
 	}
-	err = devlog.RepairSharers(list, func(name string) (devlog.Options, error) {
+	err = hosts.RepairAll(list, func(name string) (repair.Options, error) {
 		return p.options(c, name)
-	}, func(s devlog.Sharer, t *devlog.Target, o devlog.Options, r devlog.Result) {
+	}, func(s hosts.Sharer, t *target.Target, o repair.Options, r repair.Result) {
 		of := fmt.Sprintf("container %s (process %d): ", syslog.Escape(s.Name), s.PID)
 		fmt.Fprintln(p.stdout, of+repaired(r))
 		if next := leftToDo(t, o, r); next != "" {
 			fmt.Fprintln(p.stdout, of+next)
 		}
 		p.sayWarnings(of)
-		t.Forget(s.Name)
+		failure.Forget(t, s.Name)
 	})
 	return each(err)
 }
@@ -136,7 +140,7 @@ func each(err error) error {
 }
 
 // repaired says what a repair has done.
-func repaired(r devlog.Result) string {
+func repaired(r repair.Result) string {
 	if !r.Changed {
 		return "nothing to do: syslog() works here"
 	}
@@ -144,7 +148,7 @@ func repaired(r devlog.Result) string {
 }
 
 // sayRepaired says what a repair has done, and what is left to do.
-func (p *program) sayRepaired(c *cli.Context, t *devlog.Target, o devlog.Options, r devlog.Result) {
+func (p *program) sayRepaired(c *cli.Context, t *target.Target, o repair.Options, r repair.Result) {
 	switch {
 	case !r.Changed:
 		fmt.Fprintln(p.stdout, nothingToDo(c, r))
@@ -175,14 +179,14 @@ func (p *program) sayWarnings(of string) {
 // leftToDo says what comes after the repair of a container: what its user is to
 // do, or else where to look. It is empty where rules say that, or a receiver runs
 // already, which has options of its own.
-func leftToDo(t *devlog.Target, o devlog.Options, r devlog.Result) string {
+func leftToDo(t *target.Target, o repair.Options, r repair.Result) string {
 	switch {
 	case !r.Changed:
 		return ""
 	case r.Plan.Advice != "":
 		return "now " + syslog.Escape(r.Plan.Advice)
 	case o.NoReceiver:
-		return "now " + devlog.OwnDaemon + syslog.Escape(r.Plan.Socket)
+		return "now " + plan.OwnDaemon + syslog.Escape(r.Plan.Socket)
 	}
 	if file := o.Receiver.Messages(t); file != "" && r.Plan.StartsReceiver() {
 		return "messages go to " + file

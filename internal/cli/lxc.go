@@ -3,8 +3,9 @@ package cli
 import (
 	"github.com/urfave/cli/v2"
 
-	"devlog/internal/devlog"
 	"devlog/internal/hook"
+	"devlog/internal/launch"
+	"devlog/internal/target"
 )
 
 // lxcCommand is what LXC calls. It has no arguments of its own: all flags come
@@ -14,7 +15,7 @@ func (p *program) lxcCommand(call hook.LXC) *cli.Command {
 	return command(cli.Command{
 		Name:   "lxc",
 		Hidden: true,
-		Flags:  flags([]cli.Flag{onErrorFlag()}, planFlags(), receiverFlags(devlog.Unsupervised)),
+		Flags:  flags([]cli.Flag{onErrorFlag()}, planFlags(), receiverFlags(launch.Unsupervised)),
 		Action: func(c *cli.Context) error {
 			if call.Type != hook.LXCPostStop {
 				p.forget()
@@ -29,13 +30,13 @@ func (p *program) lxcCommand(call hook.LXC) *cli.Command {
 			if err != nil {
 				return err
 			}
-			open := devlog.Inside
+			open := target.Inside
 			switch call.Type {
 			case hook.LXCPostStop:
 				p.clear(call.Rootfs, o)
 				return nil
 			case hook.LXCStartHost:
-				open = func() (*devlog.Target, error) { return devlog.OfProcess(call.PID) }
+				open = func() (*target.Target, error) { return target.OfProcess(call.PID) }
 			default:
 				o.Receiver.InitStarting = true
 			}

@@ -12,8 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/annotation"
-	"devlog/internal/devlog"
+	"devlog/internal/failure"
 	"devlog/internal/hook"
+	"devlog/internal/launch"
+	"devlog/internal/plan"
+	"devlog/internal/repair"
+	"devlog/internal/target"
+	"devlog/internal/undo"
 )
 
 func (p *program) ociCommand() *cli.Command {
@@ -26,7 +31,7 @@ func (p *program) ociCommand() *cli.Command {
 			&cli.StringFlag{Name: "stage", EnvVars: env("STAGE"),
 				Usage: "the hook's `STAGE`: prestart, createRuntime, createContainer, startContainer, poststart or poststop"},
 			annotationsFlag(), onErrorFlag(),
-		}, planFlags(), receiverFlags(devlog.Unsupervised)),
+		}, planFlags(), receiverFlags(launch.Unsupervised)),
 		Action: p.oci,
 	})
 }
@@ -69,10 +74,10 @@ func (p *program) oci(c *cli.Context) error {
 		p.clear(container.Rootfs, o)
 		return nil
 	}
-	if _, err = repairOne(func() (*devlog.Target, error) { return devlog.OfHook(stage, container) }, o); err != nil || !stage.OnHost() {
+	if _, err = repairOne(func() (*target.Target, error) { return target.OfHook(stage, container) }, o); err != nil || !stage.OnHost() {
 		return err
 	}
-	if err := linkByName(filepath.Dir(devlog.MessagesFile(false, p.name)), pod.String()); err != nil {
+	if err := linkByName(filepath.Dir(launch.MessagesFile(false, p.name)), pod.String()); err != nil {
 		p.line(err) // the log is there all the same
 	}
 	return nil
@@ -126,22 +131,22 @@ func (p *program) nameCaller(args []string) {
 
 // place sees to it that what is wrong is said where the hook is.
 func (p *program) place(stage hook.Stage, c hook.Container) {
-	p.hostSide = stage != hook.StartContainer || devlog.CheckStage(stage, c) != nil
+	p.hostSide = stage != hook.StartContainer || target.CheckStage(stage, c) != nil
 	switch {
 	case stage == hook.CreateContainer:
-		p.process = devlog.ParentMark()
+		p.process = failure.ParentTag()
 	case p.hostSide:
-		p.process = devlog.ProcessMark(c.PID)
+		p.process = failure.ProcessTag(c.PID)
 	}
 }
 
 // clear clears up after a container that has ended. A failure is said and no
 // more: it must not keep a runtime from forgetting the container.
-func (p *program) clear(root string, o devlog.Options) {
+func (p *program) clear(root string, o repair.Options) {
 	if root == "" {
 		return
 	}
-	if _, err := devlog.Clear(root, o.Socket, o.Known...); err != nil {
+	if _, err := undo.Clear(root, o.Socket, o.Known...); err != nil {
 		p.say(fmt.Errorf("clear up in %s: %w", root, err))
 	}
 }
@@ -153,7 +158,7 @@ func ownEnv(environ, containers []string) error {
 	for _, e := range environ {
 		if strings.HasPrefix(e, "DEVLOG_") && slices.Contains(containers, e) {
 			name, _, _ := strings.Cut(e, "=")
-			return &devlog.Refusal{Reason: name + " is of the container's environment, not of the hook's",
+			return &plan.Refusal{Reason: name + " is of the container's environment, not of the hook's",
 				Advice: `give the hook an "env" of its own in its configuration`}
 		}
 	}

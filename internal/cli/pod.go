@@ -9,8 +9,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"devlog/internal/annotation"
-	"devlog/internal/devlog"
 	"devlog/internal/hook"
+	"devlog/internal/launch"
 )
 
 // byNameDir is the directory beside those of containers' logs that has a link to
@@ -19,7 +19,7 @@ const byNameDir = "by-name"
 
 // podNames has lines of a pod's container say the pod's name as their host, in
 // place of the container's ID, unless --name says what else to write.
-func podNames(c *cli.Context, pod annotation.Pod, r *devlog.Receiver) {
+func podNames(c *cli.Context, pod annotation.Pod, r *launch.Receiver) {
 	if c.String("name") == "" && hook.CheckName(pod.Name) == nil {
 		r.LineHost = pod.Name
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
-	"devlog/internal/devlog"
+	"devlog/internal/failure"
 	"devlog/internal/file"
 	"devlog/internal/hook"
 	"devlog/internal/syslog"
@@ -128,13 +128,13 @@ func (p *program) noteDirs() []string {
 	if p.logs != nil {
 		return p.logs
 	}
-	return devlog.NoteDirs()
+	return failure.Dirs()
 }
 
 // note writes the text to the container's note.
 func (p *program) note(text string) {
 	if p.name != "" {
-		_ = devlog.NoteHookFailure(p.noteDirs(), p.name, p.process, text) // it is also in the kernel's log
+		_ = failure.Note(p.noteDirs(), p.name, p.process, text) // it is also in the kernel's log
 	}
 }
 
@@ -142,7 +142,7 @@ func (p *program) note(text string) {
 // this one's to say what is wrong.
 func (p *program) forget() {
 	if p.name != "" {
-		devlog.ForgetHookFailure(p.noteDirs(), p.name)
+		failure.Remove(p.noteDirs(), p.name)
 	}
 }
 

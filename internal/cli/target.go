@@ -8,22 +8,24 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"devlog/internal/devlog"
+	"devlog/internal/names"
+	"devlog/internal/repair"
+	"devlog/internal/target"
 )
 
 // targetAndOptions reads the flags of check and repair.
-func (p *program) targetAndOptions(c *cli.Context) (*devlog.Target, devlog.Options, error) {
+func (p *program) targetAndOptions(c *cli.Context) (*target.Target, repair.Options, error) {
 	t, name, err := p.target(c)
 	if err != nil {
-		return nil, devlog.Options{}, err
+		return nil, repair.Options{}, err
 	}
 	o, err := p.options(c, name)
-	if err == nil && c.Bool("host") && o.Socket != devlog.DefaultSocket {
+	if err == nil && c.Bool("host") && o.Socket != names.DefaultSocket {
 		err = usageError{errors.New("--socket and --host exclude each other")}
 	}
 	if err != nil {
 		t.Close()
-		return nil, devlog.Options{}, err
+		return nil, repair.Options{}, err
 	}
 	if c.String("root") != "" && o.NoReceiver {
 		o.NoHeal = true // a keeper would not know when the container ends
@@ -33,7 +35,7 @@ func (p *program) targetAndOptions(c *cli.Context) (*devlog.Target, devlog.Optio
 
 // onTarget is the action of a command that has its target and its options by
 // flags.
-func (p *program) onTarget(run func(*cli.Context, *devlog.Target, devlog.Options) error) cli.ActionFunc {
+func (p *program) onTarget(run func(*cli.Context, *target.Target, repair.Options) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		t, o, err := p.targetAndOptions(c)
 		if err != nil {
@@ -45,18 +47,18 @@ func (p *program) onTarget(run func(*cli.Context, *devlog.Target, devlog.Options
 }
 
 // repairOne repairs the target that open finds.
-func repairOne(open func() (*devlog.Target, error), o devlog.Options) (devlog.Result, error) {
+func repairOne(open func() (*target.Target, error), o repair.Options) (repair.Result, error) {
 	t, err := open()
 	if err != nil {
-		return devlog.Result{}, err
+		return repair.Result{}, err
 	}
 	defer t.Close()
-	return devlog.Repair(t, o)
+	return repair.Do(t, o)
 }
 
 // target reads the flags that name the container, and returns the name that
 // it goes by if nothing else is said.
-func (p *program) target(c *cli.Context) (t *devlog.Target, name string, err error) {
+func (p *program) target(c *cli.Context) (t *target.Target, name string, err error) {
 	p.typed = true
 	given := 0
 	for _, flag := range []string{"pid", "root", "host"} {
@@ -74,19 +76,19 @@ func (p *program) target(c *cli.Context) (t *devlog.Target, name string, err err
 	case c.IsSet("pid") && pid < 1:
 		return nil, "", usageError{fmt.Errorf("--pid %d: want a process ID", pid)}
 	case c.IsSet("pid"):
-		t, err = devlog.OfProcess(pid)
-		return t, devlog.NameOfProcess(pid), err
+		t, err = target.OfProcess(pid)
+		return t, target.NameOfProcess(pid), err
 	case root != "":
-		t, err = devlog.AtRoot(root)
+		t, err = target.AtRoot(root)
 		return t, nameOfRoot(root), err
 	}
 	if name, err = os.Hostname(); err != nil {
 		return nil, "", err
 	}
 	if c.Bool("host") {
-		t, err = devlog.Host()
+		t, err = target.Host()
 	} else {
-		t, err = devlog.Inside()
+		t, err = target.Inside()
 	}
 	return t, name, err
 }

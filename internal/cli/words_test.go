@@ -10,8 +10,10 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"devlog/internal/devlog"
 	"devlog/internal/hook"
+	"devlog/internal/launch"
+	"devlog/internal/plan"
+	"devlog/internal/repair"
 )
 
 // What is asked for is no error, and each way to ask gets the same.
@@ -52,7 +54,7 @@ func TestPassedOver(t *testing.T) {
 	var errs bytes.Buffer
 	p := &program{stderr: &errs}
 	app := p.app(nil)
-	app.Commands = []*cli.Command{command(cli.Command{Name: "x", Flags: flags(planFlags(), receiverFlags(devlog.Unsupervised), []cli.Flag{annotationsFlag()}), Action: func(c *cli.Context) error {
+	app.Commands = []*cli.Command{command(cli.Command{Name: "x", Flags: flags(planFlags(), receiverFlags(launch.Unsupervised), []cli.Flag{annotationsFlag()}), Action: func(c *cli.Context) error {
 		many := map[string]string{"devlog.rule": "*.* /x", "other": "", "devlog.a\x00": "", "devlog." + strings.Repeat("b", 1<<20): ""}
 		for i := range 100 {
 			many["devlog.c"+strings.Repeat("c", i)] = ""
@@ -105,8 +107,8 @@ func TestUndoOf(t *testing.T) {
 // Advice may have what a container has chosen in it: it drives no terminal.
 func TestAdviceIsEscaped(t *testing.T) {
 	clean(t)
-	r := devlog.Result{Changed: true, Plan: devlog.Plan{Verdict: devlog.Healthy, Advice: "look at \x1b[2J"}}
-	if got, want := leftToDo(nil, devlog.Options{}, r), "now look at #033[2J"; got != want {
+	r := repair.Result{Changed: true, Plan: plan.Plan{Verdict: plan.Healthy, Advice: "look at \x1b[2J"}}
+	if got, want := leftToDo(nil, repair.Options{}, r), "now look at #033[2J"; got != want {
 		t.Errorf("after a repair: %q, want %q", got, want)
 	}
 	app := &cli.App{Commands: []*cli.Command{command(cli.Command{Name: "x", Flags: targetFlags(), Action: func(c *cli.Context) error {

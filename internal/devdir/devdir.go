@@ -1,0 +1,172 @@
+// Package devdir owns the changes of names in /dev, which containers may share:
+// each name is replaced in one step, and only if it is what was inspected.
+package devdir
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/crash"
+	"devlog/internal/names"
+	"devlog/internal/rootfs"
+)
+
+// ErrChanged says that /dev/log is no longer what the plan was made for.
+var ErrChanged = errors.New("/dev/log changed during the repair")
+
+// Changed is errChanged where the system call's error means that.
+func Changed(err error, codes ...error) error {
+	if slices.ContainsFunc(codes, func(c error) bool { return errors.Is(err, c) }) {
+		return ErrChanged
+	}
+	return err
+}
+
+// swapTimeout is how long a repair waits for another container's that swaps
+// names in the same /dev, which takes microseconds. Correctness does not
+// depend on the lock: anybody who shares /dev can hold it.
+const swapTimeout = time.Second
+
+// Swap runs f, that swaps names in /dev, alone among repairs, after the
+// leftovers of those that were killed have been cleared away.
+func Swap(dev *rootfs.Dir, f func() error) error {
+	unlock, err := dev.Lock(swapTimeout)
+	if err != nil {
+		return f()
+	}
+	defer unlock()
+	clearLeftovers(dev)
+	return f()
+}
+
+// clearLeftovers removes the temporary names that a killed repair has left in
+// /dev, which is never listed: others can make as many names there as they like.
+// A live socket among them stood at /dev/log when the repair was killed: it gets
+// its place back.
+func clearLeftovers(dev *rootfs.Dir) {
+	for _, name := range rootfs.SharedTemps {
+		if st, err := dev.Lstat(name); err != nil || st.Kind == rootfs.Absent {
+			continue
+		}
+		if l, err := dev.Listening(name); err == nil && l.Live && !sameFile(dev, name, names.HostSocket) && !sameFile(dev, name, names.Log) {
+			// Not in the place of a daemon that has bound its socket since.
+			if now, err := dev.Listening(names.Log); err != nil || !now.Live {
+				if err := dev.RenameNew(name, names.Log); err != nil {
+					_ = dev.Exchange(name, names.Log)
+				}
+			}
+		}
+		_ = dev.Unlink(name) // what cannot be removed, such as a directory, is not ours
+	}
+}
+
+func sameFile(d *rootfs.Dir, a, b string) bool {
+	x, err := d.Lstat(a)
+	y, err2 := d.Lstat(b)
+	return err == nil && err2 == nil && x.ID == y.ID
+}
+
+// ReplaceWithLink puts a link with this text in the place of the log that has
+// that identity; see replace.
+func ReplaceWithLink(d *rootfs.Dir, text string, old rootfs.ID) error {
+	return Replace(d, old, func(tmp string) error { return d.Symlink(text, tmp) })
+}
+
+// Replace puts what prepare makes, under a name that it is given, in the place
+// of the log that has the identity old. Should the name be another file by
+// now, that stays there and the error is errChanged: a daemon that has just
+// bound its socket keeps it.
+func Replace(d *rootfs.Dir, old rootfs.ID, prepare func(tmp string) error) error {
+	out, tmp, ours, err := exchange(d, old, prepare)
+	if err != nil {
+		return err
+	}
+	if out.ID == old {
+		return d.Unlink(tmp)
+	}
+	return errors.Join(ErrChanged, d.PutBack(tmp, names.Log, ours))
+}
+
+// exchange swaps what prepare makes, that has the identity ours, for the log
+// that has the identity old. What came out has the name tmp.
+func exchange(d *rootfs.Dir, old rootfs.ID, prepare func(tmp string) error) (out rootfs.Stat, tmp string, ours rootfs.ID, err error) {
+	// Held, so that no newer file can have the same identity.
+	held, st, err := d.HoldOwn(names.Log)
+	if held != nil {
+		defer held.Close()
+	}
+	if err == nil && st.ID != old {
+		err = ErrChanged
+	}
+	if err != nil {
+		return out, "", ours, Changed(err, unix.ENOENT, unix.EXDEV)
+	}
+	if tmp, err = d.Claim(prepare); err != nil {
+		return out, "", ours, err
+	}
+	crash.Point()
+	made, st, err := d.Hold(tmp)
+	if err == nil {
+		defer made.Close()
+		err = d.Exchange(tmp, names.Log)
+	}
+	if err != nil {
+		if uerr := d.Unlink(tmp); uerr != nil && !errors.Is(uerr, unix.ENOENT) {
+			err = errors.Join(err, uerr)
+		}
+		return out, "", ours, Changed(err, unix.ENOENT)
+	}
+	crash.Point()
+	out, err = statOwn(d, tmp)
+	return out, tmp, st.ID, err
+}
+
+// statOwn says what the name is that was just given to a file. What is mounted
+// over that goes with it: then it is nothing that was seen before.
+func statOwn(d *rootfs.Dir, name string) (rootfs.Stat, error) {
+	held, st, err := d.HoldOwn(name)
+	if errors.Is(err, unix.EXDEV) {
+		return rootfs.Stat{}, nil
+	}
+	if err == nil {
+		held.Close()
+	}
+	return st, err
+}
+
+// Preserve makes the log, the socket with that identity, a link with this text, and
+// keeps the socket as names.HostSocket. If its daemon binds a new socket meanwhile,
+// that one is kept.
+func Preserve(d *rootfs.Dir, text string, socket rootfs.ID) error {
+	if err := d.HardLink(names.Log, names.HostSocket, socket); err != nil {
+		return Changed(err, unix.ENOENT, unix.ESTALE)
+	}
+	crash.Point()
+	out, tmp, ours, err := exchange(d, socket, func(tmp string) error { return d.Symlink(text, tmp) })
+	switch {
+	case err != nil:
+		return err
+	case out.ID == socket:
+		return d.Unlink(tmp)
+	case out.Kind == rootfs.Socket:
+		// The daemon has bound a new socket meanwhile: that is the host's now.
+		return d.Rename(tmp, names.HostSocket)
+	default:
+		return errors.Join(ErrChanged, d.PutBack(tmp, names.Log, ours))
+	}
+}
+
+// Remove removes the log that has that identity, and no other.
+func Remove(dev *rootfs.Dir, id rootfs.ID) error {
+	tmp, err := dev.Claim(func(tmp string) error { return dev.RenameNew(names.Log, tmp) })
+	if err != nil {
+		return Changed(err, unix.ENOENT)
+	}
+	if st, err := statOwn(dev, tmp); err != nil || st.ID != id {
+		return errors.Join(ErrChanged, err, dev.RenameNew(tmp, names.Log))
+	}
+	return dev.Unlink(tmp)
+}

@@ -1,0 +1,45 @@
+package hosts
+
+import (
+	"errors"
+	"os"
+	"testing"
+
+	"devlog/internal/pidfd"
+	"devlog/internal/plan"
+	"devlog/internal/repair"
+	"devlog/internal/target"
+)
+
+// A container that was listed is not another one with its process ID, and one
+// that could not be looked at is not repaired.
+func TestSharerIs(t *testing.T) {
+	pid := os.Getpid()
+	started, err := pidfd.StartTime(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		what   string
+		sharer Sharer
+		want   bool
+	}{
+		{"itself", Sharer{PID: pid, started: started}, true},
+		{"a later one", Sharer{PID: pid, started: started + "0"}, false},
+		{"not looked at", Sharer{PID: pid}, false},
+		{"another", Sharer{PID: pid + 1, started: started}, false},
+	} {
+		if got := tt.sharer.is(&target.Target{Pid: pid}); got != tt.want {
+			t.Errorf("%s: %t, want %t", tt.what, got, tt.want)
+		}
+	}
+	hangs := Sharer{PID: pid, Problem: "it does not answer", Plan: plan.Plan{Verdict: plan.NeedsRepair}}
+	err = RepairAll([]Sharer{hangs}, func(string) (repair.Options, error) {
+		t.Error("it is repaired")
+		return repair.Options{}, nil
+	}, nil)
+	var of *SharerError
+	if !errors.As(err, &of) || of.Err.Error() != hangs.Problem {
+		t.Errorf("RepairSharers: %v", err)
+	}
+}

@@ -1,0 +1,75 @@
+package launch
+
+import (
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"devlog/internal/file"
+	"devlog/internal/plan"
+	"devlog/internal/syslogconf"
+	"devlog/internal/target"
+)
+
+// maxPasswd is how much of /etc/passwd is read, in bytes.
+const maxPasswd = 4 << 20
+
+// homeOf is the home directory that passwd(5) has for the user; empty for none.
+func homeOf(passwd string, uid int) string {
+	for line := range strings.Lines(passwd) {
+		fields := strings.Split(strings.TrimSpace(line), ":")
+		if len(fields) == 7 && fields[2] == fmt.Sprint(uid) && filepath.IsAbs(fields[5]) {
+			return path.Clean(fields[5])
+		}
+	}
+	return ""
+}
+
+// stateLogs is the directory for containers' logs of a user who may not write to
+// syslogconf.LogsDir: $XDG_STATE_HOME/devlog (XDG Base Directory Specification),
+// or ~/.local/state/devlog. The error says why no such directory is known.
+func stateLogs() (string, error) {
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return path.Join(dir, "devlog"), nil
+	}
+	uid := target.RealUID()
+	home := ""
+	if text, err := file.Read("/etc/passwd", maxPasswd); err == nil {
+		home = homeOf(string(text), uid)
+	}
+	if home == "" { // of a directory service; a hook's environment is mostly empty
+		home = path.Clean(os.Getenv("HOME"))
+	}
+	info, err := os.Stat(home)
+	switch {
+	case !filepath.IsAbs(home) || home == "/":
+		return "", fmt.Errorf("user %d has no home directory in /etc/passwd", uid)
+	case err != nil:
+		return "", err
+	case int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid():
+		return "", fmt.Errorf("%s is not a directory of user %d's", home, uid)
+	}
+	return path.Join(home, ".local/state/devlog"), nil
+}
+
+// hostLogs is the directory in which receivers on the host keep the logs of
+// containers, each in a directory of its name, and why it is not
+// syslogconf.LogsDir: a user may not write there.
+func hostLogs(name string) (dir string, why *plan.Refusal) {
+	why = mayWrite(path.Join(syslogconf.LogsDir, name, "messages"))
+	if why == nil || target.RealUID() == 0 {
+		return syslogconf.LogsDir, why
+	}
+	own, err := stateLogs()
+	if err == nil {
+		if mayWrite(path.Join(own, name, "messages")) == nil {
+			return own, nil
+		}
+		err = fmt.Errorf("nor to %s", own)
+	}
+	why.Reason += "; " + err.Error()
+	return syslogconf.LogsDir, why
+}

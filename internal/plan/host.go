@@ -1,0 +1,99 @@
+package plan
+
+import (
+	"path"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/names"
+	"devlog/internal/rootfs"
+)
+
+// NewHost decides what to do with the host itself, so that every container
+// that shares its /dev can have its own log.
+func NewHost(f Facts, c Choice) Plan {
+	p := planHost(f, c)
+	if !c.Watch || f.Watcher {
+		return p
+	}
+	switch p.Verdict {
+	case Healthy:
+		p = Plan{Verdict: NeedsRepair, Strategy: Adopt, Socket: names.DefaultSocket, Advice: p.Advice,
+			Steps: append(prepare(names.DefaultSocket), Step{Op: OpWatch})}
+	case NeedsRepair: // right after the record, which names the keeper
+		p.Steps = slices.Insert(p.Steps, 1, Step{Op: OpWatch})
+	}
+	return p
+}
+
+func planHost(f Facts, c Choice) Plan {
+	leads := f.Log.Leads
+	prepared := Plan{Verdict: NeedsRepair, Strategy: Symlink, Socket: names.DefaultSocket, Steps: append(prepare(names.DefaultSocket), hostLink())}
+	switch {
+	case f.Dev.Kind != rootfs.Directory:
+		return refuse("there is no directory /dev", "run this on the host")
+	case f.NotHost != "" && !c.Force:
+		return refuse(f.NotHost, "run this on the host, or with --force if this is it")
+	case f.hostReplaced():
+		return refuse(hostSocketReplaced, restartDaemon)
+	case f.Log.Kind == rootfs.Link && leads.Path == names.DefaultSocket && leads.Kind == rootfs.Absent:
+		return prepared // the link on the host's side is missing
+	case f.Log.Kind == rootfs.Link && (leads.Path == path.Join(names.Dev, names.HostSocket) || path.Dir(leads.Path) != names.Dev) && !strays(f) &&
+		(leads.Live || f.Log.Known && !leads.blocked()):
+		switch {
+		case !leads.Live: // containers have all they need, the host itself does not
+			return Plan{Verdict: Healthy, Advice: f.awaits()}
+		case !f.Log.Known:
+			return Plan{Verdict: Healthy, Advice: "have the hooks say --adopt " + f.Log.Link + ", for containers do not adopt a place that they do not know"}
+		}
+		return Plan{Verdict: Healthy}
+	case f.Dev.Unwritable != "":
+		return refuse("/dev cannot be written ("+f.Dev.Unwritable+")", RunAsRoot+" on the host")
+	case !nameOfSocket(f.Log.Kind):
+		return planRename(f, c, true, planHost)
+	case f.Log.Kind == rootfs.Link && leads.Live:
+		return refuse("/dev/log leads to "+leads.Path+", which containers share", "let the host's daemon listen on /dev/log itself")
+	case f.intruded():
+		prepared.Steps = append(prepared.Steps, Step{Op: OpLink, Path: names.LogPath, Text: names.DefaultSocket})
+		prepared.Advice = "let the daemon that took /dev/log listen on " + names.DefaultSocket + " in its container"
+	case leads.Live && !leads.Here && f.HostSocket.Live && f.HostSocket.ID != f.Log.ID:
+		return refuse("the host's daemon listens on /dev/"+names.HostSocket+" still, and somebody else on /dev/log",
+			"let that daemon listen on /run/devlog/log in its container")
+	case leads.Live:
+		prepared.Steps = append(prepared.Steps, Step{Op: OpPreserve, Path: names.LogPath, Text: names.DefaultSocket})
+	default:
+		prepared.Steps = append(prepared.Steps, Step{Op: OpLink, Path: names.LogPath, Text: names.DefaultSocket})
+		prepared.Advice = startDaemon
+	}
+	return prepared
+}
+
+// RunAsRoot is the advice where nothing is missing but rights.
+const RunAsRoot = "run this as root"
+
+// Advised is the plan of somebody who is not root, with that advice where root,
+// whose plan is the other one, is not refused.
+func Advised(p, ofRoot Plan) Plan {
+	if p.Verdict == Refused && ofRoot.Verdict != Refused {
+		p.Advice = RunAsRoot
+	}
+	return p
+}
+
+// NotSeen is why this may be a container: only root sees whose socket it is.
+const NotSeen = "who listens on /dev/log is not seen here, so this may be a container"
+
+// ToRoot are the facts as root is likely to find them.
+func (f Facts) ToRoot() Facts {
+	f.MayMount = !f.Host
+	if f.NotHost == NotSeen {
+		f.NotHost = ""
+	}
+	for _, why := range []*string{&f.Dev.Unwritable, &f.Log.Leads.Unwritable, &f.Socket.Unwritable} {
+		if *why == unix.EACCES.Error() || *why == unix.EPERM.Error() {
+			*why = ""
+		}
+	}
+	return f
+}

@@ -1,0 +1,33 @@
+package plan
+
+import (
+	"strings"
+	"testing"
+
+	"devlog/internal/rootfs"
+)
+
+// Who is not root is sent for root where root would not be refused, and gets the
+// advice that everybody gets where root would be.
+func TestPlanNotRoot(t *testing.T) {
+	denied := func(d DevFacts) DevFacts { d.Unwritable = "permission denied"; return d }
+	for _, tt := range []struct {
+		name string
+		f    Facts
+		plan func(Facts, Choice) Plan
+		want string
+	}{
+		{"dev", Facts{Dev: denied(unknown), Log: name(rootfs.Absent, false, Unknown), Socket: noSocket}, New, "/dev cannot be written (permission denied) and nothing may be mounted here; run this as root"},
+		{"read-only", Facts{Dev: readOnly, Log: name(rootfs.Absent, false, Shared), Socket: noSocket}, New, "; run devlog-hook on the host, with --pid"},
+		{"a file", Facts{Dev: denied(unknown), Log: name(rootfs.Regular, false, Unknown), Socket: noSocket}, New, "/dev cannot be written (permission denied); run this as root"},
+		{"unseen", Facts{NotHost: NotSeen, Dev: denied(private), Log: name(rootfs.Socket, true, Private)}, NewHost, NotSeen + "; run this as root"},
+		{"a container", Facts{NotHost: "this is a container", Dev: denied(private), Log: name(rootfs.Socket, true, Private)}, NewHost, "this is a container; run this on the host, or with --force if this is it"},
+		{"host", Facts{Dev: denied(private), Log: name(rootfs.Socket, true, Private)}, NewHost, "/dev cannot be written (permission denied); run this as root"},
+	} {
+		tt.f.Inside, tt.f.NotRoot, tt.f.HostSocket = true, true, hostSocket(false, false)
+		c := Choice{Strategy: Auto}
+		if p := Advised(tt.plan(tt.f, c), tt.plan(tt.f.ToRoot(), c)); p.Verdict != Refused || !strings.HasSuffix(p.String(), tt.want) {
+			t.Errorf("%s: %s, want %s", tt.name, p, tt.want)
+		}
+	}
+}

@@ -1,0 +1,471 @@
+package plan
+
+import (
+	"strings"
+	"testing"
+
+	"devlog/internal/names"
+	"devlog/internal/rootfs"
+)
+
+// The parts of which the table's facts are made.
+var (
+	private  = DevFacts{Kind: rootfs.Directory, FSType: "tmpfs", Sharing: Private}
+	shared   = DevFacts{Kind: rootfs.Directory, FSType: "devtmpfs", Sharing: Shared}
+	unknown  = DevFacts{Kind: rootfs.Directory, FSType: "tmpfs", Sharing: Unknown}
+	readOnly = DevFacts{Kind: rootfs.Directory, FSType: "devtmpfs", Sharing: Shared, Unwritable: "read-only file system"}
+
+	noSocket = PlaceFacts{Path: names.DefaultSocket, Kind: rootfs.Absent, Sharing: Private}
+)
+
+func name(kind rootfs.Kind, live bool, s Sharing) LogFacts {
+	return LogFacts{Kind: kind, Leads: PlaceFacts{Path: names.LogPath, Kind: kind, Live: live, Sharing: s}}
+}
+
+func link(to string, kind rootfs.Kind, live bool, s Sharing) LogFacts {
+	return LogFacts{Kind: rootfs.Link, Link: to, Known: IsKnown(to, []string{names.DefaultSocket, journal}), Leads: PlaceFacts{Path: to, Kind: kind, Live: live, Sharing: s}}
+}
+
+// blocked is a link that leads nowhere at all.
+func blocked(to, why string) LogFacts {
+	l := link(to, rootfs.Absent, false, Unknown)
+	l.Leads.Problem, l.Leads.Unwritable = why, why
+	return l
+}
+
+// hostSocket is what a prepared host has in /dev; its daemon may have ended.
+func hostSocket(prepared, live bool) SocketFacts {
+	if !prepared {
+		return SocketFacts{Kind: rootfs.Absent}
+	}
+	return SocketFacts{Kind: rootfs.Socket, ID: rootfs.ID{Ino: 7}, Live: live}
+}
+
+const journal = "/run/systemd/journal/dev-log"
+
+// TestPlan is the design's table: what is done about every state of /dev/log.
+func TestPlan(t *testing.T) {
+	const (
+		symlink  = "symlink: listen on /run/devlog/log; make /dev/log a link to /run/devlog/log"
+		prepare  = "symlink: listen on /run/devlog/log; make /run/devlog/log a link to /dev/.devlog-host on the host; make /dev/log a link to /run/devlog/log"
+		adopt    = "adopt: listen on /run/devlog/log; make /run/systemd/journal/dev-log a link to /run/devlog/log; nothing in /dev changes"
+		bind     = "bind: listen on /run/devlog/log; mount a link to /run/devlog/log over /dev/log, in this container only"
+		preserve = "symlink: listen on /run/devlog/log; make /dev/log a link to /run/devlog/log, and keep the host's socket as /dev/.devlog-host"
+		nothing  = "nothing to do"
+	)
+	mount, host := true, true
+	for _, tt := range []struct {
+		state          string
+		dev            DevFacts
+		log            LogFacts
+		mount, prepare bool
+		choice         Choice
+		want           string // the plan in words; "refused" alone stands for any
+	}{
+		// private
+		{"private, live socket", private, name(rootfs.Socket, true, Private), mount, false, Choice{}, nothing},
+		{"private, link to a live socket", private, link(journal, rootfs.Socket, true, Private), mount, false, Choice{}, nothing},
+		{"private, absent", private, name(rootfs.Absent, false, Private), false, false, Choice{}, symlink},
+		{"private, stale socket", private, name(rootfs.Socket, false, Private), false, false, Choice{}, symlink},
+		{"private, dangling link", private, link(journal, rootfs.Absent, false, Private), false, false, Choice{}, symlink},
+		{"private, link to a stale socket", private, link(journal, rootfs.Socket, false, Private), false, false, Choice{}, symlink},
+		{"private, link to the private socket", private, link(names.DefaultSocket, rootfs.Absent, false, Private), false, false, Choice{},
+			"adopt: listen on /run/devlog/log; nothing in /dev changes"},
+		// any
+		{"a directory", private, name(rootfs.Directory, false, Private), mount, false, Choice{}, "refused"},
+		{"a directory, shared", shared, name(rootfs.Directory, false, Shared), false, false, Choice{},
+			"symlink: listen on /run/devlog/log; make /run/devlog/log a link to /dev/.devlog-host on the host; " +
+				"rename /dev/log to /dev/log.devlog-old; make /dev/log a link to /run/devlog/log"},
+		{"a FIFO, shared, host prepared", shared, name(rootfs.FIFO, false, Shared), mount, host, Choice{},
+			"symlink: listen on /run/devlog/log; rename /dev/log to /dev/log.devlog-old; make /dev/log a link to /run/devlog/log"},
+		{"a directory on a read-only /dev", readOnly, name(rootfs.Directory, false, Shared), mount, false, Choice{}, "refused"},
+		{"a regular file", private, name(rootfs.Regular, false, Private), mount, false, Choice{}, "refused"},
+		{"a device", private, name(rootfs.Device, false, Private), mount, false, Choice{}, "refused"},
+		{"a directory, forced", private, name(rootfs.Directory, false, Private), mount, false, Choice{Force: true},
+			"symlink: listen on /run/devlog/log; rename /dev/log to /dev/log.devlog-old; make /dev/log a link to /run/devlog/log"},
+		{"a regular file, forced", shared, name(rootfs.Regular, false, Shared), mount, false, Choice{Force: true},
+			"symlink: listen on /run/devlog/log; make /run/devlog/log a link to /dev/.devlog-host on the host; " +
+				"rename /dev/log to /dev/log.devlog-old; make /dev/log a link to /run/devlog/log"},
+		{"a device on a read-only /dev, forced", readOnly, name(rootfs.Device, false, Shared), mount, false, Choice{Force: true}, "refused"},
+		{"a link to a directory", private, link("/run", rootfs.Directory, false, Private), mount, false, Choice{}, "refused"},
+		{"a link to a directory, shared", shared, link("/etc", rootfs.Directory, false, Private), false, false, Choice{}, prepare},
+		{"no /dev", DevFacts{Kind: rootfs.Absent}, name(rootfs.Absent, false, Private), mount, false, Choice{}, "refused"},
+		// shared
+		{"shared, dangling link to a private place", shared, link(journal, rootfs.Absent, false, Private), false, false, Choice{}, adopt},
+		{"shared, link to a stale private socket", shared, link(journal, rootfs.Socket, false, Private), false, false, Choice{}, adopt},
+		{"shared, link to a live private socket", shared, link(journal, rootfs.Socket, true, Private), false, false, Choice{}, nothing},
+		{"shared, dangling link to an unknown place", shared, link("/etc/nologin", rootfs.Absent, false, Private), mount, false, Choice{}, prepare},
+		{"shared, link to an unknown stale socket, host prepared", shared, link("/data/x.sock", rootfs.Socket, false, Private), mount, host, Choice{}, symlink},
+		{"shared, link to an unknown live socket", shared, link("/data/x.sock", rootfs.Socket, true, Private), mount, false, Choice{}, bind},
+		{"shared, link to an unknown live socket, no mount", shared, link("/data/x.sock", rootfs.Socket, true, Private), false, false, Choice{}, "refused"},
+		{"shared, unknown place, adopt", shared, link("/etc/nologin", rootfs.Absent, false, Private), mount, false, Choice{Strategy: Adopt}, "refused"},
+		{"shared, dangling link to a shared place", shared, link("/dev/x", rootfs.Absent, false, Shared), false, false, Choice{}, prepare},
+		{"shared, link to a live shared socket", shared, link("/dev/x", rootfs.Socket, true, Shared), mount, false, Choice{}, bind},
+		{"shared, link to a live shared socket, no mount", shared, link("/dev/x", rootfs.Socket, true, Shared), false, false, Choice{}, "refused"},
+		{"shared, absent", shared, name(rootfs.Absent, false, Shared), mount, false, Choice{}, prepare},
+		{"shared, stale socket", shared, name(rootfs.Socket, false, Shared), mount, false, Choice{}, prepare},
+		{"shared, absent, host prepared", shared, name(rootfs.Absent, false, Shared), mount, host, Choice{}, symlink},
+		{"shared, live, host prepared", shared, name(rootfs.Socket, true, Shared), false, host, Choice{}, preserve},
+		{"shared, live, host not prepared, may mount", shared, name(rootfs.Socket, true, Shared), mount, false, Choice{}, bind},
+		{"shared, live, neither", shared, name(rootfs.Socket, true, Shared), false, false, Choice{}, "refused"},
+		{"shared, link that leads nowhere", shared, blocked("log", "too many levels of symbolic links"), false, false, Choice{}, prepare},
+		{"shared, link that leads nowhere, adopt", shared, blocked("log", "too many levels of symbolic links"), mount, false, Choice{Strategy: Adopt}, "refused"},
+		{"private, link that leads nowhere", private, blocked("/file/x", "not a directory"), false, false, Choice{}, symlink},
+		{"read-only, link that leads nowhere", readOnly, blocked("log", "too many levels of symbolic links"), mount, false, Choice{}, bind},
+		// what cannot be told is taken for shared
+		{"unknown, dangling link", unknown, link(journal, rootfs.Absent, false, Private), false, false, Choice{}, adopt},
+		{"unknown, absent", unknown, name(rootfs.Absent, false, Unknown), false, false, Choice{}, prepare},
+		{"unknown, live and not ours", unknown, name(rootfs.Socket, true, Unknown), false, false, Choice{}, "refused"},
+		{"unknown, live and ours", unknown, name(rootfs.Socket, true, Private), false, false, Choice{}, nothing},
+		// read-only
+		{"read-only, link that can be adopted", readOnly, link(journal, rootfs.Absent, false, Private), mount, false, Choice{}, adopt},
+		{"read-only, dangling link to a shared place", readOnly, link("/dev/x", rootfs.Absent, false, Shared), mount, false, Choice{}, bind},
+		{"read-only, absent: there is nothing to mount over", readOnly, name(rootfs.Absent, false, Shared), mount, false, Choice{}, "refused"},
+		{"read-only, live", readOnly, name(rootfs.Socket, true, Shared), mount, host, Choice{}, bind},
+		{"read-only, stale, no mount", readOnly, name(rootfs.Socket, false, Shared), false, false, Choice{}, "refused"},
+		// the strategy is chosen
+		{"adopt where auto would link", private, link(journal, rootfs.Absent, false, Private), false, false, Choice{Strategy: Adopt}, adopt},
+		{"adopt nothing", shared, name(rootfs.Absent, false, Shared), mount, false, Choice{Strategy: Adopt}, "refused"},
+		{"adopt a shared place", shared, link("/dev/x", rootfs.Absent, false, Shared), mount, false, Choice{Strategy: Adopt}, "refused"},
+		{"symlink where auto would adopt", shared, link(journal, rootfs.Absent, false, Private), false, false, Choice{Strategy: Symlink}, prepare},
+		{"symlink over a live shared socket, from the host", shared, name(rootfs.Socket, true, Shared), mount, false, Choice{Strategy: Symlink},
+			"symlink: listen on /run/devlog/log; make /run/devlog/log a link to /dev/.devlog-host on the host; " +
+				"make /dev/log a link to /run/devlog/log, and keep the host's socket as /dev/.devlog-host"},
+		{"symlink on a read-only /dev", readOnly, name(rootfs.Absent, false, Shared), mount, false, Choice{Strategy: Symlink}, "refused"},
+		{"bind where auto would link", private, name(rootfs.Socket, false, Private), mount, false, Choice{Strategy: Bind}, bind},
+		{"bind over nothing", private, name(rootfs.Absent, false, Private), mount, false, Choice{Strategy: Bind},
+			"bind: listen on /run/devlog/log; make /dev/log a socket where nobody listens; mount a link to /run/devlog/log over /dev/log, in this container only"},
+		{"bind without the right to", private, name(rootfs.Socket, false, Private), false, false, Choice{Strategy: Bind}, "refused"},
+		{"any strategy, healthy", private, name(rootfs.Socket, true, Private), mount, false, Choice{Strategy: Bind}, nothing},
+		// the container's own daemon listens
+		{"no receiver, adopt", shared, link(journal, rootfs.Absent, false, Private), false, false, Choice{NoReceiver: true},
+			"adopt: make /run/systemd/journal/dev-log a link to /run/devlog/log; start a watcher of /dev/log; nothing in /dev changes"},
+		{"no receiver, adopt, nobody stays", shared, link(journal, rootfs.Absent, false, Private), false, false, Choice{NoReceiver: true, NoHeal: true},
+			"adopt: make /run/systemd/journal/dev-log a link to /run/devlog/log; nothing in /dev changes"},
+		{"no receiver, adopted, nobody stays", shared, link(names.DefaultSocket, rootfs.Absent, false, Private), false, false, Choice{NoReceiver: true, NoHeal: true},
+			"nothing to do here; let the container's own daemon listen on " + names.DefaultSocket},
+		{"no receiver, healthy", private, name(rootfs.Socket, true, Private), false, false, Choice{NoReceiver: true},
+			"adopt: start a watcher of /dev/log; nothing in /dev changes"},
+		{"no receiver, symlink", shared, name(rootfs.Absent, false, Shared), false, false, Choice{NoReceiver: true},
+			"symlink: start a watcher of /dev/log; make /run/devlog/log a link to /dev/.devlog-host on the host; make /dev/log a link to /run/devlog/log"},
+		{"no receiver, symlink, nobody stays", shared, name(rootfs.Absent, false, Shared), false, false, Choice{NoReceiver: true, NoHeal: true},
+			"symlink: make /run/devlog/log a link to /dev/.devlog-host on the host; make /dev/log a link to /run/devlog/log"},
+	} {
+		c := tt.choice
+		if c.Strategy == "" {
+			c.Strategy = Auto
+		}
+		f := Facts{MayMount: tt.mount, MayPrepare: true, HostSocket: hostSocket(tt.prepare, false), Dev: tt.dev, Log: tt.log, Socket: noSocket}
+		f.Log.Leads.Here = tt.prepare // the host's daemon, seen from the host
+		p := New(f, c)
+		if got := p.String(); got != tt.want && (tt.want != "refused" || p.Verdict != Refused) {
+			t.Errorf("%s:\n got %s\nwant %s", tt.state, got, tt.want)
+		}
+		checkPlan(t, tt.state, f, p)
+	}
+}
+
+// checkPlan asserts what is true of every plan, whatever the facts.
+func checkPlan(t *testing.T, state string, f Facts, p Plan) {
+	t.Helper()
+	if p.Verdict == Refused && (p.Reason == "" || p.Advice == "") {
+		t.Errorf("%s: refused without reason or advice: %+v", state, p)
+	}
+	if (p.Verdict == NeedsRepair) != (len(p.Steps) > 0) {
+		t.Errorf("%s: verdict %q with %d steps", state, p.Verdict, len(p.Steps))
+	}
+	if strings.Contains(p.String(), "\n") {
+		t.Errorf("%s: more than a line: %q", state, p)
+	}
+	for _, s := range p.Steps {
+		if s.Op == OpLink && f.Log.Leads.Live && f.Dev.Sharing != Private && !f.intruded() {
+			t.Errorf("%s: a live socket of somebody else is replaced", state)
+		}
+		if s.Op == OpPreserve && f.HostSocket.Live && f.HostSocket.ID != f.Log.ID {
+			t.Errorf("%s: the host's own live socket is lost", state)
+		}
+		if (s.Op == OpLink || s.Op == OpPreserve || s.Op == OpRename) && f.Dev.Unwritable != "" {
+			t.Errorf("%s: /dev is written, which cannot be", state)
+		}
+		if (s.Op == OpMount || s.Op == OpTmpfs || s.Op == OpUnmount) && !f.MayMount {
+			t.Errorf("%s: mounts, which may not be", state)
+		}
+	}
+}
+
+// TestPlanEveryState runs through every combination of facts and choices: what
+// checkPlan asserts holds also where the table has no row.
+func TestPlanEveryState(t *testing.T) {
+	kinds := []rootfs.Kind{rootfs.Absent, rootfs.Socket, rootfs.Directory, rootfs.Regular, rootfs.Device, rootfs.FIFO}
+	sharings := []Sharing{Private, Shared, Unknown}
+	bools := []bool{false, true}
+	n := 0
+	for _, dev := range []DevFacts{private, shared, unknown, readOnly, {Kind: rootfs.Absent}} {
+		for _, kind := range kinds {
+			for _, s := range sharings {
+				for i := range 1 << 9 {
+					bit := func(n int) bool { return bools[i>>n&1] }
+					log := name(kind, bit(0) && kind == rootfs.Socket, s)
+					if bit(1) {
+						log = link(journal, kind, bit(0) && kind == rootfs.Socket, s)
+					}
+					f := Facts{MayMount: bit(2), HostSocket: hostSocket(bit(3), bit(6)), Inside: bit(7), Host: bit(8), MayPrepare: !bit(7) && bit(4), Dev: dev, Log: log, Socket: noSocket}
+					f.Socket.Sharing, f.Socket.MountAt = s, "/run/devlog"
+					if bit(6) {
+						f.Socket.Unwritable, f.Log.Leads.Foreign = "read-only file system", f.Log.Leads.Live
+					}
+					for _, strategy := range []Strategy{Auto, Adopt, Symlink, Bind} {
+						checkPlan(t, string(kind), f, New(f, Choice{Strategy: strategy, Force: bit(4), NoReceiver: bit(5)}))
+						n++
+						checkPlan(t, "host, "+string(kind), f, NewHost(f, Choice{Strategy: strategy, Force: bit(4), Watch: bit(5)}))
+					}
+				}
+			}
+		}
+	}
+	if n != 5*6*3*512*4 {
+		t.Errorf("only %d states", n)
+	}
+}
+
+func TestPlanSocket(t *testing.T) {
+	absent := name(rootfs.Absent, false, Shared)
+	for _, tt := range []struct {
+		state  string
+		socket PlaceFacts
+		want   string
+	}{
+		{"somebody of this container listens already", PlaceFacts{Path: names.DefaultSocket, Kind: rootfs.Socket, Live: true, Sharing: Private},
+			"symlink: start a watcher of /dev/log; make /dev/log a link to /run/devlog/log"},
+		{"a stale socket", PlaceFacts{Path: names.DefaultSocket, Kind: rootfs.Socket, Sharing: Private},
+			"symlink: listen on /run/devlog/log; make /dev/log a link to /run/devlog/log"},
+		{"a place of the host's", PlaceFacts{Path: names.DefaultSocket, Kind: rootfs.Absent, Sharing: Shared, MountAt: "/run/devlog"},
+			"symlink: mount a tmpfs at /run/devlog, in this container only; listen on /run/devlog/log; make /dev/log a link to /run/devlog/log"},
+		{"another container's", PlaceFacts{Path: names.DefaultSocket, Kind: rootfs.Socket, Live: true, Foreign: true, Sharing: Private, MountAt: "/run/devlog"},
+			"symlink: mount a tmpfs at /run/devlog, in this container only; listen on /run/devlog/log; make /dev/log a link to /run/devlog/log"},
+		{"read-only", PlaceFacts{Path: names.DefaultSocket, Kind: rootfs.Absent, Sharing: Private, Unwritable: "read-only file system", MountAt: "/run"},
+			"symlink: mount a tmpfs at /run, in this container only; listen on /run/devlog/log; make /dev/log a link to /run/devlog/log"},
+		{"read-only, nothing can be hidden", PlaceFacts{Path: names.DefaultSocket, Kind: rootfs.Absent, Sharing: Private, Unwritable: "read-only file system"},
+			"refused: /run/devlog/log cannot be made (read-only file system); mount a tmpfs of the container's own at /run"},
+		{"a directory", PlaceFacts{Path: names.DefaultSocket, Kind: rootfs.Directory, Sharing: Private},
+			"refused: /run/devlog/log is a directory; remove it, or name another place with --socket"},
+	} {
+		f := Facts{Dev: shared, Log: absent, Socket: tt.socket, MayMount: true, HostSocket: hostSocket(true, false)}
+		if got := New(f, Choice{Strategy: Auto}).String(); got != tt.want {
+			t.Errorf("%s:\n got %s\nwant %s", tt.state, got, tt.want)
+		}
+	}
+}
+
+// On a prepared host /dev/log is the host's daemon's too: a link that leads
+// elsewhere is put right for all, unless that daemon has ended.
+func TestPlanStrays(t *testing.T) {
+	astray := link("/run/elsewhere/log", rootfs.Absent, false, Private)
+	for _, tt := range []struct {
+		state           string
+		live            bool
+		container, host string
+	}{
+		{"the host's daemon lives", true,
+			"symlink: listen on /run/devlog/log; make /dev/log a link to /run/devlog/log",
+			"symlink: make /run/devlog/log a link to /dev/.devlog-host on the host; make /dev/log a link to /run/devlog/log"},
+		{"the host's daemon has ended", false,
+			"symlink: listen on /run/devlog/log; make /dev/log a link to /run/devlog/log",
+			"symlink: make /run/devlog/log a link to /dev/.devlog-host on the host; make /dev/log a link to /run/devlog/log"},
+	} {
+		f := Facts{Dev: shared, Log: astray, Socket: noSocket, HostSocket: hostSocket(true, tt.live)}
+		if got := New(f, Choice{Strategy: Auto}).String(); got != tt.container {
+			t.Errorf("%s, container:\n got %s\nwant %s", tt.state, got, tt.container)
+		}
+		if got := NewHost(f, Choice{Strategy: Auto}).String(); got != tt.host {
+			t.Errorf("%s, host:\n got %s\nwant %s", tt.state, got, tt.host)
+		}
+	}
+}
+
+// A container that wants its socket elsewhere does not get the name that a
+// prepared host shares with everybody.
+func TestPlanElsewhere(t *testing.T) {
+	socket := PlaceFacts{Path: "/run/own/log", Kind: rootfs.Absent, Sharing: Private}
+	for _, tt := range []struct {
+		state string
+		log   LogFacts
+		mount bool
+		want  string
+	}{
+		{"absent", name(rootfs.Absent, false, Shared), true, "refused"},
+		{"stale, may mount", name(rootfs.Socket, false, Shared), true,
+			"bind: listen on /run/own/log; mount a link to /run/own/log over /dev/log, in this container only"},
+		{"stale", name(rootfs.Socket, false, Shared), false, "refused"},
+		{"re-bound, may mount", name(rootfs.Socket, true, Shared), true,
+			"bind: listen on /run/own/log; mount a link to /run/own/log over /dev/log, in this container only"},
+		{"re-bound", name(rootfs.Socket, true, Shared), false, "refused"},
+	} {
+		f := Facts{Dev: shared, Log: tt.log, Socket: socket, HostSocket: hostSocket(true, false), MayMount: tt.mount}
+		p := New(f, Choice{Strategy: Auto})
+		if got := p.String(); got != tt.want && (tt.want != "refused" || p.Verdict != Refused) {
+			t.Errorf("%s:\n got %s\nwant %s", tt.state, got, tt.want)
+		}
+	}
+}
+
+// From the host it is seen whether the daemon that has bound /dev/log anew is
+// the host's: a neighbour's socket never becomes the host's.
+func TestPlanRebound(t *testing.T) {
+	for _, tt := range []struct {
+		state        string
+		inside, here bool
+		strategy     Strategy
+	}{
+		{"from the host, the host's", false, true, Symlink},
+		{"from the host, another's", false, false, Bind},
+		{"from inside nobody can tell", true, false, Symlink},
+	} {
+		f := Facts{Inside: tt.inside, Dev: shared, Log: name(rootfs.Socket, true, Shared), Socket: noSocket,
+			HostSocket: hostSocket(true, false), MayMount: true}
+		f.Log.Leads.Here = tt.here
+		if p := New(f, Choice{Strategy: Auto}); p.Strategy != tt.strategy {
+			t.Errorf("%s: %s, want %s", tt.state, p, tt.strategy)
+		}
+	}
+	// On the host itself what it sees of its own goes before a socket of long ago.
+	f := Facts{Inside: true, Host: true, Dev: private, Log: name(rootfs.Socket, true, Private), HostSocket: hostSocket(true, true)}
+	if p := NewHost(f, Choice{}); p.Verdict != Refused {
+		t.Errorf("a socket of which it is not seen whose it is becomes the host's, or goes: %s", p)
+	}
+	f.Log.Intruder = true
+	if p := NewHost(f, Choice{}); p.Has(OpPreserve) || !p.Has(OpLink) || p.Advice == "" {
+		t.Errorf("another's socket becomes the host's, or stays: %+v", p)
+	}
+	f.Log.Leads.Here, f.Log.Intruder = true, false
+	if p := NewHost(f, Choice{}); !p.Has(OpPreserve) {
+		t.Errorf("the host's daemon is not kept: %s", p)
+	}
+}
+
+// On the host a link that leads nowhere serves no container.
+func TestPlanHostBlocked(t *testing.T) {
+	f := Facts{Inside: true, Host: true, Dev: private, Log: blocked("log", "too many levels of symbolic links"), HostSocket: hostSocket(false, false)}
+	if p := NewHost(f, Choice{}); !p.Has(OpLink) {
+		t.Errorf("the link stays: %s", p)
+	}
+}
+
+func TestPlanNotHost(t *testing.T) {
+	f := Facts{Inside: true, NotHost: "this is a container", Dev: shared, Log: name(rootfs.Absent, false, Shared), HostSocket: hostSocket(false, false)}
+	if p := NewHost(f, Choice{}); p.Verdict != Refused {
+		t.Errorf("a container is prepared as a host: %s", p)
+	}
+	if p := NewHost(f, Choice{Force: true}); p.Verdict != NeedsRepair {
+		t.Errorf("forced: %s", p)
+	}
+}
+
+// A directory that holds other things is not hidden: the socket goes elsewhere.
+func TestPlanHidesNothing(t *testing.T) {
+	log := link("/run/syslog-ng.sock", rootfs.Socket, true, Private)
+	log.Leads.Foreign = true
+	f := Facts{Dev: shared, Log: log, Socket: noSocket, MayMount: true, HostSocket: hostSocket(false, false)}
+	if got, want := New(f, Choice{Strategy: Auto}).String(),
+		"bind: listen on /run/devlog/log; mount a link to /run/devlog/log over /dev/log, in this container only"; got != want {
+		t.Errorf("\n got %s\nwant %s", got, want)
+	}
+	f.Log.Leads.MountAt, f.Log.Leads.Path, f.Log.Known = "/run/devlog", names.DefaultSocket, true
+	if p := New(f, Choice{Strategy: Auto}); p.Strategy != Adopt || !p.Has(OpTmpfs) {
+		t.Errorf("where nothing is hidden: %s", p)
+	}
+}
+
+// A link that is of no use here may be live for others: where it is seen, it is left
+// to them.
+func TestPlanElsewhereLive(t *testing.T) {
+	log := link("/run/x/log", rootfs.Absent, false, Unknown)
+	log.Leads.Unwritable = "not a directory"
+	f := Facts{Dev: shared, Log: log, Socket: noSocket, HostSocket: hostSocket(false, false)}
+	for _, f.Log.Known = range []bool{false, true} {
+		if p := New(f, Choice{Strategy: Auto}); p.Verdict != Refused || p.Advice == "" {
+			t.Errorf("nothing may be mounted: %s", p)
+		}
+		f.MayMount = true
+		if p := New(f, Choice{Strategy: Auto}); p.Strategy != Bind {
+			t.Errorf("may mount: %s", p)
+		}
+		f.MayPrepare = true
+		if p := New(f, Choice{Strategy: Auto}); p.Strategy != Symlink {
+			t.Errorf("it is of no use on the host: %s", p)
+		}
+		f.Log.OnHost = true
+		if p := New(f, Choice{Strategy: Auto}); p.Strategy != Bind {
+			t.Errorf("somebody listens there on the host: %s", p)
+		}
+		f.Log.OnHost, f.MayMount, f.MayPrepare = false, false, false
+	}
+	f.Dev = private
+	if p := New(f, Choice{Strategy: Auto}); p.Strategy != Symlink {
+		t.Errorf("/dev is the container's own: %s", p)
+	}
+}
+
+// On a prepared host whose daemon has ended there is nothing to repair, and
+// something to do.
+func TestPlanAwaitsDaemon(t *testing.T) {
+	f := Facts{Inside: true, Host: true, Dev: private, Log: link("/run/devlog/log", rootfs.Socket, false, Private), HostSocket: hostSocket(true, false)}
+	f.Log.Leads.Path = "/dev/.devlog-host"
+	for what, p := range map[string]Plan{"check": New(f, Choice{Strategy: Auto}), "check --host": NewHost(f, Choice{})} {
+		if p.String() != "nothing to do here; start the host's syslog daemon" || p.Works() {
+			t.Errorf("%s: %s, works: %t", what, p, p.Works())
+		}
+	}
+	f.Log.Leads.Live = true
+	if p := NewHost(f, Choice{}); !p.Works() {
+		t.Errorf("with the daemon: %s", p)
+	}
+	f.Log = name(rootfs.Absent, false, Private)
+	if p := NewHost(f, Choice{}); p.Verdict != NeedsRepair || p.Advice == "" {
+		t.Errorf("prepared without a daemon: %+v", p)
+	}
+}
+
+// The container chooses where its /dev/log leads: what is said of that drives no
+// terminal.
+func TestPlanAdviceIsEscaped(t *testing.T) {
+	const evil = "/run/\x1b[2Jlog"
+	f := Facts{Inside: true, Dev: shared, Log: link(evil, rootfs.Absent, false, Private), Socket: noSocket, HostSocket: hostSocket(false, false)}
+	f.Socket.Path, f.Log.Known = evil, true
+	p := New(f, Choice{Strategy: Auto, NoReceiver: true, NoHeal: true})
+	if got, want := p.String(), "nothing to do here; "+OwnDaemon+"/run/#033[2Jlog"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// A host is left a keeper where that is wanted, and there is none.
+func TestPlanHostKeep(t *testing.T) {
+	prepared := link(names.DefaultSocket, rootfs.Socket, true, Private)
+	prepared.Leads.Path = "/dev/" + names.HostSocket
+	const keep = "start a watcher of /dev/log; "
+	for _, tt := range []struct {
+		state  string
+		log    LogFacts
+		keeper bool
+		want   string
+	}{
+		{"live", name(rootfs.Socket, true, Private), false, "symlink: " + keep + "make /run/devlog/log a link to /dev/.devlog-host on the host; " +
+			"make /dev/log a link to /run/devlog/log, and keep the host's socket as /dev/.devlog-host"},
+		{"prepared", prepared, false, "adopt: " + keep + "nothing in /dev changes"},
+		{"prepared, kept", prepared, true, "nothing to do"},
+		{"absent, kept", name(rootfs.Absent, false, Private), true, "symlink: make /run/devlog/log a link to /dev/.devlog-host on the host; " +
+			"make /dev/log a link to /run/devlog/log"},
+		{"a directory", name(rootfs.Directory, false, Private), false, "symlink: " + keep + "make /run/devlog/log a link to /dev/.devlog-host on the host; " +
+			"rename /dev/log to /dev/log.devlog-old; make /dev/log a link to /run/devlog/log"},
+	} {
+		f := Facts{Inside: true, Host: true, Watcher: tt.keeper, Dev: private, Log: tt.log, Socket: noSocket, HostSocket: hostSocket(false, false)}
+		p := NewHost(f, Choice{Strategy: Auto, Watch: true})
+		if got := p.String(); got != tt.want {
+			t.Errorf("%s:\n got %s\nwant %s", tt.state, got, tt.want)
+		}
+		checkPlan(t, tt.state, f, p)
+		if p.Has(OpWatch) && p.Steps[0].Op != OpPrepare {
+			t.Errorf("%s: the keeper is started before the record: %+v", tt.state, p.Steps)
+		}
+	}
+}

@@ -1,0 +1,146 @@
+package plan
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/names"
+	"devlog/internal/rootfs"
+	"devlog/internal/syslog"
+)
+
+// Report writes in words what was found and what a repair would do. hook is why
+// the last hook failed, or empty. What a container has chosen, such as a link's
+// text, is escaped.
+func Report(w io.Writer, f Facts, p Plan, hook string) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range [][2]string{
+		{"/dev", f.devInWords()},
+		{"/dev/log", f.Log.inWords()},
+		{"moved", f.Log.oldInWords()},
+		{"syslog()", f.syslogInWords()},
+		{"receiver", f.Receiver.inWords()},
+		{"hook", hook},
+		{"repair", p.String()},
+	} {
+		if row[1] == "" {
+			continue
+		}
+		fmt.Fprintf(t, "%s\t%s\n", row[0], syslog.Escape(row[1]))
+	}
+	return t.Flush()
+}
+
+// LogInWords says what /dev/log is, escaped as in Report.
+func (f Facts) LogInWords() string { return syslog.Escape(f.Log.inWords()) }
+
+func (f Facts) devInWords() string {
+	if f.Dev.Kind != rootfs.Directory {
+		return "does not exist"
+	}
+	words := f.Dev.FSType
+	if words == "" {
+		words = "a file system not seen from here"
+	}
+	switch {
+	case f.Host:
+		words += ", the host's own"
+	case f.Dev.Sharing == Shared:
+		words += ", shared with the host"
+	case f.Dev.Sharing == Private:
+		words += ", private to this container"
+	default:
+		words += ", perhaps shared with the host: that cannot be told from in here"
+	}
+	if f.Dev.Unwritable != "" {
+		words += "; it cannot be written: " + f.Dev.Unwritable
+	}
+	return words
+}
+
+// inWords is empty where there has never been a receiver.
+func (f ReceiverFacts) inWords() string {
+	switch {
+	case f.State == Elsewhere:
+		return "not seen from here: on the host, or in another PID namespace"
+	case f.State == Gone && f.Reason != "":
+		return fmt.Sprintf("has gone: %s said last: %s; repair starts another", f.Unit, f.Reason)
+	case f.State == Gone && f.Unit != "":
+		return fmt.Sprintf("has gone: systemd has given %s up after it was killed many times, or somebody has stopped it; repair starts another", f.Unit)
+	case f.State == Gone:
+		return fmt.Sprintf("has gone: process %d was killed, and nobody starts it anew; repair starts another", f.PID)
+	case f.State != Running:
+		return ""
+	}
+	words := fmt.Sprintf("devlogd %d", f.PID)
+	if f.Rights != nil {
+		words += ", " + f.Rights.inWords()
+	}
+	if f.Unit != "" {
+		return words + "; systemd starts it anew if it is killed (" + f.Unit + ")"
+	}
+	return words + "; nobody starts it anew if it is killed"
+}
+
+func (l LogFacts) inWords() string {
+	state := l.Leads.inWords()
+	switch l.Kind {
+	case "", rootfs.Absent:
+		return "does not exist"
+	case rootfs.Link:
+		words := "link to " + l.Link
+		if l.Leads.Path != l.Link {
+			words += " (" + l.Leads.Path + ")"
+		}
+		return words + ", " + state
+	case rootfs.Socket:
+		return "socket, " + state
+	}
+	return fmt.Sprintf("%s, no socket", l.Kind)
+}
+
+// oldInWords is empty where nothing has been moved aside.
+func (l LogFacts) oldInWords() string {
+	if l.Old == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s is a %s, which was in the way of a repair: look at it, then remove it", names.OldPath, l.Old)
+}
+
+// inWords says what is at a place, as the end of a sentence about it.
+func (p PlaceFacts) inWords() string {
+	switch {
+	case p.Kind == rootfs.Absent && p.Problem != "" && p.Problem != unix.ENOENT.Error():
+		return "which leads nowhere"
+	case p.Kind == rootfs.Absent:
+		return "which does not exist here"
+	case p.Kind != rootfs.Socket:
+		return fmt.Sprintf("a %s, no socket", p.Kind)
+	case p.Live:
+		return "where somebody listens"
+	default:
+		return "where nobody listens"
+	}
+}
+
+func (f Facts) syslogInWords() string {
+	switch leads := f.Log.Leads; {
+	case healthy(f) && leads.Problem == "" && leads.Closed != "":
+		return "works for root only: other users may not enter " + leads.Closed
+	case healthy(f) && leads.Problem == "":
+		return "works"
+	case leads.Problem != "":
+		return "broken: " + leads.Problem
+	case f.Dev.Kind != rootfs.Directory:
+		return "broken: no such file or directory"
+	case !f.trusted() && leads.Sharing == Private:
+		return "reaches a place that another container can have chosen: the messages may land in another's log"
+	case leads.Sharing == Unknown:
+		return "reaches somebody, who is not seen in this container: the messages may land in another's log"
+	default:
+		return "reaches somebody else: the messages land in another's log"
+	}
+}

@@ -1,0 +1,158 @@
+package plan
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"devlog/internal/names"
+	"devlog/internal/syslog"
+)
+
+// Strategy is a way to make /dev/log lead to a private socket.
+type Strategy string
+
+// The strategies.
+const (
+	// Auto chooses the one that changes least.
+	Auto Strategy = "auto"
+	// Adopt listens where the link /dev/log leads already.
+	Adopt Strategy = "adopt"
+	// Symlink makes /dev/log a link to the private socket.
+	Symlink Strategy = "symlink"
+	// Bind mounts a link over /dev/log, in the container's namespace only.
+	Bind Strategy = "bind"
+)
+
+// ParseStrategy returns the strategy of that name.
+func ParseStrategy(name string) (Strategy, error) {
+	switch s := Strategy(name); s {
+	case Auto, Adopt, Symlink, Bind:
+		return s, nil
+	}
+	return "", fmt.Errorf("strategy %q does not exist: use auto, adopt, symlink or bind", name)
+}
+
+// Verdict is what a plan comes to.
+type Verdict string
+
+// The verdicts.
+const (
+	Healthy     Verdict = "healthy"
+	NeedsRepair Verdict = "needs repair"
+	Refused     Verdict = "refused"
+)
+
+// Op is what a step does.
+type Op string
+
+// The steps' operations.
+const (
+	OpTmpfs       Op = "mount a tmpfs"    // over the directory Path
+	OpPrepare     Op = "prepare"          // make the directory Path, and note there what undo needs
+	OpListen      Op = "listen"           // bind a socket at Path
+	OpStart       Op = "start"            // start the receiver
+	OpWatch       Op = "watch"            // start a receiver that only watches /dev/log
+	OpPoint       Op = "point"            // make Path, a place of the container's own, a link to Text
+	OpRename      Op = "rename"           // rename Path to Text beside it
+	OpHostLink    Op = "link on the host" // on the host, make Path a link to Text
+	OpLink        Op = "link"             // make Path a link to Text in one step
+	OpPreserve    Op = "preserve"         // the same, and keep the host's socket
+	OpUnmount     Op = "unmount"          // unmount what is mounted over Path
+	OpPlaceholder Op = "placeholder"      // make Path a socket where nobody listens, to mount over
+	OpMount       Op = "mount"            // mount a link to Text over Path
+)
+
+// Step is one step of a plan.
+type Step struct {
+	Op   Op     `json:"op"`
+	Path string `json:"path,omitempty"`
+	Text string `json:"text,omitempty"`
+}
+
+// String says in words what the step does. Paths are a container's choice, and
+// escaped.
+func (s Step) String() string { return syslog.Escape(s.inWords()) }
+
+func (s Step) inWords() string {
+	switch s.Op {
+	case OpTmpfs:
+		return fmt.Sprintf("mount a tmpfs at %s, in this container only", s.Path)
+	case OpPrepare:
+		return fmt.Sprintf("see that %s exists, and note there what undo needs to know", s.Path)
+	case OpListen:
+		return "listen on " + s.Path
+	case OpStart:
+		return "start the receiver"
+	case OpWatch:
+		return "start a watcher of /dev/log"
+	case OpRename:
+		return fmt.Sprintf("rename %s to %s", s.Path, s.Text)
+	case OpHostLink:
+		return fmt.Sprintf("make %s a link to %s on the host", s.Path, s.Text)
+	case OpLink, OpPoint:
+		return fmt.Sprintf("make %s a link to %s", s.Path, s.Text)
+	case OpUnmount:
+		return fmt.Sprintf("unmount the dead socket at %s, in this container only", s.Path)
+	case OpPlaceholder:
+		return fmt.Sprintf("make %s a socket where nobody listens", s.Path)
+	case OpPreserve:
+		return fmt.Sprintf("make %s a link to %s, and keep the host's socket as %s", s.Path, s.Text, path.Join(names.Dev, names.HostSocket))
+	case OpMount:
+		return fmt.Sprintf("mount a link to %s over %s, in this container only", s.Text, s.Path)
+	}
+	return string(s.Op)
+}
+
+// Plan is what to do about the facts.
+type Plan struct {
+	Verdict  Verdict  `json:"verdict"`
+	Strategy Strategy `json:"strategy,omitempty"`
+	// Socket is the path of the private socket, in the container.
+	Socket string `json:"socket,omitempty"`
+	Steps  []Step `json:"steps,omitempty"`
+	// Reason is what stands in the way of a refused plan. Advice is what is left
+	// to be done by somebody else, with any verdict.
+	Reason string `json:"reason,omitempty"`
+	Advice string `json:"advice,omitempty"`
+}
+
+// String says the plan in one line, in which what a container has chosen is
+// escaped.
+func (p Plan) String() string {
+	switch p.Verdict {
+	case Healthy:
+		if p.Advice != "" {
+			return syslog.Escape("nothing to do here; " + p.Advice)
+		}
+		return "nothing to do"
+	case Refused:
+		return syslog.Escape("refused: " + p.Reason + "; " + p.Advice)
+	}
+	var words []string
+	for _, s := range p.Steps {
+		if s.Op != OpStart && s.Op != OpPrepare { // they go without saying
+			words = append(words, s.String())
+		}
+	}
+	if p.Strategy == Adopt {
+		words = append(words, "nothing in /dev changes")
+	}
+	return string(p.Strategy) + ": " + strings.Join(words, "; ")
+}
+
+// Works says that a message sent to /dev/log arrives where it should.
+func (p Plan) Works() bool { return p.Verdict == Healthy && p.Advice == "" }
+
+// StartsReceiver says that the plan does, and that none runs yet.
+func (p Plan) StartsReceiver() bool { return p.Has(OpStart) }
+
+// Has says that the plan has a step with that operation.
+func (p Plan) Has(op Op) bool {
+	for _, s := range p.Steps {
+		if s.Op == op {
+			return true
+		}
+	}
+	return false
+}

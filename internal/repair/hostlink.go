@@ -1,0 +1,104 @@
+package repair
+
+import (
+	"fmt"
+	"path"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/changes"
+	"devlog/internal/devdir"
+	"devlog/internal/names"
+	"devlog/internal/plan"
+	"devlog/internal/rootfs"
+	"devlog/internal/target"
+)
+
+// makeHostLink makes the link on the host that leads its clients from where
+// /dev/log will lead on to the host's socket.
+func makeHostLink(host *rootfs.Root, at, text string) error {
+	dir, _, err := host.MkdirAll(path.Dir(at))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	name := path.Base(at)
+	st, err := dir.Lstat(name)
+	if err != nil {
+		return err
+	}
+	switch st.Kind {
+	case rootfs.Absent:
+		return dir.Symlink(text, name)
+	case rootfs.Link:
+		if old, err := dir.Readlink(name); err != nil || old == text {
+			return err
+		}
+	case rootfs.Socket:
+		if l, err := dir.Listening(name); err != nil {
+			return err
+		} else if l.Live {
+			return &plan.Refusal{Reason: "somebody listens on " + at + " on the host",
+				Advice: "undo the repair that was made there: devlog-hook undo"}
+		}
+	default:
+		return &plan.Refusal{Reason: fmt.Sprintf("%s on the host is a %s", at, st.Kind), Advice: "remove it"}
+	}
+	tmp := rootfs.TempName(name)
+	if err := dir.Symlink(text, tmp); err != nil {
+		return err
+	}
+	if err := dir.Rename(tmp, name); err != nil {
+		_ = dir.Unlink(tmp)
+		return err
+	}
+	return nil
+}
+
+// noteHost notes on the host what its undo needs, where it is prepared by the
+// repair of a container: that one's undo leaves the host as it is, for others
+// may rely on it by then.
+func (w *work) noteHost(host *target.Target, dir string) error {
+	d, made, err := host.Root.MkdirAll(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if changes.OfHost(d) != nil {
+		return nil
+	}
+	r := changes.Changes{MountNS: host.MountNS, Was: w.facts.Log.Kind, WasLink: w.facts.Log.Link, WasOwner: w.facts.Log.Owner,
+		Set: names.DefaultSocket, Socket: names.DefaultSocket, Host: true}
+	for _, m := range made {
+		r.Made = append(r.Made, path.Join(m.Parent.Path(), m.Name))
+		m.Parent.Close()
+	}
+	return r.Write(d)
+}
+
+// hostLink makes the link that leads the host's own clients on to the host's
+// socket. It is made in this process's own root, which is the host's.
+func (w *work) hostLink(at, text string) error {
+	return rootfs.AsSelf(func() error {
+		host, err := target.Host()
+		if err != nil {
+			return err
+		}
+		defer host.Close()
+		if !w.target.Host { // prepare has noted it otherwise
+			if err := w.noteHost(host, path.Dir(at)); err != nil {
+				return err
+			}
+		}
+		if err := makeHostLink(host.Root, at, text); err != nil {
+			return err
+		}
+		// Where there is no daemon yet, a name that none has any more: whoever
+		// finds it knows that the host is prepared.
+		st, err := w.dev.Lstat(names.HostSocket)
+		if err != nil || st.Kind != rootfs.Absent {
+			return err
+		}
+		return devdir.Changed(w.dev.MakeSocketFile(names.HostSocket, rootfs.Owner{Mode: 0o666}), unix.EEXIST)
+	})
+}

@@ -1,0 +1,63 @@
+package repair
+
+import (
+	"errors"
+	"testing"
+
+	"devlog/internal/devdir"
+	"devlog/internal/inspect"
+	"devlog/internal/names"
+	"devlog/internal/plan"
+	"devlog/internal/rootfs"
+	"devlog/internal/rootfs/rootfstest"
+	"devlog/internal/target"
+)
+
+// TestListenChanged: a daemon of the container that takes the private socket's
+// name after the inspection keeps it, and the repair looks again.
+func TestListenChanged(t *testing.T) {
+	dir := rootfstest.Root(t)
+	target, err := target.AtRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer target.Close()
+	f, err := inspect.Facts(target, "/run/log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := plan.New(f, plan.Choice{Strategy: plan.Auto})
+	rootfstest.Listen(t, dir+"/run/log")
+	at := rootfstest.Open(t, dir, "/run")
+	theirs := rootfstest.ID(t, at, "log")
+	w := &work{target: target, facts: f, plan: p, at: at}
+	if err := w.listen(p.Socket); !errors.Is(err, devdir.ErrChanged) {
+		t.Errorf("error %v, want errChanged", err)
+	}
+	if got := rootfstest.ID(t, at, "log"); got != theirs {
+		t.Error("the daemon's socket is gone")
+	}
+}
+
+// TestInspected: what may be replaced is what was found at the place that the
+// plan is for.
+func TestInspected(t *testing.T) {
+	const journal = names.JournalSocket
+	leads := plan.PlaceFacts{Path: journal, Kind: rootfs.Socket, ID: rootfs.ID{Ino: 1}}
+	socket := plan.PlaceFacts{Path: names.DefaultSocket, Kind: rootfs.Socket, ID: rootfs.ID{Ino: 2}}
+	for _, tt := range []struct {
+		plan plan.Plan
+		want rootfs.Stat
+	}{
+		{plan.Plan{Strategy: plan.Adopt, Socket: journal}, rootfs.Stat{Kind: rootfs.Socket, ID: leads.ID}},
+		{plan.Plan{Strategy: plan.Adopt, Socket: names.DefaultSocket}, rootfs.Stat{Kind: rootfs.Socket, ID: socket.ID}},
+		{plan.Plan{Strategy: plan.Symlink, Socket: names.DefaultSocket}, rootfs.Stat{Kind: rootfs.Socket, ID: socket.ID}},
+		{plan.Plan{Strategy: plan.Bind, Socket: names.DefaultSocket}, rootfs.Stat{Kind: rootfs.Socket, ID: socket.ID}},
+		{plan.Plan{Strategy: plan.Bind, Socket: names.DefaultSocket, Steps: []plan.Step{{Op: plan.OpTmpfs}}}, rootfs.Stat{Kind: rootfs.Absent}},
+	} {
+		w := &work{facts: plan.Facts{Log: plan.LogFacts{Leads: leads}, Socket: socket}, plan: tt.plan}
+		if got := w.inspected(); got != tt.want {
+			t.Errorf("%+v: %+v, want %+v", tt.plan, got, tt.want)
+		}
+	}
+}

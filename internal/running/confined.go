@@ -1,0 +1,45 @@
+package running
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"devlog/internal/daemon"
+	"devlog/internal/plan"
+	"devlog/internal/sandbox"
+)
+
+// confinedPrefix begins what such a file is called in /proc/PID/fd.
+const confinedPrefix = "/memfd:" + daemon.MarkPrefix
+
+// rightsOf are the rights of the receiver with that process ID; nil if it has
+// ended.
+func rightsOf(pid int) *plan.Rights {
+	f := &plan.Rights{Landlock: sandbox.ABI()}
+	proc := "/proc/" + strconv.Itoa(pid)
+	text, err := os.ReadFile(proc + "/status")
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(text)) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), ":\t")
+		switch key {
+		case "NoNewPrivs":
+			f.NoNewPrivs = value == "1"
+		case "CapEff":
+			f.Capabilities = value
+		}
+	}
+	fds, err := filepath.Glob(proc + "/fd/*")
+	if err != nil {
+		return f
+	}
+	for _, fd := range fds {
+		if to, err := os.Readlink(fd); err == nil && strings.HasPrefix(to, confinedPrefix) {
+			f.Confined = strings.TrimSuffix(strings.TrimPrefix(to, confinedPrefix), " (deleted)")
+		}
+	}
+	return f
+}

@@ -1,0 +1,134 @@
+// Package running owns the receivers that run: it finds the one that a record names,
+// says how it is confined, and ends it.
+package running
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/changes"
+	"devlog/internal/names"
+	"devlog/internal/pidfd"
+	"devlog/internal/plan"
+	"devlog/internal/rootfs"
+	"devlog/internal/target"
+)
+
+// Process returns a pidfd of the receiver that the record in the directory at
+// names, or nil if it has ended, or is not seen from here. The record may be
+// forged: a process that is no receiver of that directory's is never returned.
+func Process(r *changes.Changes, at *rootfs.Dir) *os.File {
+	if r == nil || r.Receiver <= 0 {
+		return nil
+	}
+	if own, err := target.Namespace("self", "pid"); err != nil || own != r.PIDNS {
+		return nil
+	}
+	pid := r.Receiver
+	if !isReceiverOf(pid, r.Started, at) {
+		pid = waitRestarted(r, at)
+	}
+	handle, err := pidfd.Open(pid)
+	if err != nil {
+		return nil
+	}
+	if !isReceiverAt(pid, at) || target.Ended(handle) {
+		handle.Close()
+		return nil
+	}
+	return handle
+}
+
+// isReceiverOf says whether the process, that began at that time, is devlogd
+// and has the directory open, as every receiver has that of its record.
+func isReceiverOf(pid int, started string, at *rootfs.Dir) bool {
+	now, err := pidfd.StartTime(pid)
+	return err == nil && now == started && isReceiverAt(pid, at)
+}
+
+// isReceiverAt is isReceiverOf for a process of any time.
+func isReceiverAt(pid int, at *rootfs.Dir) bool {
+	proc := "/proc/" + strconv.Itoa(pid)
+	exe, err := os.Readlink(proc + "/exe")
+	if err != nil || !isReceiverExe(exe) {
+		return false
+	}
+	want, err := at.Self()
+	if err != nil {
+		return false
+	}
+	fds, err := filepath.Glob(proc + "/fd/*")
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(fds, func(fd string) bool {
+		// Not to be held up by a file system that a container has made itself.
+		var st unix.Statx_t
+		if err := unix.Statx(unix.AT_FDCWD, fd, unix.AT_STATX_DONT_SYNC, unix.STATX_INO, &st); err != nil {
+			return false
+		}
+		return rootfs.ID{Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), Ino: st.Ino} == want.ID
+	})
+}
+
+// isReceiverExe says whether a /proc/PID/exe leads to devlogd, maybe one that
+// was run from memory, or replaced by an upgrade since.
+func isReceiverExe(exe string) bool {
+	exe = strings.TrimSuffix(exe, " (deleted)")
+	return exe == "/memfd:"+names.Receiver || filepath.Base(exe) == names.Receiver
+}
+
+// Facts are those about the receiver that the record in the directory at names.
+// before is what was found of another record, or the same one.
+func Facts(r *changes.Changes, t *target.Target, at *rootfs.Dir, before plan.ReceiverFacts) plan.ReceiverFacts {
+	if r == nil || r.Receiver <= 0 || before.State == plan.Gone && before.PID == r.Receiver {
+		return before
+	}
+	if own, err := target.Namespace("self", "pid"); err == nil && own != r.PIDNS {
+		return factsInside(r, t, at)
+	}
+	// systemd may have started it anew, after which its record names the one before.
+	if t.Watcher != 0 && (t.Watcher == r.Receiver || r.Unit != "") {
+		return plan.ReceiverFacts{State: plan.Running, PID: t.Watcher, Rights: rightsOf(t.Watcher), Unit: r.Unit}
+	}
+	handle := Process(r, at)
+	if handle == nil {
+		return plan.ReceiverFacts{State: plan.Gone, PID: r.Receiver, Unit: r.Unit}
+	}
+	defer handle.Close()
+	pid, err := pidfd.PID(int(handle.Fd()))
+	if err != nil { // it has ended a moment ago
+		return plan.ReceiverFacts{State: plan.Gone, PID: r.Receiver, Unit: r.Unit}
+	}
+	f := plan.ReceiverFacts{State: plan.Running, PID: pid, Rights: rightsOf(pid)}
+	if r.Unit != "" { // another service's process may have started it
+		f.Unit = UnitOf(pid)
+	}
+	return f
+}
+
+// factsInside are the facts about a receiver in another PID namespace. That of a
+// container is seen from the host.
+func factsInside(r *changes.Changes, t *target.Target, at *rootfs.Dir) plan.ReceiverFacts {
+	if t.Inside || t.PIDNS != r.PIDNS {
+		return plan.ReceiverFacts{State: plan.Elsewhere}
+	}
+	for _, pid := range In(at) {
+		status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+		if ns, nerr := target.Namespace(strconv.Itoa(pid), "pid"); err == nil && nerr == nil && ns == r.PIDNS && target.InnermostPID(string(status)) == r.Receiver {
+			return plan.ReceiverFacts{State: plan.Running, PID: pid, Rights: rightsOf(pid)}
+		}
+	}
+	return plan.ReceiverFacts{State: plan.Gone, PID: r.Receiver}
+}
+
+// Alive says whether the receiver that the record in the directory at names
+// runs. One of another PID namespace is not seen from here; it counts as running.
+func Alive(r *changes.Changes, t *target.Target, at *rootfs.Dir) bool {
+	return Facts(r, t, at, plan.ReceiverFacts{}).Alive()
+}

@@ -1,0 +1,64 @@
+package target
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+
+	"devlog/internal/rootfs"
+)
+
+// MountOf is the mount with that number in the container's mount table, or nil
+// if there is none.
+func (t *Target) MountOf(id int) (*mountinfo.Info, error) {
+	table, err := os.Open("/proc/" + strconv.Itoa(t.Pid) + "/mountinfo")
+	if err != nil {
+		return nil, fmt.Errorf("read the container's mount table: %w", err)
+	}
+	defer table.Close()
+	list, err := mountinfo.GetMountsFromReader(table, func(m *mountinfo.Info) (skip, stop bool) { return m.ID != id, m.ID == id })
+	if err != nil {
+		return nil, fmt.Errorf("read the container's mount table: %w", err)
+	}
+	if len(list) == 0 {
+		return nil, nil
+	}
+	return list[0], nil
+}
+
+// OwnTmpfs is the directory over which a repair has mounted the tmpfs that d is
+// on, or nil if d is on no such one. The mount table says so, not the record:
+// that could name any mount.
+func (t *Target) OwnTmpfs(d *rootfs.Dir) *rootfs.Dir {
+	id, err := d.MountID()
+	if err != nil || t.Pid == 0 {
+		return nil
+	}
+	m, err := t.MountOf(id)
+	if err != nil || m == nil || m.FSType != "tmpfs" || m.Source != rootfs.TmpfsSource {
+		return nil
+	}
+	top, err := t.Root.Dir(m.Mountpoint)
+	if err != nil {
+		return nil
+	}
+	if at, err := top.MountID(); err != nil || at != id {
+		top.Close()
+		return nil
+	}
+	return top
+}
+
+// IsShared says whether mountinfo's optional fields name a peer group
+// (proc_pid_mountinfo(5)).
+func IsShared(optional string) bool {
+	for field := range strings.FieldsSeq(optional) {
+		if strings.HasPrefix(field, "shared:") {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,62 @@
+package target
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/pidfd"
+)
+
+// InnermostPID is the process ID in the innermost namespace, 0 if the text is
+// no /proc/PID/status.
+func InnermostPID(status string) int {
+	for line := range strings.Lines(status) {
+		if ids, ok := strings.CutPrefix(line, "NSpid:"); ok {
+			fields := strings.Fields(ids)
+			if len(fields) == 0 {
+				return 0
+			}
+			pid, _ := strconv.Atoi(fields[len(fields)-1])
+			return pid
+		}
+	}
+	return 0
+}
+
+// ShownPID is the number that /proc has for a process: it may show another PID
+// namespace than this process's.
+func ShownPID(pid int) (int, error) {
+	handle, err := pidfd.Open(pid)
+	if err != nil {
+		return 0, err
+	}
+	defer handle.Close()
+	return pidfd.PID(int(handle.Fd()))
+}
+
+// Ended says whether the process has ended that this is a handle of.
+func Ended(handle *os.File) bool { return pidfd.Ended(int(handle.Fd())) }
+
+// Namespace is the number that tells a process's namespace from others.
+func Namespace(pid, kind string) (uint64, error) {
+	st, err := os.Stat("/proc/" + pid + "/ns/" + kind)
+	if err != nil {
+		return 0, fmt.Errorf("find a namespace: %w", err)
+	}
+	return st.Sys().(*syscall.Stat_t).Ino, nil
+}
+
+// Capable says whether this process has the capability (capabilities(7)).
+func Capable(capability int) bool {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &data[0]); err != nil {
+		return false
+	}
+	return data[0].Effective&(1<<capability) != 0
+}

@@ -1,0 +1,84 @@
+package undo
+
+import (
+	"errors"
+	"os"
+	"path"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/changes"
+	"devlog/internal/names"
+	"devlog/internal/plan"
+	"devlog/internal/running"
+	"devlog/internal/target"
+)
+
+// Clear removes what a repair has left in the root directory of a container
+// that has ended, where its receiver could not: it was killed, or ended with
+// the container's PID namespace. It returns false if there is nothing, which a
+// directory that is gone has too. /dev is not touched: by now the name is of
+// those who share it.
+func Clear(dir, socket string, known ...string) (cleared bool, err error) {
+	t, err := target.AtRoot(dir)
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer t.Close()
+	defer t.Lock()()
+	for _, at := range clearDirs(socket, known) {
+		done, err := clearAt(t, at)
+		cleared = cleared || done
+		if err != nil {
+			return cleared, err
+		}
+	}
+	return cleared, nil
+}
+
+// clearDirs are the directories in which a repair may have left its record:
+// beside the socket, and where /dev/log of the host leads, which was the
+// container's too, if that is a known place: in another one a neighbour may have
+// forged a record.
+func clearDirs(socket string, known []string) []string {
+	dirs := []string{path.Dir(socket)}
+	to, err := os.Readlink(names.LogPath)
+	if err == nil && plan.IsKnown(to, plan.KnownPaths(socket, known)) && !slices.Contains(dirs, path.Dir(to)) {
+		dirs = append(dirs, path.Dir(to))
+	}
+	return dirs
+}
+
+// clearAt clears the directory, if it has the record of a repair that is
+// nobody's any more. What the record says is only used inside the root.
+func clearAt(t *target.Target, dir string) (bool, error) {
+	at, err := t.Root.Dir(dir)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer at.Close()
+	r := changes.Read(at)
+	if r == nil || r.Host {
+		return false, nil
+	}
+	// Of another container with this root directory, or it is about to end, and
+	// clears up itself.
+	if len(running.In(at)) > 0 {
+		return false, nil
+	}
+	name := path.Base(r.Socket)
+	if l, err := at.Listening(name); err != nil || l.Live {
+		return false, err
+	}
+	if err := errors.Join(removeStale(at, name), unpoint(r, t)); err != nil {
+		return false, err
+	}
+	return true, removeRest(r, t, at)
+}
