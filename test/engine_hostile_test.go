@@ -230,7 +230,7 @@ func TestEngineHostileRecord(t *testing.T) {
 		"another's, inside":  forge(others[0], map[string]any{"pid_ns": number(t, h, c.PID, "pid")}),
 		"made":               forge(1, map[string]any{"made": []string{"/etc", "/", "..", far + sentinel + "/empty", sentinel + "/empty", "/proc/1/root" + sentinel + "/empty"}}),
 		"tmpfs":              forge(1, map[string]any{"tmpfs": "/etc", "mounted": true}),
-		"renamed is a path":   forge(1, map[string]any{"renamed": far + sentinel + "/file", "set": "/run/devlog/log"}),
+		"renamed is a path":  forge(1, map[string]any{"renamed": far + sentinel + "/file", "set": "/run/devlog/log"}),
 		"renamed":            forge(1, map[string]any{"renamed": true, "set": "/run/devlog/log"}),
 		"socket":             forge(1, map[string]any{"socket": far + sentinel + "/file"}),
 		"host":               forge(1, map[string]any{"host": true, "set": "/run/devlog/log"}),

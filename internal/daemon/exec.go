@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/file"
+	"devlog/internal/memfd"
 )
 
 // NameCheck is a sealed file with the state of a running receiver, passed by it
@@ -26,10 +27,7 @@ const maxState = 256 << 20
 // any more (memfd_create(2), F_ADD_SEALS of fcntl(2)).
 func StateFile(content []byte) (*os.File, error) {
 	const name = "devlogd-state"
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL)
-	if errors.Is(err, unix.EINVAL) { // Linux before 6.3 has no MFD_NOEXEC_SEAL
-		fd, err = unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
-	}
+	fd, err := memfd.Create(name, memfd.Data)
 	if err != nil {
 		return nil, fmt.Errorf("make a file in memory: %w", err)
 	}
@@ -38,7 +36,7 @@ func StateFile(content []byte) (*os.File, error) {
 		f.Close()
 		return nil, fmt.Errorf("write the state into memory: %w", err)
 	}
-	if err := seal(fd, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE); err != nil {
+	if err := memfd.Seal(fd, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("seal the state: %w", err)
 	}

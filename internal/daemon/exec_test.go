@@ -138,31 +138,3 @@ func TestExec(t *testing.T) {
 		t.Errorf("got %q, want %q", said, want)
 	}
 }
-
-// A copy of a program, or a state, that the kernel still holds on to is sealed once
-// it does not.
-func TestSealBusy(t *testing.T) {
-	fd, err := unix.MemfdCreate("busy", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	if err := unix.Ftruncate(fd, 4096); err != nil {
-		t.Fatal(err)
-	}
-	used, err := unix.Mmap(fd, 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_WRITE); err != unix.EBUSY { //nolint:errorlint // the system call's own
-		t.Fatalf("it is not busy: %v", err)
-	}
-	released := make(chan error)
-	go func() { released <- unix.Munmap(used) }()
-	if err := errors.Join(seal(fd, unix.F_SEAL_WRITE), <-released); err != nil {
-		t.Error(err)
-	}
-	if _, err := unix.Write(fd, []byte("x")); err == nil {
-		t.Error("it can be written")
-	}
-}

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/file"
+	"devlog/internal/memfd"
 )
 
 // Passed is an open file for the receiver, with one of the names above.
@@ -171,10 +172,7 @@ func sealedCopy(path string, first int) (*os.File, error) {
 	}
 	defer src.Close()
 	name := filepath.Base(path)
-	low, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_EXEC)
-	if errors.Is(err, unix.EINVAL) { // Linux before 6.3 has no MFD_EXEC
-		low, err = unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
-	}
+	low, err := memfd.Create(name, memfd.Program)
 	if err != nil {
 		return nil, fmt.Errorf("make a file in memory: %w", err)
 	}
@@ -188,25 +186,11 @@ func sealedCopy(path string, first int) (*os.File, error) {
 		image.Close()
 		return nil, fmt.Errorf("copy %s into memory: %w", path, err)
 	}
-	if err := seal(fd, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE); err != nil {
+	if err := memfd.Seal(fd, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE); err != nil {
 		image.Close()
 		return nil, fmt.Errorf("seal the copy of %s: %w", path, err)
 	}
 	return image, nil
-}
-
-// sealTime is how long the kernel may hold on to a page of the copy, to move it, say.
-const sealTime = 2 * time.Second
-
-// seal adds seals to a file in memory (F_ADD_SEALS of fcntl(2)). While a page of it
-// is in use otherwise the kernel says EBUSY (memfd_wait_for_pins in mm/memfd.c).
-func seal(fd, seals int) error {
-	for deadline := time.Now().Add(sealTime); ; time.Sleep(time.Millisecond) {
-		_, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals)
-		if !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
-			return err
-		}
-	}
 }
 
 // CloseOnExec marks every descriptor but standard input, output and error, so

@@ -9,7 +9,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/dirfd"
 	"devlog/internal/file"
+	"devlog/internal/names"
 	"devlog/internal/syslog"
 )
 
@@ -81,7 +83,7 @@ func (r *receiver) standBy(other mark) {
 	}
 	if !k.aside {
 		k.aside = true
-		r.sayAside(cmp.Or(other.text, "/"+devDir+"/"+logName))
+		r.sayAside(cmp.Or(other.text, "/"+names.LogPath))
 	}
 }
 
@@ -91,12 +93,12 @@ func (r *receiver) sayAside(where string) {
 
 // isVacant reports whether nobody listens where /dev/log leads.
 func (k *keeper) isVacant() bool {
-	fd, err := openInRoot(int(k.root.Fd()), devDir+"/"+logName, 0)
+	fd, err := dirfd.OpenInRoot(int(k.root.Fd()), names.LogPath, 0)
 	if err != nil {
 		return errors.Is(err, unix.ENOENT)
 	}
 	defer unix.Close(fd)
-	to, err := connectTo(fd, unix.SOCK_DGRAM)
+	to, err := dirfd.Connect(fd, unix.SOCK_DGRAM)
 	if err == nil {
 		_ = unix.Close(to)
 		return false

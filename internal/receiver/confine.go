@@ -13,6 +13,8 @@ import (
 
 	"devlog/internal/daemon"
 	"devlog/internal/file"
+	"devlog/internal/memfd"
+	"devlog/internal/names"
 	"devlog/internal/output"
 	"devlog/internal/sandbox"
 	"devlog/internal/syslog"
@@ -205,7 +207,7 @@ func (c *confinement) program(path string) {
 	}
 	dir := filepath.Dir(path)
 	switch {
-	case !filepath.IsAbs(path), strings.HasPrefix(path, memoryFile):
+	case !filepath.IsAbs(path), strings.HasPrefix(path, memfd.Prefix):
 	case dir == "/": // all files could be read then
 		c.allow(path, sandbox.Execute, file.Regular)
 	default:
@@ -315,8 +317,8 @@ func (r *receiver) place(c *confinement, p *place) {
 	if unix.Fstat(p.dir, &st) == nil && int(st.Uid) != os.Geteuid() {
 		c.Caps |= capsOfNames
 	}
-	if p.name == recordName { // of an earlier version; now it is a link
-		fd, err := file.HoldIn(p.dir, recordName, file.Regular)
+	if p.name == names.Record { // of an earlier version; now it is a link
+		fd, err := file.HoldIn(p.dir, names.Record, file.Regular)
 		c.add(fd, err, sandbox.Read)
 	}
 }
@@ -380,13 +382,9 @@ func (c *confinement) inWords(result sandbox.Result) string {
 	return fmt.Sprintf("not confined to directories (%s): %s", caps, why)
 }
 
-// maxMark is how long the name can be, without "memfd:" (memfd_create(2)).
-const maxMark = 249
-
 // mark has check say that.
 func (r *receiver) mark(text string) {
-	text = daemon.MarkPrefix + text
-	fd, err := unix.MemfdCreate(text[:min(len(text), maxMark)], unix.MFD_CLOEXEC)
+	fd, err := memfd.Create(daemon.MarkPrefix+text, memfd.Data)
 	if err == nil { // else check says less
 		r.sandbox.mark = fd
 	}

@@ -14,6 +14,7 @@ import (
 
 	"devlog/internal/daemon"
 	"devlog/internal/file"
+	"devlog/internal/names"
 	"devlog/internal/pidfd"
 )
 
@@ -222,7 +223,7 @@ func (b *box) record(pid int) {
 		"mount_ns": 1, "receiver": pid, "started": started, "was_owner": map[string]any{"receiver": 1},
 	}, "", "\t")
 	b.must(err)
-	b.must(os.WriteFile(filepath.Join(filepath.Dir(b.sock), recordName), text, 0o600))
+	b.must(os.WriteFile(filepath.Join(filepath.Dir(b.sock), names.Record), text, 0o600))
 }
 
 // seconds is the time as a socket's time-out, whose fields differ from one

@@ -7,7 +7,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"devlog/internal/file"
+	"devlog/internal/dirfd"
+	"devlog/internal/names"
 	"devlog/internal/syslog"
 )
 
@@ -34,10 +35,10 @@ func (k *keeper) devLog() (m mark) {
 		return m
 	}
 	defer unix.Close(dev)
-	p := place{dir: dev, name: logName}
+	p := place{dir: dev, name: names.Log}
 	m.id, _ = p.lookup()
 	var text [unix.PathMax]byte
-	if n, err := unix.Readlinkat(dev, logName, text[:]); err == nil {
+	if n, err := unix.Readlinkat(dev, names.Log, text[:]); err == nil {
 		m.text = string(text[:n])
 	}
 	return m
@@ -71,7 +72,7 @@ func (r *receiver) inspect() state {
 		}
 		return right
 	}
-	if errors.Is(err, errNoOpenat2) {
+	if errors.Is(err, dirfd.ErrNoOpenat2) {
 		return unknown
 	}
 	return wrong
@@ -79,7 +80,7 @@ func (r *receiver) inspect() state {
 
 // resolve says which file /dev/log leads to in the container.
 func (k *keeper) resolve() (fileID, error) {
-	fd, err := openInRoot(int(k.root.Fd()), devDir+"/"+logName, 0)
+	fd, err := dirfd.OpenInRoot(int(k.root.Fd()), names.LogPath, 0)
 	if err != nil {
 		return fileID{}, err
 	}
@@ -109,25 +110,12 @@ func (r *receiver) lost(s *socket) bool {
 		return false
 	}
 	defer unix.Close(fd)
-	to, err := connectTo(fd, unix.SOCK_DGRAM)
+	to, err := dirfd.Connect(fd, unix.SOCK_DGRAM)
 	if err == nil {
 		_ = unix.Close(to)
 	}
 	// A stream socket, or one that denies writing, is another daemon's too.
 	return err == nil || errors.Is(err, unix.EPROTOTYPE) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM)
-}
-
-// connectTo connects a new socket to the one that the handle fd is of.
-func connectTo(fd, kind int) (int, error) {
-	s, err := unix.Socket(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		return -1, err
-	}
-	if err := unix.Connect(s, &unix.SockaddrUnix{Name: file.Path(fd)}); err != nil {
-		_ = unix.Close(s)
-		return -1, err
-	}
-	return s, nil
 }
 
 // retire stops receiving from a socket.
@@ -144,14 +132,14 @@ func (r *receiver) retire(s *socket) {
 // tell passes a message by the receiver itself to the container's own daemon,
 // and reports whether that has taken it: a keeper without sockets has no outputs.
 func (k *keeper) tell(m *syslog.Message) bool {
-	fd, err := openInRoot(int(k.root.Fd()), devDir+"/"+logName, 0)
+	fd, err := dirfd.OpenInRoot(int(k.root.Fd()), names.LogPath, 0)
 	if err != nil {
 		return false
 	}
 	defer unix.Close(fd)
-	s, err := connectTo(fd, unix.SOCK_DGRAM)
+	s, err := dirfd.Connect(fd, unix.SOCK_DGRAM)
 	if errors.Is(err, unix.EPROTOTYPE) {
-		s, err = connectTo(fd, unix.SOCK_STREAM)
+		s, err = dirfd.Connect(fd, unix.SOCK_STREAM)
 	}
 	if err != nil {
 		return false

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/daemon"
+	"devlog/internal/names"
 )
 
 func TestKeeperRepairs(t *testing.T) {
@@ -326,7 +327,7 @@ func TestRemovalOfAnothersFile(t *testing.T) {
 	d := startReady(t, []passed{
 		{daemon.NameUnlink + "log", openDir(t, filepath.Dir(b.sock))}, // not there yet
 		{daemon.NameUnlink + ".devlog-link", openDir(t, filepath.Dir(b.sock))},
-		{daemon.NameUnlink + recordName, openDir(t, filepath.Dir(b.sock))},
+		{daemon.NameUnlink + names.Record, openDir(t, filepath.Dir(b.sock))},
 		{daemon.NameRoot, openDir(t, b.root)},
 	}, b.command()...)
 	b.listen()

@@ -1,7 +1,6 @@
 package receiver
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/names"
 )
 
 // A repair that replaces a receiver notes the new one and then ends the old,
@@ -24,13 +25,13 @@ func TestReplacedReceiverLeavesRecord(t *testing.T) {
 	fresh := b.keep()
 	b.record(fresh.cmd.Process.Pid)
 	old.stop()
-	for _, name := range []string{b.sock, link, filepath.Join(filepath.Dir(b.sock), recordName)} {
+	for _, name := range []string{b.sock, link, filepath.Join(filepath.Dir(b.sock), names.Record)} {
 		if _, err := os.Lstat(name); err != nil {
 			t.Errorf("the old one removed it: %v", err)
 		}
 	}
 	fresh.stop()
-	if _, err := os.Lstat(filepath.Join(filepath.Dir(b.sock), recordName)); err == nil {
+	if _, err := os.Lstat(filepath.Join(filepath.Dir(b.sock), names.Record)); err == nil {
 		t.Error("the new one did not remove its record")
 	}
 }
@@ -47,29 +48,29 @@ func TestRemovePlaces(t *testing.T) {
 		left []string
 	}{
 		"ours":          {file(mine), me, nil},
-		"another's":     {file(strings.Replace(mine, "7", "8", 1)), me, []string{".devlog-link", recordName}},
-		"earlier":       {file(strings.Replace(mine, "123", "122", 1)), me, []string{".devlog-link", recordName}},
-		"nobody's":      {file(`{"mount_ns": 7}`), me, []string{".devlog-link", recordName}},
-		"nobody's time": {file(`{"receiver": 7, "started": ""}`), process{pid: 7}, []string{".devlog-link", recordName}},
-		"too large":     {file(strings.Repeat(" ", maxRecord) + mine), me, []string{".devlog-link", recordName}},
+		"another's":     {file(strings.Replace(mine, "7", "8", 1)), me, []string{".devlog-link", names.Record}},
+		"earlier":       {file(strings.Replace(mine, "123", "122", 1)), me, []string{".devlog-link", names.Record}},
+		"nobody's":      {file(`{"mount_ns": 7}`), me, []string{".devlog-link", names.Record}},
+		"nobody's time": {file(`{"receiver": 7, "started": ""}`), process{pid: 7}, []string{".devlog-link", names.Record}},
+		"too large":     {file(strings.Repeat(" ", 64<<10) + mine), me, []string{".devlog-link", names.Record}},
 		"none":          {func(string) error { return nil }, me, []string{".devlog-link"}},
-		"pipe":          {func(path string) error { return unix.Mkfifo(path, 0o600) }, me, []string{".devlog-link", recordName}},
+		"pipe":          {func(path string) error { return unix.Mkfifo(path, 0o600) }, me, []string{".devlog-link", names.Record}},
 		"link": {func(path string) error {
 			other := filepath.Join(t.TempDir(), "other")
 			if err := os.WriteFile(other, []byte(mine), 0o600); err != nil {
 				return err
 			}
 			return os.Symlink(other, path)
-		}, me, []string{".devlog-link", recordName}},
+		}, me, []string{".devlog-link", names.Record}},
 	} {
 		dir := t.TempDir()
-		for _, err := range []error{tt.make(filepath.Join(dir, recordName)), os.Symlink("x", filepath.Join(dir, ".devlog-link"))} {
+		for _, err := range []error{tt.make(filepath.Join(dir, names.Record)), os.Symlink("x", filepath.Join(dir, ".devlog-link"))} {
 			if err != nil {
 				t.Fatal(err)
 			}
 		}
 		fd := int(openDir(t, dir).Fd())
-		r := &receiver{self: tt.self, places: []*place{{dir: fd, name: recordName}, {dir: fd, name: ".devlog-link"}}}
+		r := &receiver{self: tt.self, places: []*place{{dir: fd, name: names.Record}, {dir: fd, name: ".devlog-link"}}}
 		r.removePlaces()
 		var left []string
 		entries, err := os.ReadDir(dir)
@@ -87,41 +88,4 @@ func TestSelf(t *testing.T) {
 	if n, err := strconv.Atoi(s.started); err != nil || n <= 0 || s.pid != os.Getpid() {
 		t.Errorf("%+v", s)
 	}
-}
-
-func TestMember(t *testing.T) {
-	for _, tt := range []struct{ object, want string }{
-		{`{"a": 1}`, "1"},
-		{"\n{\n\t\"b\": {\"a\": 2},\n\t\"a\": \"x \\\" y\"\n}\n", `"x \" y"`},
-		{`{"b": [{"a": 2}], "c": "\"a\": 3,", "a":4}`, "4"},
-		{`{"b": "a", "c": 1}`, ""},
-		{`{"a": {"a": 2}}`, ""},
-		{`{"a": 1, "a": 2}`, ""},
-		{`{"a": 1} {"a": 1}`, ""},
-		{`{"a": 1`, ""},
-		{`{"a": "x`, ""},
-		{`{"a": 1}}`, ""},
-		{`"a": 1`, ""},
-		{``, ""},
-	} {
-		if got := member([]byte(tt.object), "a"); got != tt.want {
-			t.Errorf("%s: %s, want %s", tt.object, got, tt.want)
-		}
-	}
-}
-
-func FuzzMember(f *testing.F) {
-	f.Add(`{"b": {"a": 2}, "a": "1", "c": [true, null]}`)
-	f.Fuzz(func(t *testing.T, object string) {
-		got := member([]byte(object), "a")
-		var want map[string]json.RawMessage
-		if json.Unmarshal([]byte(object), &want) != nil || want == nil {
-			return
-		}
-		raw := strings.TrimSpace(string(want["a"]))
-		// One that is there twice, or written with escapes, is not found.
-		if got != "" && got != raw || got == "" && raw != "" && !strings.ContainsAny(raw, "[{") && strings.Count(object, `"a"`) == 1 && !strings.Contains(object, `\u`) {
-			t.Fatalf("%q: %q, want %q", object, got, raw)
-		}
-	})
 }

@@ -2,20 +2,17 @@ package receiver
 
 import (
 	"fmt"
-	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/dirfd"
+	"devlog/internal/names"
 )
 
-const (
-	// linkName is the link beside the private socket that a repair has mounted
-	// over /dev/log.
-	linkName = ".devlog-link"
-	// remountEvery is the shortest time between two mounts without a repair: who
-	// replaces /dev/log more often meets the repairs' back-off.
-	remountEvery = time.Second
-)
+// remountEvery is the shortest time between two mounts without a repair: if /dev/log is
+// replaced more often, the repairs' back-off applies.
+const remountEvery = time.Second
 
 // remount mounts that link over /dev/log again where a daemon has just taken the
 // name: with the file that it unlinked went the mount. A repair does that, too, but
@@ -41,7 +38,7 @@ func (r *receiver) remount(now time.Time) bool {
 // mountedLink is the link that was mounted over /dev/log; nil for none.
 func (r *receiver) mountedLink() *place {
 	for _, p := range r.places {
-		if _, mode := p.lookup(); p.name == linkName && mode == unix.S_IFLNK {
+		if _, mode := p.lookup(); p.name == names.Link && mode == unix.S_IFLNK {
 			return p
 		}
 	}
@@ -57,7 +54,7 @@ func (k *keeper) mount(link *place) (tried bool, err error) {
 		return false, err
 	}
 	defer unix.Close(dev)
-	log := place{dir: dev, name: logName}
+	log := place{dir: dev, name: names.Log}
 	if _, mode := log.lookup(); mode != unix.S_IFSOCK {
 		return false, fmt.Errorf("mount over /dev/log: %w", unix.ENOTSOCK)
 	}
@@ -69,19 +66,7 @@ func (k *keeper) inMounts(f func() error) error {
 	if k.init == nil {
 		return f()
 	}
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		err := unix.Unshare(unix.CLONE_FS)
-		if err == nil {
-			err = unix.Setns(int(k.init.Fd()), unix.CLONE_NEWNS)
-		}
-		if err == nil {
-			err = f()
-		}
-		done <- err
-	}()
-	return <-done
+	return dirfd.InMounts(k.init, f)
 }
 
 // openUncovered opens a handle on the directory without what is mounted below it. It
@@ -96,10 +81,10 @@ func (k *keeper) openUncovered(dir int) (fd int, err error) {
 
 // mountOver mounts a copy of the file from over the file to, following neither.
 func mountOver(from *place, to place) error {
-	tree, err := unix.OpenTree(from.dir, from.name, unix.OPEN_TREE_CLONE|unix.AT_SYMLINK_NOFOLLOW|unix.OPEN_TREE_CLOEXEC)
+	tree, err := dirfd.Clone(from.dir, from.name)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(tree)
-	return unix.MoveMount(tree, "", to.dir, to.name, unix.MOVE_MOUNT_F_EMPTY_PATH)
+	return dirfd.Attach(tree, to.dir, to.name)
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/daemon"
+	"devlog/internal/memfd"
 )
 
 // A receiver that is a service of systemd's can be killed and lose nothing. What
@@ -118,15 +119,12 @@ func openStore(files []daemon.File) ([]daemon.File, *store, error) {
 
 // newStore makes a store and gives it to systemd.
 func newStore() (*store, error) {
-	fd, err := unix.MemfdCreate(storeName, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL)
-	if errors.Is(err, unix.EINVAL) { // Linux before 6.3 has no MFD_NOEXEC_SEAL
-		fd, err = unix.MemfdCreate(storeName, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
-	}
+	fd, err := memfd.Create(storeName, memfd.Data)
 	if err == nil {
 		err = unix.Ftruncate(fd, int64(storeSize))
 	}
 	if err == nil {
-		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW)
+		err = memfd.Seal(fd, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("make memory that outlives this process: %w", err)

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/daemon"
+	"devlog/internal/names"
 	"devlog/internal/sandbox"
 	"devlog/internal/syslogconf"
 )
@@ -243,7 +244,7 @@ func TestStoreDescribes(t *testing.T) {
 	}
 	defer func() { _ = errors.Join(unix.Close(kept.fd), unix.Close(other.fd)) }()
 	one, two := int(openDir(t, dir).Fd()), int(openDir(t, dir).Fd())
-	r.places = []*place{{dir: one, name: "kept", id: kept.id}, {dir: two, name: recordName}}
+	r.places = []*place{{dir: one, name: "kept", id: kept.id}, {dir: two, name: names.Record}}
 	kept.at = r.places[0]
 	r.sockets = []*socket{other, kept}
 	r.stepStore()
@@ -268,7 +269,7 @@ func TestStoreDescribes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(snap.sockets) != 1 || snap.sockets[0].place != 0 || snap.sockets[0].id != kept.id || len(snap.places) != 2 ||
-		snap.places[0].fd == snap.places[1].fd || snap.places[1].name != recordName || snap.base.init != -1 || snap.base.root != -1 {
+		snap.places[0].fd == snap.places[1].fd || snap.places[1].name != names.Record || snap.base.init != -1 || snap.base.root != -1 {
 		t.Errorf("%+v", snap)
 	}
 	if n, err := storedName(snap.sockets[0].fd); err != nil || n != files[1].Name {
@@ -318,11 +319,11 @@ func TestStoreDescribes(t *testing.T) {
 
 func TestForgetWas(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, recordName), []byte(`{"receiver": 7, "started": "70"}`), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, names.Record), []byte(`{"receiver": 7, "started": "70"}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	list := parseIdentities([]string{"6/60", "7/70", "8/80", "x"})
-	r := &receiver{was: slices.Clone(list), places: []*place{{dir: int(openDir(t, dir).Fd()), name: recordName}}}
+	r := &receiver{was: slices.Clone(list), places: []*place{{dir: int(openDir(t, dir).Fd()), name: names.Record}}}
 	if r.forgetWas(); !slices.Equal(r.was, list[1:2]) || !r.notedIn(r.places[0].dir) {
 		t.Errorf("%v of %v", r.was, list)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"devlog/internal/daemon"
 	"devlog/internal/file"
+	"devlog/internal/memfd"
 	"devlog/internal/output"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
@@ -26,8 +27,6 @@ import (
 const (
 	// checkTime is how long that may take.
 	checkTime = 20 * time.Second
-	// memoryFile begins the path of a program that runs from memory.
-	memoryFile = "/memfd:"
 	// imageFD is the lowest descriptor of the new program: it is not to be in the
 	// way of what is passed to a child.
 	imageFD = 64
@@ -77,7 +76,7 @@ func (u *upgrade) open(root fileID) error {
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
 	}
-	if strings.HasPrefix(path, memoryFile) {
+	if strings.HasPrefix(path, memfd.Prefix) {
 		return errors.New("it runs from memory, so that the container cannot change its file: " +
 			"start the container anew, or end it with SIGTERM and run devlog-hook repair")
 	}

@@ -8,13 +8,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/dirfd"
 	"devlog/internal/file"
+	"devlog/internal/names"
 	"devlog/internal/syslog"
 )
 
 const (
-	devDir  = "dev"
-	logName = "log"
 	// fileMask are the events by which a file loses its name: unlink(2), and
 	// rename(2) over it, change its number of links.
 	fileMask = unix.IN_ATTRIB | unix.IN_MOVE_SELF | unix.IN_DELETE_SELF | unix.IN_DONT_FOLLOW | unix.IN_ONESHOT
@@ -67,12 +67,12 @@ func (r *receiver) arm() {
 		problem = err
 	} else {
 		if r.mountedLink() == nil {
-			add(dev, logName, true)
+			add(dev, names.Log, true)
 		} else if under, err := k.openUncovered(dev); err == nil {
-			add(under, logName, true) // others replace what is below the mount
+			add(under, names.Log, true) // others replace what is below the mount
 			_ = unix.Close(under)
 		} else {
-			problem = watch(file.Path(dev), logName, dirMask, true)
+			problem = watch(file.Path(dev), names.Log, dirMask, true)
 		}
 		_ = unix.Close(dev)
 	}
@@ -162,9 +162,9 @@ func (k *keeper) noteEvents(events []byte) {
 // openDev opens a handle on the root's /dev.
 func (k *keeper) openDev() (int, error) {
 	root := int(k.root.Fd())
-	fd, err := openInRoot(root, devDir, unix.O_DIRECTORY)
-	if errors.Is(err, errNoOpenat2) {
-		fd, err = unix.Openat(root, devDir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, err := dirfd.OpenInRoot(root, names.Dev, unix.O_DIRECTORY)
+	if errors.Is(err, dirfd.ErrNoOpenat2) {
+		fd, err = unix.Openat(root, names.Dev[1:], unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	}
 	return fd, err
 }
@@ -177,30 +177,8 @@ func (k *keeper) openTarget() (fd int, name string, err error) {
 		return -1, "", unix.ENOENT
 	}
 	if !path.IsAbs(dir) {
-		dir = devDir + "/" + dir
+		dir = path.Join(names.Dev, dir)
 	}
-	fd, err = openInRoot(int(k.root.Fd()), dir, unix.O_DIRECTORY)
+	fd, err = dirfd.OpenInRoot(int(k.root.Fd()), dir, unix.O_DIRECTORY)
 	return fd, name, err
-}
-
-// errNoOpenat2 is that the kernel, or a filter, has no openat2(2).
-var errNoOpenat2 = errors.New("no openat2")
-
-// openInRoot opens a handle (O_PATH) on what path leads to inside root.
-func openInRoot(root int, path string, flags uint64) (int, error) {
-	how := unix.OpenHow{
-		Flags:   unix.O_PATH | unix.O_CLOEXEC | flags,
-		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	}
-	for range 16 { // EAGAIN: something was renamed or mounted meanwhile
-		fd, err := unix.Openat2(root, path, &how)
-		switch {
-		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
-			continue
-		case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM), errors.Is(err, unix.E2BIG):
-			return -1, errNoOpenat2
-		}
-		return fd, err
-	}
-	return -1, unix.EAGAIN
 }

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/dirfd"
 	"devlog/internal/file"
 )
 
@@ -102,12 +103,11 @@ func (d *Dir) Hold(name string) (*os.File, Stat, error) {
 
 // Readlink returns the text of the link.
 func (d *Dir) Readlink(name string) (string, error) {
-	buf := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(d.FD(), name, buf)
+	text, err := dirfd.Readlink(d.FD(), name)
 	if err != nil {
 		return "", d.failed("read link", name, err)
 	}
-	return string(buf[:n]), nil
+	return text, nil
 }
 
 // Symlink makes a link with this text. It fails if the name exists.

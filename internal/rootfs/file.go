@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/dirfd"
 	"devlog/internal/file"
 )
 
@@ -65,11 +66,11 @@ func (d *Dir) WriteNote(name string, text []byte) error {
 
 // ReadNote returns what WriteNote wrote, or what is in a regular file.
 func (d *Dir) ReadNote(name string) ([]byte, error) {
-	text, err := d.Readlink(name)
-	if errors.Is(err, unix.EINVAL) {
-		return d.ReadFile(name)
+	data, err := dirfd.ReadNote(d.FD(), name, maxFile)
+	if err != nil {
+		return nil, d.failed("read", name, err)
 	}
-	return []byte(text), err
+	return data, nil
 }
 
 // Empty says whether there is nothing in the directory.

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/dirfd"
 )
 
 // The main goroutine stays on the main thread, so that no other can get it: a
@@ -28,23 +30,7 @@ type Mounts struct {
 // directory is its own too, so that f can use "." for a directory: paths do
 // not lead to a handle in another namespace, and its /proc may be another's.
 func (m Mounts) do(f func() error) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		err := unix.Unshare(unix.CLONE_FS)
-		if err != nil {
-			err = fmt.Errorf("get a working directory of its own: %w", err)
-		} else if m.Namespace != nil {
-			if err = unix.Setns(int(m.Namespace.Fd()), unix.CLONE_NEWNS); err != nil {
-				err = fmt.Errorf("enter the container's mount namespace: %w", err)
-			}
-		}
-		if err == nil {
-			err = f()
-		}
-		done <- err
-	}()
-	return <-done
+	return dirfd.InMounts(m.Namespace, f)
 }
 
 // TmpfsSource is what the mount table has for the source of a tmpfs of Tmpfs.
@@ -81,20 +67,17 @@ func (m Mounts) Contain(path string) error {
 	})
 }
 
-// openTree is replaced in a test by what older kernels say.
-var openTree = unix.OpenTree
-
 // Over mounts the file from, a link or a socket in the directory src, over the
 // file to in the directory dst, following neither. Before Linux 5.2 there is
 // no mounting of links: the error is ENOSYS.
 func (m Mounts) Over(src *Dir, from string, dst *Dir, to string) error {
 	return m.do(func() error {
-		tree, err := openTree(src.FD(), from, unix.OPEN_TREE_CLONE|unix.AT_SYMLINK_NOFOLLOW|unix.OPEN_TREE_CLOEXEC)
+		tree, err := dirfd.Clone(src.FD(), from)
 		if err != nil {
 			return src.failed("copy the mount of", from, err)
 		}
 		defer unix.Close(tree)
-		if err := unix.MoveMount(tree, "", dst.FD(), to, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		if err := dirfd.Attach(tree, dst.FD(), to); err != nil {
 			return dst.failed("mount over", to, err)
 		}
 		return nil
@@ -149,7 +132,7 @@ func (m Mounts) Unmount(d *Dir, name string) error {
 func (m Mounts) TakeOff(d *Dir, name string) (putBack func(keep bool), err error) {
 	tree := -1
 	err = m.do(func() (err error) {
-		tree, err = openTree(d.FD(), name, unix.OPEN_TREE_CLONE|unix.AT_SYMLINK_NOFOLLOW|unix.OPEN_TREE_CLOEXEC)
+		tree, err = dirfd.Clone(d.FD(), name)
 		if err != nil {
 			return d.failed("copy the mount of", name, err)
 		}
@@ -166,7 +149,7 @@ func (m Mounts) TakeOff(d *Dir, name string) (putBack func(keep bool), err error
 	}
 	return func(keep bool) {
 		if keep {
-			_ = m.do(func() error { return unix.MoveMount(tree, "", d.FD(), name, unix.MOVE_MOUNT_F_EMPTY_PATH) })
+			_ = m.do(func() error { return dirfd.Attach(tree, d.FD(), name) })
 		}
 		unix.Close(tree)
 	}, nil

@@ -18,6 +18,8 @@ import (
 
 	"github.com/cyphar/filepath-securejoin/pathrs-lite"
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/dirfd"
 )
 
 // Root is a root directory.
@@ -96,28 +98,22 @@ func (r *Root) Dir(path string) (*Dir, error) {
 	return d, nil
 }
 
-// openat2 is the system call; tests put a kernel without it in its place.
-var openat2 = unix.Openat2
+// inRoot is replaced in a test by what older kernels do.
+var inRoot = dirfd.OpenInRoot
 
 // openInRoot opens a handle (O_PATH) on what path leads to inside root. Where
-// the kernel, or a filter, has no openat2(2) pathrs-lite does it step by step. It
-// is not asked first: it makes a /proc of its own, to check the kernel's answer,
-// which takes longer than all the rest of an inspection.
+// there is no openat2(2), pathrs-lite resolves the path step by step. It is not
+// asked first: it mounts a /proc of its own to check the kernel's answer, which
+// takes longer than the rest of an inspection.
 func openInRoot(root *os.File, path string) (*os.File, error) {
-	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
-	for range 128 { // EAGAIN: something was renamed or mounted meanwhile
-		fd, err := openat2(int(root.Fd()), path, &how)
-		switch {
-		case err == nil:
-			return os.NewFile(uintptr(fd), path), nil
-		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
-			continue
-		case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM), errors.Is(err, unix.E2BIG):
-			return pathrs.OpenatInRoot(root, path)
-		}
+	fd, err := inRoot(int(root.Fd()), path, 0)
+	if errors.Is(err, dirfd.ErrNoOpenat2) {
+		return pathrs.OpenatInRoot(root, path)
+	}
+	if err != nil {
 		return nil, err
 	}
-	return nil, unix.EAGAIN
+	return os.NewFile(uintptr(fd), path), nil
 }
 
 // Made is a directory that MkdirAll has made: a name in the directory above.

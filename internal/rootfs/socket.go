@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/dirfd"
 	"devlog/internal/file"
 )
 
@@ -33,13 +34,14 @@ func (d *Dir) Listening(name string) (Listener, error) {
 		return Listener{}, err
 	}
 	defer f.Close()
-	s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		return Listener{}, fmt.Errorf("make a socket: %w", err)
+	s, err := dirfd.Connect(int(f.Fd()), unix.SOCK_DGRAM)
+	var failed *os.SyscallError
+	if errors.As(err, &failed) {
+		return Listener{}, fmt.Errorf("cannot make a socket: %w", err)
 	}
-	defer unix.Close(s)
-	// By the handle, not by the name: the name may be a link by now.
-	err = unix.Connect(s, &unix.SockaddrUnix{Name: handlePath(f)})
+	if err == nil {
+		unix.Close(s)
+	}
 	return listener(err), nil
 }
 

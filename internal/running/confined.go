@@ -7,12 +7,13 @@ import (
 	"strings"
 
 	"devlog/internal/daemon"
+	"devlog/internal/memfd"
 	"devlog/internal/plan"
 	"devlog/internal/sandbox"
 )
 
 // confinedPrefix begins what such a file is called in /proc/PID/fd.
-const confinedPrefix = "/memfd:" + daemon.MarkPrefix
+const confinedPrefix = memfd.Prefix + daemon.MarkPrefix
 
 // rightsOf are the rights of the receiver with that process ID; nil if it has
 // ended.

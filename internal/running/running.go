@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/changes"
+	"devlog/internal/memfd"
 	"devlog/internal/names"
 	"devlog/internal/pidfd"
 	"devlog/internal/plan"
@@ -80,7 +81,7 @@ func isReceiverAt(pid int, at *rootfs.Dir) bool {
 // was run from memory, or replaced by an upgrade since.
 func isReceiverExe(exe string) bool {
 	exe = strings.TrimSuffix(exe, " (deleted)")
-	return exe == "/memfd:"+names.Receiver || filepath.Base(exe) == names.Receiver
+	return exe == memfd.Prefix+names.Receiver || filepath.Base(exe) == names.Receiver
 }
 
 // Facts are those about the receiver that the record in the directory at names.

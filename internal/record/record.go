@@ -1,0 +1,87 @@
+// Package record owns the file beside a private socket in which a repair records what it
+// changed and which receiver it started. devlog-hook writes it (see package changes);
+// devlogd reads from it whether it is that receiver. The file is a link whose text is a
+// JSON object or, where a link cannot hold it, a regular file.
+package record
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+
+	"devlog/internal/dirfd"
+	"devlog/internal/names"
+)
+
+// maxRecord is the longest record, in bytes.
+const maxRecord = 64 << 10
+
+// NamesReceiver reports whether the record in the directory, in which others may write,
+// names that process as the receiver. started is pidfd.StartTime.
+func NamesReceiver(dir, pid int, started string) bool {
+	data, err := dirfd.ReadNote(dir, names.Record, maxRecord)
+	return err == nil && started != "" &&
+		member(data, "receiver") == strconv.Itoa(pid) && member(data, "started") == `"`+started+`"`
+}
+
+// member returns the text of the number or string that the JSON object has
+// under the key, as it is written; empty if there is none, more than one, or
+// what would not be an object. It stands for encoding/json, which would add a
+// sixth to this program and 300 kB to the memory of each receiver.
+func member(object []byte, key string) (value string) {
+	const blank = " \t\r\n"
+	var last []byte // string before, in the object itself
+	depth, isValue, found := 0, false, false
+	for rest := bytes.Trim(object, blank); len(rest) > 0; {
+		size := 1
+		switch c := rest[0]; {
+		case c == '{', c == '[':
+			depth++
+			isValue = false
+		case c == '}', c == ']':
+			depth--
+		case c == ':':
+			isValue = depth == 1
+		case c == ',', strings.IndexByte(blank, c) >= 0:
+		default:
+			if size = tokenSize(rest); size == 0 {
+				return ""
+			}
+			if isValue && string(last) == `"`+key+`"` {
+				if found {
+					return ""
+				}
+				value, found = string(rest[:size]), true
+			}
+			last, isValue = nil, false
+			if depth == 1 {
+				last = rest[:size]
+			}
+		}
+		rest = rest[size:]
+		if depth < 0 || (depth == 0) != (len(rest) == 0) {
+			return "" // not one object
+		}
+	}
+	return value
+}
+
+// tokenSize is the length of the string, number or word that text begins with;
+// 0 for a string without an end.
+func tokenSize(text []byte) int {
+	if text[0] != '"' {
+		if i := bytes.IndexAny(text, " \t\r\n,:[]{}\""); i > 0 {
+			return i
+		}
+		return len(text)
+	}
+	for i := 1; i < len(text); i++ {
+		switch text[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+	return 0
+}
