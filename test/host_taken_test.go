@@ -23,7 +23,7 @@ func TestHostTaken(t *testing.T) {
 			}
 			c.Sh("/opt/devlog/devlogd --listen /dev/.devlog-host --rule '*.* /stolen' </dev/null >/dev/null 2>&1 &")
 			eventually(t, "the container listens", func() bool { return canConnect(h.Path("/dev/.devlog-host")) })
-			if r := h.Do(hookOn(), "check", "--host"); r.Code != 3 || strings.Contains(r.Out, "works") || !strings.Contains(r.Out, "in the place of the host's") {
+			if r := h.Do(hookOn(), "check", "--host"); r.Code != 3 || strings.Contains(r.Out, "works") || !strings.Contains(r.Out, "has replaced the host's socket") {
 				t.Errorf("check, replaced: %+v", r)
 			}
 			if end == "undo" {

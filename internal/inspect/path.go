@@ -18,8 +18,8 @@ import (
 )
 
 // place gathers what there is to know about a place.
-func (i *inspection) place(p *rootfs.Place) (plan.PlaceFacts, error) {
-	f := plan.PlaceFacts{Path: p.Path, Kind: p.Stat.Kind, ID: p.Stat.ID}
+func (i *inspection) place(p *rootfs.Place) (plan.PathFacts, error) {
+	f := plan.PathFacts{Path: p.Path, Kind: p.Stat.Kind, ID: p.Stat.ID}
 	if p.Blocked != nil {
 		f.Problem, f.Unwritable, f.Sharing = p.Blocked.Error(), p.Blocked.Error(), plan.Unknown
 		return f, nil //nolint:nilerr // a fact, for the plan
@@ -78,7 +78,7 @@ func (i *inspection) closed(dir string) (found string) {
 
 // directory looks at the directory that a place is in, or will be in once it
 // is made.
-func (i *inspection) directory(p *rootfs.Place, f *plan.PlaceFacts) error {
+func (i *inspection) directory(p *rootfs.Place, f *plan.PathFacts) error {
 	at, d, missing := path.Dir(p.Path), p.Dir, 0
 	for d == nil {
 		var err error

@@ -10,8 +10,8 @@ import (
 	"devlog/internal/rootfs"
 )
 
-// NewHost decides what to do with the host itself, so that every container
-// that shares its /dev can have its own log.
+// NewHost decides what to do on the host itself, so that every container that shares its
+// /dev can have its own log. It depends only on its arguments.
 func NewHost(f Facts, c Choice) Plan {
 	p := planHost(f, c)
 	if !c.Watch || f.Watcher {
@@ -21,7 +21,7 @@ func NewHost(f Facts, c Choice) Plan {
 	case Healthy:
 		p = Plan{Verdict: NeedsRepair, Strategy: Adopt, Socket: names.DefaultSocket, Advice: p.Advice,
 			Steps: append(prepare(names.DefaultSocket), Step{Op: OpWatch})}
-	case NeedsRepair: // right after the record, which names the keeper
+	case NeedsRepair: // right after the record, which names the watcher
 		p.Steps = slices.Insert(p.Steps, 1, Step{Op: OpWatch})
 	}
 	return p
@@ -39,7 +39,7 @@ func planHost(f Facts, c Choice) Plan {
 		return refuse(hostSocketReplaced, restartDaemon)
 	case f.Log.Kind == rootfs.Link && leads.Path == names.DefaultSocket && leads.Kind == rootfs.Absent:
 		return prepared // the link on the host's side is missing
-	case f.Log.Kind == rootfs.Link && (leads.Path == path.Join(names.Dev, names.HostSocket) || path.Dir(leads.Path) != names.Dev) && !strays(f) &&
+	case f.Log.Kind == rootfs.Link && (leads.Path == path.Join(names.Dev, names.HostSocket) || path.Dir(leads.Path) != names.Dev) && !hostLinkReplaced(f) &&
 		(leads.Live || f.Log.Known && !leads.blocked()):
 		switch {
 		case !leads.Live: // containers have all they need, the host itself does not
@@ -69,11 +69,11 @@ func planHost(f Facts, c Choice) Plan {
 	return prepared
 }
 
-// RunAsRoot is the advice where nothing is missing but rights.
+// RunAsRoot is the advice if only privileges are missing.
 const RunAsRoot = "run this as root"
 
-// Advised is the plan of somebody who is not root, with that advice where root,
-// whose plan is the other one, is not refused.
+// Advised is the plan p of a user who is not root. If p is refused and root's plan is not,
+// it advises to run as root.
 func Advised(p, ofRoot Plan) Plan {
 	if p.Verdict == Refused && ofRoot.Verdict != Refused {
 		p.Advice = RunAsRoot
@@ -81,10 +81,10 @@ func Advised(p, ofRoot Plan) Plan {
 	return p
 }
 
-// NotSeen is why this may be a container: only root sees whose socket it is.
-const NotSeen = "who listens on /dev/log is not seen here, so this may be a container"
+// NotSeen is why this may be a container: only root can see whose socket it is.
+const NotSeen = "cannot see who listens on /dev/log, so this may be a container"
 
-// ToRoot are the facts as root is likely to find them.
+// ToRoot returns the facts as root would probably find them.
 func (f Facts) ToRoot() Facts {
 	f.MayMount = !f.Host
 	if f.NotHost == NotSeen {

@@ -9,21 +9,20 @@ import (
 	"devlog/internal/rootfs"
 )
 
-// Choice is what whoever asks for a repair can choose about the plan.
+// Choice is what the caller of a repair can choose about the plan.
 type Choice struct {
 	Strategy Strategy
-	// NoReceiver leaves the private socket to a syslog daemon of the
-	// container's own.
+	// NoReceiver leaves the private socket to the container's own syslog daemon.
 	NoReceiver bool
-	// NoHeal starts nobody who would see to it that the repair stays.
+	// NoHeal starts no watcher.
 	NoHeal bool
-	// Watch leaves a keeper on a host, where otherwise nobody stays.
+	// Watch starts a watcher on a host; by default none stays there.
 	Watch bool
-	// Force moves a file that is no socket out of the way.
+	// Force renames a file that is not a socket.
 	Force bool
 }
 
-// New decides what to do. It looks at nothing but its arguments.
+// New decides what to do about a container's /dev/log. It depends only on its arguments.
 func New(f Facts, c Choice) Plan {
 	switch {
 	case f.Dev.Kind != rootfs.Directory:
@@ -35,7 +34,7 @@ func New(f Facts, c Choice) Plan {
 	case f.Host && awaitsDaemon(f):
 		return Plan{Verdict: Healthy, Advice: f.awaits()}
 	case f.Host && f.intruded():
-		return refuse("a daemon of a container listens on /dev/log", RepairHost)
+		return refuse("a container's daemon listens on the host's /dev/log", RepairHost)
 	case f.Log.Mounted:
 		return planMounted(f, c)
 	case !nameOfSocket(f.Log.Kind):
@@ -47,7 +46,7 @@ func New(f Facts, c Choice) Plan {
 	switch c.Strategy {
 	case Adopt:
 		if f.Log.ofAnybody(f.Dev) && !f.Log.Known {
-			return refuse(unknownPlace(f), listPlace(f))
+			return refuse(unknownPath(f), listPath(f))
 		}
 		if !adoptable(f) {
 			return refuse("/dev/log is no link to a place of this container's own, so it cannot be adopted",
@@ -60,7 +59,7 @@ func New(f Facts, c Choice) Plan {
 		return planBind(f, c)
 	}
 	switch {
-	case adoptable(f) && !strays(f) && (f.Dev.Sharing != Private || f.Dev.Unwritable != "" || f.Log.Leads.Path == f.Socket.Path):
+	case adoptable(f) && !hostLinkReplaced(f) && (f.Dev.Sharing != Private || f.Dev.Unwritable != "" || f.Log.Leads.Path == f.Socket.Path):
 		return planAdopt(f, c)
 	case f.Dev.Unwritable != "":
 		if !f.MayMount {
@@ -68,7 +67,7 @@ func New(f Facts, c Choice) Plan {
 				"run devlog-hook on the host, with --pid")
 		}
 		return planBind(f, c)
-	case elsewhere(f) && f.MayMount && f.Log.Kind != rootfs.Absent:
+	case otherSocket(f) && f.MayMount && f.Log.Kind != rootfs.Absent:
 		return planBind(f, c)
 	case f.Log.ofAnybody(f.Dev):
 		return planLink(f, c)
@@ -86,47 +85,47 @@ func New(f Facts, c Choice) Plan {
 	return refuse(whose+", and somebody else listens on /dev/log", RepairHost)
 }
 
-// planLink replaces or covers a link in a shared /dev that cannot be adopted. Any
-// container's root can have made it, and where it leads nowhere in this container
-// it may lead somewhere on the host, or in others.
+// planLink replaces or covers a link in a shared /dev that cannot be adopted. Root of
+// any container can have made it. A link that dangles here may work on the host or in
+// other containers.
 func planLink(f Facts, c Choice) Plan {
 	l := f.Log.Leads
 	harmless := !l.Live && !f.Log.OnHost && (f.HostPrepared() || f.mayPrepare())
 	switch {
-	case strays(f), harmless:
+	case hostLinkReplaced(f), harmless:
 		return planSymlink(f, c)
 	case f.MayMount:
 		return planBind(f, c)
-	case !l.Live && path.Dir(l.Path) == names.Dev: // nobody can listen there anywhere
+	case !l.Live && path.Dir(l.Path) == names.Dev: // a loop: it works nowhere
 		return planSymlink(f, c)
 	case f.Log.Known && l.Live:
 		return refuse("/dev/log leads to "+l.Path+", where another container or the host listens", RepairHost)
 	case f.Log.Known:
 		return refuse("nobody can listen on "+l.Path+", to which /dev/log leads", RepairHost)
 	}
-	return refuse(unknownPlace(f), listPlace(f))
+	return refuse(unknownPath(f), listPath(f))
 }
 
-// unknownPlace is why a link in a shared /dev is not adopted.
-func unknownPlace(f Facts) string {
+// unknownPath is why a link in a shared /dev is not adopted.
+func unknownPath(f Facts) string {
 	return "/dev/log leads to " + f.Log.Link + ", and any container that shares /dev can have made that link"
 }
 
-// listPlace is the advice for a link that may be the administrator's own.
-func listPlace(f Facts) string {
+// listPath is the advice for a link that the administrator may have made.
+func listPath(f Facts) string {
 	if !path.IsAbs(f.Log.Link) {
 		return RepairHost
 	}
 	return "say --adopt " + path.Clean(f.Log.Link) + " if a daemon of the host's or the container's is to listen there, else " + RepairHost
 }
 
-// ofAnybody says that the name is a link that any container's root can have made.
+// ofAnybody says that root of any container can have made the link.
 func (l LogFacts) ofAnybody(dev DevFacts) bool {
 	return l.Kind == rootfs.Link && dev.Sharing != Private
 }
 
-// trusted says that messages may go where the link leads, if somebody listens
-// there: others have not chosen that place, or a process of this container listens.
+// trusted says that messages may go where /dev/log points: nobody outside this container
+// chose that path, or one of its own processes listens there.
 func (f Facts) trusted() bool {
 	if f.hostReplaced() {
 		return false
@@ -134,29 +133,28 @@ func (f Facts) trusted() bool {
 	return !f.Log.ofAnybody(f.Dev) || f.Log.Known || f.Log.Leads.Here || f.Inside && f.NotRoot
 }
 
-// RepairHost is the advice where only a prepared host helps.
+// RepairHost is the advice if only a prepared host helps.
 const RepairHost = "run devlog-hook repair --host on the host once"
 
-// mayLink says that a link at /dev/log harms nobody: syslog-ng and busybox
-// syslogd on the host do not start over a link that leads nowhere there.
+// mayLink says that a link at /dev/log harms nobody. On the host it must not dangle:
+// syslog-ng and busybox syslogd do not start over a dangling link.
 func mayLink(f Facts) bool {
 	return f.Dev.Sharing == Private || f.Host || f.HostPrepared() || f.mayPrepare()
 }
 
-// mayPrepare says that the host can be prepared for a link to the private socket,
-// which then leads somewhere on the host, too.
+// mayPrepare says that this program can prepare the host, so that a link to the private
+// socket works there too.
 func (f Facts) mayPrepare() bool { return f.MayPrepare && f.Socket.Path == names.DefaultSocket }
 
-// healthy says that a message sent to /dev/log arrives with this container's
-// own listener.
+// healthy says that a message sent to /dev/log reaches this container's own listener.
 func healthy(f Facts) bool {
 	l := f.Log.Leads
 	return l.Live && !l.Foreign && (l.Sharing == Private || f.Dev.Sharing == Private) && !f.intruded() && f.trusted()
 }
 
-// adoptable says that /dev/log is a link to a place of this container alone
-// where nobody listens for it: the private socket's, or one where a link to that
-// can be made. In a shared /dev it is a known place.
+// adoptable says that /dev/log is a link to a path of this container alone where nobody
+// listens: the private socket, or a path where a link to it can be made. In a shared /dev
+// the path must be a known one.
 func adoptable(f Facts) bool {
 	l := f.Log.Leads
 	if f.Log.Kind != rootfs.Link || l.Sharing != Private || f.Dev.Sharing != Private && !f.Log.Known {
@@ -168,44 +166,43 @@ func adoptable(f Facts) bool {
 	return l.free() && notPrivate(l) == ""
 }
 
-// rebound says that the socket at /dev/log is the one of the host's daemon,
-// which has been started anew on a prepared host. Where the host's known
-// socket is live too, that daemon never ended, and this is somebody else's.
+// rebound says that the socket at /dev/log is a new one of the host's daemon, which was
+// restarted on a prepared host. If the host's old socket is live too, the daemon never
+// ended, and the new socket is somebody else's.
 func rebound(f Facts) bool {
 	if !f.HostPrepared() || f.Log.Kind != rootfs.Socket || !f.Inside && !f.Log.Leads.Here {
-		return false // from the host it is seen whose it is
+		return false // the host can see whose socket it is
 	}
 	return !f.HostSocket.Live || f.HostSocket.ID == f.Log.ID
 }
 
-// strays says that somebody has pointed /dev/log of a prepared host elsewhere.
-// The containers could listen there, but the host's daemon, which lives, does
-// not: its messages would be lost.
-func strays(f Facts) bool {
+// hostLinkReplaced says that somebody replaced the link of a prepared host by another.
+// Containers could listen there; the host's daemon, which runs, does not, and the host's
+// messages would be lost.
+func hostLinkReplaced(f Facts) bool {
 	l := f.Log.Leads
 	return f.HostSocket.Live && f.Log.Kind == rootfs.Link && !l.Live && l.Path != names.DefaultSocket &&
 		f.Socket.Path == names.DefaultSocket && f.Dev.Unwritable == ""
 }
 
-// elsewhere says that the private socket is not to be where the shared name
-// /dev/log of a prepared host leads: as a link to that place it would cut off
-// the host and every other container.
-func elsewhere(f Facts) bool {
+// otherSocket says that the user chose another private socket than the one to which the
+// link of a prepared host points. A link to it would cut off the host and all other
+// containers.
+func otherSocket(f Facts) bool {
 	return f.HostPrepared() && !f.Host && f.Dev.Sharing != Private && f.Socket.Path != names.DefaultSocket
 }
 
-// startDaemon is all that is missing on a prepared host where nobody listens.
+// startDaemon is the advice on a prepared host where nobody listens.
 const startDaemon = "start the host's syslog daemon"
 
-// restartDaemon is the advice where the daemon's socket has lost its name.
+// restartDaemon is the advice if the daemon's socket has lost its name.
 const restartDaemon = "restart the host's syslog daemon, then run devlog-hook repair --host"
 
-// hostSocketReplaced is why a prepared host does not work whose /dev/.devlog-host has been
-// replaced.
-const hostSocketReplaced = "a daemon of a container listens on /dev/.devlog-host, in the place of the host's"
+// hostSocketReplaced is why a prepared host is refused: its /dev/.devlog-host was replaced.
+const hostSocketReplaced = "a container's daemon has replaced the host's socket /dev/.devlog-host"
 
-// awaits is the advice on a prepared host where nobody listens: without the name
-// that daemon may run all the same.
+// awaits is the advice on a prepared host where nobody listens. If the socket's name is
+// gone, the daemon may still run.
 func (f Facts) awaits() string {
 	if f.HostPrepared() || f.Log.Leads.Path != path.Join(names.Dev, names.HostSocket) {
 		return startDaemon
@@ -213,7 +210,7 @@ func (f Facts) awaits() string {
 	return restartDaemon
 }
 
-// awaitsDaemon says that the host is prepared, and that its daemon does not run.
+// awaitsDaemon says that the host is prepared and its daemon does not run.
 func awaitsDaemon(f Facts) bool {
 	l := f.Log.Leads
 	return f.Log.Kind == rootfs.Link && l.Path == path.Join(names.Dev, names.HostSocket) && !l.Live
@@ -223,8 +220,7 @@ func nameOfSocket(k rootfs.Kind) bool {
 	return k == rootfs.Link || k == rootfs.Absent || k == rootfs.Socket
 }
 
-// planHealthy is the plan where messages arrive already: at most somebody is
-// missing who keeps that so.
+// planHealthy is the plan if messages already arrive. At most a watcher is missing.
 func planHealthy(f Facts, c Choice) Plan {
 	if !c.NoReceiver || c.NoHeal || f.Watcher {
 		return Plan{Verdict: Healthy, Advice: openUp(f.Log.Leads)}
@@ -233,8 +229,8 @@ func planHealthy(f Facts, c Choice) Plan {
 		Steps: append(prepare(f.Log.Leads.Path), Step{Op: OpWatch})}
 }
 
-// planAdopt changes nothing in /dev. Where /dev/log leads to another place than
-// the private socket's, that place becomes a link to it.
+// planAdopt changes nothing in /dev. If /dev/log does not point to the private socket,
+// the path to which it points becomes a link to that socket.
 func planAdopt(f Facts, c Choice) Plan {
 	leads := f.Log.Leads.Path
 	if leads == f.Socket.Path {
@@ -242,15 +238,15 @@ func planAdopt(f Facts, c Choice) Plan {
 	}
 	p := planSocket(f, c, Adopt, f.Socket)
 	if p.Verdict == Refused {
-		if f.Socket.Path == names.DefaultSocket && !c.NoReceiver { // where a user may write, say
+		if f.Socket.Path == names.DefaultSocket && !c.NoReceiver { // a directory where a user may write, for example
 			return planSocket(f, c, Adopt, f.Log.Leads)
 		}
 		return p
 	}
-	if p.Verdict == Healthy { // nobody has to be started
+	if p.Verdict == Healthy { // no receiver is needed
 		p = Plan{Verdict: NeedsRepair, Strategy: Adopt, Socket: p.Socket, Advice: p.Advice, Steps: prepare(f.Socket.Path)}
 	}
-	// Before the receiver is started, which removes the link in the end.
+	// Before the receiver starts: it removes the link when it ends.
 	at := len(p.Steps)
 	if p.Has(OpStart) || p.Has(OpWatch) {
 		at--
@@ -259,9 +255,9 @@ func planAdopt(f Facts, c Choice) Plan {
 	return p
 }
 
-// planMounted replaces a dead socket that is mounted over /dev/log, by a
-// container's configuration mostly, and whose daemon has been restarted since.
-// Whatever lies under it is covered by a link.
+// planMounted replaces a dead socket that is mounted over /dev/log. Usually the
+// container's configuration mounts it, and the host's daemon was restarted since. A link
+// covers whatever is under it.
 func planMounted(f Facts, c Choice) Plan {
 	if !f.MayMount || c.Strategy == Adopt || c.Strategy == Symlink {
 		return refuse("a socket where nobody listens is mounted over /dev/log",
@@ -278,7 +274,7 @@ func planSymlink(f Facts, c Choice) Plan {
 	if f.Dev.Unwritable != "" {
 		return refuse("/dev cannot be written ("+f.Dev.Unwritable+")", "leave out --strategy symlink")
 	}
-	if elsewhere(f) {
+	if otherSocket(f) {
 		return refuse("/dev/log of a prepared host leads to "+names.DefaultSocket+" for everybody", "leave out --socket")
 	}
 	link := Step{Op: OpLink, Path: names.LogPath, Text: f.Socket.Path}
@@ -319,9 +315,9 @@ func planBind(f Facts, c Choice) Plan {
 	return p
 }
 
-// planSocket is the part of a plan that makes somebody listen at the place. It
-// is refused where that cannot be.
-func planSocket(f Facts, c Choice, s Strategy, at PlaceFacts) Plan {
+// planSocket is the part of a plan after which somebody listens at the path. It is refused
+// if that cannot work.
+func planSocket(f Facts, c Choice, s Strategy, at PathFacts) Plan {
 	p := Plan{Verdict: NeedsRepair, Strategy: s, Socket: at.Path, Advice: openUp(at)}
 	if why := notPrivate(at); why != "" {
 		switch {
@@ -334,7 +330,7 @@ func planSocket(f Facts, c Choice, s Strategy, at PlaceFacts) Plan {
 	} else if !at.socketOrNothing() {
 		return refuse(fmt.Sprintf("%s is a %s", at.Path, at.Kind), "remove it, or name another place with --socket")
 	}
-	listens := at.Live && len(p.Steps) == 0 // a tmpfs hides who listens now
+	listens := at.Live && len(p.Steps) == 0 // a tmpfs hides the present socket
 	p.Steps = append(p.Steps, prepare(at.Path)...)
 	switch {
 	case !listens && !c.NoReceiver:
@@ -350,21 +346,21 @@ func planSocket(f Facts, c Choice, s Strategy, at PlaceFacts) Plan {
 	return p
 }
 
-// openUp is the advice where only root can send to the place.
-func openUp(at PlaceFacts) string {
+// openUp is the advice if only root can send to the socket.
+func openUp(at PathFacts) string {
 	if at.Closed == "" {
 		return ""
 	}
 	return "let every user enter " + at.Closed + " (chmod 755 " + at.Closed + "): only root can log"
 }
 
-// OwnDaemon is the advice, before the socket's path, where a syslog daemon of the
-// container's own is all that is missing.
+// OwnDaemon begins the advice if only the container's own syslog daemon is missing. The
+// socket's path follows.
 const OwnDaemon = "let the container's own daemon listen on "
 
-// notPrivate says why a socket at that place would not be the container's own,
-// or could not be made; empty if it would.
-func notPrivate(at PlaceFacts) string {
+// notPrivate says why a socket at that path would not belong to this container alone, or
+// could not be created; empty if it would.
+func notPrivate(at PathFacts) string {
 	switch {
 	case at.Sharing != Private:
 		return fmt.Sprintf("%s is not the container's own directory", path.Dir(at.Path))
@@ -376,9 +372,9 @@ func notPrivate(at PlaceFacts) string {
 	return ""
 }
 
-// planRename moves a file that is no socket out of the way, where it may, and goes
-// on as if there had been none. Where containers share /dev any of them can have
-// put it there, to keep the others from logging.
+// planRename renames a /dev/log that is not a socket, if may allows it, and continues as if
+// /dev/log were absent. If containers share /dev, any of them can have put it there to stop
+// the others from logging.
 func planRename(f Facts, c Choice, may bool, rest func(Facts, Choice) Plan) Plan {
 	if !may {
 		return refuse(fmt.Sprintf("/dev/log is a %s, which no syslog daemon leaves there", f.Log.Kind),
@@ -388,11 +384,11 @@ func planRename(f Facts, c Choice, may bool, rest func(Facts, Choice) Plan) Plan
 		return refuse(fmt.Sprintf("/dev/log is a %s, and /dev cannot be written (%s)", f.Log.Kind, f.Dev.Unwritable),
 			"remove it on the host")
 	}
-	f.Log = LogFacts{Kind: rootfs.Absent, Leads: PlaceFacts{Path: names.LogPath, Kind: rootfs.Absent, Sharing: f.Dev.Sharing}}
+	f.Log = LogFacts{Kind: rootfs.Absent, Leads: PathFacts{Path: names.LogPath, Kind: rootfs.Absent, Sharing: f.Dev.Sharing}}
 	p := rest(f, c)
 	if p.Verdict == NeedsRepair {
 		aside := Step{Op: OpRename, Path: names.LogPath, Text: names.OldPath}
-		at := slices.IndexFunc(p.Steps, func(s Step) bool { return s.Path == names.LogPath }) // what makes /dev/log
+		at := slices.IndexFunc(p.Steps, func(s Step) bool { return s.Path == names.LogPath }) // the step that makes /dev/log
 		p.Steps = slices.Insert(p.Steps, at, aside)
 	}
 	return p

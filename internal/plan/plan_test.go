@@ -15,15 +15,15 @@ var (
 	unknown  = DevFacts{Kind: rootfs.Directory, FSType: "tmpfs", Sharing: Unknown}
 	readOnly = DevFacts{Kind: rootfs.Directory, FSType: "devtmpfs", Sharing: Shared, Unwritable: "read-only file system"}
 
-	noSocket = PlaceFacts{Path: names.DefaultSocket, Kind: rootfs.Absent, Sharing: Private}
+	noSocket = PathFacts{Path: names.DefaultSocket, Kind: rootfs.Absent, Sharing: Private}
 )
 
 func name(kind rootfs.Kind, live bool, s Sharing) LogFacts {
-	return LogFacts{Kind: kind, Leads: PlaceFacts{Path: names.LogPath, Kind: kind, Live: live, Sharing: s}}
+	return LogFacts{Kind: kind, Leads: PathFacts{Path: names.LogPath, Kind: kind, Live: live, Sharing: s}}
 }
 
 func link(to string, kind rootfs.Kind, live bool, s Sharing) LogFacts {
-	return LogFacts{Kind: rootfs.Link, Link: to, Known: IsKnown(to, []string{names.DefaultSocket, journal}), Leads: PlaceFacts{Path: to, Kind: kind, Live: live, Sharing: s}}
+	return LogFacts{Kind: rootfs.Link, Link: to, Known: IsKnown(to, []string{names.DefaultSocket, journal}), Leads: PathFacts{Path: to, Kind: kind, Live: live, Sharing: s}}
 }
 
 // blocked is a link that leads nowhere at all.
@@ -232,22 +232,22 @@ func TestPlanSocket(t *testing.T) {
 	absent := name(rootfs.Absent, false, Shared)
 	for _, tt := range []struct {
 		state  string
-		socket PlaceFacts
+		socket PathFacts
 		want   string
 	}{
-		{"somebody of this container listens already", PlaceFacts{Path: names.DefaultSocket, Kind: rootfs.Socket, Live: true, Sharing: Private},
+		{"somebody of this container listens already", PathFacts{Path: names.DefaultSocket, Kind: rootfs.Socket, Live: true, Sharing: Private},
 			"symlink: start a watcher of /dev/log; make /dev/log a link to /run/devlog/log"},
-		{"a stale socket", PlaceFacts{Path: names.DefaultSocket, Kind: rootfs.Socket, Sharing: Private},
+		{"a stale socket", PathFacts{Path: names.DefaultSocket, Kind: rootfs.Socket, Sharing: Private},
 			"symlink: listen on /run/devlog/log; make /dev/log a link to /run/devlog/log"},
-		{"a place of the host's", PlaceFacts{Path: names.DefaultSocket, Kind: rootfs.Absent, Sharing: Shared, MountAt: "/run/devlog"},
+		{"a place of the host's", PathFacts{Path: names.DefaultSocket, Kind: rootfs.Absent, Sharing: Shared, MountAt: "/run/devlog"},
 			"symlink: mount a tmpfs at /run/devlog, in this container only; listen on /run/devlog/log; make /dev/log a link to /run/devlog/log"},
-		{"another container's", PlaceFacts{Path: names.DefaultSocket, Kind: rootfs.Socket, Live: true, Foreign: true, Sharing: Private, MountAt: "/run/devlog"},
+		{"another container's", PathFacts{Path: names.DefaultSocket, Kind: rootfs.Socket, Live: true, Foreign: true, Sharing: Private, MountAt: "/run/devlog"},
 			"symlink: mount a tmpfs at /run/devlog, in this container only; listen on /run/devlog/log; make /dev/log a link to /run/devlog/log"},
-		{"read-only", PlaceFacts{Path: names.DefaultSocket, Kind: rootfs.Absent, Sharing: Private, Unwritable: "read-only file system", MountAt: "/run"},
+		{"read-only", PathFacts{Path: names.DefaultSocket, Kind: rootfs.Absent, Sharing: Private, Unwritable: "read-only file system", MountAt: "/run"},
 			"symlink: mount a tmpfs at /run, in this container only; listen on /run/devlog/log; make /dev/log a link to /run/devlog/log"},
-		{"read-only, nothing can be hidden", PlaceFacts{Path: names.DefaultSocket, Kind: rootfs.Absent, Sharing: Private, Unwritable: "read-only file system"},
+		{"read-only, nothing can be hidden", PathFacts{Path: names.DefaultSocket, Kind: rootfs.Absent, Sharing: Private, Unwritable: "read-only file system"},
 			"refused: /run/devlog/log cannot be made (read-only file system); mount a tmpfs of the container's own at /run"},
-		{"a directory", PlaceFacts{Path: names.DefaultSocket, Kind: rootfs.Directory, Sharing: Private},
+		{"a directory", PathFacts{Path: names.DefaultSocket, Kind: rootfs.Directory, Sharing: Private},
 			"refused: /run/devlog/log is a directory; remove it, or name another place with --socket"},
 	} {
 		f := Facts{Dev: shared, Log: absent, Socket: tt.socket, MayMount: true, HostSocket: hostSocket(true, false)}
@@ -286,7 +286,7 @@ func TestPlanStrays(t *testing.T) {
 // A container that wants its socket elsewhere does not get the name that a
 // prepared host shares with everybody.
 func TestPlanElsewhere(t *testing.T) {
-	socket := PlaceFacts{Path: "/run/own/log", Kind: rootfs.Absent, Sharing: Private}
+	socket := PathFacts{Path: "/run/own/log", Kind: rootfs.Absent, Sharing: Private}
 	for _, tt := range []struct {
 		state string
 		log   LogFacts

@@ -111,7 +111,7 @@ func (l LogFacts) oldInWords() string {
 }
 
 // inWords says what is at a place, as the end of a sentence about it.
-func (p PlaceFacts) inWords() string {
+func (p PathFacts) inWords() string {
 	switch {
 	case p.Kind == rootfs.Absent && p.Problem != "" && p.Problem != unix.ENOENT.Error():
 		return "which leads nowhere"

@@ -83,7 +83,7 @@ func (r *receiver) standBy(other mark) {
 	}
 	if !k.aside {
 		k.aside = true
-		r.sayAside(cmp.Or(other.text, "/"+names.LogPath))
+		r.sayAside(cmp.Or(other.text, names.LogPath))
 	}
 }
 

@@ -43,8 +43,8 @@ func TestListenChanged(t *testing.T) {
 // plan is for.
 func TestInspected(t *testing.T) {
 	const journal = names.JournalSocket
-	leads := plan.PlaceFacts{Path: journal, Kind: rootfs.Socket, ID: rootfs.ID{Ino: 1}}
-	socket := plan.PlaceFacts{Path: names.DefaultSocket, Kind: rootfs.Socket, ID: rootfs.ID{Ino: 2}}
+	leads := plan.PathFacts{Path: journal, Kind: rootfs.Socket, ID: rootfs.ID{Ino: 1}}
+	socket := plan.PathFacts{Path: names.DefaultSocket, Kind: rootfs.Socket, ID: rootfs.ID{Ino: 2}}
 	for _, tt := range []struct {
 		plan plan.Plan
 		want rootfs.Stat

@@ -170,7 +170,7 @@ func (w *work) inspected() rootfs.Stat {
 		at = w.facts.Log.Leads
 	}
 	if w.plan.Has(plan.OpTmpfs) { // which hides it
-		at = plan.PlaceFacts{Kind: rootfs.Absent}
+		at = plan.PathFacts{Kind: rootfs.Absent}
 	}
 	return rootfs.Stat{Kind: at.Kind, ID: at.ID}
 }
