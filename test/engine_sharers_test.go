@@ -68,7 +68,7 @@ func expectSharers(t *testing.T, h *Host, code int, want []sharer) {
 		Containers []struct {
 			PID           int
 			Command, Name string
-			Facts         struct{ Keeper bool }
+			Facts         struct{ Watcher bool }
 			Plan          struct{ Verdict string }
 		}
 	}
@@ -78,7 +78,7 @@ func expectSharers(t *testing.T, h *Host, code int, want []sharer) {
 	for i, w := range want {
 		g := seen.Containers[i]
 		healthy := w.LogAndRepair == "nothing to do"
-		if g.PID != w.PID || g.Command != w.Command || g.Name != w.Name || g.Facts.Keeper != (w.Receiver == "devlogd") || (g.Plan.Verdict == "healthy") != healthy {
+		if g.PID != w.PID || g.Command != w.Command || g.Name != w.Name || g.Facts.Watcher != (w.Receiver == "devlogd") || (g.Plan.Verdict == "healthy") != healthy {
 			t.Errorf("check --host --json lists %+v, want %+v", g, w)
 		}
 	}

@@ -21,10 +21,9 @@ import (
 	"devlog/internal/target"
 )
 
-// Facts gathers the facts about the target, whose private socket is to be at
-// that path. known are the places, beside that and those of every host, that
-// the administrator knows a shared /dev/log to lead to. It changes nothing and
-// sends nothing.
+// Facts gathers the facts about the target, whose private socket will be at that path.
+// known are more paths to which the administrator allows a shared /dev/log to point; see
+// plan.KnownPaths. The error is devdir.ErrChanged if /dev changed meanwhile.
 func Facts(t *target.Target, socket string, known ...string) (plan.Facts, error) {
 	f := plan.Facts{Inside: t.Inside, Host: t.Host, NotRoot: os.Geteuid() != 0, MayMount: t.MayMount(), MayPrepare: t.MayPrepare(),
 		HostSocket: plan.SocketFacts{Kind: rootfs.Absent}}
@@ -55,21 +54,21 @@ func Facts(t *target.Target, socket string, known ...string) (plan.Facts, error)
 	return f, nil
 }
 
-// inspection is what the parts of Inspect have in common.
+// inspection is the state that the parts of Facts share.
 type inspection struct {
 	target  *target.Target
 	facts   *plan.Facts
 	dev     *rootfs.Dir
 	devStat rootfs.Stat
 	known   []string
-	// own says that /dev is one as runtimes make it for a container.
+	// own says that /dev looks like one that a runtime makes for a container.
 	own bool
-	// foreign is the device of a file system on which a listener of another
-	// container, or of the host, was found; 0 if none was.
+	// foreign is the device of a file system on which a listener of the host or of
+	// another container was found; 0 for none.
 	foreign uint64
 }
 
-// hostSocket looks at what a repair of the host has left in /dev.
+// hostSocket examines the socket that a prepared host has in /dev.
 func (i *inspection) hostSocket() error {
 	st, err := i.dev.Lstat(names.HostSocket)
 	if err != nil || st.Kind == rootfs.Absent {
@@ -80,9 +79,9 @@ func (i *inspection) hostSocket() error {
 	return err
 }
 
-// devSharing finds out whose /dev it is. From the host that is a comparison;
-// inside a container only a devtmpfs, of which there is one in the whole
-// kernel, and a prepared host give it away.
+// devSharing finds out whose /dev it is. The host compares it to its own. Inside a
+// container /dev is known to be shared if it is a devtmpfs, of which the kernel has only
+// one, or if the host is prepared.
 func (i *inspection) devSharing() error {
 	f := i.facts
 	fstype, own, err := fsType(i.devStat.ID.Dev)
@@ -110,13 +109,13 @@ func (i *inspection) devSharing() error {
 		if own {
 			f.Dev.Sharing, i.own = plan.Private, true
 		} else if unix.Stat("/", &root) == nil && file.IDOf(&root).Dev == i.devStat.ID.Dev {
-			f.Dev.Sharing = plan.Private // no mount of its own: a folder of the container's root
+			f.Dev.Sharing = plan.Private // not a mount: a directory of the container's root
 		}
 	}
 	return nil
 }
 
-// log looks at /dev/log and where it leads.
+// log examines /dev/log and where it points.
 func (i *inspection) log() error {
 	if host := &i.facts.HostSocket; host.Live && i.facts.Host && !i.facts.NotRoot && !i.target.Confined {
 		host.Foreign = ForeignOnHost(host.ID)
@@ -127,10 +126,10 @@ func (i *inspection) log() error {
 		return err
 	}
 	log.Kind, log.ID, log.Owner = st.Kind, st.ID, st.Owner
-	if aside, err := i.dev.Lstat(names.Old); err != nil {
+	if old, err := i.dev.Lstat(names.Old); err != nil {
 		return err
-	} else if aside.Kind != rootfs.Absent {
-		log.Old = aside.Kind
+	} else if old.Kind != rootfs.Absent {
+		log.Old = old.Kind
 	}
 	if st.Kind == rootfs.Link {
 		if log.Link, err = i.dev.Readlink(names.Log); err != nil {
@@ -147,7 +146,7 @@ func (i *inspection) log() error {
 	if err := i.reached(st, p); err != nil {
 		return err
 	}
-	if log.Leads, err = i.place(p); err != nil {
+	if log.Leads, err = i.path(p); err != nil {
 		return err
 	}
 	if err := i.mounted(); err != nil {
@@ -160,8 +159,8 @@ func (i *inspection) log() error {
 	return nil
 }
 
-// listensOnHost says whether somebody listens where /dev/log leads on the host, in
-// whose root directory this process is. What cannot be seen counts as somebody.
+// listensOnHost says whether somebody listens where the host's /dev/log points. This
+// process is in the host's root directory. If it cannot tell, the answer is yes.
 func listensOnHost() (live bool) {
 	live = true
 	_ = rootfs.AsSelf(func() error {
@@ -186,7 +185,7 @@ func listensOnHost() (live bool) {
 	return live
 }
 
-// mounted looks whether what nobody listens on is mounted over the name.
+// mounted finds out whether a dead socket is mounted over the name.
 func (i *inspection) mounted() (err error) {
 	log := &i.facts.Log
 	if log.Kind == rootfs.Socket && !log.Leads.Live {
@@ -195,8 +194,7 @@ func (i *inspection) mounted() (err error) {
 	return err
 }
 
-// listener looks whose the listener is where /dev/log leads, as far as that
-// decides something.
+// listener finds out who listens where /dev/log points, as far as a plan depends on it.
 func (i *inspection) listener(p *rootfs.Place) {
 	f, leads := i.facts, &i.facts.Log.Leads
 	// Root sees all processes of its container.
@@ -215,18 +213,17 @@ func (i *inspection) listener(p *rootfs.Place) {
 	switch {
 	case !leads.Live || !sees:
 	case leads.Here && leads.Sharing == plan.Unknown:
-		// Whoever listens is one of us. So the file system is our own too, as
-		// far as anybody can tell from here.
+		// The listener is in this container, so the file system probably is its own too.
 		leads.Sharing = plan.Private
 	case !leads.Here && !f.Watcher && leads.Sharing == plan.Private && notOurs(p.Stat.ID):
-		leads.Sharing = plan.Shared // the host's /run, say
+		leads.Sharing = plan.Shared // for example the host's /run
 		i.foreign = p.Stat.ID.Dev
 	}
 }
 
-// reached says whether a path led to the place by the log that was looked at. A
-// container's root can mount another /dev over the one that is held, and a live
-// socket in that would be taken for what the other one has: a dead one.
+// reached returns devdir.ErrChanged if the path did not go through the /dev/log that was
+// examined. A container's root can mount another /dev over the one that is held; then a
+// live socket in one could be mistaken for a dead one in the other.
 func (i *inspection) reached(log rootfs.Stat, p *rootfs.Place) error {
 	dev, err := i.target.Root.Dir(names.Dev)
 	if err != nil {
@@ -240,7 +237,7 @@ func (i *inspection) reached(log rootfs.Stat, p *rootfs.Place) error {
 	return err
 }
 
-// notHost is why this is a container, although it is said to be the host.
+// notHost is why this cannot be the host although the user says so, or empty.
 func (i *inspection) notHost() string {
 	leads := i.facts.Log.Leads
 	switch {
@@ -254,8 +251,8 @@ func (i *inspection) notHost() string {
 	return ""
 }
 
-// socket looks at the private socket's place. Its name is not followed: a link
-// there is not what a repair makes.
+// socket examines the private socket's path. The name is not followed: a repair makes no
+// link there.
 func (i *inspection) socket(at string) error {
 	p := &rootfs.Place{Path: at, Name: path.Base(at), Stat: rootfs.Stat{Kind: rootfs.Absent}}
 	var err error
@@ -269,13 +266,13 @@ func (i *inspection) socket(at string) error {
 			return err
 		}
 	}
-	i.facts.Socket, err = i.place(p)
+	i.facts.Socket, err = i.path(p)
 	return err
 }
 
-// fsType is the type of the mounted file system with that device number, or
-// empty if it is not mounted where this process can see it. own says that it is a
-// /dev as runtimes make it for one container.
+// fsType returns the type of the file system with that device number; empty if this
+// process cannot see its mount. own says that it looks like a /dev that a runtime makes
+// for one container.
 func fsType(dev uint64) (found string, own bool, err error) {
 	_, err = mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
 		if unix.Mkdev(uint32(m.Major), uint32(m.Minor)) == dev {
@@ -284,15 +281,15 @@ func fsType(dev uint64) (found string, own bool, err error) {
 		return true, found != ""
 	})
 	if err != nil {
-		return "", false, fmt.Errorf("read the mount table: %w", err)
+		return "", false, fmt.Errorf("cannot read the mount table: %w", err)
 	}
 	return found, own, nil
 }
 
-// runtimesDev says whether a file system of that type, with those options of its
-// superblock (proc_pid_mountinfo(5)), is the /dev that a runtime makes for one
-// container: of 64 MiB with OCI runtimes (runc spec, podman, Docker, containerd),
-// of 500,000 bytes with LXC (lxc.autodev.tmpfs.size).
+// runtimesDev says whether a file system of that type, with those superblock options
+// (proc_pid_mountinfo(5)), looks like a /dev that a runtime makes for one container. OCI
+// runtimes make it 64 MiB (runc spec, podman, Docker, containerd), LXC 500,000 bytes
+// (lxc.autodev.tmpfs.size).
 func runtimesDev(fstype, options string) bool {
 	list := strings.Split(options, ",")
 	return fstype == "tmpfs" && slices.Contains(list, "mode=755") &&

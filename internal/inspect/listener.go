@@ -14,10 +14,10 @@ import (
 	"devlog/internal/target"
 )
 
-// listenerHere says whether a process of this container, or host, has the socket
-// open that has this name's identity. What cannot be read counts as not here.
-// From a receiver's sandbox no process is seen to have it: there a socket of this
-// network namespace counts as one of this host's.
+// listenerHere says whether a process of this container, or of this host, has the socket
+// open whose name has that identity. What cannot be read counts as no. A receiver's
+// sandbox cannot see other processes' files: there, a socket of this network namespace
+// counts as this host's.
 func listenerHere(t *target.Target, id rootfs.ID) bool {
 	inode, err := socketAt(id)
 	if err != nil || t.Confined {
@@ -31,7 +31,7 @@ func listenerHere(t *target.Target, id rootfs.ID) bool {
 		if theirs, err := target.Namespace(pid, "mnt"); err == nil && theirs == own {
 			return true
 		}
-		// A service of the container's may have a mount namespace of its own.
+		// A service in the container can have its own mount namespace.
 		if theirs, err := target.Namespace(pid, "pid"); err == nil && theirs == t.PIDNS && t.Inside && !t.Host && t.PIDNS != target.InitPIDNamespace {
 			return true
 		}
@@ -39,8 +39,8 @@ func listenerHere(t *target.Target, id rootfs.ID) bool {
 	return false
 }
 
-// holders are the processes that are seen to have the socket with that inode number
-// open, once for each descriptor.
+// holders returns the processes that have the socket with that inode number open, as far
+// as this process can see, once for each descriptor.
 func holders(inode uint32) (pids []string) {
 	want := fmt.Sprintf("socket:[%d]", inode)
 	links, err := filepath.Glob("/proc/[0-9]*/fd/*")
@@ -55,10 +55,9 @@ func holders(inode uint32) (pids []string) {
 	return pids
 }
 
-// ForeignOnHost says that no process of this host has the socket open that has this
-// name's identity, but others do: a host's daemon may have mounts of its own, yet its
-// root directory is the host's. A socket of another network namespace is not seen,
-// and is a container's.
+// ForeignOnHost says that only containers' processes have the socket open whose name has
+// that identity. The host's own daemon can have its own mounts, but its root directory is
+// the host's. A socket of another network namespace cannot be seen: it is a container's.
 func ForeignOnHost(id rootfs.ID) bool {
 	inode, err := socketAt(id)
 	if err != nil {
@@ -78,9 +77,9 @@ func ForeignOnHost(id rootfs.ID) bool {
 	return others
 }
 
-// notOurs says that a live socket, which no process of the container is seen to
-// have, is none of the container's: it is in another network namespace, or this
-// process would see who has it (PTRACE_MODE_READ_FSCREDS of ptrace(2)).
+// notOurs says that a live socket does not belong to the container if listenerHere finds
+// no process: it is in another network namespace, or this process may see the files of
+// all processes (PTRACE_MODE_READ_FSCREDS of ptrace(2)).
 func notOurs(id rootfs.ID) bool {
 	_, err := socketAt(id)
 	return errors.Is(err, unix.ENOENT) || target.Capable(unix.CAP_SYS_PTRACE)
@@ -94,13 +93,13 @@ const (
 	sizeofUnixDiagMsg = 16
 )
 
-// socketAt returns the inode number, as in /proc/PID/fd, of the socket that is
-// bound to the name with this identity (sock_diag(7)). It sees the sockets of
-// this network namespace; ENOENT says that there is none.
+// socketAt returns the inode number, as in /proc/PID/fd, of the socket that is bound to
+// the name with that identity (sock_diag(7)). It sees only this network namespace. The
+// error is ENOENT if there is no such socket.
 func socketAt(id rootfs.ID) (uint32, error) {
 	s, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
-		return 0, fmt.Errorf("list the sockets: %w", err)
+		return 0, fmt.Errorf("cannot list the sockets: %w", err)
 	}
 	defer unix.Close(s)
 	request := make([]byte, unix.SizeofNlMsghdr+sizeofUnixDiagReq)
@@ -113,7 +112,7 @@ func socketAt(id rootfs.ID) (uint32, error) {
 	n.PutUint32(body[4:], ^uint32(0)) // udiag_states: all
 	n.PutUint32(body[12:], showVFS)   // udiag_show
 	if err := unix.Sendto(s, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return 0, fmt.Errorf("list the sockets: %w", err)
+		return 0, fmt.Errorf("cannot list the sockets: %w", err)
 	}
 	buf := make([]byte, 64<<10)
 	for {
@@ -122,20 +121,20 @@ func socketAt(id rootfs.ID) (uint32, error) {
 			continue
 		}
 		if err != nil {
-			return 0, fmt.Errorf("list the sockets: %w", err)
+			return 0, fmt.Errorf("cannot list the sockets: %w", err)
 		}
 		inode, done := findSocket(buf[:got], id)
 		if inode != 0 {
 			return inode, nil
 		}
 		if done {
-			return 0, fmt.Errorf("find the socket: %w", unix.ENOENT)
+			return 0, fmt.Errorf("cannot find the socket: %w", unix.ENOENT)
 		}
 	}
 }
 
-// findSocket looks through netlink(7) messages of struct unix_diag_msg for the
-// socket bound to the name; done says that they are the last ones.
+// findSocket searches netlink(7) messages of struct unix_diag_msg for the socket that is
+// bound to the name. done says that no more messages follow.
 func findSocket(data []byte, id rootfs.ID) (inode uint32, done bool) {
 	n := binary.NativeEndian
 	for len(data) >= unix.SizeofNlMsghdr {
@@ -158,15 +157,15 @@ func findSocket(data []byte, id rootfs.ID) (inode uint32, done bool) {
 // tcpListen is TCP_LISTEN of the kernel's include/net/tcp_states.h.
 const tcpListen = 10
 
-// receives says whether a struct unix_diag_msg is of a socket that receives
-// from everybody: of a stream socket's name every connection has a share.
+// receives says whether a struct unix_diag_msg is of a socket that receives from any
+// sender, and not of a stream socket's connection, which has the same name.
 func receives(msg []byte) bool {
 	kind, state := msg[1], msg[2] // udiag_type, udiag_state
 	return kind == unix.SOCK_DGRAM || state == tcpListen
 }
 
-// boundTo says whether a socket's attributes (struct nlattr) name that file.
-// The kernel writes inode and device numbers of 32 bits (struct unix_diag_vfs).
+// boundTo says whether a socket's attributes (struct nlattr) name that file. The kernel
+// writes inode and device numbers with 32 bits (struct unix_diag_vfs).
 func boundTo(attrs []byte, id rootfs.ID) bool {
 	n := binary.NativeEndian
 	for len(attrs) >= unix.SizeofNlAttr {

@@ -17,8 +17,8 @@ import (
 	"devlog/internal/target"
 )
 
-// place gathers what there is to know about a place.
-func (i *inspection) place(p *rootfs.Place) (plan.PathFacts, error) {
+// path gathers the facts about a resolved path.
+func (i *inspection) path(p *rootfs.Place) (plan.PathFacts, error) {
 	f := plan.PathFacts{Path: p.Path, Kind: p.Stat.Kind, ID: p.Stat.ID}
 	if p.Blocked != nil {
 		f.Problem, f.Unwritable, f.Sharing = p.Blocked.Error(), p.Blocked.Error(), plan.Unknown
@@ -33,7 +33,7 @@ func (i *inspection) place(p *rootfs.Place) (plan.PathFacts, error) {
 			return f, err
 		}
 		f.Live = l.Live
-		// A stream socket is as good: syslog(3) tries that next.
+		// A stream socket works too: syslog(3) tries it next.
 		if l.Err != nil && !errors.Is(l.Err, unix.EPROTOTYPE) {
 			f.Problem = l.Err.Error()
 		}
@@ -41,9 +41,9 @@ func (i *inspection) place(p *rootfs.Place) (plan.PathFacts, error) {
 		f.Problem = unix.ECONNREFUSED.Error()
 	}
 	if p.Dir != nil {
-		if r := changes.Read(p.Dir); r != nil && path.Base(r.Socket) == p.Name { // not the path: links give it several
+		if r := changes.Read(p.Dir); r != nil && path.Base(r.Socket) == p.Name { // links can give it several paths
 			ours := r.MountNS == i.target.MountNS
-			// As oneself: who acts as the container's root does not see the receiver.
+			// As this program's own user: the container's root cannot see the receiver.
 			_ = rootfs.AsSelf(func() error {
 				f.Foreign = f.Live && !ours && running.Alive(r, i.target, p.Dir)
 				if ours && !i.facts.Watcher {
@@ -60,13 +60,13 @@ func (i *inspection) place(p *rootfs.Place) (plan.PathFacts, error) {
 	return f, i.directory(p, &f)
 }
 
-// closed is the outermost directory on the way to that one, which it may be
-// itself, that only its owner may enter; empty if every user may.
+// closed returns the outermost directory on the path, dir included, that only its owner
+// may enter; empty if every user may enter all of them.
 func (i *inspection) closed(dir string) (found string) {
 	for ; dir != "/"; dir = path.Dir(dir) {
 		d, err := i.target.Root.Dir(dir)
 		if err != nil {
-			continue // a repair makes it, or says why not
+			continue // a repair creates it, or says why it cannot
 		}
 		if st, err := d.Self(); err == nil && st.Owner.Mode&0o001 == 0 {
 			found = dir
@@ -76,8 +76,8 @@ func (i *inspection) closed(dir string) (found string) {
 	return found
 }
 
-// directory looks at the directory that a place is in, or will be in once it
-// is made.
+// directory examines the directory of a path: the present one, or the one that a repair
+// will create.
 func (i *inspection) directory(p *rootfs.Place, f *plan.PathFacts) error {
 	at, d, missing := path.Dir(p.Path), p.Dir, 0
 	for d == nil {
@@ -104,9 +104,9 @@ func (i *inspection) directory(p *rootfs.Place, f *plan.PathFacts) error {
 		return err
 	}
 	switch {
-	case st.ID == i.devStat.ID: // not over /dev, which is never listed
+	case st.ID == i.devStat.ID: // never over /dev itself
 	case p.Dir == nil && f.Unwritable == "":
-		f.MountAt = path.Dir(p.Path) // once it is made
+		f.MountAt = path.Dir(p.Path) // once it is created
 	case i.hidesNothing(d, p.Name):
 		f.MountAt = at
 	}
@@ -117,10 +117,10 @@ func (i *inspection) directory(p *rootfs.Place, f *plan.PathFacts) error {
 	switch {
 	case st.ID.Dev == i.devStat.ID.Dev && i.facts.Dev.Sharing != plan.Private:
 		f.Sharing = i.facts.Dev.Sharing
-		f.MountAt = "" // not over a part of /dev
+		f.MountAt = "" // never over a part of /dev
 	case i.target.Inside:
 		if !i.facts.Host && (changes.OfHost(d) != nil || st.ID.Dev == i.foreign) {
-			f.Sharing = plan.Shared // the host's own directory, seen from a container
+			f.Sharing = plan.Shared // the host's directory, seen from a container
 		}
 	default:
 		same, err := target.IsHostPath(at, st.ID)
@@ -134,8 +134,8 @@ func (i *inspection) directory(p *rootfs.Place, f *plan.PathFacts) error {
 	return nil
 }
 
-// hidesNothing says whether a mount over the directory would hide nothing but
-// what repairs make there.
+// hidesNothing says whether a mount over the directory would hide only what repairs make
+// there.
 func (i *inspection) hidesNothing(d *rootfs.Dir, socket string) bool {
 	all, err := d.Names(maxOwn)
 	if err != nil {
@@ -149,9 +149,9 @@ func (i *inspection) hidesNothing(d *rootfs.Dir, socket string) bool {
 	return len(all) < maxOwn
 }
 
-// maxMissing is how many directories a repair makes for a socket: whoever can
-// make a link in a shared /dev could have it make thousands.
+// maxMissing is how many directories a repair creates for a socket. Without a limit,
+// a link in a shared /dev could make it create thousands.
 const maxMissing = 8
 
-// maxOwn is more than repairs ever make in one directory.
+// maxOwn is more than the number of files that repairs make in one directory.
 const maxOwn = 16
