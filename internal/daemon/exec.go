@@ -74,23 +74,24 @@ func ReadState(fd int) ([]byte, error) {
 }
 
 // InheritedState returns the state that this process's program before this one
-// has left to it with Exec; nil if there is none. It removes the variable from
-// the environment.
-func InheritedState() ([]byte, error) {
-	text, ok := os.LookupEnv(stateVariable)
-	if !ok {
-		return nil, nil
+// has left to it with Exec, and whether there was such a program. With an error as
+// well there was one, but what it has left cannot be read. It removes the variable
+// from the environment.
+func InheritedState() (data []byte, found bool, err error) {
+	text, found := os.LookupEnv(stateVariable)
+	if !found {
+		return nil, false, nil
 	}
 	if err := os.Unsetenv(stateVariable); err != nil {
-		return nil, fmt.Errorf("remove %s from the environment: %w", stateVariable, err)
+		return nil, false, fmt.Errorf("remove %s from the environment: %w", stateVariable, err)
 	}
 	fd, err := strconv.Atoi(text)
 	if err != nil || fd < firstFD {
-		return nil, fmt.Errorf("read %s=%q: want a descriptor", stateVariable, text)
+		return nil, false, fmt.Errorf("read %s=%q: want a descriptor", stateVariable, text)
 	}
-	data, err := ReadState(fd)
+	data, err = ReadState(fd)
 	_ = unix.Close(fd)
-	return data, err
+	return data, true, err
 }
 
 // Exec replaces this process's program by the one that image is a handle of

@@ -48,13 +48,13 @@ func TestReadStateFails(t *testing.T) {
 }
 
 func TestInheritedStateOfNobody(t *testing.T) {
-	if data, err := InheritedState(); data != nil || err != nil {
-		t.Errorf("without one: %q, %v", data, err)
+	if data, found, err := InheritedState(); data != nil || found || err != nil {
+		t.Errorf("without one: %q, %v, %v", data, found, err)
 	}
-	for _, value := range []string{"", "x", "0", "-1", "1000000"} {
+	for value, want := range map[string]bool{"": false, "x": false, "0": false, "-1": false, "1000000": true} {
 		t.Setenv(stateVariable, value)
-		if data, err := InheritedState(); err == nil {
-			t.Errorf("%s=%s: %q", stateVariable, value, data)
+		if data, found, err := InheritedState(); err == nil || found != want {
+			t.Errorf("%s=%s: %q, %v", stateVariable, value, data, found)
 		}
 		if v, ok := os.LookupEnv(stateVariable); ok {
 			t.Errorf("%s=%s is left for children to find", stateVariable, v)
@@ -97,7 +97,7 @@ func TestExecFails(t *testing.T) {
 // playExec is the receiver that replaces its program: once, and then it says
 // what it found.
 func playExec(out *os.File) error {
-	data, err := InheritedState()
+	data, _, err := InheritedState()
 	if err != nil {
 		return err
 	}

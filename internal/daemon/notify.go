@@ -42,6 +42,10 @@ func Notify(state string, fds ...int) error {
 	return nil
 }
 
+// Supervised reports whether the service manager has started this process for a
+// hook, until Taken was called.
+func Supervised() bool { return os.Getenv(filesVariable) != "" }
+
 // Taken returns the files that the hook hands over to a receiver that the
 // service manager has started for it; ok is false where the environment names
 // no such hook. The error says that it is not there any more.

@@ -31,6 +31,7 @@ type counters struct {
 	reopens  uint64
 	repairs  uint64
 	upgrades uint64
+	fresh    uint64 // starts without what the program before knew
 }
 
 // countRouted counts a message that did or did not match a rule.
@@ -76,6 +77,7 @@ func (r *receiver) account() {
 	some(", senders waited ", r.throttled)
 	some(", repairs ", r.repairs)
 	some(", upgrades ", r.upgrades)
+	some(", starts without the state before ", r.fresh)
 	for _, route := range r.routes {
 		c := route.out.Counts()
 		b.WriteString("; " + route.out.Name())

@@ -1,37 +1,25 @@
 package receiver
 
 import (
-	"errors"
 	"strconv"
 	"strings"
 	"time"
 )
 
 // coder writes values as the words of a line, or reads them from one. The same
-// function does both: what is written can be read.
+// function does both: what is written can be read. A word that is missing, or
+// that is not what is expected, leaves its value as it is: another version wrote it.
 type coder struct {
 	out     []byte // what is written
 	in      string // what is left to read
 	reading bool
-	err     error // the first one
 }
-
-var errShort = errors.New("it ends early")
 
 // word returns what is between two blanks.
 func (c *coder) word() string {
-	if c.in == "" && c.err == nil {
-		c.err = errShort
-	}
 	var w string
 	w, c.in, _ = strings.Cut(c.in, " ")
 	return w
-}
-
-func (c *coder) fail(err error) {
-	if err != nil && c.err == nil {
-		c.err = err
-	}
 }
 
 func (c *coder) number(p *uint64) {
@@ -39,9 +27,9 @@ func (c *coder) number(p *uint64) {
 		c.out = strconv.AppendUint(append(c.out, ' '), *p, 10)
 		return
 	}
-	n, err := strconv.ParseUint(c.word(), 10, 64)
-	c.fail(err)
-	*p = n
+	if n, err := strconv.ParseUint(c.word(), 10, 64); err == nil {
+		*p = n
+	}
 }
 
 func (c *coder) int64(p *int64) {
@@ -49,9 +37,9 @@ func (c *coder) int64(p *int64) {
 		c.out = strconv.AppendInt(append(c.out, ' '), *p, 10)
 		return
 	}
-	n, err := strconv.ParseInt(c.word(), 10, 64)
-	c.fail(err)
-	*p = n
+	if n, err := strconv.ParseInt(c.word(), 10, 64); err == nil {
+		*p = n
+	}
 }
 
 func (c *coder) int(p *int) {
@@ -93,10 +81,14 @@ func (c *coder) text(p *string) {
 		return
 	}
 	quoted, err := strconv.QuotedPrefix(c.in)
-	c.fail(err)
+	if err != nil {
+		c.word()
+		return
+	}
 	c.in = strings.TrimPrefix(c.in[len(quoted):], " ")
-	*p, err = strconv.Unquote(quoted)
-	c.fail(err)
+	if text, err := strconv.Unquote(quoted); err == nil {
+		*p = text
+	}
 }
 
 func (c *coder) bytes(p *[]byte) {

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -45,7 +46,7 @@ func (e usageError) Unwrap() error { return e.error }
 func Main(args []string, stdout, stderr io.Writer) int {
 	sandbox.Hide()
 	output.OneProcessor() // the program has, by uniprocessor; a test that is one has not
-	before, err := daemon.InheritedState()
+	before, err := inheritedSnapshot()
 	if before != nil {
 		catchEarly()
 	}
@@ -92,11 +93,32 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	return exitFailed
 }
 
+// inheritedSnapshot is what the program before this one in this process has left, or
+// nil if there was none.
+func inheritedSnapshot() (*snapshot, error) {
+	data, found, err := daemon.InheritedState()
+	if !found { // with an error it is no program of ours that has set the variable
+		return nil, err
+	}
+	var s *snapshot
+	if err == nil {
+		s, err = parseSnapshot(data)
+	}
+	if err != nil {
+		s = freshSnapshot(leftOpen(), err)
+		s.sandbox = &sandboxState{mark: -1, landlock: true} // the process is confined as before
+	}
+	return s, nil
+}
+
 // run is Main without the report. before is what the program before this one has
 // left, kept what outlives the process. started is called once everything is
 // ready.
-func run(args []string, stdout io.Writer, files []daemon.File, before []byte, kept *store, started func() error) error {
-	o, err := parseOptions(args, os.Environ())
+func run(args []string, stdout io.Writer, files []daemon.File, before *snapshot, kept *store, started func() error) error {
+	// A program that goes on has another's command line.
+	goesOn := before != nil || kept != nil && kept.restarted ||
+		slices.ContainsFunc(files, func(f daemon.File) bool { return f.Name == daemon.NameCheck })
+	o, err := parseOptions(args, os.Environ(), goesOn)
 	if err != nil {
 		return usageError{err}
 	}
@@ -125,16 +147,11 @@ func run(args []string, stdout io.Writer, files []daemon.File, before []byte, ke
 	if o.check {
 		return checkRules(load, stdout)
 	}
-	var resumed *snapshot
-	if before != nil {
-		resumed, err = parseSnapshot(before)
-	} else if kept != nil && kept.restarted {
+	resumed := before
+	if kept != nil && kept.restarted {
 		if resumed, err = kept.restart(); err != nil {
-			err = usageError{err} // it would not be another time
+			return err
 		}
-	}
-	if err != nil {
-		return err
 	}
 	if resumed != nil {
 		receives = resumed.receives()
@@ -167,9 +184,7 @@ func run(args []string, stdout io.Writer, files []daemon.File, before []byte, ke
 func (r *receiver) begin(o *options, files []daemon.File, resumed *snapshot, receives bool, started func() error) error {
 	r.inside = inContainer(o, files)
 	if resumed != nil {
-		if err := r.resumeFrom(resumed); err != nil {
-			return err
-		}
+		r.resumeFrom(resumed)
 	}
 	if receives {
 		if _, err := r.loadRules(); err != nil {
@@ -209,10 +224,9 @@ func (r *receiver) begin(o *options, files []daemon.File, resumed *snapshot, rec
 	}
 	if resumed != nil {
 		r.sayResumed()
-	} else {
-		for _, text := range o.notices {
-			r.say(syslog.Warning, text)
-		}
+	}
+	for _, text := range o.toSay(resumed != nil) {
+		r.say(syslog.Warning, text)
 	}
 	r.flush(time.Now())
 	if !short {

@@ -60,7 +60,7 @@ func (m *metrics) finish(r *receiver) {
 
 // metricsSum changes whenever one of the metrics does.
 func (r *receiver) metricsSum() uint64 {
-	sum := r.received + r.own + r.throttled + r.evicted + r.overwritten + r.reopens + r.repairs + r.upgrades
+	sum := r.received + r.own + r.throttled + r.evicted + r.overwritten + r.reopens + r.repairs + r.upgrades + r.fresh
 	for _, route := range r.routes {
 		c := route.out.Counts()
 		sum += c.Written
@@ -164,6 +164,7 @@ func (r *receiver) appendMetrics(dst []byte) []byte {
 	t.one("reopens_total", "counter", "Times that the outputs were opened anew.", r.reopens)
 	t.one("repairs_total", "counter", "Times that /dev/log was repaired again.", r.repairs)
 	t.one("upgrades_total", "counter", "Times that the program was replaced.", r.upgrades)
+	t.one("fresh_starts_total", "counter", "Starts without the state of the previous program, which could not be read.", r.fresh)
 	for _, m := range outputMetrics {
 		t.head(m.name, m.kind, m.help)
 		for _, route := range r.routes {

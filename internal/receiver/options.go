@@ -42,6 +42,7 @@ type options struct {
 	sandbox sandbox.Mode
 	user    *sandbox.User // nil is who starts it
 	notices []string      // to be said at the start
+	unknown []string      // arguments of another version's command line
 	needs   string        // what command needs, as daemon.NeedsNames
 	// command repairs /dev/log.
 	command []string
@@ -245,9 +246,22 @@ func (o *options) flags() []flag {
 	}
 }
 
+// toSay are the warnings of a start. Those of the command line were said by the
+// program before, if there was one.
+func (o *options) toSay(resumed bool) []string {
+	if !resumed {
+		return o.notices
+	}
+	if len(o.unknown) == 0 {
+		return nil
+	}
+	return []string{"devlogd " + Version + " ignores arguments that it does not know: " + strings.Join(o.unknown, " ")}
+}
+
 // parseOptions reads the arguments (without the program's name) and, for flags
-// that are not given there, the environment ("NAME=value").
-func parseOptions(args, env []string) (*options, error) {
+// that are not given there, the environment ("NAME=value"). If they may be of another
+// version's command line, flags that are unknown are left out, each with its value.
+func parseOptions(args, env []string, ofAnother bool) (*options, error) {
 	o := &options{}
 	flags := o.flags()
 	given := make(map[string]bool)
@@ -260,6 +274,10 @@ func parseOptions(args, env []string) (*options, error) {
 		n := slices.IndexFunc(flags, func(f flag) bool {
 			return f.name == name || f.name == "help" && name == "h"
 		})
+		if n < 0 && ofAnother { // its value, if it has one, comes here too
+			o.unknown = append(o.unknown, strconv.Quote(args[i]))
+			continue
+		}
 		if !strings.HasPrefix(args[i], "-") || n < 0 {
 			return nil, fmt.Errorf("unknown argument %q: see devlogd --help", args[i])
 		}

@@ -19,7 +19,7 @@ func TestNotices(t *testing.T) {
 		{[]string{"--notice", "a", "--notice", "b"}, []string{"DEVLOG_NAEM=x"},
 			[]string{"a", "b", "ignored: unknown environment variable DEVLOG_NAEM"}},
 	} {
-		if o, err := parseOptions(tt.args, tt.env); err != nil || !slices.Equal(o.notices, tt.want) {
+		if o, err := parseOptions(tt.args, tt.env, false); err != nil || !slices.Equal(o.notices, tt.want) {
 			t.Errorf("%q %q: %q, %v, want %q", tt.args, tt.env, o.notices, err, tt.want)
 		}
 	}

@@ -8,25 +8,32 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"devlog/internal/daemon"
 	"devlog/internal/syslog"
 )
 
 // restart is the snapshot of a receiver that was killed, with the descriptors
 // that systemd has given back.
 func (s *store) restart() (*snapshot, error) {
-	names, _, state, err := s.described()
-	if err != nil {
-		return nil, err
-	}
-	snap, err := parseSnapshot(state)
-	if err != nil {
-		return nil, err
-	}
 	given := map[string]int{}
+	var all []int
 	for _, f := range s.files {
 		given[f.Name] = f.FD
 		s.stored[f.Name] = true
+		if f.FD != s.fd {
+			all = append(all, f.FD)
+		}
+	}
+	names, _, state, err := s.described()
+	if err == nil {
+		err = s.unreadable
+	}
+	var snap *snapshot
+	if err == nil {
+		snap, err = parseSnapshot(state)
+	}
+	if err != nil {
+		s.files = nil
+		return freshSnapshot(all, err), nil
 	}
 	// Two handles of one directory are one file to systemd.
 	err = snap.eachDescriptor(func(at *int) error {
@@ -56,40 +63,71 @@ func (s *store) restart() (*snapshot, error) {
 	}
 	s.files = nil
 	snap.dropMissing()
-	snap.base.counters, snap.base.unsaid = counters{started: time.Now()}, 0
+	snap.base.counters, snap.base.unsaid = counters{}, 0 // they are those of a process
 	return snap, nil
 }
 
 // dropMissing leaves out what there is no descriptor of: it was given up, or had
 // not been given to systemd yet. A keeper looks after what that leaves undone.
 func (s *snapshot) dropMissing() {
-	var places []*placeState
-	index := map[int]int{}
-	for i, p := range s.places {
-		if p.fd >= 0 {
-			index[i] = len(places)
-			places = append(places, p)
-		}
-	}
-	s.places = places
-	s.sockets = slices.DeleteFunc(s.sockets, func(k *socketState) bool { return k.fd < 0 })
+	var places, sockets []int // where each is then, -1 for those that are left out
+	places, s.places = compact(s.places, func(p *placeState) bool { return p.fd >= 0 })
+	sockets, s.sockets = compact(s.sockets, func(k *socketState) bool { return k.fd >= 0 })
+	_, s.conns = compact(s.conns, func(c *connState) bool { return c.fd >= 0 })
 	for _, k := range s.sockets {
-		if at, ok := index[k.place]; ok {
-			k.place = at
-		} else {
-			k.place = -1
-		}
+		k.place = at(places, k.place)
+	}
+	for _, c := range s.conns {
+		c.from = at(sockets, c.from)
+	}
+	if s.kernel != nil && s.kernel.fd < 0 {
+		s.kernel = nil
 	}
 }
 
-// eachDescriptor calls f for all descriptors that the state names.
+// compact returns those of the list that are kept, and for each of the list where it
+// is among these, or -1.
+func compact[T any](list []T, keep func(T) bool) (index []int, kept []T) {
+	for _, v := range list {
+		if !keep(v) {
+			index = append(index, -1)
+			continue
+		}
+		index = append(index, len(kept))
+		kept = append(kept, v)
+	}
+	return index, kept
+}
+
+// at is the number at i, or -1 if there is none.
+func at(list []int, i int) int {
+	if i < 0 || i >= len(list) {
+		return -1
+	}
+	return list[i]
+}
+
+// eachDescriptor calls f for all descriptors that the state names, also those
+// that are -1.
 func (s *snapshot) eachDescriptor(f func(fd *int) error) error {
-	list := []*int{&s.base.init, &s.base.root}
+	list := []*int{&s.base.init, &s.base.root, &s.store}
 	for _, p := range s.places {
 		list = append(list, &p.fd)
 	}
 	for _, p := range s.sockets {
 		list = append(list, &p.fd)
+	}
+	for _, p := range s.conns {
+		list = append(list, &p.fd)
+	}
+	if s.kernel != nil {
+		list = append(list, &s.kernel.fd)
+	}
+	if s.sandbox != nil {
+		list = append(list, &s.sandbox.mark)
+	}
+	for _, p := range s.outputs {
+		list = append(list, &p.FD)
 	}
 	for _, fd := range list {
 		if err := f(fd); err != nil {
@@ -105,16 +143,10 @@ func (r *receiver) resumeStore(fd int) {
 	if fd < 0 {
 		return
 	}
-	s, err := mapStore(fd)
-	if err != nil { // of a version that laid it out in another way
-		_ = daemon.Notify("FDSTOREREMOVE=1\nFDNAME=" + storeName)
-		_ = unix.Close(fd)
-		if s, err = newStore(); err != nil {
-			r.problems = append(r.problems, fmt.Errorf("a receiver that is killed now would not go on: %w", err))
-			return
-		}
-	} else {
-		s.stored[storeName] = true
+	s, err := reuseStore(fd)
+	if err != nil {
+		r.problems = append(r.problems, fmt.Errorf("a receiver that is killed now would not go on: %w", err))
+		return
 	}
 	names, was, _, err := s.described()
 	for _, name := range names {

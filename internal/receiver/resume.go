@@ -2,7 +2,7 @@ package receiver
 
 import (
 	"bytes"
-	"fmt"
+	"cmp"
 	"slices"
 	"strconv"
 	"time"
@@ -15,14 +15,31 @@ import (
 )
 
 // resumeFrom has the receiver go on where the program before this one was.
-func (r *receiver) resumeFrom(s *snapshot) error {
-	for _, fd := range s.descriptors() {
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
-			return fmt.Errorf("use descriptor %d of the program before this one: %w", fd, err)
+func (r *receiver) resumeFrom(s *snapshot) {
+	_ = s.eachDescriptor(func(fd *int) error {
+		if _, err := unix.FcntlInt(uintptr(*fd), unix.F_SETFD, unix.FD_CLOEXEC); *fd >= 0 && err != nil {
+			*fd = -1 // it is not open
 		}
+		return nil
+	})
+	for _, k := range s.sockets {
+		sock, err := inheritSocket(k.fd, k.path) // the kernel knows its type
+		if err != nil && k.fd >= 0 {
+			r.problems = append(r.problems, err)
+			_ = unix.Close(k.fd)
+			k.fd = -1
+		}
+		k.socket = sock
 	}
+	s.dropMissing()
 	r.resumed = s
+	if s.base.started.IsZero() {
+		s.base.started = time.Now()
+	}
 	r.counters = s.base.counters
+	if s.unreadable != nil {
+		r.fresh++
+	}
 	if r.store == nil {
 		r.upgrades++
 		r.resumeStore(s.store)
@@ -30,7 +47,6 @@ func (r *receiver) resumeFrom(s *snapshot) error {
 	if r.limits.unsaid = s.base.unsaid; r.limits.unsaid > 0 {
 		r.limits.sayAt = time.Now().Add(dropEvery)
 	}
-	return nil
 }
 
 // takeOver returns what was passed to the program before this one.
@@ -43,7 +59,8 @@ func (r *receiver) takeOver() taken {
 	}
 	now := time.Now()
 	for _, k := range s.sockets {
-		sock := &socket{fd: k.fd, stream: k.kind == kindStream, path: k.path, id: k.id, run: k.run}
+		sock := k.socket
+		sock.path, sock.id, sock.run = k.path, k.id, k.run
 		if k.place >= 0 {
 			sock.at = t.places[k.place]
 		}
@@ -129,10 +146,13 @@ func (r *receiver) resumeOthers() {
 
 // sayResumed says why another program goes on.
 func (r *receiver) sayResumed() {
+	if why := r.resumed.unreadable; why != nil {
+		r.sayFresh(why)
+	}
 	if r.store != nil && r.store.restarted {
 		r.sayRestarted()
 	} else {
-		r.say(syslog.Notice, "upgraded to devlogd "+Version+" from "+r.resumed.base.version)
+		r.say(syslog.Notice, "upgraded to devlogd "+Version+" from "+cmp.Or(r.resumed.base.version, "another version"))
 	}
 	r.resumed = nil // with all that was pending
 }

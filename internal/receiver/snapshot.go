@@ -9,10 +9,13 @@ import (
 	"devlog/internal/syslog"
 )
 
-// stateHead begins a state. Its number changes with what must be understood: a
-// program that knows another one refuses to take over. Lines and words at the
-// end of one that it does not know are what it can do without.
-const stateHead = "devlogd-state 1"
+// stateName begins a state, and stateHead that of this version. A program reads
+// every number: what it does not know it leaves out, and what is missing has the
+// value of a receiver that has just started.
+const (
+	stateName = "devlogd-state "
+	stateHead = stateName + "1"
+)
 
 // snapshot is what a receiver leaves to the program that replaces its own: open
 // files, which keep their descriptors, and what would be lost with the memory.
@@ -27,6 +30,9 @@ type snapshot struct {
 	store   int           // descriptor of what outlives the process, or -1
 	sandbox *sandboxState // nil if the program has not confined itself
 	awaits  bool          // SIGTERM came, and only the container's end is waited for
+	// unreadable is why the description could not be read that came with the open
+	// files; nil if it could.
+	unreadable error
 }
 
 // sandboxState is how the process is confined, for good.
@@ -63,13 +69,14 @@ type baseState struct {
 
 // socketState is a socket to receive from.
 type socketState struct {
-	fd    int
-	kind  string // "dgram" or "stream"
-	path  string
-	place int // index in places, or -1
-	id    fileID
-	run   int
-	debt  time.Duration // until its bucket is full
+	fd     int
+	kind   string // "dgram" or "stream", for programs that do not ask the kernel
+	path   string
+	place  int // index in places, or -1
+	id     fileID
+	run    int
+	debt   time.Duration // until its bucket is full
+	socket *socket       // that this program has made of it
 }
 
 // placeState is a place.
@@ -107,7 +114,7 @@ func (s *baseState) code(c *coder) {
 	c.time(&s.started)
 	for _, p := range []*uint64{
 		&s.received, &s.bytes, &s.own, &s.routed, &s.unrouted, &s.dropped, &s.told, &s.cut, &s.throttled,
-		&s.highWater, &s.evicted, &s.readBack, &s.overwritten, &s.reopens, &s.repairs, &s.upgrades, &s.unsaid,
+		&s.highWater, &s.evicted, &s.readBack, &s.overwritten, &s.reopens, &s.repairs, &s.upgrades, &s.unsaid, &s.fresh,
 	} {
 		c.number(p)
 	}
@@ -247,80 +254,62 @@ func (s *snapshot) format() []byte {
 	return c.out
 }
 
-// parseSnapshot reads a snapshot.
+// parseSnapshot reads a snapshot, of whatever version. The error says that it is
+// none.
 func parseSnapshot(data []byte) (*snapshot, error) {
 	head, rest, _ := strings.Cut(string(data), "\n")
-	if head != stateHead {
-		return nil, fmt.Errorf("read the state of the receiver: it begins with %.40q, and this program, devlogd %s, reads %q", head, Version, stateHead)
+	if !strings.HasPrefix(head, stateName) {
+		return nil, fmt.Errorf("read the state of the receiver: it begins with %.40q, not with %q", head, stateName)
 	}
-	s := &snapshot{store: -1}
-	seen := 0
-	for n := 2; rest != ""; n++ {
+	s := &snapshot{store: -1, base: baseState{init: -1, root: -1}}
+	for rest != "" {
 		var line string
 		line, rest, _ = strings.Cut(rest, "\n")
 		key, words, _ := strings.Cut(line, " ")
-		c := &coder{in: words, reading: true}
-		switch key {
-		case "base":
-			s.base.code(c)
-			seen++
-		case "place":
-			s.places = append(s.places, &placeState{})
-			s.places[len(s.places)-1].code(c)
-		case "socket":
-			s.sockets = append(s.sockets, &socketState{})
-			s.sockets[len(s.sockets)-1].code(c)
-		case "connection":
-			s.conns = append(s.conns, &connState{})
-			s.conns[len(s.conns)-1].code(c)
-		case "kernel":
-			s.kernel = &kernelState{}
-			s.kernel.code(c)
-		case "keeper":
-			s.keeper = &keeperState{}
-			s.keeper.code(c)
-		case "store":
-			c.int(&s.store)
-		case "sandbox":
-			s.sandbox = &sandboxState{}
-			s.sandbox.code(c)
-		case "awaits":
-			s.awaits = true
-		case "output":
-			s.outputs = append(s.outputs, &outputState{})
-			s.outputs[len(s.outputs)-1].code(c)
-		case "lost":
-			if len(s.outputs) == 0 {
-				return nil, fmt.Errorf("read the state of the receiver, line %d: no output before it", n)
-			}
+		s.read(key, &coder{in: words, reading: true})
+	}
+	return s, nil
+}
+
+// read reads the words of one line.
+func (s *snapshot) read(key string, c *coder) {
+	switch key {
+	case "base":
+		s.base.code(c)
+	case "place":
+		p := &placeState{fd: -1}
+		p.code(c)
+		s.places = append(s.places, p)
+	case "socket":
+		k := &socketState{fd: -1, place: -1}
+		k.code(c)
+		s.sockets = append(s.sockets, k)
+	case "connection":
+		p := &connState{fd: -1, from: -1}
+		p.code(c)
+		s.conns = append(s.conns, p)
+	case "kernel":
+		s.kernel = &kernelState{fd: -1}
+		s.kernel.code(c)
+	case "keeper":
+		s.keeper = &keeperState{}
+		s.keeper.code(c)
+	case "store":
+		c.int(&s.store)
+	case "sandbox":
+		s.sandbox = &sandboxState{mark: -1}
+		s.sandbox.code(c)
+	case "awaits":
+		s.awaits = true
+	case "output":
+		o := &outputState{State: output.State{FD: -1}}
+		o.code(c)
+		s.outputs = append(s.outputs, o)
+	case "lost":
+		if len(s.outputs) > 0 {
 			o := s.outputs[len(s.outputs)-1]
 			o.Lost = append(o.Lost, output.Loss{})
 			codeLoss(&o.Lost[len(o.Lost)-1], c)
 		}
-		if c.err != nil {
-			return nil, fmt.Errorf("read the state of the receiver, line %d (%.20s): %w", n, key, c.err)
-		}
 	}
-	if seen != 1 {
-		return nil, fmt.Errorf("read the state of the receiver: %d lines %q, want 1", seen, "base")
-	}
-	return s, s.validate()
-}
-
-// validate says what this program cannot go on with.
-func (s *snapshot) validate() error {
-	for _, k := range s.sockets {
-		if k.kind != kindDgram && k.kind != kindStream {
-			return fmt.Errorf("read the state of the receiver: a socket of type %q is more than this program knows", k.kind)
-		}
-		if k.place < -1 || k.place >= len(s.places) {
-			return fmt.Errorf("read the state of the receiver: place %d of %d", k.place, len(s.places))
-		}
-	}
-	for _, c := range s.conns {
-		if c.from < -1 || c.from >= len(s.sockets) {
-			return fmt.Errorf("read the state of the receiver: socket %d of %d", c.from, len(s.sockets))
-		}
-	}
-	return nil
 }

@@ -3,6 +3,7 @@ package receiver
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -69,9 +70,10 @@ type store struct {
 	memory []byte
 	head   *storeHead
 	// restarted says that it is of a receiver that was killed; files are what
-	// systemd has given back with it.
-	restarted bool
-	files     []daemon.File
+	// systemd has given back with it. unreadable is why there is nothing in it.
+	restarted  bool
+	files      []daemon.File
+	unreadable error
 	// again and lost are how many of its messages were written again and lost.
 	again int
 	lost  uint64
@@ -98,16 +100,25 @@ type seen struct {
 // openStore returns the store of a receiver that is a service, or nil, and the
 // files that were passed to it otherwise.
 func openStore(files []daemon.File) ([]daemon.File, *store, error) {
-	for _, f := range files {
-		if f.Name == storeName {
-			s, err := mapStore(f.FD)
-			if err != nil {
-				return nil, nil, err
-			}
-			s.restarted, s.files = true, files
-			s.head.restarts++
-			return nil, s, nil
+	if i := slices.IndexFunc(files, func(f daemon.File) bool { return f.Name == storeName }); i >= 0 {
+		s, err := reuseStore(files[i].FD)
+		if err != nil {
+			return nil, nil, err
 		}
+		if s.unreadable != nil {
+			files = slices.Delete(files, i, i+1)
+		}
+		s.restarted, s.files = true, files
+		s.head.restarts++
+		return nil, s, nil
+	}
+	if len(files) > 0 && daemon.Supervised() { // it was started before, and its store is gone
+		s, err := newStore()
+		if err != nil {
+			return nil, nil, err
+		}
+		s.restarted, s.files, s.unreadable = true, files, errors.New("there is no description")
+		return nil, s, nil
 	}
 	taken, ok, err := daemon.Taken(takeTime)
 	if !ok || err != nil {
@@ -115,6 +126,25 @@ func openStore(files []daemon.File) ([]daemon.File, *store, error) {
 	}
 	s, err := newStore()
 	return append(files, taken...), s, err
+}
+
+// reuseStore is the store in that descriptor or, where another version has laid it
+// out in its own way, a new one in its place.
+func reuseStore(fd int) (*store, error) {
+	s, err := mapStore(fd)
+	if err == nil {
+		s.stored[storeName] = true
+		return s, nil
+	}
+	unreadable := err
+	_ = unix.Close(fd)
+	if err := daemon.Notify("FDSTOREREMOVE=1\nFDNAME=" + storeName); err != nil {
+		return nil, err
+	}
+	if s, err = newStore(); err == nil {
+		s.unreadable = unreadable
+	}
+	return s, err
 }
 
 // newStore makes a store and gives it to systemd.

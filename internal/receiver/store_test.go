@@ -312,8 +312,8 @@ func TestStoreDescribes(t *testing.T) {
 	if len(s.stored) != 3 {
 		t.Errorf("stored %v", s.stored)
 	}
-	if _, err := freshStore(t).restart(); err == nil || !strings.Contains(err.Error(), "killed before it was ready") {
-		t.Errorf("without a description: %v", err)
+	if snap, err := freshStore(t).restart(); err != nil || !strings.Contains(snap.unreadable.Error(), "killed before it was ready") {
+		t.Errorf("without a description: %+v, %v", snap, err)
 	}
 }
 

@@ -51,7 +51,7 @@ func TestParseOptions(t *testing.T) {
 		{args: []string{"--name", "a b"}, want: "--name \"a b\": a blank, control or non-ASCII character at byte 2: use letters, digits, '.' and '-'"},
 		{args: []string{"--name", strings.Repeat("x", 256)}, want: "--name: 256 bytes are too long: use at most 255"},
 	} {
-		o, err := parseOptions(tt.args, tt.env)
+		o, err := parseOptions(tt.args, tt.env, false)
 		var got string
 		if err != nil {
 			got = err.Error()
@@ -67,7 +67,7 @@ func TestParseOptions(t *testing.T) {
 func FuzzParseOptions(f *testing.F) {
 	f.Add("--rule\x00x\x00--name=y", "DEVLOG_RULE_A=b\x00DEVLOG_AWAIT_INIT=1")
 	f.Fuzz(func(t *testing.T, args, env string) {
-		o, err := parseOptions(strings.Split(args, "\x00"), strings.Split(env, "\x00"))
+		o, err := parseOptions(strings.Split(args, "\x00"), strings.Split(env, "\x00"), false)
 		if err == nil && (strings.ContainsAny(o.name, " \n") || slices.ContainsFunc(o.listen, func(l listenOption) bool { return l.kind == 0 })) {
 			t.Fatalf("%q %q: %+v", args, env, o)
 		}

@@ -134,9 +134,8 @@ func checkUpgrade(o *options, fd int, load loadRules) error {
 	if err != nil {
 		return err
 	}
-	s, err := parseSnapshot(data)
-	if err != nil || !s.receives() {
-		return err
+	if s, err := parseSnapshot(data); err == nil && !s.receives() {
+		return nil
 	}
 	rules, err := load()
 	if err != nil {
@@ -240,32 +239,12 @@ func (r *receiver) leave(image int, s *snapshot) error {
 
 // descriptors are all that the state names.
 func (s *snapshot) descriptors() (list []int) {
-	add := func(fd int) {
-		if fd >= 0 {
-			list = append(list, fd)
+	_ = s.eachDescriptor(func(fd *int) error {
+		if *fd >= 0 {
+			list = append(list, *fd)
 		}
-	}
-	add(s.base.init)
-	add(s.base.root)
-	add(s.store)
-	for _, p := range s.places {
-		add(p.fd)
-	}
-	for _, p := range s.sockets {
-		add(p.fd)
-	}
-	for _, p := range s.conns {
-		add(p.fd)
-	}
-	if s.kernel != nil {
-		add(s.kernel.fd)
-	}
-	if s.sandbox != nil {
-		add(s.sandbox.mark)
-	}
-	for _, p := range s.outputs {
-		add(p.FD)
-	}
+		return nil
+	})
 	return list
 }
 
