@@ -18,7 +18,7 @@ func TestHostTaken(t *testing.T) {
 			h.Must(hookOn(), "repair", "--host")
 			c := NewCheap(t, h, "evil", cheapOptions{})
 			check(t, os.Remove(h.Path("/dev/.devlog-host")))
-			if r := h.Do(hookOn(), "check", "--host"); r.Code != 1 || !strings.Contains(r.Out, "restart the host's syslog daemon") {
+			if r := h.Do(hookOn(), "check", "--host"); r.Code != 1 || !strings.Contains(r.Out, "repair    symlink: make /run/devlog/log a link to /dev/.devlog-host on the host") {
 				t.Errorf("check, removed: %+v", r)
 			}
 			c.Sh("/opt/devlog/devlogd --listen /dev/.devlog-host --rule '*.* /stolen' </dev/null >/dev/null 2>&1 &")
@@ -44,5 +44,50 @@ func TestHostTaken(t *testing.T) {
 				t.Errorf("received %q", got)
 			}
 		})
+	}
+}
+
+// A container's root removes the name by which the host's daemon is reached, or puts
+// something else there, over which the daemon does not start: repair --host clears
+// the way, and says that the daemon is to be restarted.
+func TestHostNameTaken(t *testing.T) {
+	needContainers(t)
+	needDaemons(t)
+	for what, put := range map[string]string{
+		"nothing":         ":",
+		"directory":       "busybox mkdir /dev/.devlog-host; >/dev/.devlog-host/x",
+		"empty directory": "busybox mkdir /dev/.devlog-host",
+		"file":            "echo x >/dev/.devlog-host",
+		"FIFO":            "busybox mkfifo /dev/.devlog-host",
+		"link":            "busybox ln -s /dev/none /dev/.devlog-host",
+		"link to a file":  "busybox ln -s /etc/passwd /dev/.devlog-host",
+	} {
+		for _, k := range daemonKinds {
+			t.Run(what+"/"+k.String(), func(t *testing.T) {
+				t.Parallel()
+				h := NewHost(t)
+				d := NewDaemon(t, h, k, "/dev/log")
+				d.Start()
+				h.Must(hookOn(), "repair", "--host")
+				c := NewCheap(t, h, "evil", cheapOptions{})
+				c.Sh("busybox rm /dev/.devlog-host; " + put)
+				if r := h.Do(hookOn(), "check", "--host"); r.Code != 1 {
+					t.Errorf("check: %+v", r)
+				}
+				r := h.Must(hookOn(), "repair", "--host")
+				if !strings.Contains(r.Out+r.ErrOut, "now restart the host's syslog daemon") {
+					t.Errorf("repair: %+v", r)
+				}
+				d.Stop()
+				d.Start()
+				c.Sh("busybox rm -rf /dev/.devlog-host; " + put) // again, while the daemon has /dev/log
+				h.Must(hookOn(), "repair", "--host")
+				if r := h.Do(hookOn(), "check", "--host"); !strings.Contains(r.Out, "syslog()  works\n") {
+					t.Errorf("check, after the restart: %+v", r)
+				}
+				h.Must(client, "host", "13", "to-the-host")
+				wantOnce(t, d.Log, "to-the-host")
+			})
+		}
 	}
 }

@@ -18,17 +18,18 @@ import (
 // soak is a host with its syslog daemon and many containers, in each of which a
 // sender sends, while all goes wrong that can.
 type soak struct {
-	t      *testing.T
-	h      *Host
-	bin    string // the programs, of which devlog-hook can be told to die
-	rng    *rand.Rand
-	daemon *Daemon
-	host   *box
-	boxes  []*box
-	spans  []span // in which /dev/log is not what it should be
-	round  int
-	missed bool   // the fault that is being had has not come about
-	struck []*box // that have a fault
+	t         *testing.T
+	h         *Host
+	bin       string // the programs, of which devlog-hook can be told to die
+	rng       *rand.Rand
+	daemon    *Daemon
+	host      *box
+	boxes     []*box
+	spans     []span // in which /dev/log is not what it should be
+	round     int
+	missed    bool   // the fault that is being had has not come about
+	struck    []*box // that have a fault
+	neighbour *Cheap // a hostile container
 
 	// What is looked at all the time.
 	wrongs    []string // what was wrong
@@ -117,6 +118,7 @@ func (s *soak) begin(containers int) {
 	}
 	s.newRuncBox("r0")
 	s.newRuncBox("r1")
+	s.startNeighbour()
 	s.mounts = table(s.t, s.h, 1) // with their logs
 	for _, b := range s.boxes {
 		b.begin()
@@ -274,6 +276,7 @@ func (s *soak) leave() {
 		}
 		b.end()
 	}
+	s.stopNeighbour()
 	s.h.Must(filepath.Join(s.bin, "devlog-hook"), "undo", "--host")
 	info, err := os.Lstat(s.h.Path("/dev/log"))
 	if check(t, err); info.Mode()&os.ModeSocket == 0 {

@@ -141,6 +141,9 @@ func statOwn(d *rootfs.Dir, name string) (rootfs.Stat, error) {
 // keeps the socket as names.HostSocket. If its daemon binds a new socket meanwhile,
 // that one is kept.
 func Preserve(d *rootfs.Dir, text string, socket rootfs.ID) error {
+	if err := ClearHostSocket(d); err != nil {
+		return err
+	}
 	if err := d.HardLink(names.Log, names.HostSocket, socket); err != nil {
 		return Changed(err, unix.ENOENT, unix.ESTALE)
 	}
@@ -169,4 +172,20 @@ func Remove(dev *rootfs.Dir, id rootfs.ID) error {
 		return errors.Join(ErrChanged, err, dev.RenameNew(tmp, names.Log))
 	}
 	return dev.Unlink(tmp)
+}
+
+// ClearHostSocket removes a file that is no socket from the name of the host's socket:
+// root in any container can put it there. It renames a directory that is not empty.
+// ErrChanged says that somebody else changed the name at the same time.
+func ClearHostSocket(d *rootfs.Dir) error {
+	st, err := d.Lstat(names.HostSocket)
+	if err != nil || st.Kind == rootfs.Absent || st.Kind == rootfs.Socket {
+		return err
+	}
+	if st.Kind != rootfs.Directory {
+		err = d.Unlink(names.HostSocket)
+	} else if err = d.Rmdir(names.HostSocket); err != nil {
+		err = d.RenameNew(names.HostSocket, rootfs.TempName(names.HostSocket))
+	}
+	return Changed(err, unix.ENOENT, unix.ENOTDIR, unix.EISDIR)
 }

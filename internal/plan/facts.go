@@ -3,6 +3,7 @@
 package plan
 
 import (
+	"devlog/internal/names"
 	"devlog/internal/rootfs"
 )
 
@@ -79,6 +80,12 @@ type SocketFacts struct {
 	// Foreign says that only processes with another root directory than the host's listen
 	// there. Only root on the host can find out.
 	Foreign bool `json:"foreign,omitempty"`
+}
+
+// hostSocketLost says that the host was prepared, and that the name of its socket was
+// removed or given to another kind of file.
+func (f Facts) hostSocketLost() bool {
+	return f.Host && f.Log.Kind == rootfs.Link && f.Log.Link == names.DefaultSocket && f.Log.Leads.Path != names.DefaultSocket && !f.HostPrepared()
 }
 
 // hostReplaced says that a container's daemon has replaced the host's socket, and that

@@ -39,6 +39,9 @@ func planHost(f Facts, c Choice) Plan {
 		return refuse(hostSocketReplaced, restartDaemon)
 	case f.Log.Kind == rootfs.Link && leads.Path == names.DefaultSocket && leads.Kind == rootfs.Absent:
 		return prepared // the link on the host's side is missing
+	case f.hostSocketLost():
+		prepared.Advice = restartDaemon
+		return prepared
 	case f.Log.Kind == rootfs.Link && (leads.Path == path.Join(names.Dev, names.HostSocket) || path.Dir(leads.Path) != names.Dev) && !hostLinkReplaced(f) &&
 		(leads.Live || f.Log.Known && !leads.blocked()):
 		switch {

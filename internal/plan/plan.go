@@ -193,7 +193,7 @@ func otherSocket(f Facts) bool {
 }
 
 // startDaemon is the advice on a prepared host where nobody listens.
-const startDaemon = "start the host's syslog daemon"
+const startDaemon = "start the host's syslog daemon, or restart it if it runs"
 
 // restartDaemon is the advice if the daemon's socket has lost its name.
 const restartDaemon = "restart the host's syslog daemon, then run devlog-hook repair --host"
@@ -202,12 +202,12 @@ const restartDaemon = "restart the host's syslog daemon, then run devlog-hook re
 const hostSocketReplaced = "a container's daemon has replaced the host's socket /dev/.devlog-host"
 
 // awaits is the advice on a prepared host where nobody listens. If the socket's name is
-// gone, the daemon may still run.
+// gone, the daemon may still run, but it may not start again.
 func (f Facts) awaits() string {
-	if f.HostPrepared() || f.Log.Leads.Path != path.Join(names.Dev, names.HostSocket) {
-		return startDaemon
+	if f.hostSocketLost() {
+		return "run devlog-hook repair --host, then restart the host's syslog daemon"
 	}
-	return restartDaemon
+	return startDaemon
 }
 
 // awaitsDaemon says that the host is prepared and its daemon does not run.

@@ -412,10 +412,18 @@ func TestPlanAwaitsDaemon(t *testing.T) {
 	f := Facts{Inside: true, Host: true, Dev: private, Log: link("/run/devlog/log", rootfs.Socket, false, Private), HostSocket: hostSocket(true, false)}
 	f.Log.Leads.Path = "/dev/.devlog-host"
 	for what, p := range map[string]Plan{"check": New(f, Choice{Strategy: Auto}), "check --host": NewHost(f, Choice{})} {
-		if p.String() != "nothing to do here; start the host's syslog daemon" || p.Works() {
+		if p.String() != "nothing to do here; start the host's syslog daemon, or restart it if it runs" || p.Works() {
 			t.Errorf("%s: %s, works: %t", what, p, p.Works())
 		}
 	}
+	f.HostSocket = hostSocket(false, false)
+	if p := New(f, Choice{Strategy: Auto}); p.String() != "nothing to do here; run devlog-hook repair --host, then restart the host's syslog daemon" {
+		t.Errorf("without its name: %s", p)
+	}
+	if p := NewHost(f, Choice{Strategy: Auto}); p.Verdict != NeedsRepair || p.Advice != restartDaemon || !p.Has(OpHostLink) {
+		t.Errorf("check --host without its name: %+v", p)
+	}
+	f.HostSocket = hostSocket(true, true)
 	f.Log.Leads.Live = true
 	if p := NewHost(f, Choice{}); !p.Works() {
 		t.Errorf("with the daemon: %s", p)
@@ -458,7 +466,8 @@ func TestPlanHostKeep(t *testing.T) {
 		{"a directory", name(rootfs.Directory, false, Private), false, "symlink: " + keep + "make /run/devlog/log a link to /dev/.devlog-host on the host; " +
 			"rename /dev/log to /dev/log.devlog-old; make /dev/log a link to /run/devlog/log"},
 	} {
-		f := Facts{Inside: true, Host: true, Watcher: tt.keeper, Dev: private, Log: tt.log, Socket: noSocket, HostSocket: hostSocket(false, false)}
+		live := tt.log.Kind == rootfs.Link
+		f := Facts{Inside: true, Host: true, Watcher: tt.keeper, Dev: private, Log: tt.log, Socket: noSocket, HostSocket: hostSocket(live, live)}
 		p := NewHost(f, Choice{Strategy: Auto, Watch: true})
 		if got := p.String(); got != tt.want {
 			t.Errorf("%s:\n got %s\nwant %s", tt.state, got, tt.want)

@@ -93,8 +93,11 @@ func (w *work) hostLink(at, text string) error {
 		if err := makeHostLink(host.Root, at, text); err != nil {
 			return err
 		}
-		// Where there is no daemon yet, a name that none has any more: whoever
-		// finds it knows that the host is prepared.
+		// If no daemon runs yet, make a socket at which nobody listens: it says that the
+		// host is prepared, and syslog-ng does not start over a dangling link.
+		if err := devdir.ClearHostSocket(w.dev); err != nil {
+			return err
+		}
 		st, err := w.dev.Lstat(names.HostSocket)
 		if err != nil || st.Kind != rootfs.Absent {
 			return err

@@ -151,7 +151,7 @@ func (d *Dir) RenameNew(from, to string) error {
 // the name exists.
 func (d *Dir) MoveTo(from string, to *Dir, name string) error {
 	if err := renameat2(d.FD(), from, to.FD(), name, unix.RENAME_NOREPLACE); err != nil {
-		return d.failed("rename "+from+" to", path.Join(to.path, name), err)
+		return to.failed("rename "+from+" to", name, err)
 	}
 	return nil
 }
