@@ -12,9 +12,9 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"devlog/internal/handover"
 
-	"devlog/internal/daemon"
+	"golang.org/x/sys/unix"
 )
 
 // firstRelease stands for a release before as long as there is none.
@@ -260,7 +260,7 @@ func startStored(t *testing.T, dir, program string, args ...string) *stored {
 	conn, _, err := unix.Accept4(meet, unix.SOCK_CLOEXEC)
 	check(t, err)
 	file := os.NewFile(uintptr(socket), "log")
-	check(t, daemon.SendFiles(conn, []daemon.Passed{{File: file, Name: daemon.NameSocket}}))
+	check(t, handover.SendFiles(conn, []handover.Passed{{File: file, Name: handover.NameSocket}}))
 	check(t, file.Close())
 	check(t, unix.Close(conn))
 	check(t, unix.Close(meet))

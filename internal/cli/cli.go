@@ -13,8 +13,8 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
-	"devlog/internal/daemon"
 	"devlog/internal/failure"
+	"devlog/internal/handover"
 	"devlog/internal/hook"
 	"devlog/internal/plan"
 	"devlog/internal/sandbox"
@@ -98,7 +98,7 @@ func (p *program) main(args []string) (code int) {
 	}()
 	// The directories and sockets made here are for every user.
 	unix.Umask(0o022)
-	err := daemon.CloseOnExec()
+	err := handover.CloseOnExec()
 	if _, perr := os.Stat("/proc/self/fd"); perr != nil {
 		err = errors.New("/proc is not mounted here, and nothing works without it: mount it")
 	}

@@ -9,8 +9,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"devlog/internal/daemon"
 	"devlog/internal/failure"
+	"devlog/internal/handover"
 	"devlog/internal/hosts"
 	"devlog/internal/launch"
 	"devlog/internal/names"
@@ -247,12 +247,12 @@ func (p *program) healCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			files, err := daemon.Inherited()
+			files, err := handover.Inherited()
 			if err != nil {
 				return err
 			}
 			for _, f := range files {
-				if f.Name == daemon.NameReceiver {
+				if f.Name == handover.NameReceiver {
 					o.Receiver.Handover = os.NewFile(uintptr(f.FD), f.Name)
 				}
 			}

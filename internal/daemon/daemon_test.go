@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"devlog/internal/handover"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -34,7 +36,7 @@ func TestMain(m *testing.M) {
 
 // play is the receiver's part. It describes itself on the file "out".
 func play(how string) error {
-	files, err := Inherited()
+	files, err := handover.Inherited()
 	if err != nil {
 		return err
 	}
@@ -51,7 +53,7 @@ func play(how string) error {
 			}
 			return playExec(os.NewFile(uintptr(fd), "out"))
 		}
-		if err := Report(fds[NameReady], nil); err != nil {
+		if err := handover.Report(fds[handover.NameReady], nil); err != nil {
 			return err
 		}
 		return playExec(os.NewFile(uintptr(fds["out"]), "out"))
@@ -60,12 +62,12 @@ func play(how string) error {
 	case "hang":
 		return unix.Pause()
 	case "fail":
-		return Report(fds[NameReady], errors.New("cannot open /x: it is not there"))
+		return handover.Report(fds[handover.NameReady], errors.New("cannot open /x: it is not there"))
 	}
 	out := os.NewFile(uintptr(fds["out"]), "out")
 	if how == "count" {
 		fmt.Fprintf(out, "%d files", len(files))
-		return errors.Join(out.Close(), Report(fds[NameReady], nil))
+		return errors.Join(out.Close(), handover.Report(fds[handover.NameReady], nil))
 	}
 	defer out.Close()
 	cwd, _ := os.Getwd()
@@ -78,7 +80,7 @@ func play(how string) error {
 	}
 	for _, e := range list {
 		fd, _ := strconv.Atoi(e.Name())
-		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && (fd < firstFD || fd >= firstFD+len(files)) {
+		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && (fd < handover.FirstFD || fd >= handover.FirstFD+len(files)) {
 			fmt.Fprintf(out, "fd %s %s\n", e.Name(), to)
 		}
 	}
@@ -88,7 +90,7 @@ func play(how string) error {
 	} else {
 		fmt.Fprintln(out, "exe", errors.Unwrap(err))
 	}
-	return Report(fds[NameReady], nil)
+	return handover.Report(fds[handover.NameReady], nil)
 }
 
 func start(t *testing.T, how string, sealed bool) (said string, err error) {
@@ -104,7 +106,7 @@ func start(t *testing.T, how string, sealed bool) (said string, err error) {
 	defer r.Close()
 	pid, err := Start(Spec{
 		Path: self, Sealed: sealed, Args: []string{"--name", "x"}, Env: []string{"DAEMON_TEST=" + how},
-		Files: []Passed{{File: w, Name: "out"}}, Timeout: 20 * time.Second,
+		Files: []handover.Passed{{File: w, Name: "out"}}, Timeout: 20 * time.Second,
 	})
 	w.Close()
 	if err != nil {
@@ -131,9 +133,9 @@ func TestStart(t *testing.T) {
 	}
 	defer unix.Close(leak)
 	for _, each := range []bool{false, true} {
-		mark := CloseOnExec
+		mark := handover.CloseOnExec
 		if each {
-			mark = closeOnExecEach // what older kernels need
+			mark = handover.CloseOnExecEach // what older kernels need
 		}
 		if _, err := unix.FcntlInt(uintptr(leak), unix.F_SETFD, 0); err != nil {
 			t.Fatal(err)
@@ -193,50 +195,4 @@ func TestStartFails(t *testing.T) {
 	if pid, err := unix.Wait4(-1, nil, syscall.WNOHANG, nil); !errors.Is(err, unix.ECHILD) {
 		t.Errorf("a process is left: %d, %v", pid, err)
 	}
-}
-
-func TestParseInherited(t *testing.T) {
-	for _, tt := range []struct {
-		count, names string
-		want         []File
-		ok           bool
-	}{
-		{"", "", nil, true},
-		{"", "a:b", nil, true},
-		{"0", "", []File{}, true},
-		{"2", "", []File{{3, NameSocket}, {4, NameSocket}}, true},
-		{"2", "log:unlink/log", []File{{3, "log"}, {4, "unlink/log"}}, true},
-		{"2", "log", nil, false},
-		{"-1", "", nil, false},
-		{"x", "", nil, false},
-		{"99999999", "", nil, false},
-	} {
-		got, err := parseInherited(tt.count, tt.names)
-		if (err == nil) != tt.ok || !slices.Equal(got, tt.want) {
-			t.Errorf("parseInherited(%q, %q) = %v, %v; want %v", tt.count, tt.names, got, err, tt.want)
-		}
-	}
-}
-
-func TestInheritedOfAnother(t *testing.T) {
-	t.Setenv("LISTEN_PID", "1")
-	t.Setenv("LISTEN_FDS", "1")
-	t.Setenv("LISTEN_FDNAMES", "log")
-	if files, err := Inherited(); err != nil || len(files) > 0 {
-		t.Errorf("another process's files: %v, %v", files, err)
-	}
-	if v, ok := os.LookupEnv("LISTEN_FDS"); ok {
-		t.Errorf("LISTEN_FDS=%s is left for children to find", v)
-	}
-}
-
-func FuzzParseInherited(f *testing.F) {
-	f.Add("2", "a:b")
-	f.Add("1", "")
-	f.Fuzz(func(t *testing.T, count, names string) {
-		files, err := parseInherited(count, names)
-		if err == nil && count != "" && strconv.Itoa(len(files)) != strings.TrimLeft(strings.TrimLeft(count, "+"), "0") && len(files) != 0 {
-			t.Errorf("%d files of LISTEN_FDS=%q", len(files), count)
-		}
-	})
 }

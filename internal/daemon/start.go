@@ -1,3 +1,5 @@
+// Package daemon owns the start of a receiver that outlives the hook: as a process of
+// its own, or as a service of systemd's.
 package daemon
 
 import (
@@ -10,21 +12,15 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/file"
+	"devlog/internal/handover"
 	"devlog/internal/memfd"
 )
-
-// Passed is an open file for the receiver, with one of the names above.
-type Passed struct {
-	File *os.File
-	Name string
-}
 
 // Spec says how to start a receiver.
 type Spec struct {
@@ -44,7 +40,7 @@ type Spec struct {
 	// Dir is its working directory; / if it is empty.
 	Dir string
 	// Files are passed to it. They stay open here.
-	Files []Passed
+	Files []handover.Passed
 	// Timeout is how long it may take to be ready.
 	Timeout time.Duration
 }
@@ -68,8 +64,8 @@ func Start(s Spec) (pid int, err error) {
 		return 0, fmt.Errorf("start the receiver: %w", err)
 	}
 	defer null.Close()
-	if len(s.Files) > maxFiles {
-		return 0, fmt.Errorf("start the receiver: %d files to pass, and %d at most can be: choose a socket path with fewer directories to make", len(s.Files), maxFiles)
+	if len(s.Files) > handover.MaxFiles {
+		return 0, fmt.Errorf("start the receiver: %d files to pass, and %d at most can be: choose a socket path with fewer directories to make", len(s.Files), handover.MaxFiles)
 	}
 	ready, report, err := os.Pipe()
 	if err != nil {
@@ -77,7 +73,7 @@ func Start(s Spec) (pid int, err error) {
 	}
 	defer ready.Close()
 	defer report.Close()
-	files, vars := Inheritable(append(slices.Clone(s.Files), Passed{File: report, Name: NameReady}))
+	files, vars := handover.Inheritable(append(slices.Clone(s.Files), handover.Passed{File: report, Name: handover.NameReady}))
 	path := s.Path
 	if s.Sealed {
 		image, err := sealedCopy(s.Path, firstFree(files))
@@ -128,7 +124,7 @@ func endUnready(pid int, reason error) error {
 	return reason
 }
 
-// await reads what Report wrote at the other end of the pipe.
+// await reads what handover.Report wrote at the other end of the pipe.
 func await(ready *os.File, timeout time.Duration) error {
 	if err := ready.SetReadDeadline(time.Now().Add(timeout)); err != nil {
 		return err
@@ -144,7 +140,7 @@ func await(ready *os.File, timeout time.Duration) error {
 	switch {
 	case !whole:
 		return io.EOF
-	case string(line) == reportReady:
+	case string(line) == handover.ReportReady:
 		return nil
 	default:
 		return &StartError{Text: string(line)}
@@ -155,11 +151,11 @@ func await(ready *os.File, timeout time.Duration) error {
 // must find the image at its number after they have been moved to theirs.
 // Those in the way of others are moved out of it first, to above all of them.
 func firstFree(files []*os.File) int {
-	top := firstFD + len(files)
+	top := handover.FirstFD + len(files)
 	for _, f := range files {
 		top = max(top, int(f.Fd())+1)
 	}
-	return max(64, top+firstFD+len(files)+1) // one is the child's pipe to tell an error
+	return max(64, top+handover.FirstFD+len(files)+1) // one is the child's pipe to tell an error
 }
 
 // sealedCopy returns the program as a file in memory that cannot be changed
@@ -191,28 +187,4 @@ func sealedCopy(path string, first int) (*os.File, error) {
 		return nil, fmt.Errorf("seal the copy of %s: %w", path, err)
 	}
 	return image, nil
-}
-
-// CloseOnExec marks every descriptor but standard input, output and error, so
-// that nothing this process was started with reaches the receiver: runtimes
-// leak their own files into hooks, and wait for them to be closed.
-func CloseOnExec() error {
-	err := unix.CloseRange(firstFD, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
-	if err == nil {
-		return nil
-	}
-	return closeOnExecEach() // close_range(2) is of Linux 5.9, its flag of 5.11
-}
-
-func closeOnExecEach() error {
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		return fmt.Errorf("list the open files: %w", err)
-	}
-	for _, e := range entries {
-		if fd, err := strconv.Atoi(e.Name()); err == nil && fd >= firstFD {
-			unix.CloseOnExec(fd)
-		}
-	}
-	return nil
 }

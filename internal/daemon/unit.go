@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/file"
+	"devlog/internal/handover"
 )
 
 // A receiver can be a transient service of systemd's, which starts it anew when
@@ -97,7 +98,7 @@ func unitProperties() []string {
 // StartUnit is Start with a transient service of systemd's, which is named after
 // the container. It returns the service's name as well.
 func StartUnit(s Spec, container string) (pid int, unit string, err error) {
-	if s.Sealed || s.Confined || len(s.Files) >= maxFiles {
+	if s.Sealed || s.Confined || len(s.Files) >= handover.MaxFiles {
 		return 0, "", fmt.Errorf("start the receiver as a service: %w", errors.ErrUnsupported)
 	}
 	for n := 1; ; n++ {
@@ -178,8 +179,8 @@ func (s Spec) startUnit(unit string) (pid int, err error) {
 			StopUnit(unit)
 		}
 	}()
-	files := append(slices.Clone(s.Files), Passed{File: report, Name: NameReady})
-	if err := SendFiles(conn, files); err != nil {
+	files := append(slices.Clone(s.Files), handover.Passed{File: report, Name: handover.NameReady})
+	if err := handover.SendFiles(conn, files); err != nil {
 		return 0, err
 	}
 	report.Close()
@@ -201,7 +202,7 @@ func (s Spec) runArgs(unit, files string) []string {
 	for _, p := range unitProperties() {
 		args = append(args, "--property="+p)
 	}
-	for _, e := range append(slices.Clone(s.Env), filesVariable+"="+files) {
+	for _, e := range append(slices.Clone(s.Env), handover.FilesVariable+"="+files) {
 		args = append(args, "--setenv="+e)
 	}
 	args = append(args, "--", s.Path)
@@ -298,12 +299,12 @@ func (m *meeting) close() {
 // program ends before, there is none.
 func (m *meeting) accept(run *program, deadline time.Time) (conn, pid int, err error) {
 	for {
-		if err := pollFor(time.Until(deadline), m.fd, run.pipe()); err != nil {
+		if err := handover.Poll(time.Until(deadline), m.fd, run.pipe()); err != nil {
 			return -1, 0, err
 		}
 		conn, _, err := unix.Accept4(m.fd, unix.SOCK_CLOEXEC)
 		if err == nil {
-			if pid, err := samePeer(conn); err == nil {
+			if pid, err := handover.SamePeer(conn); err == nil {
 				return conn, pid, nil
 			}
 			_ = unix.Close(conn)
@@ -347,7 +348,7 @@ func startProgramAt(path string, args ...string) (*program, error) {
 		return nil, err
 	}
 	defer w.Close()
-	if err := CloseOnExec(); err != nil {
+	if err := handover.CloseOnExec(); err != nil {
 		r.Close()
 		return nil, err
 	}
@@ -368,7 +369,7 @@ func (p *program) pipe() int { return int(p.output.Fd()) }
 
 // ended says whether the program has ended, and then what it has said.
 func (p *program) ended() (bool, string) {
-	for !p.done && pollFor(0, p.pipe()) == nil {
+	for !p.done && handover.Poll(0, p.pipe()) == nil {
 		buf := make([]byte, 4<<10)
 		n, err := unix.Read(p.pipe(), buf)
 		p.said = append(p.said, buf[:max(n, 0)]...)
@@ -393,7 +394,7 @@ func (p *program) wait(deadline time.Time) error {
 			runtime.KeepAlive(p.output)
 			return err
 		}
-		if err := pollFor(time.Until(deadline), p.pipe()); err != nil {
+		if err := handover.Poll(time.Until(deadline), p.pipe()); err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 	}

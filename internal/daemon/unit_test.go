@@ -3,11 +3,12 @@ package daemon
 import (
 	"errors"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"devlog/internal/handover"
 
 	"golang.org/x/sys/unix"
 )
@@ -48,43 +49,6 @@ func TestRunArgs(t *testing.T) {
 	}
 }
 
-// manager is a service manager's socket.
-func manager(t *testing.T, name string) int {
-	t.Helper()
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	if err == nil {
-		err = unix.Bind(fd, &unix.SockaddrUnix{Name: name})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(fd) })
-	t.Setenv(notifyVariable, name)
-	return fd
-}
-
-func TestNotify(t *testing.T) {
-	t.Setenv(notifyVariable, "")
-	if err := Notify("READY=1"); err != nil {
-		t.Errorf("without a manager: %v", err)
-	}
-	for _, name := range []string{filepath.Join(t.TempDir(), "notify"), "@devlog-test-" + filepath.Base(t.TempDir()) + time.Now().String()} {
-		fd := manager(t, name)
-		if err := Notify("FDSTORE=1\nFDNAME=x", 0); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-		text, oob := make([]byte, 64), make([]byte, 64)
-		n, oobn, _, _, err := unix.Recvmsg(fd, text, oob, unix.MSG_CMSG_CLOEXEC)
-		if err != nil || string(text[:n]) != "FDSTORE=1\nFDNAME=x" || oobn == 0 {
-			t.Errorf("%s: %q, %d, %v", name, text[:n], oobn, err)
-		}
-	}
-	t.Setenv(notifyVariable, "vsock:1")
-	if err := Notify("READY=1"); !errors.Is(err, unix.EAFNOSUPPORT) {
-		t.Errorf("an address of another kind: %v", err)
-	}
-}
-
 // meetHere is meet in a directory of the test's.
 func meetHere(t *testing.T) *meeting {
 	t.Helper()
@@ -100,14 +64,14 @@ func meetHere(t *testing.T) *meeting {
 }
 
 func TestTaken(t *testing.T) {
-	if files, ok, err := Taken(0); files != nil || ok || err != nil {
+	if files, ok, err := handover.Taken(0); files != nil || ok || err != nil {
 		t.Errorf("without a hook: %v, %t, %v", files, ok, err)
 	}
-	t.Setenv(filesVariable, "/nowhere")
-	if _, ok, err := Taken(0); !ok || !errors.Is(err, unix.ENOENT) {
+	t.Setenv(handover.FilesVariable, "/nowhere")
+	if _, ok, err := handover.Taken(0); !ok || !errors.Is(err, unix.ENOENT) {
 		t.Errorf("a hook that has gone: %t, %v", ok, err)
 	}
-	if _, ok := os.LookupEnv(filesVariable); ok {
+	if _, ok := os.LookupEnv(handover.FilesVariable); ok {
 		t.Error("the variable is left for children to find")
 	}
 	m := meetHere(t)
@@ -127,12 +91,12 @@ func TestTaken(t *testing.T) {
 			err = errors.New("another process")
 		}
 		if err == nil {
-			err = errors.Join(SendFiles(conn, []Passed{{File: os.Stdin, Name: "a"}, {File: os.Stdin, Name: "b"}}), unix.Close(conn))
+			err = errors.Join(handover.SendFiles(conn, []handover.Passed{{File: os.Stdin, Name: "a"}, {File: os.Stdin, Name: "b"}}), unix.Close(conn))
 		}
 		done <- err
 	}()
-	t.Setenv(filesVariable, m.path)
-	files, ok, err := Taken(20 * time.Second)
+	t.Setenv(handover.FilesVariable, m.path)
+	files, ok, err := handover.Taken(20 * time.Second)
 	if !ok || err != nil || len(files) != 2 || files[1].Name != "b" {
 		t.Errorf("%v, %t, %v", files, ok, err)
 	}

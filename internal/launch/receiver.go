@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/daemon"
+	"devlog/internal/handover"
 	"devlog/internal/names"
 	"devlog/internal/plan"
 	"devlog/internal/rootfs"
@@ -205,7 +206,7 @@ func (r *Receiver) readRules() error {
 type Job struct {
 	Target *target.Target
 	// Files are the socket, and handles on what the receiver removes when it ends.
-	Files []daemon.Passed
+	Files []handover.Passed
 	// Repair is the command that makes the same repair again; nil if nobody is to
 	// run it.
 	Repair []string
@@ -218,7 +219,7 @@ type Job struct {
 // returns 0. The function it returns ends the receiver.
 func (r *Receiver) Start(j Job) (pid int, end func(), err error) {
 	if r.Handover != nil {
-		return 0, nil, daemon.SendFiles(int(r.Handover.Fd()), j.Files)
+		return 0, nil, handover.SendFiles(int(r.Handover.Fd()), j.Files)
 	}
 	t := j.Target
 	spec := daemon.Spec{
@@ -233,13 +234,13 @@ func (r *Receiver) Start(j Job) (pid int, end func(), err error) {
 		Timeout:  readyTimeout,
 	}
 	if t.Init != nil {
-		spec.Files = append(spec.Files, daemon.Passed{File: t.Init, Name: daemon.NameInit})
+		spec.Files = append(spec.Files, handover.Passed{File: t.Init, Name: handover.NameInit})
 	}
 	if t.Entered {
-		spec.Files = append(spec.Files, daemon.Passed{File: t.Root.File(), Name: daemon.NameChroot})
+		spec.Files = append(spec.Files, handover.Passed{File: t.Root.File(), Name: handover.NameChroot})
 	}
 	if j.Repair != nil {
-		spec.Files = append(spec.Files, daemon.Passed{File: t.Root.File(), Name: daemon.NameRoot})
+		spec.Files = append(spec.Files, handover.Passed{File: t.Root.File(), Name: handover.NameRoot})
 	}
 	err = rootfs.AsSelf(func() (err error) {
 		pid, end, err = r.startAs(t, spec)

@@ -13,6 +13,7 @@ import (
 
 	"devlog/internal/daemon"
 	"devlog/internal/file"
+	"devlog/internal/handover"
 	"devlog/internal/memfd"
 	"devlog/internal/names"
 	"devlog/internal/output"
@@ -94,8 +95,8 @@ func (c *confinement) close() {
 }
 
 // inContainer says that the runtime confines this process with the container.
-func inContainer(o *options, files []daemon.File) bool {
-	return o.alone || slices.ContainsFunc(files, func(f daemon.File) bool { return f.Name == daemon.NameChroot })
+func inContainer(o *options, files []handover.File) bool {
+	return o.alone || slices.ContainsFunc(files, func(f handover.File) bool { return f.Name == handover.NameChroot })
 }
 
 // unhide lets a container's root see the receiver that runs within it, to end it

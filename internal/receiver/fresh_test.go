@@ -6,9 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"devlog/internal/handover"
 
-	"devlog/internal/daemon"
+	"golang.org/x/sys/unix"
 )
 
 // leftFiles are a socket with a name, and what else a program may have left.
@@ -40,7 +40,7 @@ func TestFreshStart(t *testing.T) {
 			log := filepath.Join(t.TempDir(), "m")
 			metrics := log + ".prom"
 			send(t, dial(t, path), "<13>test: before")
-			content, err := daemon.StateFile([]byte(state))
+			content, err := handover.StateFile([]byte(state))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -116,7 +116,7 @@ func TestStoreUnreadable(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		next := s.inherit(t, daemon.File{FD: fd, Name: "socket-1-2"})
+		next := s.inherit(t, handover.File{FD: fd, Name: "socket-1-2"})
 		snap, err := next.restart()
 		if err != nil || len(snap.sockets) != 1 || snap.sockets[0].fd != fd || snap.unreadable == nil || strings.Contains(snap.unreadable.Error(), "\n") {
 			t.Fatalf("%s: %v, %+v", name, err, snap)

@@ -12,8 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"devlog/internal/daemon"
 	"devlog/internal/file"
+	"devlog/internal/handover"
 	"devlog/internal/names"
 	"devlog/internal/pidfd"
 )
@@ -37,7 +37,7 @@ func playHook(dir string) int {
 }
 
 func tryHook(dir string) error {
-	files, err := daemon.Inherited()
+	files, err := handover.Inherited()
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ func tryHook(dir string) error {
 		fds[f.Name] = f.FD
 		names = append(names, f.Name)
 	}
-	root := file.Path(fds[daemon.NameRoot])
+	root := file.Path(fds[handover.NameRoot])
 	mode, err := os.ReadFile(filepath.Join(dir, "mode"))
 	if err != nil {
 		return err
@@ -67,7 +67,7 @@ func tryHook(dir string) error {
 	case "fail":
 		return fmt.Errorf("%s", arg)
 	case "bind", "bind-hang", "bind-fail", "bind-slow":
-		if err := handOver(root, arg, fds[daemon.NameReceiver]); err != nil {
+		if err := handOver(root, arg, fds[handover.NameReceiver]); err != nil {
 			return err
 		}
 		switch say {
@@ -110,10 +110,10 @@ func handOver(root, name string, to int) error {
 	if err != nil {
 		return err
 	}
-	return daemon.SendFiles(to, []daemon.Passed{
-		{File: os.NewFile(uintptr(s), "socket"), Name: daemon.NameSocket},
-		{File: dir, Name: daemon.NameUnlink + name},
-		{File: dir, Name: daemon.NameUnlink + ".devlog-repair"},
+	return handover.SendFiles(to, []handover.Passed{
+		{File: os.NewFile(uintptr(s), "socket"), Name: handover.NameSocket},
+		{File: dir, Name: handover.NameUnlink + name},
+		{File: dir, Name: handover.NameUnlink + ".devlog-repair"},
 	})
 }
 
@@ -195,9 +195,9 @@ func (b *box) keepWith(args []string, more ...passed) *devlogd {
 	_, socket := passedSocket(b.t, filepath.Dir(b.sock))
 	d := startReady(b.t, append([]passed{
 		socket,
-		{daemon.NameUnlink + "log", openDir(b.t, filepath.Dir(b.sock))},
-		{daemon.NameUnlink + ".devlog-repair", openDir(b.t, filepath.Dir(b.sock))},
-		{daemon.NameRoot, openDir(b.t, b.root)},
+		{handover.NameUnlink + "log", openDir(b.t, filepath.Dir(b.sock))},
+		{handover.NameUnlink + ".devlog-repair", openDir(b.t, filepath.Dir(b.sock))},
+		{handover.NameRoot, openDir(b.t, b.root)},
 	}, more...), append(append(args, "--name", "box", "--rule", "*.* -"+b.log), b.command()...)...)
 	_ = socket.file.Close() // or the socket would live on here
 	return d

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"devlog/internal/daemon"
+	"devlog/internal/handover"
 	"devlog/internal/names"
 )
 
@@ -142,7 +142,7 @@ func TestKeeperCommandMissing(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "")
 	_, socket := passedSocket(t, filepath.Dir(b.sock))
-	d := startReady(t, []passed{socket, {daemon.NameRoot, openDir(t, b.root)}}, "--rule", "*.* -"+b.log, "--", "/nowhere", "heal")
+	d := startReady(t, []passed{socket, {handover.NameRoot, openDir(t, b.root)}}, "--rule", "*.* -"+b.log, "--", "/nowhere", "heal")
 	b.must(os.Remove(b.dev))
 	await(t, b.log, "/dev/log cannot be repaired: run /nowhere: no such file or directory\n")
 	d.stop()
@@ -212,7 +212,7 @@ func TestKeeperOnly(t *testing.T) {
 	b := newBox(t, "link")
 	own := b.listen()
 	// No output is opened: this one could not be.
-	d := startReady(t, []passed{{daemon.NameRoot, openDir(t, b.root)}}, append([]string{"--rule", "*.* " + b.dir}, b.command()...)...)
+	d := startReady(t, []passed{{handover.NameRoot, openDir(t, b.root)}}, append([]string{"--rule", "*.* " + b.dir}, b.command()...)...)
 	b.must(os.Remove(b.dev))
 	b.leads(toLog)
 	if got := b.read(own); got != "<45>devlogd: /dev/log was replaced; repaired" {
@@ -232,7 +232,7 @@ func TestKeeperOnly(t *testing.T) {
 func TestKeeperOnlyTakesOver(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "bind log")
-	d := startReady(t, []passed{{daemon.NameRoot, openDir(t, b.root)}}, append([]string{"--name", "box", "--rule", "*.* -" + b.log}, b.command()...)...)
+	d := startReady(t, []passed{{handover.NameRoot, openDir(t, b.root)}}, append([]string{"--name", "box", "--rule", "*.* -" + b.log}, b.command()...)...)
 	b.must(os.Remove(b.dev))
 	await(t, b.log, "repaired")
 	send(t, dial(t, b.dev), "<13>x: y")
@@ -325,10 +325,10 @@ func TestRepairEnds(t *testing.T) {
 func TestRemovalOfAnothersFile(t *testing.T) {
 	b := newBox(t, "link")
 	d := startReady(t, []passed{
-		{daemon.NameUnlink + "log", openDir(t, filepath.Dir(b.sock))}, // not there yet
-		{daemon.NameUnlink + ".devlog-link", openDir(t, filepath.Dir(b.sock))},
-		{daemon.NameUnlink + names.Record, openDir(t, filepath.Dir(b.sock))},
-		{daemon.NameRoot, openDir(t, b.root)},
+		{handover.NameUnlink + "log", openDir(t, filepath.Dir(b.sock))}, // not there yet
+		{handover.NameUnlink + ".devlog-link", openDir(t, filepath.Dir(b.sock))},
+		{handover.NameUnlink + names.Record, openDir(t, filepath.Dir(b.sock))},
+		{handover.NameRoot, openDir(t, b.root)},
 	}, b.command()...)
 	b.listen()
 	b.must(os.Symlink("x", filepath.Join(filepath.Dir(b.sock), ".devlog-link")))
@@ -343,7 +343,7 @@ func TestRemovalOfAnothersSocket(t *testing.T) {
 	b := newBox(t, "link")
 	_, socket := passedSocket(t, filepath.Dir(b.sock))
 	// Without a root it does not step aside.
-	d := startReady(t, []passed{socket, {daemon.NameUnlink + "log", openDir(t, filepath.Dir(b.sock))}}, "--rule", "*.* -"+b.log)
+	d := startReady(t, []passed{socket, {handover.NameUnlink + "log", openDir(t, filepath.Dir(b.sock))}}, "--rule", "*.* -"+b.log)
 	b.listen()
 	d.stop()
 	if _, err := os.Lstat(b.sock); err != nil {

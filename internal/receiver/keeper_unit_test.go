@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"devlog/internal/daemon"
+	"devlog/internal/handover"
 	"devlog/internal/output"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
@@ -206,9 +206,9 @@ func TestAdoptIsBounded(t *testing.T) {
 		b.must(err)
 		up, err := unix.Open(filepath.Dir(in), unix.O_PATH|unix.O_CLOEXEC, 0)
 		b.must(err)
-		b.must(r.adopt([]daemon.File{
-			{FD: s, Name: daemon.NameSocket}, {FD: dir, Name: daemon.NameUnlink + filepath.Base(name)},
-			{FD: up, Name: daemon.NameRmdir + filepath.Base(in)},
+		b.must(r.adopt([]handover.File{
+			{FD: s, Name: handover.NameSocket}, {FD: dir, Name: handover.NameUnlink + filepath.Base(name)},
+			{FD: up, Name: handover.NameRmdir + filepath.Base(in)},
 		}, run))
 	}
 	in := filepath.Dir(b.sock)
@@ -242,8 +242,8 @@ func TestAdoptIsBounded(t *testing.T) {
 		b.must(err)
 		return fd
 	}
-	b.must(r.adopt([]daemon.File{{FD: null(), Name: daemon.NameInit}, {FD: null(), Name: daemon.NameRoot}}, run))
-	if err := r.adopt([]daemon.File{{FD: null(), Name: daemon.NameSocket}, {FD: null(), Name: daemon.NameUnlink + "a/b"}}, run); err == nil {
+	b.must(r.adopt([]handover.File{{FD: null(), Name: handover.NameInit}, {FD: null(), Name: handover.NameRoot}}, run))
+	if err := r.adopt([]handover.File{{FD: null(), Name: handover.NameSocket}, {FD: null(), Name: handover.NameUnlink + "a/b"}}, run); err == nil {
 		t.Error("took what is no socket")
 	}
 	if after := count(); after > before { // other tests' files may go meanwhile

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/daemon"
+	"devlog/internal/handover"
 	"devlog/internal/output"
 	"devlog/internal/sandbox"
 	"devlog/internal/syslog"
@@ -42,7 +43,7 @@ func (e usageError) Unwrap() error { return e.error }
 
 // Main runs devlogd with args, of which the first is the program's name, and
 // returns its exit code. A start that fails is one line on the pipe that was
-// passed as daemon.NameReady or, without that, on stderr.
+// passed as handover.NameReady or, without that, on stderr.
 func Main(args []string, stdout, stderr io.Writer) int {
 	sandbox.Hide()
 	output.OneProcessor() // the program has, by uniprocessor; a test that is one has not
@@ -50,7 +51,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	if before != nil {
 		catchEarly()
 	}
-	files, ferr := daemon.Inherited()
+	files, ferr := handover.Inherited()
 	var kept *store
 	final := false // it would not be another time
 	if before == nil && ferr == nil {
@@ -59,10 +60,10 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	}
 	ready := -1
 	for _, f := range files {
-		if f.Name == daemon.NameReady {
+		if f.Name == handover.NameReady {
 			ready = f.FD
 		}
-		if f.Name == daemon.NameChroot && err == nil {
+		if f.Name == handover.NameChroot && err == nil {
 			err = enterRoot(f.FD)
 			sandbox.DropGuard() // from here on it has nothing of the host's
 		}
@@ -74,13 +75,13 @@ func Main(args []string, stdout, stderr io.Writer) int {
 			}
 			fd := ready
 			ready = -1
-			return daemon.Report(fd, nil)
+			return handover.Report(fd, nil)
 		})
 	}
 	if err == nil {
 		return exitDone
 	}
-	if ready < 0 || daemon.Report(ready, err) != nil {
+	if ready < 0 || handover.Report(ready, err) != nil {
 		// --check-config has a line for each that is wrong.
 		fmt.Fprintf(stderr, "devlogd: %s\n", strings.ReplaceAll(err.Error(), "\n", "\ndevlogd: "))
 	}
@@ -96,7 +97,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 // inheritedSnapshot is what the program before this one in this process has left, or
 // nil if there was none.
 func inheritedSnapshot() (*snapshot, error) {
-	data, found, err := daemon.InheritedState()
+	data, found, err := handover.InheritedState()
 	if !found { // with an error it is no program of ours that has set the variable
 		return nil, err
 	}
@@ -114,10 +115,10 @@ func inheritedSnapshot() (*snapshot, error) {
 // run is Main without the report. before is what the program before this one has
 // left, kept what outlives the process. started is called once everything is
 // ready.
-func run(args []string, stdout io.Writer, files []daemon.File, before *snapshot, kept *store, started func() error) error {
+func run(args []string, stdout io.Writer, files []handover.File, before *snapshot, kept *store, started func() error) error {
 	// A program that goes on has another's command line.
 	goesOn := before != nil || kept != nil && kept.restarted ||
-		slices.ContainsFunc(files, func(f daemon.File) bool { return f.Name == daemon.NameCheck })
+		slices.ContainsFunc(files, func(f handover.File) bool { return f.Name == handover.NameCheck })
 	o, err := parseOptions(args, os.Environ(), goesOn)
 	if err != nil {
 		return usageError{err}
@@ -136,7 +137,7 @@ func run(args []string, stdout io.Writer, files []daemon.File, before *snapshot,
 	}
 	load := sync.OnceValues(read)
 	for _, f := range files {
-		if f.Name == daemon.NameCheck {
+		if f.Name == handover.NameCheck {
 			if err := checkUpgrade(o, f.FD, load); err != nil {
 				return err
 			}
@@ -181,7 +182,7 @@ func run(args []string, stdout io.Writer, files []daemon.File, before *snapshot,
 
 // begin opens everything, goes on where resumed ended if that is not nil, and
 // gives up the rights that are needed no more.
-func (r *receiver) begin(o *options, files []daemon.File, resumed *snapshot, receives bool, started func() error) error {
+func (r *receiver) begin(o *options, files []handover.File, resumed *snapshot, receives bool, started func() error) error {
 	r.inside = inContainer(o, files)
 	if resumed != nil {
 		r.resumeFrom(resumed)

@@ -7,8 +7,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"devlog/internal/daemon"
 	"devlog/internal/file"
+	"devlog/internal/handover"
 )
 
 // fileID is which file it is.
@@ -85,13 +85,13 @@ func (p *place) dirID() (id fileID, exists bool) {
 }
 
 // onlyKeeps says that there is nothing to receive from.
-func onlyKeeps(o *options, files []daemon.File) bool {
+func onlyKeeps(o *options, files []handover.File) bool {
 	root := false
 	for _, f := range files {
 		if isSocket(f.Name) {
 			return false
 		}
-		root = root || f.Name == daemon.NameRoot
+		root = root || f.Name == handover.NameRoot
 	}
 	return root && len(o.command) > 0 && len(o.listen) == 0
 }
@@ -99,10 +99,10 @@ func onlyKeeps(o *options, files []daemon.File) bool {
 // isSocket says that a file passed with this name is a socket to receive from.
 func isSocket(name string) bool {
 	switch name {
-	case daemon.NameReady, daemon.NameInit, daemon.NameRoot, daemon.NameReceiver, daemon.NameCheck, daemon.NameChroot:
+	case handover.NameReady, handover.NameInit, handover.NameRoot, handover.NameReceiver, handover.NameCheck, handover.NameChroot:
 		return false
 	}
-	return !strings.HasPrefix(name, daemon.NameUnlink) && !strings.HasPrefix(name, daemon.NameRmdir)
+	return !strings.HasPrefix(name, handover.NameUnlink) && !strings.HasPrefix(name, handover.NameRmdir)
 }
 
 // taken is what was passed at one time.
@@ -113,19 +113,19 @@ type taken struct {
 }
 
 // take sorts passed files by their use.
-func (r *receiver) take(files []daemon.File) (taken, error) {
+func (r *receiver) take(files []handover.File) (taken, error) {
 	t := taken{root: -1}
 	for _, f := range files {
-		unlink, isUnlink := strings.CutPrefix(f.Name, daemon.NameUnlink)
-		rmdir, isRmdir := strings.CutPrefix(f.Name, daemon.NameRmdir)
+		unlink, isUnlink := strings.CutPrefix(f.Name, handover.NameUnlink)
+		rmdir, isRmdir := strings.CutPrefix(f.Name, handover.NameRmdir)
 		p := &place{dir: f.FD, name: unlink}
 		if isRmdir {
 			p.name, p.flags = rmdir, unix.AT_REMOVEDIR
 		}
 		switch {
-		case f.Name == daemon.NameInit:
+		case f.Name == handover.NameInit:
 			r.init = f.FD
-		case f.Name == daemon.NameRoot:
+		case f.Name == handover.NameRoot:
 			t.root = f.FD
 		case isUnlink, isRmdir:
 			if strings.Contains(p.name, "/") {

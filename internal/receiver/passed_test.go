@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"devlog/internal/handover"
 
-	"devlog/internal/daemon"
+	"golang.org/x/sys/unix"
 )
 
 // passedSocket binds a socket to pass and returns its path.
@@ -25,7 +25,7 @@ func passedSocket(t *testing.T, dir string) (string, passed) {
 	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err != nil {
 		t.Fatal(err)
 	}
-	return path, passed{daemon.NameSocket, os.NewFile(uintptr(fd), path)}
+	return path, passed{handover.NameSocket, os.NewFile(uintptr(fd), path)}
 }
 
 func openDir(t *testing.T, path string) *os.File {
@@ -49,9 +49,9 @@ func TestPassedFiles(t *testing.T) {
 	d := startReady(t, []passed{
 		socket,
 		init,
-		{daemon.NameUnlink + "log", openDir(t, run)},
-		{daemon.NameRmdir + "run", openDir(t, dir)},
-		{daemon.NameUnlink + "absent", openDir(t, dir)},
+		{handover.NameUnlink + "log", openDir(t, run)},
+		{handover.NameRmdir + "run", openDir(t, dir)},
+		{handover.NameUnlink + "absent", openDir(t, dir)},
 	}, "--name", "box", "--rule", "*.* -"+log)
 	d.signal(unix.SIGSTOP) // the last message and the end come at once
 	send(t, dial(t, path), "<13>app: last")

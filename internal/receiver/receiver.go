@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"devlog/internal/daemon"
+	"devlog/internal/handover"
 	"devlog/internal/output"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
@@ -92,7 +92,7 @@ func newReceiver(o *options, load loadRules) *receiver {
 }
 
 // start takes the sockets and other files and waits for their events.
-func (r *receiver) start(o *options, files []daemon.File) (err error) {
+func (r *receiver) start(o *options, files []handover.File) (err error) {
 	if r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return fmt.Errorf("make an epoll: %w", err)
 	}

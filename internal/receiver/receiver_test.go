@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/daemon"
+	"devlog/internal/handover"
 )
 
 // TestMain makes the test binary devlogd itself when it is asked to.
@@ -72,7 +73,7 @@ func startProgram(t *testing.T, path string, files []passed, args ...string) (*d
 		t.Fatal(err)
 	}
 	var names []string
-	for _, f := range append(files, passed{daemon.NameReady, w}) {
+	for _, f := range append(files, passed{handover.NameReady, w}) {
 		d.cmd.ExtraFiles = append(d.cmd.ExtraFiles, f.file)
 		names = append(names, f.name)
 	}

@@ -10,8 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"devlog/internal/daemon"
 	"devlog/internal/file"
+	"devlog/internal/handover"
 	"devlog/internal/syslog"
 )
 
@@ -98,14 +98,14 @@ func (r *repair) start(k *keeper) error {
 	if err != nil {
 		return fmt.Errorf("make a pair of sockets: %w", err)
 	}
-	theirs := os.NewFile(uintptr(pair[1]), daemon.NameReceiver)
+	theirs := os.NewFile(uintptr(pair[1]), handover.NameReceiver)
 	defer theirs.Close()
 	r.pair = pair[0]
-	passed := []daemon.Passed{{File: k.root, Name: daemon.NameRoot}, {File: theirs, Name: daemon.NameReceiver}}
+	passed := []handover.Passed{{File: k.root, Name: handover.NameRoot}, {File: theirs, Name: handover.NameReceiver}}
 	if k.init != nil {
-		passed = append(passed, daemon.Passed{File: k.init, Name: daemon.NameInit})
+		passed = append(passed, handover.Passed{File: k.init, Name: handover.NameInit})
 	}
-	files, env := daemon.Inheritable(passed)
+	files, env := handover.Inheritable(passed)
 	if tz, ok := os.LookupEnv("TZ"); ok {
 		env = append(env, "TZ="+tz)
 	}
@@ -249,7 +249,7 @@ func shut(fd *int) {
 func (r *receiver) takeHandover() {
 	run := r.keeper.run
 	for run.pair >= 0 {
-		files, err := daemon.ReceiveFiles(run.pair)
+		files, err := handover.ReceiveFiles(run.pair)
 		if errors.Is(err, unix.EAGAIN) {
 			return
 		}
@@ -267,11 +267,11 @@ func (r *receiver) takeHandover() {
 }
 
 // adopt takes sockets and names to remove over from a repair.
-func (r *receiver) adopt(files []daemon.File, run *repair) error {
-	var use []daemon.File
+func (r *receiver) adopt(files []handover.File, run *repair) error {
+	var use []handover.File
 	for _, f := range files {
 		switch f.Name {
-		case daemon.NameReady, daemon.NameInit, daemon.NameRoot, daemon.NameReceiver:
+		case handover.NameReady, handover.NameInit, handover.NameRoot, handover.NameReceiver:
 			_ = unix.Close(f.FD) // we have our own
 		default:
 			use = append(use, f)

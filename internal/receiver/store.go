@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"devlog/internal/daemon"
+	"devlog/internal/handover"
 	"devlog/internal/memfd"
 )
 
@@ -72,7 +72,7 @@ type store struct {
 	// restarted says that it is of a receiver that was killed; files are what
 	// systemd has given back with it. unreadable is why there is nothing in it.
 	restarted  bool
-	files      []daemon.File
+	files      []handover.File
 	unreadable error
 	// again and lost are how many of its messages were written again and lost.
 	again int
@@ -99,8 +99,8 @@ type seen struct {
 
 // openStore returns the store of a receiver that is a service, or nil, and the
 // files that were passed to it otherwise.
-func openStore(files []daemon.File) ([]daemon.File, *store, error) {
-	if i := slices.IndexFunc(files, func(f daemon.File) bool { return f.Name == storeName }); i >= 0 {
+func openStore(files []handover.File) ([]handover.File, *store, error) {
+	if i := slices.IndexFunc(files, func(f handover.File) bool { return f.Name == storeName }); i >= 0 {
 		s, err := reuseStore(files[i].FD)
 		if err != nil {
 			return nil, nil, err
@@ -112,7 +112,7 @@ func openStore(files []daemon.File) ([]daemon.File, *store, error) {
 		s.head.restarts++
 		return nil, s, nil
 	}
-	if len(files) > 0 && daemon.Supervised() { // it was started before, and its store is gone
+	if len(files) > 0 && handover.Supervised() { // it was started before, and its store is gone
 		s, err := newStore()
 		if err != nil {
 			return nil, nil, err
@@ -120,7 +120,7 @@ func openStore(files []daemon.File) ([]daemon.File, *store, error) {
 		s.restarted, s.files, s.unreadable = true, files, errors.New("there is no description")
 		return nil, s, nil
 	}
-	taken, ok, err := daemon.Taken(takeTime)
+	taken, ok, err := handover.Taken(takeTime)
 	if !ok || err != nil {
 		return files, nil, err
 	}
@@ -138,7 +138,7 @@ func reuseStore(fd int) (*store, error) {
 	}
 	unreadable := err
 	_ = unix.Close(fd)
-	if err := daemon.Notify("FDSTOREREMOVE=1\nFDNAME=" + storeName); err != nil {
+	if err := handover.Notify("FDSTOREREMOVE=1\nFDNAME=" + storeName); err != nil {
 		return nil, err
 	}
 	if s, err = newStore(); err == nil {
@@ -223,7 +223,7 @@ func (s *store) parts() ([]mmsghdr, []control) {
 
 // keep gives systemd a file.
 func (s *store) keep(name string, fd int) error {
-	err := daemon.Notify("FDSTORE=1\nFDPOLL=0\nFDNAME="+name, fd)
+	err := handover.Notify("FDSTORE=1\nFDPOLL=0\nFDNAME="+name, fd)
 	if err == nil {
 		s.stored[name] = true
 	}
@@ -232,7 +232,7 @@ func (s *store) keep(name string, fd int) error {
 
 // drop has systemd close a file.
 func (s *store) drop(name string) error {
-	err := daemon.Notify("FDSTOREREMOVE=1\nFDNAME=" + name)
+	err := handover.Notify("FDSTOREREMOVE=1\nFDNAME=" + name)
 	if err == nil {
 		delete(s.stored, name)
 	}
@@ -419,5 +419,5 @@ func (r *receiver) tellReady() error {
 		return nil
 	}
 	r.store.started = true
-	return daemon.Notify("READY=1")
+	return handover.Notify("READY=1")
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/daemon"
+	"devlog/internal/handover"
 	"devlog/internal/names"
 	"devlog/internal/sandbox"
 	"devlog/internal/syslogconf"
@@ -36,13 +37,13 @@ func freshStore(t *testing.T) *store {
 }
 
 // inherit is the store as the program that systemd starts finds it.
-func (s *store) inherit(t *testing.T, more ...daemon.File) *store {
+func (s *store) inherit(t *testing.T, more ...handover.File) *store {
 	t.Helper()
 	fd, err := unix.FcntlInt(uintptr(s.fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, next, err := openStore(append([]daemon.File{{FD: fd, Name: storeName}}, more...))
+	files, next, err := openStore(append([]handover.File{{FD: fd, Name: storeName}}, more...))
 	if err != nil || files != nil || next == nil || !next.restarted {
 		t.Fatalf("%v, %+v, %v", files, next, err)
 	}
@@ -176,7 +177,7 @@ func TestStoreBegins(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	next := s.inherit(t, daemon.File{FD: sock.fd, Name: name})
+	next := s.inherit(t, handover.File{FD: sock.fd, Name: name})
 	resumed, err := next.restart()
 	if err != nil {
 		t.Fatal(err)
@@ -251,7 +252,7 @@ func TestStoreDescribes(t *testing.T) {
 	if len(r.problems) > 0 || !s.seen.is(r) || len(s.stored) != 4 {
 		t.Errorf("%v, stored %v", r.problems, s.stored)
 	}
-	var files []daemon.File
+	var files []handover.File
 	for _, fd := range []int{one, kept.fd} {
 		name, err := storedName(fd)
 		if err != nil {
@@ -261,7 +262,7 @@ func TestStoreDescribes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		files = append(files, daemon.File{FD: twin, Name: name})
+		files = append(files, handover.File{FD: twin, Name: name})
 	}
 	next := s.inherit(t, files...)
 	snap, err := next.restart()
@@ -341,7 +342,7 @@ func TestStoreOfAnotherVersion(t *testing.T) {
 	if _, err := mapStore(s.fd); err == nil || !strings.Contains(err.Error(), "of another version") {
 		t.Errorf("%v", err)
 	}
-	small, err := daemon.StateFile([]byte("x"))
+	small, err := handover.StateFile([]byte("x"))
 	if err != nil {
 		t.Fatal(err)
 	}

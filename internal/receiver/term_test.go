@@ -7,9 +7,9 @@ import (
 	"sync"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"devlog/internal/handover"
 
-	"devlog/internal/daemon"
+	"golang.org/x/sys/unix"
 )
 
 // firstProcess starts a process that stands for a container's first one, and returns
@@ -29,7 +29,7 @@ func firstProcess(t *testing.T) (init passed, end func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return passed{daemon.NameInit, os.NewFile(uintptr(fd), "pidfd")}, end
+	return passed{handover.NameInit, os.NewFile(uintptr(fd), "pidfd")}, end
 }
 
 const awaitsContainer = ": received SIGTERM: devlogd keeps running until its container ends; to end it now, run: kill -INT "

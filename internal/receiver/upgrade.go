@@ -14,6 +14,7 @@ import (
 
 	"devlog/internal/daemon"
 	"devlog/internal/file"
+	"devlog/internal/handover"
 	"devlog/internal/memfd"
 	"devlog/internal/output"
 	"devlog/internal/syslog"
@@ -104,7 +105,7 @@ func (u *upgrade) open(root fileID) error {
 // check has the new program look at the state and the configuration, while this
 // one goes on receiving. The result wakes it up.
 func (u *upgrade) check(r *receiver) error {
-	state, err := daemon.StateFile(r.snapshot(time.Now()).format())
+	state, err := handover.StateFile(r.snapshot(time.Now()).format())
 	if err != nil {
 		return err
 	}
@@ -114,7 +115,7 @@ func (u *upgrade) check(r *receiver) error {
 	}
 	spec := daemon.Spec{
 		Path: file.Path(u.image), Args: os.Args[1:], Env: os.Environ(), Dir: dir,
-		Files: []daemon.Passed{{File: state, Name: daemon.NameCheck}}, Timeout: checkTime,
+		Files: []handover.Passed{{File: state, Name: handover.NameCheck}}, Timeout: checkTime,
 	}
 	go func() {
 		defer state.Close()
@@ -130,7 +131,7 @@ func (u *upgrade) check(r *receiver) error {
 
 // checkUpgrade is the new program's part of check.
 func checkUpgrade(o *options, fd int, load loadRules) error {
-	data, err := daemon.ReadState(fd)
+	data, err := handover.ReadState(fd)
 	if err != nil {
 		return err
 	}
@@ -219,7 +220,7 @@ var errSignalled = errors.New("signalled")
 
 // leave leaves the snapshot to the program that replaces this one.
 func (r *receiver) leave(image int, s *snapshot) error {
-	state, err := daemon.StateFile(s.format())
+	state, err := handover.StateFile(s.format())
 	if err != nil {
 		return err
 	}
@@ -234,7 +235,7 @@ func (r *receiver) leave(image int, s *snapshot) error {
 	if r.signals.pending() {
 		return errSignalled
 	}
-	return daemon.Exec(image, os.Args, os.Environ(), state, s.descriptors())
+	return handover.Exec(image, os.Args, os.Environ(), state, s.descriptors())
 }
 
 // descriptors are all that the state names.

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/daemon"
+	"devlog/internal/handover"
 )
 
 // awaitTimes waits until a file contains a text so often.
@@ -344,7 +345,7 @@ func TestUpgradeKeeperOnly(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "link")
 	s := b.listen()
-	d := startReady(t, []passed{{daemon.NameRoot, openDir(t, b.root)}},
+	d := startReady(t, []passed{{handover.NameRoot, openDir(t, b.root)}},
 		append([]string{"--config", filepath.Join(b.dir, "absent")}, b.command()...)...)
 	d.signal(unix.SIGUSR2)
 	// It may have repaired before: it does not know where /dev/log is to lead.

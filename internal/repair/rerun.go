@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"devlog/internal/daemon"
+	"devlog/internal/handover"
 	"devlog/internal/launch"
 	"devlog/internal/names"
 	"devlog/internal/plan"
@@ -63,27 +64,27 @@ func (w *work) healNeeds() string {
 // passed is what a receiver gets of the work: the socket, and handles of what
 // it is to remove when it ends, which may be after the container's root has
 // gone from every mount namespace.
-func (w *work) passed() []daemon.Passed {
-	var files []daemon.Passed
+func (w *work) passed() []handover.Passed {
+	var files []handover.Passed
 	pass := func(d *rootfs.Dir, kind, name string) {
 		if !strings.Contains(name, ":") { // it separates the names that are passed
-			files = append(files, daemon.Passed{File: d.File(), Name: kind + name})
+			files = append(files, handover.Passed{File: d.File(), Name: kind + name})
 		}
 	}
 	if w.socket != nil {
-		files = append(files, daemon.Passed{File: w.socket, Name: daemon.NameSocket})
-		pass(w.at, daemon.NameUnlink, path.Base(w.plan.Socket))
+		files = append(files, handover.Passed{File: w.socket, Name: handover.NameSocket})
+		pass(w.at, handover.NameUnlink, path.Base(w.plan.Socket))
 	}
-	pass(w.at, daemon.NameUnlink, names.Link)
+	pass(w.at, handover.NameUnlink, names.Link)
 	if w.target.Host {
 		return files // it stays prepared without a keeper; the directory says whose keeper it is
 	}
 	if w.pointed != nil {
-		pass(w.pointed, daemon.NameUnlink, path.Base(w.facts.Log.Leads.Path))
+		pass(w.pointed, handover.NameUnlink, path.Base(w.facts.Log.Leads.Path))
 	}
-	pass(w.at, daemon.NameUnlink, names.Record)
+	pass(w.at, handover.NameUnlink, names.Record)
 	for _, m := range slices.Backward(w.made) {
-		pass(m.Parent, daemon.NameRmdir, m.Name)
+		pass(m.Parent, handover.NameRmdir, m.Name)
 	}
 	return files
 }

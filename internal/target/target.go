@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/changes"
-	"devlog/internal/daemon"
+	"devlog/internal/handover"
 	"devlog/internal/pidfd"
 	"devlog/internal/plan"
 	"devlog/internal/rootfs"
@@ -192,16 +192,16 @@ func (t *Target) ReceiverInside() bool { return t.Inside || t.Entered }
 // the repair: it passes the root it has held since, and the pidfd if it is not
 // in the container. identity is what Identity said of it then, or empty;
 // confined says that this process is in the receiver's sandbox.
-func OfReceiver(files []daemon.File, host bool, identity string, confined bool) (*Target, error) {
+func OfReceiver(files []handover.File, host bool, identity string, confined bool) (*Target, error) {
 	var root, init *os.File
 	keeper := 0
 	for _, f := range files {
 		switch f.Name {
-		case daemon.NameRoot:
+		case handover.NameRoot:
 			root = os.NewFile(uintptr(f.FD), f.Name)
-		case daemon.NameInit:
+		case handover.NameInit:
 			init = os.NewFile(uintptr(f.FD), f.Name)
-		case daemon.NameReceiver:
+		case handover.NameReceiver:
 			if peer, err := unix.GetsockoptUcred(f.FD, unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
 				keeper = int(peer.Pid)
 			}

@@ -1,4 +1,4 @@
-package daemon
+package handover
 
 import (
 	"errors"
@@ -86,7 +86,7 @@ func InheritedState() (data []byte, found bool, err error) {
 		return nil, false, fmt.Errorf("remove %s from the environment: %w", stateVariable, err)
 	}
 	fd, err := strconv.Atoi(text)
-	if err != nil || fd < firstFD {
+	if err != nil || fd < FirstFD {
 		return nil, false, fmt.Errorf("read %s=%q: want a descriptor", stateVariable, text)
 	}
 	data, err = ReadState(fd)
@@ -119,4 +119,29 @@ func closeOnExec(list []int) (err error) {
 		err = errors.Join(err, e)
 	}
 	return err
+}
+
+// CloseOnExec marks every descriptor but standard input, output and error, so
+// that nothing this process was started with reaches the receiver: runtimes
+// leak their own files into hooks, and wait for them to be closed.
+func CloseOnExec() error {
+	err := unix.CloseRange(FirstFD, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
+	if err == nil {
+		return nil
+	}
+	return CloseOnExecEach() // close_range(2) is of Linux 5.9, its flag of 5.11
+}
+
+// CloseOnExecEach is CloseOnExec for kernels without close_range(2).
+func CloseOnExecEach() error {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return fmt.Errorf("list the open files: %w", err)
+	}
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd >= FirstFD {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return nil
 }

@@ -1,4 +1,4 @@
-package daemon
+package handover
 
 import (
 	"errors"
@@ -10,9 +10,15 @@ import (
 )
 
 const (
-	maxFiles = 200      // that are passed at once; the kernel's limit is SCM_MAX_FD, 253
+	MaxFiles = 200      // that are passed at once; the kernel's limit is SCM_MAX_FD, 253
 	maxNames = 16 << 10 // bytes
 )
+
+// Passed is an open file for the receiver, with one of the names above.
+type Passed struct {
+	File *os.File
+	Name string
+}
 
 // SendFiles hands the files over to the process at the other end of the
 // SOCK_SEQPACKET socket: one message with the names, joined by ":", and the
@@ -25,9 +31,9 @@ func SendFiles(socket int, files []Passed) error {
 		fds = append(fds, int(f.File.Fd()))
 	}
 	list := []byte(strings.Join(names, ":"))
-	if len(files) > maxFiles || len(list) > maxNames {
+	if len(files) > MaxFiles || len(list) > maxNames {
 		return fmt.Errorf("hand over %d files with names of %d bytes: %d files and %d bytes at most can be: choose a socket path with fewer directories to make",
-			len(files), len(list), maxFiles, maxNames)
+			len(files), len(list), MaxFiles, maxNames)
 	}
 	err := unix.Sendmsg(socket, list, unix.UnixRights(fds...), nil, 0)
 	if err != nil {
@@ -40,7 +46,7 @@ func SendFiles(socket int, files []Passed) error {
 // socket, without waiting: the error is EAGAIN if there are none yet. There
 // are none, and no error, once the other end is closed.
 func ReceiveFiles(socket int) ([]File, error) {
-	names, oob := make([]byte, maxNames), make([]byte, unix.CmsgSpace(maxFiles*4))
+	names, oob := make([]byte, maxNames), make([]byte, unix.CmsgSpace(MaxFiles*4))
 	n, oobn, flags, _, err := unix.Recvmsg(socket, names, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("receive files: %w", err)

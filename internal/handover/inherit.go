@@ -1,11 +1,10 @@
-// Package daemon owns the passing of open files between the hook and the
-// receiver: how the hook starts a receiver that outlives it, and how the
-// receiver finds the files it was started with.
+// Package handover owns what a receiver is given when it begins, open files and a
+// description of them: by the hook that starts it, by the version that it replaces, or
+// by the supervisor that starts it again after a kill.
 //
-// The files are passed as systemd passes sockets (sd_listen_fds(3)):
-// LISTEN_FDS says how many there are, from descriptor 3 on, and
-// LISTEN_FDNAMES names them.
-package daemon
+// Files are passed as systemd passes sockets (sd_listen_fds(3)): LISTEN_FDS says how
+// many there are, from descriptor 3 on, and LISTEN_FDNAMES names them.
+package handover
 
 import (
 	"errors"
@@ -45,8 +44,8 @@ const (
 	NameRmdir = "rmdir/"
 )
 
-// firstFD is SD_LISTEN_FDS_START of sd_listen_fds(3).
-const firstFD = 3
+// FirstFD is SD_LISTEN_FDS_START of sd_listen_fds(3).
+const FirstFD = 3
 
 // File is an open file that a parent has passed to this process.
 type File struct {
@@ -99,7 +98,7 @@ func parseInherited(count, names string) ([]File, error) {
 	}
 	files := make([]File, n)
 	for i := range files {
-		files[i] = File{FD: firstFD + i, Name: NameSocket}
+		files[i] = File{FD: FirstFD + i, Name: NameSocket}
 		if list != nil {
 			files[i].Name = list[i]
 		}
@@ -107,13 +106,13 @@ func parseInherited(count, names string) ([]File, error) {
 	return files, nil
 }
 
-// reportReady is what Report writes when there is no error.
-const reportReady = "READY=1"
+// ReportReady is what Report writes when there is no error.
+const ReportReady = "READY=1"
 
 // Report tells the process that waits on the other end of the pipe fd that
 // this one is ready (problem is nil) or why it cannot be, and closes fd.
 func Report(fd int, problem error) error {
-	text := reportReady
+	text := ReportReady
 	if problem != nil {
 		text = problem.Error()
 	}

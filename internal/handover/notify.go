@@ -1,4 +1,4 @@
-package daemon
+package handover
 
 import (
 	"errors"
@@ -12,9 +12,9 @@ import (
 // notifyVariable names the socket of the service manager (sd_notify(3)).
 const notifyVariable = "NOTIFY_SOCKET"
 
-// filesVariable names the socket at which the hook hands the files over to a
+// FilesVariable names the socket at which the hook hands the files over to a
 // receiver that the service manager has started.
-const filesVariable = "DEVLOGD_FILES"
+const FilesVariable = "DEVLOGD_FILES"
 
 // Notify tells the service manager (sd_notify(3)), such as "READY=1", and passes
 // it open files to keep (FDSTORE=1). Without a manager it does nothing.
@@ -44,18 +44,18 @@ func Notify(state string, fds ...int) error {
 
 // Supervised reports whether the service manager has started this process for a
 // hook, until Taken was called.
-func Supervised() bool { return os.Getenv(filesVariable) != "" }
+func Supervised() bool { return os.Getenv(FilesVariable) != "" }
 
 // Taken returns the files that the hook hands over to a receiver that the
 // service manager has started for it; ok is false where the environment names
 // no such hook. The error says that it is not there any more.
 func Taken(limit time.Duration) (files []File, ok bool, err error) {
-	name, ok := os.LookupEnv(filesVariable)
+	name, ok := os.LookupEnv(FilesVariable)
 	if !ok {
 		return nil, false, nil
 	}
-	if err := os.Unsetenv(filesVariable); err != nil {
-		return nil, true, fmt.Errorf("remove %s from the environment: %w", filesVariable, err)
+	if err := os.Unsetenv(FilesVariable); err != nil {
+		return nil, true, fmt.Errorf("remove %s from the environment: %w", FilesVariable, err)
 	}
 	files, err = takeFrom(name, limit)
 	if err != nil {
@@ -73,10 +73,10 @@ func takeFrom(name string, limit time.Duration) ([]File, error) {
 	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: name}); err != nil {
 		return nil, err
 	}
-	if _, err := samePeer(fd); err != nil {
+	if _, err := SamePeer(fd); err != nil {
 		return nil, err
 	}
-	if err := pollFor(limit, fd); err != nil {
+	if err := Poll(limit, fd); err != nil {
 		return nil, err
 	}
 	files, err := ReceiveFiles(fd)
@@ -86,8 +86,8 @@ func takeFrom(name string, limit time.Duration) ([]File, error) {
 	return files, err
 }
 
-// samePeer returns the process at the other end, which must be this one's user's.
-func samePeer(fd int) (pid int, err error) {
+// SamePeer returns the process at the other end, which must be this one's user's.
+func SamePeer(fd int) (pid int, err error) {
 	peer, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil {
 		return 0, err
@@ -98,8 +98,8 @@ func samePeer(fd int) (pid int, err error) {
 	return int(peer.Pid), nil
 }
 
-// pollFor waits until one of the descriptors can be read.
-func pollFor(limit time.Duration, list ...int) error {
+// Poll waits until one of the descriptors can be read.
+func Poll(limit time.Duration, list ...int) error {
 	var fds []unix.PollFd
 	for _, fd := range list {
 		fds = append(fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})

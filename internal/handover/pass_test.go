@@ -1,0 +1,119 @@
+package handover
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// nulls returns open files to pass, all with low descriptors.
+func nulls(t *testing.T, n int) []Passed {
+	t.Helper()
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	var list []Passed
+	for i := range n {
+		list = append(list, Passed{File: f, Name: fmt.Sprint("null", i)})
+	}
+	return list
+}
+
+func TestHandover(t *testing.T) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pair[1])
+	if _, err := ReceiveFiles(pair[1]); !errors.Is(err, unix.EAGAIN) {
+		t.Errorf("nothing sent: %v", err)
+	}
+	for _, n := range []int{1, 33, MaxFiles} {
+		if err := SendFiles(pair[0], nulls(t, n)); err != nil {
+			t.Fatalf("%d files: %v", n, err)
+		}
+		files, err := ReceiveFiles(pair[1])
+		if err != nil || len(files) != n || files[n-1].Name != fmt.Sprint("null", n-1) {
+			t.Errorf("%d files: got %v, %v", n, files, err)
+		}
+		for _, f := range files {
+			unix.Close(f.FD)
+		}
+	}
+	long := nulls(t, 1)
+	long[0].Name = strings.Repeat("x", maxNames+1)
+	for want, files := range map[string][]Passed{"hand over 201 files": nulls(t, MaxFiles+1), "16385 bytes": long} {
+		if err := SendFiles(pair[0], files); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	// More than there is room for is an error, and leaves nothing open.
+	before := fdCount(t)
+	if err := unix.Sendmsg(pair[0], []byte(long[0].Name), unix.UnixRights(0, 1), nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	if files, err := ReceiveFiles(pair[1]); err == nil || files != nil {
+		t.Errorf("got %v, %v", files, err)
+	}
+	if after := fdCount(t); after != before {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+	unix.Close(pair[0])
+	if files, err := ReceiveFiles(pair[1]); err != nil || files != nil {
+		t.Errorf("at the end: %v, %v", files, err)
+	}
+}
+
+func fdCount(t *testing.T) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
+}
+
+// manager is a service manager's socket.
+func manager(t *testing.T, name string) int {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err == nil {
+		err = unix.Bind(fd, &unix.SockaddrUnix{Name: name})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	t.Setenv(notifyVariable, name)
+	return fd
+}
+
+func TestNotify(t *testing.T) {
+	t.Setenv(notifyVariable, "")
+	if err := Notify("READY=1"); err != nil {
+		t.Errorf("without a manager: %v", err)
+	}
+	for _, name := range []string{filepath.Join(t.TempDir(), "notify"), "@devlog-test-" + filepath.Base(t.TempDir()) + time.Now().String()} {
+		fd := manager(t, name)
+		if err := Notify("FDSTORE=1\nFDNAME=x", 0); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		text, oob := make([]byte, 64), make([]byte, 64)
+		n, oobn, _, _, err := unix.Recvmsg(fd, text, oob, unix.MSG_CMSG_CLOEXEC)
+		if err != nil || string(text[:n]) != "FDSTORE=1\nFDNAME=x" || oobn == 0 {
+			t.Errorf("%s: %q, %d, %v", name, text[:n], oobn, err)
+		}
+	}
+	t.Setenv(notifyVariable, "vsock:1")
+	if err := Notify("READY=1"); !errors.Is(err, unix.EAFNOSUPPORT) {
+		t.Errorf("an address of another kind: %v", err)
+	}
+}
