@@ -68,7 +68,7 @@ func moveAside(t *testing.T, what string, make func(t *testing.T, path string), 
 			t.Error(err)
 		}
 		if side != "host" {
-			wantOnce(t, c.Log(inside), "/dev/log was a "+what+", and is "+aside+" now: look at it, then remove it")
+			wantOnce(t, c.Log(inside), "/dev/log was a "+what+", and is "+aside+" now: check it, then remove it")
 		}
 	}
 	// What was in directories is in one still.

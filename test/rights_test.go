@@ -28,7 +28,7 @@ func TestNotRoot(t *testing.T) {
 		{"dry run", false, []string{"repair", "--dry-run"}, 3, []string{"refused: ", root}},
 		{"repair host", false, []string{"repair", "--host"}, 3, []string{"refused: cannot see who listens on /dev/log", root}},
 		{"forced", false, []string{"repair", "--host", "--force"}, 3, []string{"refused: /dev cannot be written", root}},
-		{"undo host", true, []string{"undo", "--host"}, 3, []string{"undo the repair that is noted in /run/devlog: permission denied: ", root}},
+		{"undo host", true, []string{"undo", "--host"}, 3, []string{"undo the repair recorded in /run/devlog: permission denied: ", root}},
 		{"repair of a container", false, []string{"repair", "--pid", "%pid"}, 3, []string{"find process ", "permission denied: ", root}},
 		{"check of a container", false, []string{"check", "--pid", "%pid"}, 3, []string{"find process ", "permission denied: ", root}},
 		{"no right is missing", false, []string{"undo"}, 0, []string{"nothing to do: no repair is noted here\n"}},

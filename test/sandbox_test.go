@@ -162,7 +162,7 @@ func TestCheckSaysConfined(t *testing.T) {
 			wantOnce(t, c.Log(), threeTexts("a")...)
 			_, pid := c.State()
 			r := h.Do(filepath.Join(binDir, "devlog-hook"), "check", "--pid", fmt.Sprint(pid))
-			if want := fmt.Sprintf("\nreceiver  devlogd %d, %s; nobody starts it anew if it is killed\n", h.Receivers()[0], tt.want); !strings.Contains(r.Out, want) || r.Code != 0 {
+			if want := fmt.Sprintf("\nreceiver  devlogd %d, %s; not restarted if killed\n", h.Receivers()[0], tt.want); !strings.Contains(r.Out, want) || r.Code != 0 {
 				t.Errorf("check: %+v, want %q", r, want)
 			}
 			r = h.Do(filepath.Join(binDir, "devlog-hook"), "check", "--json", "--pid", fmt.Sprint(pid))

@@ -283,7 +283,7 @@ func TestStageBadState(t *testing.T) {
 		{"another's path as ID", `{"id":"../c2","pid":1,"bundle":"/b"}`, all, "bad id"},
 		{"no pid", state(0), onHost, "pid is 0"},
 		{"dead pid", state(dead), onHost, fmt.Sprintf("find process %d", dead)},
-		{"the host's pid", state(1), []string{"poststart"}, "root of the container's first process is the host's still"},
+		{"the host's pid", state(1), []string{"poststart"}, "root of the container's first process is still the host's"},
 		{"not in the container", state(1), []string{"createContainer"}, "use --stage createRuntime"},
 	} {
 		for _, stage := range tt.stages {

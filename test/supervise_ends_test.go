@@ -182,7 +182,7 @@ func TestSupervisedGivenUp(t *testing.T) {
 		})
 	}
 	r := s.hook("check", "--pid", s.pid)
-	for _, says := range []string{"where nobody listens", "broken: connection refused", "has gone: systemd has given devlog-box.service up"} {
+	for _, says := range []string{"where nobody listens", "broken: connection refused", "has gone: systemd gave up devlog-box.service"} {
 		if r.Code != 1 || !strings.Contains(r.Out, says) {
 			t.Errorf("check lacks %q: %+v", says, r)
 		}
@@ -246,16 +246,16 @@ func TestUnsupervised(t *testing.T) {
 	hook := func(args ...string) Result {
 		return h.Do(append([]string{filepath.Join(binDir, "devlog-hook")}, append(args, "--pid", strconv.Itoa(pid))...)...)
 	}
-	if r := hook("check"); r.Code != 0 || !strings.Contains(r.Out, "; nobody starts it anew if it is killed\n") {
+	if r := hook("check"); r.Code != 0 || !strings.Contains(r.Out, "; not restarted if killed\n") {
 		t.Errorf("check: %+v", r)
 	}
-	if r := c.Exec("/opt/devlog/devlog-hook", "check"); r.Code != 0 || !strings.Contains(r.Out, "receiver  not seen from here: on the host") {
+	if r := c.Exec("/opt/devlog/devlog-hook", "check"); r.Code != 0 || !strings.Contains(r.Out, "receiver  cannot be seen from here: on the host") {
 		t.Errorf("check inside: %+v", r)
 	}
 	h.Must("kill", "-9", strconv.Itoa(h.Receivers()[0]))
 	expectReceiversEnd(t, h)
 	r := hook("check")
-	for _, says := range []string{"where nobody listens", "broken: connection refused", "was killed, and nobody starts it anew; repair starts another"} {
+	for _, says := range []string{"where nobody listens", "broken: connection refused", "was killed and is not restarted; repair starts another"} {
 		if r.Code != 1 || !strings.Contains(r.Out, says) {
 			t.Errorf("check lacks %q: %+v", says, r)
 		}
@@ -297,7 +297,7 @@ func TestSupervisedKeeper(t *testing.T) {
 			s.h.Must("kill", "-9", strconv.Itoa(pid))
 			pid = s.receiver(pid)
 			r := s.hook(append([]string{"check"}, target...)...)
-			if !strings.Contains(r.Out, "systemd starts it anew if it is killed (devlog-box.service)") {
+			if !strings.Contains(r.Out, "restarted by systemd if killed (devlog-box.service)") {
 				t.Errorf("%q: check: %+v", target, r)
 			}
 		}

@@ -58,7 +58,7 @@ func TestRepairFromUnit(t *testing.T) {
 	s.undone()
 	// Who wants no such home is told of it, and has the receiver in the unit.
 	r := run(append([]string{"--property=TimeoutStopSec=1s"}, append(repair, "--supervise", "none")...)...) // the receiver waits for its container
-	if !strings.Contains(r.Out, "\nthe receiver ends with caller.service, which has started it, unless that has KillMode=process\n") {
+	if !strings.Contains(r.Out, "\nthe receiver ends with caller.service, which started it, unless that service has KillMode=process\n") {
 		t.Errorf("unsupervised: %+v", r)
 	}
 	expectReceiversEnd(t, s.h)
@@ -87,7 +87,7 @@ func TestKeeperOfService(t *testing.T) {
 		t.Errorf("the service's main process is %q", name)
 	}
 	log := s.must("/bin/journalctl", "--no-pager", "--output", "cat", "--unit", "prepare").Out
-	if !strings.Contains(log, "the keeper ends with prepare.service, which has started it") {
+	if !strings.Contains(log, "the watcher ends with prepare.service, which started it") {
 		t.Errorf("it says %q", log)
 	}
 	s.must("/bin/systemctl", "stop", "prepare")
@@ -113,7 +113,7 @@ func TestRepairFromContainer(t *testing.T) {
 		_ = os.Remove(filepath.Dir(group)) // it may be another's
 	})
 	line := hookOn() + " repair --pid " + strconv.Itoa(c.PID)
-	says := ", in which this program runs: for one that stays, repair on the host itself\n"
+	says := ", in which this program runs; to avoid that, repair on the host itself\n"
 	for how, tt := range map[string]struct{ command, says string }{
 		"in a container's cgroup":     {"echo $$ >" + group + "/cgroup.procs && exec " + line, "\nthe receiver ends with the container " + name + says},
 		"in another mount namespace":  {"exec unshare --mount " + line, "\nthe receiver ends with this container" + says},

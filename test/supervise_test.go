@@ -224,7 +224,7 @@ func TestSupervisedKilled(t *testing.T) {
 	s := newSystemdHost(t)
 	s.repair()
 	pid := s.receiver(0)
-	if r := s.hook("check", "--pid", s.pid); r.Code != 0 || !strings.Contains(r.Out, "systemd starts it anew if it is killed (devlog-box.service)") {
+	if r := s.hook("check", "--pid", s.pid); r.Code != 0 || !strings.Contains(r.Out, "restarted by systemd if killed (devlog-box.service)") {
 		t.Errorf("check: %+v", r)
 	}
 	stop := s.flood("flood", 4)

@@ -14,7 +14,7 @@ import (
 	"devlog/internal/rootfs"
 )
 
-// OfHost is the record of a repair of the host, if the directory has one.
+// OfHost returns the directory's record if it is of a prepared host; nil otherwise.
 func OfHost(d *rootfs.Dir) *Changes {
 	if r := Read(d); r != nil && r.Host {
 		return r
@@ -22,46 +22,43 @@ func OfHost(d *rootfs.Dir) *Changes {
 	return nil
 }
 
-// Changes is what a repair notes beside the private socket before it changes
-// anything, so that it can be undone, also after a crash. It lies in the
-// container: what it says is never trusted with more than that container.
+// Changes are what a repair records before it changes anything. The container can forge
+// the record, so it is never trusted beyond that container.
 type Changes struct {
-	// MountNS and PIDNS tell the container's namespaces from another's that
-	// has the same root directory.
+	// MountNS and PIDNS tell the container from another one with the same root directory.
 	MountNS uint64 `json:"mount_ns"`
-	// Receiver is the receiver's process, in the PID namespace PIDNS, Started
-	// the time of its start; see proc_pid_stat(5).
+	// Receiver is the receiver's process ID in the PID namespace PIDNS. Started is its
+	// start time (pidfd.StartTime).
 	Receiver int    `json:"receiver,omitempty"`
 	PIDNS    uint64 `json:"pid_ns,omitempty"`
 	Started  string `json:"started,omitempty"`
-	// Unit is the service of systemd's that the receiver is, if it is one: then
-	// other processes follow on Receiver.
+	// Unit is the receiver's systemd service, if it has one. systemd can replace the
+	// process Receiver by others.
 	Unit string `json:"unit,omitempty"`
-	// Was, WasLink and WasOwner are what /dev/log was before the first repair.
+	// Was, WasLink and WasOwner describe /dev/log before the first repair.
 	Was      rootfs.Kind  `json:"was"`
 	WasLink  string       `json:"was_link,omitempty"`
 	WasOwner rootfs.Owner `json:"was_owner"`
-	// Set is the text of the link that /dev/log was made, if it was.
+	// Set is the text of the link that a repair made at /dev/log, if it made one.
 	Set string `json:"set,omitempty"`
-	// Renamed says that what was there was renamed, to asideName, and is the target's
-	// to be given back. Where others share /dev they may rely on the link by then.
+	// Renamed says that a repair renamed /dev/log to names.Old and that undo renames it
+	// back. It is not set where containers share /dev: others may rely on the link by then.
 	Renamed bool `json:"renamed,omitempty"`
 	// Mounted says that a link was mounted over /dev/log.
 	Mounted bool `json:"mounted,omitempty"`
-	// Pointed is the place that was made a link to the private socket; empty if
-	// /dev/log leads to that itself.
+	// Pointed is the path at which a repair made a link to the private socket; empty if
+	// /dev/log points to the socket itself.
 	Pointed string `json:"pointed,omitempty"`
-	// Made are the directories that were made, outermost first.
+	// Made are the directories that were created, outermost first.
 	Made []string `json:"made,omitempty"`
 	// Socket is the private socket's path.
 	Socket string `json:"socket"`
-	// Host says that it is the host that was prepared.
+	// Host says that this is a prepared host.
 	Host bool `json:"host,omitempty"`
 }
 
-// Read returns the record in the directory, or nil if there is none, or
-// none that can be read: a repair does not depend on it. It is a link's text, or
-// a regular file of an earlier version or where a link is too short.
+// Read returns the record in the directory; nil if there is none or it cannot be read: a
+// repair does not depend on it.
 func Read(d *rootfs.Dir) *Changes {
 	data, err := d.ReadNote(names.Record)
 	if err != nil {
@@ -74,7 +71,7 @@ func Read(d *rootfs.Dir) *Changes {
 	return &r
 }
 
-// AddMade notes directories that were made.
+// AddMade adds created directories.
 func (r *Changes) AddMade(made []rootfs.Made) {
 	for _, m := range made {
 		r.Made = append(r.Made, path.Join(m.Parent.Path(), m.Name))
@@ -82,24 +79,25 @@ func (r *Changes) AddMade(made []rootfs.Made) {
 	slices.Sort(r.Made) // outermost first
 }
 
+// Write replaces the record in the directory.
 func (r *Changes) Write(d *rootfs.Dir) error {
 	data, err := json.Marshal(r)
 	if err != nil {
-		return fmt.Errorf("note what undo needs: %w", err)
+		return fmt.Errorf("cannot record what undo needs: %w", err)
 	}
 	return d.WriteNote(names.Record, data)
 }
 
-// maxLeftovers is how many names are looked at for leftovers; the container can make
-// as many as it likes.
+// maxLeftovers is how many names are searched for leftovers: a container can create any
+// number of names.
 const maxLeftovers = 1024
 
-// RemoveTemporary removes what a killed repair was about to make in the private
-// socket's directory. Repairs of one container are never made at the same time.
+// RemoveTemporary removes temporary files that a killed repair left in the private
+// socket's directory. The caller must hold the target's lock.
 func RemoveTemporary(d *rootfs.Dir) {
 	names, err := d.Names(maxLeftovers)
 	if err != nil {
-		return // it may be entered and not read
+		return // it can be entered but not read
 	}
 	for _, name := range names {
 		if strings.HasPrefix(name, rootfs.TempPrefix) {

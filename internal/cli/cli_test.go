@@ -132,7 +132,7 @@ func TestCheck(t *testing.T) {
 		{"dangling", func() error { return os.Symlink("/run/systemd/journal/dev-log", root+"/dev/log") }, exitNeedsRepair,
 			"/dev/log  link to /run/systemd/journal/dev-log, which does not exist here\nsyslog()  broken: no such file or directory\n"},
 		{"regular file", func() error { return os.WriteFile(root+"/dev/log", nil, 0o600) }, exitRefused,
-			"/dev/log  regular file, no socket\nsyslog()  broken: connection refused\n"},
+			"/dev/log  regular file, not a socket\nsyslog()  broken: connection refused\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			os.Remove(root + "/dev/log")
@@ -160,7 +160,7 @@ func TestDryRun(t *testing.T) {
 	if code := Main([]string{"devlog-hook", "repair", "--root", root, "--dry-run"}, nil, &out, &errs); code != exitDone {
 		t.Errorf("exit code %d: %s", code, errs.String())
 	}
-	const want = "would repair by symlink:\n1. see that /run/devlog exists, and note there what undo needs to know\n" +
+	const want = "would repair by symlink:\n1. create /run/devlog if it is missing, and record there what undo needs\n" +
 		"2. listen on /run/devlog/log\n3. start the receiver\n4. make /dev/log a link to /run/devlog/log\n"
 	if out.String() != want {
 		t.Errorf("it says\n%swant\n%s", out.String(), want)

@@ -14,10 +14,10 @@ import (
 	"devlog/internal/rootfs"
 )
 
-// ErrChanged says that /dev/log is no longer what the plan was made for.
+// ErrChanged says that /dev/log is no longer what was inspected: the repair starts again.
 var ErrChanged = errors.New("/dev/log changed during the repair")
 
-// Changed is errChanged where the system call's error means that.
+// Changed returns ErrChanged if err is one of the codes, and err itself otherwise.
 func Changed(err error, codes ...error) error {
 	if slices.ContainsFunc(codes, func(c error) bool { return errors.Is(err, c) }) {
 		return ErrChanged
@@ -25,13 +25,13 @@ func Changed(err error, codes ...error) error {
 	return err
 }
 
-// swapTimeout is how long a repair waits for another container's that swaps
-// names in the same /dev, which takes microseconds. Correctness does not
-// depend on the lock: anybody who shares /dev can hold it.
+// swapTimeout is how long a repair waits for the repair of another container in the same
+// /dev, which takes microseconds. Correctness does not depend on the lock: anybody who
+// shares /dev can hold it.
 const swapTimeout = time.Second
 
-// Swap runs f, that swaps names in /dev, alone among repairs, after the
-// leftovers of those that were killed have been cleared away.
+// Swap calls f, which changes names in /dev, while it holds the directory's lock, and
+// removes leftovers of killed repairs first. After a second it continues without the lock.
 func Swap(dev *rootfs.Dir, f func() error) error {
 	unlock, err := dev.Lock(swapTimeout)
 	if err != nil {
@@ -42,24 +42,23 @@ func Swap(dev *rootfs.Dir, f func() error) error {
 	return f()
 }
 
-// clearLeftovers removes the temporary names that a killed repair has left in
-// /dev, which is never listed: others can make as many names there as they like.
-// A live socket among them stood at /dev/log when the repair was killed: it gets
-// its place back.
+// clearLeftovers removes the temporary names that a killed repair left in /dev. /dev is
+// never listed: others can create any number of names. A live socket among them was
+// /dev/log when the repair was killed: it becomes /dev/log again.
 func clearLeftovers(dev *rootfs.Dir) {
 	for _, name := range rootfs.SharedTemps {
 		if st, err := dev.Lstat(name); err != nil || st.Kind == rootfs.Absent {
 			continue
 		}
 		if l, err := dev.Listening(name); err == nil && l.Live && !sameFile(dev, name, names.HostSocket) && !sameFile(dev, name, names.Log) {
-			// Not in the place of a daemon that has bound its socket since.
+			// Unless a daemon has bound a new socket since.
 			if now, err := dev.Listening(names.Log); err != nil || !now.Live {
 				if err := dev.RenameNew(name, names.Log); err != nil {
 					_ = dev.Exchange(name, names.Log)
 				}
 			}
 		}
-		_ = dev.Unlink(name) // what cannot be removed, such as a directory, is not ours
+		_ = dev.Unlink(name) // a directory is not ours
 	}
 }
 
@@ -69,16 +68,15 @@ func sameFile(d *rootfs.Dir, a, b string) bool {
 	return err == nil && err2 == nil && x.ID == y.ID
 }
 
-// ReplaceWithLink puts a link with this text in the place of the log that has
-// that identity; see replace.
+// ReplaceWithLink replaces the log with the identity old by a link with this text; see
+// Replace.
 func ReplaceWithLink(d *rootfs.Dir, text string, old rootfs.ID) error {
 	return Replace(d, old, func(tmp string) error { return d.Symlink(text, tmp) })
 }
 
-// Replace puts what prepare makes, under a name that it is given, in the place
-// of the log that has the identity old. Should the name be another file by
-// now, that stays there and the error is errChanged: a daemon that has just
-// bound its socket keeps it.
+// Replace replaces the log with the identity old, in one step, by the file that prepare
+// creates under a temporary name. If the log is another file by now, that file stays and
+// the error is ErrChanged: a daemon that has just bound its socket keeps it.
 func Replace(d *rootfs.Dir, old rootfs.ID, prepare func(tmp string) error) error {
 	out, tmp, ours, err := exchange(d, old, prepare)
 	if err != nil {
@@ -90,10 +88,10 @@ func Replace(d *rootfs.Dir, old rootfs.ID, prepare func(tmp string) error) error
 	return errors.Join(ErrChanged, d.PutBack(tmp, names.Log, ours))
 }
 
-// exchange swaps what prepare makes, that has the identity ours, for the log
-// that has the identity old. What came out has the name tmp.
+// exchange swaps the file that prepare creates, whose identity is ours, with the log that
+// has the identity old. The file out that was the log is then called tmp.
 func exchange(d *rootfs.Dir, old rootfs.ID, prepare func(tmp string) error) (out rootfs.Stat, tmp string, ours rootfs.ID, err error) {
-	// Held, so that no newer file can have the same identity.
+	// While it is held no newer file can have the same identity.
 	held, st, err := d.HoldOwn(names.Log)
 	if held != nil {
 		defer held.Close()
@@ -124,8 +122,8 @@ func exchange(d *rootfs.Dir, old rootfs.ID, prepare func(tmp string) error) (out
 	return out, tmp, st.ID, err
 }
 
-// statOwn says what the name is that was just given to a file. What is mounted
-// over that goes with it: then it is nothing that was seen before.
+// statOwn examines a file that was just renamed. If something is mounted over it, it is not
+// the file that was inspected: the result is empty.
 func statOwn(d *rootfs.Dir, name string) (rootfs.Stat, error) {
 	held, st, err := d.HoldOwn(name)
 	if errors.Is(err, unix.EXDEV) {
@@ -155,14 +153,14 @@ func Preserve(d *rootfs.Dir, text string, socket rootfs.ID) error {
 	case out.ID == socket:
 		return d.Unlink(tmp)
 	case out.Kind == rootfs.Socket:
-		// The daemon has bound a new socket meanwhile: that is the host's now.
+		// The daemon has bound a new socket meanwhile: it is the host's now.
 		return d.Rename(tmp, names.HostSocket)
 	default:
 		return errors.Join(ErrChanged, d.PutBack(tmp, names.Log, ours))
 	}
 }
 
-// Remove removes the log that has that identity, and no other.
+// Remove removes the log with that identity. The error is ErrChanged if it is another file.
 func Remove(dev *rootfs.Dir, id rootfs.ID) error {
 	tmp, err := dev.Claim(func(tmp string) error { return dev.RenameNew(names.Log, tmp) })
 	if err != nil {

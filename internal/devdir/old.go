@@ -9,11 +9,11 @@ import (
 	"devlog/internal/rootfs"
 )
 
-// MoveOld returns how to take it back. Whatever has the other name already
-// stands in nobody's way, for any container's root can have put that there, too:
-// a directory takes the other one in, and of two other files the newer one is kept.
+// MoveOld renames the log with that identity to names.Old, and returns a function that
+// renames it back. Root of any container can have put something at names.Old: if either
+// file is a directory, the other file moves into it; if neither is, the newer file is kept.
 func MoveOld(dev *rootfs.Dir, id rootfs.ID) (back func(), err error) {
-	// Held, so that no newer file can have the same identity.
+	// While it is held no newer file can have the same identity.
 	held, st, err := dev.HoldOwn(names.Log)
 	if err != nil {
 		return nil, Changed(err, unix.ENOENT)
@@ -61,7 +61,7 @@ func MoveOld(dev *rootfs.Dir, id rootfs.ID) (back func(), err error) {
 	return back, nil
 }
 
-// moveInto moves the file into the directory of that name and identity.
+// moveInto moves the file into the directory dir, which must have that identity.
 func moveInto(d *rootfs.Dir, name, dir string, id rootfs.ID) error {
 	to, err := d.Enter(dir)
 	if err != nil {

@@ -195,7 +195,7 @@ func findHostNote(t *target.Target, container string, f func(d *rootfs.Dir, name
 		}
 		defer root.Close()
 		names := []string{noteName(container)}
-		if text, err := os.ReadFile("/proc/" + strconv.Itoa(t.Pid) + "/cgroup"); err == nil {
+		if text, err := os.ReadFile("/proc/" + strconv.Itoa(t.PID) + "/cgroup"); err == nil {
 			if raw := hook.RawNameFromCgroup(string(text)); raw != "" && raw != container {
 				names = append(names, noteName(raw))
 			}
@@ -204,7 +204,7 @@ func findHostNote(t *target.Target, container string, f func(d *rootfs.Dir, name
 		if uid == 0 {
 			uid = t.UID
 		}
-		mark := ProcessTag(t.Pid)
+		mark := ProcessTag(t.PID)
 		look := func(dir string) error {
 			d, err := root.Dir(dir)
 			if err != nil {

@@ -166,8 +166,8 @@ func repairSharer(s Sharer, optionsFor func(name string) (repair.Options, error)
 // is says whether the container is the one that was listed, and not another
 // whose first process got the same ID since. The target pins that process.
 func (s Sharer) is(t *target.Target) bool {
-	started, err := pidfd.StartTime(t.Pid)
-	return err == nil && t.Pid == s.PID && started == s.started
+	started, err := pidfd.StartTime(t.PID)
+	return err == nil && t.PID == s.PID && started == s.started
 }
 
 // SharerError is an error of one of many containers.

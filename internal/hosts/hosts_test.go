@@ -29,7 +29,7 @@ func TestSharerIs(t *testing.T) {
 		{"not looked at", Sharer{PID: pid}, false},
 		{"another", Sharer{PID: pid + 1, started: started}, false},
 	} {
-		if got := tt.sharer.is(&target.Target{Pid: pid}); got != tt.want {
+		if got := tt.sharer.is(&target.Target{PID: pid}); got != tt.want {
 			t.Errorf("%s: %t, want %t", tt.what, got, tt.want)
 		}
 	}

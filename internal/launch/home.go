@@ -12,11 +12,10 @@ import (
 	"devlog/internal/target"
 )
 
-// A receiver lives in the cgroup of whoever starts it, and is killed with that: as
-// soon as a oneshot service has run, say. systemd can give it one of its own.
+// A receiver runs in the cgroup of the process that starts it, and is killed with it: when a
+// oneshot service has run, for example. As a systemd service it has its own cgroup.
 
-// startAs starts the receiver in the best home that there is, and warns if that is
-// somebody else's.
+// startAs starts the receiver in its own cgroup if it can, and otherwise warns the user.
 func (r *Receiver) startAs(t *target.Target, spec daemon.Spec) (pid int, end func(), err error) {
 	if r.Supervise != AutoSupervised {
 		pid, end, err = r.Supervise.start(spec, r.Name)
@@ -32,7 +31,7 @@ func (r *Receiver) startAs(t *target.Target, spec daemon.Spec) (pid int, end fun
 		if why == nil {
 			r.Supervise = Systemd
 		}
-		if why == nil || errors.As(why, &said) { // another one would say the same
+		if why == nil || errors.As(why, &said) { // it would fail without systemd too
 			return pid, end, why
 		}
 	}
@@ -42,9 +41,8 @@ func (r *Receiver) startAs(t *target.Target, spec daemon.Spec) (pid int, end fun
 	return pid, end, err
 }
 
-// mayBeService says that systemd could start the target's receiver, the program at
-// that path: it does so in its own mount namespace, where it has to find the same
-// files.
+// mayBeService says whether systemd could start the target's receiver, the program at that
+// path. systemd starts it in its own mount namespace and must find the same files there.
 func mayBeService(t *target.Target, program string) bool {
 	if t.ReceiverInside() || os.Geteuid() != 0 || daemon.CanSupervise() != nil {
 		return false
@@ -63,11 +61,11 @@ func mayBeService(t *target.Target, program string) bool {
 	return true
 }
 
-// hostService is the service that prepares the host, whose main process is the keeper.
+// hostService is the service that prepares the host. Its main process is the watcher.
 const hostService = "devlog-host.service"
 
-// warn says with what the receiver ends, if not with its container alone. why is
-// why it is no service of systemd's, where it was to be one.
+// warn tells the user what else ends the receiver, besides its container. why is why it is
+// not a systemd service although it should be; nil otherwise.
 func (r *Receiver) warn(t *target.Target, why error) {
 	if r.Warn == nil {
 		return
@@ -77,38 +75,37 @@ func (r *Receiver) warn(t *target.Target, why error) {
 	}
 	what := "the receiver"
 	if t.Host {
-		what = "the keeper"
+		what = "the watcher"
 	}
 	text, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
-		text = nil // nothing is known of it
+		text = nil // unknown
 	}
 	service, container := serviceOf(string(text)), ""
 	switch {
 	case !t.ReceiverInside() || t.Host:
 		container = callersContainer(string(text))
-	case !daemon.Booted(): // the container may be a service of the host's itself
+	case !daemon.Booted(): // the container itself may be a service of the host
 		service = ""
 	}
 	switch {
 	case container != "":
-		what += fmt.Sprintf(" ends with %s, in which this program runs: for one that stays, repair on the host itself", container)
+		what += fmt.Sprintf(" ends with %s, in which this program runs; to avoid that, repair on the host itself", container)
 	case service != "" && (!t.Host || service != hostService):
-		what += fmt.Sprintf(" ends with %s, which has started it, unless that has KillMode=process", service)
+		what += fmt.Sprintf(" ends with %s, which started it, unless that service has KillMode=process", service)
 	default:
 		return
 	}
 	r.Warn(what)
 }
 
-// callersContainer is the container that this process runs in, in words, while the
-// target is another or the host; empty if it runs in none. The text is that of its
-// /proc/self/cgroup.
+// callersContainer describes the container in which this process runs while its target is
+// another container or the host; empty if it runs in none. text is its /proc/self/cgroup.
 func callersContainer(text string) string {
 	if name := hook.RawNameFromCgroup(text); name != "" {
 		return "the container " + name
 	}
-	// A service may have a mount namespace of its own too.
+	// A service can have its own mount namespace too.
 	own, err := target.Namespace("self", "mnt")
 	first, ferr := target.Namespace("1", "mnt")
 	if err == nil && ferr == nil && own != first && serviceOf(text) == "" {
@@ -117,9 +114,9 @@ func callersContainer(text string) string {
 	return ""
 }
 
-// serviceOf is the service of systemd's in whose cgroup a process is that has this
-// text of /proc/PID/cgroup (cgroups(7)); empty if it is in none, or in a scope,
-// which ends when all its processes have.
+// serviceOf returns the systemd service of a process from the text of its /proc/PID/cgroup
+// (cgroups(7)). It is empty without a service, and in a scope, which does not end before
+// its last process.
 func serviceOf(text string) string {
 	for line := range strings.Lines(text) {
 		_, rest, _ := strings.Cut(strings.TrimSpace(line), ":")

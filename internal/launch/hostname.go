@@ -11,14 +11,14 @@ import (
 	"devlog/internal/target"
 )
 
-// hostNameArgs are the receiver's arguments that tell it what the container's
-// programs call their host: the name that a runtime gave, for it sets that after
-// its hooks have run, else what the container's UTS namespace has. Without either
-// messages with such a name are not lost, but have it in their text.
+// hostNameArgs returns the receiver's arguments for the host name that the container's
+// programs use: the name from the runtime, which sets it after its hooks have run, or else
+// the one in the container's UTS namespace. Without it, a host name in a message stays in
+// the message's text.
 func hostNameArgs(t *target.Target, name string) []string {
-	if name == "" && !t.Host && t.Pid > 0 && !t.ReceiverInside() {
+	if name == "" && !t.Host && t.PID > 0 && !t.ReceiverInside() {
 		if own, err := os.Hostname(); err == nil {
-			if name = utsName(t.Pid); name == own { // which the receiver knows
+			if name = utsName(t.PID); name == own { // the receiver knows it
 				return nil
 			}
 		}
@@ -29,8 +29,8 @@ func hostNameArgs(t *target.Target, name string) []string {
 	return []string{"--host-name", name}
 }
 
-// utsName returns the host name in the UTS namespace of a process (setns(2)), or
-// "" without the right to look there.
+// utsName returns the host name in the UTS namespace of a process (setns(2)); empty without
+// the privilege to enter it.
 func utsName(pid int) string {
 	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/ns/uts", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {

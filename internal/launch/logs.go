@@ -17,7 +17,7 @@ import (
 // maxPasswd is how much of /etc/passwd is read, in bytes.
 const maxPasswd = 4 << 20
 
-// homeOf is the home directory that passwd(5) has for the user; empty for none.
+// homeOf returns the user's home directory from the text of passwd(5); empty for none.
 func homeOf(passwd string, uid int) string {
 	for line := range strings.Lines(passwd) {
 		fields := strings.Split(strings.TrimSpace(line), ":")
@@ -28,9 +28,9 @@ func homeOf(passwd string, uid int) string {
 	return ""
 }
 
-// stateLogs is the directory for containers' logs of a user who may not write to
-// syslogconf.LogsDir: $XDG_STATE_HOME/devlog (XDG Base Directory Specification),
-// or ~/.local/state/devlog. The error says why no such directory is known.
+// stateLogs returns the directory for containers' logs of a user who may not write to
+// syslogconf.LogsDir: $XDG_STATE_HOME/devlog (XDG Base Directory Specification), or
+// ~/.local/state/devlog.
 func stateLogs() (string, error) {
 	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
 		return path.Join(dir, "devlog"), nil
@@ -40,7 +40,7 @@ func stateLogs() (string, error) {
 	if text, err := file.Read("/etc/passwd", maxPasswd); err == nil {
 		home = homeOf(string(text), uid)
 	}
-	if home == "" { // of a directory service; a hook's environment is mostly empty
+	if home == "" { // from a directory service; a hook's environment is mostly empty
 		home = path.Clean(os.Getenv("HOME"))
 	}
 	info, err := os.Stat(home)
@@ -50,14 +50,14 @@ func stateLogs() (string, error) {
 	case err != nil:
 		return "", err
 	case int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid():
-		return "", fmt.Errorf("%s is not a directory of user %d's", home, uid)
+		return "", fmt.Errorf("%s does not belong to user %d", home, uid)
 	}
 	return path.Join(home, ".local/state/devlog"), nil
 }
 
-// hostLogs is the directory in which receivers on the host keep the logs of
-// containers, each in a directory of its name, and why it is not
-// syslogconf.LogsDir: a user may not write there.
+// hostLogs returns the directory on the host for containers' logs, each of which has a
+// directory with the container's name. why is why syslogconf.LogsDir cannot be used; nil if
+// it can, or if a user's own directory can.
 func hostLogs(name string) (dir string, why *plan.Refusal) {
 	why = mayWrite(path.Join(syslogconf.LogsDir, name, "messages"))
 	if why == nil || target.RealUID() == 0 {

@@ -23,50 +23,48 @@ import (
 	"devlog/internal/target"
 )
 
-// NoReceiver as a receiver's path means that none is to be started: a syslog
-// daemon of the container's own listens on the private socket.
+// NoReceiver as a receiver's path means that none is started: the container's own syslog
+// daemon listens on the private socket.
 const NoReceiver = "none"
 
-// readyTimeout is how long a receiver may take to be ready, on a machine where
-// hundreds of containers start at once.
+// readyTimeout is how long a receiver may take to become ready, on a machine where hundreds
+// of containers start at the same time.
 const readyTimeout = 20 * time.Second
 
-// Receiver says which receiver is to be started and with what.
+// Receiver says which receiver to start, and how.
 type Receiver struct {
 	// Path is the program; empty means devlogd beside this program.
 	Path string
 	// Name is the container's name.
 	Name string
-	// HostName is what the container calls its host, if a runtime said so; empty
-	// stands for what its UTS namespace says.
+	// HostName is the container's host name from the runtime; empty for the one in its UTS
+	// namespace.
 	HostName string
 	// LineHost is the host in each line; empty stands for Name.
 	LineHost string
-	// Config and Rules are what devlogd's options of that name take.
+	// Config and Rules are devlogd's options.
 	Config string
 	Rules  []string
 	Limits Limits
-	// Supervise says who starts the receiver anew when it was killed; empty
-	// stands for nobody.
+	// Supervise says who restarts the receiver when it was killed; empty for nobody.
 	Supervise Supervisor
-	// Sandbox and User are devlogd's options of that name; empty leaves them out.
+	// Sandbox and User are devlogd's options; empty for their defaults.
 	Sandbox, User string
-	// Notices are what the receiver is to say at its start.
+	// Notices are messages that the receiver logs at its start.
 	Notices []string
-	// Handover is a connected socket to a receiver that runs already and takes
-	// the private socket over; nil to start one.
+	// Handover is a connected socket to a running receiver, which takes over the private
+	// socket; nil to start one.
 	Handover *os.File
-	// InitStarting says that the container's init has yet to be executed.
+	// InitStarting says that the container's init has not been executed yet.
 	InitStarting bool
-	// Warn is told, in a sentence, what its user should know of a receiver that
-	// has been started; nil for nobody.
+	// Warn is called with a sentence for the user about the receiver that was started; may
+	// be nil.
 	Warn func(text string)
-	// logs is the directory on the host for the logs of containers, once the
-	// receiver is prepared.
+	// logs is the directory on the host for containers' logs; Prepare sets it.
 	logs string
 }
 
-// Limits are the options of devlogd with these names; zero values leave them out.
+// Limits are devlogd's options with these names. Zero values are the defaults.
 type Limits struct {
 	Rate            syslogconf.Rate
 	Overflow        syslogconf.Overflow
@@ -74,9 +72,9 @@ type Limits struct {
 	MetricsFile     string
 }
 
-// MessagesFile is where a receiver of that container writes messages if
-// nothing says otherwise: in the container's own root, or on the host. There it
-// is a file of the user's who may not write to the system's directory of logs.
+// MessagesFile returns the file to which the container's receiver writes by default: in the
+// container's root, or on the host. There, a user who may not write to the system's logs has
+// an own directory.
 func MessagesFile(inside bool, name string) string {
 	if inside {
 		return syslogconf.DefaultMessages
@@ -85,8 +83,8 @@ func MessagesFile(inside bool, name string) string {
 	return path.Join(dir, name, "messages")
 }
 
-// Messages says where the receiver of the target writes all messages, if rules
-// do not say otherwise; empty if they do.
+// Messages describes where the target's receiver writes all messages; empty if there are
+// rules.
 func (r *Receiver) Messages(t *target.Target) string {
 	if r.Config != "" || len(r.Rules) > 0 {
 		return ""
@@ -101,8 +99,8 @@ func (r *Receiver) Messages(t *target.Target) string {
 	return file
 }
 
-// Prepare finds everything wrong with the receiver that can be known before
-// anything is changed.
+// Prepare completes the description of the receiver for the target. It finds every error
+// that can be found before anything is changed, so it is called first.
 func (r *Receiver) Prepare(t *target.Target) error {
 	if r.Handover != nil {
 		return nil
@@ -113,24 +111,24 @@ func (r *Receiver) Prepare(t *target.Target) error {
 	if r.Path == "" || r.Path == NoReceiver {
 		self, err := os.Executable()
 		if err != nil {
-			return fmt.Errorf("find the receiver: %w", err)
+			return fmt.Errorf("cannot find the receiver: %w", err)
 		}
 		r.Path = filepath.Join(filepath.Dir(self), names.Receiver)
 	}
 	if err := unix.Access(r.Path, unix.X_OK); err != nil {
-		return fmt.Errorf("find the receiver %s: %w; install devlogd there or name it with --receiver", r.Path, err)
+		return fmt.Errorf("cannot find the receiver %s: %w; install devlogd there or name it with --receiver", r.Path, err)
 	}
-	if r.Config != "" { // the receiver's working directory is another
+	if r.Config != "" { // the receiver has another working directory
 		abs, err := filepath.Abs(r.Config)
 		if err != nil {
-			return fmt.Errorf("find the configuration %s: %w", r.Config, err)
+			return fmt.Errorf("cannot find the configuration %s: %w", r.Config, err)
 		}
 		r.Config = abs
 	}
 	if r.Limits.MetricsFile != "" {
 		abs, err := filepath.Abs(r.Limits.MetricsFile)
 		if err != nil {
-			return fmt.Errorf("find the metrics file %s: %w", r.Limits.MetricsFile, err)
+			return fmt.Errorf("cannot find the metrics file %s: %w", r.Limits.MetricsFile, err)
 		}
 		r.Limits.MetricsFile = abs
 	}
@@ -153,21 +151,21 @@ func (r *Receiver) Prepare(t *target.Target) error {
 	return r.makeLogs()
 }
 
-// makeLogs makes the directory for the container's logs where it is a user's own,
-// if messages are to go there.
+// makeLogs creates the directory for the container's logs if it is a user's own and the
+// rules use it.
 func (r *Receiver) makeLogs() error {
 	there := func(rule string) bool { return strings.Contains(rule, r.logs) }
 	if r.logs == "" || r.logs == syslogconf.LogsDir || !slices.ContainsFunc(r.Rules, there) {
-		return nil // the receiver makes directories, for everybody to read
+		return nil // the receiver creates directories that everybody can read
 	}
 	if err := os.MkdirAll(path.Join(r.logs, r.Name), 0o700); err != nil {
-		return fmt.Errorf("make the directory for messages: %w", err)
+		return fmt.Errorf("cannot create the directory for messages: %w", err)
 	}
 	return nil
 }
 
-// mayWrite says why the receiver could not make its file on the host: whoever
-// runs containers without root may write there rarely.
+// mayWrite returns a refusal if the receiver could not create its file on the host, as is
+// usual with rootless containers.
 func mayWrite(file string) *plan.Refusal {
 	for at := file; at != "/"; at = path.Dir(at) {
 		switch err := unix.Faccessat(unix.AT_FDCWD, at, unix.W_OK, unix.AT_EACCESS); {
@@ -181,8 +179,8 @@ func mayWrite(file string) *plan.Refusal {
 	return nil
 }
 
-// readRules reads the host's file of rules for a receiver that will not see it.
-// Without rules the receiver reads the container's, in there.
+// readRules reads the host's file of rules for a receiver that will not see it. Without
+// rules, the receiver reads the container's file.
 func (r *Receiver) readRules() error {
 	if r.Config == "" && len(r.Rules) == 0 {
 		return nil
@@ -193,7 +191,7 @@ func (r *Receiver) readRules() error {
 	}
 	r.Config, r.Rules = "", nil
 	for _, rule := range rules {
-		if rule.Kind == syslogconf.ContainerStdout { // of a process with more rights than it has
+		if rule.Kind == syslogconf.ContainerStdout { // it belongs to a process with more privileges
 			return &plan.Refusal{Reason: "the receiver may not write to the container's standard output at createContainer",
 				Advice: "use --stage createRuntime"}
 		}
@@ -207,16 +205,15 @@ type Job struct {
 	Target *target.Target
 	// Files are the socket, and handles on what the receiver removes when it ends.
 	Files []handover.Passed
-	// Repair is the command that makes the same repair again; nil if nobody is to
-	// run it.
+	// Repair is the command that repairs again; nil without a watcher.
 	Repair []string
-	// Needs is what that command needs in the receiver's sandbox (devlogd's
+	// Needs says which privileges that command needs in the receiver's sandbox (devlogd's
 	// --command-needs).
 	Needs string
 }
 
-// Start starts the receiver, or hands the socket over to the one that runs; then it
-// returns 0. The function it returns ends the receiver.
+// Start starts the receiver and returns its process ID, and a function that ends it. If a
+// running receiver takes over the socket, the process ID is 0.
 func (r *Receiver) Start(j Job) (pid int, end func(), err error) {
 	if r.Handover != nil {
 		return 0, nil, handover.SendFiles(int(r.Handover.Fd()), j.Files)
@@ -224,9 +221,9 @@ func (r *Receiver) Start(j Job) (pid int, end func(), err error) {
 	t := j.Target
 	spec := daemon.Spec{
 		Path: r.Path,
-		// Whoever is root in the container can open /proc/PID/exe there.
+		// Root in the container can open its /proc/PID/exe.
 		Sealed: t.ReceiverInside() && !t.Host,
-		// There it would have all rights of the runtime.
+		// Otherwise it would have all the runtime's privileges.
 		Confined: t.Entered,
 		Args:     r.args(j),
 		Env:      receiverEnv(),
@@ -310,10 +307,10 @@ func (l Limits) args() (args []string) {
 	return args
 }
 
-// receiverEnv is the whole environment of a receiver: the container's own, or
-// a runtime's, is not for it to obey.
+// receiverEnv is the whole environment of a receiver. It must not depend on the container's
+// environment, or on the runtime's.
 func receiverEnv() []string {
-	// Go's runtime would prepare for all of the machine's processors, in 0.2 MB.
+	// For all of the machine's processors Go's runtime would need 0.2 MB more.
 	env := []string{"GOMAXPROCS=1"}
 	if tz, ok := os.LookupEnv("TZ"); ok {
 		env = append(env, "TZ="+tz)

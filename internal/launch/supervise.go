@@ -8,19 +8,19 @@ import (
 	"devlog/internal/target"
 )
 
-// Supervisor is who starts a receiver anew when it was killed.
+// Supervisor says who restarts a receiver that was killed.
 type Supervisor string
 
-// Supervised by nobody, or as a transient service of systemd's, which keeps the
-// receiver's sockets open meanwhile. AutoSupervised is Systemd where that can be,
-// so that the receiver does not end with whoever has it started.
+// Systemd runs the receiver as a transient service and keeps its sockets open while it
+// restarts it. AutoSupervised is Systemd where possible: the receiver then does not end with
+// the process that started it.
 const (
 	Unsupervised   Supervisor = "none"
 	Systemd        Supervisor = "systemd"
 	AutoSupervised Supervisor = "auto"
 )
 
-// ParseSupervisor reads the name of a supervisor; an empty one is nobody's.
+// ParseSupervisor reads the name of a supervisor; an empty name is Unsupervised.
 func ParseSupervisor(text string) (Supervisor, error) {
 	switch s := Supervisor(text); s {
 	case "":
@@ -31,14 +31,14 @@ func ParseSupervisor(text string) (Supervisor, error) {
 	return "", fmt.Errorf("supervisor %q does not exist: use auto, none or systemd", text)
 }
 
-// may says why the target's receiver cannot be supervised so.
+// may returns a *plan.Refusal if the target's receiver cannot be supervised like that.
 func (s Supervisor) may(t *target.Target) error {
 	if s != Systemd {
 		return nil
 	}
 	if t.ReceiverInside() && !t.Host {
-		return &plan.Refusal{Reason: "a receiver inside the container ends with it, and no systemd of the host's can start it anew",
-			Advice: "leave out --supervise, or have the receiver on the host: an OCI hook at createRuntime, or repair --pid there"}
+		return &plan.Refusal{Reason: "a receiver inside the container ends with it, and the host's systemd cannot restart it",
+			Advice: "leave out --supervise, or run the receiver on the host: with an OCI hook at createRuntime, or with repair --pid"}
 	}
 	if err := daemon.CanSupervise(); err != nil {
 		return &plan.Refusal{Reason: fmt.Sprintf("systemd cannot supervise the receiver here (%v)", err),
@@ -47,8 +47,7 @@ func (s Supervisor) may(t *target.Target) error {
 	return nil
 }
 
-// start starts a receiver for the container of that name, and returns what ends
-// it for good.
+// start starts a receiver for the container of that name. end ends it for good.
 func (s Supervisor) start(spec daemon.Spec, name string) (pid int, end func(), err error) {
 	if s == Systemd {
 		pid, unit, err := daemon.StartUnit(spec, name)
@@ -56,6 +55,6 @@ func (s Supervisor) start(spec daemon.Spec, name string) (pid int, end func(), e
 	}
 	pid, err = daemon.Start(spec)
 	return pid, func() {
-		_, _ = daemon.End(pid) // the error to be told is another one's
+		_, _ = daemon.End(pid) // the caller reports another error
 	}, err
 }

@@ -18,7 +18,7 @@ func TestParseSupervisor(t *testing.T) {
 	}
 }
 
-// A service has to be the host's, and in no container.
+// A receiver in a container cannot be a service of the host.
 func TestMaySupervise(t *testing.T) {
 	for _, target := range []*target.Target{{Inside: true}, {Entered: true}} {
 		if err := Systemd.may(target); failsAs(err) == "" {

@@ -377,8 +377,8 @@ func notPrivate(at PathFacts) string {
 // the others from logging.
 func planRename(f Facts, c Choice, may bool, rest func(Facts, Choice) Plan) Plan {
 	if !may {
-		return refuse(fmt.Sprintf("/dev/log is a %s, which no syslog daemon leaves there", f.Log.Kind),
-			"look at it, then remove it or have it renamed with --force")
+		return refuse(fmt.Sprintf("/dev/log is a %s, not a socket or link", f.Log.Kind),
+			"check it, then remove it, or rename it with --force")
 	}
 	if f.Dev.Unwritable != "" {
 		return refuse(fmt.Sprintf("/dev/log is a %s, and /dev cannot be written (%s)", f.Log.Kind, f.Dev.Unwritable),

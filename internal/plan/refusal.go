@@ -1,7 +1,7 @@
 package plan
 
-// Refusal is an error that says that nothing was done because it would not be
-// safe, and what to do instead.
+// Refusal is the error for what would not be safe: nothing was changed. Advice says what to
+// do instead.
 type Refusal struct {
 	Reason, Advice string
 }

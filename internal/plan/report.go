@@ -12,9 +12,8 @@ import (
 	"devlog/internal/syslog"
 )
 
-// Report writes in words what was found and what a repair would do. hook is why
-// the last hook failed, or empty. What a container has chosen, such as a link's
-// text, is escaped.
+// Report writes what was found and what a repair would do. hook is why the last hook failed,
+// or empty. What a container can choose, such as a link's text, is escaped.
 func Report(w io.Writer, f Facts, p Plan, hook string) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, row := range [][2]string{
@@ -34,7 +33,7 @@ func Report(w io.Writer, f Facts, p Plan, hook string) error {
 	return t.Flush()
 }
 
-// LogInWords says what /dev/log is, escaped as in Report.
+// LogInWords describes /dev/log, escaped as in Report.
 func (f Facts) LogInWords() string { return syslog.Escape(f.Log.inWords()) }
 
 func (f Facts) devInWords() string {
@@ -43,7 +42,7 @@ func (f Facts) devInWords() string {
 	}
 	words := f.Dev.FSType
 	if words == "" {
-		words = "a file system not seen from here"
+		words = "a file system that cannot be seen from here"
 	}
 	switch {
 	case f.Host:
@@ -53,7 +52,7 @@ func (f Facts) devInWords() string {
 	case f.Dev.Sharing == Private:
 		words += ", private to this container"
 	default:
-		words += ", perhaps shared with the host: that cannot be told from in here"
+		words += ", perhaps shared with the host: this cannot be told from inside"
 	}
 	if f.Dev.Unwritable != "" {
 		words += "; it cannot be written: " + f.Dev.Unwritable
@@ -61,17 +60,17 @@ func (f Facts) devInWords() string {
 	return words
 }
 
-// inWords is empty where there has never been a receiver.
+// inWords describes the receiver; empty if there has never been one.
 func (f ReceiverFacts) inWords() string {
 	switch {
 	case f.State == Elsewhere:
-		return "not seen from here: on the host, or in another PID namespace"
+		return "cannot be seen from here: on the host, or in another PID namespace"
 	case f.State == Gone && f.Reason != "":
 		return fmt.Sprintf("has gone: %s said last: %s; repair starts another", f.Unit, f.Reason)
 	case f.State == Gone && f.Unit != "":
-		return fmt.Sprintf("has gone: systemd has given %s up after it was killed many times, or somebody has stopped it; repair starts another", f.Unit)
+		return fmt.Sprintf("has gone: systemd gave up %s after it was killed many times, or somebody stopped it; repair starts another", f.Unit)
 	case f.State == Gone:
-		return fmt.Sprintf("has gone: process %d was killed, and nobody starts it anew; repair starts another", f.PID)
+		return fmt.Sprintf("has gone: process %d was killed and is not restarted; repair starts another", f.PID)
 	case f.State != Running:
 		return ""
 	}
@@ -80,9 +79,9 @@ func (f ReceiverFacts) inWords() string {
 		words += ", " + f.Rights.inWords()
 	}
 	if f.Unit != "" {
-		return words + "; systemd starts it anew if it is killed (" + f.Unit + ")"
+		return words + "; restarted by systemd if killed (" + f.Unit + ")"
 	}
-	return words + "; nobody starts it anew if it is killed"
+	return words + "; not restarted if killed"
 }
 
 func (l LogFacts) inWords() string {
@@ -99,18 +98,18 @@ func (l LogFacts) inWords() string {
 	case rootfs.Socket:
 		return "socket, " + state
 	}
-	return fmt.Sprintf("%s, no socket", l.Kind)
+	return fmt.Sprintf("%s, not a socket", l.Kind)
 }
 
-// oldInWords is empty where nothing has been moved aside.
+// oldInWords describes a renamed /dev/log; empty for none.
 func (l LogFacts) oldInWords() string {
 	if l.Old == "" {
 		return ""
 	}
-	return fmt.Sprintf("%s is a %s, which was in the way of a repair: look at it, then remove it", names.OldPath, l.Old)
+	return fmt.Sprintf("%s is a %s, which a repair renamed: check it, then remove it", names.OldPath, l.Old)
 }
 
-// inWords says what is at a place, as the end of a sentence about it.
+// inWords describes what is at the path, as the end of a sentence about it.
 func (p PathFacts) inWords() string {
 	switch {
 	case p.Kind == rootfs.Absent && p.Problem != "" && p.Problem != unix.ENOENT.Error():
@@ -118,7 +117,7 @@ func (p PathFacts) inWords() string {
 	case p.Kind == rootfs.Absent:
 		return "which does not exist here"
 	case p.Kind != rootfs.Socket:
-		return fmt.Sprintf("a %s, no socket", p.Kind)
+		return fmt.Sprintf("a %s, not a socket", p.Kind)
 	case p.Live:
 		return "where somebody listens"
 	default:
@@ -137,9 +136,9 @@ func (f Facts) syslogInWords() string {
 	case f.Dev.Kind != rootfs.Directory:
 		return "broken: no such file or directory"
 	case !f.trusted() && leads.Sharing == Private:
-		return "reaches a place that another container can have chosen: the messages may land in another's log"
+		return "reaches a path that another container may have chosen: the messages may land in another's log"
 	case leads.Sharing == Unknown:
-		return "reaches somebody, who is not seen in this container: the messages may land in another's log"
+		return "reaches a listener that cannot be seen from this container: the messages may land in another's log"
 	default:
 		return "reaches somebody else: the messages land in another's log"
 	}

@@ -4,19 +4,19 @@ import (
 	"strconv"
 )
 
-// Rights are the rights of a receiver that runs.
+// Rights are the privileges of a running receiver.
 type Rights struct {
 	// NoNewPrivs and Capabilities are as in proc_pid_status(5).
 	NoNewPrivs   bool   `json:"no_new_privs"`
 	Capabilities string `json:"capabilities"`
-	// Confined is how it is confined, as it says itself; empty if it says
-	// nothing: it is of an earlier version, or has not come to that.
+	// Confined is how it is confined, in its own words; empty if it is an earlier version
+	// or still starting.
 	Confined string `json:"confined,omitempty"`
-	// Landlock is the version of the kernel's Landlock; 0 is none.
+	// Landlock is the version of the kernel's Landlock ABI; 0 for none.
 	Landlock int `json:"landlock"`
 }
 
-// inWords says how the receiver is confined.
+// inWords describes how the receiver is confined.
 func (f *Rights) inWords() string {
 	switch caps, err := strconv.ParseUint(f.Capabilities, 16, 64); {
 	case f.Confined != "":

@@ -9,22 +9,22 @@ import (
 	"devlog/internal/syslog"
 )
 
-// Strategy is a way to make /dev/log lead to a private socket.
+// Strategy is a way to make /dev/log point to a private socket.
 type Strategy string
 
 // The strategies.
 const (
 	// Auto chooses the one that changes least.
 	Auto Strategy = "auto"
-	// Adopt listens where the link /dev/log leads already.
+	// Adopt listens where the link /dev/log already points.
 	Adopt Strategy = "adopt"
 	// Symlink makes /dev/log a link to the private socket.
 	Symlink Strategy = "symlink"
-	// Bind mounts a link over /dev/log, in the container's namespace only.
+	// Bind mounts a link over /dev/log, only in the container's mount namespace.
 	Bind Strategy = "bind"
 )
 
-// ParseStrategy returns the strategy of that name.
+// ParseStrategy returns the strategy with that name.
 func ParseStrategy(name string) (Strategy, error) {
 	switch s := Strategy(name); s {
 	case Auto, Adopt, Symlink, Bind:
@@ -33,7 +33,7 @@ func ParseStrategy(name string) (Strategy, error) {
 	return "", fmt.Errorf("strategy %q does not exist: use auto, adopt, symlink or bind", name)
 }
 
-// Verdict is what a plan comes to.
+// Verdict is the result of a plan.
 type Verdict string
 
 // The verdicts.
@@ -49,11 +49,11 @@ type Op string
 // The steps' operations.
 const (
 	OpTmpfs       Op = "mount a tmpfs"    // over the directory Path
-	OpPrepare     Op = "prepare"          // make the directory Path, and note there what undo needs
+	OpPrepare     Op = "prepare"          // create the directory Path, and record there what undo needs
 	OpListen      Op = "listen"           // bind a socket at Path
 	OpStart       Op = "start"            // start the receiver
 	OpWatch       Op = "watch"            // start a receiver that only watches /dev/log
-	OpPoint       Op = "point"            // make Path, a place of the container's own, a link to Text
+	OpPoint       Op = "point"            // make Path, a path of this container alone, a link to Text
 	OpRename      Op = "rename"           // rename Path to Text beside it
 	OpHostLink    Op = "link on the host" // on the host, make Path a link to Text
 	OpLink        Op = "link"             // make Path a link to Text in one step
@@ -70,8 +70,7 @@ type Step struct {
 	Text string `json:"text,omitempty"`
 }
 
-// String says in words what the step does. Paths are a container's choice, and
-// escaped.
+// String describes the step. Paths can be a container's choice and are escaped.
 func (s Step) String() string { return syslog.Escape(s.inWords()) }
 
 func (s Step) inWords() string {
@@ -79,7 +78,7 @@ func (s Step) inWords() string {
 	case OpTmpfs:
 		return fmt.Sprintf("mount a tmpfs at %s, in this container only", s.Path)
 	case OpPrepare:
-		return fmt.Sprintf("see that %s exists, and note there what undo needs to know", s.Path)
+		return fmt.Sprintf("create %s if it is missing, and record there what undo needs", s.Path)
 	case OpListen:
 		return "listen on " + s.Path
 	case OpStart:
@@ -111,14 +110,13 @@ type Plan struct {
 	// Socket is the path of the private socket, in the container.
 	Socket string `json:"socket,omitempty"`
 	Steps  []Step `json:"steps,omitempty"`
-	// Reason is what stands in the way of a refused plan. Advice is what is left
-	// to be done by somebody else, with any verdict.
+	// Reason is why the plan is refused. Advice is what the user has to do, with any
+	// verdict.
 	Reason string `json:"reason,omitempty"`
 	Advice string `json:"advice,omitempty"`
 }
 
-// String says the plan in one line, in which what a container has chosen is
-// escaped.
+// String describes the plan in one line. What a container can choose is escaped.
 func (p Plan) String() string {
 	switch p.Verdict {
 	case Healthy:
@@ -131,7 +129,7 @@ func (p Plan) String() string {
 	}
 	var words []string
 	for _, s := range p.Steps {
-		if s.Op != OpStart && s.Op != OpPrepare { // they go without saying
+		if s.Op != OpStart && s.Op != OpPrepare { // every repair has them
 			words = append(words, s.String())
 		}
 	}
@@ -141,10 +139,10 @@ func (p Plan) String() string {
 	return string(p.Strategy) + ": " + strings.Join(words, "; ")
 }
 
-// Works says that a message sent to /dev/log arrives where it should.
+// Works says that a message sent to /dev/log already arrives where it should.
 func (p Plan) Works() bool { return p.Verdict == Healthy && p.Advice == "" }
 
-// StartsReceiver says that the plan does, and that none runs yet.
+// StartsReceiver says that the plan starts a receiver.
 func (p Plan) StartsReceiver() bool { return p.Has(OpStart) }
 
 // Has says that the plan has a step with that operation.

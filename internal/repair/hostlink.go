@@ -14,8 +14,8 @@ import (
 	"devlog/internal/target"
 )
 
-// makeHostLink makes the link on the host that leads its clients from where
-// /dev/log will lead on to the host's socket.
+// makeHostLink makes the host's link from the path to which /dev/log will point to the
+// host's own socket.
 func makeHostLink(host *rootfs.Root, at, text string) error {
 	dir, _, err := host.MkdirAll(path.Dir(at))
 	if err != nil {
@@ -38,8 +38,8 @@ func makeHostLink(host *rootfs.Root, at, text string) error {
 		if l, err := dir.Listening(name); err != nil {
 			return err
 		} else if l.Live {
-			return &plan.Refusal{Reason: "somebody listens on " + at + " on the host",
-				Advice: "undo the repair that was made there: devlog-hook undo"}
+			return &plan.Refusal{Reason: "somebody listens on the host's " + at,
+				Advice: "run devlog-hook undo on the host"}
 		}
 	default:
 		return &plan.Refusal{Reason: fmt.Sprintf("%s on the host is a %s", at, st.Kind), Advice: "remove it"}
@@ -55,10 +55,9 @@ func makeHostLink(host *rootfs.Root, at, text string) error {
 	return nil
 }
 
-// noteHost notes on the host what its undo needs, where it is prepared by the
-// repair of a container: that one's undo leaves the host as it is, for others
-// may rely on it by then.
-func (w *work) noteHost(host *target.Target, dir string) error {
+// recordHost records on the host what undo --host needs, if the repair of a container
+// prepares the host. That container's undo leaves the host prepared: others may rely on it.
+func (w *work) recordHost(host *target.Target, dir string) error {
 	d, made, err := host.Root.MkdirAll(dir)
 	if err != nil {
 		return err
@@ -76,8 +75,8 @@ func (w *work) noteHost(host *target.Target, dir string) error {
 	return r.Write(d)
 }
 
-// hostLink makes the link that leads the host's own clients on to the host's
-// socket. It is made in this process's own root, which is the host's.
+// hostLink makes the link for the host's own clients, in this process's root, which is the
+// host's.
 func (w *work) hostLink(at, text string) error {
 	return rootfs.AsSelf(func() error {
 		host, err := target.Host()
@@ -85,8 +84,8 @@ func (w *work) hostLink(at, text string) error {
 			return err
 		}
 		defer host.Close()
-		if !w.target.Host { // prepare has noted it otherwise
-			if err := w.noteHost(host, path.Dir(at)); err != nil {
+		if !w.target.Host { // otherwise prepare has recorded it
+			if err := w.recordHost(host, path.Dir(at)); err != nil {
 				return err
 			}
 		}

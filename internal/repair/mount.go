@@ -14,8 +14,8 @@ import (
 	"devlog/internal/target"
 )
 
-// mount mounts a link over /dev/log: a name that resolves privately, which a
-// daemon may unlink and bind what it leads to as often as it likes.
+// mount mounts a link over /dev/log. Its target is a different file in each container, and a
+// daemon may remove and bind that as often as it wants.
 func (w *work) mount(text string) error {
 	if err := w.contain(w.dev); err != nil {
 		return err
@@ -27,7 +27,7 @@ func (w *work) mount(text string) error {
 	if err := w.at.Symlink(text, names.Link); err != nil {
 		return err
 	}
-	w.undo = append(w.undo, func() { _ = w.at.Unlink(names.Link) })
+	w.rollback = append(w.rollback, func() { _ = w.at.Unlink(names.Link) })
 	crash.Point()
 	mounts := w.target.Mounts()
 	err := mounts.Over(w.at, names.Link, w.dev, names.Log)
@@ -37,27 +37,27 @@ func (w *work) mount(text string) error {
 	if err != nil {
 		return devdir.Changed(err, unix.ENOENT)
 	}
-	w.undo = append(w.undo, func() { _ = mounts.Unmount(w.dev, names.Log) })
+	w.rollback = append(w.rollback, func() { _ = mounts.Unmount(w.dev, names.Log) })
 	return nil
 }
 
-// unmountDead unmounts what is mounted over /dev/log: the kernel mounts nothing over
-// a file that has been unlinked.
+// unmountDead unmounts what is mounted over /dev/log: the kernel does not mount over a file
+// that has been removed.
 func (w *work) unmountDead() error {
-	if err := w.contain(w.dev); err != nil { // an unmount reaches peers, too
+	if err := w.contain(w.dev); err != nil { // an unmount propagates too
 		return err
 	}
 	putBack, err := w.target.Mounts().TakeOff(w.dev, names.Log)
 	if err != nil {
 		return err
 	}
-	w.undo = append(w.undo, func() { putBack(true) })
+	w.rollback = append(w.rollback, func() { putBack(true) })
 	w.done = append(w.done, func() { putBack(false) })
 	return nil
 }
 
-// makePlaceholder makes /dev/log, to mount over: what every syslog daemon that starts
-// replaces. It stays, for other containers may have mounted over it by then.
+// makePlaceholder makes /dev/log a dead socket to mount over. Every syslog daemon replaces
+// such a socket. It stays after undo: other containers may have mounted over it.
 func (w *work) makePlaceholder() error {
 	if err := w.dev.MakeSocketFile(names.Log, rootfs.Owner{Mode: 0o666}); err != nil {
 		return devdir.Changed(err, unix.EEXIST)
@@ -66,13 +66,12 @@ func (w *work) makePlaceholder() error {
 	if err != nil {
 		return err
 	}
-	w.undo = append(w.undo, func() { _ = devdir.Remove(w.dev, st.ID) })
+	w.rollback = append(w.rollback, func() { _ = devdir.Remove(w.dev, st.ID) })
 	return nil
 }
 
-// contain sees to it that what is mounted in the directory is mounted for this
-// container only: on a mount that has peers it would appear on the host too,
-// and stay there.
+// contain takes the mount of the directory out of its peer group, so that a mount in it is
+// only visible in this container. Otherwise it would appear on the host too, and stay there.
 func (w *work) contain(d *rootfs.Dir) error {
 	id, err := d.MountID()
 	if err != nil {
@@ -85,10 +84,10 @@ func (w *work) contain(d *rootfs.Dir) error {
 	if err := w.target.Mounts().Contain(m.Mountpoint); err != nil {
 		return err
 	}
-	// By its path it may have been another mount, under or over that one.
+	// The path may have led to another mount, under or over this one.
 	m, err = w.target.MountOf(id)
 	if err == nil && (m == nil || target.IsShared(m.Optional)) {
-		err = fmt.Errorf("mount in %s for this container only: its mount is shared with others, and stays so", d.Path())
+		err = fmt.Errorf("cannot mount in %s for this container only: its mount propagation cannot be made private", d.Path())
 	}
 	return err
 }

@@ -14,25 +14,23 @@ import (
 )
 
 const (
-	// queueLength is how many messages may wait in a private socket. A longer
-	// queue lets senders go on while the receiver writes.
+	// queueLength is how many messages a private socket can queue. Senders do not have to
+	// wait while the receiver writes.
 	queueLength = 512
-	// queueFile sets that for the sockets that are made from then on in a
-	// network namespace: in the one of the thread that opens the file (ip-sysctl's
-	// net.unix, unix_create1 in net/unix/af_unix.c).
+	// queueFile sets the length for new sockets in the network namespace of the thread
+	// that opens the file (unix_create1 in net/unix/af_unix.c).
 	queueFile = "/proc/sys/net/unix/max_dgram_qlen"
-	// firstNetworkFile is only there in the machine's first network namespace
+	// firstNetworkFile exists only in the machine's first network namespace
 	// (net_core_table in net/core/sysctl_net_core.c).
 	firstNetworkFile = "/proc/sys/net/core/netdev_max_backlog"
 )
 
-// newSocket makes the datagram socket that is to be the private one, with a
-// longer queue than others where the container has a network namespace of its
-// own. The host's is never touched; where anything stands in the way it is a
-// socket like any other.
+// newSocket makes the private datagram socket, with a longer queue if the container has its
+// own network namespace. The host's setting is never changed. If the longer queue fails, the
+// socket has the usual one.
 func newSocket(t *target.Target) (int, error) {
 	s := -1
-	_ = rootfs.AsSelf(func() (err error) { // an error leaves s as it is
+	_ = rootfs.AsSelf(func() (err error) { // on an error s is still -1
 		s, err = socketInside(t)
 		return err
 	})
@@ -42,22 +40,22 @@ func newSocket(t *target.Target) (int, error) {
 	return rootfs.NewSocket()
 }
 
-// errShared says that the container has no network namespace of its own.
+// errShared says that the container uses the host's network namespace.
 var errShared = errors.New("the network namespace is the host's")
 
-// socketInside is newSocket's attempt. It leaves its thread in the container's
-// network namespace, and the thread ends with the goroutine.
+// socketInside makes the socket in the container's network namespace. Its thread stays there
+// and ends with the goroutine.
 func socketInside(t *target.Target) (int, error) {
 	switch {
-	case t.Host || t.Pid == 0:
+	case t.Host || t.PID == 0:
 		return -1, errShared
-	case t.ReceiverInside(): // /proc/sys/net is this process's, whosever /proc it is
+	case t.ReceiverInside(): // any /proc shows this process's own /proc/sys/net
 		if _, err := os.Stat(firstNetworkFile); !errors.Is(err, os.ErrNotExist) {
 			return -1, errShared
 		}
 		return longSocket()
 	}
-	pid := strconv.Itoa(t.Pid)
+	pid := strconv.Itoa(t.PID)
 	own, err := target.Namespace("self", "net")
 	if err != nil {
 		return -1, err
@@ -74,7 +72,7 @@ func socketInside(t *target.Target) (int, error) {
 		return -1, err
 	}
 	defer ns.Close()
-	if target.Ended(t.Init) { // the process ID may be another's by now
+	if target.Ended(t.Init) { // the ID may be another process's by now
 		return -1, unix.ESRCH
 	}
 	runtime.LockOSThread()
@@ -84,8 +82,8 @@ func socketInside(t *target.Target) (int, error) {
 	return longSocket()
 }
 
-// longSocket makes a socket in this thread's network namespace while its setting
-// is a longer one, and puts the setting back.
+// longSocket makes a socket in this thread's network namespace. It raises the setting for
+// that moment and restores it.
 func longSocket() (s int, err error) {
 	f, err := os.OpenFile(queueFile, os.O_RDWR, 0)
 	if err != nil {
@@ -103,7 +101,7 @@ func longSocket() (s int, err error) {
 			return -1, err
 		}
 		defer func() {
-			_, _ = f.WriteAt([]byte(before), 0) // it was written a moment ago
+			_, _ = f.WriteAt([]byte(before), 0) // it has just been written
 		}()
 	}
 	return rootfs.NewSocket()

@@ -26,45 +26,43 @@ import (
 	"devlog/internal/target"
 )
 
-// renameOld gives what stands at /dev/log another name, if it is what was
-// inspected.
+// renameOld renames /dev/log to names.Old, if it is what was inspected.
 func (w *work) renameOld() error {
 	err := devdir.Swap(w.dev, func() error {
 		back, err := devdir.MoveOld(w.dev, w.facts.Log.ID)
 		if back != nil {
-			w.undo = append(w.undo, back)
+			w.rollback = append(w.rollback, back)
 		}
 		return err
 	})
 	if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EXDEV) {
-		return &plan.Refusal{Reason: fmt.Sprintf("/dev/log is a %s that something is mounted over, or in: %v", w.facts.Log.Kind, err),
+		return &plan.Refusal{Reason: fmt.Sprintf("/dev/log is a %s that has a mount over it or in it: %v", w.facts.Log.Kind, err),
 			Advice: "take the mount of /dev/log out of the container's configuration"}
 	}
 	return err
 }
 
-// Options say how a repair is to be made.
+// Options are the options of a repair.
 type Options struct {
 	plan.Choice
 	// Socket is the private socket's path in the container.
 	Socket string
-	// Known are the places that the administrator knows a shared /dev/log to lead
-	// to.
+	// Known are more paths to which a shared /dev/log may point, from the administrator.
 	Known []string
-	// Typed says that somebody has typed the command, who can become root.
+	// Typed says that a user typed the command, who may be able to become root.
 	Typed bool
-	// Receiver says which receiver to start, and with what.
+	// Receiver says which receiver to start, and how.
 	Receiver launch.Receiver
 }
 
-// Result is what a repair has come to.
+// Result is the result of a check or a repair.
 type Result struct {
 	Facts plan.Facts
 	Plan  plan.Plan
 	// Changed says that the plan was carried out.
 	Changed bool
-	// Hook is why the last hook could not repair; nil if that is not known, or
-	// not looked for.
+	// Hook is why the last hook could not repair; nil if not known. Check and Do leave it
+	// to the caller.
 	Hook *failure.Failure
 }
 
@@ -74,11 +72,10 @@ func (r Result) Works() bool { return r.Plan.Works() }
 // Report writes the result in words.
 func (r Result) Report(w io.Writer) error { return plan.Report(w, r.Facts, r.Plan, r.Hook.String()) }
 
-// MaxTries is how often a repair starts again because somebody else changed
-// /dev/log meanwhile.
+// MaxTries is how often a repair starts again because somebody changed /dev/log meanwhile.
 const MaxTries = 10
 
-// Check inspects the target and plans, and changes nothing.
+// Check inspects the target and plans. It changes nothing.
 func Check(t *target.Target, o Options) (r Result, err error) {
 	err = rootfs.As(t.UID, t.GID, func() error {
 		r, err = check(t, o)
@@ -107,9 +104,9 @@ func check(t *target.Target, o Options) (Result, error) {
 	return r, nil
 }
 
-// Do makes /dev/log of the target lead to a private socket with a receiver
-// behind it. Where that is so already it does nothing. The error is a *Refusal
-// where a repair would not be safe; after any error the target is as it was.
+// Do makes the target's /dev/log point to a private socket with a listener. It does nothing
+// if that is so already. The error is a *plan.Refusal if a repair would not be safe. After
+// any error the completed steps are rolled back.
 func Do(t *target.Target, o Options) (r Result, err error) {
 	err = rootfs.As(t.UID, t.GID, func() error {
 		r, err = repair(t, o)
@@ -146,23 +143,23 @@ func repair(t *target.Target, o Options) (Result, error) {
 			continue
 		}
 		var denied *deniedError
-		if errors.As(err, &denied) && t.Denied == nil { // there may be a way without
+		if errors.As(err, &denied) && t.Denied == nil { // there may be a plan without a mount
 			t.Denied = denied
 			continue
 		}
 		r.Changed = err == nil
 		return r, refused(err)
 	}
-	return Result{}, fmt.Errorf("repair /dev/log: %w %d times in a row; find out who replaces it", devdir.ErrChanged, MaxTries)
+	return Result{}, fmt.Errorf("cannot repair /dev/log: %w %d times in a row; find out who replaces it", devdir.ErrChanged, MaxTries)
 }
 
-// deniedError is a mount that was denied to a process with CAP_SYS_ADMIN.
+// deniedError says that a mount was denied although this process has CAP_SYS_ADMIN.
 type deniedError struct{ error }
 
 func (e *deniedError) Unwrap() error { return e.error }
 
-// denied makes a *deniedError of an error that AppArmor, SELinux or a seccomp
-// filter answers a mount with, and names the profile.
+// denied makes a *deniedError of the error with which AppArmor, SELinux or a seccomp filter
+// denies a mount, and names the profile.
 func denied(err error) error {
 	if !errors.Is(err, os.ErrPermission) {
 		return err
@@ -173,8 +170,7 @@ func denied(err error) error {
 	return &deniedError{err}
 }
 
-// confinedBy is the AppArmor profile of this process (apparmor(7)); empty for
-// none.
+// confinedBy returns this process's AppArmor profile (apparmor(7)); empty for none.
 func confinedBy() string {
 	for _, file := range []string{"/proc/self/attr/apparmor/current", "/proc/self/attr/current"} {
 		text, err := os.ReadFile(file)
@@ -186,8 +182,7 @@ func confinedBy() string {
 	return ""
 }
 
-// refused makes a *Refusal of an error that says that this process may not do
-// that, whatever denied it.
+// refused makes a *plan.Refusal of a permission error.
 func refused(err error) error {
 	var refusal *plan.Refusal
 	if err == nil || errors.As(err, &refusal) || !errors.Is(err, os.ErrPermission) {
@@ -199,38 +194,37 @@ func refused(err error) error {
 	return &plan.Refusal{Reason: err.Error(), Advice: plan.RepairHost}
 }
 
-// work is a plan being carried out.
+// work is a plan that is being carried out.
 type work struct {
 	target  *target.Target
 	facts   plan.Facts
 	plan    plan.Plan
 	options Options
 	dev     *rootfs.Dir
-	// at is the private socket's directory, noted what is noted there.
-	at    *rootfs.Dir
-	noted changes.Changes
-	// pointed is the directory of the place that was made a link to the socket.
+	// at is the private socket's directory, recorded the record in it.
+	at       *rootfs.Dir
+	recorded changes.Changes
+	// pointed is the directory in which a link to the socket was made.
 	pointed *rootfs.Dir
-	// made are the directories that were made for the socket and that link.
+	// made are the directories that were created for the socket and that link.
 	made   []rootfs.Made
 	socket *os.File
-	// undo takes the steps back, last first; done is called when there is nothing
-	// to take back any more.
-	undo, done []func()
+	// rollback undoes the completed steps and is called last first if a step fails. done
+	// is called if none fails.
+	rollback, done []func()
 }
 
-// apply carries the plan's steps out. Where one fails it takes those before it
-// back.
+// apply carries the plan's steps out. If a step fails, it rolls the completed ones back.
 func apply(t *target.Target, f plan.Facts, p plan.Plan, o Options) (err error) {
 	if p.Has(plan.OpStart) || p.Has(plan.OpWatch) {
-		if p.Advice != "" { // a hook's user sees the container's messages alone
+		if p.Advice != "" { // a hook's user only sees the container's messages
 			o.Receiver.Notices = append(slices.Clone(o.Receiver.Notices), syslog.Escape(p.Advice))
 		}
 		if p.Has(plan.OpRename) {
 			o.Receiver.Notices = append(slices.Clone(o.Receiver.Notices),
-				fmt.Sprintf("/dev/log was a %s, and is %s now: look at it, then remove it", f.Log.Kind, names.OldPath))
+				fmt.Sprintf("/dev/log was a %s, and is %s now: check it, then remove it", f.Log.Kind, names.OldPath))
 		}
-		// The rules are the host's, not for a container's root to be readable.
+		// As this program's own user: the container's root may not read the host's rules.
 		if err := rootfs.AsSelf(func() error { return o.Receiver.Prepare(t) }); err != nil {
 			return err
 		}
@@ -238,8 +232,8 @@ func apply(t *target.Target, f plan.Facts, p plan.Plan, o Options) (err error) {
 	w := &work{target: t, facts: f, plan: p, options: o}
 	defer func() {
 		if err != nil {
-			for _, undo := range slices.Backward(w.undo) {
-				undo()
+			for _, step := range slices.Backward(w.rollback) {
+				step()
 			}
 		} else {
 			for _, done := range w.done {
@@ -301,14 +295,14 @@ func (w *work) do(s plan.Step) error {
 	case plan.OpMount:
 		return denied(w.mount(s.Text))
 	}
-	return fmt.Errorf("carry out the step %q: %w", s.Op, errors.ErrUnsupported)
+	return fmt.Errorf("cannot carry out the step %q: %w", s.Op, errors.ErrUnsupported)
 }
 
-// clearDev clears /dev of leftovers, also where there is nothing to repair.
+// clearDev removes leftovers from /dev, also if there is nothing to repair.
 func clearDev(t *target.Target) error {
 	dev, err := t.Root.Dir(names.Dev)
 	if err != nil {
-		return nil //nolint:nilerr // the plan says what is wrong with it
+		return nil //nolint:nilerr // the plan says why
 	}
 	defer dev.Close()
 	for _, name := range rootfs.SharedTemps {

@@ -16,12 +16,12 @@ import (
 	"devlog/internal/target"
 )
 
-// healCommand is the command that a receiver runs, with the handles that it
-// has held since, to have the same repair made again.
-func healCommand(t *target.Target, o Options) ([]string, error) {
+// rerunCommand is the command with which a receiver repairs again; it passes the handles that
+// it holds.
+func rerunCommand(t *target.Target, o Options) ([]string, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return nil, fmt.Errorf("find this program: %w", err)
+		return nil, fmt.Errorf("cannot find this program: %w", err)
 	}
 	args := []string{self, "heal", "--strategy", string(o.Strategy), "--socket", o.Socket}
 	for _, place := range o.Known {
@@ -39,17 +39,16 @@ func healCommand(t *target.Target, o Options) ([]string, error) {
 	return args, nil
 }
 
-// healMounts says that what keeps the repair has to mount: that was made by
-// mounts, or is to be.
-func (w *work) healMounts() bool {
-	return w.plan.Has(plan.OpMount) || w.plan.Has(plan.OpTmpfs) || w.noted.Mounted || w.options.Strategy == plan.Bind
+// rerunMounts says that repairing again needs mounts, as this repair or an earlier one did.
+func (w *work) rerunMounts() bool {
+	return w.plan.Has(plan.OpMount) || w.plan.Has(plan.OpTmpfs) || w.recorded.Mounted || w.options.Strategy == plan.Bind
 }
 
-// healNeeds is which rights the repair's command needs in the receiver's sandbox
-// (devlogd's --command-needs).
-func (w *work) healNeeds() string {
+// rerunNeeds says which privileges rerunCommand needs in the receiver's sandbox (devlogd's
+// --command-needs).
+func (w *work) rerunNeeds() string {
 	t := w.target
-	if w.healMounts() {
+	if w.rerunMounts() {
 		return daemon.NeedsMounts
 	}
 	if t.Host {
@@ -61,13 +60,12 @@ func (w *work) healNeeds() string {
 	return daemon.NeedsNames
 }
 
-// passed is what a receiver gets of the work: the socket, and handles of what
-// it is to remove when it ends, which may be after the container's root has
-// gone from every mount namespace.
+// passed returns the files for the receiver: the socket, and handles on what it removes when
+// it ends. By then the container's root may be gone from every mount namespace.
 func (w *work) passed() []handover.Passed {
 	var files []handover.Passed
 	pass := func(d *rootfs.Dir, kind, name string) {
-		if !strings.Contains(name, ":") { // it separates the names that are passed
+		if !strings.Contains(name, ":") { // a colon separates the names of passed files
 			files = append(files, handover.Passed{File: d.File(), Name: kind + name})
 		}
 	}
@@ -77,7 +75,7 @@ func (w *work) passed() []handover.Passed {
 	}
 	pass(w.at, handover.NameUnlink, names.Link)
 	if w.target.Host {
-		return files // it stays prepared without a keeper; the directory says whose keeper it is
+		return files // a host stays prepared without a watcher; the directory only marks the watcher
 	}
 	if w.pointed != nil {
 		pass(w.pointed, handover.NameUnlink, path.Base(w.facts.Log.Leads.Path))

@@ -20,7 +20,7 @@ import (
 	"devlog/internal/target"
 )
 
-// mountTmpfs gives the container a directory of its own for the socket.
+// mountTmpfs mounts a tmpfs of the container's own for the socket.
 func (w *work) mountTmpfs(dir string) error {
 	d, made, err := w.target.Root.MkdirAll(dir)
 	if err != nil {
@@ -28,7 +28,7 @@ func (w *work) mountTmpfs(dir string) error {
 	}
 	defer d.Close()
 	w.made = append(w.made, made...)
-	w.undo = append(w.undo, func() { removeDirs(made) })
+	w.rollback = append(w.rollback, func() { removeDirs(made) })
 	if err := w.contain(d); err != nil {
 		return err
 	}
@@ -37,7 +37,7 @@ func (w *work) mountTmpfs(dir string) error {
 	if err := mounts.Tmpfs(d, w.target.UID, w.target.GID); err != nil {
 		return err
 	}
-	w.undo = append(w.undo, func() {
+	w.rollback = append(w.rollback, func() {
 		if top, err := w.target.Root.Dir(dir); err == nil {
 			_ = mounts.Unmount(top, "")
 			top.Close()
@@ -46,15 +46,15 @@ func (w *work) mountTmpfs(dir string) error {
 	return nil
 }
 
-// removeDirs removes the directories that were made, as far as they are empty.
+// removeDirs removes those of the created directories that are empty.
 func removeDirs(made []rootfs.Made) {
 	for _, m := range slices.Backward(made) {
 		_ = m.Remove()
 	}
 }
 
-// prepare makes the socket's directory and notes there what undo needs, before
-// anything else is changed.
+// prepare creates the socket's directory and records there what undo needs, before anything
+// else is changed.
 func (w *work) prepare(dir string) error {
 	d, made, err := w.target.Root.MkdirAll(dir)
 	if err != nil {
@@ -62,15 +62,15 @@ func (w *work) prepare(dir string) error {
 	}
 	w.at = d
 	w.made = append(w.made, made...)
-	w.undo = append(w.undo, func() { removeDirs(made) })
+	w.rollback = append(w.rollback, func() { removeDirs(made) })
 	crash.Point()
 	changes.RemoveTemporary(d)
 	before := changes.Read(d)
-	w.noted = w.newRecord(before)
-	if err := w.noted.Write(d); err != nil {
+	w.recorded = w.newRecord(before)
+	if err := w.recorded.Write(d); err != nil {
 		return err
 	}
-	w.undo = append(w.undo, func() {
+	w.rollback = append(w.rollback, func() {
 		if before != nil {
 			_ = before.Write(d)
 		} else {
@@ -80,8 +80,8 @@ func (w *work) prepare(dir string) error {
 	return nil
 }
 
-// newRecord is what is noted before the plan is carried out. What an earlier
-// repair changed, and is still so, stays noted as that repair found it.
+// newRecord returns what is recorded before the plan is carried out. What an earlier repair
+// changed, and still applies, stays in the record.
 func (w *work) newRecord(before *changes.Changes) changes.Changes {
 	f, p := w.facts, w.plan
 	r := changes.Changes{MountNS: w.target.MountNS, Was: f.Log.Kind, WasLink: f.Log.Link, WasOwner: f.Log.Owner, Socket: p.Socket,
@@ -93,7 +93,7 @@ func (w *work) newRecord(before *changes.Changes) changes.Changes {
 		r.Pointed = f.Log.Leads.Path
 	}
 	r.AddMade(w.made)
-	if before == nil { // one that has gone with its directory may have mounted
+	if before == nil { // a repair whose record is gone with its directory may have mounted
 		over, err := w.dev.MountedOver(names.Log)
 		r.Mounted = r.Mounted || err == nil && over && f.Log.Kind == rootfs.Link
 		return r
@@ -117,8 +117,7 @@ func (w *work) newRecord(before *changes.Changes) changes.Changes {
 	return r
 }
 
-// listen binds the private socket. Messages sent to it wait there until the
-// receiver has started.
+// listen binds the private socket. Messages are queued in it until the receiver has started.
 func (w *work) listen(at string) error {
 	name := path.Base(at)
 	socket, id, err := w.at.Bind(func() (int, error) { return newSocket(w.target) }, name, w.inspected())
@@ -126,7 +125,7 @@ func (w *work) listen(at string) error {
 		return devdir.Changed(err, rootfs.ErrChanged)
 	}
 	w.socket = socket
-	w.undo = append(w.undo, func() {
+	w.rollback = append(w.rollback, func() {
 		if st, err := w.at.Lstat(name); err == nil && st.ID == id {
 			_ = w.at.Unlink(name)
 		}
@@ -134,7 +133,7 @@ func (w *work) listen(at string) error {
 	return nil
 }
 
-// point makes the place that /dev/log leads to a link to the private socket.
+// point makes the path to which /dev/log points a link to the private socket.
 func (w *work) point(at, text string) error {
 	d, made, err := w.target.Root.MkdirAll(path.Dir(at))
 	if err != nil {
@@ -142,10 +141,10 @@ func (w *work) point(at, text string) error {
 	}
 	w.pointed = d
 	w.made = append(w.made, made...)
-	w.undo = append(w.undo, func() { removeDirs(made) })
+	w.rollback = append(w.rollback, func() { removeDirs(made) })
 	if len(made) > 0 {
-		w.noted.AddMade(made)
-		if err := w.noted.Write(w.at); err != nil {
+		w.recorded.AddMade(made)
+		if err := w.recorded.Write(w.at); err != nil {
 			return err
 		}
 	}
@@ -155,7 +154,7 @@ func (w *work) point(at, text string) error {
 	if err != nil {
 		return devdir.Changed(err, rootfs.ErrChanged)
 	}
-	w.undo = append(w.undo, func() {
+	w.rollback = append(w.rollback, func() {
 		if st, err := d.Lstat(path.Base(at)); err == nil && st.ID == id {
 			_ = d.Unlink(path.Base(at))
 		}
@@ -163,31 +162,31 @@ func (w *work) point(at, text string) error {
 	return nil
 }
 
-// inspected is what was found where the private socket is to be.
+// inspected returns what was found at the private socket's path.
 func (w *work) inspected() rootfs.Stat {
 	at := w.facts.Socket
 	if w.facts.Log.Leads.Path == w.plan.Socket {
 		at = w.facts.Log.Leads
 	}
-	if w.plan.Has(plan.OpTmpfs) { // which hides it
+	if w.plan.Has(plan.OpTmpfs) { // it hides what was found
 		at = plan.PathFacts{Kind: rootfs.Absent}
 	}
 	return rootfs.Stat{Kind: at.Kind, ID: at.ID}
 }
 
-// start starts the receiver and notes which process it is.
+// start starts the receiver and records which process it is.
 func (w *work) start() error {
 	var old *os.File
 	if w.options.Receiver.Handover == nil {
-		old = running.Process(&w.noted, w.at) // before there is another one that could be taken for it
+		old = running.Process(&w.recorded, w.at) // before another one could be mistaken for it
 	}
 	if old != nil {
 		defer old.Close()
 	}
-	job := launch.Job{Target: w.target, Files: w.passed(), Needs: w.healNeeds()}
+	job := launch.Job{Target: w.target, Files: w.passed(), Needs: w.rerunNeeds()}
 	if !w.options.NoHeal || w.target.Host {
 		var err error
-		if job.Repair, err = healCommand(w.target, w.options); err != nil {
+		if job.Repair, err = rerunCommand(w.target, w.options); err != nil {
 			return err
 		}
 	}
@@ -195,48 +194,47 @@ func (w *work) start() error {
 	if err != nil {
 		return err
 	}
-	if pid == 0 { // a running one has taken the socket over
-		return w.noteRunning()
+	if pid == 0 { // a running receiver has taken over the socket
+		return w.recordRunning()
 	}
-	w.undo = append(w.undo, end)
+	w.rollback = append(w.rollback, end)
 	crash.Point()
-	if err := w.note(pid, w.options.Receiver.Supervise == launch.Systemd); err != nil {
+	if err := w.record(pid, w.options.Receiver.Supervise == launch.Systemd); err != nil {
 		return err
 	}
 	if old != nil {
-		// An earlier receiver whose socket nobody finds any more. On SIGTERM it goes
-		// on until its container ends.
+		// This is an earlier receiver whose socket cannot be reached any more. On SIGTERM
+		// it would continue until its container ends.
 		_ = unix.PidfdSendSignal(int(old.Fd()), unix.SIGINT, nil, 0)
 	}
 	return nil
 }
 
-// noteRunning notes the receiver to which the socket was handed over: its
-// record may have gone together with the directory.
-func (w *work) noteRunning() error {
+// recordRunning records the receiver that took over the socket: its record may be gone with
+// the directory.
+func (w *work) recordRunning() error {
 	peer, err := unix.GetsockoptUcred(int(w.options.Receiver.Handover.Fd()), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil {
-		return fmt.Errorf("find the receiver: %w", err)
+		return fmt.Errorf("cannot find the receiver: %w", err)
 	}
-	return w.note(int(peer.Pid), true)
+	return w.record(int(peer.Pid), true)
 }
 
-// note writes down which process the receiver is, and, if it may be one, which
-// service of systemd's.
-func (w *work) note(pid int, service bool) (err error) {
-	w.noted.Receiver, w.noted.Unit = pid, ""
-	if w.noted.PIDNS, err = target.Namespace("self", "pid"); err != nil {
+// record records which process the receiver is and, if service, its systemd service.
+func (w *work) record(pid int, service bool) (err error) {
+	w.recorded.Receiver, w.recorded.Unit = pid, ""
+	if w.recorded.PIDNS, err = target.Namespace("self", "pid"); err != nil {
 		return err
 	}
 	shown, err := target.ShownPID(pid)
 	if err == nil {
-		w.noted.Started, err = pidfd.StartTime(shown)
+		w.recorded.Started, err = pidfd.StartTime(shown)
 		if service {
-			w.noted.Unit = running.UnitOf(shown)
+			w.recorded.Unit = running.UnitOf(shown)
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("find the receiver: %w", err)
+		return fmt.Errorf("cannot find the receiver: %w", err)
 	}
-	return w.noted.Write(w.at)
+	return w.recorded.Write(w.at)
 }

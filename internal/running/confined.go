@@ -12,10 +12,11 @@ import (
 	"devlog/internal/sandbox"
 )
 
-// confinedPrefix begins what such a file is called in /proc/PID/fd.
+// confinedPrefix begins the name, in /proc/PID/fd, of the file by which a receiver says how
+// it is confined.
 const confinedPrefix = memfd.Prefix + daemon.MarkPrefix
 
-// rightsOf are the rights of the receiver with that process ID; nil if it has
+// rightsOf returns the privileges of the receiver with that process ID; nil if it has
 // ended.
 func rightsOf(pid int) *plan.Rights {
 	f := &plan.Rights{Landlock: sandbox.ABI()}

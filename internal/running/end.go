@@ -16,9 +16,9 @@ import (
 	"devlog/internal/target"
 )
 
-// End ends the receivers of the record in the directory at, and waits
-// until they have written what they have. The record itself names one, or none
-// where a repair was killed before it could note it.
+// End ends the receivers of the directory's record and waits until they have written their
+// messages. The record names one of them, or none if a repair was killed before it could
+// record it.
 func End(at *rootfs.Dir) error {
 	pids := In(at)
 	for range maxRestarts {
@@ -33,8 +33,8 @@ func End(at *rootfs.Dir) error {
 				return err
 			}
 		}
-		// A receiver that ends removes its record: one that has left it was being
-		// killed already, and systemd starts it anew.
+		// A receiver that ends removes its record. If the record is still there, the
+		// receiver was being killed already, and systemd restarts it.
 		if r = changes.Read(at); len(pids) == 0 || r == nil || r.Unit == "" || r.Host {
 			return nil
 		}
@@ -43,14 +43,13 @@ func End(at *rootfs.Dir) error {
 	return nil
 }
 
-// endTimeout is how long a receiver may take to write what it has and end.
+// endTimeout is how long a receiver may take to write its messages and end.
 const endTimeout = 15 * time.Second
 
-// maxRestarts is how many receivers are ended one after the other because the one
-// before was killed.
+// maxRestarts is how many restarted receivers are ended in a row.
 const maxRestarts = 3
 
-// endReceiverAt ends the process if it is a receiver of that directory's.
+// endReceiverAt ends the process if it is a receiver of that directory.
 func endReceiverAt(pid int, at *rootfs.Dir) error {
 	handle, err := pidfd.Open(pid)
 	if err != nil {
@@ -58,13 +57,12 @@ func endReceiverAt(pid int, at *rootfs.Dir) error {
 	}
 	defer handle.Close()
 	if !isReceiverAt(pid, at) {
-		return nil // another one that got the same process ID
+		return nil // another process with the same ID
 	}
 	return endReceiver(handle)
 }
 
-// In are the receivers that are seen from here and have the directory
-// open.
+// In returns the receivers that have the directory open, as far as this process can see.
 func In(at *rootfs.Dir) (pids []int) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -78,37 +76,37 @@ func In(at *rootfs.Dir) (pids []int) {
 	return pids
 }
 
-// signalAgain is the time after which a receiver that has not ended is told again.
+// signalAgain is how long to wait before another signal.
 const signalAgain = time.Second
 
-// endReceiver ends the receiver that this is a handle of.
+// endReceiver ends the receiver of the pidfd.
 func endReceiver(handle *os.File) error {
 	fd := int(handle.Fd())
 	for deadline := time.Now().Add(endTimeout); !target.Ended(handle); {
-		// On SIGTERM it goes on until its container ends. One that is being upgraded
-		// may miss a signal.
+		// On SIGTERM it continues until its container ends. It may miss a signal during
+		// an upgrade.
 		if err := unix.PidfdSendSignal(fd, unix.SIGINT, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-			return fmt.Errorf("end the receiver: %w", err)
+			return fmt.Errorf("cannot end the receiver: %w", err)
 		}
 		left := time.Until(deadline)
 		if left <= 0 {
-			return fmt.Errorf("end the receiver: it has not ended for %s; look at what it writes to", endTimeout)
+			return fmt.Errorf("cannot end the receiver: it still runs after %s; check the files that it writes to", endTimeout)
 		}
 		_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(min(left, signalAgain).Milliseconds())+1)
 		if err != nil && !errors.Is(err, unix.EINTR) {
-			return fmt.Errorf("wait for the receiver: %w", err)
+			return fmt.Errorf("cannot wait for the receiver: %w", err)
 		}
 	}
 	return nil
 }
 
-// restartTime is how long it may take until systemd has started a receiver anew:
-// it waits for a tenth of a second first.
+// restartTime is how long systemd may take to restart a receiver. It first waits a tenth of
+// a second.
 const restartTime = 3 * time.Second
 
-// waitRestarted waits until systemd has started the receiver of the record in
-// the directory at anew, if it is a service, and returns its process ID; 0 if
-// that does not happen. The record may be forged: it is only waited for.
+// waitRestarted waits until systemd has restarted the receiver of the directory's record,
+// and returns its process ID; 0 if the receiver is not a service or is not restarted. A
+// forged record only makes this wait.
 func waitRestarted(r *changes.Changes, at *rootfs.Dir) int {
 	if r == nil || r.Unit == "" || daemon.CanSupervise() != nil {
 		return 0

@@ -20,9 +20,9 @@ import (
 	"devlog/internal/target"
 )
 
-// Process returns a pidfd of the receiver that the record in the directory at
-// names, or nil if it has ended, or is not seen from here. The record may be
-// forged: a process that is no receiver of that directory's is never returned.
+// Process returns a pidfd of the receiver that the record in the directory at names; nil if
+// it has ended or cannot be seen from here. The record may be forged: only a receiver of
+// that directory is returned.
 func Process(r *changes.Changes, at *rootfs.Dir) *os.File {
 	if r == nil || r.Receiver <= 0 {
 		return nil
@@ -45,14 +45,14 @@ func Process(r *changes.Changes, at *rootfs.Dir) *os.File {
 	return handle
 }
 
-// isReceiverOf says whether the process, that began at that time, is devlogd
-// and has the directory open, as every receiver has that of its record.
+// isReceiverOf says whether the process that started at that time is devlogd and has the
+// directory open, as every receiver has the directory of its record.
 func isReceiverOf(pid int, started string, at *rootfs.Dir) bool {
 	now, err := pidfd.StartTime(pid)
 	return err == nil && now == started && isReceiverAt(pid, at)
 }
 
-// isReceiverAt is isReceiverOf for a process of any time.
+// isReceiverAt is isReceiverOf without the start time.
 func isReceiverAt(pid int, at *rootfs.Dir) bool {
 	proc := "/proc/" + strconv.Itoa(pid)
 	exe, err := os.Readlink(proc + "/exe")
@@ -68,7 +68,7 @@ func isReceiverAt(pid int, at *rootfs.Dir) bool {
 		return false
 	}
 	return slices.ContainsFunc(fds, func(fd string) bool {
-		// Not to be held up by a file system that a container has made itself.
+		// A file system that the container made itself must not delay this.
 		var st unix.Statx_t
 		if err := unix.Statx(unix.AT_FDCWD, fd, unix.AT_STATX_DONT_SYNC, unix.STATX_INO, &st); err != nil {
 			return false
@@ -77,15 +77,15 @@ func isReceiverAt(pid int, at *rootfs.Dir) bool {
 	})
 }
 
-// isReceiverExe says whether a /proc/PID/exe leads to devlogd, maybe one that
-// was run from memory, or replaced by an upgrade since.
+// isReceiverExe says whether a /proc/PID/exe points to devlogd, which may run from memory or
+// have been replaced by an upgrade.
 func isReceiverExe(exe string) bool {
 	exe = strings.TrimSuffix(exe, " (deleted)")
 	return exe == memfd.Prefix+names.Receiver || filepath.Base(exe) == names.Receiver
 }
 
-// Facts are those about the receiver that the record in the directory at names.
-// before is what was found of another record, or the same one.
+// Facts returns the facts about the receiver that the record in the directory at names.
+// before are the facts from another record, or from an earlier look at this one.
 func Facts(r *changes.Changes, t *target.Target, at *rootfs.Dir, before plan.ReceiverFacts) plan.ReceiverFacts {
 	if r == nil || r.Receiver <= 0 || before.State == plan.Gone && before.PID == r.Receiver {
 		return before
@@ -93,7 +93,7 @@ func Facts(r *changes.Changes, t *target.Target, at *rootfs.Dir, before plan.Rec
 	if own, err := target.Namespace("self", "pid"); err == nil && own != r.PIDNS {
 		return factsInside(r, t, at)
 	}
-	// systemd may have started it anew, after which its record names the one before.
+	// systemd may have restarted it; the record still names the process before.
 	if t.Watcher != 0 && (t.Watcher == r.Receiver || r.Unit != "") {
 		return plan.ReceiverFacts{State: plan.Running, PID: t.Watcher, Rights: rightsOf(t.Watcher), Unit: r.Unit}
 	}
@@ -103,18 +103,18 @@ func Facts(r *changes.Changes, t *target.Target, at *rootfs.Dir, before plan.Rec
 	}
 	defer handle.Close()
 	pid, err := pidfd.PID(int(handle.Fd()))
-	if err != nil { // it has ended a moment ago
+	if err != nil { // it has just ended
 		return plan.ReceiverFacts{State: plan.Gone, PID: r.Receiver, Unit: r.Unit}
 	}
 	f := plan.ReceiverFacts{State: plan.Running, PID: pid, Rights: rightsOf(pid)}
-	if r.Unit != "" { // another service's process may have started it
+	if r.Unit != "" { // otherwise the service of the process that started it
 		f.Unit = UnitOf(pid)
 	}
 	return f
 }
 
-// factsInside are the facts about a receiver in another PID namespace. That of a
-// container is seen from the host.
+// factsInside returns the facts about a receiver in another PID namespace. The host can see
+// a container's.
 func factsInside(r *changes.Changes, t *target.Target, at *rootfs.Dir) plan.ReceiverFacts {
 	if t.Inside || t.PIDNS != r.PIDNS {
 		return plan.ReceiverFacts{State: plan.Elsewhere}
@@ -128,8 +128,8 @@ func factsInside(r *changes.Changes, t *target.Target, at *rootfs.Dir) plan.Rece
 	return plan.ReceiverFacts{State: plan.Gone, PID: r.Receiver}
 }
 
-// Alive says whether the receiver that the record in the directory at names
-// runs. One of another PID namespace is not seen from here; it counts as running.
+// Alive says whether the receiver that the record in the directory at names runs. One in
+// another PID namespace that cannot be seen counts as running.
 func Alive(r *changes.Changes, t *target.Target, at *rootfs.Dir) bool {
 	return Facts(r, t, at, plan.ReceiverFacts{}).Alive()
 }

@@ -9,8 +9,7 @@ import (
 	"devlog/internal/daemon"
 )
 
-// UnitOf is the service of systemd's that the process, a receiver, is or was
-// started in, if that may be one of receivers'; else empty.
+// UnitOf returns the receiver's systemd service; empty for none.
 func UnitOf(pid int) string {
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
 	if err != nil {
@@ -19,7 +18,7 @@ func UnitOf(pid int) string {
 	return parseUnit(string(text))
 }
 
-// parseUnit is unitOf for the text of a /proc/PID/cgroup (cgroups(7)).
+// parseUnit is UnitOf for the text of a /proc/PID/cgroup (cgroups(7)).
 func parseUnit(text string) string {
 	for line := range strings.Lines(text) {
 		dir, unit := path.Split(strings.TrimSpace(line))

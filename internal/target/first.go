@@ -11,19 +11,18 @@ import (
 	"devlog/internal/pidfd"
 )
 
-// A container ends with its first process. With a PID namespace of its own that is
-// process 1 there. Without, as with --pid=host or in a pod whose containers share
-// one, it is the process that has been in the container's mount namespace for the
-// longest time.
+// A container ends with its first process. If it has its own PID namespace, that is
+// process 1 there. If not, as with --pid=host or in a pod whose containers share a PID
+// namespace, it is the process that started first in the container's mount namespace.
 
-// process is one of those that /proc shows.
+// process is a process that /proc shows.
 type process struct {
 	pid            int
 	pidNS, mountNS uint64
 	init           bool // the first one of its PID namespace
 }
 
-// processOf is that process; the error is ESRCH if it has ended.
+// processOf returns that process. The error is ESRCH if it has ended.
 func processOf(pid int) (p process, err error) {
 	name := strconv.Itoa(pid)
 	p.pid = pid
@@ -42,7 +41,7 @@ func processOf(pid int) (p process, err error) {
 	return p, err // EACCES: it is another user's
 }
 
-// processes lists the processes whose namespaces this process may know.
+// processes lists the processes whose namespaces this process may see.
 func processes() ([]process, error) {
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
@@ -54,16 +53,16 @@ func processes() ([]process, error) {
 		if err != nil {
 			continue
 		}
-		if p, err := processOf(pid); err == nil { // else it has ended, or is a kernel thread
+		if p, err := processOf(pid); err == nil { // otherwise it has ended or is a kernel thread
 			list = append(list, p)
 		}
 	}
 	return list, nil
 }
 
-// firstProcesses returns the first process of every container, and of the host, by
-// the number of its mount namespace. A mount namespace in which processes of a
-// container have its root directory too, as a service's, is the container's.
+// firstProcesses returns the first process of every container and of the host, by the
+// number of its mount namespace. A service in a container can have its own mount namespace
+// with the container's root directory: that is not another container.
 func firstProcesses(list []process, ownPIDs uint64) map[uint64]process {
 	first, inits := map[uint64]process{}, map[uint64]process{}
 	for _, p := range list {
@@ -106,9 +105,8 @@ func Containers() (pids []int, err error) {
 	return pids, nil
 }
 
-// before says whether this process is rather the first one of the mount namespace
-// that both are in. Who has only entered that is none: it is of another PID
-// namespace.
+// before says whether this process, and not the other one, is the first of the mount
+// namespace that both are in. A process of another PID namespace has only entered it.
 func (p process) before(other process) bool {
 	if p.init != other.init {
 		return p.init
@@ -116,8 +114,8 @@ func (p process) before(other process) bool {
 	return startsBefore(p.pid, other.pid)
 }
 
-// startsBefore says whether the process started before the other one. Process IDs
-// tell only of those that started within the same clock tick.
+// startsBefore says whether the process started before the other one. Process IDs only
+// decide within one clock tick.
 func startsBefore(pid, other int) bool {
 	a, aerr := startTicks(pid)
 	b, berr := startTicks(other)
@@ -142,8 +140,8 @@ func (p process) sameRoot(other process) bool {
 	return aerr == nil && berr == nil && os.SameFile(a, b)
 }
 
-// firstOf is the first process of the container in which the process runs; the
-// process itself where that is in this program's own mount namespace.
+// firstOf returns the first process of the container in which the process runs; the
+// process itself if it is in this program's own mount namespace.
 func firstOf(pid int) (process, error) {
 	p, err := processOf(pid)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"devlog/internal/rootfs"
 )
 
-// OfHook is the container for which an OCI runtime runs a hook of that stage.
-// At poststop there is none any more; see Clear.
+// OfHook returns the container for which an OCI runtime runs a hook of that stage. At
+// poststop the container is gone; see undo.Clear.
 func OfHook(stage hook.Stage, c hook.Container) (*Target, error) {
 	if err := CheckStage(stage, c); err != nil {
 		return nil, err
@@ -28,29 +28,29 @@ func OfHook(stage hook.Stage, c hook.Container) (*Target, error) {
 	case hook.Poststart:
 		return OfProcess(c.PID)
 	}
-	return nil, fmt.Errorf("find the container at %s: %w", stage, errors.ErrUnsupported)
+	return nil, fmt.Errorf("cannot find the container at %s: %w", stage, errors.ErrUnsupported)
 }
 
-// CheckStage says why a hook of that stage would take the host for its container:
-// the runtime calls it at another stage, at which it is somewhere else.
+// CheckStage returns a *plan.Refusal if the runtime called the hook at another stage: the
+// hook would mistake the host for its container.
 func CheckStage(stage hook.Stage, c hook.Container) error {
 	if self, err := os.Readlink("/proc/self"); err == nil && self != strconv.Itoa(os.Getpid()) && stage != hook.CreateContainer {
-		return &plan.Refusal{Reason: "this hook has the container's process IDs and another's /proc, as at createContainer",
+		return &plan.Refusal{Reason: "this hook is in the container's PID namespace, but /proc is another's, as at createContainer",
 			Advice: "use --stage createContainer"}
 	}
 	switch {
 	case stage == hook.StartContainer && isOutside(c.PID):
-		return &plan.Refusal{Reason: fmt.Sprintf("this hook runs outside of the container, of which process %d is the first", c.PID),
-			Advice: "use the --stage at which it is called: prestart, createRuntime or poststart"}
+		return &plan.Refusal{Reason: fmt.Sprintf("this hook runs outside the container, whose first process is %d", c.PID),
+			Advice: "use the --stage at which the runtime calls it: prestart, createRuntime or poststart"}
 	case stage == hook.Poststart && !hasPivoted(c):
-		return &plan.Refusal{Reason: "the root of the container's first process is the host's still", Advice: "use --stage createRuntime"}
+		return &plan.Refusal{Reason: "the root of the container's first process is still the host's", Advice: "use --stage createRuntime"}
 	}
 	return nil
 }
 
-// isOutside says that a startContainer hook is not in the container, of which the
-// runtime says that the process is the first: as that sees it, 0 or, in a PID
-// namespace of the container's own, the host's number.
+// isOutside says that a startContainer hook is not in the container. pid is the first
+// process as the runtime reports it: 0 or, if the container has its own PID namespace, a
+// number of the host's.
 func isOutside(pid int) bool {
 	if pid == 0 {
 		return false
@@ -63,8 +63,8 @@ func isOutside(pid int) bool {
 	return err == nil && ferr == nil && first != own
 }
 
-// hasPivoted says that the root of the container's first process is not the
-// host's, unless the container is to have that.
+// hasPivoted says that the root of the container's first process is not the host's, unless
+// the container is configured to have the host's.
 func hasPivoted(c hook.Container) bool {
 	host, err := os.Stat("/")
 	root, rerr := os.Stat("/proc/" + strconv.Itoa(c.PID) + "/root/.")
@@ -72,9 +72,8 @@ func hasPivoted(c hook.Container) bool {
 	return err != nil || rerr != nil || !os.SameFile(host, root) || ferr == nil && os.SameFile(host, rootfs)
 }
 
-// ofContainer is the container as it is seen from the runtime's namespaces
-// before pivot_root(2): its root is still a directory below its first process's
-// root.
+// ofContainer returns the container as the runtime's namespaces show it before
+// pivot_root(2): its root is still a directory below its first process's root.
 func ofContainer(c hook.Container) (*Target, error) {
 	t, err := ofProcess(c.PID, nil)
 	if err != nil {
@@ -86,13 +85,13 @@ func ofContainer(c hook.Container) (*Target, error) {
 		t.Root = host
 		t.Init.Close()
 		t.MountNSFile.Close()
-		return nil, fmt.Errorf("find the container's root: %w", err)
+		return nil, fmt.Errorf("cannot find the container's root: %w", err)
 	}
 	return t, nil
 }
 
-// enteredContainer is the container that this process is in before
-// pivot_root(2): its root is a directory, "/" and /proc are the host's still.
+// enteredContainer returns the container that this process is in before pivot_root(2): its
+// root is a directory; "/" and /proc are still the host's.
 func enteredContainer(c hook.Container) (*Target, error) {
 	host, err := rootfs.Open("/")
 	if err != nil {
@@ -101,12 +100,12 @@ func enteredContainer(c hook.Container) (*Target, error) {
 	defer host.Close()
 	t := &Target{Entered: true}
 	if t.Root, err = host.Sub(c.Rootfs); err != nil {
-		return nil, fmt.Errorf("find the container's root: %w", err)
+		return nil, fmt.Errorf("cannot find the container's root: %w", err)
 	}
-	// The host's /proc has other numbers than getpid(2).
+	// The host's /proc has another number for this process than getpid(2).
 	self, err := os.Readlink("/proc/self")
 	if err == nil {
-		t.Pid, err = strconv.Atoi(self)
+		t.PID, err = strconv.Atoi(self)
 	}
 	if err == nil {
 		t.MountNS, err = Namespace("self", "mnt")
@@ -127,10 +126,10 @@ func enteredContainer(c hook.Container) (*Target, error) {
 	return t, nil
 }
 
-// isEntered says why this cannot be createContainer as the specification has it.
+// isEntered returns a *plan.Refusal if this cannot be createContainer as specified.
 func (t *Target) isEntered(host *rootfs.Root) error {
 	const advice = "use --stage createRuntime"
-	// Another user's in a user namespace: then this is not the host's either.
+	// In a user namespace process 1 is another user's: then this is not the host's either.
 	if first, err := Namespace("1", "mnt"); err == nil && first == t.MountNS {
 		return &plan.Refusal{Reason: "this hook runs in the host's mount namespace, not in the container's", Advice: advice}
 	}
@@ -141,9 +140,9 @@ func (t *Target) isEntered(host *rootfs.Root) error {
 	return err
 }
 
-// startingContainer is the container that this process is in, after
-// pivot_root(2). Where it has no PID namespace of its own, the receiver watches
-// for the end of its process, and nobody keeps the repair.
+// startingContainer returns the container that this process is in after pivot_root(2). If
+// it has no PID namespace of its own, the receiver waits for the end of its first process
+// and there is no watcher.
 func startingContainer() (*Target, error) {
 	t, err := Inside()
 	if err != nil || os.Getppid() == 1 {
@@ -156,12 +155,12 @@ func startingContainer() (*Target, error) {
 	return t, nil
 }
 
-// parent is a pidfd of this process's parent: at createContainer and
-// startContainer the container's first process.
+// parent returns a pidfd of this process's parent, which at createContainer and
+// startContainer is the container's first process.
 func parent() (*os.File, error) {
 	handle, err := pidfd.Open(os.Getppid())
 	if err != nil {
-		return nil, fmt.Errorf("find the container's first process: %w", err)
+		return nil, fmt.Errorf("cannot find the container's first process: %w", err)
 	}
 	return handle, nil
 }

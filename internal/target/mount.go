@@ -11,17 +11,17 @@ import (
 	"devlog/internal/rootfs"
 )
 
-// MountOf is the mount with that number in the container's mount table, or nil
-// if there is none.
+// MountOf returns the mount with that number from the container's mount table; nil for
+// none.
 func (t *Target) MountOf(id int) (*mountinfo.Info, error) {
-	table, err := os.Open("/proc/" + strconv.Itoa(t.Pid) + "/mountinfo")
+	table, err := os.Open("/proc/" + strconv.Itoa(t.PID) + "/mountinfo")
 	if err != nil {
-		return nil, fmt.Errorf("read the container's mount table: %w", err)
+		return nil, fmt.Errorf("cannot read the container's mount table: %w", err)
 	}
 	defer table.Close()
 	list, err := mountinfo.GetMountsFromReader(table, func(m *mountinfo.Info) (skip, stop bool) { return m.ID != id, m.ID == id })
 	if err != nil {
-		return nil, fmt.Errorf("read the container's mount table: %w", err)
+		return nil, fmt.Errorf("cannot read the container's mount table: %w", err)
 	}
 	if len(list) == 0 {
 		return nil, nil
@@ -29,12 +29,12 @@ func (t *Target) MountOf(id int) (*mountinfo.Info, error) {
 	return list[0], nil
 }
 
-// OwnTmpfs is the directory over which a repair has mounted the tmpfs that d is
-// on, or nil if d is on no such one. The mount table says so, not the record:
-// that could name any mount.
+// OwnTmpfs returns the directory over which a repair mounted the tmpfs that d is on; nil if
+// d is not on such a tmpfs. It relies on the mount table, not on the record, which could
+// name any mount.
 func (t *Target) OwnTmpfs(d *rootfs.Dir) *rootfs.Dir {
 	id, err := d.MountID()
-	if err != nil || t.Pid == 0 {
+	if err != nil || t.PID == 0 {
 		return nil
 	}
 	m, err := t.MountOf(id)

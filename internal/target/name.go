@@ -8,9 +8,9 @@ import (
 	"devlog/internal/pidfd"
 )
 
-// NameOfProcess is the name of the container that the process runs in: its
-// cgroup's, or the number and the time of its start: a later process with the same
-// number has other logs.
+// NameOfProcess returns the name of the container that the process runs in, from its
+// cgroup. Without one, the name is the process ID and its start time, so that a later
+// process with the same ID has other logs.
 func NameOfProcess(pid int) string {
 	if text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup"); err == nil {
 		if name := hook.NameFromCgroup(string(text)); name != "" {

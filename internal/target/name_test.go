@@ -9,8 +9,8 @@ import (
 	"devlog/internal/pidfd"
 )
 
-// A process whose cgroup says no name is not called what another one with the same
-// number was.
+// A process whose cgroup has no name does not get the name of an earlier process with the
+// same ID.
 func TestNameOfProcess(t *testing.T) {
 	cmd := exec.Command("sleep", "60")
 	if err := cmd.Start(); err != nil {

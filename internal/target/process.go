@@ -12,8 +12,8 @@ import (
 	"devlog/internal/pidfd"
 )
 
-// InnermostPID is the process ID in the innermost namespace, 0 if the text is
-// no /proc/PID/status.
+// InnermostPID returns the process ID in the innermost PID namespace (NSpid of
+// proc_pid_status(5)); 0 if the text is not a /proc/PID/status.
 func InnermostPID(status string) int {
 	for line := range strings.Lines(status) {
 		if ids, ok := strings.CutPrefix(line, "NSpid:"); ok {
@@ -28,7 +28,7 @@ func InnermostPID(status string) int {
 	return 0
 }
 
-// ShownPID is the number that /proc has for a process: it may show another PID
+// ShownPID returns the number that /proc has for a process. /proc may show another PID
 // namespace than this process's.
 func ShownPID(pid int) (int, error) {
 	handle, err := pidfd.Open(pid)
@@ -39,14 +39,15 @@ func ShownPID(pid int) (int, error) {
 	return pidfd.PID(int(handle.Fd()))
 }
 
-// Ended says whether the process has ended that this is a handle of.
+// Ended says whether the process of the pidfd has ended.
 func Ended(handle *os.File) bool { return pidfd.Ended(int(handle.Fd())) }
 
-// Namespace is the number that tells a process's namespace from others.
+// Namespace returns the number of a process's namespace: kind is a name in
+// /proc/PID/ns, pid a process ID or "self".
 func Namespace(pid, kind string) (uint64, error) {
 	st, err := os.Stat("/proc/" + pid + "/ns/" + kind)
 	if err != nil {
-		return 0, fmt.Errorf("find a namespace: %w", err)
+		return 0, fmt.Errorf("cannot find a namespace: %w", err)
 	}
 	return st.Sys().(*syscall.Stat_t).Ino, nil
 }

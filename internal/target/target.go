@@ -18,23 +18,47 @@ import (
 	"devlog/internal/rootfs"
 )
 
-// Trusts says whether what the record says of /dev/log may be put there, with
-// this process's rights and for everybody who shares it. Whoever made the
-// container's root directory may have forged it, but cannot know the number of
-// the namespace that the container will run in; what runs inside has no other
-// rights than the container.
-func (t *Target) Trusts(r *changes.Changes) bool {
-	return t.Inside || r.MountNS == t.MountNS
+// Target is the container, or the host, that is inspected or repaired.
+type Target struct {
+	Root *rootfs.Root
+	// Init is a pidfd of a process with which the container ends; nil if it is not
+	// known, or if this process ends with the container too.
+	Init *os.File
+	// Inside says that this process is in the container's namespaces and root.
+	Inside bool
+	// Entered says that this process is in the container's namespaces but still in the
+	// host's root, as at createContainer.
+	Entered bool
+	// Host says that this is the host, not a container.
+	Host bool
+	// PID is the ID that /proc shows for that process, or for this one inside a
+	// container; 0 if it is not known.
+	PID int
+	// MountNSFile is a handle on the container's mount namespace; nil if it is not known
+	// or is this process's own.
+	MountNSFile *os.File
+	// MountNS and PIDNS are the numbers of the container's namespaces; 0 if not known.
+	MountNS, PIDNS uint64
+	// UID and GID are the IDs of the container's root outside its user namespace.
+	UID, GID int
+	// Confined says that this process is in its receiver's sandbox, which hides other
+	// processes' namespaces and open files.
+	Confined bool
+	// Watcher is the process ID of the receiver that runs this program; 0 for none. Its
+	// open files cannot be seen from its sandbox.
+	Watcher int
+	// Denied is why AppArmor, SELinux or a seccomp filter denied a mount although this
+	// process has the capability.
+	Denied error
 }
 
-// lockTimeout is how long a repair waits for another one of the same container,
-// which takes milliseconds.
+// lockTimeout is how long a repair waits for another repair of the same container, which
+// takes milliseconds.
 const lockTimeout = 5 * time.Second
 
-// Lock keeps other repairs of the same container out until the function that
-// it returns is called. Any user in the container can hold the lock, so it is
-// not waited for without end: each step is safe without it, but two receivers
-// may be started.
+// Lock keeps other repairs of the same container out until unlock is called. Any user in
+// the container can hold the lock, so after lockTimeout the caller continues without it:
+// each step is safe, but two receivers may start.
 func (t *Target) Lock() (unlock func()) {
 	unlock, err := t.Root.Lock(lockTimeout)
 	if err != nil {
@@ -43,40 +67,12 @@ func (t *Target) Lock() (unlock func()) {
 	return unlock
 }
 
-// Target is the container that is looked at or repaired.
-type Target struct {
-	Root *rootfs.Root
-	// Init is a pidfd of a process whose end is the container's, or nil: not
-	// known, or this process lives and dies with the container itself.
-	Init *os.File
-	// Inside says that this process is in the container's namespaces and root.
-	Inside bool
-	// Entered says that it is in the container's namespaces and still in the
-	// host's root.
-	Entered bool
-	// Host says that this is no container but the host.
-	Host bool
-	// Pid is that process, 0 if not known; this one in a container. It is a
-	// number of the PID namespace that /proc shows.
-	Pid int
-	// MountNSFile is the container's mount namespace; nil if that is not known, or this
-	// process's own.
-	MountNSFile *os.File
-	// mountNS and pidNS tell the container's namespaces from others; 0 if not
-	// known.
-	MountNS, PIDNS uint64
-	// uid and gid are what the container's root is outside of its user
-	// namespace.
-	UID, GID int
-	// Confined says that this process is in its receiver's sandbox, from which
-	// other processes' namespaces and open files are not seen.
-	Confined bool
-	// Watcher is the receiver that runs this program, 0 if none does: its open files
-	// are not to be seen from its sandbox.
-	Watcher int
-	// Denied is why a mount was denied to this process although it has the
-	// capability: by AppArmor, SELinux or a seccomp filter.
-	Denied error
+// Trusts says whether /dev/log may be restored to what the record says, with this
+// process's privileges and for all who share it. Whoever made the container's root
+// directory can have forged a record, but cannot know the number of the namespace in
+// which the container will run. A process inside has only the container's privileges.
+func (t *Target) Trusts(r *changes.Changes) bool {
+	return t.Inside || r.MountNS == t.MountNS
 }
 
 // Close releases the target's handles.
@@ -89,20 +85,19 @@ func (t *Target) Close() {
 	}
 }
 
-// Inside is the root that this process is in.
+// Inside returns the container or host that this process runs in.
 func Inside() (*Target, error) {
 	r, err := rootfs.Open("/")
 	if err != nil {
 		return nil, err
 	}
-	t := &Target{Root: r, Inside: true, Pid: os.Getpid()}
+	t := &Target{Root: r, Inside: true, PID: os.Getpid()}
 	t.PIDNS, err = Namespace("self", "pid")
 	if err == nil {
 		t.MountNS, err = Namespace("self", "mnt")
 	}
 	if first, ferr := Namespace("1", "mnt"); err == nil && ferr == nil && t.PIDNS != InitPIDNamespace {
-		// A service may have a mount namespace of its own and is still of this
-		// container.
+		// A service can have its own mount namespace and still belongs to this container.
 		t.MountNS = first
 	}
 	if err != nil {
@@ -112,7 +107,7 @@ func Inside() (*Target, error) {
 	return t, nil
 }
 
-// Host is the host itself, in whose root this process is.
+// Host returns the host. This process must be in its root.
 func Host() (*Target, error) {
 	t, err := Inside()
 	if err == nil {
@@ -121,8 +116,7 @@ func Host() (*Target, error) {
 	return t, err
 }
 
-// AtRoot is the container with this root directory, of which nothing else is
-// known.
+// AtRoot returns the container with this root directory. Nothing else of it is known.
 func AtRoot(dir string) (*Target, error) {
 	r, err := rootfs.Open(dir)
 	if err != nil {
@@ -131,8 +125,9 @@ func AtRoot(dir string) (*Target, error) {
 	return &Target{Root: r}, nil
 }
 
-// OfProcess is the container in which the process runs. It lives as long as its
-// first process, whichever of its processes was named.
+// OfProcess returns the container in which the process runs. The container ends with its
+// first process, which need not be this one. The error is ESRCH if the process has ended,
+// and a *plan.Refusal if it is in this program's mount namespace.
 func OfProcess(pid int) (*Target, error) {
 	t, err := ofNamed(pid)
 	if err != nil {
@@ -149,12 +144,12 @@ func OfProcess(pid int) (*Target, error) {
 	return t, nil
 }
 
-// ofNamed is OfProcess for any mount namespace. The process is pinned until the
-// first one of its container is: either could end, and its ID be another's.
+// ofNamed is OfProcess for any mount namespace. The process is held until the first
+// process of its container is: either could end, and another one could get its ID.
 func ofNamed(pid int) (*Target, error) {
 	named, err := pidfd.Open(pid)
 	if err != nil {
-		return nil, fmt.Errorf("find process %d: %w", pid, err)
+		return nil, fmt.Errorf("cannot find process %d: %w", pid, err)
 	}
 	first, err := firstOf(pid)
 	if err == nil && first.pid == pid {
@@ -162,7 +157,7 @@ func ofNamed(pid int) (*Target, error) {
 	}
 	defer named.Close()
 	if err != nil {
-		return nil, fmt.Errorf("find process %d: %w", pid, err)
+		return nil, fmt.Errorf("cannot find process %d: %w", pid, err)
 	}
 	t, err := ofProcess(first.pid, nil)
 	if err != nil {
@@ -170,13 +165,13 @@ func ofNamed(pid int) (*Target, error) {
 	}
 	if t.MountNS != first.mountNS || t.PIDNS != first.pidNS || Ended(named) {
 		t.Close()
-		return nil, fmt.Errorf("find process %d: %w", pid, unix.ESRCH)
+		return nil, fmt.Errorf("cannot find process %d: %w", pid, unix.ESRCH)
 	}
 	return t, nil
 }
 
-// Lives says whether somebody can stay to keep the repair: one who sees the
-// end of the target, and finds this program where it is when it is needed.
+// Lives says whether a watcher can stay: it must see the end of the target and find this
+// program when it has to run it.
 func (t *Target) Lives() bool {
 	if t.Inside {
 		return t.Init == nil
@@ -184,13 +179,13 @@ func (t *Target) Lives() bool {
 	return t.Init != nil && !t.Entered
 }
 
-// ReceiverInside says that the target's receiver lives in its namespaces, and
-// the paths of its rules are the container's.
+// ReceiverInside says that the receiver runs in the target's namespaces, and that the
+// paths in its rules are the container's.
 func (t *Target) ReceiverInside() bool { return t.Inside || t.Entered }
 
-// OfReceiver is the container, or with host the host, of which a receiver keeps
-// the repair: it passes the root it has held since, and the pidfd if it is not
-// in the container. identity is what Identity said of it then, or empty;
+// OfReceiver returns the container, or with host the host, whose receiver runs this
+// program to repair again. The receiver passes the root that it holds and, if it is not in
+// the container, the pidfd. identity is what Identity returned at its start, or empty;
 // confined says that this process is in the receiver's sandbox.
 func OfReceiver(files []handover.File, host bool, identity string, confined bool) (*Target, error) {
 	var root, init *os.File
@@ -208,13 +203,13 @@ func OfReceiver(files []handover.File, host bool, identity string, confined bool
 		}
 	}
 	if root == nil {
-		return nil, errors.New("find the container: a receiver passes its root, and none was passed")
+		return nil, errors.New("cannot find the container: a receiver passes its root, and none was passed")
 	}
 	held := rootfs.FromHandle(root)
 	t, err := ofReceiver(init, identity, confined)
 	if err != nil {
 		held.Close()
-		return nil, fmt.Errorf("find the container of a receiver: %w", err)
+		return nil, fmt.Errorf("cannot find the container of a receiver: %w", err)
 	}
 	if t.Root != nil {
 		t.Root.Close()
@@ -223,7 +218,7 @@ func OfReceiver(files []handover.File, host bool, identity string, confined bool
 	return t, nil
 }
 
-// ofReceiver is OfReceiver but for the root.
+// ofReceiver is OfReceiver without the root.
 func ofReceiver(init *os.File, identity string, confined bool) (*Target, error) {
 	if init == nil {
 		return Inside()
@@ -235,28 +230,28 @@ func ofReceiver(init *os.File, identity string, confined bool) (*Target, error) 
 	if identity == "" || !confined {
 		return ofProcess(pid, init)
 	}
-	t := &Target{Init: init, Pid: pid}
+	t := &Target{Init: init, PID: pid}
 	if n, err := fmt.Sscanf(identity, identityFormat, &t.MountNS, &t.PIDNS, &t.UID, &t.GID); err != nil || n != 4 {
-		return nil, fmt.Errorf("find the container: bad identity %q: %w", identity, err)
+		return nil, fmt.Errorf("cannot find the container: bad identity %q: %w", identity, err)
 	}
 	return t, nil
 }
 
-// identityFormat is the container's mount and PID namespace, and who its root is.
+// identityFormat has the container's mount and PID namespace, and its root's user and
+// group.
 const identityFormat = "%d:%d:%d:%d"
 
-// Identity is what OfReceiver takes: what could not be seen of the container from
-// inside its receiver's sandbox.
+// Identity returns what OfReceiver needs: what the receiver's sandbox would hide.
 func (t *Target) Identity() string {
 	return fmt.Sprintf(identityFormat, t.MountNS, t.PIDNS, t.UID, t.GID)
 }
 
-// ofProcess pins the process first, so that nothing is ever read of another
-// that got the same process ID.
+// ofProcess holds the process first, so that nothing is read from a later process with
+// the same ID.
 func ofProcess(pid int, handle *os.File) (t *Target, err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("find process %d: %w", pid, err)
+			err = fmt.Errorf("cannot find process %d: %w", pid, err)
 		}
 	}()
 	if handle == nil {
@@ -265,7 +260,7 @@ func ofProcess(pid int, handle *os.File) (t *Target, err error) {
 		}
 	}
 	proc := "/proc/" + strconv.Itoa(pid)
-	t = &Target{Init: handle, Pid: pid}
+	t = &Target{Init: handle, PID: pid}
 	if t.Root, err = rootfs.Open(proc + "/root"); err != nil {
 		handle.Close()
 		return nil, err
@@ -289,11 +284,11 @@ func ofProcess(pid int, handle *os.File) (t *Target, err error) {
 	return t, nil
 }
 
-// Mounts is where things are mounted for the target.
+// Mounts returns the namespace in which a repair mounts for the target.
 func (t *Target) Mounts() rootfs.Mounts { return rootfs.Mounts{Namespace: t.MountNSFile} }
 
-// MayMount says whether this process may mount in the target: it needs
-// CAP_SYS_ADMIN (capabilities(7)), and a namespace that is the target's.
+// MayMount says whether this process may mount in the target: it needs CAP_SYS_ADMIN
+// (capabilities(7)) and a mount namespace that is the target's.
 func (t *Target) MayMount() bool {
 	if t.Host || t.MountNS == 0 || t.Confined || t.Denied != nil {
 		return false
@@ -301,6 +296,6 @@ func (t *Target) MayMount() bool {
 	return Capable(unix.CAP_SYS_ADMIN)
 }
 
-// MayPrepare says whether this process may prepare the host for the target: it has
-// the host's root directory, and is in no receiver's sandbox.
+// MayPrepare says whether this process may prepare the host for the target: it is in the
+// host's root directory and not in a receiver's sandbox.
 func (t *Target) MayPrepare() bool { return !t.Inside && !t.Confined && t.UID == 0 }

@@ -8,9 +8,9 @@ import (
 	"devlog/internal/file"
 )
 
-// mapRoot finds out who the container's root is. In a user namespace that is
-// this process's own too, as with an engine without root, it is who it is here;
-// the files there tell of the namespace above.
+// mapRoot finds the container's root user and group. In this process's own user namespace,
+// as with a rootless engine, they are 0: the files in /proc would tell the IDs in the
+// namespace above.
 func (t *Target) mapRoot(proc string) error {
 	own, err := os.Readlink("/proc/self/ns/user")
 	if err != nil {
@@ -27,18 +27,18 @@ func (t *Target) mapRoot(proc string) error {
 	return err
 }
 
-// mappedRoot is what ID 0 of a user namespace is outside, as the file says
-// (user_namespaces(7), "User and group ID mappings"). Where 0 is not mapped it
-// is 0: no file can belong to it anyway.
+// mappedRoot reads from the file which ID outside a user namespace is 0 in it
+// (user_namespaces(7), "User and group ID mappings"). If 0 is not mapped, the answer is 0:
+// no file can belong to it.
 func mappedRoot(file string) (int, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(text)) {
-		var inside, outside, length uint32 // the length of all IDs does not fit in an int of 32 bits
+		var inside, outside, length uint32 // the number of all IDs does not fit in a 32-bit int
 		if n, err := fmt.Sscan(line, &inside, &outside, &length); err != nil || n != 3 {
-			return 0, fmt.Errorf("read %s: unexpected line %q", file, line)
+			return 0, fmt.Errorf("cannot read %s: unexpected line %q", file, line)
 		}
 		if inside == 0 {
 			return int(outside), nil
@@ -47,8 +47,8 @@ func mappedRoot(file string) (int, error) {
 	return 0, nil
 }
 
-// RealUID is the user whom this process runs for: in a user namespace, such as an
-// engine's without root, root is somebody else outside of it.
+// RealUID returns the user ID of this process outside its user namespace: with a rootless
+// engine root is another user there.
 func RealUID() int {
 	uid := os.Geteuid()
 	text, err := file.Read("/proc/self/uid_map", 64<<10)
@@ -58,9 +58,8 @@ func RealUID() int {
 	return outsideID(string(text), uid)
 }
 
-// outsideID is what an ID of a user namespace is outside, as the text of a
-// /proc/PID/uid_map says (user_namespaces(7)); the ID itself where that does not
-// say it.
+// outsideID returns what an ID in a user namespace is outside, from the text of a
+// /proc/PID/uid_map (user_namespaces(7)); the ID itself if the text does not say.
 func outsideID(text string, id int) int {
 	for line := range strings.Lines(text) {
 		var inside, outside, length int64

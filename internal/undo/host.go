@@ -16,8 +16,8 @@ import (
 	"devlog/internal/rootfs"
 )
 
-// restoreHostName sees to it that the host's live socket has the name /dev/log, where
-// that is not the link of the repair any more.
+// restoreHostName makes the host's live socket /dev/log again, if /dev/log is no longer
+// the link of the repair.
 func restoreHostName(dev *rootfs.Dir, log rootfs.Stat) error {
 	prepared, err := dev.Lstat(names.HostSocket)
 	if err != nil || prepared.Kind != rootfs.Socket || prepared.ID == log.ID {
@@ -30,8 +30,8 @@ func restoreHostName(dev *rootfs.Dir, log rootfs.Stat) error {
 	if now, err := dev.Listening(names.Log); err != nil {
 		return err
 	} else if now.Live {
-		return &plan.Refusal{Reason: "the host's daemon listens on /dev/" + names.HostSocket + " only, and somebody else on /dev/log",
-			Advice: "end that one, and run this again"}
+		return &plan.Refusal{Reason: "the host's daemon listens only on /dev/" + names.HostSocket + ", and somebody else on /dev/log",
+			Advice: "end the other daemon, then run this again"}
 	}
 	back := func(tmp string) error { return dev.Link(names.HostSocket, tmp, prepared.ID) }
 	switch log.Kind {
@@ -47,15 +47,15 @@ func restoreHostName(dev *rootfs.Dir, log rootfs.Stat) error {
 	case rootfs.Socket, rootfs.Link:
 		return devdir.Replace(dev, log.ID, back)
 	}
-	return &plan.Refusal{Reason: fmt.Sprintf("/dev/log is a %s", log.Kind), Advice: "remove it, and run this again"}
+	return &plan.Refusal{Reason: fmt.Sprintf("/dev/log is a %s", log.Kind), Advice: "remove it, then run this again"}
 }
 
-// releaseHost removes what only a prepared host needs, once nobody can be on
-// the way through it any more.
+// releaseHost removes what only a prepared host needs, after the time in which a client may
+// still follow the link.
 func releaseHost(r *changes.Changes, dev, at *rootfs.Dir) error {
 	time.Sleep(resolveTime)
-	// The lock may have been somebody else's: a container could have made the
-	// link again, and the host would be cut off.
+	// Somebody else may have held the lock: if a container has made the link again, the
+	// host would be cut off.
 	if st, err := dev.Lstat(names.Log); err != nil || isLink(r, dev, names.Log, st) {
 		return errors.Join(devdir.ErrChanged, err)
 	}

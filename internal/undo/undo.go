@@ -25,13 +25,13 @@ import (
 	"devlog/internal/target"
 )
 
-// resolveTime is how long a client may take from reading /dev/log, a link, to
-// following it: what it leads to is there for so much longer.
+// resolveTime is how long a client may take to follow a link after it has read it. For that
+// time the link's target stays.
 const resolveTime = 250 * time.Millisecond
 
-// Do puts back what repairs of the target have changed, and ends its
-// receiver, which first writes what it has. It returns false if there was
-// nothing to undo.
+// Do restores what repairs of the target changed and ends its receiver, which first writes
+// the messages that it has. It returns false if there was nothing to undo. The error is a
+// *plan.Refusal if it would not be safe from here.
 func Do(t *target.Target, socket string) (undone bool, err error) {
 	err = rootfs.As(t.UID, t.GID, func() error {
 		defer t.Lock()()
@@ -57,7 +57,7 @@ func undo(t *target.Target, socket string) (bool, error) {
 	return undone, nil
 }
 
-// undoAt puts back what the record in the directory says, if there is one.
+// undoAt undoes the changes that the directory's record describes, if there is a record.
 func undoAt(t *target.Target, dir string) (undone bool, err error) {
 	at, err := t.Root.Dir(dir)
 	for errors.Is(err, unix.ENOENT) && dir != "/" {
@@ -72,15 +72,14 @@ func undoAt(t *target.Target, dir string) (undone bool, err error) {
 		if err := mayUndo(r, t); err != nil {
 			return false, err
 		}
-		if err := at.Writable(); errors.Is(err, os.ErrPermission) { // before anything is half undone
-			return false, fmt.Errorf("undo the repair that is noted in %s: %w", dir, err)
+		if err := at.Writable(); errors.Is(err, os.ErrPermission) { // before anything is changed
+			return false, fmt.Errorf("cannot undo the repair recorded in %s: %w", dir, err)
 		}
 		return true, undoChanges(r, t, at)
 	} else if r != nil && r.Host && r.MountNS == t.MountNS {
-		return false, &plan.Refusal{Reason: "this was prepared as a host", Advice: "run devlog-hook undo --host"}
+		return false, &plan.Refusal{Reason: "this is a prepared host", Advice: "run devlog-hook undo --host"}
 	}
-	// A repair that was killed before it could note anything has mounted a
-	// tmpfs at most.
+	// A repair that was killed before it could write a record can only have mounted a tmpfs.
 	top := t.OwnTmpfs(at)
 	if top == nil {
 		return false, nil
@@ -89,22 +88,22 @@ func undoAt(t *target.Target, dir string) (undone bool, err error) {
 	return true, t.Mounts().Unmount(top, "")
 }
 
-// mayUndo says why a repair cannot be undone from here: a receiver that runs on
-// the host would make it again.
+// mayUndo returns a *plan.Refusal if a repair cannot be undone from here: a receiver that
+// runs on the host would repair again.
 func mayUndo(r *changes.Changes, t *target.Target) error {
 	own, err := target.Namespace("self", "pid")
 	if err != nil {
 		return err
 	}
 	if t.Inside && !t.Host && r.Receiver > 0 && r.PIDNS != own && r.MountNS == t.MountNS {
-		return &plan.Refusal{Reason: "the receiver runs on the host, where it cannot be ended from in here",
-			Advice: "run devlog-hook undo --pid there, or end the container"}
+		return &plan.Refusal{Reason: "the receiver runs on the host and cannot be ended from inside the container",
+			Advice: "run devlog-hook undo --pid on the host, or end the container"}
 	}
 	return nil
 }
 
-// recordDirs are the directories in which a repair may have left its record:
-// beside the socket, and beside where /dev/log leads.
+// recordDirs returns the directories that may have a repair's record: the socket's, and the
+// one to which /dev/log points.
 func recordDirs(t *target.Target, socket string) ([]string, error) {
 	dirs := []string{path.Dir(socket)}
 	if t.Host {
@@ -121,8 +120,8 @@ func recordDirs(t *target.Target, socket string) ([]string, error) {
 	return dirs, nil
 }
 
-// undoChanges puts back what the record in the directory says, in an order in which a
-// second call can go on where a first one has ended.
+// undoChanges undoes the changes that the record in the directory at describes. If it is
+// interrupted, another call can continue.
 func undoChanges(r *changes.Changes, t *target.Target, at *rootfs.Dir) error {
 	dev, err := t.Root.Dir(names.Dev)
 	if err != nil {
@@ -133,18 +132,18 @@ func undoChanges(r *changes.Changes, t *target.Target, at *rootfs.Dir) error {
 	if !t.Trusts(r) {
 		r.Set, r.Pointed = "", ""
 	}
-	if r.Host { // receives nothing, and would prepare it again
+	if r.Host { // it receives nothing, and would prepare the host again
 		if err := running.End(at); err != nil {
 			return err
 		}
 		crash.Point()
 	}
-	// First the name, so that no more messages come in behind it.
+	// First the name, so that no new messages arrive after the receiver's last ones.
 	if r.Mounted && sameNS {
 		if over, err := dev.MountedOver(names.Log); err != nil {
 			return err
 		} else if over && ourMount(dev, at) {
-			// Without the link no receiver mounts it again meanwhile.
+			// Without the link no receiver can mount it again meanwhile.
 			if err := at.Unlink(names.Link); err != nil && !errors.Is(err, unix.ENOENT) {
 				return err
 			}
@@ -164,7 +163,7 @@ func undoChanges(r *changes.Changes, t *target.Target, at *rootfs.Dir) error {
 	}
 	err = devdir.ErrChanged
 	for tries := 0; r.Host && errors.Is(err, devdir.ErrChanged) && tries < repair.MaxTries || tries == 0; tries++ {
-		err = devdir.Swap(dev, func() error { return giveBack(r, dev, at) })
+		err = devdir.Swap(dev, func() error { return restore(r, dev, at) })
 	}
 	if err != nil {
 		return err
@@ -183,13 +182,13 @@ func undoChanges(r *changes.Changes, t *target.Target, at *rootfs.Dir) error {
 	return removeRest(r, t, at)
 }
 
-// giveBack gives /dev/log back to whoever had it.
-func giveBack(r *changes.Changes, dev, at *rootfs.Dir) error {
+// restore restores /dev/log and, on a host, removes what only a prepared host needs.
+func restore(r *changes.Changes, dev, at *rootfs.Dir) error {
 	err := restoreLog(r, dev)
-	if err != nil && !errors.Is(err, devdir.ErrChanged) { // what somebody else has put there stays
+	if err != nil && !errors.Is(err, devdir.ErrChanged) { // another's file stays
 		return err
 	}
-	if r.Host { // before a container that finds the host still prepared makes its link again
+	if r.Host { // before a container, which finds the host still prepared, makes its link again
 		return releaseHost(r, dev, at)
 	}
 	return nil
@@ -207,15 +206,15 @@ func ourMount(dev, at *rootfs.Dir) bool {
 	return err == nil && st.Kind == rootfs.Socket && st.ID.Dev == own.ID.Dev
 }
 
-// restoreLog makes /dev/log what it was, unless it has become something else
-// than what the repair made it.
+// restoreLog makes /dev/log what it was before the repair, unless it is no longer what the
+// repair made.
 func restoreLog(r *changes.Changes, dev *rootfs.Dir) error {
 	l, err := dev.Listening(names.HostSocket)
 	if err != nil {
 		return err
 	}
-	if r.Renamed && (!r.Host || !l.Live) { // a daemon of the host's has taken its place
-		return restoreAside(r, dev)
+	if r.Renamed && (!r.Host || !l.Live) { // otherwise the host's daemon has replaced it
+		return restoreOld(r, dev)
 	}
 	if r.Set == "" {
 		return nil
@@ -235,11 +234,11 @@ func restoreLog(r *changes.Changes, dev *rootfs.Dir) error {
 		return err
 	}
 	if l.Live && r.Host && inspect.ForeignOnHost(prepared.ID) {
-		l.Live = false // a container's, which is not to have the host's messages for good
+		l.Live = false // a container's daemon must not get the host's messages for good
 	}
 	switch hostSocket := prepared.Kind == rootfs.Socket; {
 	case r.Host && hostSocket && l.Live:
-		// The host's clients reach its socket at every instant.
+		// The host's clients can reach its socket at all times.
 		return devdir.Replace(dev, st.ID, func(tmp string) error { return dev.Link(names.HostSocket, tmp, prepared.ID) })
 	case hostSocket && !r.Host:
 		return nil // a prepared host stays prepared
@@ -252,27 +251,26 @@ func restoreLog(r *changes.Changes, dev *rootfs.Dir) error {
 	}
 }
 
-// hasSharers says whether a container shares this host's /dev: it may rely on the link
-// that the host was given. What cannot be found out counts as so.
+// hasSharers says whether containers share this host's /dev: they may rely on its link. If
+// it cannot tell, the answer is yes.
 func hasSharers() bool {
 	list, err := hosts.List(repair.Options{Socket: names.DefaultSocket})
 	return err != nil || len(list) > 0
 }
 
-// unpoint removes the link to the private socket from the place that /dev/log
-// leads to.
+// unpoint removes the link to the private socket from the path to which /dev/log points.
 func unpoint(r *changes.Changes, t *target.Target) error {
 	if r.Pointed == "" {
 		return nil
 	}
 	d, err := t.Root.Dir(path.Dir(r.Pointed))
 	if err != nil {
-		return nil //nolint:nilerr // it has gone, with what was in it
+		return nil //nolint:nilerr // the directory is gone
 	}
 	defer d.Close()
 	name := path.Base(r.Pointed)
 	if text, err := d.Readlink(name); err != nil || text != r.Socket {
-		return nil //nolint:nilerr // it is somebody else's by now
+		return nil //nolint:nilerr // it is another's file by now
 	}
 	return d.Unlink(name)
 }
@@ -286,9 +284,9 @@ func isLink(r *changes.Changes, dev *rootfs.Dir, name string, st rootfs.Stat) bo
 	return err == nil && text == r.Set
 }
 
-// restoreAside gives what was moved aside its name back, also where a repair
-// or an undo was killed on the way.
-func restoreAside(r *changes.Changes, dev *rootfs.Dir) error {
+// restoreOld renames names.Old back to /dev/log, also after a repair or an undo that was
+// killed.
+func restoreOld(r *changes.Changes, dev *rootfs.Dir) error {
 	log, err := dev.Lstat(names.Log)
 	if err != nil {
 		return err
@@ -299,7 +297,7 @@ func restoreAside(r *changes.Changes, dev *rootfs.Dir) error {
 		return err
 	case log.Kind == rootfs.Absent:
 		return devdir.Changed(dev.RenameNew(names.Old, names.Log), unix.EEXIST)
-	case r.Set == "": // a socket was made there, to mount over
+	case r.Set == "": // the repair made a socket there to mount over
 		if l, err := dev.Listening(names.Log); err != nil || l.Live || log.Kind != rootfs.Socket {
 			return err
 		}
@@ -308,7 +306,7 @@ func restoreAside(r *changes.Changes, dev *rootfs.Dir) error {
 		}
 		return devdir.Changed(dev.RenameNew(names.Old, names.Log), unix.EEXIST)
 	case isLink(r, dev, names.Log, log):
-		// Exchanged, not renamed: it may be a directory.
+		// An exchange, because it may be a directory.
 		if err := dev.Exchange(names.Old, names.Log); err != nil {
 			return devdir.Changed(err, unix.ENOENT)
 		}
@@ -323,20 +321,20 @@ func restoreAside(r *changes.Changes, dev *rootfs.Dir) error {
 	return nil
 }
 
-// removeStale removes a socket that a killed receiver has left.
+// removeStale removes a dead socket that a killed receiver left.
 func removeStale(at *rootfs.Dir, name string) error {
 	st, err := at.Lstat(name)
 	if err != nil || st.Kind != rootfs.Socket {
 		return err
 	}
 	if l, err := at.Listening(name); err != nil || l.Live {
-		return err // of a daemon of the container's own
+		return err // of the container's own daemon
 	}
 	return at.Unlink(name)
 }
 
-// removeRest removes the record last: without it there is nothing to undo. It
-// goes with the tmpfs, where one was mounted.
+// removeRest removes what is left. The record is last: without it there is nothing to undo.
+// If a repair mounted a tmpfs, the record goes with it.
 func removeRest(r *changes.Changes, t *target.Target, at *rootfs.Dir) error {
 	changes.RemoveTemporary(at)
 	for _, name := range []string{names.Link, names.Record} {
@@ -354,9 +352,9 @@ func removeRest(r *changes.Changes, t *target.Target, at *rootfs.Dir) error {
 	for _, dir := range slices.Backward(r.Made) {
 		parent, err := t.Root.Dir(path.Dir(dir))
 		if err != nil {
-			continue // gone, with what was in it
+			continue // it is gone
 		}
-		_ = parent.Rmdir(path.Base(dir)) // one in use by now stays
+		_ = parent.Rmdir(path.Base(dir)) // it stays if it is in use
 		parent.Close()
 	}
 	return nil
