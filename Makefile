@@ -43,6 +43,15 @@ demo: build ## show the problem and its cure on a throw-away host; needs root
 test: deps ## install what the tests need and run everything; needs root
 	go vet -tags urfave_cli_no_docs ./...
 	go test -timeout 40m ./...
+	cd nri && go vet ./... && go test ./...
+
+.PHONY: nri
+nri: ## build the plugin for Kubernetes, devlog-nri, into bin/
+	cd nri && go build -trimpath -buildvcs=false -ldflags '-s -w -buildid= -X main.Version=$(VERSION)' -o $(abspath $(BIN))/ ./cmd/devlog-nri
+
+.PHONY: test-engines
+test-engines: ## build today's containerd, crictl and runc once, and test pods with them; needs root
+	test/engines/run.sh $(SCENARIOS)
 
 SUITES ?= bookworm trixie bullseye
 
@@ -106,6 +115,7 @@ bench-micro: .tools/benchstat ## run the micro-benchmarks; BASE=REVISION compare
 .PHONY: lint
 lint: .tools/golangci-lint ## check the code
 	.tools/golangci-lint run
+	cd nri && ../.tools/golangci-lint run -c ../.golangci.yml
 
 .tools/golangci-lint:
 	GOBIN=$(CURDIR)/.tools go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
