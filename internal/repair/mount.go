@@ -3,7 +3,6 @@ package repair
 import (
 	"errors"
 	"fmt"
-	"path"
 
 	"golang.org/x/sys/unix"
 
@@ -30,11 +29,7 @@ func (w *work) mount(text string) error {
 	w.rollback = append(w.rollback, func() { _ = w.at.Unlink(names.Link) })
 	crash.Point()
 	mounts := w.target.Mounts()
-	err := mounts.Over(w.at, names.Link, w.dev, names.Log)
-	if errors.Is(err, unix.ENOSYS) { // Linux before 5.2 cannot mount links
-		err = mounts.OverOld(w.at, path.Base(text), w.dev, names.Log)
-	}
-	if err != nil {
+	if err := mounts.Over(w.at, names.Link, w.dev, names.Log); err != nil {
 		return devdir.Changed(err, unix.ENOENT)
 	}
 	w.rollback = append(w.rollback, func() { _ = mounts.Unmount(w.dev, names.Log) })

@@ -142,7 +142,7 @@ func undoChanges(r *changes.Changes, t *target.Target, at *rootfs.Dir) error {
 	if r.Mounted && sameNS {
 		if over, err := dev.MountedOver(names.Log); err != nil {
 			return err
-		} else if over && ourMount(dev, at) {
+		} else if over && ourMount(dev) {
 			// Without the link no receiver can mount it again meanwhile.
 			if err := at.Unlink(names.Link); err != nil && !errors.Is(err, unix.ENOENT) {
 				return err
@@ -194,16 +194,10 @@ func restore(r *changes.Changes, dev, at *rootfs.Dir) error {
 	return nil
 }
 
-// ourMount says whether what is mounted over /dev/log is what a repair mounts:
-// a link, which nobody else mounts, or, on kernels that cannot mount links, a
-// socket of the private socket's file system.
-func ourMount(dev, at *rootfs.Dir) bool {
+// ourMount says whether the mount over /dev/log is a repair's: only repairs mount a link.
+func ourMount(dev *rootfs.Dir) bool {
 	st, err := dev.Lstat(names.Log)
-	if err != nil || st.Kind == rootfs.Link {
-		return err == nil
-	}
-	own, err := at.Self()
-	return err == nil && st.Kind == rootfs.Socket && st.ID.Dev == own.ID.Dev
+	return err == nil && st.Kind == rootfs.Link
 }
 
 // restoreLog makes /dev/log what it was before the repair, unless it is no longer what the
