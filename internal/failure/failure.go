@@ -27,14 +27,13 @@ const (
 	// notesDir is the directory of the notes, on the host or in the container.
 	notesDir = "/run/devlog"
 	noteMark = "devlog-hook: "
-	// maxNote is how large a note becomes, and how much of one is read, in bytes.
+	// maxNote is the largest size of a note, in bytes.
 	maxNote = 16 << 10
 	// maxNoteName leaves room for the suffix (NAME_MAX of limits.h is 255).
 	maxNoteName = 200
-	// maxNotes is how many notes are looked at in a container, maxHostNotes on the
-	// host.
+	// maxNotes is how many notes are read in a container, maxHostNotes on the host.
 	maxNotes, maxHostNotes = 64, 4096
-	// maxReason is how much of a reason is repeated, in bytes.
+	// maxReason is how much of a reason is shown, in bytes.
 	maxReason = 1 << 10
 )
 
@@ -42,12 +41,12 @@ const (
 type Failure struct {
 	At     time.Time `json:"failed_at"`
 	Reason string    `json:"reason"`
-	// tag is the mark of the container's first process, or empty.
+	// tag is the ProcessTag of the container's first process, or empty.
 	tag string
 }
 
-// ProcessTag tells the process from any other, also from a later one with its ID,
-// in a note; empty where it has ended.
+// ProcessTag returns text for a note that tells the process from all others, also from a later
+// one with the same ID; empty if it has ended.
 func ProcessTag(pid int) string {
 	started, err := pidfd.StartTime(pid)
 	if pid < 1 || err != nil {
@@ -56,8 +55,8 @@ func ProcessTag(pid int) string {
 	return fmt.Sprintf("process %d@%s ", pid, started)
 }
 
-// ParentTag is ProcessMark of this process's parent, which at createContainer is the
-// container's first process, while /proc is the host's.
+// ParentTag returns the ProcessTag of this process's parent, which at createContainer is the
+// container's first process. /proc is the host's.
 func ParentTag() string {
 	pid, err := target.ShownPID(os.Getppid())
 	if err != nil {
@@ -66,8 +65,8 @@ func ParentTag() string {
 	return ProcessTag(pid)
 }
 
-// String is the end of a sentence about the hook. The reason may be a
-// container's own words.
+// String returns the end of a sentence about the hook; empty for nil. A container can choose
+// the reason, so the caller must escape it.
 func (f *Failure) String() string {
 	if f == nil {
 		return ""
@@ -75,8 +74,8 @@ func (f *Failure) String() string {
 	return "failed at " + f.At.Local().Format(time.DateTime) + ": " + f.Reason
 }
 
-// Dirs are the directories for notes of hooks that run where this process
-// does, best first: who is not root may not write to the first one.
+// Dirs returns the directories for notes of hooks that run where this process does, best
+// first: only root may write to the first one.
 func Dirs() []string { return noteDirs(target.RealUID()) }
 
 func noteDirs(uid int) []string {
@@ -87,8 +86,8 @@ func noteDirs(uid int) []string {
 	return dirs
 }
 
-// noteName is the file name of the container's note: bytes of the container's name
-// that are no printable ASCII are escaped as "#303".
+// noteName returns the file name of the container's note. Bytes of the container's name that
+// are not printable ASCII are escaped as "#303".
 func noteName(container string) string {
 	var b strings.Builder
 	for i := range len(container) {
@@ -102,12 +101,12 @@ func noteName(container string) string {
 	return name[:min(len(name), maxNoteName)] + names.NoteSuffix
 }
 
-// IsNote says whether a file of that name in a directory of private sockets is a note.
+// IsNote says whether a file with that name, in a directory of private sockets, is a note.
 func IsNote(name string) bool { return strings.HasSuffix(name, names.NoteSuffix) }
 
-// Note notes the reason, a line, in the first of the directories in which
-// it can. Where it cannot in any of them the note is lost. process is the mark of
-// the container's first process, if that is known.
+// Note writes the reason, one line, to a note in the first of the directories in which it can.
+// The error says why it can in none. process is the ProcessTag of the container's first
+// process, or empty.
 func Note(dirs []string, container, process, reason string) error {
 	line := time.Now().Format(time.RFC3339) + " " + process + noteMark + reason + "\n"
 	var errs []error
@@ -122,7 +121,7 @@ func Note(dirs []string, container, process, reason string) error {
 }
 
 func writeNote(dir, name, line string) error {
-	// The directory above is the system's: /run, or /run/user/UID.
+	// The parent is a directory of the system: /run or /run/user/UID.
 	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
@@ -133,28 +132,27 @@ func writeNote(dir, name, line string) error {
 	}
 	f := os.NewFile(uintptr(fd), path)
 	if info, err := f.Stat(); err == nil && info.Size()+int64(len(line)) > maxNote {
-		_ = f.Truncate(0) // the line is appended all the same
+		_ = f.Truncate(0) // the line is appended in any case
 	}
 	_, err = f.WriteString(line)
 	return errors.Join(err, f.Close())
 }
 
-// Remove removes the container's note from the directories. A directory
-// that is empty then goes too.
+// Remove removes the container's note from the directories, and directories that are then
+// empty.
 func Remove(dirs []string, container string) {
 	for _, dir := range dirs {
 		if os.Remove(filepath.Join(dir, noteName(container))) == nil {
-			_ = unix.Rmdir(dir) // it is in use mostly
+			_ = unix.Rmdir(dir) // usually it is not empty
 		}
 	}
 }
 
-// Of is the last failure of a hook of the target, a container that goes by
-// that name; nil if none is known. Failures that were noted on the host count
-// first: in its own root a container can write what it likes.
+// Of returns the last failure of a hook of the target, a container with that name; nil for
+// none. Notes on the host have precedence: in its own root a container can write anything.
 func Of(t *target.Target, container string) *Failure {
 	if t.Host || t.Inside && t.OnHost() {
-		return nil // the notes here are those of containers
+		return nil // the notes here belong to containers
 	}
 	var found *Failure
 	if !t.Inside {
@@ -173,8 +171,7 @@ func Of(t *target.Target, container string) *Failure {
 	return found
 }
 
-// Forget removes the notes of the target, a container that goes by that name, since
-// it has been repaired.
+// Forget removes the notes of the target, a container with that name, after its repair.
 func Forget(t *target.Target, container string) {
 	if t.Host || t.Inside && t.OnHost() {
 		return
@@ -182,13 +179,13 @@ func Forget(t *target.Target, container string) {
 	if !t.Inside {
 		findHostNote(t, container, func(d *rootfs.Dir, name string) bool { return readNote(d, name) != nil && d.Unlink(name) == nil })
 	}
-	eachOwnNote(t, func(d *rootfs.Dir, name string, _ *Failure) { _ = d.Unlink(name) }) // another says why not
+	eachOwnNote(t, func(d *rootfs.Dir, name string, _ *Failure) { _ = d.Unlink(name) }) // if one stays, check shows it again
 }
 
-// findHostNote calls f for the names that the target's note may have on the host,
-// until it returns true. A hook may have been told another name than is known here.
+// findHostNote calls f for the names that the target's note may have on the host, until f
+// returns true. The hook may have known the container by another name.
 func findHostNote(t *target.Target, container string, f func(d *rootfs.Dir, name string) bool) {
-	_ = rootfs.AsSelf(func() error { // who acts as the container's root may see nothing there
+	_ = rootfs.AsSelf(func() error { // the container's root may not read there
 		root, err := rootfs.Open("/")
 		if err != nil {
 			return err
@@ -204,8 +201,8 @@ func findHostNote(t *target.Target, container string, f func(d *rootfs.Dir, name
 		if uid == 0 {
 			uid = t.UID
 		}
-		mark := ProcessTag(t.PID)
-		look := func(dir string) error {
+		tag := ProcessTag(t.PID)
+		search := func(dir string) error {
 			d, err := root.Dir(dir)
 			if err != nil {
 				return err
@@ -217,11 +214,11 @@ func findHostNote(t *target.Target, container string, f func(d *rootfs.Dir, name
 				}
 			}
 			all, err := d.Names(maxHostNotes)
-			if err != nil || mark == "" {
+			if err != nil || tag == "" {
 				return err
 			}
 			for _, name := range all {
-				if note := readNote(d, name); note != nil && note.tag == mark && f(d, name) {
+				if note := readNote(d, name); note != nil && note.tag == tag && f(d, name) {
 					return errFound
 				}
 			}
@@ -229,10 +226,10 @@ func findHostNote(t *target.Target, container string, f func(d *rootfs.Dir, name
 		}
 		for _, dir := range noteDirs(uid) {
 			as := rootfs.AsSelf
-			if dir != notesDir && os.Geteuid() == 0 { // a user's own, who may have made it a link to anywhere
+			if dir != notesDir && os.Geteuid() == 0 { // the user can have made it a link to anywhere
 				as = func(f func() error) error { return rootfs.As(uid, uid, f) }
 			}
-			if err := as(func() error { return look(dir) }); errors.Is(err, errFound) {
+			if err := as(func() error { return search(dir) }); errors.Is(err, errFound) {
 				return nil
 			}
 		}
@@ -253,7 +250,7 @@ func eachOwnNote(t *target.Target, f func(d *rootfs.Dir, name string, failure *F
 		defer d.Close()
 		st, err := d.Self()
 		if err != nil || changes.OfHost(d) != nil {
-			return err // of all containers that have the host's directory
+			return err // it is the host's directory, with the notes of all containers
 		}
 		if !t.Inside {
 			if same, err := target.IsHostPath(notesDir, st.ID); err != nil || same {
@@ -273,19 +270,19 @@ func eachOwnNote(t *target.Target, f func(d *rootfs.Dir, name string, failure *F
 	})
 }
 
-// readNote is the last line of a note; nil where the file is none.
+// readNote reads the last line of a note; nil if the file is not a note.
 func readNote(d *rootfs.Dir, name string) *Failure {
 	if !IsNote(name) {
 		return nil
 	}
-	data, err := d.ReadFile(name) // of a regular file, and no more than that takes
+	data, err := d.ReadFile(name) // only a regular file, up to a limit
 	if err != nil {
 		return nil
 	}
 	return parseNote(string(data))
 }
 
-// parseNote is readNote for what is in the file.
+// parseNote is readNote for the file's content.
 func parseNote(text string) *Failure {
 	if len(text) > maxNote {
 		return nil

@@ -53,8 +53,8 @@ func TestNoteName(t *testing.T) {
 	}
 }
 
-// What a container has put among its notes holds nobody up; of its own notes the
-// latest counts.
+// No file that a container puts among its notes blocks the search. The latest of its own
+// notes counts.
 func TestHookFailure(t *testing.T) {
 	dir := t.TempDir()
 	notes := filepath.Join(dir, notesDir)
@@ -93,7 +93,7 @@ func TestHookFailure(t *testing.T) {
 	}
 }
 
-// Notes are written where that is possible, do not grow for ever, and go.
+// Notes are written where possible, stay small, and can be removed.
 func TestNoteHookFailure(t *testing.T) {
 	top := t.TempDir()
 	blocked, dir := filepath.Join(top, "file"), filepath.Join(top, "devlog")

@@ -23,27 +23,25 @@ import (
 
 // Sharer is a container that shares the host's /dev.
 type Sharer struct {
-	// PID is the container's first process, as seen from the host, and
-	// Command its name.
+	// PID is the host's ID of the container's first process, and Command its name.
 	PID     int    `json:"pid"`
 	Command string `json:"command"`
-	// Name is the container's name, as far as its cgroup tells it.
+	// Name is the container's name; see target.NameOfProcess.
 	Name string `json:"name"`
-	// Facts and Plan are as Check finds them.
+	// Facts and Plan are the result of repair.Check.
 	Facts plan.Facts `json:"facts"`
 	Plan  plan.Plan  `json:"plan"`
-	// Hook is why the last hook could not repair, while that is not done; nil if
-	// that is not known.
+	// Hook is why the last hook could not repair, until a repair works; nil if not known.
 	Hook *failure.Failure `json:"hook,omitempty"`
-	// Problem is why nothing could be found out, or empty.
+	// Problem is why the container could not be inspected, or empty.
 	Problem string `json:"problem,omitempty"`
-	// started tells the process from a later one that got the same ID.
+	// started is the process's start time, which tells it from a later one with the same ID.
 	started string
 }
 
-// List lists the containers whose /dev is this process's, by their first
-// processes. Processes that end meanwhile, and those that have the host's /run as
-// well and so are none of a container, are passed over.
+// List returns the containers that share this process's /dev, sorted by process ID. It leaves
+// out containers that end meanwhile, and processes that share the host's /run too: they are
+// not in a container.
 func List(o repair.Options) ([]Sharer, error) {
 	pids, err := target.Containers()
 	if err != nil {
@@ -59,12 +57,12 @@ func List(o repair.Options) ([]Sharer, error) {
 	return list, nil
 }
 
-// sharerTimeout is how long a container may take to be looked at: a file system
-// of its own making can answer never.
+// sharerTimeout is how long the inspection of a container may take: a file system that the
+// container made can block for ever.
 const sharerTimeout = 5 * time.Second
 
-// inspectInTime is inspectSharer with that limit. What takes longer stays
-// behind on a thread of its own.
+// inspectInTime is inspectSharer with that limit. An inspection that takes longer stays
+// behind on its own thread.
 func inspectInTime(pid int, o repair.Options) (Sharer, bool) {
 	type answer struct {
 		sharer Sharer
@@ -79,7 +77,7 @@ func inspectInTime(pid int, o repair.Options) (Sharer, bool) {
 	case a := <-done:
 		return a.sharer, a.ok
 	case <-time.After(sharerTimeout):
-		return Sharer{PID: pid, Name: target.NameOfProcess(pid), Problem: fmt.Sprintf("it does not answer for %s", sharerTimeout)}, true
+		return Sharer{PID: pid, Name: target.NameOfProcess(pid), Problem: fmt.Sprintf("it did not answer for %s", sharerTimeout)}, true
 	}
 }
 
@@ -113,16 +111,16 @@ func inspectSharer(pid int, o repair.Options) (Sharer, bool) {
 	return s, true
 }
 
-// RepairAll repairs each container of the list that needs it, with the
-// options that optionsFor returns for its name, and calls said for it. It goes on
-// after an error and returns all of them; what has ended since is passed over.
-func RepairAll(list []Sharer, optionsFor func(name string) (repair.Options, error), said func(Sharer, *target.Target, repair.Options, repair.Result)) error {
+// RepairAll repairs each container of the list that needs it, with the options that
+// optionsFor returns for its name, and calls repaired for it. It continues after an error and
+// returns all errors, each as a *SharerError. Containers that have ended are left out.
+func RepairAll(list []Sharer, optionsFor func(name string) (repair.Options, error), repaired func(Sharer, *target.Target, repair.Options, repair.Result)) error {
 	var errs []error
 	for _, s := range list {
 		if s.Plan.Verdict == plan.Healthy {
 			continue
 		}
-		err := repairSharer(s, optionsFor, said)
+		err := repairSharer(s, optionsFor, repaired)
 		if err != nil && !errors.Is(err, unix.ESRCH) {
 			errs = append(errs, &SharerError{Sharer: s, Err: err})
 		}
@@ -130,9 +128,9 @@ func RepairAll(list []Sharer, optionsFor func(name string) (repair.Options, erro
 	return errors.Join(errs...)
 }
 
-// RepairMounts repairs those containers of the list that their receivers cannot:
-// once the host is not prepared any more a repair mounts, which nobody may in a
-// receiver's sandbox. It starts no receiver, and returns all errors.
+// RepairMounts repairs the containers of the list that their receivers cannot repair: when
+// the host is no longer prepared, a repair mounts, which a receiver's sandbox forbids. It
+// starts no receiver, and returns all errors.
 func RepairMounts(list []Sharer, o repair.Options) error {
 	list = slices.DeleteFunc(list, func(s Sharer) bool {
 		return !s.Facts.Watcher || s.Plan.Has(plan.OpStart) || s.Plan.Has(plan.OpWatch) || s.Plan.Has(plan.OpListen)
@@ -140,8 +138,8 @@ func RepairMounts(list []Sharer, o repair.Options) error {
 	return RepairAll(list, func(string) (repair.Options, error) { return o, nil }, func(Sharer, *target.Target, repair.Options, repair.Result) {})
 }
 
-func repairSharer(s Sharer, optionsFor func(name string) (repair.Options, error), said func(Sharer, *target.Target, repair.Options, repair.Result)) error {
-	if s.Problem != "" { // it would be in the way of a repair too, or hold it up for ever
+func repairSharer(s Sharer, optionsFor func(name string) (repair.Options, error), repaired func(Sharer, *target.Target, repair.Options, repair.Result)) error {
+	if s.Problem != "" { // a repair would fail too, or block
 		return errors.New(s.Problem)
 	}
 	o, err := optionsFor(s.Name)
@@ -158,19 +156,19 @@ func repairSharer(s Sharer, optionsFor func(name string) (repair.Options, error)
 	}
 	r, err := repair.Do(t, o)
 	if err == nil {
-		said(s, t, o, r)
+		repaired(s, t, o, r)
 	}
 	return err
 }
 
-// is says whether the container is the one that was listed, and not another
-// whose first process got the same ID since. The target pins that process.
+// is says whether the target is the container that was listed, and not a later one whose
+// first process has the same ID. The target holds that process.
 func (s Sharer) is(t *target.Target) bool {
 	started, err := pidfd.StartTime(t.PID)
 	return err == nil && t.PID == s.PID && started == s.started
 }
 
-// SharerError is an error of one of many containers.
+// SharerError is the error of one of several containers.
 type SharerError struct {
 	Sharer Sharer
 	Err    error

@@ -29,14 +29,14 @@ const (
 // ID tells one file from another.
 type ID = file.ID
 
-// Owner is whose a file is, and what its mode allows to whom.
+// Owner is a file's owner and mode.
 type Owner struct {
 	UID  int    `json:"uid"`
 	GID  int    `json:"gid"`
 	Mode uint32 `json:"mode"`
 }
 
-// Stat is what a name stands for. The zero ID goes with Absent.
+// Stat describes the file with a name. An Absent file has the zero ID.
 type Stat struct {
 	Kind  Kind
 	ID    ID
@@ -64,16 +64,16 @@ func (d *Dir) File() *os.File { return d.file }
 // Close releases the handle.
 func (d *Dir) Close() error { return d.file.Close() }
 
-// Self says what the directory itself is.
+// Self describes the directory itself.
 func (d *Dir) Self() (Stat, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(d.FD(), &st); err != nil {
-		return Stat{}, fmt.Errorf("examine %s: %w", d.path, err)
+		return Stat{}, fmt.Errorf("cannot examine %s: %w", d.path, err)
 	}
 	return newStat(&st), nil
 }
 
-// Lstat says what the name is; it is no error that it is absent.
+// Lstat describes the file with that name. An absent file is not an error.
 func (d *Dir) Lstat(name string) (Stat, error) {
 	var st unix.Stat_t
 	err := unix.Fstatat(d.FD(), name, &st, unix.AT_SYMLINK_NOFOLLOW)
@@ -86,7 +86,7 @@ func (d *Dir) Lstat(name string) (Stat, error) {
 	return newStat(&st), nil
 }
 
-// Hold opens a handle on the name, whatever it is, and says what it is.
+// Hold opens a handle (O_PATH) on the file with that name, of any type, and describes it.
 func (d *Dir) Hold(name string) (*os.File, Stat, error) {
 	fd, err := openat(d.FD(), name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC)
 	if err != nil {
@@ -118,7 +118,7 @@ func (d *Dir) Symlink(text, name string) error {
 	return nil
 }
 
-// renameat2 is replaced in a test by what file systems without its flags say.
+// renameat2 is replaced in a test by one of a file system without its flags.
 var renameat2 = unix.Renameat2
 
 // Exchange swaps two names of the directory in one step
@@ -130,7 +130,7 @@ func (d *Dir) Exchange(a, b string) error {
 	return nil
 }
 
-// Rename gives a file another name in the directory, replacing what has it.
+// Rename gives a file another name in the directory and replaces a file with that name.
 func (d *Dir) Rename(from, to string) error {
 	if err := unix.Renameat(d.FD(), from, d.FD(), to); err != nil {
 		return d.failed("rename "+from+" to", to, err)
@@ -147,8 +147,8 @@ func (d *Dir) RenameNew(from, to string) error {
 	return nil
 }
 
-// MoveTo gives a file that name in another directory of the same mount. It fails if
-// the name exists.
+// MoveTo moves a file to a name in another directory on the same mount. It fails if the name
+// exists.
 func (d *Dir) MoveTo(from string, to *Dir, name string) error {
 	if err := renameat2(d.FD(), from, to.FD(), name, unix.RENAME_NOREPLACE); err != nil {
 		return to.failed("rename "+from+" to", name, err)
@@ -156,7 +156,7 @@ func (d *Dir) MoveTo(from string, to *Dir, name string) error {
 	return nil
 }
 
-// Enter opens the directory of that name.
+// Enter opens the directory with that name.
 func (d *Dir) Enter(name string) (*Dir, error) {
 	fd, err := openat(d.FD(), name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_DIRECTORY|unix.O_CLOEXEC)
 	if err != nil {
@@ -166,7 +166,7 @@ func (d *Dir) Enter(name string) (*Dir, error) {
 	return &Dir{file: os.NewFile(uintptr(fd), p), path: p}, nil
 }
 
-// Unlink removes a file that is no directory.
+// Unlink removes a file that is not a directory.
 func (d *Dir) Unlink(name string) error {
 	if err := unix.Unlinkat(d.FD(), name, 0); err != nil {
 		return d.failed("remove", name, err)
@@ -182,26 +182,23 @@ func (d *Dir) Rmdir(name string) error {
 	return nil
 }
 
-// readOnly says whether the file system, or the mount, on which the file is
-// cannot be written. It is replaced in a test.
+// readOnly says whether the file's file system or mount is read-only. It is replaced in a test.
 var readOnly = func(fd int) bool {
 	var fs unix.Statfs_t
 	return unix.Fstatfs(fd, &fs) == nil && fs.Flags&unix.ST_RDONLY != 0
 }
 
-// Writable says whether names can be made in the directory: nil, or the reason
-// why not (EROFS, EACCES).
+// Writable returns nil if names can be created in the directory, or why not (EROFS, EACCES).
 func (d *Dir) Writable() error {
-	// Before Linux 5.8, or where faccessat2(2) is filtered, the library puts
-	// together the next answer of the mode alone.
+	// Before Linux 5.8, or if faccessat2(2) is filtered, the library's answer below only
+	// depends on the mode.
 	if readOnly(d.FD()) {
 		return unix.EROFS
 	}
 	return unix.Faccessat(unix.AT_FDCWD, d.procPath(), unix.W_OK|unix.X_OK, unix.AT_EACCESS)
 }
 
-// mkdir makes and opens a directory with mode 0755, and says whether it is new
-// or somebody else's who was faster.
+// mkdir creates and opens a directory with mode 0755. fresh says that this call created it.
 func (d *Dir) mkdir(name string) (child *Dir, fresh bool, err error) {
 	err = unix.Mkdirat(d.FD(), name, 0o755)
 	if err != nil && !errors.Is(err, unix.EEXIST) {
@@ -212,11 +209,11 @@ func (d *Dir) mkdir(name string) (child *Dir, fresh bool, err error) {
 	return child, fresh && child != nil, err
 }
 
-// procPath is a path that leads to the directory without resolving its own.
+// procPath returns a path to the directory that does not resolve its own path.
 func (d *Dir) procPath() string { return handlePath(d.file) }
 
 func (d *Dir) failed(action, name string, err error) error {
-	return fmt.Errorf("%s %s: %w", action, path.Join(d.path, name), err)
+	return fmt.Errorf("cannot %s %s: %w", action, path.Join(d.path, name), err)
 }
 
 func newStat(st *unix.Stat_t) Stat {
@@ -228,7 +225,7 @@ func newStat(st *unix.Stat_t) Stat {
 		Owner: Owner{UID: int(st.Uid), GID: int(st.Gid), Mode: st.Mode &^ unix.S_IFMT}}
 }
 
-// openat is openat(2), again after a signal.
+// openat is openat(2), repeated after a signal.
 func openat(dir int, name string, flags int) (int, error) {
 	for {
 		fd, err := unix.Openat(dir, name, flags, 0)
@@ -238,8 +235,8 @@ func openat(dir int, name string, flags int) (int, error) {
 	}
 }
 
-// errno is the error's system call error alone, where it has one: pathrs-lite
-// wraps it in words and paths of its own.
+// errno returns only the system call's error, if err has one: pathrs-lite adds its own words
+// and paths.
 func errno(err error) error {
 	var e unix.Errno
 	if errors.As(err, &e) {

@@ -11,10 +11,10 @@ import (
 	"devlog/internal/file"
 )
 
-// maxFile is how much ReadFile reads, in bytes.
+// maxFile is the largest file that ReadFile reads, in bytes.
 const maxFile = 64 << 10
 
-// ReadFile returns what is in a regular file of at most 64 KiB.
+// ReadFile returns the content of a regular file of at most 64 KiB.
 func (d *Dir) ReadFile(name string) ([]byte, error) {
 	fd, err := file.OpenIn(d.FD(), name, unix.O_RDONLY, 0, file.Regular)
 	if err != nil {
@@ -27,8 +27,8 @@ func (d *Dir) ReadFile(name string) ([]byte, error) {
 	return data, nil
 }
 
-// WriteFile puts the data into a file of that name, mode 0644, in one step: the
-// name has the old data or the new at any time.
+// WriteFile writes the data to a file with mode 0644 in one step: at all times the name has
+// the old data or the new.
 func (d *Dir) WriteFile(name string, data []byte) error {
 	tmp := TempName(name)
 	fd, err := unix.Openat(d.FD(), tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o644)
@@ -46,9 +46,9 @@ func (d *Dir) WriteFile(name string, data []byte) error {
 	return nil
 }
 
-// WriteNote puts a short text into the name in one step, as what a link says:
-// whoever may open no file in the directory, where one could be a device, can
-// read and write it all the same. Where a link cannot hold it, it is a file.
+// WriteNote stores a short text under the name in one step, as the text of a link: a sandbox
+// that must not open files in the directory, which could be devices, can still read and write
+// it. If a link cannot hold the text, it becomes a regular file.
 func (d *Dir) WriteNote(name string, text []byte) error {
 	tmp := TempName(name)
 	err := d.Symlink(string(text), tmp)
@@ -64,7 +64,7 @@ func (d *Dir) WriteNote(name string, text []byte) error {
 	return nil
 }
 
-// ReadNote returns what WriteNote wrote, or what is in a regular file.
+// ReadNote returns what WriteNote wrote.
 func (d *Dir) ReadNote(name string) ([]byte, error) {
 	data, err := dirfd.ReadNote(d.FD(), name, maxFile)
 	if err != nil {
@@ -79,7 +79,7 @@ func (d *Dir) Empty() (bool, error) {
 	return len(names) == 0, err
 }
 
-// Names lists at most that many names in the directory, all of them if limit is 0.
+// Names returns at most limit names in the directory, or all if limit is 0.
 func (d *Dir) Names(limit int) ([]string, error) {
 	fd, err := openat(d.FD(), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
 	if err != nil {
@@ -97,15 +97,15 @@ func (d *Dir) Names(limit int) ([]string, error) {
 	return names, nil
 }
 
-// HardLink gives the file of that identity another name in the directory, in place
-// of what has it. The file has both names afterwards.
+// HardLink gives the file with that identity a second name in the directory, and replaces a
+// file with that name.
 func (d *Dir) HardLink(from, to string, id ID) error {
 	tmp, err := d.Claim(func(tmp string) error { return d.Link(from, tmp, id) })
 	if err != nil {
 		return err
 	}
 	err = d.Rename(tmp, to)
-	// rename(2) between two names of one file does nothing and keeps both.
+	// Between two names of one file rename(2) does nothing and keeps both.
 	if uerr := d.Unlink(tmp); err == nil && uerr != nil && !errors.Is(uerr, unix.ENOENT) {
 		err = uerr
 	}
@@ -124,8 +124,8 @@ func (d *Dir) Link(from, to string, id ID) error {
 	return err
 }
 
-// MakeSocketFile makes a socket's name with no socket behind it, as a daemon
-// that has ended leaves it, with that owner and mode.
+// MakeSocketFile makes a dead socket with that owner and mode, such as a daemon leaves when it
+// ends.
 func (d *Dir) MakeSocketFile(name string, o Owner) error {
 	if err := unix.Mknodat(d.FD(), name, unix.S_IFSOCK|0o600, 0); err != nil {
 		return d.failed("make", name, err)

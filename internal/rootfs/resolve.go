@@ -12,21 +12,19 @@ import (
 // maxLinks is how many links Resolve follows, as path_resolution(7) does.
 const maxLinks = 40
 
-// Place is where a path leads after all links are followed: a name in a
-// directory. The name need not exist.
+// Place is a path with all links followed: a name in a directory. The name need not exist.
 type Place struct {
 	// Dir is the directory, or nil if it does not exist.
 	Dir *Dir
-	// Path is the place's path inside the root. It has no .. elements, so that
-	// MkdirAll comes to the same place.
+	// Path is the place's path inside the root. It has no .. elements, so that MkdirAll
+	// creates the same place.
 	Path string
 	// Name is Path's last element.
 	Name string
-	// Stat is what is there; its Kind is Absent if nothing is.
+	// Stat describes the file there; its Kind may be Absent.
 	Stat Stat
-	// Blocked is why the path leads nowhere and nothing can be made there, or
-	// nil. The place is Absent and has no Dir then, and Path is as far as the
-	// path could be followed.
+	// Blocked is why the path cannot be followed and nothing can be created there, or nil.
+	// Then the place is Absent and has no Dir, and Path is as far as it was followed.
 	Blocked error
 }
 
@@ -37,9 +35,9 @@ func (p *Place) Close() {
 	}
 }
 
-// Resolve follows the path and every link it leads to, inside r. It does not
-// fail where something on the way is missing or cannot be passed: that place
-// is Absent. In a directory that is shared anybody can make a link like that.
+// Resolve follows the path and all links inside r. If something on the way is missing or
+// blocked, the place is Absent and there is no error: in a shared directory anybody can make
+// such a link.
 func (r *Root) Resolve(name string) (*Place, error) {
 	at, blocked := "/"+name, error(unix.ELOOP)
 	onlyDir := false
@@ -56,7 +54,7 @@ func (r *Root) Resolve(name string) (*Place, error) {
 		}
 		if err != nil {
 			if shortage(err) {
-				return nil, fmt.Errorf("follow %s: %w", at, err)
+				return nil, fmt.Errorf("cannot follow %s: %w", at, err)
 			}
 			blocked = errno(err)
 			break
@@ -67,13 +65,12 @@ func (r *Root) Resolve(name string) (*Place, error) {
 	return &Place{Path: at, Name: base(at), Stat: Stat{Kind: Absent}, Blocked: blocked}, nil
 }
 
-// shortage says that the error is of this process, not of the path.
+// shortage says that the error is this process's, not the path's.
 func shortage(err error) bool {
 	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
 }
 
-// step returns the place that the path is, or the path to which it leads if
-// there is a link in the way.
+// step returns the path's place, or the next path if a link is on the way.
 func (r *Root) step(at string) (p *Place, next string, err error) {
 	if at, err = r.withoutUp(at); err != nil {
 		return nil, "", err
@@ -99,9 +96,8 @@ func (r *Root) step(at string) (p *Place, next string, err error) {
 	return p, "", nil
 }
 
-// pastDangling follows the first link, above the path's last element, that
-// leads to what is missing. What it leads to can be made, the link itself is
-// in the way. It returns "" if there is none.
+// pastDangling follows the first dangling link before the path's last element: its target can
+// be created. It returns "" if there is no such link.
 func (r *Root) pastDangling(at string) (string, error) {
 	for above := path.Dir(at); above != "/"; above = path.Dir(above) {
 		d, err := r.Dir(path.Dir(above))
@@ -122,8 +118,8 @@ func (r *Root) pastDangling(at string) (string, error) {
 	return "", nil
 }
 
-// withoutUp returns the path without .. elements, as the kernel sees them: the
-// one behind a link leads above what the link leads to.
+// withoutUp returns the path without .. elements, as the kernel resolves them: after a link,
+// .. is the parent of the link's target.
 func (r *Root) withoutUp(name string) (string, error) {
 	at := strings.LastIndex(name+"/", "/../")
 	if at < 0 {
@@ -157,8 +153,7 @@ func (r *Root) withoutUp(name string) (string, error) {
 	return path.Join(done, rest), nil
 }
 
-// enter returns where the link leads that has the name in the directory; "" if
-// it is a directory.
+// enter returns the target of the link with that name; "" if the name is a directory.
 func (r *Root) enter(dir, name string) (string, error) {
 	d, err := r.Dir(dir)
 	if err != nil {
@@ -178,15 +173,14 @@ func (r *Root) enter(dir, name string) (string, error) {
 	return "", nil
 }
 
-// target is the path, inside the root, to which the link leads. It may have ..
-// elements.
+// target returns the link's target as a path inside the root. It may have .. elements.
 func (d *Dir) target(name string) (string, error) {
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(d.FD(), &fs); err != nil {
 		return "", d.failed("examine", name, err)
 	}
 	if fs.Type == unix.PROC_SUPER_MAGIC {
-		return "", unix.ELOOP // these lead each process elsewhere, whatever their text
+		return "", unix.ELOOP // their target depends on the process, not on their text
 	}
 	text, err := d.Readlink(name)
 	if err != nil || path.IsAbs(text) {
@@ -195,13 +189,13 @@ func (d *Dir) target(name string) (string, error) {
 	return d.path + "/" + text, nil
 }
 
-// endsInDir says that the path's last element makes it a directory's.
+// endsInDir says that only a directory can have the path, because of its last element.
 func endsInDir(name string) bool {
 	last := name[strings.LastIndexByte(name, '/')+1:]
 	return last == "" || last == "." || last == ".."
 }
 
-// base is the name of the path in the directory above it; "." of the root.
+// base returns the path's last element; "." for the root.
 func base(name string) string {
 	if name == "/" {
 		return "."

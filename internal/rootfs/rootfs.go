@@ -1,11 +1,9 @@
-// Package rootfs owns the root: a container's root directory, held as a handle
-// so that no path below it is ever resolved outside it, whoever controls what
-// is there.
+// Package rootfs owns the root: a container's root directory, held as a handle. No path is ever
+// resolved outside it, even if somebody else controls the files in it.
 //
-// Paths are resolved with openat2(2) RESOLVE_IN_ROOT (or what
-// filepath-securejoin puts in its place on kernels that lack it); everything
-// is then created, read and removed by a single name in a directory handle,
-// which follows no link. /proc must be mounted where this program runs.
+// Paths are resolved with openat2(2) RESOLVE_IN_ROOT, or with filepath-securejoin on kernels
+// without it. Files are then created, read and removed by a single name in a directory handle;
+// no link is followed. /proc must be mounted where this program runs.
 package rootfs
 
 import (
@@ -27,23 +25,22 @@ type Root struct {
 	dir *os.File
 }
 
-// Open opens the directory that path names, in this process's own root and
-// following links, as a root.
+// Open opens the directory at path, in this process's own root and following links, as a root.
 func Open(path string) (*Root, error) {
 	fd, err := openat(unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
 	if err != nil {
-		return nil, fmt.Errorf("open root %s: %w", path, err)
+		return nil, fmt.Errorf("cannot open root %s: %w", path, err)
 	}
 	return &Root{dir: os.NewFile(uintptr(fd), path)}, nil
 }
 
-// FromHandle makes a root of an open directory, which it closes in the end.
+// FromHandle makes a root of an open directory. Close closes it.
 func FromHandle(dir *os.File) *Root { return &Root{dir: dir} }
 
 // File is the handle, valid until Close, to be passed to another process.
 func (r *Root) File() *os.File { return r.dir }
 
-// Sub opens the directory at path, resolved inside r, as a root of its own.
+// Sub opens the directory at path, resolved inside r, as another root.
 func (r *Root) Sub(path string) (*Root, error) {
 	d, err := r.Dir(path)
 	if err != nil {
@@ -52,8 +49,8 @@ func (r *Root) Sub(path string) (*Root, error) {
 	return &Root{dir: d.file}, nil
 }
 
-// Same says whether both are one directory on one mount: a root that is bind
-// mounted elsewhere is another.
+// Same says whether both are the same directory on the same mount: a bind mount of the
+// directory is not the same.
 func (r *Root) Same(other *Root) (bool, error) {
 	a, err := r.identity()
 	if err != nil {
@@ -63,7 +60,7 @@ func (r *Root) Same(other *Root) (bool, error) {
 	return a == b, err
 }
 
-// identity tells the root from others.
+// identity returns what tells the root from others.
 func (r *Root) identity() (of struct {
 	id    ID
 	mount int
@@ -85,7 +82,7 @@ func (r *Root) Close() error { return r.dir.Close() }
 func (r *Root) Dir(path string) (*Dir, error) {
 	f, err := openInRoot(r.dir, path)
 	if err != nil {
-		return nil, fmt.Errorf("open directory %s: %w", path, errno(err))
+		return nil, fmt.Errorf("cannot open directory %s: %w", path, errno(err))
 	}
 	d := &Dir{file: f, path: path}
 	if s, err := d.Self(); err != nil || s.Kind != Directory {
@@ -93,7 +90,7 @@ func (r *Root) Dir(path string) (*Dir, error) {
 		if err == nil {
 			err = unix.ENOTDIR
 		}
-		return nil, fmt.Errorf("open directory %s: %w", path, err)
+		return nil, fmt.Errorf("cannot open directory %s: %w", path, err)
 	}
 	return d, nil
 }
@@ -116,7 +113,7 @@ func openInRoot(root *os.File, path string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// Made is a directory that MkdirAll has made: a name in the directory above.
+// Made is a directory that MkdirAll created: a name in its parent.
 type Made struct {
 	Parent *Dir
 	Name   string
@@ -125,9 +122,9 @@ type Made struct {
 // Remove removes the directory if it is empty.
 func (m Made) Remove() error { return m.Parent.Rmdir(m.Name) }
 
-// MkdirAll opens the directory at path, that has no .. elements, and makes what
-// is missing of it, with mode 0755. It returns what it made, outermost first. On an error it removes
-// that again.
+// MkdirAll opens the directory at path, which must have no .. elements, and creates missing
+// directories with mode 0755. It returns those that it created, outermost first. On an error
+// it removes them.
 func (r *Root) MkdirAll(name string) (dir *Dir, made []Made, err error) {
 	name = path.Clean("/" + name)
 	var missingNames []string
@@ -160,11 +157,11 @@ func (r *Root) MkdirAll(name string) (dir *Dir, made []Made, err error) {
 	return dir, made, nil
 }
 
-// RemoveAll removes the directories, innermost first, as far as they are
-// empty, and closes their handles.
+// RemoveAll removes those of the directories that are empty, innermost first, and closes their
+// handles.
 func RemoveAll(made []Made) {
 	for _, m := range slices.Backward(made) {
-		_ = m.Remove() // one in use by now stays
+		_ = m.Remove() // it stays if it is in use
 		m.Parent.Close()
 	}
 }
@@ -174,8 +171,8 @@ func (r *Root) Lock(timeout time.Duration) (unlock func(), err error) {
 	return (&Dir{file: r.dir, path: "/"}).Lock(timeout)
 }
 
-// Lock takes the advisory lock (flock(2)) on the directory and holds it until
-// unlock is called. It fails if somebody else holds it for that long.
+// Lock takes the advisory lock (flock(2)) on the directory until unlock is called. It fails if
+// somebody else holds the lock for that long.
 func (d *Dir) Lock(timeout time.Duration) (unlock func(), err error) {
 	fd, err := openat(d.FD(), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
 	if err != nil {
@@ -189,10 +186,10 @@ func (d *Dir) Lock(timeout time.Duration) (unlock func(), err error) {
 		}
 		if time.Now().After(deadline) {
 			unix.Close(fd)
-			return nil, fmt.Errorf("lock %s, which another repair has held for %s: %w", d.path, timeout, err)
+			return nil, fmt.Errorf("cannot lock %s, which another repair has held for %s: %w", d.path, timeout, err)
 		}
 	}
 }
 
-// lockPause is the pause between tries: flock(2) has no time-out of its own.
+// lockPause is the pause between tries: flock(2) has no timeout.
 const lockPause = 5 * time.Millisecond

@@ -14,7 +14,7 @@ import (
 	"devlog/internal/file"
 )
 
-// Listener is the answer to a connect(2) to a socket's name.
+// Listener is the result of connect(2) to a socket.
 type Listener struct {
 	// Live says that somebody has the socket open.
 	Live bool
@@ -23,8 +23,8 @@ type Listener struct {
 	Err error
 }
 
-// Listening tries whether the name is a socket that somebody listens on. It
-// connects and sends nothing.
+// Listening finds out whether somebody listens on the socket with that name. It connects and
+// sends nothing.
 func (d *Dir) Listening(name string) (Listener, error) {
 	f, _, err := d.Hold(name)
 	if errors.Is(err, unix.ENOENT) {
@@ -51,35 +51,34 @@ func listener(err error) Listener {
 	case err == nil:
 		return Listener{Live: true}
 	case errors.Is(err, unix.EPROTOTYPE), errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		// EACCES is also the answer of a stale socket that denies writing:
-		// what cannot be told apart counts as live, so it is left alone.
+		// A dead socket without write permission answers EACCES too. It counts as live, so
+		// it is left alone.
 		return Listener{Live: true, Err: err}
 	default:
 		return Listener{Err: err}
 	}
 }
 
-// MaxSocketPath is how long a socket's path can be: sun_path of unix(7) without
-// its NUL. Bind itself takes longer ones, which no client can name.
+// MaxSocketPath is the longest path of a socket: sun_path of unix(7) without its NUL. Bind
+// would accept longer ones, but no client could connect to them.
 const MaxSocketPath = 107
 
-// ErrChanged says that a name is no longer what was seen there before.
+// ErrChanged says that the file with a name is not the one that was inspected.
 var ErrChanged = errors.New("it has changed meanwhile")
 
-// NewSocket makes a datagram socket without a name.
+// NewSocket makes an unbound datagram socket.
 func NewSocket() (int, error) {
 	s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return -1, fmt.Errorf("make a socket: %w", err)
+		return -1, fmt.Errorf("cannot make a socket: %w", err)
 	}
 	return s, nil
 }
 
-// Bind makes a datagram socket, with newSocket, gives it this name, for everyone
-// to write to (mode 0666), and returns it with the identity of the name. It
-// replaces, in one step, only the file that the caller has seen there and knows
-// that nobody needs, old. Where somebody else has put his own there since, that
-// stays and the error is ErrChanged.
+// Bind binds a datagram socket from newSocket to the name, with mode 0666, and returns it and
+// the name's identity. In one step it replaces the file old, which the caller has inspected and
+// nobody needs. If the name is another file by now, that file stays and the error is
+// ErrChanged.
 func (d *Dir) Bind(newSocket func() (int, error), name string, old Stat) (*os.File, ID, error) {
 	s, err := newSocket()
 	if err != nil {
@@ -102,9 +101,8 @@ func (d *Dir) Bind(newSocket func() (int, error), name string, old Stat) (*os.Fi
 	return f, id, nil
 }
 
-// PutLink makes a link with this text and gives it the name, in place of the
-// file old that the caller has seen there, as Bind does. It returns the link's
-// identity.
+// PutLink makes a link with this text and, as Bind does, replaces the file old by it. It returns
+// the link's identity.
 func (d *Dir) PutLink(text, name string, old Stat) (ID, error) {
 	tmp := shortTempName()
 	if err := d.Symlink(text, tmp); err != nil {
@@ -124,8 +122,7 @@ func (d *Dir) PutLink(text, name string, old Stat) (ID, error) {
 	return st.ID, nil
 }
 
-// putAt gives the file tmp, that has the identity ours, the name in place of
-// the file old.
+// putAt replaces the file old by the file tmp, whose identity is ours.
 func (d *Dir) putAt(tmp, name string, ours ID, old Stat) error {
 	if old.Kind == Absent {
 		err := d.RenameNew(tmp, name)
@@ -137,7 +134,7 @@ func (d *Dir) putAt(tmp, name string, ours ID, old Stat) error {
 		}
 		return err
 	}
-	// Held, so that no newer file can have the same identity.
+	// While it is held no newer file can have the same identity.
 	held, st, err := d.HoldOwn(name)
 	if err == nil {
 		defer held.Close()
@@ -167,8 +164,8 @@ func (d *Dir) putAt(tmp, name string, ours ID, old Stat) error {
 	return d.failed("replace", name, ErrChanged)
 }
 
-// PutBack gives the file tmp its name back, where the file ours, put there by
-// Exchange, has stood for a moment, and removes ours.
+// PutBack renames the file tmp back to name, which Exchange has just given to the file ours, and
+// removes ours.
 func (d *Dir) PutBack(tmp, name string, ours ID) error {
 	if err := d.RenameNew(tmp, name); err == nil {
 		return nil // somebody has removed ours
@@ -181,8 +178,8 @@ func (d *Dir) PutBack(tmp, name string, ours ID) error {
 		return err
 	}
 	if out.ID != ours {
-		// In that moment somebody has put a file of his own there, which is
-		// newer than the one put back: it stays.
+		// Meanwhile somebody has put another file there. It is newer than the one put
+		// back, so it stays.
 		if err := d.Exchange(tmp, name); err != nil {
 			return err
 		}
@@ -190,12 +187,10 @@ func (d *Dir) PutBack(tmp, name string, ours ID) error {
 	return d.Unlink(tmp)
 }
 
-// noFlags says that the file system, or the kernel, has none of renameat2(2)'s
-// flags.
+// noFlags says that the file system does not support renameat2(2)'s flags.
 func noFlags(err error) bool { return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) }
 
-// putAtOld is putAt where there is only rename(2): what somebody does between
-// the last look and that goes unseen.
+// putAtOld is putAt with rename(2) alone: it cannot see a change between Lstat and rename.
 func (d *Dir) putAtOld(tmp, name string, old Stat) error {
 	st, err := d.Lstat(name)
 	if err != nil {
@@ -219,15 +214,15 @@ func (d *Dir) bind(s int, name string) (ID, error) {
 	return st.ID, nil
 }
 
-// ownSocket gives the socket that owner and mode. With nil everyone may write
-// to it, whatever the umask was.
+// ownSocket sets the socket's owner and mode. With nil, everyone may write to it, whatever the
+// umask is.
 func (d *Dir) ownSocket(name string, o *Owner) (Stat, error) {
 	f, st, err := d.Hold(name)
 	if err != nil {
 		return st, err
 	}
 	defer f.Close()
-	// Somebody swapped the name: no mode is changed but the socket's own.
+	// Somebody may have replaced the name: only a socket's mode is changed.
 	if st.Kind != Socket {
 		return st, d.failed("set the mode of", name, unix.ENOTSOCK)
 	}
@@ -244,20 +239,19 @@ func (d *Dir) ownSocket(name string, o *Owner) (Stat, error) {
 	return st, nil
 }
 
-// handlePath is a path that leads to the file of the handle, and nowhere else.
+// handlePath returns a path that leads only to the file of the handle.
 func handlePath(f *os.File) string { return file.Path(int(f.Fd())) }
 
 // TempPrefix begins every TempName.
 const TempPrefix = ".devlog-tmp-"
 
-// SharedTemps are the temporary names of Claim. What was killed is cleared up by
-// these names: listing a directory that others share would cost what they like.
+// SharedTemps are Claim's temporary names. Leftovers of killed repairs are found by them: in a
+// shared directory others can create any number of names, so it is never listed.
 var SharedTemps = [...]string{TempPrefix + "0", TempPrefix + "1", TempPrefix + "2", TempPrefix + "3"}
 
-// Claim has make make a file, which fails with EEXIST where the name is taken, under a
-// temporary name in a directory that others share, and returns the name. While
-// Lock holds the directory's lock that is one of SharedTemps, unless others have
-// taken all of them.
+// Claim calls make with a temporary name in a shared directory and returns the name. make must
+// fail with EEXIST if the name exists. While Lock holds the directory's lock, the name is one of
+// SharedTemps, unless all of them exist.
 func (d *Dir) Claim(make func(tmp string) error) (tmp string, err error) {
 	if d.locked {
 		for _, tmp := range SharedTemps {
@@ -270,8 +264,8 @@ func (d *Dir) Claim(make func(tmp string) error) (tmp string, err error) {
 	return tmp, make(tmp)
 }
 
-// TempName is a hidden name that nobody else uses, for something that is
-// prepared beside name and then renamed to it.
+// TempName returns a unique hidden name for a file that is prepared beside name and then renamed
+// to it.
 func TempName(name string) string {
 	const rest = 255 - len(TempPrefix) - 1 - randomLen // of NAME_MAX
 	name = strings.TrimLeft(name, ".")
@@ -280,12 +274,11 @@ func TempName(name string) string {
 
 const randomLen = 10
 
-// shortTempName is a TempName that fits into sun_path behind a handlePath,
-// whatever it is for.
+// shortTempName returns a TempName that fits into sun_path after a handlePath.
 func shortTempName() string { return TempPrefix + randomText() }
 
-// randomText is made by math/rand/v2, which nobody can guess either: the start
-// of crypto/rand takes longer than what the names are for.
+// randomText uses math/rand/v2, which nobody can guess either: crypto/rand takes longer to start
+// than a repair takes.
 func randomText() string {
 	text := strconv.FormatUint(rand.Uint64()|1<<63, 32)
 	return text[len(text)-randomLen:]

@@ -7,10 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// As runs f, on a thread of its own, with the file system identity of that
-// user and group (setfsuid(2)), so that what f makes is theirs: on a file
-// system of a user namespace nobody else can make anything. With 0 and 0 it
-// just runs f.
+// As calls f on its own thread with the file system identity of that user and group
+// (setfsuid(2)). On a file system of a user namespace only they can create files. With 0 and 0
+// it just calls f.
 func As(uid, gid int, f func() error) error {
 	if uid == 0 && gid == 0 {
 		return f()
@@ -24,12 +23,12 @@ func As(uid, gid int, f func() error) error {
 	})
 }
 
-// AsSelf runs f with this program's own identity, also below As.
+// AsSelf calls f with this program's own identity, also inside As.
 func AsSelf(f func() error) error {
 	return elsewhere(f)
 }
 
-// elsewhere runs f in a goroutine of its own. A panic there is one here.
+// elsewhere calls f in another goroutine. A panic there becomes a panic here.
 func elsewhere(f func() error) (err error) {
 	done := make(chan any)
 	go func() {
@@ -50,7 +49,7 @@ func setIdentity(uid, gid int) error {
 	gotGID, _ := unix.SetfsgidRetGid(-1)
 	gotUID, _ := unix.SetfsuidRetUid(-1)
 	if gotUID != uid || gotGID != gid {
-		return fmt.Errorf("act as user %d, group %d, the container's root: %w", uid, gid, unix.EPERM)
+		return fmt.Errorf("cannot act as user %d, group %d, the container's root: %w", uid, gid, unix.EPERM)
 	}
 	return nil
 }
