@@ -76,17 +76,27 @@ func OpenFile(path string, o FileOptions) (*File, error) {
 }
 
 func openFile(path string, o FileOptions, open func(place) (handle, error)) (*File, error) {
+	f := newFile(path, o, open)
+	return f, f.start()
+}
+
+// newFile returns a File that start has to open.
+func newFile(path string, o FileOptions, open func(place) (handle, error)) *File {
 	f := &File{place: newPlace(path, o.Below), open: open, lines: lines{notice: o.Notice, limit: maxPending, slowest: lastRetry}}
 	if o.Rotation.Size > 0 {
 		f.rotation = newRotation(f.place, o.Rotation)
 	}
+	return f
+}
+
+func (f *File) start() error {
 	if err := f.reopen(time.Now()); err != nil && !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
-		return f, err
+		return err
 	}
 	if f.rotation != nil {
 		f.rotation.compress()
 	}
-	return f, nil
+	return nil
 }
 
 func (f *File) reopen(now time.Time) error {
@@ -107,11 +117,27 @@ func (f *File) Counts() Counts { return f.lines.account() }
 
 // Add takes a message. It is lost when 1 MiB is pending already.
 func (f *File) Add(m Message) {
-	if n := f.lines.size(); f.lines.stuck == nil && n > 0 && n+len(m.Line) > batchSize {
+	if f.full(m) {
 		f.write(time.Now())
 	}
 	f.lines.add(m.Line)
 	f.sync = f.sync || m.Sync
+}
+
+// full says that Add writes what is pending before it takes the message.
+func (f *File) full(m Message) bool {
+	n := f.lines.size()
+	return f.lines.stuck == nil && n > 0 && n+len(m.Line) > batchSize
+}
+
+// rests says that Flush has nothing to do.
+func (f *File) rests(now time.Time) bool {
+	return (f.rotation == nil || !f.rotation.busy()) && !f.unwritten(now)
+}
+
+// unwritten says that something is to be written now.
+func (f *File) unwritten(now time.Time) bool {
+	return f.lines.due(now) && (f.lines.size() > 0 || f.lines.stuck != nil || f.problem != "")
 }
 
 // Flush writes what is pending with one write(2), unless that failed a moment
@@ -122,7 +148,7 @@ func (f *File) Flush(now time.Time) {
 			f.complain(err.Error())
 		}
 	}
-	if f.lines.due(now) && (f.lines.size() > 0 || f.lines.stuck != nil || f.problem != "") {
+	if f.unwritten(now) {
 		f.write(now)
 	}
 	f.lines.trim()

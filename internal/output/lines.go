@@ -32,6 +32,7 @@ type lines struct {
 	stuck  error // why the last attempt failed; nil if it did not
 	retry  time.Time
 	delay  time.Duration
+	added  uint64 // messages, with those that an output before this one was given
 	counts Counts
 
 	unsaid   uint64 // lost messages that the place was not told of yet
@@ -51,6 +52,7 @@ func (l *lines) size() int { return len(l.buf) - l.head }
 
 // add takes a line; while writing fails it is lost beyond the limit.
 func (l *lines) add(line []byte) {
+	l.added++
 	if l.stuck != nil && l.size() > 0 && l.size()+len(line) > l.limit {
 		l.unsaid++
 		l.unsaidBy = reason(l.stuck)
@@ -167,9 +169,8 @@ func (l *lines) next() time.Time {
 func (l *lines) account() Counts {
 	c := l.counts
 	c.Untold = l.unsaid
-	c.Pending = uint64(bytes.Count(l.buf[l.head:], newline))
+	c.Pending = l.added - c.Written - c.lost()
 	if l.ours {
-		c.Pending--
 		c.Untold += l.telling
 	}
 	return c

@@ -56,6 +56,14 @@ type Loss struct {
 	N      uint64
 }
 
+// lost is how many messages are lost in all.
+func (c *Counts) lost() (n uint64) {
+	for _, l := range c.Lost {
+		n += l.N
+	}
+	return n
+}
+
 // lose counts n messages as lost.
 func (c *Counts) lose(reason string, n uint64) {
 	if n == 0 {

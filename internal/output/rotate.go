@@ -44,6 +44,19 @@ func newRotation(p place, r Rotation) *rotation {
 	return &rotation{Rotation: r, place: p, rename: folder.rename}
 }
 
+// setRotation has the file be rotated otherwise from now on.
+func (f *File) setRotation(r Rotation) {
+	switch {
+	case r.Size <= 0 && f.rotation != nil:
+		f.rotation.abandon()
+		f.rotation = nil
+	case r.Size > 0 && f.rotation != nil:
+		f.rotation.Rotation = r
+	case r.Size > 0:
+		f.rotation = newRotation(f.place, r)
+	}
+}
+
 // room is how many bytes may go to the file, which is begun anew when the next
 // line does not fit.
 func (f *File) room(now time.Time) int {

@@ -51,10 +51,16 @@ func (l *lines) state() State {
 // resume puts what was pending in front of what is.
 func (l *lines) resume(s State) {
 	l.counts.Written += s.Written
+	l.added += s.Written
 	for _, lost := range s.Lost {
 		l.counts.lose(lost.Reason, lost.N)
+		l.added += lost.N
 	}
 	if len(s.Pending) > 0 {
+		l.added += uint64(bytes.Count(s.Pending, newline))
+		if s.Ours {
+			l.added--
+		}
 		l.buf, l.head = append(s.Pending, l.buf[l.head:]...), 0
 		l.torn, l.ours = min(s.Torn, len(s.Pending)-1), s.Ours
 	}

@@ -25,6 +25,7 @@ func TestFileState(t *testing.T) {
 		}
 		f.Flush(now)
 		f.lines.unsaid, f.lines.unsaidBy = 2, "disk full"
+		f.lines.added += 2
 		f.lines.counts.lose("disk full", 2)
 		s := f.State(now)
 		wantCounts(t, f, "1 2 disk full=2")

@@ -69,15 +69,23 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		}
 	}
 	if err = errors.Join(err, ferr); err == nil {
-		err = run(args[1:], stdout, files, before, kept, func() error {
+		started := func() error {
 			if ready < 0 {
 				return nil
 			}
 			fd := ready
 			ready = -1
 			return handover.Report(fd, nil)
-		})
+		}
+		// Where the main goroutine is stuck the loop ends in another one.
+		exit := func(err error) { os.Exit(exitCode(err, -1, kept, final, stderr)) }
+		err = run(args[1:], stdout, files, before, kept, started, exit)
 	}
+	return exitCode(err, ready, kept, final, stderr)
+}
+
+// exitCode is the program's exit code. It reports the error, if there is one.
+func exitCode(err error, ready int, kept *store, final bool, stderr io.Writer) int {
 	if err == nil {
 		return exitDone
 	}
@@ -114,8 +122,8 @@ func inheritedSnapshot() (*snapshot, error) {
 
 // run is Main without the report. before is what the program before this one has
 // left, kept what outlives the process. started is called once everything is
-// ready.
-func run(args []string, stdout io.Writer, files []handover.File, before *snapshot, kept *store, started func() error) error {
+// ready, exit when the receiver has ended while the call of run is stuck.
+func run(args []string, stdout io.Writer, files []handover.File, before *snapshot, kept *store, started func() error, exit func(error)) error {
 	// A program that goes on has another's command line.
 	goesOn := before != nil || kept != nil && kept.restarted ||
 		slices.ContainsFunc(files, func(f handover.File) bool { return f.Name == handover.NameCheck })
@@ -169,6 +177,7 @@ func run(args []string, stdout io.Writer, files []handover.File, before *snapsho
 	signal.Ignore(unix.SIGPIPE, unix.SIGXFSZ) // errors of write(2) are handled
 	r := newReceiver(o, load)
 	r.rereadRules = read
+	r.exit = exit
 	defer r.close()
 	r.useStore(kept)
 	if err := r.begin(o, files, resumed, receives, started); err != nil {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/syslog"
+	"devlog/internal/watchdog"
 )
 
 // metricsEvery is the shortest time between two writes of the metrics.
@@ -22,10 +23,11 @@ const metricsEvery = 10 * time.Second
 type metrics struct {
 	path    string // empty if there is none
 	text    []byte
-	problem string    // why it could not be written, as was said
-	written time.Time // last time it was, or should have been
-	next    time.Time // when to write what has changed since; zero is never
-	sum     uint64    // of what was counted then
+	problem string       // why it could not be written, as was said
+	written time.Time    // last time it was, or should have been
+	next    time.Time    // when to write what has changed since; zero is never
+	sum     uint64       // of what was counted then
+	hangs   <-chan error // the result of a write that did not return in time, or nil
 }
 
 // stepMetrics writes the metrics if they changed and the last time is long
@@ -42,7 +44,7 @@ func (r *receiver) stepMetrics(now time.Time) {
 		return
 	}
 	m.next, m.written = time.Time{}, now
-	if err := m.write(r); err != nil && err.Error() != m.problem {
+	if err := m.write(r.appendMetrics(m.text[:0])); err != nil && err.Error() != m.problem {
 		m.problem = err.Error()
 		r.say(syslog.Warning, "cannot write the metrics: "+m.problem)
 	} else if err == nil {
@@ -54,7 +56,7 @@ func (r *receiver) stepMetrics(now time.Time) {
 // finish writes the metrics at the end, with what was lost by that.
 func (m *metrics) finish(r *receiver) {
 	if !m.written.IsZero() { // or it has never been ready
-		_ = m.write(r) // there is nobody left to tell
+		_ = m.write(r.appendMetrics(m.text[:0])) // there is nobody left to tell
 	}
 }
 
@@ -71,10 +73,36 @@ func (r *receiver) metricsSum() uint64 {
 	return sum
 }
 
-// write writes the metrics: readers see the old file or the new one.
-func (m *metrics) write(r *receiver) error {
-	m.text = r.appendMetrics(m.text[:0])
-	tmp := m.path + ".tmp" // the collector reads names that end in ".prom"
+// write writes the metrics, in another goroutine: a file system that hangs holds the
+// receiver up for watchdog.Patience at most.
+func (m *metrics) write(text []byte) error {
+	m.text = text
+	if m.hangs != nil {
+		select {
+		case _ = <-m.hangs: // it was said that it hangs
+			m.hangs = nil
+		default:
+			return errHangs
+		}
+	}
+	result := make(chan error, 1)
+	go func() { result <- replaceFile(m.path, text) }()
+	timer := time.NewTimer(watchdog.Patience)
+	defer timer.Stop()
+	select {
+	case err := <-result:
+		return err
+	case <-timer.C:
+		m.hangs, m.text = result, nil
+		return errHangs
+	}
+}
+
+var errHangs = errors.New("file system does not answer")
+
+// replaceFile writes a file: readers see the old one or the new one.
+func replaceFile(path string, text []byte) error {
+	tmp := path + ".tmp" // the collector reads names that end in ".prom"
 	err := unix.Unlink(tmp)
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("remove %s: %w", tmp, err)
@@ -82,7 +110,7 @@ func (m *metrics) write(r *receiver) error {
 	const flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL
 	f, err := os.OpenFile(tmp, flags, 0o644)
 	if errors.Is(err, unix.ENOENT) {
-		if err := os.MkdirAll(filepath.Dir(m.path), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}
 		f, err = os.OpenFile(tmp, flags, 0o644)
@@ -90,9 +118,9 @@ func (m *metrics) write(r *receiver) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(m.text)
+	_, err = f.Write(text)
 	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(tmp, m.path)
+		err = os.Rename(tmp, path)
 	}
 	if err != nil {
 		_ = os.Remove(tmp) // the error says enough

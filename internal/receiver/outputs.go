@@ -51,7 +51,9 @@ func (r *receiver) openOutputsAs(user *sandbox.User) error {
 			return err
 		}
 	}
-	err = sandbox.AsUser(*user, r.openOutputs)
+	r.openAs = func(open func() error) error { return sandbox.AsUser(*user, open) }
+	err = r.openAs(r.openOutputs)
+	r.openAs = nil
 	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
 		err = fmt.Errorf("%w for user %d (--user): give it to that user with chown(1)", err, user.UID)
 	}
@@ -83,21 +85,19 @@ func (r *receiver) openOutputs() (err error) {
 
 // routing is where messages go, by rules.
 type routing struct {
-	routes []route
-	opened []output.Output // of these, those that were opened for it
-	// continued are files that are rotated otherwise from now on, with those that
-	// take their place.
-	continued map[*output.File]*output.File
-	problems  []kernelProblem
-	remarks   []string
-	sender    bool // who sent a message is asked for
-	mark      bool // and compared with what it claims
+	routes   []route
+	opened   []output.Output // of these, those that were opened for it
+	rotated  []rotated       // open files that are to be rotated otherwise
+	problems []kernelProblem
+	remarks  []string
+	sender   bool // who sent a message is asked for
+	mark     bool // and compared with what it claims
 }
 
 // routesOf opens the outputs of the rules that are not open already. Nothing is
 // changed by that, and with an error nothing stays open.
 func (r *receiver) routesOf(rules []syslogconf.Rule) (*routing, error) {
-	to := &routing{continued: map[*output.File]*output.File{}}
+	to := &routing{}
 	for _, rule := range rules {
 		if text := remark(rule); text != "" {
 			to.remarks = append(to.remarks, text)
@@ -128,7 +128,10 @@ func (r *receiver) routesOf(rules []syslogconf.Rule) (*routing, error) {
 // unless it does not suit the rule.
 func (r *receiver) outputOf(rule syslogconf.Rule, to *routing) (output.Output, error) {
 	known := find(r.routes, rule.Place())
-	if known != nil && known.rules[0].Kind == rule.Kind && known.rules[0].Rotation == rule.Rotation {
+	if known != nil && known.rules[0].Kind == rule.Kind {
+		if file, ok := behind(known.out).(*output.Guarded); ok && known.rules[0].Rotation != rule.Rotation {
+			to.rotated = append(to.rotated, rotated{file, output.Rotation(rule.Rotation)})
+		}
 		return known.out, nil
 	}
 	out, problem, err := r.open(rule, string(r.host))
@@ -140,17 +143,20 @@ func (r *receiver) outputOf(rule syslogconf.Rule, to *routing) (output.Output, e
 		to.problems = append(to.problems, kernelProblem{rule.Place(), problem})
 	}
 	to.opened = append(to.opened, out)
-	if known != nil {
-		before, ok := behind(known.out).(*output.File)
-		if after, isFile := out.(*output.File); ok && isFile {
-			to.continued[before] = after
-		}
-	}
 	return r.resume(r.newTap(out, rule.Action)), nil
+}
+
+// rotated is a file that is to be rotated otherwise.
+type rotated struct {
+	file     *output.Guarded
+	rotation output.Rotation
 }
 
 // use has messages go there from now on.
 func (r *receiver) use(to *routing) {
+	for _, file := range to.rotated {
+		file.file.SetRotation(file.rotation)
+	}
 	r.routes, r.sender, r.senders.mark = to.routes, to.sender, to.mark
 }
 
@@ -230,9 +236,9 @@ func (r *receiver) open(rule syslogconf.Rule, name string) (out output.Output, p
 	case syslogconf.ContainerStdout:
 		stream.Kind, stream.Path = output.ContainerStdout, ""
 	default:
-		out, err = output.OpenFile(rule.Path, output.FileOptions{
+		out, err = output.OpenGuarded(rule.Path, output.FileOptions{
 			Notice: r.notice, Rotation: output.Rotation(rule.Rotation), Below: stream.Below,
-		})
+		}, output.GuardOptions{Watchdog: r.watchdog, Problem: func(err error) { r.hangs = true; stream.Problem(err) }, As: r.openAs})
 		if err != nil && r.resumed != nil { // it could be opened a moment ago: no reason to end
 			r.problems = append(r.problems, err)
 			err = nil

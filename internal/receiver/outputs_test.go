@@ -21,7 +21,7 @@ func TestOpenOutput(t *testing.T) {
 		action syslogconf.Action
 		want   string
 	}{
-		{syslogconf.Action{Kind: syslogconf.File, Path: dir + "//m"}, "*output.File " + dir + "/m"},
+		{syslogconf.Action{Kind: syslogconf.File, Path: dir + "//m"}, "*output.Guarded " + dir + "/m"},
 		{syslogconf.Action{Kind: syslogconf.Kernel, Path: "/dev/kmsg"}, "*output.Kernel /dev/kmsg"},
 		{syslogconf.Action{Kind: syslogconf.FIFO, Path: "/f/"}, "*output.Stream /f"},
 		{syslogconf.Action{Kind: syslogconf.Terminal, Path: "/dev/console"}, "*output.Stream /dev/console"},

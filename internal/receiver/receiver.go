@@ -15,6 +15,7 @@ import (
 	"devlog/internal/output"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
+	"devlog/internal/watchdog"
 )
 
 const (
@@ -42,18 +43,23 @@ type receiver struct {
 	sockets   []*socket
 	routes    []route
 	problems  []error // of outputs, to be said
+	hangs     bool    // a call for a file has not returned
 	logs      string  // directory below which no link is followed
-	batch     *batch
-	epoll     int
-	waiter    waiter
-	signals   signals
-	init      int    // pidfd whose end is ours, or -1
-	inside    bool   // this process ends with the container, whose init waits for it
-	awaits    bool   // SIGTERM came: only the container's end or SIGINT ends this process
-	slash     fileID // this process's root directory at the start
-	alone     *aloneWatch
-	places    []*place // what is to be removed at the end, in this order
-	keeper    *keeper  // nil if the repair is not kept
+	// openAs opens files as the user that the receiver is to be; nil once it is.
+	openAs   func(open func() error) error
+	batch    *batch
+	watchdog *watchdog.Watchdog
+	exit     func(error) // ends the program while its main goroutine is stuck
+	epoll    int
+	waiter   waiter
+	signals  signals
+	init     int    // pidfd whose end is ours, or -1
+	inside   bool   // this process ends with the container, whose init waits for it
+	awaits   bool   // SIGTERM came: only the container's end or SIGINT ends this process
+	slash    fileID // this process's root directory at the start
+	alone    *aloneWatch
+	places   []*place // what is to be removed at the end, in this order
+	keeper   *keeper  // nil if the repair is not kept
 
 	host  []byte
 	pid   []byte
@@ -82,13 +88,15 @@ type receiver struct {
 
 // newReceiver returns a receiver that has nothing open yet.
 func newReceiver(o *options, load loadRules) *receiver {
-	return &receiver{
+	r := &receiver{
 		loadRules: load, logs: cmp.Or(o.logs, syslogconf.LogsDir), slash: slash(),
 		epoll: -1, signals: signals{pipe: [2]int{-1, -1}}, init: -1,
 		counters: counters{started: time.Now()},
 		limits:   limits{rate: o.rate, overflow: o.overflow}, compress: o.compress, metrics: metrics{path: o.metrics},
 		host: []byte(cmp.Or(o.lineHost, o.name)), hosts: hostNames(o.name, o.hosts), pid: strconv.AppendInt(nil, int64(os.Getpid()), 10), self: self(),
 	}
+	r.watchdog = watchdog.New(r.loopElsewhere, r.signals.wake)
+	return r
 }
 
 // start takes the sockets and other files and waits for their events.
@@ -162,12 +170,33 @@ func (r *receiver) watch(fd int) error {
 	return nil
 }
 
+// errYielded is that another goroutine runs the loop.
+var errYielded = errors.New("yielded")
+
+// loopElsewhere runs the loop while the main goroutine is stuck in a write.
+func (r *receiver) loopElsewhere() {
+	err := r.loop()
+	if errors.Is(err, errYielded) {
+		return
+	}
+	r.close()
+	r.exit(err)
+}
+
 // loop receives until a signal, the end of the container's first process, or
-// being alone ends it, and then drains the sockets.
+// being alone ends it, and then drains the sockets. It can be run from its top by
+// another goroutine when a flush hangs: see package watchdog.
 func (r *receiver) loop() error {
 	var events [16]unix.EpollEvent
 	r.stepMetrics(time.Now())
 	for {
+		if r.watchdog.Yield() {
+			return errYielded
+		}
+		if r.hangs {
+			r.hangs = r.fileHangs() != nil
+			r.signals.fetch()
+		}
 		if r.alone != nil && !r.stepAlone() {
 			return r.drain()
 		}
@@ -201,7 +230,9 @@ func (r *receiver) loop() error {
 			r.stepKeeper(now)
 		}
 		r.stepLimits(now)
+		r.watchdog.Top(true)
 		r.flush(now)
+		r.watchdog.Top(false)
 		r.stepMetrics(now)
 		r.stepStore()
 		if r.stepUpgrade() {
@@ -345,10 +376,10 @@ func (r *receiver) say(s syslog.Severity, text string) {
 	r.countRouted(r.route(&m))
 }
 
-// notice is output.Notice.
+// notice is output.Notice. Any goroutine may call it.
 func (r *receiver) notice(dst []byte, text string) []byte {
 	m := syslog.Message{Tag: []byte(ownTag), PID: r.pid, Text: []byte(text)}
-	r.lines.at(time.Now())
-	dst, _ = syslog.AppendRFC3164(dst, r.lines.stamp.Bytes(r.lines.now), r.host, &m)
+	var stamp syslog.Stamp
+	dst, _ = syslog.AppendRFC3164(dst, stamp.Bytes(time.Now()), r.host, &m)
 	return dst
 }

@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"devlog/internal/output"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
 )
@@ -48,7 +47,7 @@ func (r *receiver) reload() {
 		return // they are as they were
 	}
 	r.use(to)
-	r.leaveBehind(before, to)
+	r.leaveBehind(before)
 	if r.sender {
 		r.askSenders()
 	}
@@ -62,7 +61,7 @@ func sameRules(a, b route) bool {
 
 // leaveBehind closes the outputs that no rule leads to any more. One that has something
 // to write still is kept, without messages, up to the next time.
-func (r *receiver) leaveBehind(before []route, to *routing) {
+func (r *receiver) leaveBehind(before []route) {
 	now := time.Now()
 	for i := range r.routes {
 		if t, ok := r.routes[i].out.(*tap); ok && t.summary != nil {
@@ -74,19 +73,10 @@ func (r *receiver) leaveBehind(before []route, to *routing) {
 		if slices.ContainsFunc(r.routes, func(now route) bool { return now.out == old.out }) {
 			continue
 		}
-		t, isTap := old.out.(*tap)
-		if isTap {
+		if t, ok := old.out.(*tap); ok {
 			t.sumUp()
 		}
 		old.out.Flush(now)
-		if last, ok := behind(old.out).(*output.File); ok && to.continued[last] != nil {
-			to.continued[last].Resume(last.State(now), now)
-			if next, ok := r.findRoute(old.rules[0].Place()).out.(*tap); ok && isTap {
-				next.taken, next.bytes, next.repeated, next.high = t.taken, t.bytes, t.repeated, t.high
-			}
-			old.out.Close()
-			continue
-		}
 		if c := old.out.Counts(); c.Pending+c.Untold > 0 && r.findRoute(old.rules[0].Place()) == nil {
 			nothing := syslogconf.Rule{Action: old.rules[0].Action}
 			r.routes = append(r.routes, route{old.out, []syslogconf.Rule{nothing}})

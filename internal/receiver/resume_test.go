@@ -67,7 +67,7 @@ func TestResumeUnopened(t *testing.T) {
 		*said = ""
 		lost := uint64(0)
 		for _, route := range r.routes {
-			if f, ok := behind(route.out).(*output.File); ok && f.Name() == path {
+			if f, ok := behind(route.out).(*output.Guarded); ok && f.Name() == path {
 				f.Close()
 				for _, l := range f.Counts().Lost {
 					lost += l.N

@@ -102,6 +102,24 @@ func (s *signals) pending() bool {
 	return err == nil && n > 0
 }
 
+// fetch puts the signals into the pipe that wait for a thread which is stuck. The
+// kernel gives a signal to any thread, and a thread that waits for a file system does
+// not take it (complete_signal in kernel/signal.c).
+func (s *signals) fetch() {
+	set, now := sigset(caught...), unix.Timespec{}
+	for {
+		n, _, err := unix.RawSyscall6(unix.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(set)), 0, uintptr(unsafe.Pointer(&now)), kernelSigset, 0, 0)
+		if err != 0 {
+			return
+		}
+		_, _ = unix.Write(s.pipe[1], []byte{byte(n)}) // a full pipe wakes up as well
+	}
+}
+
+// kernelSigset is the size in bytes of the kernel's sigset_t (not on MIPS, which has
+// twice as many signals: there a signal waits with the thread).
+const kernelSigset = 8
+
 // sigset is a set of signals as the kernel takes it.
 func sigset(signals ...os.Signal) *unix.Sigset_t {
 	set := new(unix.Sigset_t)

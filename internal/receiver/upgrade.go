@@ -46,7 +46,10 @@ func (r *receiver) startUpgrade() {
 		return
 	}
 	u := &upgrade{image: -1, result: make(chan error, 1)}
-	err := u.open(r.slash)
+	err := r.hung()
+	if err == nil {
+		err = u.open(r.slash)
+	}
 	if err == nil {
 		err = u.check(r)
 	}
@@ -234,6 +237,9 @@ func (r *receiver) leave(image int, s *snapshot) error {
 	defer r.signals.release(held)
 	if r.signals.pending() {
 		return errSignalled
+	}
+	if err := r.hung(); err != nil {
+		return err
 	}
 	return handover.Exec(image, os.Args, os.Environ(), state, s.descriptors())
 }

@@ -110,6 +110,10 @@ func calmMonitor() {
 
 func wakeMonitor() { setSlack(usualSlack) }
 
+// setSlack sets it in every thread. It would wait for one that hangs.
 func setSlack(ns uintptr) {
+	if threadHangs() {
+		return
+	}
 	_, _, _ = syscall.AllThreadsSyscall(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, ns, 0) // without it all costs more
 }

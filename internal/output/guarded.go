@@ -1,0 +1,363 @@
+package output
+
+import (
+	"bytes"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/watchdog"
+)
+
+const (
+	// errHangs is why something is lost that could not be written because a system
+	// call for the file does not return.
+	errHangs = cause("file system does not answer")
+	// distrust is how long after a call that hung the file is left to another
+	// goroutine: a server that is slow again and again is not to hold up the others.
+	distrust = time.Minute
+	// guardPoll is the time between two looks at a file that is away, for a program
+	// without a watchdog.
+	guardPoll = 500 * time.Millisecond
+)
+
+// Guarded is a File that holds up nothing else when its file system hangs: the loop
+// goes on without a call that takes longer than watchdog.Patience. Meanwhile 1 MiB is
+// kept, and what exceeds that is lost.
+//
+// The loop itself writes, as long as the watchdog can take the loop away from it.
+// Other calls are rare; another goroutine makes them, and the loop waits for it.
+type Guarded struct {
+	file *File
+	GuardOptions
+
+	// The file is away while another goroutine has it. Then only what follows is used.
+	away  bool
+	back  back
+	known known
+	queue lines // what is added meanwhile
+	sync  bool  // it must be synced
+
+	todo    []func() // what is to be done with the file first when it is here
+	hung    bool     // the loop went on without a call, which was not said yet
+	gone    bool     // the output was closed while the file was away
+	look    time.Time
+	trusted time.Time // before that another goroutine has the file for every call
+}
+
+// GuardOptions are how a file is guarded.
+type GuardOptions struct {
+	Watchdog *watchdog.Watchdog // of the loop; nil without one
+	// Problem is told that the file system hangs, once for each time.
+	Problem func(error)
+	// As calls its argument with the rights that the file is to be opened with, in a
+	// thread that nothing else uses; nil if they are the program's.
+	As func(func() error) error
+}
+
+// known is what is known of a file that is away.
+type known struct {
+	added, written, unsaid uint64
+	lost                   []Loss
+	size                   int
+}
+
+// back is how a goroutine gives the file back.
+type back struct {
+	done  atomic.Bool
+	took  time.Duration // what it did; valid when done
+	late  atomic.Bool   // nothing waits for it: the loop is to be woken up
+	close atomic.Bool   // it is to close the file
+}
+
+// OpenGuarded is OpenFile for a file system that may hang, which is an error too.
+func OpenGuarded(path string, o FileOptions, guard GuardOptions) (*Guarded, error) {
+	g := newGuarded(newFile(path, o, openHandle), guard)
+	var err error
+	if !g.wait(func() {
+		if g.As == nil {
+			err = g.file.start()
+			return
+		}
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		err = g.As(g.file.start)
+	}) {
+		g.hung = false // the error says it
+		return g, fmt.Errorf("open the log file %s: %w", path, errHangs)
+	}
+	return g, err
+}
+
+func newGuarded(f *File, o GuardOptions) *Guarded {
+	return &Guarded{file: f, GuardOptions: o, queue: lines{notice: f.lines.notice, stuck: errHangs}}
+}
+
+// Name returns the file's path.
+func (g *Guarded) Name() string { return g.file.path }
+
+// Hangs says that a system call for the file has not returned yet.
+func (g *Guarded) Hangs() bool { return g.away && !g.back.done.Load() }
+
+// Add takes a message. It is lost when 1 MiB is pending already.
+func (g *Guarded) Add(m Message) {
+	if !g.away && g.file.full(m) {
+		if now := time.Now(); now.Before(g.trusted) {
+			g.send(g.step(now), true)
+		} else {
+			g.wait(g.step(now))
+		}
+	}
+	if !g.away {
+		g.file.Add(m)
+		return
+	}
+	g.queue.add(m.Line)
+	g.sync = g.sync || m.Sync
+}
+
+// Flush writes what is pending, unless that failed a moment ago.
+func (g *Guarded) Flush(now time.Time) {
+	g.look = now
+	if g.hung {
+		g.hung = false
+		g.Problem(fmt.Errorf("write to %s: %w", g.file.path, errHangs))
+	}
+	if !g.here(now) || len(g.todo) == 0 && g.file.rests(now) {
+		return
+	}
+	switch guards := g.Watchdog != nil && g.Watchdog.Guards(); {
+	case guards && now.Before(g.trusted):
+		g.send(g.step(now), true)
+	case guards && len(g.todo) == 0:
+		g.note()
+		g.Watchdog.Run(g, now)
+	default:
+		g.wait(g.step(now))
+	}
+}
+
+// step is what another goroutine does for a Flush.
+func (g *Guarded) step(now time.Time) func() {
+	todo := g.todo
+	g.todo = nil
+	return func() {
+		for _, f := range todo {
+			f()
+		}
+		g.file.Flush(now)
+	}
+}
+
+// Run writes what is pending, in the loop's goroutine.
+func (g *Guarded) Run(now time.Time) { g.file.Flush(now) }
+
+// Abandoned leaves the file to the goroutine that is stuck in Run.
+func (g *Guarded) Abandoned() {
+	g.leave()
+	g.back.late.Store(true)
+	g.hung = true
+}
+
+// Returned gives the file back, in the goroutine that was stuck.
+func (g *Guarded) Returned() { g.giveBack(watchdog.Patience) }
+
+// Reopen opens the path anew, for it may have been renamed.
+func (g *Guarded) Reopen(now time.Time) {
+	g.first(func() { g.file.Reopen(now) })
+}
+
+// SetRotation has the file be rotated otherwise from now on.
+func (g *Guarded) SetRotation(r Rotation) {
+	g.first(func() { g.file.setRotation(r) })
+}
+
+// first has something be done with the file, at once if it is here.
+func (g *Guarded) first(f func()) {
+	g.todo = append(g.todo, f)
+	if now := time.Now(); g.here(now) {
+		g.wait(g.step(now))
+	}
+}
+
+// note notes what is known of the file before another goroutine may have it.
+func (g *Guarded) note() {
+	l, k := &g.file.lines, &g.known
+	k.added, k.written, k.unsaid, k.size = l.added, l.counts.Written, l.unsaid+l.telling, l.size()
+	if !slices.Equal(k.lost, l.counts.Lost) {
+		k.lost = slices.Clone(l.counts.Lost)
+	}
+}
+
+func (g *Guarded) leave() {
+	g.away = true
+	g.queue.limit = max(maxPending-g.known.size, batchSize)
+}
+
+// here reports whether the loop has the file, maybe again.
+func (g *Guarded) here(now time.Time) bool {
+	if !g.away {
+		return true
+	}
+	if !g.back.done.Load() {
+		return false
+	}
+	if g.back.took >= watchdog.Patience {
+		g.trusted = now.Add(distrust)
+	}
+	g.back.done.Store(false)
+	g.back.late.Store(false)
+	g.away = false
+	g.file.take(&g.queue, g.sync)
+	g.sync = false
+	return true
+}
+
+// send has another goroutine do something with the file. late says that nothing waits
+// for what it returns, which is closed when the file can be here again.
+func (g *Guarded) send(f func(), late bool) <-chan struct{} {
+	g.note()
+	g.leave()
+	g.back.late.Store(late)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		begin := time.Now()
+		f()
+		g.giveBack(time.Since(begin))
+	}()
+	return done
+}
+
+// wait is send, but waits as long as a call may take, and reports whether it has
+// returned.
+func (g *Guarded) wait(f func()) bool {
+	done := g.send(f, false)
+	timer := time.NewTimer(watchdog.Patience)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		g.back.late.Store(true)
+	}
+	if g.here(time.Now()) {
+		return true
+	}
+	g.hung = true
+	return false
+}
+
+// giveBack says, in another goroutine, that the loop can have the file again.
+func (g *Guarded) giveBack(took time.Duration) {
+	b := &g.back
+	b.took = took
+	b.done.Store(true)
+	if b.close.Load() && b.done.CompareAndSwap(true, false) {
+		g.file.Close()
+		return
+	}
+	if b.late.Load() && g.Watchdog != nil {
+		g.Watchdog.Wake()
+	}
+}
+
+// Close closes the file. What is still pending is lost.
+func (g *Guarded) Close() {
+	if g.here(time.Now()) && g.wait(g.file.Close) {
+		return
+	}
+	g.gone = true
+	g.back.close.Store(true)
+	if g.back.done.CompareAndSwap(true, false) {
+		g.file.Close()
+	}
+}
+
+// Next is when Flush should be called although nothing was added.
+func (g *Guarded) Next() time.Time {
+	if g.away {
+		return g.look.Add(guardPoll)
+	}
+	return g.file.Next()
+}
+
+// Counts says what became of the messages so far.
+func (g *Guarded) Counts() Counts {
+	if !g.away {
+		return g.file.Counts()
+	}
+	q := &g.queue
+	c := Counts{Written: g.known.written + q.counts.Written, Untold: g.known.unsaid + q.unsaid, Lost: slices.Clone(g.known.lost)}
+	for _, l := range q.counts.Lost {
+		c.lose(l.Reason, l.N)
+	}
+	c.Pending = g.known.added + q.added - c.Written - c.lost()
+	if g.gone {
+		c.lose(string(errHangs), c.Pending)
+		c.Pending = 0
+	}
+	return c
+}
+
+// Buffered is the size of what is pending, in bytes.
+func (g *Guarded) Buffered() int {
+	if !g.away {
+		return g.file.Buffered()
+	}
+	return g.known.size + g.queue.size()
+}
+
+// State is what is to be handed over. Of a file that is away that is without what was
+// pending before: a program cannot be replaced while a call of it hangs.
+func (g *Guarded) State(now time.Time) (s State) {
+	var of State
+	if g.here(now) && g.wait(func() { of = g.file.State(now) }) {
+		return of
+	}
+	c := g.Counts()
+	s = g.queue.state()
+	s.Written, s.Lost, s.Unsaid, s.Sync = c.Written, c.Lost, c.Untold, g.sync
+	return s
+}
+
+// Resume goes on where another output was; this one was just opened.
+func (g *Guarded) Resume(s State, now time.Time) {
+	if g.here(now) {
+		g.file.Resume(s, now)
+		return
+	}
+	if s.FD >= 0 {
+		_ = unix.Close(s.FD)
+	}
+	if s.Ours { // the notice of what is unsaid
+		s.Pending = s.Pending[bytes.IndexByte(s.Pending, '\n')+1:]
+	}
+	s.Torn, s.Ours = 0, false // what is in the file of it is there
+	g.queue.resume(s)
+	g.sync = g.sync || s.Sync
+}
+
+// take takes over what was added to the queue.
+func (f *File) take(q *lines, sync bool) {
+	l := &f.lines
+	l.buf = append(l.buf, q.buf[q.head:]...)
+	l.added += q.added
+	l.counts.Written += q.counts.Written
+	for _, lost := range q.counts.Lost {
+		l.counts.lose(lost.Reason, lost.N)
+	}
+	if q.unsaid > 0 {
+		l.unsaid, l.unsaidBy = l.unsaid+q.unsaid, q.unsaidBy
+	}
+	f.sync = f.sync || sync
+	*q = lines{notice: q.notice, stuck: q.stuck}
+}
+
+var (
+	_ Output        = (*Guarded)(nil)
+	_ Lasting       = (*Guarded)(nil)
+	_ watchdog.Call = (*Guarded)(nil)
+)

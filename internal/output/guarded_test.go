@@ -1,0 +1,236 @@
+package output
+
+import (
+	"bytes"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"devlog/internal/watchdog"
+)
+
+// frozenFile is a file of which the calls hang while it is frozen.
+type frozenFile struct {
+	fakeFile
+	mu    sync.Mutex
+	warm  *sync.Cond
+	stuck bool // a call hangs
+	cold  bool
+}
+
+func newFrozenFile() *frozenFile {
+	f := &frozenFile{fakeFile: fakeFile{room: 1 << 30}}
+	f.warm = sync.NewCond(&f.mu)
+	return f
+}
+
+func (f *frozenFile) Write(p []byte) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for f.cold {
+		f.stuck = true
+		f.warm.Wait()
+	}
+	f.stuck = false
+	return f.fakeFile.Write(p)
+}
+
+func (f *frozenFile) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fakeFile.Close()
+}
+
+func (f *frozenFile) freeze(cold bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.cold = cold
+	f.warm.Broadcast()
+}
+
+// read returns what was written, and whether the file is closed.
+func (f *frozenFile) read() (data string, closed bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return string(f.data), f.closed
+}
+
+func newTestGuarded(t *testing.T) (g *Guarded, f *frozenFile, problems *[]error) {
+	t.Helper()
+	f, problems = newFrozenFile(), new([]error)
+	inner := newTestFile(t, f)
+	return newGuarded(inner, GuardOptions{Problem: func(err error) { *problems = append(*problems, err) }}), f, problems
+}
+
+func soon(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !done(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not so in time", what)
+		}
+	}
+}
+
+// A file that hangs takes the patience of one call. What is added meanwhile is kept up
+// to the limit, and each message is counted at every time.
+func TestGuarded(t *testing.T) {
+	t.Parallel()
+	g, f, problems := newTestGuarded(t)
+	g.Add(message("before"))
+	g.Flush(time.Now())
+	wantCounts(t, g, "1 0")
+	f.freeze(true)
+	g.Add(message("stuck"))
+	begin := time.Now()
+	g.Flush(begin)
+	if took := time.Since(begin); took < watchdog.Patience {
+		t.Errorf("it was patient for %v", took)
+	}
+	if !g.Hangs() || len(*problems) != 0 {
+		t.Errorf("it hangs: %v, problems %v", g.Hangs(), *problems)
+	}
+	wantCounts(t, g, "1 1")
+	long := string(bytes.Repeat([]byte("x"), 1023))
+	begin = time.Now()
+	for range 1030 {
+		g.Add(message(long))
+		g.Flush(time.Now())
+	}
+	if took := time.Since(begin); took >= watchdog.Patience {
+		t.Errorf("it took %v", took)
+	}
+	if len(*problems) != 1 || (*problems)[0].Error() != "write to /f: file system does not answer" {
+		t.Errorf("problems: %v", *problems)
+	}
+	if n := g.Buffered(); n > maxPending {
+		t.Errorf("%d bytes are kept", n)
+	}
+	wantCounts(t, g, "1 1024 file system does not answer=7")
+	if g.Next().IsZero() {
+		t.Error("nothing would look whether the file is back")
+	}
+	f.freeze(false)
+	soon(t, "it answers again", func() bool { return !g.Hangs() })
+	g.Flush(time.Now())
+	soon(t, "all is written", func() bool { return !g.Hangs() })
+	g.Add(message("after"))
+	g.Flush(time.Now())
+	soon(t, "the last is written", func() bool { return !g.Hangs() && g.Counts().Pending == 0 })
+	wantCounts(t, g, "1026 0 file system does not answer=7")
+	data, _ := f.read()
+	if want := "before\nstuck\n" + string(bytes.Repeat([]byte(long+"\n"), 1023)) + "NOTICE 7 messages lost (file system does not answer)\nafter\n"; data != want {
+		t.Errorf("%d bytes, want %d: ...%q", len(data), len(want), data[max(0, len(data)-200):])
+	}
+	if len(*problems) != 1 {
+		t.Errorf("problems: %v", *problems)
+	}
+}
+
+// A file that hung a moment ago holds nothing up when it hangs again.
+func TestGuardedDistrusts(t *testing.T) {
+	t.Parallel()
+	g, f, _ := newTestGuarded(t)
+	dog := watchdog.New(func() { t.Error("the loop goes on elsewhere") }, func() {})
+	g.Watchdog = dog
+	f.freeze(true)
+	g.Add(message("a"))
+	g.Flush(time.Now()) // not at the loop's top
+	f.freeze(false)
+	soon(t, "it answers again", func() bool { return !g.Hangs() })
+	dog.Top(true)
+	f.freeze(true)
+	begin := time.Now()
+	for range 3 {
+		g.Add(message("b"))
+		g.Flush(time.Now())
+	}
+	if took := time.Since(begin); took >= watchdog.Patience/2 {
+		t.Errorf("it took %v", took)
+	}
+	f.freeze(false)
+	soon(t, "all is written", func() bool {
+		g.Flush(time.Now())
+		return g.Counts().Pending == 0
+	})
+	wantCounts(t, g, "4 0")
+	g.trusted = time.Time{}
+	f.freeze(false)
+	g.Add(message("c"))
+	g.Flush(time.Now())
+	if data, _ := f.read(); data != "a\nb\nb\nb\nc\n" {
+		t.Errorf("%q", data)
+	}
+}
+
+// What is asked for while the file is away is done when it is back.
+func TestGuardedReopen(t *testing.T) {
+	t.Parallel()
+	first, second := newFrozenFile(), newFrozenFile()
+	g := newGuarded(newTestFile(t, first, second), GuardOptions{Problem: func(error) {}})
+	first.freeze(true)
+	g.Add(message("a"))
+	g.Flush(time.Now())
+	begin := time.Now()
+	g.Reopen(begin)
+	g.SetRotation(Rotation{Size: 1000, Count: 2})
+	s := g.State(begin)
+	g.Add(message("b"))
+	if took := time.Since(begin); took >= watchdog.Patience {
+		t.Errorf("it took %v", took)
+	}
+	if s.Written != 0 || len(s.Pending) != 0 || s.FD != -1 {
+		t.Errorf("%+v", s)
+	}
+	first.freeze(false)
+	soon(t, "it answers again", func() bool { return !g.Hangs() })
+	g.Add(message("c"))
+	g.Flush(time.Now())
+	g.Add(message("d"))
+	g.Flush(time.Now())
+	data, closed := first.read()
+	more, _ := second.read()
+	if data != "a\nb\nc\n" || !closed || more != "d\n" {
+		t.Errorf("%q (closed: %v), then %q", data, closed, more)
+	}
+	if r := g.file.rotation; r == nil || r.Size != 1000 {
+		t.Errorf("rotation: %+v", r)
+	}
+}
+
+// An output that is closed while its file hangs says what is lost, and its file is
+// closed when it answers.
+func TestGuardedClose(t *testing.T) {
+	t.Parallel()
+	g, f, _ := newTestGuarded(t)
+	f.freeze(true)
+	for i := range 3 {
+		g.Add(message(fmt.Sprint(i)))
+	}
+	g.Flush(time.Now())
+	g.Add(message("more"))
+	g.Close()
+	wantCounts(t, g, "0 0 file system does not answer=4")
+	f.freeze(false)
+	soon(t, "the file is closed", func() bool { _, closed := f.read(); return closed })
+}
+
+// What a program before this one has left is kept for a file that hangs.
+func TestGuardedResume(t *testing.T) {
+	t.Parallel()
+	g, f, _ := newTestGuarded(t)
+	f.freeze(true)
+	g.Add(message("a"))
+	g.Flush(time.Now())
+	s := State{Written: 5, Lost: []Loss{{"disk full", 2}}, Pending: []byte("NOTICE 2 messages lost (disk full)\nb\n"), Ours: true, Unsaid: 2, UnsaidBy: "disk full", FD: -1}
+	g.Resume(s, time.Now())
+	wantCounts(t, g, "5 2 disk full=2")
+	f.freeze(false)
+	soon(t, "it answers again", func() bool { return !g.Hangs() })
+	g.Flush(time.Now())
+	soon(t, "all is written", func() bool { g.Flush(time.Now()); return g.Counts().Pending == 0 })
+	wantCounts(t, g, "7 0 disk full=2")
+	if data, _ := f.read(); data != "a\nb\nNOTICE 2 messages lost (disk full)\n" {
+		t.Errorf("%q", data)
+	}
+}

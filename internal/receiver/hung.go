@@ -1,0 +1,74 @@
+package receiver
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"devlog/internal/file"
+	"devlog/internal/output"
+)
+
+const (
+	// hungTries is how often, and hungPause after what time, it is looked again
+	// whether a thread still waits: a write to a disk takes a moment.
+	hungTries = 20
+	hungPause = 5 * time.Millisecond
+)
+
+// hung is why the program cannot be replaced now: execve(2) waits for the end of all
+// threads, and a thread that waits for a file system cannot be ended.
+func (r *receiver) hung() error {
+	if err := r.fileHangs(); err != nil {
+		return err
+	}
+	if threadHangs() {
+		return errors.New("a file system does not answer: try again when it does")
+	}
+	return nil
+}
+
+// fileHangs says which log file's file system does not answer.
+func (r *receiver) fileHangs() error {
+	for _, route := range r.routes {
+		if file, ok := behind(route.out).(*output.Guarded); ok && file.Hangs() {
+			return fmt.Errorf("the file system of %s does not answer: try again when it does", file.Name())
+		}
+	}
+	return nil
+}
+
+// threadHangs reports whether a thread of this process waits, and nothing can end that
+// ("D" in proc_pid_stat(5)). Without /proc none is known to.
+func threadHangs() bool {
+	for range hungTries {
+		if !threadWaits("/proc/self/task") {
+			return false
+		}
+		time.Sleep(hungPause)
+	}
+	return true
+}
+
+func threadWaits(tasks string) bool {
+	dir, err := os.Open(tasks)
+	if err != nil {
+		return false
+	}
+	names, err := dir.Readdirnames(-1)
+	if err = errors.Join(err, dir.Close()); err != nil {
+		return false
+	}
+	for _, name := range names {
+		stat, err := file.Read(tasks+"/"+name+"/stat", 4<<10)
+		if err != nil {
+			continue // it has ended
+		}
+		if _, state, ok := bytes.Cut(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" ")); ok && bytes.HasPrefix(state, []byte("D")) {
+			return true
+		}
+	}
+	return false
+}
