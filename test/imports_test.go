@@ -19,7 +19,7 @@ var levels = [][]string{
 	{"internal/hook", "internal/rootfs", "internal/record", "internal/daemon", "internal/sandbox", "internal/output", "internal/syslogconf", "internal/wrapper"},
 	{"internal/changes", "internal/devdir", "internal/plan", "internal/rootfs/rootfstest"},
 	{"internal/target"},
-	{"internal/running", "internal/failure", "internal/launch"},
+	{"internal/running", "internal/failure", "internal/launch", "internal/watcher"},
 	{"internal/inspect"},
 	{"internal/repair", "internal/receiver"},
 	{"internal/hosts"},

@@ -19,3 +19,21 @@ func IDOf(st *unix.Stat_t) ID {
 func DeviceOf(st *unix.Stat_t) uint64 {
 	return uint64(st.Rdev) //nolint:unconvert // as in IDOf
 }
+
+// Root returns which directory is this process's root; the zero ID if that cannot be
+// found out.
+func Root() ID {
+	var st unix.Stat_t
+	if unix.Stat("/", &st) != nil {
+		return ID{}
+	}
+	return IDOf(&st)
+}
+
+// Shut closes the descriptor unless it is -1, and makes it -1.
+func Shut(fd *int) {
+	if *fd >= 0 {
+		_ = unix.Close(*fd)
+		*fd = -1
+	}
+}

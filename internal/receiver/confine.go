@@ -104,7 +104,7 @@ func inContainer(o *options, files []handover.File) bool {
 // hook's where not even the first process may look into others.
 func (r *receiver) unhide() {
 	own := r.inside
-	if !own && r.init < 0 && r.keeper == nil {
+	if !own && r.init < 0 && r.watcher == nil {
 		text, err := file.Read("/proc/1/status", 64<<10)
 		own = err == nil && !mayLook(string(text))
 	}
@@ -192,7 +192,7 @@ func (r *receiver) policy(c *confinement, o *options) {
 	for _, p := range r.places {
 		r.place(c, p)
 	}
-	if r.keeper != nil {
+	if r.watcher != nil {
 		r.command(c, o)
 	}
 	if o.user != nil && len(r.places)+len(r.sockets) > 0 && sandbox.ABI() > 0 {
@@ -345,7 +345,7 @@ func (r *receiver) command(c *confinement, o *options) {
 		c.allow("/run/devlog", sandbox.Names|sandbox.Read, file.Directory)
 		return
 	}
-	c.allowFD(int(r.keeper.root.Fd()), sandbox.Names)
+	c.allowFD(r.watcher.Root(), sandbox.Names)
 	c.writes = append(c.writes, "the container")
 }
 

@@ -14,8 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/daemon"
+	"devlog/internal/file"
 	"devlog/internal/sandbox"
 	"devlog/internal/syslogconf"
+	"devlog/internal/watcher"
 )
 
 // needLandlock skips where the kernel has none.
@@ -281,12 +283,18 @@ func TestPolicy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := &receiver{keeper: &keeper{root: root}, init: 0}
+		r := &receiver{init: -1, epoll: -1}
+		held, err := unix.FcntlInt(root.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.watcher = watcher.New(watcher.Config{Owner: owner{r}, Root: held, Init: -1})
+		r.init = 0
 		var st unix.Stat_t
 		if err := unix.Fstat(int(root.Fd()), &st); err != nil {
 			t.Fatal(err)
 		}
-		r.slash = idOf(&st) // a container may have the host's root directory
+		r.startRoot = file.IDOf(&st) // a container may have the host's root directory
 		c := &confinement{below: func(string) string { return "" }}
 		r.policy(c, &options{needs: tt.needs, sandbox: tt.mode, command: []string{"/usr/bin/true"}, rules: []string{"x"}})
 		if c.Caps != tt.caps || (c.why == "") != tt.landlock {
@@ -296,6 +304,8 @@ func TestPolicy(t *testing.T) {
 			t.Errorf("%s: writes %q", tt.name, c.writes)
 		}
 		c.close()
+		r.watcher.Stop()
+		r.watcher.Close()
 		_ = root.Close()
 	}
 }

@@ -39,8 +39,8 @@ func (r *receiver) fail(err error) error {
 // bounded time.
 func (r *receiver) drain() error {
 	var errs []error
-	if r.keeper != nil {
-		r.stopKeeper()
+	if r.watcher != nil {
+		r.watcher.Stop()
 	}
 	for _, s := range r.sockets {
 		if err := r.drainSocket(s); err != nil {
@@ -108,6 +108,9 @@ func (r *receiver) close() {
 		_ = unix.Close(s.fd) // nothing more can be done about these
 	}
 	r.removePlaces()
+	if r.watcher != nil {
+		r.watcher.Close()
+	}
 	if r.epoll >= 0 {
 		_ = unix.Close(r.epoll)
 	}

@@ -11,11 +11,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/file"
 	"devlog/internal/handover"
 	"devlog/internal/output"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
 	"devlog/internal/watchdog"
+	"devlog/internal/watcher"
 )
 
 const (
@@ -46,20 +48,20 @@ type receiver struct {
 	hangs     bool    // a call for a file has not returned
 	logs      string  // directory below which no link is followed
 	// openAs opens files as the user that the receiver is to be; nil once it is.
-	openAs   func(open func() error) error
-	batch    *batch
-	watchdog *watchdog.Watchdog
-	exit     func(error) // ends the program while its main goroutine is stuck
-	epoll    int
-	waiter   waiter
-	signals  signals
-	init     int    // pidfd whose end is ours, or -1
-	inside   bool   // this process ends with the container, whose init waits for it
-	awaits   bool   // SIGTERM came: only the container's end or SIGINT ends this process
-	slash    fileID // this process's root directory at the start
-	alone    *aloneWatch
-	places   []*place // what is to be removed at the end, in this order
-	keeper   *keeper  // nil if the repair is not kept
+	openAs    func(open func() error) error
+	batch     *batch
+	watchdog  *watchdog.Watchdog
+	exit      func(error) // ends the program while its main goroutine is stuck
+	epoll     int
+	waiter    waiter
+	signals   signals
+	init      int              // pidfd whose end is ours, or -1
+	inside    bool             // this process ends with the container, whose init waits for it
+	awaits    bool             // SIGTERM came: only the container's end or SIGINT ends this process
+	startRoot file.ID          // this process's root directory at the start
+	places    []*place         // what is to be removed at the end, in this order
+	watcher   *watcher.Watcher // nil if /dev/log is not watched
+	lxcExec   *watcher.LXCExec // nil if this process does not end with LXC's init
 
 	host  []byte
 	pid   []byte
@@ -89,7 +91,7 @@ type receiver struct {
 // newReceiver returns a receiver that has nothing open yet.
 func newReceiver(o *options, load loadRules) *receiver {
 	r := &receiver{
-		loadRules: load, logs: cmp.Or(o.logs, syslogconf.LogsDir), slash: slash(),
+		loadRules: load, logs: cmp.Or(o.logs, syslogconf.LogsDir), startRoot: file.Root(),
 		epoll: -1, signals: signals{pipe: [2]int{-1, -1}}, init: -1,
 		counters: counters{started: time.Now()},
 		limits:   limits{rate: o.rate, overflow: o.overflow}, compress: o.compress, metrics: metrics{path: o.metrics},
@@ -154,10 +156,10 @@ func (r *receiver) start(o *options, files []handover.File) (err error) {
 		}
 	}
 	if o.alone {
-		r.alone = newAloneWatch(procDir("/proc"), os.Getpid(), o.await)
+		r.lxcExec = watcher.NewLXCExec(o.await)
 	}
 	if keeps {
-		r.startKeeper(fresh.root, o.command)
+		r.startWatcher(fresh.root, o.command)
 	}
 	return nil
 }
@@ -197,7 +199,7 @@ func (r *receiver) loop() error {
 			r.hangs = r.fileHangs() != nil
 			r.signals.fetch()
 		}
-		if r.alone != nil && !r.stepAlone() {
+		if r.lxcExec.Step(time.Now(), r.watch) {
 			return r.drain()
 		}
 		n, err := r.waiter.wait(r.epoll, events[:], r.timeout(time.Now()))
@@ -212,9 +214,8 @@ func (r *receiver) loop() error {
 				end = r.onSignal() || end
 			case fd == r.init:
 				end = true
-			case r.alone != nil && fd == r.alone.fd:
-				r.alone.ended()
-			case r.keeper != nil && r.keeper.isEvent(fd):
+			case r.lxcExec.Event(fd):
+			case r.watcher != nil && r.watcher.Event(fd):
 			default:
 				if err := r.readable(fd); err != nil {
 					return r.fail(err)
@@ -226,8 +227,8 @@ func (r *receiver) loop() error {
 		}
 		now := time.Now()
 		r.stepStreams(now)
-		if r.keeper != nil {
-			r.stepKeeper(now)
+		if r.watcher != nil {
+			r.watcher.Step(now)
 		}
 		r.stepLimits(now)
 		r.watchdog.Top(true)
@@ -254,11 +255,9 @@ func (r *receiver) timeout(now time.Time) int {
 	}
 	earlier(r.limitsNext())
 	earlier(r.metrics.next)
-	if r.alone != nil {
-		earlier(r.alone.next)
-	}
-	if r.keeper != nil {
-		earlier(r.keeper.next())
+	earlier(r.lxcExec.Next())
+	if r.watcher != nil {
+		earlier(r.watcher.Next())
 	}
 	if r.streams != nil {
 		earlier(r.streams.resumeAt)
@@ -363,9 +362,9 @@ func (r *receiver) route(m *syslog.Message) bool {
 func (r *receiver) say(s syslog.Severity, text string) {
 	m := syslog.Message{Facility: syslog.Syslog, Severity: s, Tag: []byte(ownTag), PID: r.pid, Text: []byte(text)}
 	r.own++
-	if len(r.routes) == 0 && r.keeper != nil {
+	if len(r.routes) == 0 && r.watcher != nil {
 		// A daemon that is down is why there is something to say, mostly.
-		if r.keeper.tell(&m) || s <= syslog.Warning && r.tellKernel(text) {
+		if r.watcher.Tell(&m) || s <= syslog.Warning && r.tellKernel(text) {
 			r.told++
 		} else {
 			r.unrouted++

@@ -12,6 +12,7 @@ import (
 	"devlog/internal/output"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
+	"devlog/internal/watcher"
 )
 
 // resumeFrom has the receiver go on where the program before this one was.
@@ -157,19 +158,24 @@ func (r *receiver) sayResumed() {
 	r.resumed = nil // with all that was pending
 }
 
-// resume has the keeper go on, and look at once: what has happened meanwhile was
-// no event.
-func (k *keeper) resume(s *snapshot) {
-	if s == nil || s.keeper == nil {
-		return
+// toWatcher returns what the watcher before this one knew.
+func (s *keeperState) toWatcher(now time.Time) *watcher.State {
+	return &watcher.State{
+		Text: s.text, Failed: s.failed, Problem: s.problem, Yielded: s.aside, Unsaid: s.unsaid,
+		Runs: s.runs, Retries: s.retries, Delay: s.delay, Repaired: s.repaired,
+		Last: offWall(s.last, now), Since: offWall(s.since, now), At: offWall(s.at, now),
+		SaidAt: offWall(s.saidAt, now), Orphaned: offWall(s.vacantAt, now),
 	}
-	b := s.keeper
-	k.text, k.failed, k.problem, k.aside, k.unsaid = b.text, b.failed, b.problem, b.aside, b.unsaid
-	k.runs, k.retries, k.delay, k.repaired = b.runs, b.retries, b.delay, b.repaired
-	now := time.Now()
-	k.last, k.since, k.repairedAt = offWall(b.last, now), offWall(b.since, now), offWall(b.at, now)
-	k.saidAt, k.vacantAt = offWall(b.saidAt, now), offWall(b.vacantAt, now)
-	k.lookAt = now
+}
+
+// ofWatcher returns what the watcher leaves behind.
+func ofWatcher(s watcher.State, now time.Time) *keeperState {
+	return &keeperState{
+		text: s.Text, failed: s.Failed, problem: s.Problem, aside: s.Yielded, unsaid: s.Unsaid,
+		runs: s.Runs, retries: s.Retries, delay: s.Delay, repaired: s.Repaired,
+		last: onWall(s.Last, now), since: onWall(s.Since, now), at: onWall(s.At, now),
+		saidAt: onWall(s.SaidAt, now), vacantAt: onWall(s.Orphaned, now),
+	}
 }
 
 // onWall is a time in the past as the wall clock, which may have been set since,

@@ -141,18 +141,18 @@ func TestResumeClockSet(t *testing.T) {
 		"set back while it was handed over":  {now.Round(0).Add(24 * time.Hour), 0},
 		"set forth while it was handed over": {now.Round(0).Add(-24 * time.Hour), 24 * time.Hour},
 	} {
-		k := &keeper{}
-		k.resume(&snapshot{keeper: &keeperState{last: tt.last, at: tt.last, saidAt: tt.last, vacantAt: tt.last}})
-		for what, at := range map[string]time.Time{"last": k.last, "repairedAt": k.repairedAt, "saidAt": k.saidAt, "vacantAt": k.vacantAt} {
-			if d := k.lookAt.Sub(at) - tt.ago; d < 0 || d > time.Minute {
+		now := time.Now()
+		k := (&keeperState{last: tt.last, at: tt.last, saidAt: tt.last, vacantAt: tt.last}).toWatcher(now)
+		for what, at := range map[string]time.Time{"last": k.Last, "at": k.At, "saidAt": k.SaidAt, "orphaned": k.Orphaned} {
+			if d := now.Sub(at) - tt.ago; d < 0 || d > time.Minute {
 				t.Errorf("%s: %s is %v off", name, what, d)
 			}
 			if _, mono, _ := strings.Cut(at.String(), " m="); mono == "" { // it has no reading of the other clock
 				t.Errorf("%s: %s depends on the wall clock", name, what)
 			}
 		}
-		if !k.since.IsZero() {
-			t.Errorf("%s: since is %v, and was never", name, k.since)
+		if !k.Since.IsZero() {
+			t.Errorf("%s: since is %v, and was never", name, k.Since)
 		}
 	}
 }

@@ -92,7 +92,7 @@ type seen struct {
 	sockets []*socket
 	places  []*place
 	text    string
-	aside   bool
+	yielded bool
 	awaits  bool
 	done    bool
 }
@@ -278,8 +278,8 @@ func (r *receiver) stepStore() {
 
 func look(r *receiver) seen {
 	l := seen{sockets: append([]*socket{}, r.sockets...), places: append([]*place{}, r.places...), awaits: r.awaits, done: true}
-	if r.keeper != nil {
-		l.text, l.aside = r.keeper.text, r.keeper.aside
+	if r.watcher != nil {
+		l.text, l.yielded = r.watcher.Follows()
 	}
 	return l
 }
@@ -298,7 +298,11 @@ func (l *seen) is(r *receiver) bool {
 			return false
 		}
 	}
-	return r.keeper == nil || l.text == r.keeper.text && l.aside == r.keeper.aside
+	if r.watcher == nil {
+		return true
+	}
+	text, yielded := r.watcher.Follows()
+	return l.text == text && l.yielded == yielded
 }
 
 // describe writes down what a program that goes on needs to know, and gives

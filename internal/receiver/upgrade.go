@@ -48,7 +48,7 @@ func (r *receiver) startUpgrade() {
 	u := &upgrade{image: -1, result: make(chan error, 1)}
 	err := r.hung()
 	if err == nil {
-		err = u.open(r.slash)
+		err = u.open(r.startRoot)
 	}
 	if err == nil {
 		err = u.check(r)
@@ -71,11 +71,11 @@ func (r *receiver) refuse(err error) {
 	r.say(syslog.Warning, text)
 }
 
-func (u *upgrade) close() { shut(&u.image) }
+func (u *upgrade) close() { file.Shut(&u.image) }
 
 // open opens the file that this program was started from, or what has replaced
 // it since. The path counts in the root directory that it was started in.
-func (u *upgrade) open(root fileID) error {
+func (u *upgrade) open(root file.ID) error {
 	path, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
@@ -84,7 +84,7 @@ func (u *upgrade) open(root fileID) error {
 		return errors.New("it runs from memory, so that the container cannot change its file: " +
 			"start the container anew, or end it with SIGTERM and run devlog-hook repair")
 	}
-	if slash() != root {
+	if file.Root() != root {
 		return fmt.Errorf("%s was in another root directory", path)
 	}
 	low, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
@@ -185,7 +185,7 @@ func (r *receiver) stepUpgrade() (end bool) {
 		}
 	}
 	// A repair is this process's child, which only its program waits for.
-	if r.keeper != nil && r.keeper.run != nil {
+	if r.watcher != nil && r.watcher.Running() {
 		return false
 	}
 	r.upgrade = nil
@@ -292,14 +292,9 @@ func (r *receiver) snapshot(now time.Time) *snapshot {
 		s.kernel = &kernelState{fd: k.fd, sequence: k.sequence, any: k.any}
 	}
 	s.sandbox, s.awaits = r.sandbox, r.awaits
-	if k := r.keeper; k != nil {
-		s.base.root = int(k.root.Fd())
-		s.keeper = &keeperState{
-			text: k.text, failed: k.failed, problem: k.problem, aside: k.aside, unsaid: k.unsaid,
-			runs: k.runs, retries: k.retries, delay: k.delay, repaired: k.repaired,
-			last: onWall(k.last, now), since: onWall(k.since, now), at: onWall(k.repairedAt, now),
-			saidAt: onWall(k.saidAt, now), vacantAt: onWall(k.vacantAt, now),
-		}
+	if r.watcher != nil {
+		s.base.root = r.watcher.Root()
+		s.keeper = ofWatcher(r.watcher.State(), now)
 	}
 	for _, route := range r.routes {
 		t, ok := route.out.(*tap)

@@ -1,184 +1,116 @@
 package receiver
 
 import (
-	"encoding/binary"
 	"errors"
-	"path"
+	"os"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
-	"devlog/internal/dirfd"
 	"devlog/internal/file"
-	"devlog/internal/names"
+	"devlog/internal/handover"
 	"devlog/internal/syslog"
+	"devlog/internal/watcher"
 )
 
-const (
-	// fileMask are the events by which a file loses its name: unlink(2), and
-	// rename(2) over it, change its number of links.
-	fileMask = unix.IN_ATTRIB | unix.IN_MOVE_SELF | unix.IN_DELETE_SELF | unix.IN_DONT_FOLLOW | unix.IN_ONESHOT
-	// dirMask are the events by which a name in a directory gets or loses its file.
-	dirMask = unix.IN_CREATE | unix.IN_MOVED_TO | unix.IN_DELETE | unix.IN_MOVED_FROM |
-		unix.IN_MOVE_SELF | unix.IN_DELETE_SELF | unix.IN_ONLYDIR | unix.IN_ONESHOT
-)
+// owner is the receiver as its watcher sees it.
+type owner struct{ r *receiver }
 
-// watched is a file that has a name that matters or, where that cannot be watched,
-// the directory of the name. inotify(7) tells of changes in other mount namespaces
-// too, for it watches files, not paths. Every watch is for one event: then the
-// keeper looks, and watches again. Who changes names without end meets its pace.
-type watched struct {
-	wd     int
-	name   string // in the directory; empty if it is the file
-	devLog bool   // the name is /dev/log
+// startWatcher has /dev/log watched below the root, and repaired by the command.
+func (r *receiver) startWatcher(root int, command []string) {
+	c := watcher.Config{
+		Owner: owner{r}, Root: root, Init: r.init, Command: command,
+		Confined: func() bool { return r.sandbox != nil && r.sandbox.landlock },
+	}
+	if r.resumed != nil && r.resumed.keeper != nil {
+		c.State = r.resumed.keeper.toWatcher(time.Now())
+	}
+	r.watcher = watcher.New(c)
 }
 
-// arm watches the names that matter now, and no others.
-func (r *receiver) arm() {
-	k := r.keeper
-	k.armMounts()
-	if k.inotify < 0 {
+// Names are the names to clean up, of which some are the sockets' own.
+func (o owner) Names() []watcher.Name {
+	var list []watcher.Name
+	for _, s := range o.r.sockets {
+		n := watcher.Name{Dir: -1, Socket: s.fd, ID: file.ID(s.id), Run: s.run}
+		if s.at != nil {
+			n.Dir, n.Name = s.at.dir, s.at.name
+		}
+		list = append(list, n)
+	}
+	for _, p := range o.r.places {
+		list = append(list, watcher.Name{Dir: p.dir, Name: p.name, Socket: -1})
+	}
+	return list
+}
+
+func (o owner) Retire(fd int) {
+	i := slices.IndexFunc(o.r.sockets, func(s *socket) bool { return s.fd == fd })
+	if i < 0 {
 		return
 	}
-	var list []watched
-	var problem error
-	watch := func(path, name string, mask uint32, devLog bool) error {
-		wd, err := unix.InotifyAddWatch(k.inotify, path, mask) // the same one for the same file
-		if err == nil {
-			list = append(list, watched{wd, name, devLog})
+	s := o.r.sockets[i]
+	if s.at != nil {
+		s.at.id = fileID{} // the name is not ours to remove
+	}
+	o.r.retire(s)
+}
+
+// retire stops receiving from a socket.
+func (r *receiver) retire(s *socket) {
+	if err := r.drainSocket(s); err != nil {
+		r.say(syslog.Warning, "cannot read the last messages of a socket: "+err.Error())
+	}
+	r.sockets = slices.DeleteFunc(r.sockets, func(o *socket) bool { return o == s })
+	// Another process may still have it: closing alone would not end the events.
+	_ = unix.EpollCtl(r.epoll, unix.EPOLL_CTL_DEL, s.fd, nil)
+	_ = unix.Close(s.fd)
+}
+
+// TakeOver has what a repair hands over received from, and removed at the end.
+func (o owner) TakeOver(files []handover.File, run int) error {
+	r := o.r
+	var use []handover.File
+	for _, f := range files {
+		switch f.Name {
+		case handover.NameReady, handover.NameInit, handover.NameRoot, handover.NameReceiver:
+			_ = unix.Close(f.FD) // we have our own
+		default:
+			use = append(use, f)
+		}
+	}
+	fresh, err := r.take(use)
+	if err == nil && len(fresh.sockets) > 0 && r.batch == nil {
+		err = r.openOutputs()
+	}
+	if err != nil {
+		for _, f := range use {
+			_ = unix.Close(f.FD)
 		}
 		return err
 	}
-	add := func(dir int, name string, devLog bool) {
-		at := file.Path(dir)
-		err := watch(at+"/"+name, "", fileMask, devLog)
-		if err == nil {
-			return
+	r.addPlaces(fresh)
+	for _, s := range fresh.sockets {
+		s.run = run
+		if err := r.watchSocket(s); err != nil {
+			_ = unix.Close(s.fd)
+			return err
 		}
-		// Everybody's names in the directory are events, but there is no other way.
-		if dirErr := watch(at, name, dirMask, devLog); dirErr != nil {
-			problem = dirErr
-		} else if errors.Is(err, unix.ENOENT) {
-			_ = watch(at+"/"+name, "", fileMask, devLog) // it may be there by now
-		}
+		r.sockets = append(r.sockets, s)
 	}
-	// No directory is kept open: its file system could not be unmounted.
-	if dev, err := k.openDev(); err != nil {
-		problem = err
-	} else {
-		if r.mountedLink() == nil {
-			add(dev, names.Log, true)
-		} else if under, err := k.openUncovered(dev); err == nil {
-			add(under, names.Log, true) // others replace what is below the mount
-			_ = unix.Close(under)
-		} else {
-			problem = watch(file.Path(dev), names.Log, dirMask, true)
-		}
-		_ = unix.Close(dev)
-	}
-	for _, s := range r.sockets {
-		if s.at != nil {
-			add(s.at.dir, s.at.name, false)
-		}
-	}
-	if k.devLog().text != "" {
-		// Without the directory there is nobody listening in it either.
-		if dir, name, err := k.openTarget(); err == nil {
-			add(dir, name, false)
-			_ = unix.Close(dir)
-		}
-	}
-	k.watchedBefore, k.watched = k.watched, list
-	for _, w := range k.watchedBefore {
-		if !k.watches(w.wd) {
-			_, _ = unix.InotifyRmWatch(k.inotify, uint32(w.wd)) // it may have gone with its directory
-		}
-	}
-	if problem != nil {
-		r.cannotWatch(problem)
-	} else {
-		k.problem = ""
-	}
+	return nil
 }
 
-func (k *keeper) watches(wd int) bool {
-	return slices.ContainsFunc(k.watched, func(w watched) bool { return w.wd == wd })
-}
+func (o owner) Repaired() { o.r.repairs++ }
 
-// cannotWatch says, once, that the repair is not kept.
-func (r *receiver) cannotWatch(err error) {
-	text := "cannot watch /dev/log, to repair it again: " + err.Error()
-	switch {
-	case errors.Is(err, unix.EMFILE):
-		text += ": raise fs.inotify.max_user_instances"
-	case errors.Is(err, unix.ENOSPC):
-		text += ": raise fs.inotify.max_user_watches"
-	}
-	if r.keeper.problem != text {
-		r.keeper.problem = text
-		r.say(syslog.Warning, text)
-	}
-}
+func (o owner) Say(s syslog.Severity, text string) { o.r.say(s, text) }
 
-// readEvents notes what has happened.
-func (k *keeper) readEvents() {
-	if k.inotify < 0 {
-		return
+func (o owner) Poll(fd int, events uint32) error {
+	event := unix.EpollEvent{Events: events, Fd: int32(fd)}
+	err := unix.EpollCtl(o.r.epoll, unix.EPOLL_CTL_MOD, fd, &event)
+	if errors.Is(err, unix.ENOENT) {
+		err = unix.EpollCtl(o.r.epoll, unix.EPOLL_CTL_ADD, fd, &event)
 	}
-	var buf [4 << 10]byte
-	for {
-		n, err := unix.Read(k.inotify, buf[:])
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil || n <= 0 {
-			return
-		}
-		k.noteEvents(buf[:n])
-	}
-}
-
-// noteEvents notes what the events, as inotify(7) writes them, tell.
-func (k *keeper) noteEvents(events []byte) {
-	for len(events) >= unix.SizeofInotifyEvent {
-		wd := int(int32(binary.NativeEndian.Uint32(events)))
-		mask := binary.NativeEndian.Uint32(events[4:])
-		size := min(binary.NativeEndian.Uint32(events[12:]), uint32(len(events)-unix.SizeofInotifyEvent))
-		name := unix.ByteSliceToString(events[unix.SizeofInotifyEvent:][:size])
-		events = events[unix.SizeofInotifyEvent+size:]
-		if mask&unix.IN_IGNORED != 0 { // the end of a watch; the event that ended it was before
-			continue
-		}
-		k.changed = true
-		w := watched{wd, name, true}
-		// An event may have come before the watches were renewed.
-		if mask&unix.IN_Q_OVERFLOW != 0 || slices.Contains(k.watched, w) || slices.Contains(k.watchedBefore, w) {
-			k.named = true
-			k.taken = fileID{} // another file may have its number
-		}
-	}
-}
-
-// openDev opens a handle on the root's /dev.
-func (k *keeper) openDev() (int, error) {
-	root := int(k.root.Fd())
-	fd, err := dirfd.OpenInRoot(root, names.Dev, unix.O_DIRECTORY)
-	if errors.Is(err, dirfd.ErrNoOpenat2) {
-		fd, err = unix.Openat(root, names.Dev[1:], unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	}
-	return fd, err
-}
-
-// openTarget opens a handle on the directory of the name that /dev/log is a
-// link to.
-func (k *keeper) openTarget() (fd int, name string, err error) {
-	dir, name := path.Split(k.devLog().text)
-	if name == "" {
-		return -1, "", unix.ENOENT
-	}
-	if !path.IsAbs(dir) {
-		dir = path.Join(names.Dev, dir)
-	}
-	fd, err = dirfd.OpenInRoot(int(k.root.Fd()), dir, unix.O_DIRECTORY)
-	return fd, name, err
+	return os.NewSyscallError("epoll_ctl", err)
 }

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -97,7 +96,8 @@ func TestKeeperFails(t *testing.T) {
 	await(t, b.log, "devlogd["+fmt.Sprint(d.cmd.Process.Pid)+"]: /dev/log cannot be repaired: no: nothing to be done\n")
 	b.mode("fail it is different now")
 	await(t, b.log, "cannot be repaired: it is different now\n")
-	b.eventually("all retries", func() bool { return b.runs() == 1+maxRetries })
+	const retries = 5 // of the watcher, by the clock
+	b.eventually("all retries", func() bool { return b.runs() == 1+retries })
 	b.mode("link")
 	b.must(relink(b.root, "/nowhere"))
 	b.leads(toLog)
@@ -105,7 +105,7 @@ func TestKeeperFails(t *testing.T) {
 	if got := strings.Count(content(t, b.log), "cannot be repaired"); got != 2 {
 		t.Errorf("said %d times: %s", got, content(t, b.log))
 	}
-	if b.runs() != 1+maxRetries+1 {
+	if b.runs() != 1+retries+1 {
 		t.Errorf("%d runs", b.runs())
 	}
 	d.stop()
@@ -274,52 +274,6 @@ func TestKeeperEndsDuringRepair(t *testing.T) {
 	}
 }
 
-// A repair in the middle of its work may finish it: it could leave the host
-// without its socket's name.
-func TestKeeperLetsRepairFinish(t *testing.T) {
-	t.Parallel()
-	b := newBox(t, "bind-slow other")
-	r, _ := keeping(b)
-	b.must(os.Remove(b.dev))
-	r.look(time.Now())
-	run := r.keeper.run
-	b.eventually("the repair is at work", func() bool {
-		_, err := os.Stat(filepath.Join(b.dir, "hangs"))
-		return err == nil
-	})
-	note(b.dir, "go", "on")
-	r.stopKeeper()
-	if run.killed || !run.status.Exited() || run.status.ExitStatus() != 0 {
-		t.Errorf("killed %t, status %v", run.killed, run.status)
-	}
-	if text, err := os.Readlink(b.dev); err != nil || text != "../run/devlog/other" {
-		t.Errorf("/dev/log: %q, %v", text, err)
-	}
-	if len(r.sockets) != 1 {
-		t.Errorf("its socket was not taken over: %d", len(r.sockets))
-	}
-}
-
-// The end of a repair is not waited for longer than that.
-func TestRepairEnds(t *testing.T) {
-	b := newBox(t, "bind-hang other")
-	r, _ := keeping(b)
-	b.must(os.Remove(b.dev))
-	r.look(time.Now())
-	run := r.keeper.run
-	for _, pidfd := range []int{run.pidfd, -1} { // without one it is polled
-		was := run.pidfd
-		run.pidfd = pidfd
-		if run.ends(10 * time.Millisecond) {
-			t.Error("it has ended")
-		}
-		run.pidfd = was
-	}
-	if run.finish(0); !run.killed || !run.status.Signaled() {
-		t.Errorf("killed %t, status %v", run.killed, run.status)
-	}
-}
-
 // A name that another has taken since is not removed, and those of the repair's
 // own are, whoever wrote them.
 func TestRemovalOfAnothersFile(t *testing.T) {
@@ -357,6 +311,24 @@ func TestProcessName(t *testing.T) {
 	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", d.cmd.Process.Pid))
 	if err != nil || string(name) != "devlogd\n" {
 		t.Errorf("%q, %v", name, err)
+	}
+	d.stop()
+}
+
+// With an event it comes back as soon as it is clear that it was no restart.
+func TestKeeperComesBack(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, "bind log")
+	d := b.keep()
+	other := b.listen()
+	await(t, b.log, "only keeps the repair\n")
+	b.must(os.Remove(b.sock))
+	endListener(t, other)
+	await(t, b.log, "this receiver receives again\n")
+	send(t, dial(t, b.dev), "<13>x: y")
+	await(t, b.log, "box x: y\n")
+	if b.runs() != 1 {
+		t.Errorf("%d runs", b.runs())
 	}
 	d.stop()
 }

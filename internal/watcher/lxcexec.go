@@ -1,4 +1,4 @@
-package receiver
+package watcher
 
 import (
 	"os"
@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"devlog/internal/file"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,11 +29,11 @@ var lxcInits = map[string]bool{"lxc-execute": true, "init.lxc": true, "init.lxc.
 
 // scan is what is to be seen of a PID namespace.
 type scan struct {
-	exe     fileID // of process 1
-	exeName string // its file's name
-	exeOK   bool   // exe and exeName could be read
-	other   int    // a process besides 1 and ourselves, or 0
-	waiting bool   // process 1 waits for any child
+	exe     file.ID // of process 1
+	exeName string  // its file's name
+	exeOK   bool    // exe and exeName could be read
+	other   int     // a process besides 1 and ourselves, or 0
+	waiting bool    // process 1 waits for any child
 }
 
 // verdict is what follows from a scan.
@@ -48,7 +50,7 @@ const (
 // judge says what follows from a scan. started is process 1's file when the
 // watch began, while it may still execute its program (await). maybe is that
 // the last verdict was maybeAlone.
-func judge(s scan, started fileID, await, maybe bool) verdict {
+func judge(s scan, started file.ID, await, maybe bool) verdict {
 	switch {
 	case !s.exeOK:
 		return stopWatching
@@ -64,11 +66,11 @@ func judge(s scan, started fileID, await, maybe bool) verdict {
 	return isAlone
 }
 
-// aloneWatch looks whether this process is alone with process 1.
-type aloneWatch struct {
+// LXCExec watches whether this process is alone with lxc-execute's init.
+type LXCExec struct {
 	proc    procDir
 	self    int
-	started fileID
+	started file.ID
 	await   bool
 	maybe   bool
 	delay   time.Duration
@@ -76,13 +78,16 @@ type aloneWatch struct {
 	fd      int       // pidfd of another process, or -1
 }
 
-// newAloneWatch begins to watch the PID namespace of self, seen in proc. It
-// returns nil when there is nothing to watch for.
-func newAloneWatch(proc procDir, self int, await bool) *aloneWatch {
+// NewLXCExec begins to watch this process's PID namespace. With await, process 1 may
+// still execute its program. It returns nil where there is nothing to watch for.
+func NewLXCExec(await bool) *LXCExec { return newLXCExec("/proc", os.Getpid(), await) }
+
+// newLXCExec watches the PID namespace of self, as it is seen in proc.
+func newLXCExec(proc procDir, self int, await bool) *LXCExec {
 	if self == 1 {
 		return nil
 	}
-	w := &aloneWatch{proc: proc, self: self, await: await, fd: -1, next: time.Now()}
+	w := &LXCExec{proc: proc, self: self, await: await, fd: -1, next: time.Now()}
 	s := scan{}
 	proc.readExe(&s)
 	w.started = s.exe
@@ -92,32 +97,40 @@ func newAloneWatch(proc procDir, self int, await bool) *aloneWatch {
 	return w
 }
 
-// stepAlone looks if it is time to, and reports whether to go on receiving.
-func (r *receiver) stepAlone() bool {
-	w := r.alone
-	now := time.Now()
-	if w.next.IsZero() || now.Before(w.next) {
-		return true
+// Next returns when Step is to be called although nothing happened; the zero time is
+// never.
+func (w *LXCExec) Next() time.Time {
+	if w == nil {
+		return time.Time{}
+	}
+	return w.next
+}
+
+// Step looks if it is time to, and returns whether this process is alone. Event is to
+// be called when the descriptor for which poll was called has an event.
+func (w *LXCExec) Step(now time.Time, poll func(fd int) error) (alone bool) {
+	if w == nil || w.next.IsZero() || now.Before(w.next) {
+		return false
 	}
 	s, err := w.proc.scan(w.self)
 	if err != nil {
-		r.alone = nil
-		return true
+		w.next = time.Time{}
+		return false
 	}
 	v := judge(s, w.started, w.await, w.maybe)
 	w.maybe = v == maybeAlone
 	switch v {
 	case isAlone:
-		return false
+		return true
 	case stopWatching:
-		r.alone = nil
+		w.next = time.Time{}
 	case maybeAlone:
 		w.next = now.Add(aloneConfirm)
 	case waitForOther:
 		w.delay = 0
 		if fd, err := unix.PidfdOpen(s.other, 0); err != nil {
 			w.later(now)
-		} else if err := r.watch(fd); err != nil {
+		} else if err := poll(fd); err != nil {
 			_ = unix.Close(fd)
 			w.later(now)
 		} else {
@@ -126,18 +139,23 @@ func (r *receiver) stepAlone() bool {
 	case undecided:
 		w.later(now)
 	}
+	return false
+}
+
+// Event takes note of the end of the process that was waited for. It returns false
+// for a descriptor that is not the watch's.
+func (w *LXCExec) Event(fd int) bool {
+	if w == nil || fd < 0 || fd != w.fd {
+		return false
+	}
+	_ = unix.Close(w.fd) // leaves the epoll by that
+	w.fd, w.next = -1, time.Now()
 	return true
 }
 
-func (w *aloneWatch) later(now time.Time) {
+func (w *LXCExec) later(now time.Time) {
 	w.delay = min(max(2*w.delay, aloneFirst), aloneLast)
 	w.next = now.Add(w.delay)
-}
-
-// ended is called when the process that is waited for has ended.
-func (w *aloneWatch) ended() {
-	_ = unix.Close(w.fd) // leaves the epoll by that
-	w.fd, w.next = -1, time.Now()
 }
 
 // procDir is a directory like /proc.
@@ -179,7 +197,7 @@ func (p procDir) readExe(s *scan) {
 	if err := unix.Stat(name, &st); err != nil {
 		return
 	}
-	s.exe = idOf(&st)
+	s.exe = file.IDOf(&st)
 	s.exeName = path.Base(strings.TrimSuffix(target, " (deleted)"))
 	s.exeOK = true
 }

@@ -1,4 +1,4 @@
-package receiver
+package watcher
 
 import (
 	"bytes"
@@ -28,9 +28,16 @@ const (
 	maxSockets = 16
 )
 
-// repair is one execution of the command that repairs.
-type repair struct {
-	number   int
+// command is the command that repairs.
+type command struct {
+	args []string
+	// confined says that it runs in this process's sandbox.
+	confined func() bool
+	root     file.ID // this process's root directory at the start, in which it is
+}
+
+// run is one execution of the command.
+type run struct {
 	pid      int // 0 once it has been waited for
 	status   unix.WaitStatus
 	pidfd    int // -1 if the kernel has none
@@ -44,39 +51,30 @@ type repair struct {
 }
 
 // start starts the command. There is a result even with an error.
-func (k *keeper) start(now time.Time) (*repair, error) {
-	r := &repair{number: k.runs, pidfd: -1, stderr: -1, pair: -1, deadline: now.Add(runTime), before: k.devLog()}
-	if err := r.start(k); err != nil {
+func (w *Watcher) start(now time.Time) (*run, error) {
+	r := &run{pidfd: -1, stderr: -1, pair: -1, deadline: now.Add(runTime), before: w.container.devLog()}
+	if err := r.start(&w.command, &w.container); err != nil {
 		r.close()
-		return r, fmt.Errorf("run %s: %w", k.command[0], err)
+		return r, fmt.Errorf("run %s: %w", w.command.args[0], err)
 	}
 	for _, fd := range []int{r.pidfd, r.stderr, r.pair} {
-		if fd >= 0 {
-			event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}
-			if err := unix.EpollCtl(k.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
-				r.finish(0)
-				r.close()
-				return r, fmt.Errorf("wait for events of descriptor %d: %w", fd, err)
-			}
+		if fd < 0 {
+			continue
+		}
+		if err := w.owner.Poll(fd, unix.EPOLLIN); err != nil {
+			r.finish(0)
+			r.close()
+			return r, err
 		}
 	}
 	return r, nil
 }
 
-// slash says which directory is this process's root.
-func slash() fileID {
-	var st unix.Stat_t
-	if unix.Stat("/", &st) != nil {
-		return fileID{}
-	}
-	return idOf(&st)
-}
-
-func (r *repair) start(k *keeper) error {
-	// The runtime's pivot_root(2) gives a receiver that was started before it
-	// the container's root: the path would name a file of the container's, which
-	// is not to be executed with what privileges we were left.
-	if slash() != k.slash {
+func (r *run) start(cmd *command, c *container) error {
+	// The runtime's pivot_root(2) gives a process that was started before it the
+	// container's root: the path would name a file of the container's, which is not
+	// to be executed with what privileges we were left.
+	if file.Root() != cmd.root {
 		return errors.New("it was in another root directory")
 	}
 	null, err := file.OpenNull()
@@ -101,18 +99,18 @@ func (r *repair) start(k *keeper) error {
 	theirs := os.NewFile(uintptr(pair[1]), handover.NameReceiver)
 	defer theirs.Close()
 	r.pair = pair[0]
-	passed := []handover.Passed{{File: k.root, Name: handover.NameRoot}, {File: theirs, Name: handover.NameReceiver}}
-	if k.init != nil {
-		passed = append(passed, handover.Passed{File: k.init, Name: handover.NameInit})
+	passed := []handover.Passed{{File: c.root, Name: handover.NameRoot}, {File: theirs, Name: handover.NameReceiver}}
+	if c.init != nil {
+		passed = append(passed, handover.Passed{File: c.init, Name: handover.NameInit})
 	}
 	files, env := handover.Inheritable(passed)
 	if tz, ok := os.LookupEnv("TZ"); ok {
 		env = append(env, "TZ="+tz)
 	}
-	if k.confined() {
+	if cmd.confined() {
 		env = append(env, "DEVLOG_CONFINED=1")
 	}
-	proc, err := os.StartProcess(k.command[0], k.command, &os.ProcAttr{
+	proc, err := os.StartProcess(cmd.args[0], cmd.args, &os.ProcAttr{
 		Dir:   "/",
 		Env:   env,
 		Files: append([]*os.File{null, null, stderr}, files...),
@@ -127,7 +125,7 @@ func (r *repair) start(k *keeper) error {
 }
 
 // wakeAt is when poll should be called although nothing happened.
-func (r *repair) wakeAt() time.Time {
+func (r *run) wakeAt() time.Time {
 	switch {
 	case r.pidfd < 0:
 		return time.Now().Add(pollTime)
@@ -139,7 +137,7 @@ func (r *repair) wakeAt() time.Time {
 
 // poll takes note of what the command did, and reports whether it has ended
 // and, if so, why there is no repair. Then everything of it is closed.
-func (r *repair) poll(now time.Time) (ended bool, problem error) {
+func (r *run) poll(now time.Time) (ended bool, problem error) {
 	r.readStderr()
 	if !r.wait(unix.WNOHANG) {
 		if !r.killed && !now.Before(r.deadline) {
@@ -166,10 +164,10 @@ func (r *repair) poll(now time.Time) (ended bool, problem error) {
 // repaired reports whether the command has changed anything: then it says so,
 // on standard error.
 // Often another container's receiver was faster.
-func (r *repair) repaired() bool { return len(bytes.TrimSpace(r.said)) > 0 }
+func (r *run) repaired() bool { return len(bytes.TrimSpace(r.said)) > 0 }
 
 // wait waits for the process, or looks whether it has ended (unix.WNOHANG).
-func (r *repair) wait(flags int) (ended bool) {
+func (r *run) wait(flags int) (ended bool) {
 	pid, err := unix.Wait4(r.pid, &r.status, flags, nil)
 	if errors.Is(err, unix.EINTR) || err == nil && pid == 0 {
 		return false
@@ -181,7 +179,7 @@ func (r *repair) wait(flags int) (ended bool) {
 }
 
 // finish lets the process end by itself for as long as limit, and then kills it.
-func (r *repair) finish(limit time.Duration) {
+func (r *run) finish(limit time.Duration) {
 	if r.ends(limit) {
 		return
 	}
@@ -190,7 +188,7 @@ func (r *repair) finish(limit time.Duration) {
 }
 
 // ends waits for the end of the process for as long as limit.
-func (r *repair) ends(limit time.Duration) bool {
+func (r *run) ends(limit time.Duration) bool {
 	for deadline := time.Now().Add(limit); ; {
 		r.readStderr()
 		if r.wait(unix.WNOHANG) {
@@ -209,13 +207,13 @@ func (r *repair) ends(limit time.Duration) bool {
 }
 
 // kill kills the process and what it has started, if that is in its group.
-func (r *repair) kill() {
+func (r *run) kill() {
 	r.killed = true
 	_ = unix.Kill(-r.pid, unix.SIGKILL) // it has not been waited for: the ID is its own
 }
 
 // readStderr keeps the first of what the command says and reads all of it.
-func (r *repair) readStderr() {
+func (r *run) readStderr() {
 	var buf [1 << 10]byte
 	for r.stderr >= 0 {
 		n, err := unix.Read(r.stderr, buf[:])
@@ -224,99 +222,67 @@ func (r *repair) readStderr() {
 		case errors.Is(err, unix.EAGAIN):
 			return
 		case err != nil || n <= 0:
-			shut(&r.stderr)
+			file.Shut(&r.stderr)
 		default:
 			r.said = append(r.said, buf[:min(n, maxSaid-len(r.said))]...)
 		}
 	}
 }
 
-func (r *repair) close() {
-	shut(&r.pidfd)
-	shut(&r.stderr)
-	shut(&r.pair)
-}
-
-// shut closes a descriptor that is open, which also leaves the epoll by that.
-func shut(fd *int) {
-	if *fd >= 0 {
-		_ = unix.Close(*fd)
-		*fd = -1
-	}
+func (r *run) close() {
+	file.Shut(&r.pidfd)
+	file.Shut(&r.stderr)
+	file.Shut(&r.pair)
 }
 
 // takeHandover takes over what the repair has sent.
-func (r *receiver) takeHandover() {
-	run := r.keeper.run
-	for run.pair >= 0 {
-		files, err := handover.ReceiveFiles(run.pair)
+func (w *Watcher) takeHandover() {
+	for w.run.pair >= 0 {
+		files, err := handover.ReceiveFiles(w.run.pair)
 		if errors.Is(err, unix.EAGAIN) {
 			return
 		}
 		if err != nil {
-			r.say(syslog.Warning, "cannot take the repair over: "+err.Error())
+			w.owner.Say(syslog.Warning, "cannot take the repair over: "+err.Error())
 		}
 		if files == nil {
-			shut(&run.pair)
+			file.Shut(&w.run.pair)
 			return
 		}
-		if err := r.adopt(files, run); err != nil {
-			r.say(syslog.Warning, "cannot take the repair over: "+err.Error())
+		if err := w.owner.TakeOver(files, w.pause.runs); err != nil {
+			w.owner.Say(syslog.Warning, "cannot take the repair over: "+err.Error())
 		}
+		w.retireOldest()
 	}
 }
 
-// adopt takes sockets and names to remove over from a repair.
-func (r *receiver) adopt(files []handover.File, run *repair) error {
-	var use []handover.File
-	for _, f := range files {
-		switch f.Name {
-		case handover.NameReady, handover.NameInit, handover.NameRoot, handover.NameReceiver:
-			_ = unix.Close(f.FD) // we have our own
-		default:
-			use = append(use, f)
+// retireOldest gives up sockets of earlier repairs, which may still have senders, if
+// there are too many.
+func (w *Watcher) retireOldest() {
+	var sockets []Name
+	for _, n := range w.owner.Names() {
+		if n.Socket >= 0 {
+			sockets = append(sockets, n)
 		}
 	}
-	fresh, err := r.take(use)
-	if err == nil && len(fresh.sockets) > 0 && r.batch == nil {
-		err = r.openOutputs()
-	}
-	if err != nil {
-		for _, f := range use {
-			_ = unix.Close(f.FD)
-		}
-		return err
-	}
-	r.addPlaces(fresh)
-	for _, s := range fresh.sockets {
-		s.run = run.number
-		if err := r.watchSocket(s); err != nil {
-			_ = unix.Close(s.fd)
-			return err
-		}
-		r.sockets = append(r.sockets, s)
-	}
-	// Those that handed over before may still have senders, unless too many.
-	id, err := r.keeper.resolve()
-	for i := 0; len(r.sockets) > maxSockets; i++ {
-		if s := r.sockets[i]; err != nil || s.id != id || i+1 == len(r.sockets) {
-			r.retire(s)
-			i--
+	id, err := w.container.resolve()
+	for i, n := 0, len(sockets)-maxSockets; n > 0; i++ {
+		if s := sockets[i]; err != nil || s.ID != id || i+1 == len(sockets) {
+			w.owner.Retire(s.Socket)
+			n--
 		}
 	}
-	return nil
 }
 
 // dropRun gives up the sockets of a repair that has failed after it handed them
 // over: it took their names back.
-func (r *receiver) dropRun(number int) {
-	for i := len(r.sockets) - 1; i >= 0; i-- {
-		s := r.sockets[i]
-		if s.run != number || s.at == nil {
+func (w *Watcher) dropRun(number int) {
+	for _, s := range w.owner.Names() {
+		if s.Socket < 0 || s.Dir < 0 || s.Run != number {
 			continue
 		}
-		if id, _ := s.at.lookup(); id != s.id {
-			r.retire(s)
+		if id, _ := s.lookup(); id != s.ID {
+			w.owner.Retire(s.Socket)
 		}
 	}
 }

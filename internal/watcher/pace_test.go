@@ -1,4 +1,4 @@
-package receiver
+package watcher
 
 import (
 	"os"
@@ -16,10 +16,10 @@ func (b *box) noise(dir string) {
 	b.must(os.Remove(filepath.Join(dir, "noise")))
 }
 
-// pending says whether the keeper has events to read.
-func pending(t *testing.T, k *keeper) bool {
+// pending says whether the watcher has events to read.
+func pending(t *testing.T, f *fake) bool {
 	t.Helper()
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(k.inotify), Events: unix.POLLIN}}, 0)
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(f.watches.fd), Events: unix.POLLIN}}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,32 +29,31 @@ func pending(t *testing.T, k *keeper) bool {
 // While /dev/log is there other names beside it are no events at all.
 func TestOtherNamesUnseen(t *testing.T) {
 	b := newBox(t, "link")
-	r, _ := keeping(b)
-	r.keeper.text = toLog // as of a keeper without a socket
+	f := watching(b)
+	f.text = toLog // as of a watcher without a socket
 	b.listen()
-	r.look(time.Now())
-	r.keeper.readEvents()
-	if b.noise(filepath.Dir(b.dev)); pending(t, r.keeper) {
+	f.look(time.Now())
+	f.readEvents()
+	if b.noise(filepath.Dir(b.dev)); pending(t, f) {
 		t.Error("another name is an event")
 	}
 	b.must(relink(b.root, toLog))
-	if !pending(t, r.keeper) {
+	if !pending(t, f) {
 		t.Error("a replaced /dev/log is no event")
 	}
 }
 
-// steps has the keeper do what is due in the next minute of the clock, with a
+// steps has the watcher do what is due in the next minute of the clock, with a
 // change before each step, and returns how often it looked.
-func steps(r *receiver, now time.Time, change func()) (looks int) {
-	k := r.keeper
+func steps(f *fake, now time.Time, change func()) (looks int) {
 	for end := now.Add(time.Minute); now.Before(end); {
 		change()
-		k.readEvents()
-		r.stepKeeper(now)
-		if k.lookedAt.Equal(now) {
+		f.readEvents()
+		f.Step(now)
+		if f.due.last.Equal(now) {
 			looks++
 		}
-		next := k.next()
+		next := f.Next()
 		if next.IsZero() || next.Before(now) {
 			next = now
 		}
@@ -73,26 +72,25 @@ func TestPace(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBox(t, "link")
-			r, _ := keeping(b)
-			k := r.keeper
-			k.text = k.devLog().text // as of a keeper without a socket
+			f := watching(b)
+			f.text = f.container.devLog().text // as of a watcher without a socket
 			now := time.Now()
-			r.look(now)
-			if n := steps(r, now, func() { change(b) }); n < 5 || n > 40 {
+			f.look(now)
+			if n := steps(f, now, func() { change(b) }); n < 5 || n > 40 {
 				t.Errorf("%d looks in a minute", n)
 			}
-			last := k.lookedAt
-			k.lookAt = time.Time{}
-			k.settle(last.Add(time.Second), false)
-			if d := k.lookAt.Sub(last); d > time.Second+settleFixed+settleRandom+lastPace*3/2 {
+			last := f.due.last
+			f.due.at = time.Time{}
+			f.due.settle(last.Add(time.Second), false)
+			if d := f.due.at.Sub(last); d > time.Second+settleFixed+settleRandom+lastPace*3/2 {
 				t.Errorf("looks %v after the last look", d)
 			}
-			k.lookAt = time.Time{}
-			k.settle(last.Add(quietPace+1), false)
-			if d := k.lookAt.Sub(last) - quietPace; d > settleFixed+settleRandom+1 {
+			f.due.at = time.Time{}
+			f.due.settle(last.Add(quietPace+1), false)
+			if d := f.due.at.Sub(last) - quietPace; d > settleFixed+settleRandom+1 {
 				t.Errorf("looks %v after a change that follows a pause", d)
 			}
-			if b.runs() > 0 || !k.lookAt.IsZero() && k.run != nil {
+			if b.runs() > 0 || !f.due.at.IsZero() && f.run != nil {
 				t.Errorf("%d runs", b.runs())
 			}
 		})
@@ -103,18 +101,17 @@ func TestPace(t *testing.T) {
 // names were made before.
 func TestMountIsLookedAtSoon(t *testing.T) {
 	b := newBox(t, "link")
-	r, _ := keeping(b)
-	k := r.keeper
+	f := watching(b)
 	now := time.Now()
 	for _, changed := range []bool{false, true} {
-		k.pace, k.lookedAt, k.lookAt, k.mounted = lastPace, now, time.Time{}, true
+		f.due.pace, f.due.last, f.due.at, f.mounts.changed = lastPace, now, time.Time{}, true
 		if changed {
-			k.seen = mark{}
+			f.seen = mark{}
 		}
-		r.noteChange(now)
-		if soon := k.lookAt.Sub(now) <= settleFixed+settleRandom; soon != changed {
-			t.Errorf("changed %t: it looks in %v", changed, k.lookAt.Sub(now))
+		f.noteChange(now)
+		if soon := f.due.at.Sub(now) <= settleFixed+settleRandom; soon != changed {
+			t.Errorf("changed %t: it looks in %v", changed, f.due.at.Sub(now))
 		}
 	}
-	k.lookAt = time.Time{}
+	f.due.at = time.Time{}
 }

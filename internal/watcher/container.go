@@ -1,0 +1,141 @@
+package watcher
+
+import (
+	"errors"
+	"os"
+	"path"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/dirfd"
+	"devlog/internal/file"
+	"devlog/internal/names"
+	"devlog/internal/syslog"
+)
+
+// container is a container as it is seen from outside of it.
+type container struct {
+	root *os.File
+	init *os.File // its first process (pidfd); nil if there is none
+}
+
+// mark tells one /dev/log from another.
+type mark struct {
+	id   file.ID
+	text string // of a link
+}
+
+// openDev opens a handle on the root's /dev.
+func (c *container) openDev() (int, error) {
+	root := int(c.root.Fd())
+	fd, err := dirfd.OpenInRoot(root, names.Dev, unix.O_DIRECTORY)
+	if errors.Is(err, dirfd.ErrNoOpenat2) {
+		fd, err = unix.Openat(root, names.Dev[1:], unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	}
+	return fd, err
+}
+
+// devLog says what is at /dev/log; zero if nothing is.
+func (c *container) devLog() (m mark) {
+	dev, err := c.openDev()
+	if err != nil {
+		return m
+	}
+	defer unix.Close(dev)
+	m.id, _ = Name{Dir: dev, Name: names.Log}.lookup()
+	m.text, _ = dirfd.Readlink(dev, names.Log) // empty if it is no link
+	return m
+}
+
+// openTarget opens a handle on the directory of the name that /dev/log is a link to.
+func (c *container) openTarget() (fd int, name string, err error) {
+	dir, name := path.Split(c.devLog().text)
+	if name == "" {
+		return -1, "", unix.ENOENT
+	}
+	if !path.IsAbs(dir) {
+		dir = path.Join(names.Dev, dir)
+	}
+	fd, err = dirfd.OpenInRoot(int(c.root.Fd()), dir, unix.O_DIRECTORY)
+	return fd, name, err
+}
+
+// openLog opens a handle on the file that /dev/log leads to.
+func (c *container) openLog() (int, error) {
+	return dirfd.OpenInRoot(int(c.root.Fd()), names.LogPath, 0)
+}
+
+// resolve says which file /dev/log leads to.
+func (c *container) resolve() (file.ID, error) {
+	fd, err := c.openLog()
+	if err != nil {
+		return file.ID{}, err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return file.ID{}, err
+	}
+	return file.IDOf(&st), nil
+}
+
+// isOrphaned reports whether nobody listens where /dev/log leads.
+func (c *container) isOrphaned() bool {
+	fd, err := c.openLog()
+	if err != nil {
+		return errors.Is(err, unix.ENOENT)
+	}
+	defer unix.Close(fd)
+	to, err := dirfd.Connect(fd, unix.SOCK_DGRAM)
+	if err == nil {
+		_ = unix.Close(to)
+		return false
+	}
+	// What is no socket refuses too, and is not ours to replace.
+	var st unix.Stat_t
+	return errors.Is(err, unix.ECONNREFUSED) && unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFSOCK
+}
+
+// Tell passes a message to whoever listens at the container's /dev/log, which is the
+// only place for it where the Watcher's owner has no output. It reports whether the
+// message was taken.
+func (w *Watcher) Tell(m *syslog.Message) bool {
+	fd, err := w.container.openLog()
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	s, err := dirfd.Connect(fd, unix.SOCK_DGRAM)
+	if errors.Is(err, unix.EPROTOTYPE) {
+		s, err = dirfd.Connect(fd, unix.SOCK_STREAM)
+	}
+	if err != nil {
+		return false
+	}
+	defer unix.Close(s)
+	alike := *m
+	alike.PID = nil
+	raw := syslog.AppendBody([]byte("<"+strconv.Itoa(int(m.Priority()))+">"), &alike)
+	_, err = unix.SendmsgN(s, raw, nil, nil, unix.MSG_NOSIGNAL)
+	return err == nil
+}
+
+// inMounts calls f in the container's mount namespace. Kernels before 5.8 cannot
+// enter it by a pidfd.
+func (c *container) inMounts(f func() error) error {
+	if c.init == nil {
+		return f()
+	}
+	return dirfd.InMounts(c.init, f)
+}
+
+// openUncovered opens a handle on the directory without what is mounted below it. It
+// takes the privileges of one who may mount.
+func (c *container) openUncovered(dir int) (fd int, err error) {
+	err = c.inMounts(func() (err error) {
+		fd, err = unix.OpenTree(dir, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
+		return err
+	})
+	return fd, err
+}

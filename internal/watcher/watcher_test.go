@@ -1,0 +1,275 @@
+package watcher
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestRunTime(t *testing.T) {
+	b := newBox(t, "bind-hang other")
+	f := watching(b)
+	b.must(os.Remove(b.dev))
+	now := time.Now()
+	f.look(now)
+	if f.run == nil || !f.Next().Equal(now.Add(runTime)) {
+		t.Fatalf("not started until %v", f.Next())
+	}
+	pid := f.run.pid
+	f.Step(now.Add(runTime - 1))
+	if f.run.killed {
+		t.Error("killed too early")
+	}
+	f.Step(now.Add(runTime))
+	if !f.run.killed || !f.Next().IsZero() {
+		t.Errorf("killed %v, next %v", f.run.killed, f.Next())
+	}
+	runOnce(b, f)
+	if f.said[0] != "/dev/log cannot be repaired: the repair had not ended after 30s" {
+		t.Errorf("%q", f.said)
+	}
+	if err := unix.Kill(pid, 0); !errors.Is(err, unix.ESRCH) {
+		t.Errorf("it still runs: %v", err)
+	}
+}
+
+// Repairs that follow each other do so ever more slowly, until it was quiet.
+func TestBackOff(t *testing.T) {
+	b := newBox(t, "claim")
+	f := watching(b)
+	b.must(os.Remove(b.dev))
+	f.text = toLog
+	var delays []time.Duration
+	for range 9 {
+		now := f.pause.last.Add(f.pause.delay)
+		if f.pause.last.IsZero() {
+			now = time.Now()
+		} else {
+			f.look(now.Add(-1))
+			if f.run != nil || !f.Next().Equal(now) && len(delays) == 0 {
+				t.Fatalf("runs at once, or at %v instead of %v", f.Next(), now)
+			}
+		}
+		f.text = toLog // it did nothing, as if there were no repair
+		f.look(now)
+		runOnce(b, f)
+		delays = append(delays, f.pause.delay)
+		f.text = toLog
+	}
+	ms := time.Millisecond
+	if want := []time.Duration{100 * ms, 200 * ms, 400 * ms, 800 * ms, 1600 * ms, 3200 * ms, 6400 * ms, lastDelay, lastDelay}; !slices.Equal(delays, want) {
+		t.Errorf("%v", delays)
+	}
+	f.look(f.pause.last.Add(quiet + 1))
+	if f.run == nil || f.pause.delay != 0 {
+		t.Errorf("not reset: %v", f.pause.delay)
+	}
+	runOnce(b, f)
+	if len(f.said) != 1 {
+		t.Errorf("%q", f.said)
+	}
+	f.Step(time.Now().Add(2 * sayEvery))
+	if len(f.said) != 2 || !strings.Contains(f.said[1], "repaired (10 times since ") || f.report.unsaid {
+		t.Errorf("%q", f.said)
+	}
+}
+
+// Where another's receiver is always faster, the next look is never far off.
+func TestBackOffIdle(t *testing.T) {
+	b := newBox(t, "nothing")
+	f := watching(b)
+	b.must(os.Remove(b.dev))
+	now := time.Now()
+	for range 8 {
+		f.text = toLog // replaced again
+		f.look(now)
+		runOnce(b, f)
+		now = f.pause.last.Add(f.pause.delay)
+	}
+	if f.pause.delay != idleDelay {
+		t.Errorf("the delay is %v, want %v", f.pause.delay, idleDelay)
+	}
+	f.pause.delay = 4 * time.Second // of repairs before
+	f.text = toLog
+	f.look(f.pause.last.Add(f.pause.delay))
+	runOnce(b, f)
+	if f.pause.delay != 4*time.Second || len(f.said) > 0 {
+		t.Errorf("the delay is %v, said is %q", f.pause.delay, f.said)
+	}
+}
+
+func TestNoteEvents(t *testing.T) {
+	event := func(wd int, mask uint32, name string) []byte {
+		raw := make([]byte, unix.SizeofInotifyEvent, 64)
+		binary.NativeEndian.PutUint32(raw, uint32(wd))
+		binary.NativeEndian.PutUint32(raw[4:], mask)
+		if name != "" {
+			name += strings.Repeat("\x00", 16-len(name))
+		}
+		binary.NativeEndian.PutUint32(raw[12:], uint32(len(name)))
+		return append(raw, name...)
+	}
+	for _, tt := range []struct {
+		events         []byte
+		changed, named bool
+	}{
+		{nil, false, false},
+		{event(1, unix.IN_CREATE, "log"), true, true},
+		{event(1, unix.IN_CREATE, "other"), true, false},
+		{event(2, unix.IN_DELETE, "log"), true, false},
+		{event(3, unix.IN_ATTRIB, ""), true, true},
+		{append(event(1, unix.IN_DELETE, "log2"), event(1, unix.IN_MOVED_TO, "log")...), true, true},
+		{event(-1, unix.IN_Q_OVERFLOW, ""), true, true},
+		{event(1, unix.IN_IGNORED, ""), false, false},
+		{append(event(3, unix.IN_DELETE_SELF, ""), event(3, unix.IN_IGNORED, "")...), true, true},
+		{event(4, unix.IN_UNMOUNT, ""), true, false},
+		{event(1, unix.IN_CREATE, "log")[:15], false, false},
+	} {
+		w := &watches{list: []watched{{1, "log", true}, {2, "log", false}}, before: []watched{{3, "", true}}}
+		if w.note(tt.events); w.changed != tt.changed || w.named != tt.named {
+			t.Errorf("%q: changed %v, named %v", tt.events, w.changed, w.named)
+		}
+	}
+}
+
+// A command of the container's own is not executed in place of the one that was
+// there before pivot_root(2).
+func TestAnotherRoot(t *testing.T) {
+	b := newBox(t, "link")
+	f := watching(b)
+	f.command.root.Ino++
+	b.must(os.Remove(b.dev))
+	f.look(time.Now())
+	if f.run != nil || b.runs() > 0 || len(f.said) != 1 || !strings.HasSuffix(f.said[0], ": it was in another root directory") {
+		t.Errorf("%d runs, %q", b.runs(), f.said)
+	}
+}
+
+// What changes before the keeper begins to watch is seen when it does.
+func TestChangedBeforeWatching(t *testing.T) {
+	for _, changed := range []bool{false, true} {
+		b := newBox(t, "link")
+		f := starting(b)
+		f.text = "target" // as of a keeper without a socket
+		begin := f.Next()
+		if wait := time.Until(begin); f.watches.fd >= 0 || wait <= 0 || wait > watchDelay {
+			t.Errorf("watches %t, from %v on", f.watches.fd >= 0, wait)
+		}
+		b.must(os.Symlink("target", b.dev+".new"))
+		b.must(os.Rename(b.dev+".new", b.dev))
+		if changed {
+			b.must(os.Remove(b.dev))
+		}
+		f.Step(begin.Add(-1))
+		if f.watches.fd >= 0 || !f.due.at.IsZero() {
+			t.Error("too early")
+		}
+		f.Step(begin)
+		if f.watches.fd < 0 || f.due.at.IsZero() == changed {
+			t.Errorf("changed %t: it looks at %v", changed, f.due.at)
+		}
+	}
+}
+
+func TestNoWatches(t *testing.T) {
+	b := newBox(t, "nothing")
+	f := watching(b)
+	for range 2 {
+		f.cannotWatch(unix.EMFILE)
+	}
+	f.cannotWatch(unix.ENOSPC)
+	if len(f.said) != 2 || !strings.Contains(f.said[0], "fs.inotify.max_user_instances") {
+		t.Errorf("%q", f.said)
+	}
+}
+
+// What somebody changes while a failed repair is dealt with is not taken for what the
+// repair has taken back.
+func TestChangeBesideFailure(t *testing.T) {
+	b := newBox(t, "link")
+	f := watching(b)
+	b.must(os.Remove(b.dev))
+	f.readEvents()
+	f.due.at, f.pause.retries, f.run = time.Time{}, maxRetries, &run{pidfd: -1, stderr: -1, pair: -1, before: f.container.devLog()}
+	f.onSay = func() { b.must(relink(b.root, "/nowhere")) }
+	if f.afterRun(time.Now(), errors.New("it fails")); f.due.at.IsZero() {
+		t.Error("the change is not looked at")
+	}
+}
+
+// A repair in the middle of its work may finish it: it could leave the host
+// without its socket's name.
+func TestLetsRepairFinish(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, "bind-slow other")
+	f := watching(b)
+	b.must(os.Remove(b.dev))
+	f.look(time.Now())
+	now := f.run
+	b.eventually("the repair is at work", func() bool {
+		_, err := os.Stat(filepath.Join(b.dir, "hangs"))
+		return err == nil
+	})
+	note(b.dir, "go", "on")
+	f.Stop()
+	if now.killed || !now.status.Exited() || now.status.ExitStatus() != 0 {
+		t.Errorf("killed %t, status %v", now.killed, now.status)
+	}
+	if text, err := os.Readlink(b.dev); err != nil || text != "../run/devlog/other" {
+		t.Errorf("/dev/log: %q, %v", text, err)
+	}
+	if len(f.sockets()) != 1 {
+		t.Errorf("its socket was not taken over: %d", len(f.sockets()))
+	}
+}
+
+// The end of a repair is not waited for longer than that.
+func TestRepairEnds(t *testing.T) {
+	b := newBox(t, "bind-hang other")
+	f := watching(b)
+	b.must(os.Remove(b.dev))
+	f.look(time.Now())
+	now := f.run
+	for _, pidfd := range []int{now.pidfd, -1} { // without one it is polled
+		was := now.pidfd
+		now.pidfd = pidfd
+		if now.ends(10 * time.Millisecond) {
+			t.Error("it has ended")
+		}
+		now.pidfd = was
+	}
+	if now.finish(0); !now.killed || !now.status.Signaled() {
+		t.Errorf("killed %t, status %v", now.killed, now.status)
+	}
+}
+
+// Repairs without end do not need sockets without end, and the socket that /dev/log
+// leads to stays.
+func TestRetireOldest(t *testing.T) {
+	b := newBox(t, "nothing")
+	f := watching(b)
+	in := filepath.Dir(b.sock)
+	dir, err := unix.Open(in, unix.O_PATH|unix.O_CLOEXEC, 0)
+	b.must(err)
+	for i := range 3 * maxSockets {
+		s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		b.must(err)
+		n := Name{Dir: dir, Name: fmt.Sprint("s", i), Socket: s}
+		b.must(unix.Bind(s, &unix.SockaddrUnix{Name: filepath.Join(in, n.Name)}))
+		n.ID, _ = n.lookup()
+		f.has = append(f.has, n)
+	}
+	b.must(relink(b.root, "../run/devlog/s0"))
+	f.retireOldest()
+	if got := f.sockets(); len(got) != maxSockets || got[0].Name != "s0" || f.inspect() != ok || len(f.said) > 0 {
+		t.Errorf("%d sockets, the first is %q; %q", len(got), got[0].Name, f.said)
+	}
+}

@@ -1,0 +1,209 @@
+package watcher
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// yielding returns a watcher that has yielded to the daemon with that socket.
+func yielding(b *box) (f *fake, other int) {
+	b.t.Helper()
+	f = watching(b)
+	b.must(os.Remove(b.dev))
+	f.look(time.Now())
+	runOnce(b, f)
+	if len(f.sockets()) != 1 {
+		b.t.Fatalf("%d sockets: %q", len(f.sockets()), f.said)
+	}
+	other = b.listen()
+	f.due.at = time.Time{} // due to the repair's own events
+	f.look(time.Now())
+	if !f.yielded.is || len(f.sockets()) > 0 || !f.due.at.IsZero() {
+		b.t.Fatalf("not aside: %+v", f.yielded)
+	}
+	return f, other
+}
+
+// The end of the daemon that had taken the private socket is noticed without
+// an event, within seconds.
+func TestYieldComesBack(t *testing.T) {
+	b := newBox(t, "bind log")
+	f, other := yielding(b)
+	f.report.unsaid = false
+	now := f.yielded.againAt
+	if d := time.Until(now); d > yieldedEvery || d < yieldedEvery/2 {
+		t.Errorf("looks in %v", d)
+	}
+	f.Step(now)
+	if f.run != nil || !f.Next().Equal(now.Add(yieldedEvery)) {
+		t.Errorf("not left alone: %v", f.Next())
+	}
+	endListener(t, other) // the socket's name stays
+	now = now.Add(yieldedEvery)
+	f.Step(now)
+	if f.run != nil || !f.Next().Equal(now.Add(yieldedWait)) {
+		t.Errorf("did not wait: %v", f.Next())
+	}
+	// It was only a restart.
+	back := b.listen()
+	now = now.Add(yieldedWait)
+	f.look(now)
+	if f.run != nil || !f.yielded.orphanedAt.IsZero() || !f.Next().Equal(now.Add(yieldedEvery)) {
+		t.Errorf("not left alone after a restart: %v", f.Next())
+	}
+	endListener(t, back)
+	b.must(os.Remove(b.sock))
+	f.look(now)
+	f.Step(now.Add(yieldedWait))
+	if f.run == nil {
+		t.Fatalf("no repair: %+v", f.yielded)
+	}
+	runOnce(b, f)
+	if f.yielded.is || f.inspect() != ok || !f.yielded.againAt.IsZero() || len(f.sockets()) != 1 {
+		t.Errorf("not back: %+v", f.yielded)
+	}
+	if last := f.said[len(f.said)-1]; last != "the other daemon listens no more; this receiver receives again" {
+		t.Errorf("%q", f.said)
+	}
+}
+
+// A repair that cannot take the place again is tried once a minute at most.
+func TestYieldFails(t *testing.T) {
+	b := newBox(t, "bind log")
+	f, _ := yielding(b)
+	b.must(os.RemoveAll(filepath.Dir(b.sock)))
+	b.mode("fail no")
+	now := time.Now().Add(time.Hour)
+	f.look(now)
+	before := b.runs()
+	now = now.Add(yieldedWait)
+	for range 1 + maxRetries {
+		f.Step(now)
+		if f.run == nil {
+			t.Fatalf("no repair: %+v", f.yielded)
+		}
+		for end := time.Now().Add(deadline); f.run != nil && time.Now().Before(end); {
+			_, _ = unix.Poll(nil, 2)
+			f.Step(now)
+		}
+		now = now.Add(lastDelay)
+	}
+	for i := range 3 {
+		if f.run != nil || !f.due.at.IsZero() || f.yielded.againAt.IsZero() {
+			t.Fatalf("%+v", f.yielded)
+		}
+		if d := f.yielded.againAt.Sub(now); i > 0 && d < yieldedRetry-time.Millisecond {
+			t.Errorf("tried again in %v", d)
+		}
+		now = f.yielded.againAt.Add(time.Millisecond)
+		f.Step(now)
+		for end := time.Now().Add(deadline); f.run != nil && time.Now().Before(end); {
+			_, _ = unix.Poll(nil, 2)
+			f.Step(now)
+		}
+	}
+	if n := b.runs() - before; n != 1+maxRetries+3 {
+		t.Errorf("%d runs", n)
+	}
+	if n := strings.Count(strings.Join(f.said, ""), "cannot be repaired"); n != 1 {
+		t.Errorf("%q", f.said)
+	}
+}
+
+// over binds another daemon's socket in the place of /dev/log.
+func (b *box) over() int {
+	b.t.Helper()
+	_ = os.Remove(b.dev)
+	s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	b.must(err)
+	b.t.Cleanup(func() { _ = unix.Close(s) })
+	b.must(unix.Bind(s, &unix.SockaddrUnix{Name: b.dev}))
+	return s
+}
+
+// A daemon that takes /dev/log itself, which is no harm in a /dev of the
+// container's own: the watcher looks after it as after one that takes its
+// socket's name.
+func TestYieldDevLog(t *testing.T) {
+	b := newBox(t, "nothing")
+	f := watching(b)
+	dir, err := unix.Open(filepath.Dir(b.sock), unix.O_PATH|unix.O_CLOEXEC, 0)
+	b.must(err)
+	ours := Name{Dir: dir, Name: "log", Socket: b.listen()}
+	ours.ID, _ = ours.lookup()
+	f.has = append(f.has, ours)
+	f.due.at = time.Time{} // due to the socket's own name
+	if f.look(time.Now()); !f.Next().IsZero() || f.inspect() != ok {
+		t.Errorf("looks at %v while all is ok", f.Next())
+	}
+	other := b.over()
+	f.look(time.Now())
+	b.must(os.WriteFile(b.dev+".x", nil, 0o600)) // is no event that matters
+	runOnce(b, f)
+	now := f.yielded.againAt
+	if d := time.Until(now); !f.yielded.is || d > yieldedEvery || d < yieldedEvery/2 || !f.due.at.IsZero() {
+		t.Fatalf("not aside, or looks in %v: %+v", d, f.yielded)
+	}
+	// Another socket there, which may have the same inode number, is looked at by
+	// the repair, and said once.
+	endListener(t, other)
+	other = b.over()
+	f.look(f.pause.last.Add(lastDelay))
+	runOnce(b, f)
+	if f.inspect() != ok || b.runs() != 2 {
+		t.Errorf("not ok, or %d runs: %+v", b.runs(), f.yielded)
+	}
+	endListener(t, other) // its name stays
+	if is := f.inspect(); is != orphaned {
+		t.Fatalf("a dead socket: %v", is)
+	}
+	now = f.yielded.againAt
+	f.Step(now)
+	if f.run != nil || !f.Next().Equal(now.Add(yieldedWait)) {
+		t.Errorf("did not wait: %v", f.Next())
+	}
+	b.mode("link")
+	f.Step(now.Add(yieldedWait))
+	if f.run == nil {
+		t.Fatalf("no repair: %+v", f.yielded)
+	}
+	runOnce(b, f)
+	if f.yielded.is || f.inspect() != ok || !f.yielded.againAt.IsZero() {
+		t.Errorf("not back: %+v", f.yielded)
+	}
+	text := strings.Join(f.said, "")
+	if !strings.Contains(text, "another daemon listens on /dev/log now; ") || !strings.HasSuffix(text, "the other daemon listens no more; this receiver receives again") || len(f.said) != 2 {
+		t.Errorf("%q", f.said)
+	}
+	// A name that is gone is repaired at once.
+	other = b.over()
+	b.mode("nothing")
+	f.look(f.pause.last.Add(lastDelay))
+	runOnce(b, f)
+	b.must(os.Remove(b.dev))
+	if is := f.inspect(); !f.yielded.is || is != replaced {
+		t.Errorf("without a name: %v", is)
+	}
+	endListener(t, other)
+}
+
+// What changes while a repair finds nothing to do is looked at by another one:
+// it may be somebody else's.
+func TestYieldNotYet(t *testing.T) {
+	b := newBox(t, "nothing")
+	f := watching(b)
+	f.has = append(f.has, Name{Dir: -1, Socket: b.listen()})
+	b.over()
+	f.due.at = time.Time{}
+	f.look(time.Now())
+	b.over() // meanwhile
+	runOnce(b, f)
+	if f.yielded.is || f.due.at.IsZero() || len(f.said) > 0 {
+		t.Errorf("%+v: %q", f.yielded, f.said)
+	}
+}
