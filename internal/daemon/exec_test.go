@@ -42,7 +42,7 @@ func playExec(out *os.File) error {
 		return err
 	}
 	env := append(os.Environ(), "LISTEN_FDS=0", fmt.Sprintf("DAEMON_TEST_OUT=%d", out.Fd()))
-	return handover.Exec(int(image.Fd()), os.Args, env, state, []int{null, int(out.Fd())})
+	return handover.Exec(int(image.Fd()), os.Args, env, state, []int{null, int(out.Fd())}, func() error { return nil })
 }
 
 // What is kept is open under its number, and nothing else is.

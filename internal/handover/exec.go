@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/earlysignal"
 	"devlog/internal/file"
 	"devlog/internal/memfd"
 )
@@ -15,10 +16,6 @@ import (
 // NameCheck is a sealed file with the state of a running receiver, passed by it
 // to a new program that is only to say whether it could go on with that.
 const NameCheck = "check"
-
-// stateVariable holds the descriptor of the state that a receiver's program
-// leaves to the one that replaces it.
-const stateVariable = "DEVLOGD_STATE"
 
 // maxState is how much of a state is read, in bytes.
 const maxState = 256 << 20
@@ -78,16 +75,16 @@ func ReadState(fd int) ([]byte, error) {
 // well there was one, but what it has left cannot be read. It removes the variable
 // from the environment.
 func InheritedState() (data []byte, found bool, err error) {
-	text, found := os.LookupEnv(stateVariable)
+	text, found := os.LookupEnv(earlysignal.StateVariable)
 	if !found {
 		return nil, false, nil
 	}
-	if err := os.Unsetenv(stateVariable); err != nil {
-		return nil, false, fmt.Errorf("remove %s from the environment: %w", stateVariable, err)
+	if err := os.Unsetenv(earlysignal.StateVariable); err != nil {
+		return nil, false, fmt.Errorf("remove %s from the environment: %w", earlysignal.StateVariable, err)
 	}
 	fd, err := strconv.Atoi(text)
 	if err != nil || fd < FirstFD {
-		return nil, false, fmt.Errorf("read %s=%q: want a descriptor", stateVariable, text)
+		return nil, false, fmt.Errorf("read %s=%q: want a descriptor", earlysignal.StateVariable, text)
 	}
 	data, err = ReadState(fd)
 	_ = unix.Close(fd)
@@ -96,9 +93,10 @@ func InheritedState() (data []byte, found bool, err error) {
 
 // Exec replaces this process's program by the one that image is a handle of
 // (execve(2)): it gets the state, and of the open files those of keep and
-// standard input, output and error. It returns only if that fails; then all is
-// as before.
-func Exec(image int, args, env []string, state *os.File, keep []int) error {
+// standard input, output and error. last runs when nothing else is left to do. It
+// returns only if that or anything else fails; then all is as before, but for what last
+// did.
+func Exec(image int, args, env []string, state *os.File, keep []int, last func() error) error {
 	if err := CloseOnExec(); err != nil {
 		return err
 	}
@@ -108,8 +106,12 @@ func Exec(image int, args, env []string, state *os.File, keep []int) error {
 			return errors.Join(fmt.Errorf("keep descriptor %d open: %w", fd, err), closeOnExec(kept[:i]))
 		}
 	}
-	env = append(env[:len(env):len(env)], stateVariable+"="+strconv.Itoa(kept[0]))
-	err := unix.Exec(file.Path(image), args, env)
+	env = append(env[:len(env):len(env)], earlysignal.StateVariable+"="+strconv.Itoa(kept[0]))
+	path := file.Path(image)
+	err := last()
+	if err == nil {
+		err = unix.Exec(path, args, env)
+	}
 	return errors.Join(err, closeOnExec(kept))
 }
 

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"devlog/internal/earlysignal"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -50,12 +52,12 @@ func TestInheritedStateOfNobody(t *testing.T) {
 		t.Errorf("without one: %q, %v, %v", data, found, err)
 	}
 	for value, want := range map[string]bool{"": false, "x": false, "0": false, "-1": false, "1000000": true} {
-		t.Setenv(stateVariable, value)
+		t.Setenv(earlysignal.StateVariable, value)
 		if data, found, err := InheritedState(); err == nil || found != want {
-			t.Errorf("%s=%s: %q, %v", stateVariable, value, data, found)
+			t.Errorf("%s=%s: %q, %v", earlysignal.StateVariable, value, data, found)
 		}
-		if v, ok := os.LookupEnv(stateVariable); ok {
-			t.Errorf("%s=%s is left for children to find", stateVariable, v)
+		if v, ok := os.LookupEnv(earlysignal.StateVariable); ok {
+			t.Errorf("%s=%s is left for children to find", earlysignal.StateVariable, v)
 		}
 	}
 }
@@ -80,7 +82,7 @@ func TestExecFails(t *testing.T) {
 	defer state.Close()
 	kept, other, image := openFD(t), openFD(t), openFD(t)
 	for _, keep := range [][]int{{kept}, {kept, 1 << 20}} {
-		err := Exec(image, []string{"x"}, nil, state, keep)
+		err := Exec(image, []string{"x"}, nil, state, keep, func() error { return nil })
 		if !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.EBADF) {
 			t.Errorf("%v: %v", keep, err)
 		}

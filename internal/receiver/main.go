@@ -48,9 +48,6 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	sandbox.Hide()
 	output.OneProcessor() // the program has, by uniprocessor; a test that is one has not
 	before, err := inheritedSnapshot()
-	if before != nil {
-		catchEarly()
-	}
 	files, ferr := handover.Inherited()
 	var kept *store
 	final := false // it would not be another time

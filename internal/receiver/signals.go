@@ -9,12 +9,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/earlysignal"
 	"devlog/internal/pidfd"
 	"devlog/internal/syslog"
 )
-
-// caught are the signals that are handled.
-var caught = []os.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2}
 
 // wakeUp in the pipe of signals is none, and only wakes up.
 const wakeUp = 0
@@ -26,30 +24,12 @@ type signals struct {
 	done   chan struct{} // closed when every signal is in the pipe
 }
 
-// early are the signals caught before there is a receiver; nil in a program that
-// has not replaced another one.
-var early chan os.Signal
-
-// catchEarly begins to catch signals in a program that has replaced another one:
-// nobody who sends one to the process is to end it by that.
-func catchEarly() { early = notify() }
-
-func notify() chan os.Signal {
-	c := make(chan os.Signal, 64)
-	signal.Notify(c, caught...)
-	return c
-}
-
 // catchSignals begins to catch signals.
 func (r *receiver) catchSignals() error {
 	if err := unix.Pipe2(r.signals.pipe[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return fmt.Errorf("make a pipe for signals: %w", err)
 	}
-	if early == nil {
-		early = notify()
-	}
-	r.signals.forward(early)
-	early = nil
+	r.signals.forward(earlysignal.Take())
 	return r.watch(r.signals.pipe[0])
 }
 
@@ -68,14 +48,17 @@ func (s *signals) forward(from chan os.Signal) {
 // wake wakes the receiver up. Any goroutine may call it.
 func (s *signals) wake() { _, _ = unix.Write(s.pipe[1], []byte{wakeUp}) }
 
-// hold prepares for the program to be replaced by another one: every signal
-// caught so far is in the pipe then, and none that comes has the default action.
-// execve(2) resets what is caught to that, but keeps what is ignored, and what
-// the executing thread blocks waits. Go's runtime unblocks SIGHUP, SIGINT and
-// SIGTERM before anything can catch them, so that these are ignored: SIGHUP is
-// as good as done, since the new program opens all files.
+// hold prepares for execve(2): after it every signal caught so far is in the pipe, and
+// no signal has the default action. execve(2) resets caught signals to that; it keeps
+// ignored signals ignored, and signals that the executing thread blocks pending.
+//
+// SIGUSR1 and SIGUSR2 are blocked, and reach the new program. SIGTERM, SIGINT and SIGHUP
+// cannot: Go's runtime unblocks them before anything can catch them (runtime.minit and
+// blockableSig), so they are ignored. A SIGHUP is as good as done, since the new program
+// opens all files. A SIGTERM or SIGINT is lost that comes between here and the start of
+// the new program's runtime, which is less than a millisecond.
 func (s *signals) hold() (old unix.Sigset_t, err error) {
-	if err := unix.PthreadSigmask(unix.SIG_BLOCK, sigset(caught...), &old); err != nil {
+	if err := unix.PthreadSigmask(unix.SIG_BLOCK, sigset(earlysignal.Caught...), &old); err != nil {
 		return old, fmt.Errorf("block signals: %w", err)
 	}
 	// What keepThread has blocked would be so in every thread of the new program.
@@ -91,7 +74,7 @@ func (s *signals) hold() (old unix.Sigset_t, err error) {
 
 // release undoes hold.
 func (s *signals) release(old unix.Sigset_t) {
-	s.forward(notify())
+	s.forward(earlysignal.Catch())
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil) // it worked to set another
 }
 
@@ -106,7 +89,7 @@ func (s *signals) pending() bool {
 // kernel gives a signal to any thread, and a thread that waits for a file system does
 // not take it (complete_signal in kernel/signal.c).
 func (s *signals) fetch() {
-	set, now := sigset(caught...), unix.Timespec{}
+	set, now := sigset(earlysignal.Caught...), unix.Timespec{}
 	for {
 		n, _, err := unix.RawSyscall6(unix.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(set)), 0, uintptr(unsafe.Pointer(&now)), kernelSigset, 0, 0)
 		if err != 0 {

@@ -230,18 +230,21 @@ func (r *receiver) leave(image int, s *snapshot) error {
 	defer state.Close()
 	runtime.LockOSThread() // signals are blocked by the thread that executes
 	defer runtime.UnlockOSThread()
-	held, err := r.signals.hold()
-	if err != nil {
-		return err
+	var held *unix.Sigset_t
+	err = handover.Exec(image, os.Args, os.Environ(), state, s.descriptors(), func() error {
+		old, err := r.signals.hold()
+		if err != nil {
+			return err
+		}
+		if held = &old; r.signals.pending() {
+			return errSignalled
+		}
+		return r.hung()
+	})
+	if held != nil {
+		r.signals.release(*held)
 	}
-	defer r.signals.release(held)
-	if r.signals.pending() {
-		return errSignalled
-	}
-	if err := r.hung(); err != nil {
-		return err
-	}
-	return handover.Exec(image, os.Args, os.Environ(), state, s.descriptors())
+	return err
 }
 
 // descriptors are all that the state names.

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"devlog/internal/earlysignal"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -118,7 +120,7 @@ func TestHoldSignals(t *testing.T) {
 	runtime.LockOSThread() // and end the thread with the test
 	keepThread()
 	s := &signals{pipe: [2]int{-1, -1}}
-	s.forward(notify())
+	s.forward(earlysignal.Catch())
 	old, err := s.hold()
 	if err != nil {
 		t.Fatal(err)
