@@ -33,7 +33,7 @@ func TestAnnotations(t *testing.T) {
 		for _, name := range []string{"/notices", "/sub/all"} {
 			wantOnce(t, at(dir+name), threeTexts("a")...)
 		}
-		eventually(t, "/dev/log leads to the socket that was chosen", func() bool {
+		eventually(t, "/dev/log points to the socket that was chosen", func() bool {
 			to, err := os.ReadFile(filepath.Join(c.Rootfs, "tmp/to"))
 			return err == nil && string(to) == "/run/own/log\n"
 		})

@@ -43,7 +43,7 @@ func ofProcess(h *Host, pid int) func(name string) string {
 	return func(name string) string { return filepath.Join(h.Path(fmt.Sprintf("/proc/%d/root", pid)), name) }
 }
 
-// connects says whether /dev/log leads to somebody who listens. It follows the
+// connects says whether /dev/log points to somebody who listens. It follows the
 // links itself: for the kernel they would start at the test's own root.
 func (p place) connects() bool {
 	name := "/dev/log"

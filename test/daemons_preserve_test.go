@@ -20,7 +20,7 @@ func (k daemonKind) enough() (swaps, each int) {
 
 // The host's own daemon notices nothing when the host is prepared and
 // unprepared: no message is lost or written twice, no call of a sender fails,
-// and /dev/log leads to a listener at every moment.
+// and /dev/log points to a listener at every moment.
 func TestPreserveHost(t *testing.T) {
 	for _, k := range daemonKinds {
 		t.Run(k.String(), func(t *testing.T) {

@@ -160,7 +160,7 @@ func TestEngineBindReadOnly(t *testing.T) {
 				after := look(t, h)
 				expectSame(t, "the host", before.host, after.host)
 				if to := c.Sh("readlink /dev/log"); to != "/run/devlog/log\n" {
-					t.Errorf("/dev/log leads to %q", to)
+					t.Errorf("/dev/log points to %q", to)
 				}
 				expectUndone(t, h, c, inside, before)
 			})

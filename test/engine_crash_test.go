@@ -267,7 +267,7 @@ func (x *crashing) expectPrepared() {
 	switch to, err := os.Readlink(log); {
 	case errors.Is(err, unix.EINVAL): // the daemon's socket still
 	case err != nil || to != "/run/devlog/log":
-		x.t.Fatalf("/dev/log leads to %q, %v", to, err)
+		x.t.Fatalf("/dev/log points to %q, %v", to, err)
 	default:
 		check(x.t, os.Remove(log))
 		check(x.t, os.Link(kept, log))

@@ -43,7 +43,7 @@ func TestEngineOwnDaemonAdopts(t *testing.T) {
 	}
 }
 
-// What the container's init makes of the place that /dev/log leads to is
+// What the container's init makes of the place that /dev/log points to is
 // noticed there, where no socket of ours is.
 func TestEngineAdoptedPlaceTaken(t *testing.T) {
 	needContainers(t)
@@ -236,7 +236,7 @@ func TestEngineConfinedHeals(t *testing.T) {
 	}
 }
 
-// In a container that has the host's /run as well, /dev/log leads to the host's
+// In a container that has the host's /run as well, /dev/log points to the host's
 // listener: that is none of the container's, and nobody's place to listen.
 func TestEngineHostsRunInside(t *testing.T) {
 	needContainers(t)
@@ -254,7 +254,7 @@ func TestEngineHostsRunInside(t *testing.T) {
 		t.Errorf("check after the repair: %+v", r)
 	}
 	if to, err := os.Readlink(h.Path("/dev/log")); err != nil || to != "/run/systemd/journal/dev-log" {
-		t.Errorf("the host's /dev/log leads to %q, %v", to, err)
+		t.Errorf("the host's /dev/log points to %q, %v", to, err)
 	}
 }
 

@@ -81,7 +81,7 @@ func TestLXCSystemd(t *testing.T) {
 	}
 }
 
-// On a host where /dev/log leads to the journal's socket, the container's own
+// On a host where /dev/log points to the journal's socket, the container's own
 // journal gets what is logged there, and not the host's.
 func TestLXCSystemdJournal(t *testing.T) {
 	needContainers(t, "lxc")

@@ -47,7 +47,7 @@ func staleSocketAt(t *testing.T, path string) {
 	check(t, unix.Close(fd))
 }
 
-// journal makes the host one with systemd: /dev/log leads to its journal.
+// journal makes the host one with systemd: /dev/log points to its journal.
 func journal(t *testing.T, h *Host) {
 	dir := "/run/systemd/journal"
 	check(t, os.MkdirAll(h.Path(dir), 0o755))

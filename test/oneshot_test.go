@@ -210,7 +210,7 @@ func TestRepairRoot(t *testing.T) {
 		t.Fatalf("repair: %+v", r)
 	}
 	if to, err := os.Readlink(filepath.Join(root, "dev/log")); err != nil || to != "/run/devlog/log" {
-		t.Errorf("/dev/log leads to %q, %v", to, err)
+		t.Errorf("/dev/log points to %q, %v", to, err)
 	}
 	// A receiver lives until it is told to end.
 	if r := h.Do(hookOn(), "repair", "--root", root, "--name", "plain"); r.Code != 0 {

@@ -183,7 +183,7 @@ func TestPackageUninstall(t *testing.T) {
 					t.Errorf("the removal says %q: %+v", said, r)
 				}
 				if to, err := os.Readlink(h.Path("/dev/log")); err != nil || len(h.Receivers()) != 1 {
-					t.Errorf("/dev/log leads to %q, %v; receivers: %d", to, err, len(h.Receivers()))
+					t.Errorf("/dev/log points to %q, %v; receivers: %d", to, err, len(h.Receivers()))
 				}
 				h.Must("logger", "--socket-errors=on", "it works still")
 			})

@@ -89,7 +89,7 @@ func (p *program) writeJSON(v any) error {
 func (p *program) repairCommand() *cli.Command {
 	return command(cli.Command{
 		Name:  "repair",
-		Usage: "make /dev/log lead to a private socket, with a receiver behind it",
+		Usage: "make /dev/log point to a private socket with a receiver",
 		Description: "Does nothing where syslog() works already. Without --pid and --root it repairs the root that\n" +
 			"it runs in.",
 		Flags: flags(targetFlags(), planFlags(), receiverFlags(launch.AutoSupervised), []cli.Flag{

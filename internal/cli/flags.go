@@ -44,10 +44,10 @@ func keepFlag() cli.Flag {
 func planFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "strategy", Value: string(plan.Auto), EnvVars: env("STRATEGY"),
-			Usage: "`HOW` to repair: auto, adopt (listen where /dev/log leads), symlink (make it a link) or bind"},
+			Usage: "`HOW` to repair: auto, adopt (listen where /dev/log points), symlink (make it a link) or bind"},
 		socketFlag(),
 		&cli.StringSliceFlag{Name: "adopt", EnvVars: env("ADOPT"),
-			Usage: "a `PATH` to which a shared /dev/log may lead, beside the usual ones; may be repeated (one a line)"},
+			Usage: "a `PATH` to which a shared /dev/log may point, besides the usual ones; may be repeated (one a line)"},
 		&cli.BoolFlag{Name: "force", EnvVars: env("FORCE"),
 			Usage: "rename a /dev/log that is a directory, a regular file or a device to /dev/log.devlog-old; with --host: this is the host, even if it looks like a container"},
 	}

@@ -89,7 +89,7 @@ func (p *program) table(list []hosts.Sharer) error {
 			receiver = "devlogd"
 		case s.Facts.Receiver.State == plan.Gone && s.Plan.Verdict != plan.Healthy:
 			receiver = "gone"
-		case s.Facts.Log.Leads.Live && s.Plan.Verdict == plan.Healthy:
+		case s.Facts.Log.Target.Live && s.Plan.Verdict == plan.Healthy:
 			receiver = "its own"
 		}
 		log, repair := s.Facts.LogInWords(), s.Plan.String()

@@ -146,7 +146,7 @@ func (i *inspection) log() error {
 	if err := i.reached(st, p); err != nil {
 		return err
 	}
-	if log.Leads, err = i.path(p); err != nil {
+	if log.Target, err = i.path(p); err != nil {
 		return err
 	}
 	if err := i.mounted(); err != nil {
@@ -188,7 +188,7 @@ func listensOnHost() (live bool) {
 // mounted finds out whether a dead socket is mounted over the name.
 func (i *inspection) mounted() (err error) {
 	log := &i.facts.Log
-	if log.Kind == rootfs.Socket && !log.Leads.Live {
+	if log.Kind == rootfs.Socket && !log.Target.Live {
 		log.Mounted, err = i.dev.MountedOver(names.Log)
 	}
 	return err
@@ -196,27 +196,27 @@ func (i *inspection) mounted() (err error) {
 
 // listener finds out who listens where /dev/log points, as far as a plan depends on it.
 func (i *inspection) listener(p *rootfs.Place) {
-	f, leads := i.facts, &i.facts.Log.Leads
+	f, dest := i.facts, &i.facts.Log.Target
 	// Root sees all processes of its container.
 	sees := i.target.Inside && !f.Host && !f.NotRoot && f.Dev.Sharing != plan.Private
-	if leads.Live && (sees || i.target.Host || f.HostPrepared()) {
-		leads.Here = listenerHere(i.target, p.Stat.ID)
+	if dest.Live && (sees || i.target.Host || f.HostPrepared()) {
+		dest.Here = listenerHere(i.target, p.Stat.ID)
 	}
-	if host := f.HostSocket; leads.Live && host.Live && f.Log.Kind == rootfs.Socket && host.ID != f.Log.ID && (!i.target.Inside || f.Host && !f.NotRoot) {
+	if host := f.HostSocket; dest.Live && host.Live && f.Log.Kind == rootfs.Socket && host.ID != f.Log.ID && (!i.target.Inside || f.Host && !f.NotRoot) {
 		f.Log.Intruder = ForeignOnHost(f.Log.ID)
 	}
-	if leads.Live && i.own && !f.Host && !f.NotRoot && p.Stat.ID.Dev == i.devStat.ID.Dev &&
+	if dest.Live && i.own && !f.Host && !f.NotRoot && p.Stat.ID.Dev == i.devStat.ID.Dev &&
 		!listenerHere(i.target, p.Stat.ID) && !f.Watcher && notOurs(p.Stat.ID) {
 		// A runtime has made this /dev, but for a container around this one.
-		f.Dev.Sharing, leads.Sharing = plan.Shared, plan.Shared
+		f.Dev.Sharing, dest.Sharing = plan.Shared, plan.Shared
 	}
 	switch {
-	case !leads.Live || !sees:
-	case leads.Here && leads.Sharing == plan.Unknown:
+	case !dest.Live || !sees:
+	case dest.Here && dest.Sharing == plan.Unknown:
 		// The listener is in this container, so the file system probably is its own too.
-		leads.Sharing = plan.Private
-	case !leads.Here && !f.Watcher && leads.Sharing == plan.Private && notOurs(p.Stat.ID):
-		leads.Sharing = plan.Shared // for example the host's /run
+		dest.Sharing = plan.Private
+	case !dest.Here && !f.Watcher && dest.Sharing == plan.Private && notOurs(p.Stat.ID):
+		dest.Sharing = plan.Shared // for example the host's /run
 		i.foreign = p.Stat.ID.Dev
 	}
 }
@@ -239,13 +239,13 @@ func (i *inspection) reached(log rootfs.Stat, p *rootfs.Place) error {
 
 // notHost is why this cannot be the host although the user says so, or empty.
 func (i *inspection) notHost() string {
-	leads := i.facts.Log.Leads
+	dest := i.facts.Log.Target
 	switch {
 	case i.target.PIDNS == target.InitPIDNamespace, i.target.OnHost():
 		return ""
 	case i.facts.Dev.FSType == "devtmpfs":
 		return "this is a container: its PID namespace is not the first, and /dev is a devtmpfs"
-	case leads.Live && !leads.Here && !i.facts.Watcher:
+	case dest.Live && !dest.Here && !i.facts.Watcher:
 		return plan.NotSeen
 	}
 	return ""

@@ -37,10 +37,10 @@ func TestInspectHostileLink(t *testing.T) {
 		problem     error
 		adoptable   bool // once the administrator lists it
 	}{
-		{"log", "link to log (/dev/log), which leads nowhere", unix.ELOOP, false},
-		{"/file/x/log", "which leads nowhere", unix.ENOTDIR, false},
-		{"/run/" + strings.Repeat("x", 256), "which leads nowhere", unix.ENAMETOOLONG, false},
-		{"/run/none/", "which leads nowhere", unix.ENOTDIR, false},
+		{"log", "link to log (/dev/log), which points nowhere", unix.ELOOP, false},
+		{"/file/x/log", "which points nowhere", unix.ENOTDIR, false},
+		{"/run/" + strings.Repeat("x", 256), "which points nowhere", unix.ENAMETOOLONG, false},
+		{"/run/none/", "which points nowhere", unix.ENOTDIR, false},
 		{"/run/none/../log", "which does not exist here", unix.ENOENT, false},
 		{"/run/1/2/3/4/5/6/7/8/log", "which does not exist here", unix.ENOENT, true},
 		{"/run/1/2/3/4/5/6/7/8/9/log", "which does not exist here", unix.ENOENT, false},
@@ -64,8 +64,8 @@ func TestInspectHostileLink(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.Dev.Sharing = plan.Shared
-		if f.Log.Leads.Problem != tt.problem.Error() || !strings.Contains(f.LogInWords(), tt.words) {
-			t.Errorf("%s: %q, %s; want %v, %s", tt.text, f.Log.Leads.Problem, f.LogInWords(), tt.problem, tt.words)
+		if f.Log.Target.Problem != tt.problem.Error() || !strings.Contains(f.LogInWords(), tt.words) {
+			t.Errorf("%s: %q, %s; want %v, %s", tt.text, f.Log.Target.Problem, f.LogInWords(), tt.problem, tt.words)
 		}
 		want := plan.Symlink
 		if tt.adoptable {

@@ -2,29 +2,28 @@
 // beside the private socket.
 package names
 
-// The names everything is about, in the container.
+// The names, in a container or on the host.
 const (
-	Dev     = "/dev"
+	// Dev is the directory of Log.
+	Dev = "/dev"
+	// Log is the name in Dev to which syslog(3) sends.
 	Log     = "log"
-	LogPath = "/dev/log"
-	// HostSocket is the hard link in /dev that keeps the host's own socket
-	// reachable once the host is prepared.
+	LogPath = Dev + "/" + Log
+	// HostSocket is the host's own socket in Dev on a prepared host.
 	HostSocket = ".devlog-host"
-	// Old is what /dev/log is called once it is moved aside.
+	// Old is the name in Dev to which a repair renames a Log that is in the way.
 	Old     = Log + ".devlog-old"
 	OldPath = Dev + "/" + Old
-	// DefaultSocket is where /dev/log leads if nothing says otherwise.
+	// DefaultSocket is the default path of the private socket.
 	DefaultSocket = "/run/devlog/log"
-	// JournalSocket is where /dev/log leads on a host with systemd.
+	// JournalSocket is the path to which /dev/log points on a host with systemd.
 	JournalSocket = "/run/systemd/journal/dev-log"
-	// Record is the file beside a private socket in which a repair notes
-	// what it changed.
+	// Record is the file beside the private socket in which a repair records what it changed.
 	Record = ".devlog-repair"
-	// Link is the link beside a private socket that is mounted over
-	// /dev/log.
+	// Link is the link beside the private socket that a repair mounts over /dev/log.
 	Link = ".devlog-link"
-	// NoteSuffix ends the name of a note: why a hook could not repair.
+	// NoteSuffix ends the name of a note that says why a hook could not repair.
 	NoteSuffix = ".log"
-	// Receiver is the receiver's program.
+	// Receiver is the file name of the receiver's program.
 	Receiver = "devlogd"
 )

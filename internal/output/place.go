@@ -70,7 +70,7 @@ func Hold(path, below string, want file.Type) (int, error) {
 
 // MakeDirectory makes the directory that does not exist, with those that it is in
 // (mode 0755), and gives it to the user and group; those are root's. What is made with
-// root's rights for another user is made where no link leads, but on the way to below,
+// root's rights for another user is made where no link points, but on the way to below,
 // if path is below that: he may have laid it.
 func MakeDirectory(path, below string, uid, gid int) error {
 	path, err := filepath.Abs(path)

@@ -85,13 +85,13 @@ type SocketFacts struct {
 // hostSocketLost says that the host was prepared, and that the name of its socket was
 // removed or given to another kind of file.
 func (f Facts) hostSocketLost() bool {
-	return f.Host && f.Log.Kind == rootfs.Link && f.Log.Link == names.DefaultSocket && f.Log.Leads.Path != names.DefaultSocket && !f.HostPrepared()
+	return f.Host && f.Log.Kind == rootfs.Link && f.Log.Link == names.DefaultSocket && f.Log.Target.Path != names.DefaultSocket && !f.HostPrepared()
 }
 
 // hostReplaced says that a container's daemon has replaced the host's socket, and that
 // the host's /dev/log points to it.
 func (f Facts) hostReplaced() bool {
-	return f.Host && f.HostSocket.Foreign && f.Log.Leads.ID == f.HostSocket.ID
+	return f.Host && f.HostSocket.Foreign && f.Log.Target.ID == f.HostSocket.ID
 }
 
 // HostPrepared says that the host has been prepared.
@@ -133,8 +133,8 @@ type LogFacts struct {
 	Intruder bool `json:"intruder,omitempty"`
 	// Mounted says that a dead socket is mounted over the name.
 	Mounted bool `json:"mounted,omitempty"`
-	// Leads is where the name points; /dev/log itself if it is not a link.
-	Leads PathFacts `json:"leads_to"`
+	// Target is where the name points; /dev/log itself if it is not a link.
+	Target PathFacts `json:"target"`
 }
 
 // PathFacts are the facts about a path where a socket is or could be.
@@ -169,7 +169,7 @@ type PathFacts struct {
 // intruded says that a container's daemon has replaced /dev/log of a prepared host while
 // the host's daemon still listens on its own socket: all messages reach that container.
 func (f Facts) intruded() bool {
-	return f.HostPrepared() && f.HostSocket.Live && !f.HostSocket.Foreign && f.Log.Kind == rootfs.Socket && f.Log.Leads.Live &&
+	return f.HostPrepared() && f.HostSocket.Live && !f.HostSocket.Foreign && f.Log.Kind == rootfs.Socket && f.Log.Target.Live &&
 		f.HostSocket.ID != f.Log.ID && f.Log.Intruder
 }
 

@@ -25,10 +25,10 @@ const goldenDir = "../../test/testdata/golden"
 func why(l LogFacts) LogFacts {
 	switch {
 	case l.Kind == "": // there is no /dev to look in
-	case l.Leads.Kind == rootfs.Absent:
-		l.Leads.Problem = unix.ENOENT.Error()
-	case !l.Leads.Live:
-		l.Leads.Problem = unix.ECONNREFUSED.Error()
+	case l.Target.Kind == rootfs.Absent:
+		l.Target.Problem = unix.ENOENT.Error()
+	case !l.Target.Live:
+		l.Target.Problem = unix.ECONNREFUSED.Error()
 	}
 	return l
 }
@@ -53,7 +53,7 @@ func TestGolden(t *testing.T) {
 		{"private-stale", private, name(rootfs.Socket, false, ours), false, false, nil},
 		{"private-dangling", private, link(journal, rootfs.Absent, false, ours), false, false, nil},
 		{"private-link-in-words", private, link("../run/x", rootfs.Absent, false, ours), false, false,
-			func(f *Facts, _ *Choice) { f.Log.Leads.Path = "/run/x" }},
+			func(f *Facts, _ *Choice) { f.Log.Target.Path = "/run/x" }},
 		{"any-directory", shared, name(rootfs.Directory, false, theirs), mount, false, nil},
 		{"shared-moved-aside", shared, link(names.DefaultSocket, rootfs.Socket, true, ours), false, true, func(f *Facts, _ *Choice) { f.Log.Old = rootfs.Directory }},
 		{"any-regular", private, name(rootfs.Regular, false, ours), false, false, nil},
@@ -66,10 +66,10 @@ func TestGolden(t *testing.T) {
 		{"shared-link-to-shared-live", shared, link("/dev/x", rootfs.Socket, true, theirs), mount, false, nil},
 		{"shared-link-to-shared-dangling", shared, link("/dev/x", rootfs.Absent, false, theirs), false, false, nil},
 		{"shared-link-to-nowhere", shared, blocked("log", unix.ELOOP.Error()), false, false,
-			func(f *Facts, _ *Choice) { f.Log.Leads.Path, f.Log.Leads.Problem = names.LogPath, unix.ELOOP.Error() }},
+			func(f *Facts, _ *Choice) { f.Log.Target.Path, f.Log.Target.Problem = names.LogPath, unix.ELOOP.Error() }},
 		{"shared-absent", shared, name(rootfs.Absent, false, theirs), false, false, nil},
 		{"shared-stale", shared, name(rootfs.Socket, false, theirs), false, false, nil},
-		{"shared-live-prepared", shared, name(rootfs.Socket, true, theirs), false, true, func(f *Facts, _ *Choice) { f.Log.Leads.Here = true }},
+		{"shared-live-prepared", shared, name(rootfs.Socket, true, theirs), false, true, func(f *Facts, _ *Choice) { f.Log.Target.Here = true }},
 		{"shared-live-mount", shared, name(rootfs.Socket, true, theirs), mount, false, nil},
 		{"shared-live-neither", shared, name(rootfs.Socket, true, theirs), false, false, nil},
 		{"unknown-live", unknown, name(rootfs.Socket, true, Unknown), false, false, nil},
@@ -102,7 +102,7 @@ func TestGolden(t *testing.T) {
 		t.Run(file, func(t *testing.T) {
 			f := Facts{Inside: true, Host: true, HostSocket: hostSocket(file == "host-prepared", true), Dev: host, Log: why(log), Socket: noSocket}
 			if file == "host-prepared" {
-				f.Log.Leads.Path = "/dev/" + names.HostSocket
+				f.Log.Target.Path = "/dev/" + names.HostSocket
 			}
 			golden(t, file, f, NewHost(f, Choice{Strategy: Auto}))
 		})

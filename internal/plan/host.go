@@ -28,7 +28,7 @@ func NewHost(f Facts, c Choice) Plan {
 }
 
 func planHost(f Facts, c Choice) Plan {
-	leads := f.Log.Leads
+	dest := f.Log.Target
 	prepared := Plan{Verdict: NeedsRepair, Strategy: Symlink, Socket: names.DefaultSocket, Steps: append(prepare(names.DefaultSocket), hostLink())}
 	switch {
 	case f.Dev.Kind != rootfs.Directory:
@@ -37,33 +37,33 @@ func planHost(f Facts, c Choice) Plan {
 		return refuse(f.NotHost, "run this on the host, or with --force if this is it")
 	case f.hostReplaced():
 		return refuse(hostSocketReplaced, restartDaemon)
-	case f.Log.Kind == rootfs.Link && leads.Path == names.DefaultSocket && leads.Kind == rootfs.Absent:
+	case f.Log.Kind == rootfs.Link && dest.Path == names.DefaultSocket && dest.Kind == rootfs.Absent:
 		return prepared // the link on the host's side is missing
 	case f.hostSocketLost():
 		prepared.Advice = restartDaemon
 		return prepared
-	case f.Log.Kind == rootfs.Link && (leads.Path == path.Join(names.Dev, names.HostSocket) || path.Dir(leads.Path) != names.Dev) && !hostLinkReplaced(f) &&
-		(leads.Live || f.Log.Known && !leads.blocked()):
+	case f.Log.Kind == rootfs.Link && (dest.Path == path.Join(names.Dev, names.HostSocket) || path.Dir(dest.Path) != names.Dev) && !hostLinkReplaced(f) &&
+		(dest.Live || f.Log.Known && !dest.blocked()):
 		switch {
-		case !leads.Live: // containers have all they need, the host itself does not
+		case !dest.Live: // containers have all they need, the host itself does not
 			return Plan{Verdict: Healthy, Advice: f.awaits()}
 		case !f.Log.Known:
-			return Plan{Verdict: Healthy, Advice: "have the hooks say --adopt " + f.Log.Link + ", for containers do not adopt a place that they do not know"}
+			return Plan{Verdict: Healthy, Advice: "use --adopt " + f.Log.Link + " in the hooks: containers do not adopt an unknown path"}
 		}
 		return Plan{Verdict: Healthy}
 	case f.Dev.Unwritable != "":
 		return refuse("/dev cannot be written ("+f.Dev.Unwritable+")", RunAsRoot+" on the host")
 	case !nameOfSocket(f.Log.Kind):
 		return planRename(f, c, true, planHost)
-	case f.Log.Kind == rootfs.Link && leads.Live:
-		return refuse("/dev/log leads to "+leads.Path+", which containers share", "let the host's daemon listen on /dev/log itself")
+	case f.Log.Kind == rootfs.Link && dest.Live:
+		return refuse("/dev/log points to "+dest.Path+", which containers share", "let the host's daemon listen on /dev/log itself")
 	case f.intruded():
 		prepared.Steps = append(prepared.Steps, Step{Op: OpLink, Path: names.LogPath, Text: names.DefaultSocket})
 		prepared.Advice = "let the daemon that took /dev/log listen on " + names.DefaultSocket + " in its container"
-	case leads.Live && !leads.Here && f.HostSocket.Live && f.HostSocket.ID != f.Log.ID:
+	case dest.Live && !dest.Here && f.HostSocket.Live && f.HostSocket.ID != f.Log.ID:
 		return refuse("the host's daemon listens on /dev/"+names.HostSocket+" still, and somebody else on /dev/log",
 			"let that daemon listen on /run/devlog/log in its container")
-	case leads.Live:
+	case dest.Live:
 		prepared.Steps = append(prepared.Steps, Step{Op: OpPreserve, Path: names.LogPath, Text: names.DefaultSocket})
 	default:
 		prepared.Steps = append(prepared.Steps, Step{Op: OpLink, Path: names.LogPath, Text: names.DefaultSocket})
@@ -93,7 +93,7 @@ func (f Facts) ToRoot() Facts {
 	if f.NotHost == NotSeen {
 		f.NotHost = ""
 	}
-	for _, why := range []*string{&f.Dev.Unwritable, &f.Log.Leads.Unwritable, &f.Socket.Unwritable} {
+	for _, why := range []*string{&f.Dev.Unwritable, &f.Log.Target.Unwritable, &f.Socket.Unwritable} {
 		if *why == unix.EACCES.Error() || *why == unix.EPERM.Error() {
 			*why = ""
 		}

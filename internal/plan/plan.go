@@ -39,8 +39,8 @@ func New(f Facts, c Choice) Plan {
 		return planMounted(f, c)
 	case !nameOfSocket(f.Log.Kind):
 		return planRename(f, c, c.Force || f.Dev.Sharing != Private, New)
-	case !f.Log.Leads.socketOrNothing() && !f.Log.ofAnybody(f.Dev):
-		return refuse(fmt.Sprintf("/dev/log leads to %s, a %s", f.Log.Leads.Path, f.Log.Leads.Kind),
+	case !f.Log.Target.socketOrNothing() && !f.Log.ofAnybody(f.Dev):
+		return refuse(fmt.Sprintf("/dev/log points to %s, a %s", f.Log.Target.Path, f.Log.Target.Kind),
 			"remove it, or point /dev/log elsewhere")
 	}
 	switch c.Strategy {
@@ -59,7 +59,7 @@ func New(f Facts, c Choice) Plan {
 		return planBind(f, c)
 	}
 	switch {
-	case adoptable(f) && !hostLinkReplaced(f) && (f.Dev.Sharing != Private || f.Dev.Unwritable != "" || f.Log.Leads.Path == f.Socket.Path):
+	case adoptable(f) && !hostLinkReplaced(f) && (f.Dev.Sharing != Private || f.Dev.Unwritable != "" || f.Log.Target.Path == f.Socket.Path):
 		return planAdopt(f, c)
 	case f.Dev.Unwritable != "":
 		if !f.MayMount {
@@ -71,9 +71,9 @@ func New(f Facts, c Choice) Plan {
 		return planBind(f, c)
 	case f.Log.ofAnybody(f.Dev):
 		return planLink(f, c)
-	case !f.Log.Leads.Live && !mayLink(f) && f.MayMount:
+	case !f.Log.Target.Live && !mayLink(f) && f.MayMount:
 		return planBind(f, c)
-	case !f.Log.Leads.Live || rebound(f) || f.intruded() && !f.Inside:
+	case !f.Log.Target.Live || rebound(f) || f.intruded() && !f.Inside:
 		return planSymlink(f, c)
 	case f.MayMount:
 		return planBind(f, c)
@@ -89,7 +89,7 @@ func New(f Facts, c Choice) Plan {
 // any container can have made it. A link that dangles here may work on the host or in
 // other containers.
 func planLink(f Facts, c Choice) Plan {
-	l := f.Log.Leads
+	l := f.Log.Target
 	harmless := !l.Live && !f.Log.OnHost && (f.HostPrepared() || f.mayPrepare())
 	switch {
 	case hostLinkReplaced(f), harmless:
@@ -99,16 +99,16 @@ func planLink(f Facts, c Choice) Plan {
 	case !l.Live && path.Dir(l.Path) == names.Dev: // a loop: it works nowhere
 		return planSymlink(f, c)
 	case f.Log.Known && l.Live:
-		return refuse("/dev/log leads to "+l.Path+", where another container or the host listens", RepairHost)
+		return refuse("/dev/log points to "+l.Path+", where another container or the host listens", RepairHost)
 	case f.Log.Known:
-		return refuse("nobody can listen on "+l.Path+", to which /dev/log leads", RepairHost)
+		return refuse("nobody can listen on "+l.Path+", to which /dev/log points", RepairHost)
 	}
 	return refuse(unknownPath(f), listPath(f))
 }
 
 // unknownPath is why a link in a shared /dev is not adopted.
 func unknownPath(f Facts) string {
-	return "/dev/log leads to " + f.Log.Link + ", and any container that shares /dev can have made that link"
+	return "/dev/log points to " + f.Log.Link + ", and any container that shares /dev can have made that link"
 }
 
 // listPath is the advice for a link that the administrator may have made.
@@ -116,7 +116,7 @@ func listPath(f Facts) string {
 	if !path.IsAbs(f.Log.Link) {
 		return RepairHost
 	}
-	return "say --adopt " + path.Clean(f.Log.Link) + " if a daemon of the host's or the container's is to listen there, else " + RepairHost
+	return "use --adopt " + path.Clean(f.Log.Link) + " if a daemon of the host or the container will listen there; otherwise " + RepairHost
 }
 
 // ofAnybody says that root of any container can have made the link.
@@ -130,7 +130,7 @@ func (f Facts) trusted() bool {
 	if f.hostReplaced() {
 		return false
 	}
-	return !f.Log.ofAnybody(f.Dev) || f.Log.Known || f.Log.Leads.Here || f.Inside && f.NotRoot
+	return !f.Log.ofAnybody(f.Dev) || f.Log.Known || f.Log.Target.Here || f.Inside && f.NotRoot
 }
 
 // RepairHost is the advice if only a prepared host helps.
@@ -148,7 +148,7 @@ func (f Facts) mayPrepare() bool { return f.MayPrepare && f.Socket.Path == names
 
 // healthy says that a message sent to /dev/log reaches this container's own listener.
 func healthy(f Facts) bool {
-	l := f.Log.Leads
+	l := f.Log.Target
 	return l.Live && !l.Foreign && (l.Sharing == Private || f.Dev.Sharing == Private) && !f.intruded() && f.trusted()
 }
 
@@ -156,7 +156,7 @@ func healthy(f Facts) bool {
 // listens: the private socket, or a path where a link to it can be made. In a shared /dev
 // the path must be a known one.
 func adoptable(f Facts) bool {
-	l := f.Log.Leads
+	l := f.Log.Target
 	if f.Log.Kind != rootfs.Link || l.Sharing != Private || f.Dev.Sharing != Private && !f.Log.Known {
 		return false
 	}
@@ -170,7 +170,7 @@ func adoptable(f Facts) bool {
 // restarted on a prepared host. If the host's old socket is live too, the daemon never
 // ended, and the new socket is somebody else's.
 func rebound(f Facts) bool {
-	if !f.HostPrepared() || f.Log.Kind != rootfs.Socket || !f.Inside && !f.Log.Leads.Here {
+	if !f.HostPrepared() || f.Log.Kind != rootfs.Socket || !f.Inside && !f.Log.Target.Here {
 		return false // the host can see whose socket it is
 	}
 	return !f.HostSocket.Live || f.HostSocket.ID == f.Log.ID
@@ -180,7 +180,7 @@ func rebound(f Facts) bool {
 // Containers could listen there; the host's daemon, which runs, does not, and the host's
 // messages would be lost.
 func hostLinkReplaced(f Facts) bool {
-	l := f.Log.Leads
+	l := f.Log.Target
 	return f.HostSocket.Live && f.Log.Kind == rootfs.Link && !l.Live && l.Path != names.DefaultSocket &&
 		f.Socket.Path == names.DefaultSocket && f.Dev.Unwritable == ""
 }
@@ -212,7 +212,7 @@ func (f Facts) awaits() string {
 
 // awaitsDaemon says that the host is prepared and its daemon does not run.
 func awaitsDaemon(f Facts) bool {
-	l := f.Log.Leads
+	l := f.Log.Target
 	return f.Log.Kind == rootfs.Link && l.Path == path.Join(names.Dev, names.HostSocket) && !l.Live
 }
 
@@ -223,23 +223,23 @@ func nameOfSocket(k rootfs.Kind) bool {
 // planHealthy is the plan if messages already arrive. At most a watcher is missing.
 func planHealthy(f Facts, c Choice) Plan {
 	if !c.NoReceiver || c.NoHeal || f.Watcher {
-		return Plan{Verdict: Healthy, Advice: openUp(f.Log.Leads)}
+		return Plan{Verdict: Healthy, Advice: openUp(f.Log.Target)}
 	}
-	return Plan{Verdict: NeedsRepair, Strategy: Adopt, Socket: f.Log.Leads.Path, Advice: openUp(f.Log.Leads),
-		Steps: append(prepare(f.Log.Leads.Path), Step{Op: OpWatch})}
+	return Plan{Verdict: NeedsRepair, Strategy: Adopt, Socket: f.Log.Target.Path, Advice: openUp(f.Log.Target),
+		Steps: append(prepare(f.Log.Target.Path), Step{Op: OpWatch})}
 }
 
 // planAdopt changes nothing in /dev. If /dev/log does not point to the private socket,
 // the path to which it points becomes a link to that socket.
 func planAdopt(f Facts, c Choice) Plan {
-	leads := f.Log.Leads.Path
-	if leads == f.Socket.Path {
-		return planSocket(f, c, Adopt, f.Log.Leads)
+	dest := f.Log.Target.Path
+	if dest == f.Socket.Path {
+		return planSocket(f, c, Adopt, f.Log.Target)
 	}
 	p := planSocket(f, c, Adopt, f.Socket)
 	if p.Verdict == Refused {
 		if f.Socket.Path == names.DefaultSocket && !c.NoReceiver { // a directory where a user may write, for example
-			return planSocket(f, c, Adopt, f.Log.Leads)
+			return planSocket(f, c, Adopt, f.Log.Target)
 		}
 		return p
 	}
@@ -251,7 +251,7 @@ func planAdopt(f Facts, c Choice) Plan {
 	if p.Has(OpStart) || p.Has(OpWatch) {
 		at--
 	}
-	p.Steps = slices.Insert(p.Steps, at, Step{Op: OpPoint, Path: leads, Text: f.Socket.Path})
+	p.Steps = slices.Insert(p.Steps, at, Step{Op: OpPoint, Path: dest, Text: f.Socket.Path})
 	return p
 }
 
@@ -275,10 +275,10 @@ func planSymlink(f Facts, c Choice) Plan {
 		return refuse("/dev cannot be written ("+f.Dev.Unwritable+")", "leave out --strategy symlink")
 	}
 	if otherSocket(f) {
-		return refuse("/dev/log of a prepared host leads to "+names.DefaultSocket+" for everybody", "leave out --socket")
+		return refuse("/dev/log of a prepared host points to "+names.DefaultSocket+" for everybody", "leave out --socket")
 	}
 	link := Step{Op: OpLink, Path: names.LogPath, Text: f.Socket.Path}
-	if f.Log.Leads.Live && f.Dev.Sharing != Private && (!f.intruded() || f.Inside) {
+	if f.Log.Target.Live && f.Dev.Sharing != Private && (!f.intruded() || f.Inside) {
 		link.Op = OpPreserve
 		switch {
 		case f.Log.Kind != rootfs.Socket:
@@ -315,63 +315,6 @@ func planBind(f Facts, c Choice) Plan {
 	return p
 }
 
-// planSocket is the part of a plan after which somebody listens at the path. It is refused
-// if that cannot work.
-func planSocket(f Facts, c Choice, s Strategy, at PathFacts) Plan {
-	p := Plan{Verdict: NeedsRepair, Strategy: s, Socket: at.Path, Advice: openUp(at)}
-	if why := notPrivate(at); why != "" {
-		switch {
-		case at.MountAt == "":
-			return refuse(why, "mount a tmpfs of the container's own at "+path.Dir(path.Dir(at.Path)))
-		case !f.MayMount:
-			return refuse(why+", and nothing may be mounted here", "mount a tmpfs of the container's own at "+at.MountAt)
-		}
-		p.Steps = append(p.Steps, Step{Op: OpTmpfs, Path: at.MountAt})
-	} else if !at.socketOrNothing() {
-		return refuse(fmt.Sprintf("%s is a %s", at.Path, at.Kind), "remove it, or name another place with --socket")
-	}
-	listens := at.Live && len(p.Steps) == 0 // a tmpfs hides the present socket
-	p.Steps = append(p.Steps, prepare(at.Path)...)
-	switch {
-	case !listens && !c.NoReceiver:
-		p.Steps = append(p.Steps, Step{Op: OpListen, Path: at.Path}, Step{Op: OpStart})
-	case !c.NoHeal && !f.Watcher:
-		p.Steps = append(p.Steps, Step{Op: OpWatch})
-	case s == Adopt:
-		p = Plan{Verdict: Healthy, Strategy: Adopt, Socket: at.Path, Advice: p.Advice}
-		if !listens {
-			p.Advice = OwnDaemon + at.Path
-		}
-	}
-	return p
-}
-
-// openUp is the advice if only root can send to the socket.
-func openUp(at PathFacts) string {
-	if at.Closed == "" {
-		return ""
-	}
-	return "let every user enter " + at.Closed + " (chmod 755 " + at.Closed + "): only root can log"
-}
-
-// OwnDaemon begins the advice if only the container's own syslog daemon is missing. The
-// socket's path follows.
-const OwnDaemon = "let the container's own daemon listen on "
-
-// notPrivate says why a socket at that path would not belong to this container alone, or
-// could not be created; empty if it would.
-func notPrivate(at PathFacts) string {
-	switch {
-	case at.Sharing != Private:
-		return fmt.Sprintf("%s is not the container's own directory", path.Dir(at.Path))
-	case at.Foreign:
-		return fmt.Sprintf("another container with the same root directory listens on %s", at.Path)
-	case at.Unwritable != "":
-		return fmt.Sprintf("%s cannot be made (%s)", at.Path, at.Unwritable)
-	}
-	return ""
-}
-
 // planRename renames a /dev/log that is not a socket, if may allows it, and continues as if
 // /dev/log were absent. If containers share /dev, any of them can have put it there to stop
 // the others from logging.
@@ -384,12 +327,12 @@ func planRename(f Facts, c Choice, may bool, rest func(Facts, Choice) Plan) Plan
 		return refuse(fmt.Sprintf("/dev/log is a %s, and /dev cannot be written (%s)", f.Log.Kind, f.Dev.Unwritable),
 			"remove it on the host")
 	}
-	f.Log = LogFacts{Kind: rootfs.Absent, Leads: PathFacts{Path: names.LogPath, Kind: rootfs.Absent, Sharing: f.Dev.Sharing}}
+	f.Log = LogFacts{Kind: rootfs.Absent, Target: PathFacts{Path: names.LogPath, Kind: rootfs.Absent, Sharing: f.Dev.Sharing}}
 	p := rest(f, c)
 	if p.Verdict == NeedsRepair {
-		aside := Step{Op: OpRename, Path: names.LogPath, Text: names.OldPath}
+		rename := Step{Op: OpRename, Path: names.LogPath, Text: names.OldPath}
 		at := slices.IndexFunc(p.Steps, func(s Step) bool { return s.Path == names.LogPath }) // the step that makes /dev/log
-		p.Steps = slices.Insert(p.Steps, at, aside)
+		p.Steps = slices.Insert(p.Steps, at, rename)
 	}
 	return p
 }

@@ -89,7 +89,7 @@ func TestPlanIntruded(t *testing.T) {
 		{"from inside", true, false, false, "refused: /dev is the host's too, and somebody else listens on /dev/log; " + RepairHost},
 	} {
 		f := Facts{Inside: tt.inside, MayMount: tt.mount, Dev: shared, Log: name(rootfs.Socket, true, Shared), Socket: noSocket, HostSocket: hostSocket(true, true)}
-		f.Log.Leads.Here, f.Log.Intruder = tt.here, !tt.here
+		f.Log.Target.Here, f.Log.Intruder = tt.here, !tt.here
 		p := New(f, Choice{Strategy: Auto})
 		if got := p.String(); got != tt.want {
 			t.Errorf("%s:\n got %s\nwant %s", tt.state, got, tt.want)
@@ -106,7 +106,7 @@ func TestPlanIntruded(t *testing.T) {
 // Where only root may go, a message of another user is lost: that is said.
 func TestPlanClosed(t *testing.T) {
 	f := Facts{Dev: private, Log: link(names.DefaultSocket, rootfs.Socket, true, Private), Socket: noSocket, HostSocket: hostSocket(false, false)}
-	f.Log.Leads.Closed = "/run"
+	f.Log.Target.Closed = "/run"
 	p := New(f, Choice{Strategy: Auto})
 	if p.Works() || p.Verdict != Healthy || f.syslogInWords() == "works" {
 		t.Errorf("%s, syslog() %s", p, f.syslogInWords())

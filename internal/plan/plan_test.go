@@ -19,17 +19,17 @@ var (
 )
 
 func name(kind rootfs.Kind, live bool, s Sharing) LogFacts {
-	return LogFacts{Kind: kind, Leads: PathFacts{Path: names.LogPath, Kind: kind, Live: live, Sharing: s}}
+	return LogFacts{Kind: kind, Target: PathFacts{Path: names.LogPath, Kind: kind, Live: live, Sharing: s}}
 }
 
 func link(to string, kind rootfs.Kind, live bool, s Sharing) LogFacts {
-	return LogFacts{Kind: rootfs.Link, Link: to, Known: IsKnown(to, []string{names.DefaultSocket, journal}), Leads: PathFacts{Path: to, Kind: kind, Live: live, Sharing: s}}
+	return LogFacts{Kind: rootfs.Link, Link: to, Known: IsKnown(to, []string{names.DefaultSocket, journal}), Target: PathFacts{Path: to, Kind: kind, Live: live, Sharing: s}}
 }
 
 // blocked is a link that leads nowhere at all.
 func blocked(to, why string) LogFacts {
 	l := link(to, rootfs.Absent, false, Unknown)
-	l.Leads.Problem, l.Leads.Unwritable = why, why
+	l.Target.Problem, l.Target.Unwritable = why, why
 	return l
 }
 
@@ -156,7 +156,7 @@ func TestPlan(t *testing.T) {
 			c.Strategy = Auto
 		}
 		f := Facts{MayMount: tt.mount, MayPrepare: true, HostSocket: hostSocket(tt.prepare, false), Dev: tt.dev, Log: tt.log, Socket: noSocket}
-		f.Log.Leads.Here = tt.prepare // the host's daemon, seen from the host
+		f.Log.Target.Here = tt.prepare // the host's daemon, seen from the host
 		p := New(f, c)
 		if got := p.String(); got != tt.want && (tt.want != "refused" || p.Verdict != Refused) {
 			t.Errorf("%s:\n got %s\nwant %s", tt.state, got, tt.want)
@@ -178,7 +178,7 @@ func checkPlan(t *testing.T, state string, f Facts, p Plan) {
 		t.Errorf("%s: more than a line: %q", state, p)
 	}
 	for _, s := range p.Steps {
-		if s.Op == OpLink && f.Log.Leads.Live && f.Dev.Sharing != Private && !f.intruded() {
+		if s.Op == OpLink && f.Log.Target.Live && f.Dev.Sharing != Private && !f.intruded() {
 			t.Errorf("%s: a live socket of somebody else is replaced", state)
 		}
 		if s.Op == OpPreserve && f.HostSocket.Live && f.HostSocket.ID != f.Log.ID {
@@ -212,7 +212,7 @@ func TestPlanEveryState(t *testing.T) {
 					f := Facts{MayMount: bit(2), HostSocket: hostSocket(bit(3), bit(6)), Inside: bit(7), Host: bit(8), MayPrepare: !bit(7) && bit(4), Dev: dev, Log: log, Socket: noSocket}
 					f.Socket.Sharing, f.Socket.MountAt = s, "/run/devlog"
 					if bit(6) {
-						f.Socket.Unwritable, f.Log.Leads.Foreign = "read-only file system", f.Log.Leads.Live
+						f.Socket.Unwritable, f.Log.Target.Foreign = "read-only file system", f.Log.Target.Live
 					}
 					for _, strategy := range []Strategy{Auto, Adopt, Symlink, Bind} {
 						checkPlan(t, string(kind), f, New(f, Choice{Strategy: strategy, Force: bit(4), NoReceiver: bit(5)}))
@@ -257,7 +257,7 @@ func TestPlanSocket(t *testing.T) {
 	}
 }
 
-// On a prepared host /dev/log is the host's daemon's too: a link that leads
+// On a prepared host /dev/log is the host's daemon's too: a link that points
 // elsewhere is put right for all, unless that daemon has ended.
 func TestPlanStrays(t *testing.T) {
 	astray := link("/run/elsewhere/log", rootfs.Absent, false, Private)
@@ -323,7 +323,7 @@ func TestPlanRebound(t *testing.T) {
 	} {
 		f := Facts{Inside: tt.inside, Dev: shared, Log: name(rootfs.Socket, true, Shared), Socket: noSocket,
 			HostSocket: hostSocket(true, false), MayMount: true}
-		f.Log.Leads.Here = tt.here
+		f.Log.Target.Here = tt.here
 		if p := New(f, Choice{Strategy: Auto}); p.Strategy != tt.strategy {
 			t.Errorf("%s: %s, want %s", tt.state, p, tt.strategy)
 		}
@@ -337,7 +337,7 @@ func TestPlanRebound(t *testing.T) {
 	if p := NewHost(f, Choice{}); p.Has(OpPreserve) || !p.Has(OpLink) || p.Advice == "" {
 		t.Errorf("another's socket becomes the host's, or stays: %+v", p)
 	}
-	f.Log.Leads.Here, f.Log.Intruder = true, false
+	f.Log.Target.Here, f.Log.Intruder = true, false
 	if p := NewHost(f, Choice{}); !p.Has(OpPreserve) {
 		t.Errorf("the host's daemon is not kept: %s", p)
 	}
@@ -364,13 +364,13 @@ func TestPlanNotHost(t *testing.T) {
 // A directory that holds other things is not hidden: the socket goes elsewhere.
 func TestPlanHidesNothing(t *testing.T) {
 	log := link("/run/syslog-ng.sock", rootfs.Socket, true, Private)
-	log.Leads.Foreign = true
+	log.Target.Foreign = true
 	f := Facts{Dev: shared, Log: log, Socket: noSocket, MayMount: true, HostSocket: hostSocket(false, false)}
 	if got, want := New(f, Choice{Strategy: Auto}).String(),
 		"bind: listen on /run/devlog/log; mount a link to /run/devlog/log over /dev/log, in this container only"; got != want {
 		t.Errorf("\n got %s\nwant %s", got, want)
 	}
-	f.Log.Leads.MountAt, f.Log.Leads.Path, f.Log.Known = "/run/devlog", names.DefaultSocket, true
+	f.Log.Target.MountAt, f.Log.Target.Path, f.Log.Known = "/run/devlog", names.DefaultSocket, true
 	if p := New(f, Choice{Strategy: Auto}); p.Strategy != Adopt || !p.Has(OpTmpfs) {
 		t.Errorf("where nothing is hidden: %s", p)
 	}
@@ -380,7 +380,7 @@ func TestPlanHidesNothing(t *testing.T) {
 // to them.
 func TestPlanElsewhereLive(t *testing.T) {
 	log := link("/run/x/log", rootfs.Absent, false, Unknown)
-	log.Leads.Unwritable = "not a directory"
+	log.Target.Unwritable = "not a directory"
 	f := Facts{Dev: shared, Log: log, Socket: noSocket, HostSocket: hostSocket(false, false)}
 	for _, f.Log.Known = range []bool{false, true} {
 		if p := New(f, Choice{Strategy: Auto}); p.Verdict != Refused || p.Advice == "" {
@@ -410,7 +410,7 @@ func TestPlanElsewhereLive(t *testing.T) {
 // something to do.
 func TestPlanAwaitsDaemon(t *testing.T) {
 	f := Facts{Inside: true, Host: true, Dev: private, Log: link("/run/devlog/log", rootfs.Socket, false, Private), HostSocket: hostSocket(true, false)}
-	f.Log.Leads.Path = "/dev/.devlog-host"
+	f.Log.Target.Path = "/dev/.devlog-host"
 	for what, p := range map[string]Plan{"check": New(f, Choice{Strategy: Auto}), "check --host": NewHost(f, Choice{})} {
 		if p.String() != "nothing to do here; start the host's syslog daemon, or restart it if it runs" || p.Works() {
 			t.Errorf("%s: %s, works: %t", what, p, p.Works())
@@ -424,7 +424,7 @@ func TestPlanAwaitsDaemon(t *testing.T) {
 		t.Errorf("check --host without its name: %+v", p)
 	}
 	f.HostSocket = hostSocket(true, true)
-	f.Log.Leads.Live = true
+	f.Log.Target.Live = true
 	if p := NewHost(f, Choice{}); !p.Works() {
 		t.Errorf("with the daemon: %s", p)
 	}
@@ -434,7 +434,7 @@ func TestPlanAwaitsDaemon(t *testing.T) {
 	}
 }
 
-// The container chooses where its /dev/log leads: what is said of that drives no
+// The container chooses where its /dev/log points: what is said of that drives no
 // terminal.
 func TestPlanAdviceIsEscaped(t *testing.T) {
 	const evil = "/run/\x1b[2Jlog"
@@ -449,7 +449,7 @@ func TestPlanAdviceIsEscaped(t *testing.T) {
 // A host is left a keeper where that is wanted, and there is none.
 func TestPlanHostKeep(t *testing.T) {
 	prepared := link(names.DefaultSocket, rootfs.Socket, true, Private)
-	prepared.Leads.Path = "/dev/" + names.HostSocket
+	prepared.Target.Path = "/dev/" + names.HostSocket
 	const keep = "start a watcher of /dev/log; "
 	for _, tt := range []struct {
 		state  string

@@ -85,14 +85,14 @@ func (f ReceiverFacts) inWords() string {
 }
 
 func (l LogFacts) inWords() string {
-	state := l.Leads.inWords()
+	state := l.Target.inWords()
 	switch l.Kind {
 	case "", rootfs.Absent:
 		return "does not exist"
 	case rootfs.Link:
 		words := "link to " + l.Link
-		if l.Leads.Path != l.Link {
-			words += " (" + l.Leads.Path + ")"
+		if l.Target.Path != l.Link {
+			words += " (" + l.Target.Path + ")"
 		}
 		return words + ", " + state
 	case rootfs.Socket:
@@ -113,7 +113,7 @@ func (l LogFacts) oldInWords() string {
 func (p PathFacts) inWords() string {
 	switch {
 	case p.Kind == rootfs.Absent && p.Problem != "" && p.Problem != unix.ENOENT.Error():
-		return "which leads nowhere"
+		return "which points nowhere"
 	case p.Kind == rootfs.Absent:
 		return "which does not exist here"
 	case p.Kind != rootfs.Socket:
@@ -126,18 +126,18 @@ func (p PathFacts) inWords() string {
 }
 
 func (f Facts) syslogInWords() string {
-	switch leads := f.Log.Leads; {
-	case healthy(f) && leads.Problem == "" && leads.Closed != "":
-		return "works for root only: other users may not enter " + leads.Closed
-	case healthy(f) && leads.Problem == "":
+	switch dest := f.Log.Target; {
+	case healthy(f) && dest.Problem == "" && dest.Closed != "":
+		return "works for root only: other users may not enter " + dest.Closed
+	case healthy(f) && dest.Problem == "":
 		return "works"
-	case leads.Problem != "":
-		return "broken: " + leads.Problem
+	case dest.Problem != "":
+		return "broken: " + dest.Problem
 	case f.Dev.Kind != rootfs.Directory:
 		return "broken: no such file or directory"
-	case !f.trusted() && leads.Sharing == Private:
+	case !f.trusted() && dest.Sharing == Private:
 		return "reaches a path that another container may have chosen: the messages may land in another's log"
-	case leads.Sharing == Unknown:
+	case dest.Sharing == Unknown:
 		return "reaches a listener that cannot be seen from this container: the messages may land in another's log"
 	default:
 		return "reaches somebody else: the messages land in another's log"

@@ -14,7 +14,7 @@ import (
 func TestReportEscapes(t *testing.T) {
 	const evil = "/run/\x1b]0;x\a\n\t\xff/log"
 	f := Facts{Dev: shared, Log: link(evil, rootfs.Absent, false, Private), Socket: noSocket}
-	f.Log.Leads.Problem = unix.ENOENT.Error()
+	f.Log.Target.Problem = unix.ENOENT.Error()
 	p := New(f, Choice{Strategy: Auto})
 	var text strings.Builder
 	if err := Report(&text, f, p, ""); err != nil {

@@ -43,19 +43,19 @@ func TestListenChanged(t *testing.T) {
 // plan is for.
 func TestInspected(t *testing.T) {
 	const journal = names.JournalSocket
-	leads := plan.PathFacts{Path: journal, Kind: rootfs.Socket, ID: rootfs.ID{Ino: 1}}
+	dest := plan.PathFacts{Path: journal, Kind: rootfs.Socket, ID: rootfs.ID{Ino: 1}}
 	socket := plan.PathFacts{Path: names.DefaultSocket, Kind: rootfs.Socket, ID: rootfs.ID{Ino: 2}}
 	for _, tt := range []struct {
 		plan plan.Plan
 		want rootfs.Stat
 	}{
-		{plan.Plan{Strategy: plan.Adopt, Socket: journal}, rootfs.Stat{Kind: rootfs.Socket, ID: leads.ID}},
+		{plan.Plan{Strategy: plan.Adopt, Socket: journal}, rootfs.Stat{Kind: rootfs.Socket, ID: dest.ID}},
 		{plan.Plan{Strategy: plan.Adopt, Socket: names.DefaultSocket}, rootfs.Stat{Kind: rootfs.Socket, ID: socket.ID}},
 		{plan.Plan{Strategy: plan.Symlink, Socket: names.DefaultSocket}, rootfs.Stat{Kind: rootfs.Socket, ID: socket.ID}},
 		{plan.Plan{Strategy: plan.Bind, Socket: names.DefaultSocket}, rootfs.Stat{Kind: rootfs.Socket, ID: socket.ID}},
 		{plan.Plan{Strategy: plan.Bind, Socket: names.DefaultSocket, Steps: []plan.Step{{Op: plan.OpTmpfs}}}, rootfs.Stat{Kind: rootfs.Absent}},
 	} {
-		w := &work{facts: plan.Facts{Log: plan.LogFacts{Leads: leads}, Socket: socket}, plan: tt.plan}
+		w := &work{facts: plan.Facts{Log: plan.LogFacts{Target: dest}, Socket: socket}, plan: tt.plan}
 		if got := w.inspected(); got != tt.want {
 			t.Errorf("%+v: %+v, want %+v", tt.plan, got, tt.want)
 		}

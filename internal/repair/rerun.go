@@ -78,7 +78,7 @@ func (w *work) passed() []handover.Passed {
 		return files // a host stays prepared without a watcher; the directory only marks the watcher
 	}
 	if w.pointed != nil {
-		pass(w.pointed, handover.NameUnlink, path.Base(w.facts.Log.Leads.Path))
+		pass(w.pointed, handover.NameUnlink, path.Base(w.facts.Log.Target.Path))
 	}
 	pass(w.at, handover.NameUnlink, names.Record)
 	for _, m := range slices.Backward(w.made) {

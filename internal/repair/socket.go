@@ -90,7 +90,7 @@ func (w *work) newRecord(before *changes.Changes) changes.Changes {
 		r.Set = f.Socket.Path
 	}
 	if p.Has(plan.OpPoint) {
-		r.Pointed = f.Log.Leads.Path
+		r.Pointed = f.Log.Target.Path
 	}
 	r.AddMade(w.made)
 	if before == nil { // a repair whose record is gone with its directory may have mounted
@@ -149,8 +149,8 @@ func (w *work) point(at, text string) error {
 		}
 	}
 	crash.Point()
-	leads := w.facts.Log.Leads
-	id, err := d.PutLink(text, path.Base(at), rootfs.Stat{Kind: leads.Kind, ID: leads.ID})
+	dest := w.facts.Log.Target
+	id, err := d.PutLink(text, path.Base(at), rootfs.Stat{Kind: dest.Kind, ID: dest.ID})
 	if err != nil {
 		return devdir.Changed(err, rootfs.ErrChanged)
 	}
@@ -165,8 +165,8 @@ func (w *work) point(at, text string) error {
 // inspected returns what was found at the private socket's path.
 func (w *work) inspected() rootfs.Stat {
 	at := w.facts.Socket
-	if w.facts.Log.Leads.Path == w.plan.Socket {
-		at = w.facts.Log.Leads
+	if w.facts.Log.Target.Path == w.plan.Socket {
+		at = w.facts.Log.Target
 	}
 	if w.plan.Has(plan.OpTmpfs) { // it hides what was found
 		at = plan.PathFacts{Kind: rootfs.Absent}

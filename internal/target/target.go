@@ -189,7 +189,7 @@ func (t *Target) ReceiverInside() bool { return t.Inside || t.Entered }
 // confined says that this process is in the receiver's sandbox.
 func OfReceiver(files []handover.File, host bool, identity string, confined bool) (*Target, error) {
 	var root, init *os.File
-	keeper := 0
+	watcher := 0
 	for _, f := range files {
 		switch f.Name {
 		case handover.NameRoot:
@@ -198,7 +198,7 @@ func OfReceiver(files []handover.File, host bool, identity string, confined bool
 			init = os.NewFile(uintptr(f.FD), f.Name)
 		case handover.NameReceiver:
 			if peer, err := unix.GetsockoptUcred(f.FD, unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
-				keeper = int(peer.Pid)
+				watcher = int(peer.Pid)
 			}
 		}
 	}
@@ -214,7 +214,7 @@ func OfReceiver(files []handover.File, host bool, identity string, confined bool
 	if t.Root != nil {
 		t.Root.Close()
 	}
-	t.Root, t.Host, t.Confined, t.Watcher = held, host, confined, keeper
+	t.Root, t.Host, t.Confined, t.Watcher = held, host, confined, watcher
 	return t, nil
 }
 

@@ -53,7 +53,7 @@ func Listen(t *testing.T, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.Close() })
+	t.Cleanup(func() { _ = c.Close() })
 }
 
 // ID returns the identity of the name, which must exist.
