@@ -49,6 +49,14 @@ test: deps ## install what the tests need and run everything; needs root
 nri: ## build the plugin for Kubernetes, devlog-nri, into bin/
 	cd nri && go build -trimpath -buildvcs=false -ldflags '-s -w -buildid= -X main.Version=$(VERSION)' -o $(abspath $(BIN))/ ./cmd/devlog-nri
 
+HELM ?= helm
+MANIFEST ?= deploy/kubernetes/devlog.yaml
+
+.PHONY: manifest
+manifest: ## render deploy/kubernetes/devlog.yaml from its chart; needs HELM
+	(echo '# Made by "make manifest" from chart/.'; $(HELM) template devlog deploy/kubernetes/chart --namespace devlog \
+		--set createNamespace=true --kube-version 1.30.0) >$(MANIFEST)
+
 .PHONY: test-engines
 test-engines: ## build today's containerd, crictl and runc once, and test pods with them; needs root
 	test/engines/run.sh $(SCENARIOS)

@@ -1,15 +1,18 @@
 #!/bin/bash
-# image.sh OUT.tar NAME...: an OCI layout of one image with busybox, under all NAMEs
+# image.sh OUT.tar PROGRAMS NAME...: an OCI layout of one image with busybox and the
+# files of the directory PROGRAMS in /usr/libexec/devlog, under all NAMEs
 # (image-spec, image-layout.md). No registry is needed.
 set -eu
-out=$1
-shift
+out=$1 programs=$2
+shift 2
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 blobs=$work/layout/blobs/sha256
 mkdir -p "$work"/root/{bin,dev,proc,sys,etc,tmp,run,var/log} "$blobs"
 cp /bin/busybox "$work/root/bin/busybox"
 for a in sh sleep logger cat ls mount stat id ps env echo true ln rm readlink test; do ln -s busybox "$work/root/bin/$a"; done
+mkdir -p "$work/root/usr/libexec/devlog" "$work/root/opt/devlog" "$work/root/var/run/nri"
+cp "$programs"/* "$work/root/usr/libexec/devlog/"
 printf 'root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n' >"$work/root/etc/passwd"
 printf 'root:x:0:\n' >"$work/root/etc/group"
 tar -C "$work/root" --sort=name --mtime=@0 --owner=0 --group=0 -cf "$work/layer.tar" .

@@ -1,10 +1,11 @@
 #!/bin/bash
-# run.sh [SCENARIO...]: runs scenarios, all *.sh files of this directory that say
-# "ended" at their end, each in a node of its own with today's containerd and its
-# CRI plugin, and prints a line a check. Needs root and a C compiler, for runc.
+# run.sh [SCENARIO...]: checks the chart and runs the scenarios, which are all *.sh
+# files of this directory that say "ended" at their end, or those that are named.
+# Each has a node of its own with today's containerd and its CRI plugin. A line is
+# printed for each check. Needs root, and a C compiler for runc.
 #
 # The engines are built once, into ${XDG_CACHE_HOME:-/var/cache}/devlog-engines, in
-# some three minutes.
+# some four minutes.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=test/engines
@@ -12,6 +13,7 @@ here=test/engines
 : "${CONTAINERD_VERSION:=v2.4.2}"
 CRICTL_VERSION=v1.37.0
 RUNC_VERSION=v1.5.3
+HELM_VERSION=v3.22.0
 
 [ "$(id -u)" = 0 ] || {
 	echo "run.sh: it needs root" >&2
@@ -24,25 +26,19 @@ for program in busybox unshare gcc; do
 	}
 done
 
-# built: prints the directory of the engines, which are built if there are none of
-# these versions.
+# built NAME FUNCTION: prints the directory NAME of the cache, into which the function
+# installs programs if there is none.
+cache=${XDG_CACHE_HOME:-/var/cache}/devlog-engines
 built() {
-	local cache=${XDG_CACHE_HOME:-/var/cache}/devlog-engines made
-	local to=$cache/containerd-$CONTAINERD_VERSION-crictl-$CRICTL_VERSION-runc-$RUNC_VERSION
+	local to=$cache/$1 made
 	if [ ! -d "$to" ]; then
-		echo "building the engines, in $to" >&2
+		echo "building $to" >&2
 		mkdir -p "$cache"
 		find "$cache" -maxdepth 1 -name 'new.*' -mmin +120 -exec rm -rf {} + # builds that were interrupted
 		made=$(mktemp -d "$cache/new.XXXXXX")
-		if ! (
-			export GOBIN=$made GOFLAGS='-trimpath -ldflags=-s'
-			c=github.com/containerd/containerd/v2/cmd
-			CGO_ENABLED=0 go install $c/{containerd,ctr,containerd-shim-runc-v2}@$CONTAINERD_VERSION
-			CGO_ENABLED=0 go install sigs.k8s.io/cri-tools/cmd/crictl@$CRICTL_VERSION
-			CGO_ENABLED=1 go install github.com/opencontainers/runc@$RUNC_VERSION
-		) >"$cache/log" 2>&1; then
+		if ! GOBIN=$made GOFLAGS='-trimpath -ldflags=-s' "$2" >"$cache/log" 2>&1; then
 			tail -n 30 "$cache/log" >&2
-			echo "cannot build the engines: see $cache/log" >&2
+			echo "cannot build $to: see $cache/log" >&2
 			rm -rf "$made"
 			return 1
 		fi
@@ -50,18 +46,42 @@ built() {
 	fi
 	echo "$to"
 }
+engines() {
+	local c=github.com/containerd/containerd/v2/cmd
+	CGO_ENABLED=0 go install $c/{containerd,ctr,containerd-shim-runc-v2}@$CONTAINERD_VERSION &&
+		CGO_ENABLED=0 go install sigs.k8s.io/cri-tools/cmd/crictl@$CRICTL_VERSION &&
+		CGO_ENABLED=1 go install github.com/opencontainers/runc@$RUNC_VERSION
+}
+helm() { CGO_ENABLED=0 go install helm.sh/helm/v3/cmd/helm@$HELM_VERSION; }
 
-engines=$(built)
+# chart: checks the chart, and that the manifest is what it renders.
+chart() {
+	local helm work=$1
+	helm=$(built helm-$HELM_VERSION helm)/helm || return
+	$helm lint --strict deploy/kubernetes/chart >"$work/lint" && echo "ok   helm lint" || {
+		cat "$work/lint"
+		return 1
+	}
+	make -s manifest HELM="$helm" MANIFEST="$work/devlog.yaml"
+	diff deploy/kubernetes/devlog.yaml "$work/devlog.yaml" && echo "ok   devlog.yaml is what helm template makes" || {
+		echo "FAIL devlog.yaml is not what helm template makes: make manifest"
+		return 1
+	}
+}
+
+engines=$(built containerd-$CONTAINERD_VERSION-crictl-$CRICTL_VERSION-runc-$RUNC_VERSION engines)
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/devlog-engines.XXXXXX")
 [ -n "${KEEP-}" ] || trap 'rm -rf "$work"' EXIT
 ln -s "$engines" "$work/bin"
 make --no-print-directory build BIN="$work/devlog" >/dev/null
 make --no-print-directory nri BIN="$work/plugin" >/dev/null
-$here/image.sh "$work/img.tar" localhost/busybox:1 localhost/pause:1
+mkdir "$work/programs"
+cp "$work"/{devlog,plugin}/* "$work/programs/"
+$here/image.sh "$work/img.tar" "$work/programs" localhost/busybox:1 localhost/pause:1
 
-scenarios=("$@")
+scenarios=("$@") status=0
+(($#)) || chart "$work" || status=1
 (($#)) || mapfile -t scenarios < <(grep -lE '^ended [0-9]+' $here/*.sh)
-status=0
 for scenario in "${scenarios[@]}"; do
 	[ -f "$scenario" ] || scenario=$here/$scenario.sh
 	name=$(basename "$scenario" .sh)

@@ -38,78 +38,92 @@ containers by devlog.dev/log.CONTAINER: "on".
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
+// settings are what the command line says.
+type settings struct {
+	nri.Options
+	socket, index, listen, format string
+	version                       bool
+}
+
 // run returns the exit code: 0, 2 for wrong usage, 4 for a failure.
 func run(args []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 && args[0] == "install" {
 		return install(args[1:], stderr)
 	}
-	var o nri.Options
-	var showVersion bool
-	var socket, index, listen, format string
-	f := flag.NewFlagSet("devlog-nri", flag.ContinueOnError)
-	f.SetOutput(stderr)
-	f.Usage = func() {
-		fmt.Fprint(f.Output(), usage)
-		f.PrintDefaults()
-	}
-	list := func(to *[]string) func(string) error {
-		return func(v string) error { *to = append(*to, v); return nil }
-	}
-	f.StringVar(&o.Dir, "dir", "/usr/libexec/devlog", "the `DIR` of devlog-hook and devlogd, by the same path on the node and here")
-	f.BoolVar(&o.All, "all", false, "every container gets the hooks, but where an annotation says off")
-	f.BoolVar(&o.AllDev, "all-dev", false, "every container with a directory of the node at /dev gets the hooks, but where an annotation says off")
-	f.BoolVar(&o.Repair, "repair", true, "repair containers that run already; needs the node's PID namespace")
-	f.Func("rule", "a `RULE` for containers without the annotation devlog.dev/rules, such as '*.* container-stdout'; may be repeated", list(&o.Rules))
-	f.Func("hook-arg", "a further `ARGUMENT` of the hook, such as --annotations=all; may be repeated", list(&o.HookArgs))
-	f.StringVar(&socket, "socket", api.DefaultSocketPath, "the `PATH` of the container engine's socket")
-	f.StringVar(&index, "index", "90", "the plugin's place among others, two `DIGITS`")
-	f.StringVar(&listen, "listen", "", "answer /healthz and /metrics on this `ADDRESS:PORT`")
-	f.StringVar(&format, "log-format", "text", "`HOW` to log to standard error: text or json")
-	f.BoolVar(&showVersion, "version", false, "print the version")
-	switch err := f.Parse(args); {
+	s, err := parse(args, stderr)
+	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
+		fmt.Fprintf(stderr, "devlog-nri: %v; see devlog-nri --help\n", err)
 		return 2
-	case showVersion:
+	case s.version:
 		fmt.Fprintln(stdout, "devlog-nri "+Version)
 		return 0
-	case f.NArg() > 0:
-		fmt.Fprintf(stderr, "devlog-nri: unexpected argument %q; see devlog-nri --help\n", f.Arg(0))
-		return 2
-	case format != "text" && format != "json":
-		fmt.Fprintf(stderr, "devlog-nri: --log-format %q: use text or json\n", format)
-		return 2
-	case !filepath.IsAbs(o.Dir):
-		fmt.Fprintf(stderr, "devlog-nri: --dir %q: use an absolute path\n", o.Dir)
-		return 2
 	}
 	var handler slog.Handler = slog.NewTextHandler(stderr, nil)
-	if format == "json" {
+	if s.format == "json" {
 		handler = slog.NewJSONHandler(stderr, nil)
 	}
-	o.Log = slog.New(handler)
-	if err := serve(o, socket, index, listen); err != nil {
-		o.Log.Error("end", "error", err)
+	s.Log = slog.New(handler)
+	if err := serve(s); err != nil {
+		s.Log.Error("end", "error", err)
 		return 4
 	}
 	return 0
 }
 
-func serve(o nri.Options, socket, index, listen string) error {
+// parse reads the options. With --help it prints them to help.
+func parse(args []string, help io.Writer) (*settings, error) {
+	s := &settings{}
+	f := flag.NewFlagSet("devlog-nri", flag.ContinueOnError)
+	f.SetOutput(io.Discard) // the error says it
+	list := func(to *[]string) func(string) error {
+		return func(v string) error { *to = append(*to, v); return nil }
+	}
+	f.StringVar(&s.Dir, "dir", "/usr/libexec/devlog", "the `DIR` of devlog-hook and devlogd, by the same path on the node and here")
+	f.BoolVar(&s.All, "all", false, "every container gets the hooks, but where an annotation says off")
+	f.BoolVar(&s.AllDev, "all-dev", false, "every container with a directory of the node at /dev gets the hooks, but where an annotation says off")
+	f.BoolVar(&s.Repair, "repair", true, "repair containers that run already; needs the node's PID namespace")
+	f.Func("rule", "a `RULE` for containers without the annotation devlog.dev/rules, such as '*.* container-stdout'; may be repeated", list(&s.Rules))
+	f.Func("hook-arg", "a further `ARGUMENT` of the hook, such as --annotations=all; may be repeated", list(&s.HookArgs))
+	f.StringVar(&s.socket, "socket", api.DefaultSocketPath, "the `PATH` of the container engine's socket")
+	f.StringVar(&s.index, "index", "90", "the plugin's place among others, two `DIGITS`")
+	f.StringVar(&s.listen, "listen", "", "answer /healthz and /metrics on this `ADDRESS:PORT`")
+	f.StringVar(&s.format, "log-format", "text", "`HOW` to log to standard error: text or json")
+	f.BoolVar(&s.version, "version", false, "print the version")
+	switch err := f.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(help, usage)
+		f.SetOutput(help)
+		f.PrintDefaults()
+		return nil, err
+	case err != nil:
+		return nil, err
+	case f.NArg() > 0:
+		return nil, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	case s.format != "text" && s.format != "json":
+		return nil, fmt.Errorf("--log-format %q: use text or json", s.format)
+	case !filepath.IsAbs(s.Dir):
+		return nil, fmt.Errorf("--dir %q: use an absolute path", s.Dir)
+	}
+	return s, nil
+}
+
+func serve(s *settings) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	p := nri.New(o)
-	if listen != "" {
-		l, err := net.Listen("tcp", listen)
+	p := nri.New(s.Options)
+	if s.listen != "" {
+		l, err := net.Listen("tcp", s.listen)
 		if err != nil {
 			return err
 		}
-		s := &http.Server{Handler: p.Handler(), ReadHeaderTimeout: 5 * time.Second}
-		defer s.Close() //nolint:errcheck // the process ends
-		go s.Serve(l)   //nolint:errcheck // it ends with Close
+		server := &http.Server{Handler: p.Handler(), ReadHeaderTimeout: 5 * time.Second}
+		defer server.Close() //nolint:errcheck // the process ends
+		go server.Serve(l)   //nolint:errcheck // it ends with Close
 	}
-	return p.Run(ctx, socket, index)
+	return p.Run(ctx, s.socket, s.index)
 }
 
 func install(args []string, stderr io.Writer) int {
