@@ -56,16 +56,16 @@ type Loss struct {
 	N      uint64
 }
 
-// lost is how many messages are lost in all.
-func (c *Counts) lost() (n uint64) {
+// AllLost is how many messages are lost in all.
+func (c *Counts) AllLost() (n uint64) {
 	for _, l := range c.Lost {
 		n += l.N
 	}
 	return n
 }
 
-// lose counts n messages as lost.
-func (c *Counts) lose(reason string, n uint64) {
+// Lose counts n messages as lost.
+func (c *Counts) Lose(reason string, n uint64) {
 	if n == 0 {
 		return
 	}

@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"devlog/internal/logfile"
 
-	"devlog/internal/output"
+	"golang.org/x/sys/unix"
 )
 
 // The whole way of a message, from the socket to the file. The sender's write(2)
@@ -34,7 +34,7 @@ func benchReceive(b *testing.B, messages int) {
 	}
 	r := &receiver{batch: received, host: []byte("box")}
 	path := filepath.Join(b.TempDir(), "log")
-	out, err := output.OpenFile(path, output.FileOptions{Notice: r.notice})
+	out, err := logfile.Open(path, logfile.Options{Notice: r.notice})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -16,8 +16,9 @@ import (
 	"devlog/internal/handover"
 	"devlog/internal/memfd"
 	"devlog/internal/names"
-	"devlog/internal/output"
+	"devlog/internal/safepath"
 	"devlog/internal/sandbox"
+	"devlog/internal/sink"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
 )
@@ -72,7 +73,7 @@ func (c *confinement) allow(path string, access sandbox.Access, want file.Type) 
 // allowIn is allow for a path below which a container may write, and says what it
 // holds; nil if there is no rule.
 func (c *confinement) allowIn(path string, access sandbox.Access, want file.Type) *unix.Stat_t {
-	fd, err := output.Hold(path, c.below(path), want)
+	fd, err := safepath.Hold(path, c.below(path), want)
 	if !c.add(fd, err, access) {
 		return nil
 	}
@@ -282,13 +283,13 @@ func (c *confinement) output(route route) {
 			c.allowIn(dir, sandbox.Read|sandbox.Write, file.Directory)
 		}
 	case syslogconf.Terminal:
-		fd, err := output.HoldTerminal(rule.Path, c.below(rule.Path))
+		fd, err := sink.HoldTerminal(rule.Path, c.below(rule.Path))
 		var st unix.Stat_t
 		if c.add(fd, err, sandbox.Read|sandbox.Write|sandbox.Device) && unix.Fstat(fd, &st) == nil {
 			c.others(&st)
 		}
 	case syslogconf.ContainerStdout:
-		if s, ok := behind(route.out).(*output.Stream); !ok || !s.Held() {
+		if s, ok := behind(route.out).(*sink.Stream); !ok || !s.Held() {
 			c.why = "container-stdout is no pipe: it is looked up in /proc when it is written to"
 			c.Caps |= capsOfStdout
 		}

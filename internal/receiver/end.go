@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/output"
+	"devlog/internal/sink"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
 )
@@ -84,7 +85,7 @@ func (r *receiver) drainSocket(s *socket) error {
 func (r *receiver) pendingUntil(begin, now time.Time) (next time.Time) {
 	for _, route := range r.routes {
 		t := route.out.Next()
-		if stream, ok := behind(route.out).(*output.Stream); ok {
+		if stream, ok := behind(route.out).(*sink.Stream); ok {
 			if !stream.Waits() || now.Sub(begin) >= readerTime {
 				continue
 			}
@@ -159,4 +160,4 @@ func (r *receiver) tellKernel(text string) bool {
 }
 
 // toKernel is replaced in a test, which is not to write to the machine's log.
-var toKernel = func(name string) (output.Output, error) { return output.OpenKernel(syslogconf.KernelLog, name) }
+var toKernel = func(name string) (output.Output, error) { return sink.OpenKernel(syslogconf.KernelLog, name) }

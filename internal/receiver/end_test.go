@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/logfile"
 	"devlog/internal/output"
 	"devlog/internal/syslogconf"
 )
@@ -118,7 +119,7 @@ func TestLossAtTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := newReceiver(&options{name: "box"}, nil)
-	out, err := output.OpenFile(filepath.Join(dir, "m"), output.FileOptions{Notice: r.notice})
+	out, err := logfile.Open(filepath.Join(dir, "m"), logfile.Options{Notice: r.notice})
 	if err == nil {
 		t.Fatal("it was opened")
 	}
@@ -131,7 +132,7 @@ func TestLossAtTheEnd(t *testing.T) {
 	if n, err := unix.Read(pipe[0], got[:]); err != nil || string(got[:n]) != want+"\n" || *said != want {
 		t.Errorf("%q, %v; the kernel's log has %q; want %q", got[:max(n, 0)], err, *said, want)
 	}
-	closed, err := output.OpenFile(filepath.Join(t.TempDir(), "m"), output.FileOptions{Notice: r.notice})
+	closed, err := logfile.Open(filepath.Join(t.TempDir(), "m"), logfile.Options{Notice: r.notice})
 	if err != nil {
 		t.Fatal(err)
 	}

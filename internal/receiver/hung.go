@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"devlog/internal/file"
-	"devlog/internal/output"
+	"devlog/internal/logfile"
 )
 
 const (
@@ -33,7 +33,7 @@ func (r *receiver) hung() error {
 // fileHangs says which log file's file system does not answer.
 func (r *receiver) fileHangs() error {
 	for _, route := range r.routes {
-		if file, ok := behind(route.out).(*output.Guarded); ok && file.Hangs() {
+		if file, ok := behind(route.out).(*logfile.Guarded); ok && file.Hangs() {
 			return fmt.Errorf("the file system of %s does not answer: try again when it does", file.Name())
 		}
 	}

@@ -12,14 +12,14 @@ import (
 
 // fakeKernel is a receiver that reads what is sent to the other descriptor as
 // the kernel's log: a read takes one record there, too.
-func fakeKernel(t *testing.T, rule ...string) (r *receiver, log *sink, to int) {
+func fakeKernel(t *testing.T, rule ...string) (r *receiver, log *recorder, to int) {
 	t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = unix.Close(pair[1]) })
-	log = &sink{keep: true}
+	log = &recorder{keep: true}
 	r = newReceiver(&options{name: "box"}, nil)
 	for _, text := range rule {
 		r.routes = append(r.routes, route{log, rules(t, text)})

@@ -20,7 +20,7 @@ import (
 
 	"devlog/internal/daemon"
 	"devlog/internal/handover"
-	"devlog/internal/output"
+	"devlog/internal/logfile"
 	"devlog/internal/sandbox"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
@@ -46,7 +46,7 @@ func (e usageError) Unwrap() error { return e.error }
 // passed as handover.NameReady or, without that, on stderr.
 func Main(args []string, stdout, stderr io.Writer) int {
 	sandbox.Hide()
-	output.OneProcessor() // the program has, by uniprocessor; a test that is one has not
+	logfile.OneProcessor() // the program has, by uniprocessor; a test that is one has not
 	before, err := inheritedSnapshot()
 	files, ferr := handover.Inherited()
 	var kept *store
@@ -278,7 +278,7 @@ func checkRules(load func() ([]syslogconf.Rule, error), stdout io.Writer) error 
 		if rule.Kind != syslogconf.File {
 			continue
 		}
-		if err := output.CheckPath(rule.Path); err != nil {
+		if err := logfile.CheckPath(rule.Path); err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", rule.Origin(), err))
 		}
 	}

@@ -80,8 +80,8 @@ func parseMetrics(t *testing.T, text string) map[string]float64 {
 
 func TestMetricsText(t *testing.T) {
 	r := newReceiver(&options{name: "box"}, nil)
-	lossy := &lossySink{sink{name: "/a \"b\"\\\n\xff"}}
-	r.routes = []route{{r.newTap(lossy, syslogconf.Action{}), rules(t, "mail.* /a")}, {r.newTap(&sink{name: "/b"}, syslogconf.Action{}), rules(t, "*.* /b")}}
+	lossy := &lossySink{recorder{name: "/a \"b\"\\\n\xff"}}
+	r.routes = []route{{r.newTap(lossy, syslogconf.Action{}), rules(t, "mail.* /a")}, {r.newTap(&recorder{name: "/b"}, syslogconf.Action{}), rules(t, "*.* /b")}}
 	r.handle([]byte("<22>x: y"), false, syslog.Sender{})
 	r.upgrades = 1<<64 - 1
 	m := parseMetrics(t, string(r.appendMetrics(nil)))
@@ -101,7 +101,7 @@ func TestMetricsText(t *testing.T) {
 }
 
 // lossySink says that it has lost messages.
-type lossySink struct{ sink }
+type lossySink struct{ recorder }
 
 func (s *lossySink) Counts() output.Counts {
 	return output.Counts{Lost: []output.Loss{{Reason: "disk full", N: 3}, {Reason: "x", N: 4}}}
@@ -226,7 +226,7 @@ func TestMetricsFail(t *testing.T) {
 	}
 
 	r := newReceiver(&options{name: "box", metrics: dir}, nil) // a directory: the rename fails
-	out := &sink{keep: true}
+	out := &recorder{keep: true}
 	r.routes = []route{{out, rules(t, "*.* -/a")}}
 	now := time.Unix(1000, 0)
 	for i := range 3 {
@@ -267,7 +267,7 @@ func TestMetricsLink(t *testing.T) {
 
 func TestMetricsDoNotAllocateIdle(t *testing.T) {
 	r := newReceiver(&options{name: "box", metrics: filepath.Join(t.TempDir(), "m")}, nil)
-	r.routes = []route{{r.newTap(&sink{name: "/b"}, syslogconf.Action{}), rules(t, "*.* /b")}}
+	r.routes = []route{{r.newTap(&recorder{name: "/b"}, syslogconf.Action{}), rules(t, "*.* /b")}}
 	now := time.Unix(1000, 0)
 	r.stepMetrics(now)
 	if n := testing.AllocsPerRun(100, func() { r.stepMetrics(now) }); n != 0 {
@@ -332,7 +332,7 @@ func TestIdle(t *testing.T) {
 
 // counted is an output with this account.
 type counted struct {
-	sink
+	recorder
 	counts output.Counts
 }
 

@@ -12,8 +12,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/logfile"
 	"devlog/internal/output"
+	"devlog/internal/safepath"
 	"devlog/internal/sandbox"
+	"devlog/internal/sink"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
 )
@@ -129,8 +132,8 @@ func (r *receiver) routesOf(rules []syslogconf.Rule) (*routing, error) {
 func (r *receiver) outputOf(rule syslogconf.Rule, to *routing) (output.Output, error) {
 	known := find(r.routes, rule.Place())
 	if known != nil && known.rules[0].Kind == rule.Kind {
-		if file, ok := behind(known.out).(*output.Guarded); ok && known.rules[0].Rotation != rule.Rotation {
-			to.rotated = append(to.rotated, rotated{file, output.Rotation(rule.Rotation)})
+		if file, ok := behind(known.out).(*logfile.Guarded); ok && known.rules[0].Rotation != rule.Rotation {
+			to.rotated = append(to.rotated, rotated{file, logfile.Rotation(rule.Rotation)})
 		}
 		return known.out, nil
 	}
@@ -148,8 +151,8 @@ func (r *receiver) outputOf(rule syslogconf.Rule, to *routing) (output.Output, e
 
 // rotated is a file that is to be rotated otherwise.
 type rotated struct {
-	file     *output.Guarded
-	rotation output.Rotation
+	file     *logfile.Guarded
+	rotation logfile.Rotation
 }
 
 // use has messages go there from now on.
@@ -201,7 +204,7 @@ func (r *receiver) makeDirectory(path string, user *sandbox.User) error {
 	if _, err := os.Stat(path); !errors.Is(err, unix.ENOENT) {
 		return nil // what is wrong with it is found when it is used
 	}
-	return output.MakeDirectory(path, r.below(path), user.UID, user.GID)
+	return safepath.MakeDirectory(path, r.below(path), user.UID, user.GID)
 }
 
 // sharedDev is a directory in which a container that shares it makes files too.
@@ -219,33 +222,33 @@ func (r *receiver) below(path string) string {
 // open opens the output of a rule. A problem is one that the other rules can
 // go on with.
 func (r *receiver) open(rule syslogconf.Rule, name string) (out output.Output, problem, err error) {
-	stream := output.StreamOptions{
+	stream := sink.StreamOptions{
 		Path: rule.Path, Below: r.below(rule.Path), Notice: r.notice, Wake: r.wake, Init: func() int { return r.init },
 		Problem: func(err error) { r.problems = append(r.problems, err) },
 	}
 	switch rule.Kind {
 	case syslogconf.Kernel:
-		out, problem = output.OpenKernel(rule.Path, name)
+		out, problem = sink.OpenKernel(rule.Path, name)
 		return out, problem, nil
 	case syslogconf.FIFO:
-		stream.Kind = output.FIFO
+		stream.Kind = sink.FIFO
 	case syslogconf.Terminal:
-		stream.Kind = output.Terminal
+		stream.Kind = sink.Terminal
 	case syslogconf.Stdout:
-		stream.Kind, stream.Path = output.Stdout, ""
+		stream.Kind, stream.Path = sink.Stdout, ""
 	case syslogconf.ContainerStdout:
-		stream.Kind, stream.Path = output.ContainerStdout, ""
+		stream.Kind, stream.Path = sink.ContainerStdout, ""
 	default:
-		out, err = output.OpenGuarded(rule.Path, output.FileOptions{
-			Notice: r.notice, Rotation: output.Rotation(rule.Rotation), Below: stream.Below,
-		}, output.GuardOptions{Watchdog: r.watchdog, Problem: func(err error) { r.hangs = true; stream.Problem(err) }, As: r.openAs})
+		out, err = logfile.OpenGuarded(rule.Path, logfile.Options{
+			Notice: r.notice, Rotation: logfile.Rotation(rule.Rotation), Below: stream.Below,
+		}, logfile.GuardOptions{Watchdog: r.watchdog, Problem: func(err error) { r.hangs = true; stream.Problem(err) }, As: r.openAs})
 		if err != nil && r.resumed != nil { // it could be opened a moment ago: no reason to end
 			r.problems = append(r.problems, err)
 			err = nil
 		}
 		return out, nil, err
 	}
-	return output.OpenStream(stream), nil, nil
+	return sink.OpenStream(stream), nil, nil
 }
 
 // wake has the loop go round when an output's descriptor can be written to.

@@ -21,12 +21,12 @@ func TestOpenOutput(t *testing.T) {
 		action syslogconf.Action
 		want   string
 	}{
-		{syslogconf.Action{Kind: syslogconf.File, Path: dir + "//m"}, "*output.Guarded " + dir + "/m"},
-		{syslogconf.Action{Kind: syslogconf.Kernel, Path: "/dev/kmsg"}, "*output.Kernel /dev/kmsg"},
-		{syslogconf.Action{Kind: syslogconf.FIFO, Path: "/f/"}, "*output.Stream /f"},
-		{syslogconf.Action{Kind: syslogconf.Terminal, Path: "/dev/console"}, "*output.Stream /dev/console"},
-		{syslogconf.Action{Kind: syslogconf.Stdout}, "*output.Stream stdout"},
-		{syslogconf.Action{Kind: syslogconf.ContainerStdout}, "*output.Stream container-stdout"},
+		{syslogconf.Action{Kind: syslogconf.File, Path: dir + "//m"}, "*logfile.Guarded " + dir + "/m"},
+		{syslogconf.Action{Kind: syslogconf.Kernel, Path: "/dev/kmsg"}, "*sink.Kernel /dev/kmsg"},
+		{syslogconf.Action{Kind: syslogconf.FIFO, Path: "/f/"}, "*sink.Stream /f"},
+		{syslogconf.Action{Kind: syslogconf.Terminal, Path: "/dev/console"}, "*sink.Stream /dev/console"},
+		{syslogconf.Action{Kind: syslogconf.Stdout}, "*sink.Stream stdout"},
+		{syslogconf.Action{Kind: syslogconf.ContainerStdout}, "*sink.Stream container-stdout"},
 	} {
 		r := &receiver{init: -1}
 		tt.action.Path = tt.action.Place()
@@ -95,7 +95,7 @@ func TestWake(t *testing.T) {
 
 // What an output finds out is said to the others, also when it has no other.
 func TestSayProblems(t *testing.T) {
-	s := &sink{keep: true}
+	s := &recorder{keep: true}
 	r := &receiver{init: -1, host: []byte("box"), pid: []byte("7"), routes: []route{{s, rules(t, "*.* -/a")}}}
 	out, _, err := r.open(syslogconf.Rule{Action: syslogconf.Action{Kind: syslogconf.FIFO, Path: "/nosuch/fifo"}}, "box")
 	if err != nil {

@@ -150,7 +150,7 @@ func TestRateDrops(t *testing.T) {
 
 // What is dropped is said by the clock, without another message.
 func TestSayDropped(t *testing.T) {
-	out := &sink{keep: true}
+	out := &recorder{keep: true}
 	r := &receiver{routes: []route{{out, rules(t, "*.* -/a")}}, epoll: -1}
 	r.limits = limits{rate: syslogconf.Rate{N: 2, Per: time.Minute}, overflow: syslogconf.Drop}
 	s := &socket{fd: -1}
@@ -210,7 +210,7 @@ func TestRateOfClosedConnections(t *testing.T) {
 			return err
 		},
 	} {
-		log := &sink{}
+		log := &recorder{}
 		r := newReceiver(&options{name: "box", rate: syslogconf.Rate{N: 5, Per: time.Minute}, overflow: syslogconf.Drop}, nil)
 		r.routes = []route{{log, rules(t, "user.* -/m")}}
 		path := filepath.Join(t.TempDir(), "s")

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"devlog/internal/logfile"
 	"devlog/internal/output"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
@@ -67,7 +68,7 @@ func TestResumeUnopened(t *testing.T) {
 		*said = ""
 		lost := uint64(0)
 		for _, route := range r.routes {
-			if f, ok := behind(route.out).(*output.Guarded); ok && f.Name() == path {
+			if f, ok := behind(route.out).(*logfile.Guarded); ok && f.Name() == path {
 				f.Close()
 				for _, l := range f.Counts().Lost {
 					lost += l.N

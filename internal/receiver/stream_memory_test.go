@@ -9,7 +9,7 @@ import (
 )
 
 // newTestStreams is a receiver with as many connections, each by its other end.
-func newTestStreams(t *testing.T, s *sink, n int) (r *receiver, all []*connection, ends []int) {
+func newTestStreams(t *testing.T, s *recorder, n int) (r *receiver, all []*connection, ends []int) {
 	t.Helper()
 	r = &receiver{routes: []route{{s, rules(t, "*.* -/a")}}, streams: newStreams()}
 	for range n {
@@ -29,7 +29,7 @@ func newTestStreams(t *testing.T, s *sink, n int) (r *receiver, all []*connectio
 // A connection that has sent a long message, and then the beginning of another,
 // does not go on using the memory of the long one, nor what a closed one has left.
 func TestStreamHoldsLittle(t *testing.T) {
-	s := &sink{}
+	s := &recorder{}
 	r, all, ends := newTestStreams(t, s, 200)
 	long := strings.Repeat("x", 60_000)
 	send := func(i int, text string) {
@@ -66,7 +66,7 @@ func TestStreamHoldsLittle(t *testing.T) {
 // However many connect, no more are kept: the one that has been idle the longest
 // goes, and what it has sent is read.
 func TestStreamMostConnections(t *testing.T) {
-	s := &sink{keep: true}
+	s := &recorder{keep: true}
 	r, all, ends := newTestStreams(t, s, 1)
 	for i := len(all); i < maxConnections; i++ { // of which nobody knows but the receiver
 		c := &connection{fd: -2 - i}
@@ -100,7 +100,7 @@ func TestStreamMostConnections(t *testing.T) {
 // Those who hold all the memory for incomplete messages have theirs cut, not
 // others.
 func TestStreamHoldersAreCut(t *testing.T) {
-	s := &sink{keep: true}
+	s := &recorder{keep: true}
 	r, all, ends := newTestStreams(t, s, 100)
 	send := func(i int, text string) {
 		t.Helper()
@@ -128,7 +128,7 @@ func TestReadStreamDoesNotAllocate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &sink{}
+	s := &recorder{}
 	r := &receiver{routes: []route{{s, rules(t, "*.* -/a")}, {s, rules(t, "*.* -/b;JSON")}, {s, rules(t, "*.* -/c;RFC5424")}}}
 	r.streams = &streams{open: map[int]*connection{}, buffer: make([]byte, slotSize)}
 	c := &connection{fd: pair[0]}

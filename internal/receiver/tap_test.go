@@ -16,7 +16,7 @@ import (
 )
 
 // newRepeats returns a tap that leaves repeats out.
-func newRepeats(s *sink) *tap {
+func newRepeats(s *recorder) *tap {
 	return &tap{Output: s, summary: func(p syslog.Priority, text string) output.Message {
 		return output.Message{Priority: p, Line: []byte(text + "\n"), Body: []byte(text)}
 	}}
@@ -40,7 +40,7 @@ func TestRepeats(t *testing.T) {
 		"huge":             {[]output.Message{entry(strings.Repeat("x", maxRepeat+1)), entry(strings.Repeat("x", maxRepeat+1))}, []string{strings.Repeat("x", maxRepeat+1), strings.Repeat("x", maxRepeat+1)}},
 		"begins alike":     {[]output.Message{entry("aa"), entry("a")}, []string{"aa", "a"}},
 	} {
-		s := &sink{keep: true}
+		s := &recorder{keep: true}
 		p := newRepeats(s)
 		for _, m := range tt.in {
 			p.Add(m)
@@ -60,7 +60,7 @@ func TestRepeats(t *testing.T) {
 // Repeats are summed up after a time that grows, and there is no waking up
 // without them.
 func TestRepeatIntervals(t *testing.T) {
-	s := &sink{keep: true}
+	s := &recorder{keep: true}
 	p := newRepeats(s)
 	p.Add(entry("a"))
 	if !p.Next().IsZero() {
@@ -90,7 +90,7 @@ func TestRepeatIntervals(t *testing.T) {
 }
 
 func TestTapDoesNotAllocate(t *testing.T) {
-	s := &sink{}
+	s := &recorder{}
 	m, other := entry("hello"), entry("other")
 	for _, p := range []*tap{newRepeats(s), (&receiver{}).newTap(s, syslogconf.Action{})} {
 		p.Add(m)

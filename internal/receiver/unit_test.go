@@ -132,8 +132,8 @@ func TestEverythingDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// sink is an output that keeps what it gets.
-type sink struct {
+// recorder is an output that keeps what it gets.
+type recorder struct {
 	name  string
 	lines []string
 	sync  []bool
@@ -141,13 +141,13 @@ type sink struct {
 	keep  bool
 }
 
-func (s *sink) Name() string          { return s.name }
-func (s *sink) Flush(time.Time)       {}
-func (s *sink) Next() time.Time       { return time.Time{} }
-func (s *sink) Reopen(time.Time)      {}
-func (s *sink) Close()                {}
-func (s *sink) Counts() output.Counts { return output.Counts{} }
-func (s *sink) Add(m output.Message) {
+func (s *recorder) Name() string          { return s.name }
+func (s *recorder) Flush(time.Time)       {}
+func (s *recorder) Next() time.Time       { return time.Time{} }
+func (s *recorder) Reopen(time.Time)      {}
+func (s *recorder) Close()                {}
+func (s *recorder) Counts() output.Counts { return output.Counts{} }
+func (s *recorder) Add(m output.Message) {
 	s.count++
 	if s.keep {
 		s.lines = append(s.lines, stamp.ReplaceAllString(string(m.Line), ""))
@@ -165,7 +165,7 @@ func rules(t testing.TB, texts ...string) []syslogconf.Rule {
 }
 
 func TestRoute(t *testing.T) {
-	a, b := &sink{keep: true}, &sink{keep: true}
+	a, b := &recorder{keep: true}, &recorder{keep: true}
 	r := &receiver{host: []byte("box"), routes: []route{
 		{a, rules(t, "*.info -/a", "mail.* /a")},
 		{b, rules(t, "mail.err /b")},
@@ -185,7 +185,7 @@ func TestRoute(t *testing.T) {
 }
 
 func TestHandleDoesNotAllocate(t *testing.T) {
-	s := &sink{}
+	s := &recorder{}
 	r := &receiver{host: []byte("box"), routes: []route{{s, rules(t, "*.info -/a")}, {s, rules(t, "*.crit /dev/kmsg")}}}
 	raw := []byte("<30>Feb  3 04:05:06 cron[12]: hello world")
 	if n := testing.AllocsPerRun(1000, func() { r.lines.at(time.Now()); r.handle(raw, false, syslog.Sender{}) }); n > 0.01 {
@@ -205,7 +205,7 @@ func TestReceiveDoesNotAllocate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &sink{}
+	s := &recorder{}
 	r := &receiver{batch: b, routes: []route{{s, rules(t, "*.* -/a")}}}
 	raw := []byte("<30>Feb  3 04:05:06 cron[12]: hello world")
 	if n := testing.AllocsPerRun(200, func() {
@@ -227,7 +227,7 @@ func TestReceiveDoesNotAllocate(t *testing.T) {
 }
 
 func BenchmarkHandle(b *testing.B) {
-	r := &receiver{host: []byte("box"), routes: []route{{&sink{}, rules(b, "*.info -/a")}, {&sink{}, rules(b, "*.crit /dev/kmsg")}}}
+	r := &receiver{host: []byte("box"), routes: []route{{&recorder{}, rules(b, "*.info -/a")}, {&recorder{}, rules(b, "*.crit /dev/kmsg")}}}
 	raw := []byte("<30>Feb  3 04:05:06 cron[12]: (root) CMD (run-parts --report /etc/cron.hourly)")
 	now := time.Now()
 	for b.Loop() {
@@ -237,7 +237,7 @@ func BenchmarkHandle(b *testing.B) {
 }
 
 func TestSay(t *testing.T) {
-	a := &sink{keep: true}
+	a := &recorder{keep: true}
 	r := &receiver{host: []byte("box"), pid: []byte("7"), routes: []route{{a, rules(t, "syslog.=warning -/a")}}}
 	r.say(syslog.Warning, "text")
 	r.account()

@@ -5,9 +5,9 @@ import (
 	"syscall"
 	"unsafe"
 
-	"golang.org/x/sys/unix"
+	"devlog/internal/logfile"
 
-	"devlog/internal/output"
+	"golang.org/x/sys/unix"
 )
 
 // A system call that blocks makes Go's scheduler hand over to other threads and
@@ -35,7 +35,7 @@ type waiter struct {
 // wait waits for events, at most timeout milliseconds or, if that is -1, without
 // end, and returns how many there are: 0 also when a signal came.
 func (w *waiter) wait(epoll int, events []unix.EpollEvent, timeout int) (int, error) {
-	if w.busy && !output.Compressing() {
+	if w.busy && !logfile.Compressing() {
 		first := attentive
 		if timeout >= 0 {
 			first = min(first, timeout)

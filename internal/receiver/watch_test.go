@@ -16,8 +16,8 @@ import (
 
 // starting returns a receiver in this process whose watcher has only just begun, and
 // the sink of what it says.
-func starting(b *box) (*receiver, *sink) {
-	s := &sink{keep: true}
+func starting(b *box) (*receiver, *recorder) {
+	s := &recorder{keep: true}
 	r := newReceiver(&options{name: "box"}, func() ([]syslogconf.Rule, error) { return nil, nil })
 	r.routes = []route{{s, rules(b.t, "*.* -/a")}}
 	var err error

@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 benchstat=$1 count=$2 base=${3:-}
-packages="syslog syslogconf output receiver"
+packages="syslog syslogconf logfile sink receiver"
 
 work=$(mktemp -d)
 [[ ! -w /dev/shm ]] || export TMPDIR=/dev/shm # for the files that are written: no disk is to be measured

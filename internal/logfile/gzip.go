@@ -1,4 +1,4 @@
-package output
+package logfile
 
 import (
 	"compress/gzip"
@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"devlog/internal/safepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,7 +26,7 @@ var errOther = errors.New("another process is doing it")
 // receiving. It costs about 1 MB of memory while it lasts; without it this
 // program would need gzip(1), which containers seldom have.
 type compression struct {
-	dir        folder
+	dir        safepath.Folder
 	name, from string      // of the log file and of the old one, in dir
 	info       unix.Stat_t // of the file that is compressed
 	to         *os.File
@@ -89,9 +91,9 @@ func (p *processors) end() {
 
 // startCompression compresses the old file from of the log file name in the
 // directory, which is closed together with the compression.
-func startCompression(dir folder, name, from string) *compression {
+func startCompression(dir safepath.Folder, name, from string) *compression {
 	c := &compression{dir: dir, name: name, from: from, done: make(chan error, 1)}
-	in, err := dir.open(from, unix.O_RDONLY, 0)
+	in, err := dir.Open(from, unix.O_RDONLY, 0)
 	if err != nil {
 		c.done <- err
 		return c
@@ -114,7 +116,7 @@ func startCompression(dir folder, name, from string) *compression {
 		err := c.run(source)
 		_ = source.Close()
 		if err != nil {
-			_ = dir.remove(c.temp())
+			_ = dir.Remove(c.temp())
 		}
 		debug.FreeOSMemory()
 		c.done <- err
@@ -123,15 +125,15 @@ func startCompression(dir folder, name, from string) *compression {
 }
 
 // claim opens a file for writing that no other process writes to.
-func claim(dir folder, name string) (*os.File, error) {
-	fd, err := dir.open(name, unix.O_WRONLY|unix.O_CREAT, 0o600)
+func claim(dir safepath.Folder, name string) (*os.File, error) {
+	fd, err := dir.Open(name, unix.O_WRONLY|unix.O_CREAT, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	// Another process's file may have lost its name before it was unlocked.
 	var own unix.Stat_t
 	if err := unix.Fstat(fd, &own); err == nil && fdHandle(fd).Lock() {
-		if there, err := dir.stat(name); err == nil && sameFile(&own, &there) {
+		if there, err := dir.Stat(name); err == nil && safepath.Same(&own, &there) {
 			return os.NewFile(uintptr(fd), name), nil
 		}
 	}
@@ -169,7 +171,7 @@ func (c *compression) close() {
 	if c.to != nil {
 		_ = c.to.Close() // it was synced
 	}
-	c.dir.close()
+	c.dir.Close()
 }
 
 // reader reads a file until it is told to stop.

@@ -1,4 +1,4 @@
-package output
+package sink
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/file"
+	"devlog/internal/output"
 	"devlog/internal/pidfd"
 )
 
@@ -23,11 +24,11 @@ type container struct {
 }
 
 const (
-	errEnded = cause("its first process has ended")
+	errEnded = output.Cause("its first process has ended")
 	// errNotTheirs is that we would write, with our rights, what the container
 	// may not: of a file that it has open to read, or with O_PATH, for which it
 	// needs no right, the name in /proc leads to the file all the same.
-	errNotTheirs = cause("its first process may not write there")
+	errNotTheirs = output.Cause("its first process may not write there")
 )
 
 // open opens the standard output anew, so that what we do to it is not done

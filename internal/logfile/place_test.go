@@ -1,4 +1,4 @@
-package output
+package logfile
 
 import (
 	"errors"
@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"devlog/internal/safepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -35,7 +37,7 @@ func logs(t *testing.T) (below, dir, victim string) {
 }
 
 func openBelow(below, path string, r Rotation) (*File, error) {
-	return OpenFile(path, FileOptions{Notice: testNotice, Rotation: r, Below: below})
+	return Open(path, Options{Notice: testNotice, Rotation: r, Below: below})
 }
 
 func must(t *testing.T, errs ...error) {
@@ -177,7 +179,7 @@ func TestBelowRotate(t *testing.T) {
 func TestBelowCompress(t *testing.T) {
 	below, dir, victim := logs(t)
 	path := filepath.Join(dir, "log")
-	d, name, err := newPlace(path, below).folder()
+	d, name, err := safepath.New(path, below).Folder()
 	must(t, err, os.Symlink(victim, path+".1"))
 	job := startCompression(d, name, "log.1")
 	if err := <-job.done; err == nil || !strings.HasSuffix(err.Error(), "log.1: it is of another type") {
@@ -189,77 +191,5 @@ func TestBelowCompress(t *testing.T) {
 	}
 }
 
-func TestBelowFIFO(t *testing.T) {
-	below, dir, victim := logs(t)
-	elsewhere := filepath.Join(filepath.Dir(filepath.Dir(victim)), "fifo")
-	must(t, unix.Mkfifo(dir+"/fifo", 0o600), unix.Mkfifo(elsewhere, 0o600), os.Symlink(elsewhere, dir+"/link"))
-	for path, want := range map[string]string{
-		dir + "/fifo": "",
-		dir + "/link": "it is no named pipe",
-		elsewhere:     "",
-	} {
-		f, err := openFIFO(newPlace(path, below))
-		if want == "" != (err == nil) || err != nil && !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: got %v, want %q", path, err, want)
-		}
-		if err == nil {
-			f.Close()
-		}
-	}
-}
-
 // A directory that root makes for another user is made where its path says, and
 // nothing else is given to him.
-func TestMakeDirectory(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("not root")
-	}
-	dir := t.TempDir()
-	at := func(name string) string { return filepath.Join(dir, name) }
-	if err := errors.Join(os.MkdirAll(at("host/there"), 0o755), os.MkdirAll(at("logs/there"), 0o755), os.Symlink(at("host"), at("link")), os.Symlink(at("host"), at("logs/link")),
-		os.Symlink(at("host/new"), at("logs/dangling")), os.Symlink(at("logs"), at("to-logs")), os.WriteFile(at("logs/file"), nil, 0o600)); err != nil {
-		t.Fatal(err)
-	}
-	const linked = "is not a directory (no link is followed there): make "
-	for _, tt := range []struct{ path, below, want string }{
-		{"new", "", ""},
-		{"a/b/c", "", ""},
-		{"there/new", "", ""},
-		{"link/new", "", linked},
-		{"link/there/new", "", linked},
-		{"to-logs/x/new", "to-logs", ""}, // the administrator's link
-		{"logs/x/y", "logs", ""},
-		{"logs/link/new", "logs", linked},
-		{"logs/link/there/new", "logs", linked},
-		{"logs/file/new", "logs", linked},
-		{"logs/dangling/new", "logs", linked},
-		{"logs/there", "logs", "left alone"},
-		{"logs/dangling", "logs", "left alone"},
-		{"logs/link", "logs", "left alone"},
-	} {
-		below := tt.below
-		if below != "" {
-			below = at(below)
-		}
-		err := MakeDirectory(at(tt.path), below, 12345, 54321)
-		if tt.want == "left alone" && err != nil || tt.want == "" && err != nil || tt.want == linked && (err == nil || !strings.Contains(err.Error(), linked)) {
-			t.Errorf("%s: %v, want %q", tt.path, err, tt.want)
-		}
-		var st unix.Stat_t
-		if serr := unix.Stat(at(tt.path), &st); tt.want == "" && (serr != nil || st.Uid != 12345 || st.Gid != 54321 || st.Mode&0o777 != 0o755) {
-			t.Errorf("%s is of %d:%d, %v", tt.path, st.Uid, st.Gid, serr)
-		}
-		if parent := filepath.Dir(at(tt.path)); unix.Stat(parent, &st) == nil && st.Uid != 0 {
-			t.Errorf("%s was given away", parent)
-		}
-	}
-	if left, err := os.ReadDir(at("host")); err != nil || len(left) != 1 {
-		t.Errorf("made through a link: %v, %v", left, err)
-	}
-	var st unix.Stat_t
-	for _, name := range []string{"host", "host/there", "logs/there"} {
-		if err := unix.Stat(at(name), &st); err != nil || st.Uid != 0 {
-			t.Errorf("%s is of %d, %v", name, st.Uid, err)
-		}
-	}
-}

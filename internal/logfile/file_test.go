@@ -1,4 +1,4 @@
-package output
+package logfile
 
 import (
 	"bytes"
@@ -9,6 +9,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"devlog/internal/output"
+	"devlog/internal/safepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -35,15 +38,15 @@ func (f *fakeFile) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-func (f *fakeFile) Sync() error         { f.syncs++; return f.syncErr }
-func (f *fakeFile) Close() error        { f.closed = true; return nil }
-func (f *fakeFile) Empty() error        { f.data = nil; return nil }
-func (f *fakeFile) Lock() bool          { return !f.locked }
-func (f *fakeFile) Unlock()             {}
-func (f *fakeFile) Like(handle)         {}
-func (f *fakeFile) Is(place) bool       { return !f.moved }
-func (f *fakeFile) Size() (int64, bool) { return int64(len(f.data)), !f.removed }
-func (f *fakeFile) Ended() bool         { return len(f.data) == 0 || f.data[len(f.data)-1] == '\n' }
+func (f *fakeFile) Sync() error            { f.syncs++; return f.syncErr }
+func (f *fakeFile) Close() error           { f.closed = true; return nil }
+func (f *fakeFile) Empty() error           { f.data = nil; return nil }
+func (f *fakeFile) Lock() bool             { return !f.locked }
+func (f *fakeFile) Unlock()                {}
+func (f *fakeFile) Like(handle)            {}
+func (f *fakeFile) Is(safepath.Place) bool { return !f.moved }
+func (f *fakeFile) Size() (int64, bool)    { return int64(len(f.data)), !f.removed }
+func (f *fakeFile) Ended() bool            { return len(f.data) == 0 || f.data[len(f.data)-1] == '\n' }
 func (f *fakeFile) Retract(n int) bool {
 	f.data = f.data[:len(f.data)-n]
 	f.room += n
@@ -54,7 +57,7 @@ func testNotice(dst []byte, text string) []byte { return fmt.Appendf(dst, "NOTIC
 
 func newTestFile[H handle](t *testing.T, files ...H) *File {
 	t.Helper()
-	f, err := openFile("/f", FileOptions{Notice: testNotice}, func(place) (handle, error) {
+	f, err := openFile("/f", Options{Notice: testNotice}, func(safepath.Place) (handle, error) {
 		if len(files) == 0 {
 			return nil, fmt.Errorf("open: %w", unix.EACCES)
 		}
@@ -68,9 +71,11 @@ func newTestFile[H handle](t *testing.T, files ...H) *File {
 	return f
 }
 
-func message(text string) Message { return Message{Line: []byte(text + "\n"), Body: []byte(text)} }
+func message(text string) output.Message {
+	return output.Message{Line: []byte(text + "\n"), Body: []byte(text)}
+}
 
-func wantCounts(t *testing.T, o Output, want string) {
+func wantCounts(t *testing.T, o output.Output, want string) {
 	t.Helper()
 	c := o.Counts()
 	got := fmt.Sprint(c.Written, " ", c.Pending)
@@ -204,8 +209,8 @@ func TestFileHugeMessage(t *testing.T) {
 	f.Flush(f.Next())
 	f.Flush(now)
 	wantCounts(t, f, "1 0 disk full=1")
-	if cap(f.lines.buf) > 2*batchSize {
-		t.Errorf("keeps %d bytes", cap(f.lines.buf))
+	if f.lines.Capacity() > 2*output.BatchSize {
+		t.Errorf("keeps %d bytes", f.lines.Capacity())
 	}
 }
 
@@ -259,7 +264,7 @@ func TestFileSyncFails(t *testing.T) {
 func TestFileOpenedLater(t *testing.T) {
 	disk := &fakeFile{room: 1000}
 	problem := error(unix.ENOSPC)
-	f, err := openFile("/f", FileOptions{Notice: testNotice}, func(place) (handle, error) { return disk, problem })
+	f, err := openFile("/f", Options{Notice: testNotice}, func(safepath.Place) (handle, error) { return disk, problem })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -274,7 +279,7 @@ func TestFileOpenedLater(t *testing.T) {
 func TestOpenFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a", "b", "messages")
-	f, err := OpenFile(path, FileOptions{Notice: testNotice})
+	f, err := Open(path, Options{Notice: testNotice})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,7 +319,7 @@ func TestOpenFileRefuses(t *testing.T) {
 		dir:         "is a directory",
 		file + "/x": "not a directory",
 	} {
-		_, err := OpenFile(path, FileOptions{Notice: testNotice})
+		_, err := Open(path, Options{Notice: testNotice})
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: got %v, want %s", path, err, want)
 		}
@@ -323,7 +328,7 @@ func TestOpenFileRefuses(t *testing.T) {
 
 func TestRetract(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
-	h, err := openHandle(place{path: path})
+	h, err := openHandle(safepath.New(path, ""))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -336,7 +341,7 @@ func TestRetract(t *testing.T) {
 	if _, err := h.Write([]byte("c")); err != nil {
 		t.Fatal(err)
 	}
-	other, err := openHandle(place{path: path})
+	other, err := openHandle(safepath.New(path, ""))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package output
+package logfile
 
 import (
 	"compress/gzip"
@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"devlog/internal/safepath"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -19,7 +21,7 @@ import (
 func openRotating(t *testing.T, r Rotation) (*File, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "log")
-	f, err := OpenFile(path, FileOptions{Notice: testNotice, Rotation: r})
+	f, err := Open(path, Options{Notice: testNotice, Rotation: r})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +122,7 @@ func TestRotateAtStart(t *testing.T) {
 	if err := os.WriteFile(path, []byte("a lot of text\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f, err := OpenFile(path, FileOptions{Notice: testNotice, Rotation: Rotation{Size: 10, Count: 1}})
+	f, err := Open(path, Options{Notice: testNotice, Rotation: Rotation{Size: 10, Count: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +142,7 @@ func TestRotateLink(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Close()
-	f, err := OpenFile(link, FileOptions{Notice: testNotice, Rotation: Rotation{Size: 2, Count: 1}})
+	f, err := Open(link, Options{Notice: testNotice, Rotation: Rotation{Size: 2, Count: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,15 +162,15 @@ func TestRotateFails(t *testing.T) {
 		old  [2]string // names of the old files after failing
 	}{
 		{"rename", func(f *File, problem error) {
-			f.rotation.rename = func(d folder, from, to string) error {
+			f.rotation.rename = func(d safepath.Folder, from, to string) error {
 				if problem != nil {
 					return problem
 				}
-				return d.rename(from, to)
+				return d.Rename(from, to)
 			}
 		}, [2]string{"log.0", "log.1"}},
 		{"open", func(f *File, problem error) {
-			f.open = func(p place) (handle, error) {
+			f.open = func(p safepath.Place) (handle, error) {
 				if problem != nil {
 					return nil, problem
 				}
@@ -207,7 +209,7 @@ func TestRotateFails(t *testing.T) {
 func TestRotateWhileFull(t *testing.T) {
 	first, second := &fakeFile{room: 7}, &fakeFile{room: 100}
 	files := []*fakeFile{first, second}
-	f, err := openFile("/f", FileOptions{Notice: testNotice, Rotation: Rotation{Size: 8, Count: 1}}, func(place) (handle, error) {
+	f, err := openFile("/f", Options{Notice: testNotice, Rotation: Rotation{Size: 8, Count: 1}}, func(safepath.Place) (handle, error) {
 		next := files[0]
 		files = files[1:]
 		return next, nil
@@ -215,14 +217,14 @@ func TestRotateWhileFull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.rotation.rename = func(folder, string, string) error { return nil }
+	f.rotation.rename = func(safepath.Folder, string, string) error { return nil }
 	f.Add(message("aaaa"))
 	f.Add(message("bb"))
 	f.Flush(time.Now())
 	f.Add(message("cc"))
 	f.Flush(time.Now())
-	if f.lines.torn != 2 {
-		t.Fatalf("%d bytes of a torn line in %q", f.lines.torn, first.data)
+	if f.lines.Torn() != 2 {
+		t.Fatalf("%d bytes of a torn line in %q", f.lines.Torn(), first.data)
 	}
 	first.room = 100
 	f.Flush(f.Next())
@@ -235,7 +237,7 @@ func TestRotateWhileFull(t *testing.T) {
 func TestRotateTogether(t *testing.T) {
 	r := Rotation{Size: 4, Count: 9}
 	a, path := openRotating(t, r)
-	b, err := OpenFile(path, FileOptions{Notice: testNotice, Rotation: r})
+	b, err := Open(path, Options{Notice: testNotice, Rotation: r})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +258,7 @@ func TestRotateTogether(t *testing.T) {
 	if slices.Sort(lines); fmt.Sprint(lines) != "[0 1 2 3 4 5 6 7]" {
 		t.Errorf("%q", lines)
 	}
-	h, err := openHandle(place{path: path}) // somebody who is just at it
+	h, err := openHandle(safepath.New(path, "")) // somebody who is just at it
 	if err != nil || !h.Lock() {
 		t.Fatal(err)
 	}
@@ -291,7 +293,7 @@ func TestGzipAfterCrash(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	f, err := OpenFile(path, FileOptions{Notice: testNotice, Rotation: Rotation{Size: 100, Count: 3, Gzip: true}})
+	f, err := Open(path, Options{Notice: testNotice, Rotation: Rotation{Size: 100, Count: 3, Gzip: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,11 +311,11 @@ func TestGzipAfterCrash(t *testing.T) {
 func TestGzipFails(t *testing.T) {
 	f, path := openRotating(t, Rotation{Size: 2, Count: 2, Gzip: true})
 	temp := path + ".gz.tmp"
-	dir, name, err := place{path: temp}.folder()
+	dir, name, err := safepath.New(temp, "").Folder()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer dir.close()
+	defer dir.Close()
 	other, err := claim(dir, name)
 	if err != nil {
 		t.Fatal(err)

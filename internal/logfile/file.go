@@ -1,8 +1,13 @@
-package output
+// Package logfile owns the log file: its rotation, its compression, and what is done while it
+// cannot be written.
+package logfile
 
 import (
 	"errors"
 	"time"
+
+	"devlog/internal/output"
+	"devlog/internal/safepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,12 +24,12 @@ const (
 
 // handle is an open file of which the end can be taken back.
 type handle interface {
-	writer
+	output.Writer
 	Sync() error
 	// Size is the file's size in bytes, and whether it still has a name.
 	Size() (size int64, named bool)
 	// Is says that this file is what is there.
-	Is(p place) bool
+	Is(p safepath.Place) bool
 	// Ended says that the file does not end in half a line.
 	Ended() bool
 	// Retract takes back the last n bytes written, if they are still the
@@ -40,9 +45,9 @@ type handle interface {
 	Close() error
 }
 
-// FileOptions are how a file is written to.
-type FileOptions struct {
-	Notice   Notice
+// Options are how a file is written to.
+type Options struct {
+	Notice   output.Notice
 	Rotation Rotation
 	// Below is a directory in which others make files too: of a file below it no
 	// link is followed from there on, and nothing but a regular file is opened.
@@ -53,10 +58,10 @@ type FileOptions struct {
 // 1 MiB suffices to keep the messages, and never leaves half a line at the
 // end. The file is opened anew when it was renamed or removed.
 type File struct {
-	place
-	open func(p place) (handle, error)
+	safepath.Place
+	open func(p safepath.Place) (handle, error)
 
-	lines    lines
+	lines    output.Buffer
 	file     handle // nil while it cannot be opened
 	ended    bool   // the file's last line is known to be whole
 	sync     bool   // something of this batch must be synced
@@ -67,24 +72,24 @@ type File struct {
 	rotation *rotation // nil if the file just grows
 }
 
-// OpenFile returns the output to the file path, which is created (mode 0640)
+// Open returns the output to the file path, which is created (mode 0640)
 // together with its directories (mode 0755) if it does not exist. If the file
 // cannot be opened the error says why, and the output is there nevertheless and
 // tries again. A full disk is no error.
-func OpenFile(path string, o FileOptions) (*File, error) {
+func Open(path string, o Options) (*File, error) {
 	return openFile(path, o, openHandle)
 }
 
-func openFile(path string, o FileOptions, open func(place) (handle, error)) (*File, error) {
+func openFile(path string, o Options, open func(safepath.Place) (handle, error)) (*File, error) {
 	f := newFile(path, o, open)
 	return f, f.start()
 }
 
 // newFile returns a File that start has to open.
-func newFile(path string, o FileOptions, open func(place) (handle, error)) *File {
-	f := &File{place: newPlace(path, o.Below), open: open, lines: lines{notice: o.Notice, limit: maxPending, slowest: lastRetry}}
+func newFile(path string, o Options, open func(safepath.Place) (handle, error)) *File {
+	f := &File{Place: safepath.New(path, o.Below), open: open, lines: output.NewBuffer(output.BufferOptions{Notice: o.Notice, Limit: maxPending, Slowest: lastRetry})}
 	if o.Rotation.Size > 0 {
-		f.rotation = newRotation(f.place, o.Rotation)
+		f.rotation = newRotation(f.Place, o.Rotation)
 	}
 	return f
 }
@@ -100,9 +105,9 @@ func (f *File) start() error {
 }
 
 func (f *File) reopen(now time.Time) error {
-	h, err := f.open(f.place)
+	h, err := f.open(f.Place)
 	if err != nil {
-		f.lines.fail(now, err)
+		f.lines.Fail(now, err)
 		return err
 	}
 	f.file, f.looked, f.ended, f.said = h, now, false, ""
@@ -110,24 +115,24 @@ func (f *File) reopen(now time.Time) error {
 }
 
 // Name returns the file's path.
-func (f *File) Name() string { return f.path }
+func (f *File) Name() string { return f.Path }
 
 // Counts says what became of the messages so far.
-func (f *File) Counts() Counts { return f.lines.account() }
+func (f *File) Counts() output.Counts { return f.lines.Counts() }
 
 // Add takes a message. It is lost when 1 MiB is pending already.
-func (f *File) Add(m Message) {
+func (f *File) Add(m output.Message) {
 	if f.full(m) {
 		f.write(time.Now())
 	}
-	f.lines.add(m.Line)
+	f.lines.Add(m.Line)
 	f.sync = f.sync || m.Sync
 }
 
 // full says that Add writes what is pending before it takes the message.
-func (f *File) full(m Message) bool {
-	n := f.lines.size()
-	return f.lines.stuck == nil && n > 0 && n+len(m.Line) > batchSize
+func (f *File) full(m output.Message) bool {
+	n := f.lines.Size()
+	return !f.lines.Stuck() && n > 0 && n+len(m.Line) > output.BatchSize
 }
 
 // rests says that Flush has nothing to do.
@@ -137,7 +142,7 @@ func (f *File) rests(now time.Time) bool {
 
 // unwritten says that something is to be written now.
 func (f *File) unwritten(now time.Time) bool {
-	return f.lines.due(now) && (f.lines.size() > 0 || f.lines.stuck != nil || f.problem != "")
+	return f.lines.Due(now) && (f.lines.Size() > 0 || f.lines.Stuck() || f.problem != "")
 }
 
 // Flush writes what is pending with one write(2), unless that failed a moment
@@ -151,13 +156,13 @@ func (f *File) Flush(now time.Time) {
 	if f.unwritten(now) {
 		f.write(now)
 	}
-	f.lines.trim()
+	f.lines.Trim()
 }
 
 // Next is the time of the next attempt while writing fails, or to see whether
 // an old file is compressed.
 func (f *File) Next() time.Time {
-	next := f.lines.next()
+	next := f.lines.Next()
 	if f.rotation != nil && f.rotation.busy() && (next.IsZero() || f.rotation.look.Before(next)) {
 		return f.rotation.look
 	}
@@ -181,12 +186,12 @@ func (f *File) write(now time.Time) {
 			break
 		}
 	}
-	f.lines.succeed()
+	f.lines.Succeed()
 	if f.sync {
 		f.sync = false
 		if err := f.file.Sync(); err != nil && !f.unsynced {
 			f.unsynced = true
-			f.lines.say("sync " + f.path + ": " + reason(err) + ": a crash of the machine may lose messages")
+			f.lines.Say("sync " + f.Path + ": " + output.Reason(err) + ": a crash of the machine may lose messages")
 			f.writeLines(now)
 		}
 	}
@@ -194,13 +199,13 @@ func (f *File) write(now time.Time) {
 
 // tell adds the next notice that the file is to have, if there is one.
 func (f *File) tell() bool {
-	if f.lines.tellLost() {
+	if f.lines.TellLost() {
 		return true
 	}
 	if f.problem == "" {
 		return false
 	}
-	f.lines.say(f.problem)
+	f.lines.Say(f.problem)
 	f.problem = ""
 	return true
 }
@@ -214,14 +219,14 @@ func (f *File) complain(text string) {
 
 // writeLines writes what waits and reports whether that is all.
 func (f *File) writeLines(now time.Time) bool {
-	for f.lines.size() > 0 {
+	for f.lines.Size() > 0 {
 		room := f.room(now)
 		err := f.endLine()
 		if err == nil {
-			err = f.lines.write(f.file, room)
+			err = f.lines.Write(f.file, room)
 		}
 		if err != nil {
-			f.lines.fail(now, err)
+			f.lines.Fail(now, err)
 			return false
 		}
 	}
@@ -236,8 +241,8 @@ func (f *File) endLine() error {
 	if f.ended {
 		return nil
 	}
-	if f.lines.torn == 0 && !f.file.Ended() {
-		if _, err := f.file.Write(newline); err != nil {
+	if f.lines.Torn() == 0 && !f.file.Ended() {
+		if _, err := f.file.Write([]byte{'\n'}); err != nil {
 			return err
 		}
 	}
@@ -248,7 +253,7 @@ func (f *File) endLine() error {
 // follow opens the file anew if it is no longer the one of that name: it was
 // renamed or removed. A line that is half written is completed first.
 func (f *File) follow(now time.Time) {
-	if f.lines.torn > 0 {
+	if f.lines.Torn() > 0 {
 		return
 	}
 	_, named := f.file.Size()
@@ -256,14 +261,14 @@ func (f *File) follow(now time.Time) {
 		return
 	}
 	f.looked = now
-	if named && f.file.Is(f.place) {
+	if named && f.file.Is(f.Place) {
 		return
 	}
 	if err := f.replace(now); err != nil && named {
 		f.complain(err.Error() + writingOn)
 	} else if err != nil { // nobody would ever read what went to the old one
 		f.closeFile()
-		f.lines.fail(now, err)
+		f.lines.Fail(now, err)
 	}
 }
 
@@ -273,7 +278,7 @@ const writingOn = ": writing to the old one"
 // replace opens the path anew. If that fails the old file is better than none,
 // and the error is returned.
 func (f *File) replace(now time.Time) error {
-	h, err := f.open(f.place)
+	h, err := f.open(f.Place)
 	if err != nil {
 		return err
 	}
@@ -290,7 +295,7 @@ func (f *File) Reopen(now time.Time) {
 	}
 	if err := f.replace(now); err != nil {
 		if f.file == nil {
-			f.lines.fail(now, err)
+			f.lines.Fail(now, err)
 			return
 		}
 		f.complain(err.Error() + writingOn)
@@ -305,9 +310,9 @@ func (f *File) closeFile() {
 	if f.file == nil {
 		return
 	}
-	if f.lines.torn > 0 {
-		_ = f.file.Retract(f.lines.torn) // not if another has written behind it
-		f.lines.torn = 0
+	if f.lines.Torn() > 0 {
+		_ = f.file.Retract(f.lines.Torn()) // not if another has written behind it
+		f.lines.Mend()
 	}
 	if f.sync {
 		_ = f.file.Sync() // what was written to it; the rest is synced in the next file
@@ -319,10 +324,34 @@ func (f *File) closeFile() {
 // Close closes the file. What is still pending is lost.
 func (f *File) Close() {
 	f.closeFile()
-	f.lines.giveUp()
+	f.lines.GiveUp()
 	if f.rotation != nil {
 		f.rotation.abandon()
 	}
 }
 
-var _ Output = (*File)(nil)
+// State takes half a line back if the file's end is still ours.
+func (f *File) State(time.Time) output.State {
+	if f.lines.Torn() > 0 && f.file != nil && f.file.Retract(f.lines.Torn()) {
+		f.lines.Mend()
+	}
+	s := f.lines.State()
+	s.Sync = f.sync
+	return s
+}
+
+// Resume goes on where another output was; this one was just opened.
+func (f *File) Resume(s output.State, _ time.Time) {
+	if s.FD >= 0 {
+		_ = unix.Close(s.FD)
+	}
+	f.lines.Resume(s)
+	f.sync = f.sync || s.Sync
+}
+
+// Buffered is the size of what is pending, in bytes.
+func (f *File) Buffered() int { return f.lines.Size() }
+
+var _ output.Lasting = (*File)(nil)
+
+var _ output.Output = (*File)(nil)

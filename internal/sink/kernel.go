@@ -1,9 +1,10 @@
-package output
+package sink
 
 import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/file"
+	"devlog/internal/output"
 	"devlog/internal/syslog"
 )
 
@@ -46,6 +48,12 @@ type recordWriter interface {
 	Close() error
 }
 
+// kmsg is a descriptor of /dev/kmsg.
+type kmsg int
+
+func (k kmsg) Write(p []byte) (int, error) { return unix.Write(int(k), p) }
+func (k kmsg) Close() error                { return unix.Close(int(k)) }
+
 // Kernel is the output to the kernel's log. It stays within the kernel's rate
 // limit and counts and reports what it withholds.
 type Kernel struct {
@@ -59,7 +67,7 @@ type Kernel struct {
 	used   int          // so many records were written
 	unsaid uint64       // withheld messages that the log does not tell of yet
 	record []byte
-	counts Counts
+	counts output.Counts
 }
 
 // OpenKernel returns the output to the kernel's log at path, /dev/kmsg. name is
@@ -88,7 +96,7 @@ func openKmsg(path string) (recordWriter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	return fdHandle(fd), nil
+	return kmsg(fd), nil
 }
 
 func (k *Kernel) reopen() error {
@@ -104,13 +112,13 @@ func (k *Kernel) reopen() error {
 func (k *Kernel) Name() string { return k.path }
 
 // Counts says what became of the messages so far.
-func (k *Kernel) Counts() Counts { return k.counts }
+func (k *Kernel) Counts() output.Counts { return k.counts }
 
 // Add writes a message, split into as many records as it needs, at most 4. It
 // is withheld when the budget does not suffice.
-func (k *Kernel) Add(m Message) {
+func (k *Kernel) Add(m output.Message) {
 	if k.log == nil {
-		k.counts.lose(lostClosed, 1)
+		k.counts.Lose(lostClosed, 1)
 		return
 	}
 	k.renew()
@@ -120,7 +128,7 @@ func (k *Kernel) Add(m Message) {
 	}
 	if k.used+count > kernelBurst {
 		k.unsaid++
-		k.counts.lose(lostWithheld, 1)
+		k.counts.Lose(lostWithheld, 1)
 		return
 	}
 	rest := m.Body
@@ -128,7 +136,7 @@ func (k *Kernel) Add(m Message) {
 		var record []byte
 		record, rest = k.build(m.Priority, rest, i)
 		if err := k.write(record); err != nil {
-			k.counts.lose(reason(err), 1)
+			k.counts.Lose(output.Reason(err), 1)
 			return
 		}
 	}
@@ -236,4 +244,42 @@ func (k *Kernel) Close() {
 	k.log = nil
 }
 
-var _ Output = (*Kernel)(nil)
+// State hands the open log over: the kernel's limit is that of the open file.
+func (k *Kernel) State(time.Time) output.State {
+	s := output.State{Written: k.counts.Written, Lost: slices.Clone(k.counts.Lost), Unsaid: k.unsaid, FD: -1, Used: k.used}
+	if fd, ok := k.log.(kmsg); ok {
+		s.FD = int(fd)
+	}
+	if k.used > 0 {
+		s.Age = k.now().Sub(k.begin)
+	}
+	return s
+}
+
+// Resume goes on with the open log, unless none can be opened any more.
+func (k *Kernel) Resume(s output.State, _ time.Time) {
+	k.counts.Written += s.Written
+	for _, l := range s.Lost {
+		k.counts.Lose(l.Reason, l.N)
+	}
+	k.unsaid += s.Unsaid
+	if k.log == nil || s.FD < 0 {
+		if s.FD >= 0 {
+			_ = unix.Close(s.FD)
+		}
+		return
+	}
+	_ = k.log.Close() // nothing was written to it
+	k.log, k.used = kmsg(s.FD), s.Used
+	if s.Used > 0 {
+		k.begin = k.now().Add(-s.Age)
+	}
+}
+
+// Buffered is 0: a record is written at once.
+func (k *Kernel) Buffered() int { return 0 }
+
+var (
+	_ output.Output  = (*Kernel)(nil)
+	_ output.Lasting = (*Kernel)(nil)
+)

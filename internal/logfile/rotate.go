@@ -1,13 +1,15 @@
-package output
+package logfile
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"devlog/internal/output"
+	"devlog/internal/safepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,16 +34,16 @@ type Rotation struct {
 // names to files; compressing happens under a name of its own.
 type rotation struct {
 	Rotation
-	place
-	rename func(d folder, from, to string) error
+	safepath.Place
+	rename func(d safepath.Folder, from, to string) error
 	retry  time.Time // no rotation before that
 	job    *compression
 	look   time.Time // to see whether job is done
 	said   bool      // that compressing fails
 }
 
-func newRotation(p place, r Rotation) *rotation {
-	return &rotation{Rotation: r, place: p, rename: folder.rename}
+func newRotation(p safepath.Place, r Rotation) *rotation {
+	return &rotation{Rotation: r, Place: p, rename: safepath.Folder.Rename}
 }
 
 // setRotation has the file be rotated otherwise from now on.
@@ -53,18 +55,18 @@ func (f *File) setRotation(r Rotation) {
 	case r.Size > 0 && f.rotation != nil:
 		f.rotation.Rotation = r
 	case r.Size > 0:
-		f.rotation = newRotation(f.place, r)
+		f.rotation = newRotation(f.Place, r)
 	}
 }
 
 // room is how many bytes may go to the file, which is begun anew when the next
 // line does not fit.
 func (f *File) room(now time.Time) int {
-	if f.rotation == nil || f.lines.torn > 0 {
+	if f.rotation == nil || f.lines.Torn() > 0 {
 		return math.MaxInt
 	}
 	size, _ := f.file.Size()
-	line := bytes.IndexByte(f.lines.buf[f.lines.head:], '\n') + 1
+	line := f.lines.FirstLine()
 	if size > 0 && size+int64(line) > f.rotation.Size {
 		if !f.rotate(now) {
 			return math.MaxInt // better too much than nothing
@@ -81,13 +83,13 @@ func (f *File) rotate(now time.Time) bool {
 		return false
 	}
 	if !old.Lock() { // another process is just doing it
-		r.retry = now.Add(firstRetry)
+		r.retry = now.Add(output.FirstRetry)
 		return false
 	}
 	if err := f.beginAnew(now); err != nil {
 		old.Unlock()
 		r.retry = now.Add(rotateRetry)
-		f.complain("cannot rotate " + f.path + ": " + err.Error() + ": it grows on")
+		f.complain("cannot rotate " + f.Path + ": " + err.Error() + ": it grows on")
 		return false
 	}
 	if f.file == old {
@@ -100,22 +102,22 @@ func (f *File) rotate(now time.Time) bool {
 
 // beginAnew is rotate with the lock.
 func (f *File) beginAnew(now time.Time) error {
-	if !f.file.Is(f.place) { // another process has done it
+	if !f.file.Is(f.Place) { // another process has done it
 		return f.replace(now)
 	}
 	if f.rotation.Count <= 0 {
 		return f.file.Empty()
 	}
-	d, name, err := f.folder()
+	d, name, err := f.Folder()
 	if err != nil {
 		return err
 	}
-	defer d.close()
+	defer d.Close()
 	undo, err := f.rotation.shift(d, name)
 	if err != nil {
 		return err
 	}
-	h, err := f.open(f.place)
+	h, err := f.open(f.Place)
 	if err != nil {
 		undo()
 		return err
@@ -131,9 +133,9 @@ func numbered(name string, i int) string { return name + "." + strconv.Itoa(i) }
 // shift names the file FILE.0. Each old one up to the first number that is
 // free gets the next one; when none is free the oldest goes. So an attempt
 // that fails and is made again costs no old file.
-func (r *rotation) shift(d folder, name string) (undo func(), err error) {
+func (r *rotation) shift(d safepath.Folder, name string) (undo func(), err error) {
 	free := 0
-	for free < r.Count-1 && (d.has(numbered(name, free)) || d.has(numbered(name, free)+gzipSuffix)) {
+	for free < r.Count-1 && (d.Has(numbered(name, free)) || d.Has(numbered(name, free)+gzipSuffix)) {
 		free++
 	}
 	for i := free; i > 0; i-- {
@@ -145,12 +147,12 @@ func (r *rotation) shift(d folder, name string) (undo func(), err error) {
 	if err := r.rename(d, name, first); err != nil {
 		return nil, err
 	}
-	_ = d.remove(first + gzipSuffix)                    // of an older log; there is none mostly
+	_ = d.Remove(first + gzipSuffix)                    // of an older log; there is none mostly
 	return func() { _ = r.rename(d, first, name) }, nil // else the next attempt opens the file anew
 }
 
 // move renames an old file, compressed or not, and removes what had the name.
-func (r *rotation) move(d folder, from, to string) error {
+func (r *rotation) move(d safepath.Folder, from, to string) error {
 	plain, packed := r.rename(d, from, to), r.rename(d, from+gzipSuffix, to+gzipSuffix)
 	for _, err := range []error{plain, packed} {
 		if err != nil && !errors.Is(err, unix.ENOENT) {
@@ -158,10 +160,10 @@ func (r *rotation) move(d folder, from, to string) error {
 		}
 	}
 	if plain != nil && packed == nil {
-		_ = d.remove(to)
+		_ = d.Remove(to)
 	}
 	if packed != nil && plain == nil {
-		_ = d.remove(to + gzipSuffix)
+		_ = d.Remove(to + gzipSuffix)
 	}
 	return nil
 }
@@ -175,25 +177,25 @@ func (r *rotation) compress() {
 	if !r.Gzip || r.job != nil {
 		return
 	}
-	d, name, err := r.folder()
+	d, name, err := r.Folder()
 	if err != nil {
 		return // so it is for the next file, and said there
 	}
 	for i := 1; i < r.Count; i++ {
 		old := numbered(name, i)
-		st, err := d.stat(old)
+		st, err := d.Stat(old)
 		if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 			continue
 		}
-		if _, err := d.stat(old + gzipSuffix); err == nil {
-			_ = d.remove(old) // a crash came between; the compressed one is whole
+		if _, err := d.Stat(old + gzipSuffix); err == nil {
+			_ = d.Remove(old) // a crash came between; the compressed one is whole
 			continue
 		}
 		r.job = startCompression(d, name, old)
 		r.look = time.Now().Add(jobPoll)
 		return
 	}
-	d.close()
+	d.Close()
 }
 
 // step gives a file that was compressed its name.
@@ -215,7 +217,7 @@ func (r *rotation) step(now time.Time) error {
 			r.compress()
 		case !errors.Is(err, errOther) && !r.said: // the next rotation tries again
 			r.said = true
-			return fmt.Errorf("cannot compress %s: %w", filepath.Join(job.dir.path, job.from), err)
+			return fmt.Errorf("cannot compress %s: %w", filepath.Join(job.dir.Path(), job.from), err)
 		}
 	default:
 		r.look = now.Add(jobPoll)
@@ -228,22 +230,22 @@ func (r *rotation) step(now time.Time) error {
 func (r *rotation) put(job *compression) error {
 	for i := 1; i < r.Count; i++ {
 		old := numbered(job.name, i)
-		if st, err := job.dir.stat(old); err != nil || !sameFile(&st, &job.info) {
+		if st, err := job.dir.Stat(old); err != nil || !safepath.Same(&st, &job.info) {
 			continue
 		}
 		if err := r.rename(job.dir, job.temp(), old+gzipSuffix); err != nil {
 			return err
 		}
-		return job.dir.remove(old)
+		return job.dir.Remove(old)
 	}
-	return job.dir.remove(job.temp()) // it was the oldest, and is gone
+	return job.dir.Remove(job.temp()) // it was the oldest, and is gone
 }
 
 // abandon leaves nothing half done behind.
 func (r *rotation) abandon() {
 	if r.job != nil {
 		r.job.cancel.Store(true)
-		_ = r.job.dir.remove(r.job.temp())
+		_ = r.job.dir.Remove(r.job.temp())
 		r.job = nil
 	}
 }

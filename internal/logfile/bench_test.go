@@ -1,4 +1,4 @@
-package output
+package logfile
 
 import (
 	"fmt"
@@ -7,13 +7,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"devlog/internal/output"
 )
 
 // benchFile is an output whose file stays small, however much is written.
 func benchFile(b *testing.B) (f *File, shrink func()) {
 	b.Helper()
 	path := filepath.Join(b.TempDir(), "log")
-	f, err := OpenFile(path, FileOptions{Notice: func(dst []byte, text string) []byte { return fmt.Append(dst, text, "\n") }})
+	f, err := Open(path, Options{Notice: func(dst []byte, text string) []byte { return fmt.Append(dst, text, "\n") }})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -38,7 +40,7 @@ func BenchmarkFile(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				for range messages {
-					f.Add(Message{Line: line})
+					f.Add(output.Message{Line: line})
 				}
 				f.Flush(time.Time{})
 				shrink()

@@ -1,4 +1,4 @@
-package output
+package sink
 
 import (
 	"errors"
@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"devlog/internal/safepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -111,7 +113,7 @@ func TestOpenTerminal(t *testing.T) {
 		{dir, "", "open the terminal " + dir + ": is a directory"},
 		{"/dev/zero", "/dev", "open the terminal /dev/zero: it is another device"},
 	} {
-		s, err := openTerminal(newPlace(tt.path, tt.below))
+		s, err := openTerminal(safepath.New(tt.path, tt.below))
 		if got := fmt.Sprint(err); err != nil && got != tt.want || err == nil && tt.want != "" {
 			t.Errorf("%s below %q: %v, want %q", tt.path, tt.below, err, tt.want)
 		}

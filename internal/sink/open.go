@@ -1,4 +1,4 @@
-package output
+package sink
 
 import (
 	"bytes"
@@ -8,21 +8,23 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/file"
+	"devlog/internal/output"
+	"devlog/internal/safepath"
 )
 
 const stdoutFD = 1
 
 // openFIFO opens a named pipe, for reading as well: so it is open without a
 // reader too, and what is in it stays for the next one.
-func openFIFO(p place) (stream, error) {
-	fd, err := p.open(unix.O_RDWR, 0, file.FIFO)
+func openFIFO(p safepath.Place) (stream, error) {
+	fd, err := p.Open(unix.O_RDWR, 0, file.FIFO)
 	switch {
 	case errors.Is(err, file.ErrType):
-		return nil, fmt.Errorf("open the pipe %s: it is no named pipe: make one with mkfifo", p.path)
+		return nil, fmt.Errorf("open the pipe %s: it is no named pipe: make one with mkfifo", p.Path)
 	case errors.Is(err, unix.ENOENT):
-		return nil, fmt.Errorf("open the pipe %s: %w: make one with mkfifo", p.path, err)
+		return nil, fmt.Errorf("open the pipe %s: %w: make one with mkfifo", p.Path, err)
 	case err != nil:
-		return nil, fmt.Errorf("open the pipe %s: %w", p.path, err)
+		return nil, fmt.Errorf("open the pipe %s: %w", p.Path, err)
 	}
 	f := wrap(fd, false)
 	f.fifo = true
@@ -52,27 +54,27 @@ func countUnread(fd int) (lines uint64) {
 		return 0
 	}
 	defer unix.Close(r)
-	buf := make([]byte, batchSize)
+	buf := make([]byte, output.BatchSize)
 	for {
 		n, err := unix.Read(r, buf)
 		if err != nil || n <= 0 {
 			return lines
 		}
-		lines += uint64(bytes.Count(buf[:n], newline))
+		lines += uint64(bytes.Count(buf[:n], []byte{'\n'}))
 	}
 }
 
 // openTerminal opens a terminal, which does not become ours.
-func openTerminal(p place) (stream, error) {
-	fd, err := p.open(unix.O_WRONLY, 0, file.Device)
+func openTerminal(p safepath.Place) (stream, error) {
+	fd, err := p.Open(unix.O_WRONLY, 0, file.Device)
 	switch {
 	case errors.Is(err, file.ErrType):
-		return nil, fmt.Errorf("open the terminal %s: it is not a device", p.path)
+		return nil, fmt.Errorf("open the terminal %s: it is not a device", p.Path)
 	case err != nil:
-		return nil, fmt.Errorf("open the terminal %s: %w", p.path, err)
+		return nil, fmt.Errorf("open the terminal %s: %w", p.Path, err)
 	case !isTerminal(fd): // memory, say
 		_ = unix.Close(fd)
-		return nil, fmt.Errorf("open the terminal %s: it is another device", p.path)
+		return nil, fmt.Errorf("open the terminal %s: it is another device", p.Path)
 	}
 	return wrap(fd, false), nil
 }
@@ -83,9 +85,9 @@ func isTerminal(fd int) bool {
 	return err == nil
 }
 
-// HoldTerminal is Hold for a terminal and no other device.
+// HoldTerminal is safepath.Hold for a terminal and no other device.
 func HoldTerminal(path, below string) (int, error) {
-	held, err := Hold(path, below, file.Device)
+	held, err := safepath.Hold(path, below, file.Device)
 	if err != nil {
 		return -1, err
 	}

@@ -1,4 +1,4 @@
-package output
+package sink
 
 import (
 	"fmt"
@@ -8,55 +8,14 @@ import (
 	"testing"
 	"time"
 
+	"devlog/internal/output"
+
 	"golang.org/x/sys/unix"
 )
 
 // A file is continued where it was: with half a line taken back, or continued
 // if it is not the end any more, and with what was lost told.
-func TestFileState(t *testing.T) {
-	for name, retracts := range map[string]bool{"taken back": true, "continued": false} {
-		disk := &fakeFile{room: 6}
-		f := newTestFile(t, stubborn{disk, retracts})
-		now := time.Now()
-		sync := message("ccc")
-		sync.Sync = true
-		for _, m := range []Message{message("aaa"), message("bbb"), sync} {
-			f.Add(m)
-		}
-		f.Flush(now)
-		f.lines.unsaid, f.lines.unsaidBy = 2, "disk full"
-		f.lines.added += 2
-		f.lines.counts.lose("disk full", 2)
-		s := f.State(now)
-		wantCounts(t, f, "1 2 disk full=2")
-		f.Add(message("after")) // it is still an output, and what it hands over is not its own any more
-		if want := "bbb\nccc\n"; string(s.Pending) != want || s.Written != 1 || s.FD != -1 || !s.Sync {
-			t.Errorf("%s: %+v", name, s)
-		}
-		disk.room = 1000
-		g := newTestFile(t, stubborn{disk, true})
-		g.Add(message("new"))
-		g.Resume(s, now)
-		wantCounts(t, g, "1 3 disk full=2")
-		if g.Buffered() != len("bbb\nccc\nnew\n") {
-			t.Errorf("%s: %d bytes are pending", name, g.Buffered())
-		}
-		g.Flush(now)
-		if want := "aaa\nbbb\nccc\nnew\nNOTICE 2 messages lost (disk full)\n"; string(disk.data) != want || disk.syncs != 1 {
-			t.Errorf("%s: %q, %d syncs", name, disk.data, disk.syncs)
-		}
-		wantCounts(t, g, "4 0 disk full=2")
-	}
-}
-
 // stubborn is a file of which the end cannot be taken back, unless it can.
-type stubborn struct {
-	*fakeFile
-	retracts bool
-}
-
-func (s stubborn) Retract(n int) bool { return s.retracts && s.fakeFile.Retract(n) }
-
 // The kernel's limit is that of an open file, which is handed over with what was
 // used of it.
 func TestKernelState(t *testing.T) {
@@ -77,7 +36,7 @@ func TestKernelState(t *testing.T) {
 	l, fresh := newTestKernel(t)
 	fresh.now = log.now
 	l.Resume(s, fresh.now)
-	if l.log != fdHandle(null) {
+	if l.log != kmsg(null) {
 		t.Fatalf("it writes to %v", l.log)
 	}
 	l.Add(message("withheld")) // the interval is not over
@@ -164,7 +123,7 @@ func TestStreamState(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := OpenStream(o)
-	other.Resume(State{FD: null}, now)
+	other.Resume(output.State{FD: null}, now)
 	if other.file != nil {
 		t.Error("it writes to another file")
 	}
@@ -175,62 +134,8 @@ func TestStreamState(t *testing.T) {
 
 // A line that a process which was killed has left half written never becomes
 // part of the next one, and who only opens the file changes nothing.
-func TestFileEndsTornLine(t *testing.T) {
-	for name, tt := range map[string]struct{ before, want string }{
-		"torn":   {"whole\nhal", "whole\nhal\nnext\nlast\n"},
-		"whole":  {"whole\n", "whole\nnext\nlast\n"},
-		"empty":  {"", "next\nlast\n"},
-		"a line": {"\n", "\nnext\nlast\n"},
-	} {
-		path := filepath.Join(t.TempDir(), "m")
-		if err := os.WriteFile(path, []byte(tt.before), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		f, err := OpenFile(path, FileOptions{Notice: testNotice, Rotation: Rotation{Size: 1 << 20}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		f.Flush(time.Now())
-		if got, err := os.ReadFile(path); err != nil || string(got) != tt.before {
-			t.Errorf("%s: %q after opening, %v", name, got, err)
-		}
-		for _, text := range []string{"next", "last"} {
-			f.Add(message(text))
-			f.Flush(time.Now())
-		}
-		wantCounts(t, f, "2 0")
-		f.Close()
-		if got, err := os.ReadFile(path); err != nil || string(got) != tt.want {
-			t.Errorf("%s: %q, want %q, %v", name, got, tt.want, err)
-		}
-	}
-}
-
 // On a full disk the torn line is ended once there is room; a line of which the
 // rest was handed over is no such one.
-func TestFileEndsTornLineLater(t *testing.T) {
-	disk := &fakeFile{data: []byte("hal")}
-	f := newTestFile(t, disk)
-	f.Add(message("next"))
-	f.Flush(time.Now())
-	wantCounts(t, f, "0 1")
-	disk.room = 100
-	f.Flush(f.Next())
-	wantCounts(t, f, "1 0")
-	if got := string(disk.data); got != "hal\nnext\n" {
-		t.Errorf("%q", got)
-	}
-
-	disk = &fakeFile{data: []byte("hal"), room: 100}
-	f = newTestFile(t, disk)
-	f.Resume(State{Pending: []byte("half\nnext\n"), Torn: 3, FD: -1}, time.Now())
-	f.Flush(time.Now())
-	wantCounts(t, f, "2 0")
-	if got := string(disk.data); got != "half\nnext\n" {
-		t.Errorf("%q", got)
-	}
-}
-
 // A line that a standard output has in part is completed by the next program.
 func TestStreamStateTorn(t *testing.T) {
 	pipe := make([]int, 2)
@@ -275,9 +180,9 @@ func TestStreamStateTorn(t *testing.T) {
 	}
 
 	gone, _, _ := openTestStream(StreamOptions{Kind: Terminal, Path: "/nosuch/tty"})
-	gone.Resume(State{Pending: []byte("half\n"), Torn: 3, FD: -1}, time.Now())
+	gone.Resume(output.State{Pending: []byte("half\n"), Torn: 3, FD: -1}, time.Now())
 	gone.Flush(time.Now())
-	if gone.lines.torn != 0 {
+	if gone.lines.Torn() != 0 {
 		t.Error("half a line goes to a terminal that was not there")
 	}
 }

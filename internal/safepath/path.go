@@ -1,4 +1,6 @@
-package output
+// Package safepath owns the place of a file: its path, and the directories on the way to it,
+// in which others may lay links.
+package safepath
 
 import (
 	"errors"
@@ -12,35 +14,35 @@ import (
 	"devlog/internal/file"
 )
 
-// place is where a file is.
-type place struct {
-	path string
-	// below is a directory in which others make files too, such as a container
+// Place is where a file is.
+type Place struct {
+	Path string
+	// Below is a directory in which others make files too, such as a container
 	// that has its own logs mounted: from there on no link is followed, which
 	// could lead anywhere on the host. It is empty of any other path: an
 	// administrator's links are followed.
-	below string
+	Below string
 }
 
-// newPlace is the place of the path. below counts if the path is below it.
-func newPlace(path, below string) place {
+// New is the place of the path. below counts if the path is below it.
+func New(path, below string) Place {
 	if clean := filepath.Clean(path); below != "" && strings.HasPrefix(clean, below+"/") {
-		return place{clean, below}
+		return Place{clean, below}
 	}
-	return place{path: path}
+	return Place{Path: path}
 }
 
-// open opens the file. With O_CREAT it is made if it does not exist, together
+// Open opens the file. With O_CREAT it is made if it does not exist, together
 // with its directories (mode 0755).
-func (p place) open(flags int, mode uint32, want file.Type) (int, error) {
+func (p Place) Open(flags int, mode uint32, want file.Type) (int, error) {
 	makes := flags&unix.O_CREAT != 0
-	if p.below == "" {
-		fd, err := file.Open(p.path, flags, mode, want)
+	if p.Below == "" {
+		fd, err := file.Open(p.Path, flags, mode, want)
 		if makes && errors.Is(err, unix.ENOENT) {
-			if err := os.MkdirAll(filepath.Dir(p.path), 0o755); err != nil {
+			if err := os.MkdirAll(filepath.Dir(p.Path), 0o755); err != nil {
 				return -1, err
 			}
-			fd, err = file.Open(p.path, flags, mode, want)
+			fd, err = file.Open(p.Path, flags, mode, want)
 		}
 		return fd, err
 	}
@@ -48,24 +50,24 @@ func (p place) open(flags int, mode uint32, want file.Type) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	defer d.close()
-	return file.OpenIn(d.fd, filepath.Base(p.path), flags, mode, want)
+	defer d.Close()
+	return file.OpenIn(d.fd, filepath.Base(p.Path), flags, mode, want)
 }
 
 // Hold returns a handle (O_PATH) of the file, or directory, that path leads to, for
 // which no link is followed from below on if path is below that. The error is
 // file.ErrType where it is of another type.
 func Hold(path, below string, want file.Type) (int, error) {
-	p := newPlace(path, below)
-	if p.below == "" {
+	p := New(path, below)
+	if p.Below == "" {
 		return file.Hold(path, want)
 	}
 	d, err := p.walk(false)
 	if err != nil {
 		return -1, err
 	}
-	defer d.close()
-	return file.HoldIn(d.fd, filepath.Base(p.path), want)
+	defer d.Close()
+	return file.HoldIn(d.fd, filepath.Base(p.Path), want)
 }
 
 // MakeDirectory makes the directory that does not exist, with those that it is in
@@ -77,15 +79,15 @@ func MakeDirectory(path, below string, uid, gid int) error {
 	if err != nil {
 		return fmt.Errorf("make the directory %s: %w", path, err)
 	}
-	p := newPlace(path, below)
-	if p.below == "" {
-		p = place{path, "/"}
+	p := New(path, below)
+	if p.Below == "" {
+		p = Place{path, "/"}
 	}
 	d, err := p.walk(true)
 	if err != nil {
 		return fmt.Errorf("%w: make %s yourself, and give it to that user with chown(1)", err, path)
 	}
-	defer d.close()
+	defer d.Close()
 	name := filepath.Base(path)
 	err = unix.Mkdirat(d.fd, name, 0o755)
 	if errors.Is(err, unix.EEXIST) {
@@ -98,7 +100,7 @@ func MakeDirectory(path, below string, uid, gid int) error {
 	if err != nil {
 		return err
 	}
-	defer made.close()
+	defer made.Close()
 	if err := unix.Fchownat(made.fd, "", uid, gid, unix.AT_EMPTY_PATH); err != nil {
 		return d.failed("make the directory", name, err)
 	}
@@ -107,36 +109,36 @@ func MakeDirectory(path, below string, uid, gid int) error {
 
 // walk opens the directory of a file below another one, by one name after the
 // other.
-func (p place) walk(makes bool) (folder, error) {
+func (p Place) walk(makes bool) (Folder, error) {
 	if makes {
-		if err := os.MkdirAll(p.below, 0o755); err != nil {
-			return folder{}, err
+		if err := os.MkdirAll(p.Below, 0o755); err != nil {
+			return Folder{}, err
 		}
 	}
-	d, err := openFolder(p.below)
+	d, err := openFolder(p.Below)
 	if err != nil {
-		return folder{}, err
+		return Folder{}, err
 	}
-	dir := strings.TrimPrefix(filepath.Dir(p.path), p.below)
+	dir := strings.TrimPrefix(filepath.Dir(p.Path), p.Below)
 	for name := range strings.FieldsFuncSeq(dir, func(r rune) bool { return r == '/' }) {
 		inner, err := d.enter(name, makes)
-		d.close()
+		d.Close()
 		if err != nil {
-			return folder{}, err
+			return Folder{}, err
 		}
 		d = inner
 	}
 	return d, nil
 }
 
-// folder opens the directory that the file is in, and returns the name that it
-// has there: that of the file itself, where the path leads to it by links.
-func (p place) folder() (d folder, name string, err error) {
-	if p.below != "" {
+// Folder opens the directory that the file is in, and returns the name that it
+// Has there: that of the file itself, where the path leads to it by links.
+func (p Place) Folder() (d Folder, name string, err error) {
+	if p.Below != "" {
 		d, err = p.walk(false)
-		return d, filepath.Base(p.path), err
+		return d, filepath.Base(p.Path), err
 	}
-	path := p.path
+	path := p.Path
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real
 	}
@@ -144,59 +146,59 @@ func (p place) folder() (d folder, name string, err error) {
 	return d, filepath.Base(path), err
 }
 
-// stat says what the path leads to.
-func (p place) stat() (st unix.Stat_t, err error) {
-	if p.below == "" {
-		err = unix.Stat(p.path, &st)
+// Stat says what the path leads to.
+func (p Place) Stat() (st unix.Stat_t, err error) {
+	if p.Below == "" {
+		err = unix.Stat(p.Path, &st)
 		return st, err
 	}
 	d, err := p.walk(false)
 	if err != nil {
 		return st, err
 	}
-	defer d.close()
-	return d.stat(filepath.Base(p.path))
+	defer d.Close()
+	return d.Stat(filepath.Base(p.Path))
 }
 
-// folder is a handle of a directory. What is done in it is done by name, and no
+// Folder is a handle of a directory. What is done in it is done by name, and no
 // link that has the name is followed.
-type folder struct {
+type Folder struct {
 	fd   int
 	path string // for messages
 }
 
 const folderFlags = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
 
-func openFolder(path string) (folder, error) {
+func openFolder(path string) (Folder, error) {
 	fd, err := file.Open(path, folderFlags, 0, file.Any)
 	if err != nil {
-		return folder{}, fmt.Errorf("open the directory %s: %w", path, err)
+		return Folder{}, fmt.Errorf("open the directory %s: %w", path, err)
 	}
-	return folder{fd, path}, nil
+	return Folder{fd, path}, nil
 }
 
 // enter opens a directory in this one, and makes it if it is to.
-func (d folder) enter(name string, makes bool) (folder, error) {
+func (d Folder) enter(name string, makes bool) (Folder, error) {
 	path := filepath.Join(d.path, name)
 	if makes {
 		if err := unix.Mkdirat(d.fd, name, 0o755); err != nil && !errors.Is(err, unix.EEXIST) {
-			return folder{}, fmt.Errorf("make the directory %s: %w", path, err)
+			return Folder{}, fmt.Errorf("make the directory %s: %w", path, err)
 		}
 	}
 	fd, err := unix.Openat(d.fd, name, folderFlags|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
-		return folder{}, fmt.Errorf("%s is not a directory (no link is followed there)", path)
+		return Folder{}, fmt.Errorf("%s is not a directory (no link is followed there)", path)
 	}
 	if err != nil {
-		return folder{}, fmt.Errorf("open the directory %s: %w", path, err)
+		return Folder{}, fmt.Errorf("open the directory %s: %w", path, err)
 	}
-	return folder{fd, path}, nil
+	return Folder{fd, path}, nil
 }
 
-func (d folder) close() { _ = unix.Close(d.fd) }
+func (d Folder) Close() { _ = unix.Close(d.fd) }
 
-// open opens the regular file of that name.
-func (d folder) open(name string, flags int, mode uint32) (int, error) {
+// Open opens the regular file of that name.
+func (d Folder) Open(name string, flags int, mode uint32) (int, error) {
 	fd, err := file.OpenIn(d.fd, name, flags, mode, file.Regular)
 	if err != nil {
 		return -1, d.failed("open", name, err)
@@ -204,31 +206,47 @@ func (d folder) open(name string, flags int, mode uint32) (int, error) {
 	return fd, nil
 }
 
-func (d folder) stat(name string) (st unix.Stat_t, err error) {
+func (d Folder) Stat(name string) (st unix.Stat_t, err error) {
 	err = unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
 	return st, err
 }
 
-// has says that there is something of that name, as far as that can be known.
-func (d folder) has(name string) bool {
-	_, err := d.stat(name)
+// Has says that there is something of that name, as far as that can be known.
+func (d Folder) Has(name string) bool {
+	_, err := d.Stat(name)
 	return !errors.Is(err, unix.ENOENT)
 }
 
-func (d folder) rename(from, to string) error {
+func (d Folder) Rename(from, to string) error {
 	if err := unix.Renameat(d.fd, from, d.fd, to); err != nil {
 		return d.failed("rename", from, err)
 	}
 	return nil
 }
 
-func (d folder) remove(name string) error {
+func (d Folder) Remove(name string) error {
 	if err := unix.Unlinkat(d.fd, name, 0); err != nil {
 		return d.failed("remove", name, err)
 	}
 	return nil
 }
 
-func (d folder) failed(action, name string, err error) error {
+func (d Folder) failed(action, name string, err error) error {
 	return fmt.Errorf("%s %s: %w", action, filepath.Join(d.path, name), err)
 }
+
+// Is reports whether the open file is what is there.
+func (p Place) Is(fd int) bool {
+	var own unix.Stat_t
+	if unix.Fstat(fd, &own) != nil {
+		return true
+	}
+	there, err := p.Stat()
+	return err == nil && Same(&own, &there)
+}
+
+// Same reports whether both are one file.
+func Same(a, b *unix.Stat_t) bool { return a.Dev == b.Dev && a.Ino == b.Ino }
+
+// Path is the directory's path, for messages.
+func (d Folder) Path() string { return d.path }

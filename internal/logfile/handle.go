@@ -1,4 +1,4 @@
-package output
+package logfile
 
 import (
 	"errors"
@@ -9,27 +9,28 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/file"
+	"devlog/internal/safepath"
 )
 
 // fdHandle is a file descriptor.
 type fdHandle int
 
 // openHandle opens a regular file for appending.
-func openHandle(p place) (handle, error) {
+func openHandle(p safepath.Place) (handle, error) {
 	flags := unix.O_WRONLY | unix.O_APPEND
-	if !inDev(p.path) {
+	if !inDev(p.Path) {
 		flags |= unix.O_CREAT
 	}
-	fd, err := p.open(flags, 0o640, file.Regular)
+	fd, err := p.Open(flags, 0o640, file.Regular)
 	switch {
 	case errors.Is(err, unix.ENOENT) && flags&unix.O_CREAT == 0:
-		return nil, fmt.Errorf("open the log file %s: no such device, and no file is made in /dev: name another file in the rule", p.path)
-	case errors.Is(err, file.ErrType) && p.below != "":
-		return nil, fmt.Errorf("open the log file %s: it is not a regular file (no link is followed there): remove it", p.path)
+		return nil, fmt.Errorf("open the log file %s: no such device, and no file is made in /dev: name another file in the rule", p.Path)
+	case errors.Is(err, file.ErrType) && p.Below != "":
+		return nil, fmt.Errorf("open the log file %s: it is not a regular file (no link is followed there): remove it", p.Path)
 	case errors.Is(err, file.ErrType):
-		return nil, fmt.Errorf("open the log file %s: it is not a regular file: name another file in the rule", p.path)
+		return nil, fmt.Errorf("open the log file %s: it is not a regular file: name another file in the rule", p.Path)
 	case err != nil:
-		return nil, fmt.Errorf("open the log file %s: %w", p.path, err)
+		return nil, fmt.Errorf("open the log file %s: %w", p.Path, err)
 	}
 	return fdHandle(fd), nil
 }
@@ -47,7 +48,7 @@ func CheckPath(path string) error {
 	if !inDev(path) {
 		return nil
 	}
-	h, err := openHandle(place{path: path})
+	h, err := openHandle(safepath.New(path, ""))
 	if err != nil {
 		return err
 	}
@@ -69,16 +70,7 @@ func (h fdHandle) Size() (size int64, named bool) {
 }
 
 // Is says that this file is what is there.
-func (h fdHandle) Is(p place) bool {
-	var own unix.Stat_t
-	if unix.Fstat(int(h), &own) != nil {
-		return true
-	}
-	there, err := p.stat()
-	return err == nil && sameFile(&own, &there)
-}
-
-func sameFile(a, b *unix.Stat_t) bool { return a.Dev == b.Dev && a.Ino == b.Ino }
+func (h fdHandle) Is(p safepath.Place) bool { return p.Is(int(h)) }
 
 // Ended says that the file does not end in half a line, as far as it may be read.
 func (h fdHandle) Ended() bool {

@@ -1,4 +1,4 @@
-package output
+package logfile
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"devlog/internal/output"
 	"devlog/internal/watchdog"
 )
 
@@ -222,7 +223,7 @@ func TestGuardedResume(t *testing.T) {
 	f.freeze(true)
 	g.Add(message("a"))
 	g.Flush(time.Now())
-	s := State{Written: 5, Lost: []Loss{{"disk full", 2}}, Pending: []byte("NOTICE 2 messages lost (disk full)\nb\n"), Ours: true, Unsaid: 2, UnsaidBy: "disk full", FD: -1}
+	s := output.State{Written: 5, Lost: []output.Loss{{Reason: "disk full", N: 2}}, Pending: []byte("NOTICE 2 messages lost (disk full)\nb\n"), Ours: true, Unsaid: 2, UnsaidBy: "disk full", FD: -1}
 	g.Resume(s, time.Now())
 	wantCounts(t, g, "5 2 disk full=2")
 	f.freeze(false)

@@ -1,9 +1,14 @@
-package output
+// Package sink owns what is written to and is no file with a name of its own: the kernel's
+// log, a pipe, a terminal, a standard output.
+package sink
 
 import (
 	"errors"
 	"math"
 	"time"
+
+	"devlog/internal/output"
+	"devlog/internal/safepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,6 +18,8 @@ const (
 	maxWaiting = 256 << 10
 	// lastOpen is the longest time between two attempts to open a stream.
 	lastOpen = time.Minute
+	// lookTime is how often a stream that is written to is looked for under its name.
+	lookTime = time.Second
 )
 
 // Kind is what sort of stream it is.
@@ -37,7 +44,7 @@ type StreamOptions struct {
 	Kind   Kind
 	Path   string // of a FIFO or a terminal
 	Below  string // as of a file
-	Notice Notice
+	Notice output.Notice
 	// Wake has Flush called when the descriptor can be written to again, or is
 	// closed. It is called once for each descriptor.
 	Wake func(fd int)
@@ -50,21 +57,21 @@ type StreamOptions struct {
 
 // busy is why a stream takes nothing now.
 var busy = [...]error{
-	FIFO:            cause("pipe full"),
-	Terminal:        cause("terminal blocked"),
-	Stdout:          cause("standard output blocked"),
-	ContainerStdout: cause("container's standard output blocked"),
+	FIFO:            output.Cause("pipe full"),
+	Terminal:        output.Cause("terminal blocked"),
+	Stdout:          output.Cause("standard output blocked"),
+	ContainerStdout: output.Cause("container's standard output blocked"),
 }
 
 // stream is an open file of which no write waits.
 type stream interface {
-	writer
+	output.Writer
 	// FD is the descriptor to wait for.
 	FD() int
 	// Most is how many bytes the reader gets in one piece.
 	Most() int
 	// Is says that this file is what is there.
-	Is(p place) bool
+	Is(p safepath.Place) bool
 	// Close closes the file and returns how many lines in it nobody can read
 	// any more.
 	Close() (unread uint64)
@@ -80,7 +87,7 @@ type Stream struct {
 	// container is where it is, for a ContainerStdout.
 	container *container
 
-	lines  lines
+	lines  output.Buffer
 	file   stream // nil while it cannot be opened
 	awaits bool   // Wake was called for it
 	told   bool   // Problem was called
@@ -95,7 +102,7 @@ func OpenStream(o StreamOptions) *Stream {
 	case FIFO:
 		s.open = func() (stream, error) { return openFIFO(s.place()) }
 	case Terminal:
-		s.open = func() (stream, error) { return openTerminal(newPlace(o.Path, o.Below)) }
+		s.open = func() (stream, error) { return openTerminal(safepath.New(o.Path, o.Below)) }
 	case Stdout:
 		s.open = func() (stream, error) { return openStdout(stdoutFD) }
 	case ContainerStdout:
@@ -108,10 +115,10 @@ func OpenStream(o StreamOptions) *Stream {
 
 func newStream(o StreamOptions, open func() (stream, error)) *Stream {
 	return &Stream{StreamOptions: o, open: open,
-		lines: lines{notice: o.Notice, limit: maxWaiting, slowest: lastOpen, crlf: o.Kind == Terminal}}
+		lines: output.NewBuffer(output.BufferOptions{Notice: o.Notice, Limit: maxWaiting, Slowest: lastOpen, CRLF: o.Kind == Terminal})}
 }
 
-func (s *Stream) place() place { return newPlace(s.Path, s.Below) }
+func (s *Stream) place() safepath.Place { return safepath.New(s.Path, s.Below) }
 
 // Name returns the path, NameStdout or NameContainerStdout.
 func (s *Stream) Name() string {
@@ -125,14 +132,14 @@ func (s *Stream) Name() string {
 }
 
 // Counts says what became of the messages so far.
-func (s *Stream) Counts() Counts { return s.lines.account() }
+func (s *Stream) Counts() output.Counts { return s.lines.Counts() }
 
 // Add takes a message. It is lost when 256 KiB wait for the reader already.
-func (s *Stream) Add(m Message) {
-	if n := s.lines.size(); s.lines.stuck == nil && s.file != nil && n > 0 && n+len(m.Line) > batchSize {
+func (s *Stream) Add(m output.Message) {
+	if n := s.lines.Size(); !s.lines.Stuck() && s.file != nil && n > 0 && n+len(m.Line) > output.BatchSize {
 		s.write(time.Now())
 	}
-	s.lines.add(m.Line)
+	s.lines.Add(m.Line)
 }
 
 // Flush writes what the reader takes now.
@@ -141,10 +148,10 @@ func (s *Stream) Flush(now time.Time) {
 		s.early(now)
 		s.early = nil
 	}
-	if (s.file != nil || s.lines.due(now)) && (s.lines.size() > 0 || s.lines.unsaid > 0) {
+	if (s.file != nil || s.lines.Due(now)) && (s.lines.Size() > 0 || s.lines.Untold()) {
 		s.write(now)
 	}
-	s.lines.trim()
+	s.lines.Trim()
 }
 
 // Next is the time of the next attempt to open the stream. While it is open
@@ -153,7 +160,7 @@ func (s *Stream) Next() time.Time {
 	if s.file != nil {
 		return time.Time{}
 	}
-	return s.lines.next()
+	return s.lines.Next()
 }
 
 // Held says, after the first Flush, that the container's standard output can be
@@ -161,25 +168,25 @@ func (s *Stream) Next() time.Time {
 func (s *Stream) Held() bool { return s.container != nil && s.container.isPipe() }
 
 // Waits says that something waits for the reader of an open stream.
-func (s *Stream) Waits() bool { return s.file != nil && s.lines.size() > 0 }
+func (s *Stream) Waits() bool { return s.file != nil && s.lines.Size() > 0 }
 
 // write writes what waits and, when that succeeds after a loss, says so.
 func (s *Stream) write(now time.Time) {
-	if s.Path != "" && s.file != nil && s.lines.torn == 0 && now.Sub(s.looked) >= lookTime {
+	if s.Path != "" && s.file != nil && s.lines.Torn() == 0 && now.Sub(s.looked) >= lookTime {
 		if s.looked = now; !s.file.Is(s.place()) {
 			s.close()
 		}
 	}
 	for s.file != nil || s.reopen(now) {
-		if s.lines.size() == 0 && !s.lines.tellLost() {
-			s.lines.succeed()
+		if s.lines.Size() == 0 && !s.lines.TellLost() {
+			s.lines.Succeed()
 			return
 		}
-		err := s.lines.write(s.file, s.file.Most())
+		err := s.lines.Write(s.file, s.file.Most())
 		switch {
 		case err == nil:
 		case errors.Is(err, unix.EAGAIN):
-			s.lines.stuck = busy[s.Kind]
+			s.lines.Block(busy[s.Kind])
 			if !s.awaits {
 				s.awaits = true
 				s.Wake(s.file.FD())
@@ -187,7 +194,7 @@ func (s *Stream) write(now time.Time) {
 			return
 		default: // the reader, the terminal or the container has gone
 			s.close()
-			s.lines.fail(now, err)
+			s.lines.Fail(now, err)
 			return
 		}
 	}
@@ -197,8 +204,8 @@ func (s *Stream) write(now time.Time) {
 func (s *Stream) reopen(now time.Time) bool {
 	file, err := s.open()
 	if err != nil {
-		s.lines.torn = 0 // what was handed over has nothing to go on in
-		s.lines.fail(now, err)
+		s.lines.Mend() // what was handed over has nothing to go on in
+		s.lines.Fail(now, err)
 		if !s.told {
 			s.told = true
 			s.Problem(err)
@@ -215,10 +222,9 @@ func (s *Stream) close() {
 	if s.file == nil {
 		return
 	}
-	unread := min(s.file.Close(), s.lines.counts.Written)
-	s.lines.counts.Written -= unread
-	s.lines.counts.lose(lostUnread, unread)
-	s.file, s.lines.torn = nil, 0
+	s.lines.Unread(s.file.Close(), lostUnread)
+	s.file = nil
+	s.lines.Mend()
 }
 
 const lostUnread = "read by nobody"
@@ -228,7 +234,7 @@ const lostUnread = "read by nobody"
 func (s *Stream) Reopen(now time.Time) {
 	s.looked = time.Time{}
 	if s.file == nil {
-		s.lines.retry = now
+		s.lines.Retry(now)
 	}
 	s.Flush(now)
 }
@@ -236,7 +242,7 @@ func (s *Stream) Reopen(now time.Time) {
 // Close closes the stream. What is still pending is lost.
 func (s *Stream) Close() {
 	s.close()
-	s.lines.giveUp()
+	s.lines.GiveUp()
 }
 
 // pieces is the size in bytes of the largest write to a pipe that nothing can
@@ -255,7 +261,7 @@ type streamFD struct {
 func (f *streamFD) Write(p []byte) (int, error) { return f.write(f.fd, p) }
 func (f *streamFD) FD() int                     { return f.fd }
 func (f *streamFD) Most() int                   { return f.most }
-func (f *streamFD) Is(p place) bool             { return fdHandle(f.fd).Is(p) }
+func (f *streamFD) Is(p safepath.Place) bool    { return p.Is(f.fd) }
 
 func (f *streamFD) Close() (unread uint64) {
 	if f.fifo {
@@ -303,3 +309,46 @@ func wrap(fd int, shared bool) *streamFD {
 	}
 	return f
 }
+
+// State hands an open FIFO over: what nobody has read yet goes with the last
+// that has it open. Anything else is the same when it is opened anew, so that a
+// line that was written in part goes on there too. Of a container's standard
+// output it is the handle: it may not be found again.
+func (s *Stream) State(time.Time) output.State {
+	state := s.lines.State()
+	if s.Kind == FIFO && s.file != nil {
+		state.FD = s.file.FD()
+	}
+	if s.container != nil {
+		state.FD = s.container.pin
+	}
+	return state
+}
+
+// Resume goes on where another output was; this one was just opened.
+func (s *Stream) Resume(state output.State, now time.Time) {
+	s.lines.Resume(state)
+	if state.FD < 0 {
+		return
+	}
+	if s.container != nil {
+		s.container.pin, s.early = state.FD, nil
+		return
+	}
+	if s.Kind != FIFO || s.file != nil || !s.place().Is(state.FD) {
+		_ = unix.Close(state.FD)
+		s.lines.Mend()
+		return
+	}
+	f := wrap(state.FD, false)
+	f.fifo = true
+	s.file, s.looked, s.early = f, now, nil
+}
+
+// Buffered is the size of what is pending, in bytes.
+func (s *Stream) Buffered() int { return s.lines.Size() }
+
+var (
+	_ output.Output  = (*Stream)(nil)
+	_ output.Lasting = (*Stream)(nil)
+)

@@ -1,22 +1,22 @@
-package output
+package logfile
 
 import (
 	"bytes"
 	"fmt"
 	"runtime"
-	"slices"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/output"
 	"devlog/internal/watchdog"
 )
 
 const (
 	// errHangs is why something is lost that could not be written because a system
 	// call for the file does not return.
-	errHangs = cause("file system does not answer")
+	errHangs = output.Cause("file system does not answer")
 	// distrust is how long after a call that hung the file is left to another
 	// goroutine: a server that is slow again and again is not to hold up the others.
 	distrust = time.Minute
@@ -38,9 +38,9 @@ type Guarded struct {
 	// The file is away while another goroutine has it. Then only what follows is used.
 	away  bool
 	back  back
-	known known
-	queue lines // what is added meanwhile
-	sync  bool  // it must be synced
+	known output.Outline
+	queue output.Buffer // what is added meanwhile
+	sync  bool          // it must be synced
 
 	todo    []func() // what is to be done with the file first when it is here
 	hung    bool     // the loop went on without a call, which was not said yet
@@ -59,13 +59,6 @@ type GuardOptions struct {
 	As func(func() error) error
 }
 
-// known is what is known of a file that is away.
-type known struct {
-	added, written, unsaid uint64
-	lost                   []Loss
-	size                   int
-}
-
 // back is how a goroutine gives the file back.
 type back struct {
 	done  atomic.Bool
@@ -74,8 +67,8 @@ type back struct {
 	close atomic.Bool   // it is to close the file
 }
 
-// OpenGuarded is OpenFile for a file system that may hang, which is an error too.
-func OpenGuarded(path string, o FileOptions, guard GuardOptions) (*Guarded, error) {
+// OpenGuarded is Open for a file system that may hang, which is an error too.
+func OpenGuarded(path string, o Options, guard GuardOptions) (*Guarded, error) {
 	g := newGuarded(newFile(path, o, openHandle), guard)
 	var err error
 	if !g.wait(func() {
@@ -93,17 +86,19 @@ func OpenGuarded(path string, o FileOptions, guard GuardOptions) (*Guarded, erro
 }
 
 func newGuarded(f *File, o GuardOptions) *Guarded {
-	return &Guarded{file: f, GuardOptions: o, queue: lines{notice: f.lines.notice, stuck: errHangs}}
+	g := &Guarded{file: f, GuardOptions: o, queue: output.NewBuffer(output.BufferOptions{Notice: f.lines.Notice})}
+	g.queue.Block(errHangs)
+	return g
 }
 
 // Name returns the file's path.
-func (g *Guarded) Name() string { return g.file.path }
+func (g *Guarded) Name() string { return g.file.Path }
 
 // Hangs says that a system call for the file has not returned yet.
 func (g *Guarded) Hangs() bool { return g.away && !g.back.done.Load() }
 
 // Add takes a message. It is lost when 1 MiB is pending already.
-func (g *Guarded) Add(m Message) {
+func (g *Guarded) Add(m output.Message) {
 	if !g.away && g.file.full(m) {
 		if now := time.Now(); now.Before(g.trusted) {
 			g.send(g.step(now), true)
@@ -115,7 +110,7 @@ func (g *Guarded) Add(m Message) {
 		g.file.Add(m)
 		return
 	}
-	g.queue.add(m.Line)
+	g.queue.Add(m.Line)
 	g.sync = g.sync || m.Sync
 }
 
@@ -124,7 +119,7 @@ func (g *Guarded) Flush(now time.Time) {
 	g.look = now
 	if g.hung {
 		g.hung = false
-		g.Problem(fmt.Errorf("write to %s: %w", g.file.path, errHangs))
+		g.Problem(fmt.Errorf("write to %s: %w", g.file.Path, errHangs))
 	}
 	if !g.here(now) || len(g.todo) == 0 && g.file.rests(now) {
 		return
@@ -185,16 +180,12 @@ func (g *Guarded) first(f func()) {
 
 // note notes what is known of the file before another goroutine may have it.
 func (g *Guarded) note() {
-	l, k := &g.file.lines, &g.known
-	k.added, k.written, k.unsaid, k.size = l.added, l.counts.Written, l.unsaid+l.telling, l.size()
-	if !slices.Equal(k.lost, l.counts.Lost) {
-		k.lost = slices.Clone(l.counts.Lost)
-	}
+	g.file.lines.Note(&g.known)
 }
 
 func (g *Guarded) leave() {
 	g.away = true
-	g.queue.limit = max(maxPending-g.known.size, batchSize)
+	g.queue.Limit = max(maxPending-g.known.Size(), output.BatchSize)
 }
 
 // here reports whether the loop has the file, maybe again.
@@ -211,7 +202,8 @@ func (g *Guarded) here(now time.Time) bool {
 	g.back.done.Store(false)
 	g.back.late.Store(false)
 	g.away = false
-	g.file.take(&g.queue, g.sync)
+	g.file.lines.Take(&g.queue)
+	g.file.sync = g.file.sync || g.sync
 	g.sync = false
 	return true
 }
@@ -285,18 +277,13 @@ func (g *Guarded) Next() time.Time {
 }
 
 // Counts says what became of the messages so far.
-func (g *Guarded) Counts() Counts {
+func (g *Guarded) Counts() output.Counts {
 	if !g.away {
 		return g.file.Counts()
 	}
-	q := &g.queue
-	c := Counts{Written: g.known.written + q.counts.Written, Untold: g.known.unsaid + q.unsaid, Lost: slices.Clone(g.known.lost)}
-	for _, l := range q.counts.Lost {
-		c.lose(l.Reason, l.N)
-	}
-	c.Pending = g.known.added + q.added - c.Written - c.lost()
+	c := g.queue.CountsAfter(&g.known)
 	if g.gone {
-		c.lose(string(errHangs), c.Pending)
+		c.Lose(string(errHangs), c.Pending)
 		c.Pending = 0
 	}
 	return c
@@ -307,24 +294,24 @@ func (g *Guarded) Buffered() int {
 	if !g.away {
 		return g.file.Buffered()
 	}
-	return g.known.size + g.queue.size()
+	return g.known.Size() + g.queue.Size()
 }
 
 // State is what is to be handed over. Of a file that is away that is without what was
 // pending before: a program cannot be replaced while a call of it hangs.
-func (g *Guarded) State(now time.Time) (s State) {
-	var of State
+func (g *Guarded) State(now time.Time) (s output.State) {
+	var of output.State
 	if g.here(now) && g.wait(func() { of = g.file.State(now) }) {
 		return of
 	}
 	c := g.Counts()
-	s = g.queue.state()
+	s = g.queue.State()
 	s.Written, s.Lost, s.Unsaid, s.Sync = c.Written, c.Lost, c.Untold, g.sync
 	return s
 }
 
 // Resume goes on where another output was; this one was just opened.
-func (g *Guarded) Resume(s State, now time.Time) {
+func (g *Guarded) Resume(s output.State, now time.Time) {
 	if g.here(now) {
 		g.file.Resume(s, now)
 		return
@@ -336,28 +323,12 @@ func (g *Guarded) Resume(s State, now time.Time) {
 		s.Pending = s.Pending[bytes.IndexByte(s.Pending, '\n')+1:]
 	}
 	s.Torn, s.Ours = 0, false // what is in the file of it is there
-	g.queue.resume(s)
+	g.queue.Resume(s)
 	g.sync = g.sync || s.Sync
 }
 
-// take takes over what was added to the queue.
-func (f *File) take(q *lines, sync bool) {
-	l := &f.lines
-	l.buf = append(l.buf, q.buf[q.head:]...)
-	l.added += q.added
-	l.counts.Written += q.counts.Written
-	for _, lost := range q.counts.Lost {
-		l.counts.lose(lost.Reason, lost.N)
-	}
-	if q.unsaid > 0 {
-		l.unsaid, l.unsaidBy = l.unsaid+q.unsaid, q.unsaidBy
-	}
-	f.sync = f.sync || sync
-	*q = lines{notice: q.notice, stuck: q.stuck}
-}
-
 var (
-	_ Output        = (*Guarded)(nil)
-	_ Lasting       = (*Guarded)(nil)
-	_ watchdog.Call = (*Guarded)(nil)
+	_ output.Output  = (*Guarded)(nil)
+	_ output.Lasting = (*Guarded)(nil)
+	_ watchdog.Call  = (*Guarded)(nil)
 )

@@ -1,0 +1,92 @@
+package safepath
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func logs(t *testing.T) (below, dir, victim string) {
+	t.Helper()
+	top := t.TempDir()
+	below, victim = filepath.Join(top, "logs"), filepath.Join(top, "etc", "victim")
+	dir = filepath.Join(below, "c1")
+	err := errors.Join(os.MkdirAll(dir, 0o755), os.Mkdir(filepath.Dir(victim), 0o755), os.WriteFile(victim, []byte("precious"), 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if text, err := os.ReadFile(victim); err != nil || string(text) != "precious" {
+			t.Errorf("the file elsewhere: %q, %v", text, err)
+		}
+		if entries, err := os.ReadDir(filepath.Dir(victim)); err != nil || len(entries) != 1 {
+			t.Errorf("made elsewhere: %v, %v", entries, err)
+		}
+	})
+	return below, dir, victim
+}
+
+func must(t *testing.T, errs ...error) {
+	t.Helper()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestMakeDirectory(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("not root")
+	}
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	if err := errors.Join(os.MkdirAll(at("host/there"), 0o755), os.MkdirAll(at("logs/there"), 0o755), os.Symlink(at("host"), at("link")), os.Symlink(at("host"), at("logs/link")),
+		os.Symlink(at("host/new"), at("logs/dangling")), os.Symlink(at("logs"), at("to-logs")), os.WriteFile(at("logs/file"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	const linked = "is not a directory (no link is followed there): make "
+	for _, tt := range []struct{ path, below, want string }{
+		{"new", "", ""},
+		{"a/b/c", "", ""},
+		{"there/new", "", ""},
+		{"link/new", "", linked},
+		{"link/there/new", "", linked},
+		{"to-logs/x/new", "to-logs", ""}, // the administrator's link
+		{"logs/x/y", "logs", ""},
+		{"logs/link/new", "logs", linked},
+		{"logs/link/there/new", "logs", linked},
+		{"logs/file/new", "logs", linked},
+		{"logs/dangling/new", "logs", linked},
+		{"logs/there", "logs", "left alone"},
+		{"logs/dangling", "logs", "left alone"},
+		{"logs/link", "logs", "left alone"},
+	} {
+		below := tt.below
+		if below != "" {
+			below = at(below)
+		}
+		err := MakeDirectory(at(tt.path), below, 12345, 54321)
+		if tt.want == "left alone" && err != nil || tt.want == "" && err != nil || tt.want == linked && (err == nil || !strings.Contains(err.Error(), linked)) {
+			t.Errorf("%s: %v, want %q", tt.path, err, tt.want)
+		}
+		var st unix.Stat_t
+		if serr := unix.Stat(at(tt.path), &st); tt.want == "" && (serr != nil || st.Uid != 12345 || st.Gid != 54321 || st.Mode&0o777 != 0o755) {
+			t.Errorf("%s is of %d:%d, %v", tt.path, st.Uid, st.Gid, serr)
+		}
+		if parent := filepath.Dir(at(tt.path)); unix.Stat(parent, &st) == nil && st.Uid != 0 {
+			t.Errorf("%s was given away", parent)
+		}
+	}
+	if left, err := os.ReadDir(at("host")); err != nil || len(left) != 1 {
+		t.Errorf("made through a link: %v, %v", left, err)
+	}
+	var st unix.Stat_t
+	for _, name := range []string{"host", "host/there", "logs/there"} {
+		if err := unix.Stat(at(name), &st); err != nil || st.Uid != 0 {
+			t.Errorf("%s is of %d, %v", name, st.Uid, err)
+		}
+	}
+}
