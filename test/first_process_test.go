@@ -59,7 +59,7 @@ func TestRepairSharedPID(t *testing.T) {
 	first.Write().Create()
 	first.Start()
 	_, firstPID := first.State()
-	second := NewOCI(t, h, "runc", "second", "until test -e /run/devlog/log; do sleep 0.01; done\n"+threeClients("b")+hold)
+	second := NewOCI(t, h, "runc", "second", "until test -L /dev/log && test -e /run/devlog/log; do sleep 0.01; done\n"+threeClients("b")+hold)
 	second.Mount("/run", "tmpfs", "tmpfs", "mode=755")
 	second.setPIDNamespace(fmt.Sprintf("/proc/%d/ns/pid", firstPID))
 	second.Write().Create()
