@@ -5,28 +5,13 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"strings"
 	"syscall"
 
-	"devlog/internal/file"
 	"devlog/internal/plan"
+	"devlog/internal/sandbox"
 	"devlog/internal/syslogconf"
 	"devlog/internal/target"
 )
-
-// maxPasswd is how much of /etc/passwd is read, in bytes.
-const maxPasswd = 4 << 20
-
-// homeOf returns the user's home directory from the text of passwd(5); empty for none.
-func homeOf(passwd string, uid int) string {
-	for line := range strings.Lines(passwd) {
-		fields := strings.Split(strings.TrimSpace(line), ":")
-		if len(fields) == 7 && fields[2] == fmt.Sprint(uid) && filepath.IsAbs(fields[5]) {
-			return path.Clean(fields[5])
-		}
-	}
-	return ""
-}
 
 // stateLogs returns the directory for containers' logs of a user who may not write to
 // syslogconf.LogsDir: $XDG_STATE_HOME/devlog (XDG Base Directory Specification), or
@@ -36,10 +21,7 @@ func stateLogs() (string, error) {
 		return path.Join(dir, "devlog"), nil
 	}
 	uid := target.RealUID()
-	home := ""
-	if text, err := file.Read("/etc/passwd", maxPasswd); err == nil {
-		home = homeOf(string(text), uid)
-	}
+	home := sandbox.Home(uid)
 	if home == "" { // from a directory service; a hook's environment is mostly empty
 		home = path.Clean(os.Getenv("HOME"))
 	}

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"runtime"
 
-	"golang.org/x/sys/unix"
+	"devlog/internal/file"
 )
 
 // As calls f on its own thread with the file system identity of that user and group
@@ -16,8 +16,8 @@ func As(uid, gid int, f func() error) error {
 	}
 	return elsewhere(func() error {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		if err := setIdentity(uid, gid); err != nil {
-			return err
+		if err := file.ActAs(uid, gid); err != nil {
+			return fmt.Errorf("cannot act as user %d, group %d, the container's root: %w", uid, gid, err)
 		}
 		return f()
 	})
@@ -39,17 +39,4 @@ func elsewhere(f func() error) (err error) {
 		panic(reason)
 	}
 	return err
-}
-
-func setIdentity(uid, gid int) error {
-	// The group first: without being root it cannot be set any more. Neither
-	// call reports errors; a second call returns what has come of the first.
-	_, _ = unix.SetfsgidRetGid(gid)
-	_, _ = unix.SetfsuidRetUid(uid)
-	gotGID, _ := unix.SetfsgidRetGid(-1)
-	gotUID, _ := unix.SetfsuidRetUid(-1)
-	if gotUID != uid || gotGID != gid {
-		return fmt.Errorf("cannot act as user %d, group %d, the container's root: %w", uid, gid, unix.EPERM)
-	}
-	return nil
 }

@@ -4,11 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/file"
 )
 
 // User is a user with a group.
@@ -77,9 +80,22 @@ const maxID = 1<<32 - 2
 
 var errNoEntry = errors.New("it is not there")
 
-// entry is the first line that matches, taken apart.
-func entry(file string, matches func([]string) bool) ([]string, error) {
-	text, err := os.ReadFile(file)
+// Home returns the user's home directory in passwd(5); empty for none.
+func Home(uid int) string {
+	id := strconv.FormatUint(uint64(uint32(uid)), 10)
+	fields, err := entry(passwdFile, func(f []string) bool { return len(f) == 7 && f[2] == id && filepath.IsAbs(f[5]) })
+	if err != nil {
+		return ""
+	}
+	return filepath.Clean(fields[5])
+}
+
+// maxEntries is the largest passwdFile or groupFile, in bytes.
+const maxEntries = 4 << 20
+
+// entry returns the fields of the first line that matches.
+func entry(name string, matches func([]string) bool) ([]string, error) {
+	text, err := file.Read(name, maxEntries)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +104,7 @@ func entry(file string, matches func([]string) bool) ([]string, error) {
 			return fields, nil
 		}
 	}
-	return nil, fmt.Errorf("look in %s: %w", file, errNoEntry)
+	return nil, fmt.Errorf("look in %s: %w", name, errNoEntry)
 }
 
 // become makes every thread the user's, in no group but that one. Permitted
@@ -122,12 +138,8 @@ func AsUser(u User, f func() error) error {
 		return fmt.Errorf("act as user %d: %w", u.UID, err)
 	}
 	set := func(uid, gid int) error {
-		_, _ = unix.SetfsgidRetGid(gid)
-		_, _ = unix.SetfsuidRetUid(uid)
-		gotGID, _ := unix.SetfsgidRetGid(-1)
-		gotUID, _ := unix.SetfsuidRetUid(-1)
-		if gotUID != uid || gotGID != gid {
-			return fmt.Errorf("act as user %d, group %d: %w", uid, gid, unix.EPERM)
+		if err := file.ActAs(uid, gid); err != nil {
+			return fmt.Errorf("act as user %d, group %d: %w", uid, gid, err)
 		}
 		return nil
 	}
