@@ -51,3 +51,23 @@ func TestPodNames(t *testing.T) {
 		}
 	}
 }
+
+// A pod that mounts the host's /dev/log by itself does not start where that is a link
+// that leads nowhere; check --host says so.
+func TestCheckHostDangling(t *testing.T) {
+	needContainers(t)
+	h := NewHost(t)
+	const note = "mounts this /dev/log by itself does not start"
+	check := func(want bool) {
+		t.Helper()
+		if r := h.Do(hookOn(), "check", "--host"); strings.Contains(r.Out, note) != want {
+			t.Errorf("check --host: %+v", r)
+		}
+	}
+	check(false)
+	h.Must("ln", "-s", "/run/systemd/journal/dev-log", "/dev/log")
+	check(true)
+	h.Must("mkdir", "-p", "/run/systemd/journal")
+	listenOn(t, h, "/run/systemd/journal/dev-log")
+	check(false)
+}

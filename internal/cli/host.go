@@ -12,6 +12,7 @@ import (
 	"devlog/internal/hosts"
 	"devlog/internal/plan"
 	"devlog/internal/repair"
+	"devlog/internal/rootfs"
 	"devlog/internal/syslog"
 	"devlog/internal/target"
 )
@@ -29,6 +30,9 @@ func (p *program) checkHost(c *cli.Context, r repair.Result, o repair.Options) e
 			Containers []hosts.Sharer `json:"containers"`
 		}{asJSON(r), append([]hosts.Sharer{}, list...)})
 	} else if err = r.Report(p.stdout); err == nil {
+		if log := r.Facts.Log; log.Kind == rootfs.Link && log.Target.Kind == rootfs.Absent {
+			fmt.Fprintln(p.stdout, danglingNote)
+		}
 		err = p.table(list)
 	}
 	if err != nil {
@@ -36,6 +40,11 @@ func (p *program) checkHost(c *cli.Context, r repair.Result, o repair.Options) e
 	}
 	return verdict(r, list)
 }
+
+// danglingNote is what else a link that leads nowhere does: engines look whether a
+// file that a container mounts exists, through the link, and make a directory of its
+// name if not.
+const danglingNote = "note      a pod or container that mounts this /dev/log by itself does not start (mkdir /dev/log: file exists): have it mount /dev alone"
 
 // verdict is check's answer about the host and its containers. While a repair of
 // one of them would do something that is the answer: what else is refused may not
