@@ -102,3 +102,30 @@ func switches(t *testing.T, h *Host, pids []int) []int {
 	}
 	return list
 }
+
+// A container with a /dev of its own takes no inotify(7) instance of the host's: only
+// the container itself can replace its /dev/log, which is repaired all the same.
+func TestEngineSilentPrivate(t *testing.T) {
+	for _, inside := range []bool{true, false} {
+		t.Run(fmt.Sprintf("inside %t", inside), func(t *testing.T) {
+			t.Parallel() // most of the time it waits
+			needContainers(t)
+			h := NewHost(t)
+			c := NewCheap(t, h, "c1", cheapOptions{dev: ownDev})
+			if r := c.Hook(inside, "repair"); r.Code != 0 {
+				t.Fatalf("repair: %+v", r)
+			}
+			c.Sh("rm /dev/log")
+			eventually(t, "/dev/log is repaired", c.ownSocket)
+			pid := h.Receivers()[0]
+			fds, err := filepath.Glob(h.Path(fmt.Sprintf("/proc/%d/fd/*", pid)))
+			check(t, err)
+			for _, fd := range fds {
+				if to, err := os.Readlink(fd); err == nil && strings.Contains(to, "inotify") {
+					t.Error("the receiver has an inotify instance")
+				}
+			}
+			c.wantSent(t, c.Log(inside), "own")
+		})
+	}
+}

@@ -210,6 +210,8 @@ type Job struct {
 	// Needs says which privileges that command needs in the receiver's sandbox (devlogd's
 	// --command-needs).
 	Needs string
+	// PrivateDev says that /dev is the container's own.
+	PrivateDev bool
 }
 
 // Start starts the receiver and returns its process ID, and a function that ends it. If a
@@ -286,6 +288,9 @@ func (r *Receiver) args(j Job) []string {
 	}
 	if j.Needs != daemon.NeedsMounts {
 		args = append(args, "--command-needs", j.Needs)
+	}
+	if j.PrivateDev {
+		args = append(args, "--private-dev")
 	}
 	return append(append(args, "--"), j.Repair...)
 }

@@ -44,6 +44,7 @@ type options struct {
 	notices []string      // to be said at the start
 	unknown []string      // arguments of another version's command line
 	needs   string        // what command needs, as daemon.NeedsNames
+	private bool          // /dev is the container's own
 	// command repairs /dev/log.
 	command []string
 	// hosts are what clients may call this host beside name.
@@ -180,6 +181,8 @@ usage: devlogd [--listen PATH]... [--rule RULE]... [flags] [-- COMMAND ARGS...]
                      root), host (in /dev and /run/devlog), ids (names, as
                      another user) or mounts (the default: then auto leaves it
                      these rights)
+  --private-dev      only the container can replace its /dev/log: look by the
+                     clock, without inotify
   --version, --help
   -- COMMAND ARGS... run this when /dev/log was replaced; devlog-hook, which
                      passes the container's root as well, uses it
@@ -238,6 +241,7 @@ func (o *options) flags() []flag {
 		{name: "user", set: o.setUser},
 		{name: "notice", list: true, set: list(&o.notices)},
 		{name: "command-needs", set: o.setNeeds},
+		{name: "private-dev", toggle: true, set: toggle(&o.private)},
 		{name: "check-config", toggle: true, set: toggle(&o.check)},
 		{name: "exit-when-alone", toggle: true, set: toggle(&o.alone)},
 		{name: "await-init", toggle: true, set: toggle(&o.await)},

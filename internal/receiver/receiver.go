@@ -159,7 +159,7 @@ func (r *receiver) start(o *options, files []handover.File) (err error) {
 		r.lxcExec = watcher.NewLXCExec(o.await)
 	}
 	if keeps {
-		r.startWatcher(fresh.root, o.command)
+		r.startWatcher(fresh.root, o.command, o.private)
 	}
 	return nil
 }

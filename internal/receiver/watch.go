@@ -18,9 +18,9 @@ import (
 type owner struct{ r *receiver }
 
 // startWatcher has /dev/log watched below the root, and repaired by the command.
-func (r *receiver) startWatcher(root int, command []string) {
+func (r *receiver) startWatcher(root int, command []string, private bool) {
 	c := watcher.Config{
-		Owner: owner{r}, Root: root, Init: r.init, Command: command,
+		Owner: owner{r}, Root: root, Init: r.init, Command: command, Private: private,
 		Confined: func() bool { return r.sandbox != nil && r.sandbox.landlock },
 	}
 	if r.resumed != nil && r.resumed.keeper != nil {

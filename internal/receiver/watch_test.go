@@ -27,7 +27,7 @@ func starting(b *box) (*receiver, *recorder) {
 	b.must(err)
 	root, err := unix.Open(b.root, unix.O_PATH|unix.O_CLOEXEC, 0)
 	b.must(err)
-	r.startWatcher(root, b.command()[1:])
+	r.startWatcher(root, b.command()[1:], false)
 	b.t.Cleanup(func() {
 		r.watcher.Stop()
 		r.close()

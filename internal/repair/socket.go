@@ -183,7 +183,7 @@ func (w *work) start() error {
 	if old != nil {
 		defer old.Close()
 	}
-	job := launch.Job{Target: w.target, Files: w.passed(), Needs: w.rerunNeeds()}
+	job := launch.Job{Target: w.target, Files: w.passed(), Needs: w.rerunNeeds(), PrivateDev: w.facts.Dev.Sharing == plan.Private && !w.target.Host}
 	if !w.options.NoHeal || w.target.Host {
 		var err error
 		if job.Repair, err = rerunCommand(w.target, w.options); err != nil {

@@ -3,6 +3,7 @@ package watcher
 import (
 	"errors"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -26,7 +27,7 @@ func (w *Watcher) inspect() state {
 	for _, s := range w.owner.Names() {
 		if w.lost(s) {
 			w.yieldSocket(s)
-			w.arm() // its name matters no more
+			w.arm(time.Now()) // its name matters no more
 		}
 	}
 	id, err := w.container.resolve()

@@ -95,15 +95,24 @@ func watching(b *box) *fake {
 	return f
 }
 
+// watchingPrivate is watching with a /dev of the container's own.
+func watchingPrivate(b *box) *fake {
+	f := startingAs(b, true)
+	f.startWatching(f.Next())
+	return f
+}
+
 // starting is watching with a watcher that has only just begun.
-func starting(b *box) *fake {
+func starting(b *box) *fake { return startingAs(b, false) }
+
+func startingAs(b *box, private bool) *fake {
 	f := &fake{t: b.t}
 	var err error
 	f.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	b.must(err)
 	root, err := unix.Open(b.root, unix.O_PATH|unix.O_CLOEXEC, 0)
 	b.must(err)
-	f.Watcher = New(Config{Owner: f, Root: root, Init: -1, Command: b.command(), Confined: func() bool { return false }})
+	f.Watcher = New(Config{Owner: f, Root: root, Init: -1, Command: b.command(), Private: private, Confined: func() bool { return false }})
 	b.t.Cleanup(func() {
 		f.Stop()
 		f.Close()

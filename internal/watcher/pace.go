@@ -25,6 +25,11 @@ const (
 	// maxEarly is how often between two looks the watches are renewed at once.
 	maxEarly = 3
 
+	// firstLook and lastLook are the shortest and the longest time between two looks
+	// where no event tells of a change.
+	firstLook = time.Second
+	lastLook  = 15 * time.Second
+
 	// firstDelay and lastDelay are the shortest and the longest time between two
 	// repairs of those that follow each other.
 	firstDelay = 100 * time.Millisecond
@@ -68,6 +73,25 @@ func (d *due) settle(now time.Time, soon bool) {
 
 // slower has the next look take longer: this one had no reason.
 func (d *due) slower() { d.pace = min(max(2*d.pace, firstPace), lastPace) }
+
+// clock is when to look where no event tells of a change: soon after the start and after
+// changes, then ever more rarely.
+type clock struct {
+	only  bool      // /dev is the container's own, and nothing is watched
+	at    time.Time // zero is never
+	every time.Duration
+}
+
+func (c *clock) start(now time.Time) {
+	c.every = 0
+	c.next(now)
+}
+
+// next sets the time of the next look, for each watcher another one.
+func (c *clock) next(now time.Time) {
+	c.every = min(max(2*c.every, firstLook), lastLook)
+	c.at = now.Add(c.every*3/4 + rand.N(c.every/2))
+}
 
 // pause is the time between repairs that follow each other.
 type pause struct {

@@ -14,17 +14,23 @@ import (
 // replaced more often, the pauses between repairs apply.
 const remountEvery = time.Second
 
+// remounts are the mounts without a repair.
+type remounts struct {
+	at    time.Time // the last one
+	early int       // how often the watches were renewed for one since the last look
+}
+
 // remount mounts that link over /dev/log again where a daemon has just taken the
 // name: with the file that it unlinked went the mount. A repair does that, too, but
 // what the container logs until then lands in the host's log.
 func (w *Watcher) remount(now time.Time) {
 	link := w.mountedLink()
-	if link == nil || now.Sub(w.remountedAt) < remountEvery {
+	if link == nil || now.Sub(w.remounts.at) < remountEvery {
 		return
 	}
 	tried, err := w.container.mount(*link)
 	if tried {
-		w.remountedAt = now
+		w.remounts.at = now
 	}
 	if err == nil && w.inspect() == ok { // else the repair says what is wrong
 		w.countRepaired(now)

@@ -74,6 +74,10 @@ type Config struct {
 	Init int
 	// Command repairs. It is given Root, Init and a socket for what it hands over.
 	Command []string
+	// Private says that /dev is the container's own. Then only the container itself can
+	// replace /dev/log, and the Watcher looks by the clock: it needs no inotify(7)
+	// instance, of which a user has 128 by default.
+	Private bool
 	// Confined says that the command runs in this process's sandbox.
 	Confined func() bool
 	// State is where another Watcher left off; nil for none.
@@ -90,15 +94,15 @@ type Watcher struct {
 	watches watches
 	mounts  mounts
 	due     due
+	clock   clock
 	run     *run // the repair that runs now, or nil
 	pause   pause
 	yielded yielded
 	report  report
 
-	text        string // where /dev/log led when it was right, if it is a link
-	seen        mark   // what was at /dev/log at the last look
-	early       int    // how often the watches were renewed since
-	remountedAt time.Time
+	text     string // where /dev/log led when it was right, if it is a link
+	seen     mark   // what was at /dev/log at the last look
+	remounts remounts
 }
 
 // New returns a Watcher that begins to watch when Next says.
@@ -107,6 +111,7 @@ func New(c Config) *Watcher {
 		owner:     c.Owner,
 		container: container{root: os.NewFile(uintptr(c.Root), "root")},
 		command:   command{args: c.Command, confined: c.Confined, root: file.Root()},
+		clock:     clock{only: c.Private},
 		watches:   watches{fd: -1}, mounts: mounts{fd: -1},
 	}
 	if c.Init >= 0 {
@@ -135,10 +140,12 @@ func (w *Watcher) Running() bool { return w.run != nil }
 // startWatching begins to watch, and looks at what has changed before.
 func (w *Watcher) startWatching(now time.Time) {
 	w.watchAt = time.Time{}
-	if err := w.watches.open(w.owner); err != nil {
-		w.cannotWatch(err)
+	if w.clock.only {
+		w.clock.start(now)
+	} else if err := w.watches.open(w.owner); err != nil {
+		w.cannotWatch(err, now)
 	}
-	w.arm()
+	w.arm(now)
 	if w.inspect() != ok {
 		w.due.settle(now, false)
 	}
@@ -159,6 +166,7 @@ func (w *Watcher) Next() (next time.Time) {
 	} else {
 		earlier(w.watchAt)
 		earlier(w.due.at)
+		earlier(w.clock.at)
 		earlier(w.yielded.againAt)
 	}
 	if w.report.unsaid {
@@ -201,6 +209,9 @@ func (w *Watcher) Step(now time.Time) {
 		w.due.at = time.Time{}
 		w.look(now)
 	}
+	if w.run == nil && !w.clock.at.IsZero() && !now.Before(w.clock.at) {
+		w.lookByClock(now)
+	}
 	if w.run == nil && !w.yielded.againAt.IsZero() && !now.Before(w.yielded.againAt) {
 		w.watchYielded(now)
 		if w.inspect() == orphaned {
@@ -218,9 +229,9 @@ func (w *Watcher) noteChange(now time.Time) {
 	w.mounts.changed, w.watches.changed, w.watches.named = false, false, false
 	// A daemon that has unlinked is about to bind. An undo unmounts, too; only a
 	// daemon that starts changes the name.
-	if (mounted || named) && w.early < maxEarly && w.mountedLink() != nil {
-		w.early++
-		w.arm()
+	if (mounted || named) && w.remounts.early < maxEarly && w.mountedLink() != nil {
+		w.remounts.early++
+		w.arm(now)
 		if named {
 			w.remount(now)
 		}
@@ -228,13 +239,27 @@ func (w *Watcher) noteChange(now time.Time) {
 	w.due.settle(now, mounted && w.container.devLog() != w.seen)
 }
 
+// lookByClock looks where no event tells of a change. What cannot be said or repaired is
+// looked at when it changes.
+func (w *Watcher) lookByClock(now time.Time) {
+	if !w.clock.only && w.watches.fd >= 0 && w.watches.problem == "" {
+		w.clock.at = time.Time{} // it is watched again
+		return
+	}
+	w.clock.next(now)
+	if is := w.inspect(); is == replaced && w.pause.failed == "" || w.container.devLog() != w.seen {
+		w.clock.start(now)
+		w.look(now)
+	}
+}
+
 // look starts a repair if one is needed and the last one is long enough ago.
 func (w *Watcher) look(now time.Time) {
 	w.readEvents() // before looking: what changes from here on is an event
 	w.watches.changed, w.watches.named = false, false
-	w.arm()
+	w.arm(now)
 	is := w.inspect()
-	w.seen, w.due.last, w.early = w.container.devLog(), now, 0
+	w.seen, w.due.last, w.remounts.early = w.container.devLog(), now, 0
 	w.watchYielded(now)
 	if start := w.yielded.wait(now, is == orphaned); now.Before(start) {
 		w.yielded.againAt = start
@@ -292,7 +317,7 @@ func (w *Watcher) afterRun(now time.Time, problem error) {
 		other = w.otherDaemon()
 	}
 	w.watchYielded(now)
-	w.arm()
+	w.arm(now)
 	// A repair that fails takes back what it did: these events are its own. What
 	// changes after this look is another event.
 	w.readEvents()
@@ -303,12 +328,12 @@ func (w *Watcher) afterRun(now time.Time, problem error) {
 	}
 	if w.watches.changed {
 		w.watches.changed, w.watches.named = false, false
-		w.arm()
+		w.arm(now)
 	}
 	if other != (mark{}) {
 		w.yieldTo(other)
 		w.watchYielded(now)
-		w.arm()
+		w.arm(now)
 	}
 }
 

@@ -183,9 +183,12 @@ func TestNoWatches(t *testing.T) {
 	b := newBox(t, "nothing")
 	f := watching(b)
 	for range 2 {
-		f.cannotWatch(unix.EMFILE)
+		f.cannotWatch(unix.EMFILE, time.Now())
 	}
-	f.cannotWatch(unix.ENOSPC)
+	f.cannotWatch(unix.ENOSPC, time.Now())
+	if f.clock.at.IsZero() {
+		t.Error("does not look by the clock")
+	}
 	if len(f.said) != 2 || !strings.Contains(f.said[0], "fs.inotify.max_user_instances") {
 		t.Errorf("%q", f.said)
 	}
@@ -271,5 +274,68 @@ func TestRetireOldest(t *testing.T) {
 	f.retireOldest()
 	if got := f.sockets(); len(got) != maxSockets || got[0].Name != "s0" || f.inspect() != ok || len(f.said) > 0 {
 		t.Errorf("%d sockets, the first is %q; %q", len(got), got[0].Name, f.said)
+	}
+}
+
+// Where /dev is the container's own there is no inotify(7) instance: the watcher looks
+// by the clock, more and more rarely, and sees what was replaced.
+func TestPrivateDev(t *testing.T) {
+	b := newBox(t, "link")
+	f := watchingPrivate(b)
+	f.text = toLog // as of a watcher whose owner has no sockets
+	if f.watches.fd >= 0 {
+		t.Error("there is an inotify instance")
+	}
+	now, looks := time.Now(), 0
+	for end := now.Add(10 * time.Minute); now.Before(end); looks++ {
+		if f.Step(now); f.run != nil {
+			t.Fatal("repairs what is right")
+		}
+		next := f.Next()
+		if d := next.Sub(now); d <= 0 || d > lastLook*5/4 {
+			t.Fatalf("looks in %v", d)
+		}
+		now = next
+	}
+	if looks > 70 {
+		t.Errorf("%d looks in ten minutes", looks)
+	}
+	b.must(os.Remove(b.dev))
+	if f.Step(f.Next()); f.run == nil {
+		t.Fatal("does not repair")
+	}
+	runOnce(b, f)
+	if f.Step(time.Now().Add(2 * sayEvery)); f.repaired != 1 || f.inspect() != ok || b.runs() != 1 {
+		t.Errorf("%d repairs, %d runs", f.repaired, b.runs())
+	}
+}
+
+// What a repair cannot change is not tried again by the clock, but when it changes.
+func TestPrivateDevFails(t *testing.T) {
+	b := newBox(t, "fail no")
+	f := watchingPrivate(b)
+	f.text = toLog
+	b.must(os.Remove(b.dev))
+	now := time.Now()
+	step := func(d time.Duration) {
+		for end := now.Add(d); now.Before(end); {
+			f.Step(now)
+			for f.run != nil {
+				_, _ = unix.Poll(nil, 1)
+				f.Step(now)
+			}
+			if now = now.Add(time.Second); f.Next().After(now) {
+				now = f.Next()
+			}
+		}
+	}
+	step(10 * time.Minute)
+	if n := b.runs(); n != 1+maxRetries {
+		t.Errorf("%d runs, want %d", n, 1+maxRetries)
+	}
+	b.mode("link")
+	b.must(os.Symlink("/nowhere", b.dev))
+	if step(time.Minute); f.inspect() != ok {
+		t.Error("a change is not looked at")
 	}
 }

@@ -3,7 +3,9 @@ package watcher
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -126,7 +128,7 @@ func (w *Watcher) readEvents() {
 }
 
 // arm watches the names that matter now, and no others.
-func (w *Watcher) arm() {
+func (w *Watcher) arm(now time.Time) {
 	w.armMounts()
 	if w.watches.fd < 0 {
 		return
@@ -152,7 +154,7 @@ func (w *Watcher) arm() {
 	}
 	w.watches.trim()
 	if problem != nil {
-		w.cannotWatch(problem)
+		w.cannotWatch(problem, now)
 	} else {
 		w.watches.problem = ""
 	}
@@ -178,9 +180,12 @@ func (w *Watcher) armDevLog() error {
 	return w.watches.add(under, names.Log, true)
 }
 
-// cannotWatch says, once, why /dev/log will not be repaired again.
-func (w *Watcher) cannotWatch(err error) {
-	text := "cannot watch /dev/log, to repair it again: " + err.Error()
+// cannotWatch says, once, why /dev/log is looked at by the clock.
+func (w *Watcher) cannotWatch(err error, now time.Time) {
+	if w.clock.at.IsZero() {
+		w.clock.start(now)
+	}
+	text := fmt.Sprintf("cannot watch /dev/log, looks at it every %.0f seconds instead: %v", lastLook.Seconds(), err)
 	switch {
 	case errors.Is(err, unix.EMFILE):
 		text += ": raise fs.inotify.max_user_instances"
