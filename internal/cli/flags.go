@@ -24,21 +24,21 @@ import (
 // env is the environment variable that stands for a flag.
 func env(name string) []string { return []string{"DEVLOG_" + name} }
 
-// flags is one list of all of them. Flags are made anew for every command: the
-// library keeps their values in them.
+// flags joins lists of flags. Every command gets new flags: the library stores their values
+// in them.
 func flags(groups ...[]cli.Flag) []cli.Flag { return slices.Concat(groups...) }
 
 func targetFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.IntFlag{Name: "pid", Usage: "the container in which process `N` runs, from the host", EnvVars: env("PID")},
-		&cli.StringFlag{Name: "root", Usage: "the container with the root directory `DIR`, from the host", EnvVars: env("ROOT")},
-		&cli.BoolFlag{Name: "host", Usage: "the host itself: keep its daemon's socket beside /dev/log, for containers to have their own", EnvVars: env("HOST")},
+		&cli.IntFlag{Name: "pid", Usage: "the target is the container of process `N`, from the host", EnvVars: env("PID")},
+		&cli.StringFlag{Name: "root", Usage: "the target is the container with the root directory `DIR`, from the host", EnvVars: env("ROOT")},
+		&cli.BoolFlag{Name: "host", Usage: "the target is the host: its /dev/log becomes a link, so that containers can have their own log", EnvVars: env("HOST")},
 	}
 }
 
 func keepFlag() cli.Flag {
 	return &cli.BoolFlag{Name: "keep", EnvVars: env("KEEP"),
-		Usage: "with --host: leave a keeper, which prepares the host again when its daemon takes /dev/log back"}
+		Usage: "start a watcher, which prepares the host again when its daemon replaces /dev/log (requires --host)"}
 }
 
 func planFlags() []cli.Flag {
@@ -61,33 +61,33 @@ func socketFlag() cli.Flag {
 func receiverFlags(supervise launch.Supervisor) []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "receiver", EnvVars: env("RECEIVER"),
-			Usage: "the receiver's `PATH`, or none where a daemon of the container's own listens (default: devlogd beside this program)"},
+			Usage: "start the receiver `PATH`, or none if the container's own daemon listens (default: devlogd beside this program)"},
 		&cli.BoolFlag{Name: "no-heal", EnvVars: env("NO_HEAL"),
-			Usage: "repair once; leave nobody who repairs again when /dev/log is replaced"},
+			Usage: "do not repair again if /dev/log is replaced"},
 		&cli.StringFlag{Name: "supervise", Value: string(supervise), EnvVars: env("SUPERVISE"),
 			Usage: "`WHO` restarts a killed receiver on the host: none; systemd, which keeps its sockets meanwhile; or auto (systemd where it runs)"},
 		&cli.StringFlag{Name: "name", EnvVars: env("NAME"),
-			Usage: "the container's `NAME` in messages and paths (default: what the runtime calls it, or the host name)"},
+			Usage: "the container's `NAME` in messages and paths (default: its name in the runtime, or the host name)"},
 		&cli.StringSliceFlag{Name: "rule",
 			Usage: "a `RULE` for the receiver, SELECTOR ACTION; may be repeated [$DEVLOG_RULE, one a line; $DEVLOG_RULE_*]"},
 		&cli.StringFlag{Name: "config", EnvVars: env("CONFIG"),
 			Usage: "a `FILE` of rules for the receiver (default: " + syslogconf.DefaultConfig + ", if it exists)"},
 		&cli.StringFlag{Name: "rate", EnvVars: env("RATE"),
-			Usage: "the receiver takes `N[/s|/m]` messages at once, and not more a second or minute in the long run"},
+			Usage: "limit the receiver to `N[/s|/m]` messages a second or minute, after a burst of N"},
 		&cli.StringFlag{Name: "overflow", EnvVars: env("OVERFLOW"),
-			Usage: "`HOW` it treats more: block (the default), so that senders wait, or drop"},
+			Usage: "`WHAT` to do with more messages than --rate: block senders (the default) or drop"},
 		&cli.BoolFlag{Name: "compress-repeats", EnvVars: env("COMPRESS_REPEATS"),
-			Usage: "it writes \"last message repeated N times\" for repeats"},
+			Usage: "write \"last message repeated N times\" for repeated messages"},
 		&cli.StringFlag{Name: "metrics-file", EnvVars: env("METRICS_FILE"),
-			Usage: "it writes its account to the file `PATH`, in which {name} is the container's name, for Prometheus"},
+			Usage: "write Prometheus metrics to `PATH`; {name} in it is the container's name"},
 		&cli.StringFlag{Name: "sandbox", EnvVars: env("SANDBOX"),
-			Usage: "`WHEN` it gives up the rights that it needs no more: auto (the default), on or off"},
+			Usage: "`WHETHER` the receiver drops privileges that it does not need: auto (the default), on or off"},
 		&cli.StringFlag{Name: "user", EnvVars: env("USER"),
-			Usage: "it runs as the user `NAME|UID[:GROUP|GID]`; with --no-heal only"},
+			Usage: "run the receiver as the user `NAME|UID[:GROUP|GID]` (requires --no-heal)"},
 	}
 }
 
-// limits reads the flags of a receiver that it takes as they are.
+// limits reads the flags of a receiver's rate.
 func limits(c *cli.Context) (rate syslogconf.Rate, overflow syslogconf.Overflow, err error) {
 	if text := c.String("rate"); text != "" {
 		if rate, err = syslogconf.ParseRate(text); err != nil {
@@ -118,7 +118,7 @@ func (p *program) options(c *cli.Context, name string) (repair.Options, error) {
 	if err := checkSocket("socket", socket); err != nil {
 		return repair.Options{}, usageError{err}
 	}
-	known, err := knownPlaces(c)
+	known, err := knownPaths(c)
 	if err != nil {
 		return repair.Options{}, usageError{err}
 	}
@@ -171,7 +171,7 @@ func (p *program) passOver(text string) {
 	p.passedOver = append(p.passedOver, p.line(errors.New(text)))
 }
 
-// sandboxed reads the flags about the receiver's rights.
+// sandboxed reads the flags about the receiver's privileges.
 func sandboxed(c *cli.Context, r *launch.Receiver) error {
 	r.Sandbox, r.User = c.String("sandbox"), c.String("user")
 	if _, err := sandbox.ParseMode(r.Sandbox); err != nil {
@@ -184,12 +184,12 @@ func sandboxed(c *cli.Context, r *launch.Receiver) error {
 		return usageError{fmt.Errorf("--user: %w", err)}
 	}
 	if !c.Bool("no-heal") {
-		return usageError{fmt.Errorf("--user %s: repairs need root: give --no-heal too", r.User)}
+		return usageError{fmt.Errorf("--user %s: repairs need root: add --no-heal", r.User)}
 	}
 	return nil
 }
 
-// setName notes the container's name: the one given, or else this.
+// setName sets the container's name: the one given by --name, or else this.
 func (p *program) setName(c *cli.Context, name string) error {
 	if given := c.String("name"); given != "" {
 		name = given
@@ -201,24 +201,24 @@ func (p *program) setName(c *cli.Context, name string) error {
 	return nil
 }
 
-// knownPlaces are the places that --adopt lists, each value one a line.
-func knownPlaces(c *cli.Context) (places []string, err error) {
+// knownPaths reads the paths of --adopt. A value may have several lines.
+func knownPaths(c *cli.Context) (paths []string, err error) {
 	for _, value := range c.StringSlice("adopt") {
-		for place := range strings.Lines(value) {
-			if place = strings.TrimSpace(place); place == "" {
+		for line := range strings.Lines(value) {
+			if line = strings.TrimSpace(line); line == "" {
 				continue
 			}
-			if err := checkSocket("adopt", place); err != nil {
+			if err := checkSocket("adopt", line); err != nil {
 				return nil, err
 			}
-			places = append(places, place)
+			paths = append(paths, line)
 		}
 	}
-	return places, nil
+	return paths, nil
 }
 
-// checkSocket says why a path, the option's value, cannot be a socket's. Clients
-// cut what is longer than sun_path of unix(7), or fail.
+// checkSocket returns an error if the option's value cannot be a socket's path. Clients cut a
+// path that is longer than sun_path of unix(7), or fail.
 func checkSocket(option, socket string) error {
 	switch {
 	case !path.IsAbs(socket) || path.Clean(socket) != socket || socket == "/":
@@ -226,9 +226,9 @@ func checkSocket(option, socket string) error {
 	case strings.Contains(path.Base(socket), ":"):
 		return fmt.Errorf("--%s %q: want a name without a colon", option, socket)
 	case len(socket) > rootfs.MaxSocketPath:
-		return fmt.Errorf("--%s: a socket's path has at most %d bytes", option, rootfs.MaxSocketPath)
+		return fmt.Errorf("--%s: want a path of at most %d bytes", option, rootfs.MaxSocketPath)
 	case strings.HasPrefix(socket, "/dev/"):
-		return fmt.Errorf("--%s %s: /dev is what containers share; want a place outside it", option, socket)
+		return fmt.Errorf("--%s %s: containers can share /dev; want a path outside it", option, socket)
 	}
 	return nil
 }

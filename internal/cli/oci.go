@@ -39,7 +39,7 @@ func (p *program) ociCommand() *cli.Command {
 func (p *program) oci(c *cli.Context) error {
 	stage, stageErr := hook.ParseStage(c.String("stage"))
 	container, err := hook.ReadOCI(p.stdin, stage)
-	p.place(stage, container)
+	p.locate(stage, container)
 	p.name = container.ID // what is wrong is written to its file
 	if stage != hook.Poststop {
 		p.forget()
@@ -126,11 +126,11 @@ func (p *program) nameCaller(args []string) {
 			stage = inside
 		}
 	}
-	p.place(stage, container)
+	p.locate(stage, container)
 }
 
-// place sees to it that what is wrong is said where the hook is.
-func (p *program) place(stage hook.Stage, c hook.Container) {
+// locate finds out where the hook runs, which is where its errors are reported.
+func (p *program) locate(stage hook.Stage, c hook.Container) {
 	p.hostSide = stage != hook.StartContainer || target.CheckStage(stage, c) != nil
 	switch {
 	case stage == hook.CreateContainer:

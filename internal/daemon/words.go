@@ -9,7 +9,7 @@ const (
 	NeedsMounts = "mounts" // to mount, which Landlock denies everybody
 )
 
-// MarkPrefix begins the name of the file in memory (memfd_create(2)) by which a
+// ConfinedPrefix begins the name of the file in memory (memfd_create(2)) by which a
 // receiver tells the hook how it is confined: nothing else in /proc tells of
 // Landlock.
-const MarkPrefix = "devlogd: "
+const ConfinedPrefix = "devlogd: "

@@ -386,7 +386,7 @@ func (c *confinement) inWords(result sandbox.Result) string {
 
 // mark has check say that.
 func (r *receiver) mark(text string) {
-	fd, err := memfd.Create(daemon.MarkPrefix+text, memfd.Data)
+	fd, err := memfd.Create(daemon.ConfinedPrefix+text, memfd.Data)
 	if err == nil { // else check says less
 		r.sandbox.mark = fd
 	}

@@ -111,8 +111,8 @@ func startProgram(t *testing.T, path string, files []passed, args ...string) (*d
 func (d *devlogd) confined() string {
 	fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", d.cmd.Process.Pid))
 	for _, fd := range fds {
-		if to, err := os.Readlink(fd); err == nil && strings.HasPrefix(to, "/memfd:"+daemon.MarkPrefix) {
-			return strings.TrimSuffix(strings.TrimPrefix(to, "/memfd:"+daemon.MarkPrefix), " (deleted)")
+		if to, err := os.Readlink(fd); err == nil && strings.HasPrefix(to, "/memfd:"+daemon.ConfinedPrefix) {
+			return strings.TrimSuffix(strings.TrimPrefix(to, "/memfd:"+daemon.ConfinedPrefix), " (deleted)")
 		}
 	}
 	return ""

@@ -14,7 +14,7 @@ import (
 
 // confinedPrefix begins the name, in /proc/PID/fd, of the file by which a receiver says how
 // it is confined.
-const confinedPrefix = memfd.Prefix + daemon.MarkPrefix
+const confinedPrefix = memfd.Prefix + daemon.ConfinedPrefix
 
 // rightsOf returns the privileges of the receiver with that process ID; nil if it has
 // ended.
