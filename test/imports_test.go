@@ -17,7 +17,7 @@ var levels = [][]string{
 	{"internal/syslog", "internal/file", "internal/pidfd", "internal/memfd", "internal/names", "internal/environ", "internal/annotation", "internal/uniprocessor", "internal/earlysignal", "internal/crash", "internal/watchdog", "hooks"},
 	{"internal/dirfd", "internal/handover", "internal/safepath", "internal/output"},
 	{"internal/hook", "internal/rootfs", "internal/record", "internal/daemon", "internal/sandbox", "internal/logfile", "internal/sink", "internal/syslogconf", "internal/wrapper"},
-	{"internal/changes", "internal/devdir", "internal/plan", "internal/rootfs/rootfstest"},
+	{"internal/changes", "internal/devdir", "internal/plan", "internal/containers", "internal/rootfs/rootfstest"},
 	{"internal/target"},
 	{"internal/running", "internal/failure", "internal/launch", "internal/watcher"},
 	{"internal/inspect"},

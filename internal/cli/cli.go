@@ -119,7 +119,8 @@ func (p *program) run(args []string) error {
 	if len(args) > 1 && args[1] == "help" { // help COMMAND, as COMMAND --help
 		args = slices.Concat(args[:1], args[2:], []string{"--help"})
 	}
-	return p.app(nil).Run(args)
+	app := p.app(nil)
+	return app.Run(containerLast(args, app.Commands))
 }
 
 // exit writes the error as one line where somebody will see it, and returns

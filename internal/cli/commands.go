@@ -22,12 +22,12 @@ import (
 )
 
 func (p *program) checkCommand() *cli.Command {
-	return command(cli.Command{
+	return containerCommand(cli.Command{
 		Name:  "check",
 		Usage: "say what /dev/log is, whether syslog() works, and what repair would do",
 		Description: "Exit code 0: healthy; 1: needs repair; 3: a repair would be refused. With --host 1 is of the host or any\n" +
 			"of its containers, 3 of the host or of all that are not healthy.\n" +
-			"Without --pid and --root it looks at the root that it runs in.",
+			"Without CONTAINER, --pid and --root it looks at the root that it runs in.",
 		Flags: flags(targetFlags(), planFlags(), []cli.Flag{
 			&cli.BoolFlag{Name: "json", Usage: "write JSON, for programs", EnvVars: env("JSON")},
 		}),
@@ -87,11 +87,11 @@ func (p *program) writeJSON(v any) error {
 }
 
 func (p *program) repairCommand() *cli.Command {
-	return command(cli.Command{
+	return containerCommand(cli.Command{
 		Name:  "repair",
 		Usage: "make /dev/log point to a private socket with a receiver",
-		Description: "Does nothing where syslog() works already. Without --pid and --root it repairs the root that\n" +
-			"it runs in.",
+		Description: "Does nothing where syslog() works already. Without CONTAINER, --pid and --root it\n" +
+			"repairs the root that it runs in.",
 		Flags: flags(targetFlags(), planFlags(), receiverFlags(launch.AutoSupervised), []cli.Flag{
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing", EnvVars: env("DRY_RUN")},
 			keepFlag(),
@@ -134,6 +134,9 @@ func undoOf(c *cli.Context) string {
 	}
 	if c.Bool("host") {
 		typed += " --host"
+	}
+	if c.Args().Present() {
+		typed += " " + c.Args().First()
 	}
 	return typed
 }
@@ -185,11 +188,11 @@ func (p *program) dryRun(c *cli.Context, t *target.Target, o repair.Options) err
 }
 
 func (p *program) undoCommand() *cli.Command {
-	return command(cli.Command{
+	return containerCommand(cli.Command{
 		Name:  "undo",
 		Usage: "put back what repair changed",
-		Description: "The receiver writes what it has, and ends. Without --pid, --root and --host it is the root that\n" +
-			"it runs in.",
+		Description: "The receiver writes what it has, and ends. Without CONTAINER, --pid, --root and --host it\n" +
+			"is the root that it runs in.",
 		Flags: flags(targetFlags(), []cli.Flag{socketFlag()}),
 		Action: func(c *cli.Context) error {
 			if err := checkSocket("socket", c.String("socket")); err != nil {

@@ -66,10 +66,15 @@ func (p *program) target(c *cli.Context) (t *target.Target, name string, err err
 			given++
 		}
 	}
+	if c.Args().Present() {
+		given++
+	}
 	pid, root := c.Int("pid"), c.String("root")
 	switch {
 	case given > 1:
-		return nil, "", usageError{errors.New("--pid, --root and --host exclude each other")}
+		return nil, "", usageError{errors.New("a container's name, --pid, --root and --host exclude each other")}
+	case c.Args().Present():
+		return namedTarget(c.Args().First())
 	case c.IsSet("root") && root == "":
 		// As of a variable that is not set: never this process's own root.
 		return nil, "", usageError{errors.New("--root: it is empty: want a directory")}

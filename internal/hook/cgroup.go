@@ -2,6 +2,7 @@ package hook
 
 import (
 	"path"
+	"strconv"
 	"strings"
 )
 
@@ -46,6 +47,10 @@ func containerName(dir, element string) string {
 	unit, isScope := strings.CutSuffix(element, ".scope") // systemd: RUNTIME-ID.scope
 	runtime, id, _ := strings.Cut(unit, "-")
 	switch parent := path.Base(dir); {
+	case isScope && runtime == "machine": // systemd-nspawn(1)
+		name = unescapeUnit(id)
+	case strings.HasPrefix(element, "systemd-nspawn@") && strings.HasSuffix(element, ".service"):
+		name = unescapeUnit(strings.TrimSuffix(strings.TrimPrefix(element, "systemd-nspawn@"), ".service"))
 	case strings.HasPrefix(element, "lxc.payload."):
 		name = strings.TrimPrefix(element, "lxc.payload.")
 	case parent == "lxc" || parent == "docker":
@@ -63,6 +68,28 @@ func containerName(dir, element string) string {
 		name = element
 	}
 	return name
+}
+
+// unescapeUnit is the text that a part of a unit's name stands for, as systemd-escape(1)
+// writes it.
+func unescapeUnit(text string) string {
+	var b strings.Builder
+	for len(text) > 0 {
+		if len(text) >= 4 && strings.HasPrefix(text, `\x`) {
+			if code, err := strconv.ParseUint(text[2:4], 16, 8); err == nil {
+				b.WriteByte(byte(code))
+				text = text[4:]
+				continue
+			}
+		}
+		c := text[0]
+		if c == '-' {
+			c = '/'
+		}
+		b.WriteByte(c)
+		text = text[1:]
+	}
+	return b.String()
 }
 
 // withoutPart is the container's ID: podman and CRI-O have its monitor in a cgroup
