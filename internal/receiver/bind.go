@@ -94,7 +94,7 @@ func (s *socket) bind(old *stale) error {
 		return fmt.Errorf("bind: %w", err)
 	}
 	if err := s.settle(dir, tmp, old); err != nil {
-		left := place{dir: dir, name: tmp}
+		left := cleanup{dir: dir, name: tmp}
 		if id, _ := left.lookup(); id == s.id { // or it is another's that could not be put back
 			_ = unix.Unlinkat(dir, tmp, 0)
 		}
@@ -105,7 +105,7 @@ func (s *socket) bind(old *stale) error {
 
 // settle makes the socket ready and renames it to its name.
 func (s *socket) settle(dir int, tmp string, old *stale) error {
-	p := place{dir: dir, name: tmp}
+	p := cleanup{dir: dir, name: tmp}
 	s.id, _ = p.lookup()
 	if s.stream { // before anybody can find it
 		if err := unix.Listen(s.fd, backlog); err != nil {
@@ -145,7 +145,7 @@ func claim(dir int, tmp, name string) error {
 // replace puts the file in the stale socket's place, unless that has gone. A
 // socket that somebody has bound there since stays.
 func (s *stale) replace(dir int, tmp, name string) (done bool, err error) {
-	out := place{dir: dir, name: tmp}
+	out := cleanup{dir: dir, name: tmp}
 	err = unix.Renameat2(dir, tmp, dir, name, unix.RENAME_EXCHANGE)
 	switch {
 	case errors.Is(err, unix.ENOENT):

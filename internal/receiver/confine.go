@@ -190,13 +190,13 @@ func (r *receiver) policy(c *confinement, o *options) {
 			c.others(c.allowIn(dir, sandbox.Unlink, file.Directory))
 		}
 	}
-	for _, p := range r.places {
+	for _, p := range r.cleanups {
 		r.place(c, p)
 	}
 	if r.watcher != nil {
 		r.command(c, o)
 	}
-	if o.user != nil && len(r.places)+len(r.sockets) > 0 && sandbox.ABI() > 0 {
+	if o.user != nil && len(r.cleanups)+len(r.sockets) > 0 && sandbox.ABI() > 0 {
 		c.Caps |= sandbox.CapsOf(unix.CAP_DAC_OVERRIDE) // to remove them; Landlock says where
 	}
 }
@@ -309,7 +309,7 @@ func (c *confinement) others(st *unix.Stat_t) {
 }
 
 // place allows the name to be removed at the end.
-func (r *receiver) place(c *confinement, p *place) {
+func (r *receiver) place(c *confinement, p *cleanup) {
 	access := sandbox.Unlink
 	if p.flags == unix.AT_REMOVEDIR {
 		access = sandbox.Rmdir

@@ -108,7 +108,7 @@ func (r *receiver) close() {
 		s.unlink()
 		_ = unix.Close(s.fd) // nothing more can be done about these
 	}
-	r.removePlaces()
+	r.removeCleanups()
 	if r.watcher != nil {
 		r.watcher.Close()
 	}

@@ -20,12 +20,12 @@ const (
 	// ownPrefix begins the names that are the repair's own. They are removed by
 	// the receiver that the record names, whoever wrote the files last.
 	ownPrefix = ".devlog-"
-	// maxPlaces is how many names to remove are remembered.
-	maxPlaces = 128
+	// maxCleanups is how many names to remove are remembered.
+	maxCleanups = 128
 )
 
-// place is a passed name in a directory, to be removed at the end.
-type place struct {
+// cleanup is a passed name in a directory, to be removed at the end.
+type cleanup struct {
 	dir   int
 	name  string
 	flags int
@@ -33,7 +33,7 @@ type place struct {
 }
 
 // lookup says which file has the name now; zero if none has.
-func (p *place) lookup() (id fileID, mode uint32) {
+func (p *cleanup) lookup() (id fileID, mode uint32) {
 	var st unix.Stat_t
 	if unix.Fstatat(p.dir, p.name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
 		return fileID{}, 0
@@ -43,7 +43,7 @@ func (p *place) lookup() (id fileID, mode uint32) {
 
 // removes says that there is something that is ours to remove, or may be: the
 // name is still that of the passed file.
-func (p *place) removes() bool {
+func (p *cleanup) removes() bool {
 	id, mode := p.lookup()
 	switch {
 	case p.flags == unix.AT_REMOVEDIR:
@@ -54,14 +54,14 @@ func (p *place) removes() bool {
 	return mode != 0 && id == p.id
 }
 
-func (p *place) isOwn() bool {
+func (p *cleanup) isOwn() bool {
 	return p.flags != unix.AT_REMOVEDIR && strings.HasPrefix(p.name, ownPrefix)
 }
 
-// removePlaces removes the names that are ours to remove.
-func (r *receiver) removePlaces() {
+// removeCleanups removes the names that are ours to remove.
+func (r *receiver) removeCleanups() {
 	// Decided for all of them first, for the record is one of them.
-	ours := slices.DeleteFunc(slices.Clone(r.places), func(p *place) bool { return p.isOwn() && !r.notedIn(p.dir) })
+	ours := slices.DeleteFunc(slices.Clone(r.cleanups), func(p *cleanup) bool { return p.isOwn() && !r.notedIn(p.dir) })
 	for _, p := range ours {
 		if p.removes() {
 			_ = unix.Unlinkat(p.dir, p.name, p.flags) // we are ending; there is nobody to tell
@@ -76,7 +76,7 @@ func (r *receiver) notedIn(dir int) bool {
 }
 
 // dirID is which directory the name is in, and whether that still has a name.
-func (p *place) dirID() (id fileID, exists bool) {
+func (p *cleanup) dirID() (id fileID, exists bool) {
 	var st unix.Stat_t
 	if unix.Fstat(p.dir, &st) != nil {
 		return fileID{}, false
@@ -107,9 +107,9 @@ func isSocket(name string) bool {
 
 // taken is what was passed at one time.
 type taken struct {
-	sockets []*socket
-	places  []*place
-	root    int // or -1
+	sockets  []*socket
+	cleanups []*cleanup
+	root     int // or -1
 }
 
 // take sorts passed files by their use.
@@ -118,7 +118,7 @@ func (r *receiver) take(files []handover.File) (taken, error) {
 	for _, f := range files {
 		unlink, isUnlink := strings.CutPrefix(f.Name, handover.NameUnlink)
 		rmdir, isRmdir := strings.CutPrefix(f.Name, handover.NameRmdir)
-		p := &place{dir: f.FD, name: unlink}
+		p := &cleanup{dir: f.FD, name: unlink}
 		if isRmdir {
 			p.name, p.flags = rmdir, unix.AT_REMOVEDIR
 		}
@@ -132,7 +132,7 @@ func (r *receiver) take(files []handover.File) (taken, error) {
 				return t, fmt.Errorf("use passed descriptor %d (%s): %q is not a name in a directory", f.FD, f.Name, p.name)
 			}
 			p.id, _ = p.lookup()
-			t.places = append(t.places, p)
+			t.cleanups = append(t.cleanups, p)
 		case isSocket(f.Name):
 			s, err := inheritSocket(f.FD, f.Name)
 			if err != nil {
@@ -150,7 +150,7 @@ func (r *receiver) take(files []handover.File) (taken, error) {
 // in the same order.
 func (t *taken) pair() {
 	next := 0
-	for _, p := range t.places {
+	for _, p := range t.cleanups {
 		if _, mode := p.lookup(); mode == unix.S_IFSOCK && next < len(t.sockets) {
 			t.sockets[next].at, t.sockets[next].id = p, p.id
 			next++
@@ -158,32 +158,32 @@ func (t *taken) pair() {
 	}
 }
 
-// addPlaces has the names removed at the end, before those passed earlier, as
+// addCleanups has the names removed at the end, before those passed earlier, as
 // they may be in a directory of these. A name that was passed earlier is
 // replaced, and those that went with their directory are forgotten, so that
 // repairs without end do not need descriptors without end.
-func (r *receiver) addPlaces(t taken) {
+func (r *receiver) addCleanups(t taken) {
 	type key struct {
 		dir   fileID
 		name  string
 		flags int
 	}
-	seen := map[key]*place{}
-	var list []*place
-	drop := map[*place]*place{} // with what replaces it
+	seen := map[key]*cleanup{}
+	var list []*cleanup
+	drop := map[*cleanup]*cleanup{} // with what replaces it
 	sockets := append(slices.Clone(t.sockets), r.sockets...)
-	for _, p := range append(t.places, r.places...) {
+	for _, p := range append(t.cleanups, r.cleanups...) {
 		id, exists := p.dirID()
 		k := key{id, p.name, p.flags}
 		used := p.removes() || slices.ContainsFunc(sockets, func(s *socket) bool { return s.at == p })
-		if !exists || !used || seen[k] != nil || len(list) == maxPlaces {
+		if !exists || !used || seen[k] != nil || len(list) == maxCleanups {
 			drop[p] = seen[k]
 			continue
 		}
 		seen[k] = p
 		list = append(list, p)
 	}
-	r.places = list
+	r.cleanups = list
 	for p, by := range drop {
 		for _, s := range sockets {
 			if s.at == p && by != nil && by.id == s.id {

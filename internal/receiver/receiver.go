@@ -59,7 +59,7 @@ type receiver struct {
 	inside    bool             // this process ends with the container, whose init waits for it
 	awaits    bool             // SIGTERM came: only the container's end or SIGINT ends this process
 	startRoot file.ID          // this process's root directory at the start
-	places    []*place         // what is to be removed at the end, in this order
+	cleanups  []*cleanup       // what is to be removed at the end, in this order
 	watcher   *watcher.Watcher // nil if /dev/log is not watched
 	lxcExec   *watcher.LXCExec // nil if this process does not end with LXC's init
 
@@ -119,7 +119,7 @@ func (r *receiver) start(o *options, files []handover.File) (err error) {
 		fresh = r.takeOver()
 	}
 	r.sockets = fresh.sockets
-	r.addPlaces(fresh)
+	r.addCleanups(fresh)
 	r.replay()
 	for _, l := range o.listen {
 		if r.listensAt(l.path) { // the program before this one has done that

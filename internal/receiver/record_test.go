@@ -36,7 +36,7 @@ func TestReplacedReceiverLeavesRecord(t *testing.T) {
 	}
 }
 
-func TestRemovePlaces(t *testing.T) {
+func TestRemoveCleanups(t *testing.T) {
 	me := process{7, "123"}
 	const mine = `{"receiver": 7, "started": "123"}`
 	file := func(text string) func(string) error {
@@ -70,8 +70,8 @@ func TestRemovePlaces(t *testing.T) {
 			}
 		}
 		fd := int(openDir(t, dir).Fd())
-		r := &receiver{self: tt.self, places: []*place{{dir: fd, name: names.Record}, {dir: fd, name: ".devlog-link"}}}
-		r.removePlaces()
+		r := &receiver{self: tt.self, cleanups: []*cleanup{{dir: fd, name: names.Record}, {dir: fd, name: ".devlog-link"}}}
+		r.removeCleanups()
 		var left []string
 		entries, err := os.ReadDir(dir)
 		for _, e := range entries {

@@ -159,7 +159,7 @@ func (r *receiver) resumeStore(fd int) {
 // each restart. Without any record the first one is as good as any.
 func (r *receiver) forgetWas() {
 	noted := slices.DeleteFunc(slices.Clone(r.was), func(p process) bool {
-		return !slices.ContainsFunc(r.places, func(at *place) bool { return p.notedIn(at.dir) })
+		return !slices.ContainsFunc(r.cleanups, func(at *cleanup) bool { return p.notedIn(at.dir) })
 	})
 	if len(noted) > 0 {
 		r.was = noted

@@ -56,14 +56,14 @@ func (r *receiver) takeOver() taken {
 	r.init, r.awaits = s.base.init, s.awaits
 	t := taken{root: s.base.root}
 	for _, p := range s.places {
-		t.places = append(t.places, &place{dir: p.fd, name: p.name, flags: p.flags, id: p.id})
+		t.cleanups = append(t.cleanups, &cleanup{dir: p.fd, name: p.name, flags: p.flags, id: p.id})
 	}
 	now := time.Now()
 	for _, k := range s.sockets {
 		sock := k.socket
 		sock.path, sock.id, sock.run = k.path, k.id, k.run
 		if k.place >= 0 {
-			sock.at = t.places[k.place]
+			sock.at = t.cleanups[k.place]
 		}
 		if k.debt > 0 {
 			sock.bucket.full = now.Add(k.debt)

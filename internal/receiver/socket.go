@@ -18,11 +18,11 @@ const (
 // socket is a socket to receive from.
 type socket struct {
 	fd     int
-	stream bool   // it listens for connections
-	path   string // if we have bound it ourselves
-	at     *place // of a passed one: its name; nil if that is not known
-	id     fileID // of the name
-	run    int    // number of the repair that handed it over
+	stream bool     // it listens for connections
+	path   string   // if we have bound it ourselves
+	at     *cleanup // of a passed one: its name; nil if that is not known
+	id     fileID   // of the name
+	run    int      // number of the repair that handed it over
 
 	bucket bucket    // of the messages that may be read
 	waits  time.Time // until when it is not read because of that; zero if it is

@@ -89,12 +89,12 @@ type store struct {
 
 // seen is what was last described.
 type seen struct {
-	sockets []*socket
-	places  []*place
-	text    string
-	yielded bool
-	awaits  bool
-	done    bool
+	sockets  []*socket
+	cleanups []*cleanup
+	text     string
+	yielded  bool
+	awaits   bool
+	done     bool
 }
 
 // openStore returns the store of a receiver that is a service, or nil, and the
@@ -277,7 +277,7 @@ func (r *receiver) stepStore() {
 }
 
 func look(r *receiver) seen {
-	l := seen{sockets: append([]*socket{}, r.sockets...), places: append([]*place{}, r.places...), awaits: r.awaits, done: true}
+	l := seen{sockets: append([]*socket{}, r.sockets...), cleanups: append([]*cleanup{}, r.cleanups...), awaits: r.awaits, done: true}
 	if r.watcher != nil {
 		l.text, l.yielded = r.watcher.Follows()
 	}
@@ -285,7 +285,7 @@ func look(r *receiver) seen {
 }
 
 func (l *seen) is(r *receiver) bool {
-	if !l.done || l.awaits != r.awaits || len(l.sockets) != len(r.sockets) || len(l.places) != len(r.places) {
+	if !l.done || l.awaits != r.awaits || len(l.sockets) != len(r.sockets) || len(l.cleanups) != len(r.cleanups) {
 		return false
 	}
 	for i := range l.sockets {
@@ -293,8 +293,8 @@ func (l *seen) is(r *receiver) bool {
 			return false
 		}
 	}
-	for i := range l.places {
-		if l.places[i] != r.places[i] {
+	for i := range l.cleanups {
+		if l.cleanups[i] != r.cleanups[i] {
 			return false
 		}
 	}

@@ -245,8 +245,8 @@ func TestStoreDescribes(t *testing.T) {
 	}
 	defer func() { _ = errors.Join(unix.Close(kept.fd), unix.Close(other.fd)) }()
 	one, two := int(openDir(t, dir).Fd()), int(openDir(t, dir).Fd())
-	r.places = []*place{{dir: one, name: "kept", id: kept.id}, {dir: two, name: names.Record}}
-	kept.at = r.places[0]
+	r.cleanups = []*cleanup{{dir: one, name: "kept", id: kept.id}, {dir: two, name: names.Record}}
+	kept.at = r.cleanups[0]
 	r.sockets = []*socket{other, kept}
 	r.stepStore()
 	if len(r.problems) > 0 || !s.seen.is(r) || len(s.stored) != 4 {
@@ -299,12 +299,12 @@ func TestStoreDescribes(t *testing.T) {
 		}
 		t.Setenv("NOTIFY_SOCKET", "")
 		r.sockets = r.sockets[:2]
-		r.places = append(r.places, r.places[0]) // something else
+		r.cleanups = append(r.cleanups, r.cleanups[0]) // something else
 		r.stepStore()
 		if len(r.problems) != 1 || !s.seen.is(r) || len(s.stored) != 4 {
 			t.Errorf("%v, stored %v", r.problems, s.stored)
 		}
-		r.places = r.places[:2]
+		r.cleanups = r.cleanups[:2]
 		r.stepStore()
 	}
 	// What is given up systemd gives up too.
@@ -324,8 +324,8 @@ func TestForgetWas(t *testing.T) {
 		t.Fatal(err)
 	}
 	list := parseIdentities([]string{"6/60", "7/70", "8/80", "x"})
-	r := &receiver{was: slices.Clone(list), places: []*place{{dir: int(openDir(t, dir).Fd()), name: names.Record}}}
-	if r.forgetWas(); !slices.Equal(r.was, list[1:2]) || !r.notedIn(r.places[0].dir) {
+	r := &receiver{was: slices.Clone(list), cleanups: []*cleanup{{dir: int(openDir(t, dir).Fd()), name: names.Record}}}
+	if r.forgetWas(); !slices.Equal(r.was, list[1:2]) || !r.notedIn(r.cleanups[0].dir) {
 		t.Errorf("%v of %v", r.was, list)
 	}
 	r = &receiver{was: slices.Clone(list)}

@@ -263,8 +263,8 @@ func (r *receiver) snapshot(now time.Time) *snapshot {
 	s := &snapshot{store: -1, base: baseState{
 		version: Version, open: r.batch != nil, init: r.init, root: -1, counters: r.counters, unsaid: r.limits.unsaid,
 	}}
-	index := map[*place]int{}
-	for i, p := range r.places {
+	index := map[*cleanup]int{}
+	for i, p := range r.cleanups {
 		index[p] = i
 		s.places = append(s.places, &placeState{p.dir, p.name, p.flags, p.id})
 	}

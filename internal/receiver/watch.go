@@ -39,7 +39,7 @@ func (o owner) Names() []watcher.Name {
 		}
 		list = append(list, n)
 	}
-	for _, p := range o.r.places {
+	for _, p := range o.r.cleanups {
 		list = append(list, watcher.Name{Dir: p.dir, Name: p.name, Socket: -1})
 	}
 	return list
@@ -90,7 +90,7 @@ func (o owner) TakeOver(files []handover.File, run int) error {
 		}
 		return err
 	}
-	r.addPlaces(fresh)
+	r.addCleanups(fresh)
 	for _, s := range fresh.sockets {
 		s.run = run
 		if err := r.watchSocket(s); err != nil {

@@ -79,8 +79,8 @@ func TestTakeOverIsBounded(t *testing.T) {
 	if len(r.sockets) != 2 || len(said.lines) > 0 {
 		t.Errorf("%d sockets; %q", len(r.sockets), said.lines)
 	}
-	if len(r.places) > maxPlaces {
-		t.Errorf("%d places", len(r.places))
+	if len(r.cleanups) > maxCleanups {
+		t.Errorf("%d cleanups", len(r.cleanups))
 	}
 	// What is handed over and is of no use is closed.
 	before = count()
