@@ -101,7 +101,8 @@ func displays(t *testing.T, page string) (list []block) {
 // Everything that documents show is done as it is shown, or marked as what it
 // is.
 func TestDocumentBlocks(t *testing.T) {
-	tests := testNames(t, "*_test.go")
+	tests := elsewhere(t)
+	maps.Copy(tests, testNames(t, "*_test.go"))
 	run := 0
 	pages, err := filepath.Glob("../man/*")
 	check(t, err)
@@ -134,6 +135,20 @@ func TestDocumentBlocks(t *testing.T) {
 	if run < 10 {
 		t.Errorf("only %d blocks are run", run)
 	}
+}
+
+// elsewhere are the names of what tests documents outside this package: the tests of
+// the plugin's module, and the scenarios of make test-engines.
+func elsewhere(t *testing.T) set {
+	t.Helper()
+	s := testNames(t, "../nri/*_test.go")
+	maps.Copy(s, testNames(t, "../nri/cmd/*/*_test.go"))
+	scenarios, err := filepath.Glob("engines/*.sh")
+	check(t, err)
+	for _, name := range scenarios {
+		s[strings.TrimSuffix(name, ".sh")] = true
+	}
+	return s
 }
 
 // testNames are the names of the tests in the files that match.

@@ -181,6 +181,7 @@ func TestDocumentFlags(t *testing.T) {
 	check(t, err)
 	targets, tests := found(string(makefile), `(?m)^([a-z-]+):`), testNames(t, "*_test.go")
 	maps.Copy(tests, testNames(t, "../internal/*/*_test.go"))
+	maps.Copy(tests, elsewhere(t))
 	for file, text := range texts {
 		if extra := found(text, "(?m)(?:^ *|`)make ([a-z-]+)").less(targets); extra != nil {
 			t.Errorf("%s: make does not know %q", file, extra)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -97,5 +98,26 @@ func TestKustomization(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// The options in the document are those of this program.
+func TestDocumentedOptions(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/kubernetes.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var help bytes.Buffer
+	if _, err := parse([]string{"--help"}, &help); err == nil {
+		t.Error("--help is no error")
+	}
+	rows := regexp.MustCompile("(?m)^\\| `--([a-z-]+)").FindAllStringSubmatch(string(text), -1)
+	for _, row := range rows {
+		if !strings.Contains(help.String(), "\n  -"+row[1]) {
+			t.Errorf("there is no --%s", row[1])
+		}
+	}
+	if len(rows) < 6 {
+		t.Errorf("the document has only %d options", len(rows))
 	}
 }
