@@ -19,7 +19,7 @@ var levels = [][]string{
 	{"internal/hook", "internal/rootfs", "internal/record", "internal/daemon", "internal/sandbox", "internal/logfile", "internal/sink", "internal/syslogconf", "internal/wrapper"},
 	{"internal/changes", "internal/devdir", "internal/plan", "internal/containers", "internal/rootfs/rootfstest"},
 	{"internal/target"},
-	{"internal/running", "internal/failure", "internal/launch", "internal/watcher"},
+	{"internal/running", "internal/failure", "internal/launch", "internal/watcher", "internal/router"},
 	{"internal/inspect"},
 	{"internal/repair", "internal/receiver"},
 	{"internal/hosts"},

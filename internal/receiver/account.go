@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"devlog/internal/router"
 	"devlog/internal/syslog"
 )
 
@@ -78,13 +79,13 @@ func (r *receiver) account() {
 	some(", repairs ", r.repairs)
 	some(", upgrades ", r.upgrades)
 	some(", starts without the state before ", r.fresh)
-	for _, route := range r.routes {
-		c := route.out.Counts()
-		b.WriteString("; " + route.out.Name())
+	for _, route := range r.router.Routes {
+		c := route.Out.Counts()
+		b.WriteString("; " + route.Out.Name())
 		number(": written ", c.Written)
 		number(", pending ", c.Pending)
-		if t, ok := route.out.(*tap); ok {
-			some(", repeated ", t.repeated)
+		if t, ok := route.Out.(*router.MeteredOutput); ok {
+			some(", repeated ", t.Repeated)
 		}
 		for _, l := range c.Lost {
 			number(", lost ", l.N)

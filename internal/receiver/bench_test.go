@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"devlog/internal/logfile"
+	"devlog/internal/router"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,14 +33,14 @@ func benchReceive(b *testing.B, messages int) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	r := &receiver{batch: received, host: []byte("box")}
+	r := &receiver{batch: received, router: router.Router{Options: router.Options{Host: []byte("box")}}}
 	path := filepath.Join(b.TempDir(), "log")
-	out, err := logfile.Open(path, logfile.Options{Notice: r.notice})
+	out, err := logfile.Open(path, logfile.Options{Notice: r.router.Notice})
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer out.Close()
-	r.routes = []route{{out, rules(b, "*.* -/a")}}
+	r.router.Routes = []router.Route{{Out: out, Rules: rules(b, "*.* -/a")}}
 	raw := []byte("<14>Feb  3 04:05:06 app[1000]: " + strings.Repeat("x", 89))
 	b.SetBytes(int64(messages * len(raw)))
 	b.ReportAllocs()

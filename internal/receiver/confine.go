@@ -16,6 +16,7 @@ import (
 	"devlog/internal/handover"
 	"devlog/internal/memfd"
 	"devlog/internal/names"
+	"devlog/internal/router"
 	"devlog/internal/safepath"
 	"devlog/internal/sandbox"
 	"devlog/internal/sink"
@@ -178,7 +179,7 @@ func (r *receiver) policy(c *confinement, o *options) {
 	c.add(kernelLog, err, sandbox.Write)
 	c.program("/proc/self/exe")
 	c.configuration(o)
-	for _, route := range r.routes {
+	for _, route := range r.router.Routes {
 		c.output(route)
 	}
 	if o.metrics != "" {
@@ -265,8 +266,8 @@ func (c *confinement) directory(path string) {
 }
 
 // output allows what a route's output does later.
-func (c *confinement) output(route route) {
-	rule := route.rules[0]
+func (c *confinement) output(route router.Route) {
+	rule := route.Rules[0]
 	switch rule.Kind {
 	case syslogconf.File:
 		c.others(c.allowIn(rule.Path, sandbox.Read|sandbox.Write, file.Regular))
@@ -289,7 +290,7 @@ func (c *confinement) output(route route) {
 			c.others(&st)
 		}
 	case syslogconf.ContainerStdout:
-		if s, ok := behind(route.out).(*sink.Stream); !ok || !s.Held() {
+		if s, ok := router.Behind(route.Out).(*sink.Stream); !ok || !s.Held() {
 			c.why = "container-stdout is no pipe: it is looked up in /proc when it is written to"
 			c.Caps |= capsOfStdout
 		}

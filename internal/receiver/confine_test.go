@@ -15,6 +15,7 @@ import (
 
 	"devlog/internal/daemon"
 	"devlog/internal/file"
+	"devlog/internal/router"
 	"devlog/internal/sandbox"
 	"devlog/internal/syslogconf"
 	"devlog/internal/watcher"
@@ -362,7 +363,7 @@ func TestPolicyOfOutputs(t *testing.T) {
 		}
 		r := &receiver{logs: logs}
 		c := &confinement{below: r.below}
-		c.output(route{rules: []syslogconf.Rule{{Action: syslogconf.Action{Kind: tt.kind, Path: tt.path}}}})
+		c.output(router.Route{Rules: []syslogconf.Rule{{Action: syslogconf.Action{Kind: tt.kind, Path: tt.path}}}})
 		var got []string
 		for _, rule := range c.Rules {
 			name, err := os.Readlink(fmt.Sprint("/proc/self/fd/", rule.FD))

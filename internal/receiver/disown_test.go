@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/router"
 	"devlog/internal/syslog"
 )
 
@@ -40,7 +41,7 @@ func TestDisown(t *testing.T) {
 	for raw, want := range forgeries {
 		var m syslog.Message
 		syslog.Parse([]byte(raw), &m, []byte("box"))
-		disown(&m)
+		router.Disown(&m)
 		line, body := syslog.AppendRFC3164(nil, []byte("Jan  1 00:00:00"), []byte("box"), &m)
 		if got := strings.TrimSuffix(string(line[body:]), "\n"); got != want {
 			t.Errorf("%q: %q, want %q", raw, got, want)
@@ -57,7 +58,7 @@ func FuzzDisown(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var m syslog.Message
 		syslog.Parse(raw, &m, []byte("box"))
-		disown(&m)
+		router.Disown(&m)
 		line, body := syslog.AppendRFC3164(nil, []byte("Jan  1 00:00:00"), []byte("box"), &m)
 		if text := strings.TrimSuffix(string(line[body:]), "\n"); own.MatchString(text) {
 			t.Errorf("%q: %q", raw, text)

@@ -3,12 +3,12 @@ package receiver
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/output"
+	"devlog/internal/router"
 	"devlog/internal/sink"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
@@ -16,9 +16,7 @@ import (
 
 // flush writes what was received.
 func (r *receiver) flush(now time.Time) {
-	for _, route := range r.routes {
-		route.out.Flush(now)
-	}
+	r.router.Flush(now)
 	r.sayProblems(now)
 	if r.store != nil {
 		r.store.written(r)
@@ -26,7 +24,6 @@ func (r *receiver) flush(now time.Time) {
 	if r.batch != nil {
 		r.batch.release()
 	}
-	r.lines.release()
 }
 
 // fail ends the receiver because of the error, and says so where the messages
@@ -53,11 +50,11 @@ func (r *receiver) drain() error {
 		r.readKernel(lastRecords)
 	}
 	r.sayDropped()
-	r.sumUp()
+	r.router.SumUp()
 	for begin, end := time.Now(), time.Now().Add(flushTime); ; {
 		now := time.Now()
 		r.flush(now)
-		next := r.pendingUntil(begin, now)
+		next := r.router.PendingUntil(begin, now)
 		if next.IsZero() || next.After(end) {
 			break
 		}
@@ -79,29 +76,10 @@ func (r *receiver) drainSocket(s *socket) error {
 	return r.receive(s.fd, -1)
 }
 
-// pendingUntil is when the next attempt is to be made to write what is
-// pending; the zero time when nothing is, or only for readers that had their
-// time since the begin of the end.
-func (r *receiver) pendingUntil(begin, now time.Time) (next time.Time) {
-	for _, route := range r.routes {
-		t := route.out.Next()
-		if stream, ok := behind(route.out).(*sink.Stream); ok {
-			if !stream.Waits() || now.Sub(begin) >= readerTime {
-				continue
-			}
-			t = now.Add(readerPoll)
-		}
-		if route.out.Counts().Pending > 0 && (next.IsZero() || t.Before(next)) {
-			next = t
-		}
-	}
-	return next
-}
-
 // close ends the outputs and removes the names that are ours to remove.
 func (r *receiver) close() {
-	for _, route := range r.routes {
-		r.closeOutput(route.out)
+	for _, route := range r.router.Routes {
+		r.sayLost(router.Close(route.Out))
 	}
 	r.metrics.finish(r)
 	for _, s := range r.sockets {
@@ -117,26 +95,11 @@ func (r *receiver) close() {
 	}
 }
 
-// closeOutput closes an output, and says what is lost that it can tell of no
-// more: what was pending, what nobody has read, and what it was to tell of.
-func (r *receiver) closeOutput(out output.Output) {
-	before := out.Counts()
-	before.Lost = slices.Clone(before.Lost) // they are counted further there
-	out.Close()
-	after := out.Counts()
-	n, why := before.Untold, ""
-	for i, l := range after.Lost {
-		if i < len(before.Lost) {
-			l.N -= before.Lost[i].N
-		}
-		if n += l.N; l.N > 0 || why == "" {
-			why = l.Reason
-		}
-	}
-	if n == 0 {
+// sayLost says what is lost at the end, unless that is empty: there is no output to say it.
+func (r *receiver) sayLost(text string) {
+	if text == "" {
 		return
 	}
-	text := fmt.Sprintf("%d messages lost at the end: %s: %s", n, out.Name(), why)
 	r.tellKernel(text)
 	// There is nobody else to tell. A reader who does not read is not waited for.
 	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(stderr), Events: unix.POLLOUT}}, 0); err == nil && n > 0 {
@@ -150,7 +113,7 @@ var stderr = 2
 // tellKernel says in the kernel's log what can be said nowhere else, and reports
 // whether it could be.
 func (r *receiver) tellKernel(text string) bool {
-	k, err := toKernel(string(r.host))
+	k, err := toKernel(string(r.router.Host))
 	if err != nil {
 		return false
 	}

@@ -12,6 +12,7 @@ import (
 
 	"devlog/internal/logfile"
 	"devlog/internal/output"
+	"devlog/internal/router"
 	"devlog/internal/syslogconf"
 )
 
@@ -119,25 +120,25 @@ func TestLossAtTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := newReceiver(&options{name: "box"}, nil)
-	out, err := logfile.Open(filepath.Join(dir, "m"), logfile.Options{Notice: r.notice})
+	out, err := logfile.Open(filepath.Join(dir, "m"), logfile.Options{Notice: r.router.Notice})
 	if err == nil {
 		t.Fatal("it was opened")
 	}
 	for range 3000 { // so many that some do not fit
 		out.Add(output.Message{Line: append(make([]byte, 1000), '\n')})
 	}
-	r.closeOutput(out)
+	r.sayLost(router.Close(out))
 	want := "devlogd: 3000 messages lost at the end: " + dir + "/m: not a directory"
 	var got [256]byte
 	if n, err := unix.Read(pipe[0], got[:]); err != nil || string(got[:n]) != want+"\n" || *said != want {
 		t.Errorf("%q, %v; the kernel's log has %q; want %q", got[:max(n, 0)], err, *said, want)
 	}
-	closed, err := logfile.Open(filepath.Join(t.TempDir(), "m"), logfile.Options{Notice: r.notice})
+	closed, err := logfile.Open(filepath.Join(t.TempDir(), "m"), logfile.Options{Notice: r.router.Notice})
 	if err != nil {
 		t.Fatal(err)
 	}
 	*said = ""
-	if r.closeOutput(closed); *said != "" {
+	if r.sayLost(router.Close(closed)); *said != "" {
 		t.Errorf("nothing is lost: %q", *said)
 	}
 }

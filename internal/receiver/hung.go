@@ -3,12 +3,10 @@ package receiver
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"os"
 	"time"
 
 	"devlog/internal/file"
-	"devlog/internal/logfile"
 )
 
 const (
@@ -21,21 +19,11 @@ const (
 // hung is why the program cannot be replaced now: execve(2) waits for the end of all
 // threads, and a thread that waits for a file system cannot be ended.
 func (r *receiver) hung() error {
-	if err := r.fileHangs(); err != nil {
+	if err := r.router.Hung(); err != nil {
 		return err
 	}
 	if threadHangs() {
 		return errors.New("a file system does not answer: try again when it does")
-	}
-	return nil
-}
-
-// fileHangs says which log file's file system does not answer.
-func (r *receiver) fileHangs() error {
-	for _, route := range r.routes {
-		if file, ok := behind(route.out).(*logfile.Guarded); ok && file.Hangs() {
-			return fmt.Errorf("the file system of %s does not answer: try again when it does", file.Name())
-		}
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/router"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
 )
@@ -54,7 +55,7 @@ func (r *receiver) addKernel(fd int) error {
 func (r *receiver) readKernel(limit int) {
 	k := r.kernel
 	before := r.overwritten
-	r.lines.at(time.Now())
+	r.router.At(time.Now())
 	for range limit {
 		n, err := unix.Read(k.fd, k.buffer[:])
 		if errors.Is(err, unix.EINTR) || errors.Is(err, unix.EPIPE) {
@@ -94,18 +95,18 @@ func (r *receiver) handleRecord(record []byte) {
 		r.readBack++
 		return
 	}
-	disown(&m)
-	r.countRouted(r.route(&m))
+	router.Disown(&m)
+	r.countRouted(r.router.Pass(&m))
 }
 
 // isOwn reports whether a record of the kernel's log with this tag is by this
 // receiver: that is its name, and a rule leads there.
 func (r *receiver) isOwn(tag []byte) bool {
-	if !bytes.Equal(tag, r.host) {
+	if !bytes.Equal(tag, r.router.Host) {
 		return false
 	}
-	for i := range r.routes {
-		if r.routes[i].rules[0].Kind == syslogconf.Kernel {
+	for i := range r.router.Routes {
+		if r.router.Routes[i].Rules[0].Kind == syslogconf.Kernel {
 			return true
 		}
 	}

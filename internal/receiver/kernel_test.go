@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/router"
 	"devlog/internal/syslog"
 )
 
@@ -22,7 +23,7 @@ func fakeKernel(t *testing.T, rule ...string) (r *receiver, log *recorder, to in
 	log = &recorder{keep: true}
 	r = newReceiver(&options{name: "box"}, nil)
 	for _, text := range rule {
-		r.routes = append(r.routes, route{log, rules(t, text)})
+		r.router.Routes = append(r.router.Routes, router.Route{Out: log, Rules: rules(t, text)})
 	}
 	if r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		t.Fatal(err)

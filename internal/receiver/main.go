@@ -21,6 +21,7 @@ import (
 	"devlog/internal/daemon"
 	"devlog/internal/handover"
 	"devlog/internal/logfile"
+	"devlog/internal/router"
 	"devlog/internal/sandbox"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
@@ -270,7 +271,7 @@ func checkRules(load func() ([]syslogconf.Rule, error), stdout io.Writer) error 
 	}
 	var failed []error
 	for _, rule := range rules {
-		if text := remark(rule); text != "" {
+		if text := router.Remark(rule); text != "" {
 			if _, err := fmt.Fprintf(stdout, "devlogd: %s\n", text); err != nil {
 				return err
 			}
@@ -286,18 +287,6 @@ func checkRules(load func() ([]syslogconf.Rule, error), stdout io.Writer) error 
 		return usageError{errors.Join(failed...)}
 	}
 	return nil
-}
-
-// remark is what is to be said of a rule that is right and does nothing; empty of
-// any other.
-func remark(rule syslogconf.Rule) string {
-	switch {
-	case rule.Kind == syslogconf.Everybody:
-		return rule.Origin() + ": the users' terminals are not written to"
-	case rule.SelectsNothing():
-		return rule.Origin() + ": its selectors leave no message"
-	}
-	return ""
 }
 
 // idLength is the length of a container's ID; Docker and podman call its host by

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/router"
 	"devlog/internal/syslog"
 	"devlog/internal/watchdog"
 )
@@ -63,8 +64,8 @@ func (m *metrics) finish(r *receiver) {
 // metricsSum changes whenever one of the metrics does.
 func (r *receiver) metricsSum() uint64 {
 	sum := r.received + r.own + r.throttled + r.evicted + r.overwritten + r.reopens + r.repairs + r.upgrades + r.fresh
-	for _, route := range r.routes {
-		c := route.out.Counts()
+	for _, route := range r.router.Routes {
+		c := route.Out.Counts()
 		sum += c.Written
 		for _, l := range c.Lost {
 			sum += 2 * l.N // what a reader has left was counted as written before
@@ -169,7 +170,7 @@ var labelEscaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 
 // appendMetrics appends all metrics.
 func (r *receiver) appendMetrics(dst []byte) []byte {
-	t := &metricsText{b: dst, name: string(r.host)}
+	t := &metricsText{b: dst, name: string(r.router.Host)}
 	t.head("build_info", "gauge", "The program's version.")
 	t.sample("build_info", 1, label{"version", Version})
 	t.head("start_time_seconds", "gauge", "When the receiver started, since the epoch. An upgrade is no start.")
@@ -195,7 +196,7 @@ func (r *receiver) appendMetrics(dst []byte) []byte {
 	t.one("fresh_starts_total", "counter", "Starts without the state of the previous program, which could not be read.", r.fresh)
 	for _, m := range outputMetrics {
 		t.head(m.name, m.kind, m.help)
-		for _, route := range r.routes {
+		for _, route := range r.router.Routes {
 			m.samples(t, m.name, route)
 		}
 	}
@@ -205,29 +206,29 @@ func (r *receiver) appendMetrics(dst []byte) []byte {
 // outputMetrics are those with a sample or more for each output.
 var outputMetrics = []struct {
 	name, kind, help string
-	samples          func(*metricsText, string, route)
+	samples          func(*metricsText, string, router.Route)
 }{
-	{"output_messages_total", "counter", "Messages for the output: written, pending, lost or repeated.", ofTap(func(p *tap) uint64 { return p.taken })},
-	{"output_bytes_total", "counter", "Bytes of the messages for the output.", ofTap(func(p *tap) uint64 { return p.bytes })},
-	{"output_repeated_messages_total", "counter", "Messages that were only counted as repeats.", ofTap(func(p *tap) uint64 { return p.repeated })},
-	{"output_pending_high_water_bytes", "gauge", "The most bytes that could not be written yet.", ofTap(func(p *tap) uint64 { return uint64(p.high) })},
-	{"output_written_messages_total", "counter", "Messages written.", func(t *metricsText, name string, o route) {
-		t.sample(name, o.out.Counts().Written, label{"output", o.out.Name()})
+	{"output_messages_total", "counter", "Messages for the output: written, pending, lost or repeated.", ofMeter(func(p *router.MeteredOutput) uint64 { return p.Taken })},
+	{"output_bytes_total", "counter", "Bytes of the messages for the output.", ofMeter(func(p *router.MeteredOutput) uint64 { return p.Bytes })},
+	{"output_repeated_messages_total", "counter", "Messages that were only counted as repeats.", ofMeter(func(p *router.MeteredOutput) uint64 { return p.Repeated })},
+	{"output_pending_high_water_bytes", "gauge", "The most bytes that could not be written yet.", ofMeter(func(p *router.MeteredOutput) uint64 { return uint64(p.High) })},
+	{"output_written_messages_total", "counter", "Messages written.", func(t *metricsText, name string, o router.Route) {
+		t.sample(name, o.Out.Counts().Written, label{"output", o.Out.Name()})
 	}},
-	{"output_pending_messages", "gauge", "Messages that could not be written yet.", func(t *metricsText, name string, o route) {
-		t.sample(name, o.out.Counts().Pending, label{"output", o.out.Name()})
+	{"output_pending_messages", "gauge", "Messages that could not be written yet.", func(t *metricsText, name string, o router.Route) {
+		t.sample(name, o.Out.Counts().Pending, label{"output", o.Out.Name()})
 	}},
-	{"output_lost_messages_total", "counter", "Messages lost.", func(t *metricsText, name string, o route) {
-		for _, l := range o.out.Counts().Lost {
-			t.sample(name, l.N, label{"output", o.out.Name()}, label{"reason", l.Reason})
+	{"output_lost_messages_total", "counter", "Messages lost.", func(t *metricsText, name string, o router.Route) {
+		for _, l := range o.Out.Counts().Lost {
+			t.sample(name, l.N, label{"output", o.Out.Name()}, label{"reason", l.Reason})
 		}
 	}},
 }
 
-func ofTap(value func(*tap) uint64) func(*metricsText, string, route) {
-	return func(t *metricsText, name string, o route) {
-		if p, ok := o.out.(*tap); ok {
-			t.sample(name, value(p), label{"output", o.out.Name()})
+func ofMeter(value func(*router.MeteredOutput) uint64) func(*metricsText, string, router.Route) {
+	return func(t *metricsText, name string, o router.Route) {
+		if p, ok := o.Out.(*router.MeteredOutput); ok {
+			t.sample(name, value(p), label{"output", o.Out.Name()})
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/output"
+	"devlog/internal/router"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
 )
@@ -81,7 +82,7 @@ func parseMetrics(t *testing.T, text string) map[string]float64 {
 func TestMetricsText(t *testing.T) {
 	r := newReceiver(&options{name: "box"}, nil)
 	lossy := &lossySink{recorder{name: "/a \"b\"\\\n\xff"}}
-	r.routes = []route{{r.newTap(lossy, syslogconf.Action{}), rules(t, "mail.* /a")}, {r.newTap(&recorder{name: "/b"}, syslogconf.Action{}), rules(t, "*.* /b")}}
+	r.router.Routes = []router.Route{{Out: r.router.Meter(lossy, syslogconf.Action{}), Rules: rules(t, "mail.* /a")}, {Out: r.router.Meter(&recorder{name: "/b"}, syslogconf.Action{}), Rules: rules(t, "*.* /b")}}
 	r.handle([]byte("<22>x: y"), false, syslog.Sender{})
 	r.upgrades = 1<<64 - 1
 	m := parseMetrics(t, string(r.appendMetrics(nil)))
@@ -227,7 +228,7 @@ func TestMetricsFail(t *testing.T) {
 
 	r := newReceiver(&options{name: "box", metrics: dir}, nil) // a directory: the rename fails
 	out := &recorder{keep: true}
-	r.routes = []route{{out, rules(t, "*.* -/a")}}
+	r.router.Routes = []router.Route{{Out: out, Rules: rules(t, "*.* -/a")}}
 	now := time.Unix(1000, 0)
 	for i := range 3 {
 		r.received++
@@ -267,7 +268,7 @@ func TestMetricsLink(t *testing.T) {
 
 func TestMetricsDoNotAllocateIdle(t *testing.T) {
 	r := newReceiver(&options{name: "box", metrics: filepath.Join(t.TempDir(), "m")}, nil)
-	r.routes = []route{{r.newTap(&recorder{name: "/b"}, syslogconf.Action{}), rules(t, "*.* /b")}}
+	r.router.Routes = []router.Route{{Out: r.router.Meter(&recorder{name: "/b"}, syslogconf.Action{}), Rules: rules(t, "*.* /b")}}
 	now := time.Unix(1000, 0)
 	r.stepMetrics(now)
 	if n := testing.AllocsPerRun(100, func() { r.stepMetrics(now) }); n != 0 {
@@ -342,7 +343,7 @@ func (c *counted) Counts() output.Counts { return c.counts }
 // have changed.
 func TestMetricsSumOfUnread(t *testing.T) {
 	c := &counted{counts: output.Counts{Written: 5, Lost: []output.Loss{{Reason: "x", N: 1}}}}
-	r := &receiver{routes: []route{{out: c}}}
+	r := &receiver{router: router.Router{Routes: []router.Route{{Out: c}}}}
 	before := r.metricsSum()
 	c.counts.Written, c.counts.Lost[0].N = 3, 3
 	if r.metricsSum() == before {

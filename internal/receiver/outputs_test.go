@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/output"
+	"devlog/internal/router"
 	"devlog/internal/syslogconf"
 )
 
@@ -30,7 +31,7 @@ func TestOpenOutput(t *testing.T) {
 	} {
 		r := &receiver{init: -1}
 		tt.action.Path = tt.action.Place()
-		out, _, err := r.open(syslogconf.Rule{Action: tt.action}, "box")
+		out, _, err := r.router.Open(syslogconf.Rule{Action: tt.action}, "box")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -53,8 +54,9 @@ func TestWake(t *testing.T) {
 	if err := unix.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r := &receiver{epoll: epoll, init: -1, host: []byte("box")}
-	out, _, err := r.open(syslogconf.Rule{Action: syslogconf.Action{Kind: syslogconf.FIFO, Path: fifo}}, "box")
+	r := &receiver{epoll: epoll, init: -1, router: router.Router{Options: router.Options{Host: []byte("box")}}}
+	r.router.Wake = r.wake
+	out, _, err := r.router.Open(syslogconf.Rule{Action: syslogconf.Action{Kind: syslogconf.FIFO, Path: fifo}}, "box")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,12 +98,12 @@ func TestWake(t *testing.T) {
 // What an output finds out is said to the others, also when it has no other.
 func TestSayProblems(t *testing.T) {
 	s := &recorder{keep: true}
-	r := &receiver{init: -1, host: []byte("box"), pid: []byte("7"), routes: []route{{s, rules(t, "*.* -/a")}}}
-	out, _, err := r.open(syslogconf.Rule{Action: syslogconf.Action{Kind: syslogconf.FIFO, Path: "/nosuch/fifo"}}, "box")
+	r := &receiver{init: -1, router: router.Router{Options: router.Options{Host: []byte("box"), PID: []byte("7")}, Routes: []router.Route{{Out: s, Rules: rules(t, "*.* -/a")}}}}
+	out, _, err := r.router.Open(syslogconf.Rule{Action: syslogconf.Action{Kind: syslogconf.FIFO, Path: "/nosuch/fifo"}}, "box")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.routes = append(r.routes, route{out, rules(t, "*.* -/b")})
+	r.router.Routes = append(r.router.Routes, router.Route{Out: out, Rules: rules(t, "*.* -/b")})
 	for range 2 {
 		r.flush(time.Now())
 	}

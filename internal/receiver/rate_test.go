@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/router"
 	"devlog/internal/syslogconf"
 )
 
@@ -151,7 +152,7 @@ func TestRateDrops(t *testing.T) {
 // What is dropped is said by the clock, without another message.
 func TestSayDropped(t *testing.T) {
 	out := &recorder{keep: true}
-	r := &receiver{routes: []route{{out, rules(t, "*.* -/a")}}, epoll: -1}
+	r := &receiver{router: router.Router{Routes: []router.Route{{Out: out, Rules: rules(t, "*.* -/a")}}}, epoll: -1}
 	r.limits = limits{rate: syslogconf.Rate{N: 2, Per: time.Minute}, overflow: syslogconf.Drop}
 	s := &socket{fd: -1}
 	r.sockets = []*socket{s}
@@ -212,7 +213,7 @@ func TestRateOfClosedConnections(t *testing.T) {
 	} {
 		log := &recorder{}
 		r := newReceiver(&options{name: "box", rate: syslogconf.Rate{N: 5, Per: time.Minute}, overflow: syslogconf.Drop}, nil)
-		r.routes = []route{{log, rules(t, "user.* -/m")}}
+		r.router.Routes = []router.Route{{Out: log, Rules: rules(t, "user.* -/m")}}
 		path := filepath.Join(t.TempDir(), "s")
 		s, err := listen(path, unix.SOCK_STREAM)
 		if err != nil {

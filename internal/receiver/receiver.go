@@ -13,7 +13,7 @@ import (
 
 	"devlog/internal/file"
 	"devlog/internal/handover"
-	"devlog/internal/output"
+	"devlog/internal/router"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
 	"devlog/internal/watchdog"
@@ -25,15 +25,7 @@ const (
 	maxBatches = 8
 	// flushTime is how long an ending receiver tries to write what is pending.
 	flushTime = 5 * time.Second
-	// maxLine is the size in bytes above which a line buffer is not kept.
-	maxLine = 64 << 10
 )
-
-// route is an output with the rules that lead to it.
-type route struct {
-	out   output.Output
-	rules []syslogconf.Rule // the format of the first is that of all
-}
 
 // loadRules reads the rules.
 type loadRules func() ([]syslogconf.Rule, error)
@@ -43,12 +35,8 @@ type receiver struct {
 	// loadRules reads the rules, when there is something to receive.
 	loadRules loadRules
 	sockets   []*socket
-	routes    []route
-	problems  []error // of outputs, to be said
-	hangs     bool    // a call for a file has not returned
-	logs      string  // directory below which no link is followed
-	// openAs opens files as the user that the receiver is to be; nil once it is.
-	openAs    func(open func() error) error
+	router    router.Router
+	logs      string // directory below which no link is followed
 	batch     *batch
 	watchdog  *watchdog.Watchdog
 	exit      func(error) // ends the program while its main goroutine is stuck
@@ -63,11 +51,8 @@ type receiver struct {
 	watcher   *watcher.Watcher // nil if /dev/log is not watched
 	lxcExec   *watcher.LXCExec // nil if this process does not end with LXC's init
 
-	host  []byte
-	pid   []byte
 	self  process
 	hosts [][]byte // names of this host that a client may claim
-	lines lines
 	// streams is what there is beside datagram sockets; nil without.
 	streams *streams
 	kernel  *kernelSource // nil if the kernel's log is not read
@@ -75,14 +60,13 @@ type receiver struct {
 	senders senders
 
 	counters
-	limits   limits
-	compress bool // repeats are left out
-	metrics  metrics
-	upgrade  *upgrade      // the one that is prepared, or nil
-	sandbox  *sandboxState // nil until confine was called
-	resumed  *snapshot     // what the program before this one has left; nil without one
-	store    *store        // what outlives this process; nil if nothing does
-	was      []process     // that this receiver was before it was killed
+	limits  limits
+	metrics metrics
+	upgrade *upgrade      // the one that is prepared, or nil
+	sandbox *sandboxState // nil until confine was called
+	resumed *snapshot     // what the program before this one has left; nil without one
+	store   *store        // what outlives this process; nil if nothing does
+	was     []process     // that this receiver was before it was killed
 
 	// rereadRules reads the rules again, on SIGHUP; nil if that is not to be done.
 	rereadRules loadRules
@@ -94,10 +78,14 @@ func newReceiver(o *options, load loadRules) *receiver {
 		loadRules: load, logs: cmp.Or(o.logs, syslogconf.LogsDir), startRoot: file.Root(),
 		epoll: -1, signals: signals{pipe: [2]int{-1, -1}}, init: -1,
 		counters: counters{started: time.Now()},
-		limits:   limits{rate: o.rate, overflow: o.overflow}, compress: o.compress, metrics: metrics{path: o.metrics},
-		host: []byte(cmp.Or(o.lineHost, o.name)), hosts: hostNames(o.name, o.hosts), pid: strconv.AppendInt(nil, int64(os.Getpid()), 10), self: self(),
+		limits:   limits{rate: o.rate, overflow: o.overflow}, metrics: metrics{path: o.metrics},
+		hosts: hostNames(o.name, o.hosts), self: self(),
 	}
 	r.watchdog = watchdog.New(r.loopElsewhere, r.signals.wake)
+	r.router.Options = router.Options{
+		Host: []byte(cmp.Or(o.lineHost, o.name)), PID: strconv.AppendInt(nil, int64(os.Getpid()), 10), Compress: o.compress,
+		Watchdog: r.watchdog, Below: r.below, Wake: r.wake, Init: func() int { return r.init }, Resume: r.resume,
+	}
 	return r
 }
 
@@ -195,8 +183,7 @@ func (r *receiver) loop() error {
 		if r.watchdog.Yield() {
 			return errYielded
 		}
-		if r.hangs {
-			r.hangs = r.fileHangs() != nil
+		if r.router.Hangs() {
 			r.signals.fetch()
 		}
 		if r.lxcExec.Step(time.Now(), r.watch) {
@@ -250,9 +237,7 @@ func (r *receiver) timeout(now time.Time) int {
 			next = t
 		}
 	}
-	for _, route := range r.routes {
-		earlier(route.out.Next())
-	}
+	earlier(r.router.Next())
 	earlier(r.limitsNext())
 	earlier(r.metrics.next)
 	earlier(r.lxcExec.Next())
@@ -310,7 +295,7 @@ func receiveError(err error) error { return fmt.Errorf("receive messages: %w", e
 // handleBatch passes the n messages of the batch to the outputs.
 func (r *receiver) handleBatch(n int, limited *socket) {
 	now := time.Now()
-	r.lines.at(now)
+	r.router.At(now)
 	for i := range n {
 		if raw, cut := r.batch.message(i); r.admit(limited, now) {
 			r.handle(raw, cut, r.batch.sender(i))
@@ -323,46 +308,23 @@ func (r *receiver) handle(raw []byte, cut bool, from syslog.Sender) {
 	var m syslog.Message
 	syslog.Parse(raw, &m, r.hosts...)
 	if from.Known {
-		from.Differs = r.senders.differs(&m, from.PID, r.lines.now.Unix())
+		from.Differs = r.senders.differs(&m, from.PID, r.router.Now().Unix())
 	}
-	disown(&m)
+	router.Disown(&m)
 	m.Cut, m.Sender = cut, from
 	r.received++
 	r.bytes += uint64(len(raw))
 	if cut {
 		r.cut++
 	}
-	r.countRouted(r.route(&m))
-}
-
-// route adds a message to every output with a rule for it, and reports whether
-// there is one. The message is formatted once for each layout.
-func (r *receiver) route(m *syslog.Message) bool {
-	r.lines.begin()
-	routed := false
-	for i := range r.routes {
-		hit, sync := false, false
-		for j := range r.routes[i].rules {
-			rule := &r.routes[i].rules[j]
-			if rule.Match(m, r.host) {
-				hit, sync = true, sync || rule.Sync
-			}
-		}
-		if !hit || m.Kernel && r.routes[i].rules[0].Kind == syslogconf.Kernel {
-			continue // what comes from the kernel's log is there
-		}
-		routed = true
-		line, body := r.lines.format(&r.routes[i].rules[0].Action, r.host, m)
-		r.routes[i].out.Add(output.Message{Priority: m.Priority(), Line: line, Body: body, Sync: sync})
-	}
-	return routed
+	r.countRouted(r.router.Pass(&m))
 }
 
 // say passes a message by the receiver itself to the outputs.
 func (r *receiver) say(s syslog.Severity, text string) {
-	m := syslog.Message{Facility: syslog.Syslog, Severity: s, Tag: []byte(ownTag), PID: r.pid, Text: []byte(text)}
+	m := r.router.Own(s, text)
 	r.own++
-	if len(r.routes) == 0 && r.watcher != nil {
+	if len(r.router.Routes) == 0 && r.watcher != nil {
 		// A daemon that is down is why there is something to say, mostly.
 		if r.watcher.Tell(&m) || s <= syslog.Warning && r.tellKernel(text) {
 			r.told++
@@ -371,14 +333,6 @@ func (r *receiver) say(s syslog.Severity, text string) {
 		}
 		return
 	}
-	r.lines.at(time.Now())
-	r.countRouted(r.route(&m))
-}
-
-// notice is output.Notice. Any goroutine may call it.
-func (r *receiver) notice(dst []byte, text string) []byte {
-	m := syslog.Message{Tag: []byte(ownTag), PID: r.pid, Text: []byte(text)}
-	var stamp syslog.Stamp
-	dst, _ = syslog.AppendRFC3164(dst, stamp.Bytes(time.Now()), r.host, &m)
-	return dst
+	r.router.At(time.Now())
+	r.countRouted(r.router.Pass(&m))
 }

@@ -136,15 +136,15 @@ func TestReloadPending(t *testing.T) {
 		r.handle([]byte("<13>t: y"), false, syslog.Sender{})
 	}
 	r.flush(time.Now())
-	pending := r.routes[0].out.Counts().Pending
+	pending := r.router.Routes[0].Out.Counts().Pending
 	if pending == 0 {
 		t.Fatal("nothing is pending")
 	}
 	reload("user.* -"+a+";rotate=1M", "*.* -"+b)
-	if len(r.routes) != 3 || r.routes[2].out.Counts().Pending != pending {
-		t.Fatalf("%d outputs, pending %d", len(r.routes), r.routes[2].out.Counts().Pending)
+	if len(r.router.Routes) != 3 || r.router.Routes[2].Out.Counts().Pending != pending {
+		t.Fatalf("%d outputs, pending %d", len(r.router.Routes), r.router.Routes[2].Out.Counts().Pending)
 	}
-	if c := r.routes[0].out.Counts(); c.Written != 200 || c.Pending+c.Untold > 0 {
+	if c := r.router.Routes[0].Out.Counts(); c.Written != 200 || c.Pending+c.Untold > 0 {
 		t.Errorf("the rotated file: %+v", c)
 	}
 	if text := content(t, a); strings.Count(text, "t: y\n") != 100 {
@@ -154,20 +154,20 @@ func TestReloadPending(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for buf := make([]byte, 1<<20); r.routes[2].out.Counts().Pending > 0; {
+	for buf := make([]byte, 1<<20); r.router.Routes[2].Out.Counts().Pending > 0; {
 		if _, err := unix.Read(fd, buf); err != nil && err != unix.EAGAIN {
 			t.Fatal(err)
 		}
-		r.routes[2].out.Flush(time.Now().Add(time.Minute))
+		r.router.Routes[2].Out.Flush(time.Now().Add(time.Minute))
 	}
-	if reload("*.* -" + b); len(r.routes) != 1 || r.routes[0].out.Name() != b {
-		t.Errorf("%d outputs", len(r.routes))
+	if reload("*.* -" + b); len(r.router.Routes) != 1 || r.router.Routes[0].Out.Name() != b {
+		t.Errorf("%d outputs", len(r.router.Routes))
 	}
-	if reload("*.* -"+b, "mail.* -"+b); len(r.routes) != 1 || len(r.routes[0].rules) != 2 {
-		t.Errorf("%+v", r.routes)
+	if reload("*.* -"+b, "mail.* -"+b); len(r.router.Routes) != 1 || len(r.router.Routes[0].Rules) != 2 {
+		t.Errorf("%+v", r.router.Routes)
 	}
-	if reload("*.* -"+b, "*.* -"+dir); len(r.routes) != 1 || len(r.routes[0].rules) != 2 {
-		t.Errorf("a rule that cannot be: %+v", r.routes)
+	if reload("*.* -"+b, "*.* -"+dir); len(r.router.Routes) != 1 || len(r.router.Routes[0].Rules) != 2 {
+		t.Errorf("a rule that cannot be: %+v", r.router.Routes)
 	}
 }
 

@@ -145,7 +145,7 @@ func (r *receiver) resumeStore(fd int) {
 	}
 	s, err := reuseStore(fd)
 	if err != nil {
-		r.problems = append(r.problems, fmt.Errorf("a receiver that is killed now would not go on: %w", err))
+		r.router.Report(fmt.Errorf("a receiver that is killed now would not go on: %w", err))
 		return
 	}
 	names, was, _, err := s.described()
@@ -187,7 +187,7 @@ func (r *receiver) replay() {
 	}
 	s.again = n
 	now := time.Now()
-	r.lines.at(now)
+	r.router.At(now)
 	for i := range n {
 		raw, cut := r.batch.message(i)
 		r.handle(raw, cut, r.batch.sender(i))

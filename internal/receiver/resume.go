@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/output"
+	"devlog/internal/router"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
 	"devlog/internal/watcher"
@@ -26,7 +27,7 @@ func (r *receiver) resumeFrom(s *snapshot) {
 	for _, k := range s.sockets {
 		sock, err := inheritSocket(k.fd, k.path) // the kernel knows its type
 		if err != nil && k.fd >= 0 {
-			r.problems = append(r.problems, err)
+			r.router.Report(err)
 			_ = unix.Close(k.fd)
 			k.fd = -1
 		}
@@ -105,24 +106,23 @@ func (r *receiver) listensAt(path string) bool {
 }
 
 // resume has an output go on where the one with its name was.
-func (r *receiver) resume(t *tap) *tap {
+func (r *receiver) resume(t *router.MeteredOutput) {
 	if r.resumed == nil {
-		return t
+		return
 	}
 	list := &r.resumed.outputs
-	i := slices.IndexFunc(*list, func(o *outputState) bool { return o.path == t.Name() && o.kind == int(t.kind) })
+	i := slices.IndexFunc(*list, func(o *outputState) bool { return o.path == t.Name() && o.kind == int(t.Kind) })
 	if i < 0 {
-		return t
+		return
 	}
 	o := (*list)[i]
 	*list = slices.Delete(*list, i, i+1)
 	if l, ok := t.Output.(output.Lasting); ok {
-		t.taken, t.bytes, t.repeated, t.high = o.taken, o.bytes, o.repeated, o.high
+		t.Taken, t.Bytes, t.Repeated, t.High = o.taken, o.bytes, o.repeated, o.high
 		l.Resume(o.State, time.Now())
 	} else if o.FD >= 0 {
 		_ = unix.Close(o.FD)
 	}
-	return t
 }
 
 // resumeOthers opens the outputs that no rule leads to any more, but for which
@@ -138,10 +138,7 @@ func (r *receiver) resumeOthers() {
 			}
 			continue
 		}
-		action := syslogconf.Action{Kind: syslogconf.Kind(o.kind), Path: o.path}
-		rule := syslogconf.Rule{Action: action}   // it selects nothing
-		out, _, _ := r.open(rule, string(r.host)) // what cannot be opened now is tried again
-		r.routes = append(r.routes, route{r.resume(r.newTap(out, action)), []syslogconf.Rule{rule}})
+		r.router.Keep(syslogconf.Kind(o.kind), o.path)
 	}
 }
 
@@ -155,7 +152,7 @@ func (r *receiver) sayResumed() {
 	} else {
 		r.say(syslog.Notice, "upgraded to devlogd "+Version+" from "+cmp.Or(r.resumed.base.version, "another version"))
 	}
-	r.resumed = nil // with all that was pending
+	r.resumed, r.router.Tolerant = nil, false // with all that was pending
 }
 
 // toWatcher returns what the watcher before this one knew.
@@ -205,7 +202,7 @@ func (r *receiver) sayEnds(s *snapshot, err error) {
 		pending += bytes.Count(out.Pending, []byte{'\n'})
 	}
 	text := "ends, as it cannot go on where the program before it was: " + err.Error()
-	if pending > 0 && len(r.routes) == 0 {
+	if pending > 0 && len(r.router.Routes) == 0 {
 		text += "; " + strconv.Itoa(pending) + " messages lost that waited to be written"
 	}
 	r.tellKernel(text)

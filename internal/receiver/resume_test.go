@@ -10,6 +10,7 @@ import (
 
 	"devlog/internal/logfile"
 	"devlog/internal/output"
+	"devlog/internal/router"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
 )
@@ -67,8 +68,8 @@ func TestResumeUnopened(t *testing.T) {
 		}
 		*said = ""
 		lost := uint64(0)
-		for _, route := range r.routes {
-			if f, ok := behind(route.out).(*logfile.Guarded); ok && f.Name() == path {
+		for _, route := range r.router.Routes {
+			if f, ok := router.Behind(route.Out).(*logfile.Guarded); ok && f.Name() == path {
 				f.Close()
 				for _, l := range f.Counts().Lost {
 					lost += l.N
@@ -168,7 +169,7 @@ func TestResumeEnds(t *testing.T) {
 	if want := "devlogd: ends, as it cannot go on where the program before it was: bad rule; 2 messages lost that waited to be written"; *said != want {
 		t.Errorf("%q", *said)
 	}
-	r.routes = []route{{}}
+	r.router.Routes = []router.Route{{}}
 	if r.sayEnds(s, errors.New("x")); strings.Contains(*said, "lost") {
 		t.Errorf("what an output says itself: %q", *said)
 	}

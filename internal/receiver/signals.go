@@ -150,7 +150,7 @@ func (r *receiver) awaitContainer() bool {
 	}
 	if !r.awaits {
 		r.awaits = true
-		r.say(syslog.Notice, "received SIGTERM: devlogd keeps running until its container ends; to end it now, run: kill -INT "+string(r.pid))
+		r.say(syslog.Notice, "received SIGTERM: devlogd keeps running until its container ends; to end it now, run: kill -INT "+string(r.router.PID))
 	}
 	return true
 }

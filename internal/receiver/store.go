@@ -13,6 +13,7 @@ import (
 
 	"devlog/internal/handover"
 	"devlog/internal/memfd"
+	"devlog/internal/router"
 )
 
 // A receiver that is a service of systemd's can be killed and lose nothing. What
@@ -271,7 +272,7 @@ func (r *receiver) stepStore() {
 		return
 	}
 	if s.retry.IsZero() {
-		r.problems = append(r.problems, fmt.Errorf("a receiver that is killed now would not go on: %w", err))
+		r.router.Report(fmt.Errorf("a receiver that is killed now would not go on: %w", err))
 	}
 	s.retry = time.Now().Add(describeRetry)
 }
@@ -392,11 +393,11 @@ func parseIdentities(list []string) (was []process) {
 // that is in this process only.
 func (s *store) written(r *receiver) {
 	pending := uint64(0)
-	for _, route := range r.routes {
-		c := route.out.Counts()
+	for _, route := range r.router.Routes {
+		c := route.Out.Counts()
 		pending += c.Pending + c.Untold
-		if t, ok := route.out.(*tap); ok {
-			pending += t.repeats
+		if t, ok := route.Out.(*router.MeteredOutput); ok {
+			pending += t.Repeats
 		}
 	}
 	s.head.pending = pending

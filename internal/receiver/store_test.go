@@ -249,8 +249,8 @@ func TestStoreDescribes(t *testing.T) {
 	kept.at = r.cleanups[0]
 	r.sockets = []*socket{other, kept}
 	r.stepStore()
-	if len(r.problems) > 0 || !s.seen.is(r) || len(s.stored) != 4 {
-		t.Errorf("%v, stored %v", r.problems, s.stored)
+	if problem := r.router.Problem(); problem != nil || !s.seen.is(r) || len(s.stored) != 4 {
+		t.Errorf("%v, stored %v", problem, s.stored)
 	}
 	var files []handover.File
 	for _, fd := range []int{one, kept.fd} {
@@ -287,22 +287,21 @@ func TestStoreDescribes(t *testing.T) {
 	}
 	// Each time that systemd cannot be told is said, once, and tried again.
 	for range 2 {
-		r.problems = nil
 		t.Setenv("NOTIFY_SOCKET", filepath.Join(dir, "absent"))
 		r.sockets = r.sockets[:1]
 		for range 3 {
 			r.stepStore()
 			s.retry = time.Now() // is due
 		}
-		if len(r.problems) != 1 || !strings.Contains(r.problems[0].Error(), "would not go on: tell the service manager") || s.seen.is(r) || len(s.stored) != 4 {
-			t.Errorf("%v, stored %v", r.problems, s.stored)
+		if problem := r.router.Problem(); problem == nil || !strings.Contains(problem.Error(), "would not go on: tell the service manager") || s.seen.is(r) || len(s.stored) != 4 {
+			t.Errorf("%v, stored %v", problem, s.stored)
 		}
 		t.Setenv("NOTIFY_SOCKET", "")
 		r.sockets = r.sockets[:2]
 		r.cleanups = append(r.cleanups, r.cleanups[0]) // something else
 		r.stepStore()
-		if len(r.problems) != 1 || !s.seen.is(r) || len(s.stored) != 4 {
-			t.Errorf("%v, stored %v", r.problems, s.stored)
+		if problem := r.router.Problem(); problem != nil || !s.seen.is(r) || len(s.stored) != 4 {
+			t.Errorf("%v, stored %v", problem, s.stored)
 		}
 		r.cleanups = r.cleanups[:2]
 		r.stepStore()
@@ -356,8 +355,8 @@ func TestStoreOfAnotherVersion(t *testing.T) {
 	}
 	r := newReceiver(&options{name: "box"}, nil)
 	r.resumeStore(old)
-	if r.store == nil || r.store.head.magic != storeMagic || len(r.problems) > 0 {
-		t.Fatalf("%+v, %v", r.store, r.problems)
+	if problem := r.router.Problem(); r.store == nil || r.store.head.magic != storeMagic || problem != nil {
+		t.Fatalf("%+v, %v", r.store, problem)
 	}
 	_ = unix.Munmap(r.store.memory)
 	_ = unix.Close(r.store.fd)

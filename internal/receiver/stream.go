@@ -201,7 +201,7 @@ func (r *receiver) read(c *connection) bool {
 		return false
 	}
 	st.touch(c)
-	r.lines.at(time.Now())
+	r.router.At(time.Now())
 	data := st.buffer[:n]
 	st.held -= len(c.rest)
 	if len(c.rest) > 0 {
@@ -227,7 +227,7 @@ func (r *receiver) read(c *connection) bool {
 // handleFrom passes a message of a connection to the outputs, unless it is too
 // much.
 func (r *receiver) handleFrom(c *connection, message []byte, cut bool) {
-	if r.admit(c.from, r.lines.now) {
+	if r.admit(c.from, r.router.Now()) {
 		r.handle(message, cut, c.sender)
 	}
 }
@@ -285,7 +285,7 @@ func (r *receiver) closeConnection(c *connection) {
 		return
 	}
 	if len(c.rest) > 0 && !c.frame.skip {
-		r.lines.at(time.Now())
+		r.router.At(time.Now())
 		r.handleFrom(c, c.frame.cut(c.rest), false)
 	}
 	st.held -= len(c.rest)

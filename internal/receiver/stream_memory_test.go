@@ -5,13 +5,15 @@ import (
 	"strings"
 	"testing"
 
+	"devlog/internal/router"
+
 	"golang.org/x/sys/unix"
 )
 
 // newTestStreams is a receiver with as many connections, each by its other end.
 func newTestStreams(t *testing.T, s *recorder, n int) (r *receiver, all []*connection, ends []int) {
 	t.Helper()
-	r = &receiver{routes: []route{{s, rules(t, "*.* -/a")}}, streams: newStreams()}
+	r = &receiver{router: router.Router{Routes: []router.Route{{Out: s, Rules: rules(t, "*.* -/a")}}}, streams: newStreams()}
 	for range n {
 		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
@@ -129,7 +131,7 @@ func TestReadStreamDoesNotAllocate(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &recorder{}
-	r := &receiver{routes: []route{{s, rules(t, "*.* -/a")}, {s, rules(t, "*.* -/b;JSON")}, {s, rules(t, "*.* -/c;RFC5424")}}}
+	r := &receiver{router: router.Router{Routes: []router.Route{{Out: s, Rules: rules(t, "*.* -/a")}, {Out: s, Rules: rules(t, "*.* -/b;JSON")}, {Out: s, Rules: rules(t, "*.* -/c;RFC5424")}}}}
 	r.streams = &streams{open: map[int]*connection{}, buffer: make([]byte, slotSize)}
 	c := &connection{fd: pair[0]}
 	r.streams.open[pair[0]] = c

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/output"
+	"devlog/internal/router"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
 )
@@ -125,9 +126,9 @@ func TestEverythingDoesNotAllocate(t *testing.T) {
 	}); n > 0.05 { // the times of a new second
 		t.Errorf("%v allocations", n)
 	}
-	for _, route := range r.routes {
-		if got := route.out.Counts(); got.Written != 4*201 || r.received != 4*201 {
-			t.Errorf("%s: %+v of %d", route.out.Name(), got, r.received)
+	for _, route := range r.router.Routes {
+		if got := route.Out.Counts(); got.Written != 4*201 || r.received != 4*201 {
+			t.Errorf("%s: %+v of %d", route.Out.Name(), got, r.received)
 		}
 	}
 }
@@ -166,10 +167,10 @@ func rules(t testing.TB, texts ...string) []syslogconf.Rule {
 
 func TestRoute(t *testing.T) {
 	a, b := &recorder{keep: true}, &recorder{keep: true}
-	r := &receiver{host: []byte("box"), routes: []route{
-		{a, rules(t, "*.info -/a", "mail.* /a")},
-		{b, rules(t, "mail.err /b")},
-	}}
+	r := &receiver{router: router.Router{Options: router.Options{Host: []byte("box")}, Routes: []router.Route{
+		{Out: a, Rules: rules(t, "*.info -/a", "mail.* /a")},
+		{Out: b, Rules: rules(t, "mail.err /b")},
+	}}}
 	for _, m := range []string{"<14>x: y", "<15>x: debug", "<19>m: bad", "<23>m: debug"} {
 		r.handle([]byte(m), false, syslog.Sender{})
 	}
@@ -186,9 +187,9 @@ func TestRoute(t *testing.T) {
 
 func TestHandleDoesNotAllocate(t *testing.T) {
 	s := &recorder{}
-	r := &receiver{host: []byte("box"), routes: []route{{s, rules(t, "*.info -/a")}, {s, rules(t, "*.crit /dev/kmsg")}}}
+	r := &receiver{router: router.Router{Options: router.Options{Host: []byte("box")}, Routes: []router.Route{{Out: s, Rules: rules(t, "*.info -/a")}, {Out: s, Rules: rules(t, "*.crit /dev/kmsg")}}}}
 	raw := []byte("<30>Feb  3 04:05:06 cron[12]: hello world")
-	if n := testing.AllocsPerRun(1000, func() { r.lines.at(time.Now()); r.handle(raw, false, syslog.Sender{}) }); n > 0.01 {
+	if n := testing.AllocsPerRun(1000, func() { r.router.At(time.Now()); r.handle(raw, false, syslog.Sender{}) }); n > 0.01 {
 		t.Errorf("%v allocations", n)
 	}
 	if s.count == 0 {
@@ -206,7 +207,7 @@ func TestReceiveDoesNotAllocate(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &recorder{}
-	r := &receiver{batch: b, routes: []route{{s, rules(t, "*.* -/a")}}}
+	r := &receiver{batch: b, router: router.Router{Routes: []router.Route{{Out: s, Rules: rules(t, "*.* -/a")}}}}
 	raw := []byte("<30>Feb  3 04:05:06 cron[12]: hello world")
 	if n := testing.AllocsPerRun(200, func() {
 		for range 3 {
@@ -227,18 +228,18 @@ func TestReceiveDoesNotAllocate(t *testing.T) {
 }
 
 func BenchmarkHandle(b *testing.B) {
-	r := &receiver{host: []byte("box"), routes: []route{{&recorder{}, rules(b, "*.info -/a")}, {&recorder{}, rules(b, "*.crit /dev/kmsg")}}}
+	r := &receiver{router: router.Router{Options: router.Options{Host: []byte("box")}, Routes: []router.Route{{Out: &recorder{}, Rules: rules(b, "*.info -/a")}, {Out: &recorder{}, Rules: rules(b, "*.crit /dev/kmsg")}}}}
 	raw := []byte("<30>Feb  3 04:05:06 cron[12]: (root) CMD (run-parts --report /etc/cron.hourly)")
 	now := time.Now()
 	for b.Loop() {
-		r.lines.at(now)
+		r.router.At(now)
 		r.handle(raw, false, syslog.Sender{})
 	}
 }
 
 func TestSay(t *testing.T) {
 	a := &recorder{keep: true}
-	r := &receiver{host: []byte("box"), pid: []byte("7"), routes: []route{{a, rules(t, "syslog.=warning -/a")}}}
+	r := &receiver{router: router.Router{Options: router.Options{Host: []byte("box"), PID: []byte("7")}, Routes: []router.Route{{Out: a, Rules: rules(t, "syslog.=warning -/a")}}}}
 	r.say(syslog.Warning, "text")
 	r.account()
 	if len(a.lines) != 1 || !strings.HasSuffix(a.lines[0], "box devlogd[7]: text\n") {

@@ -17,6 +17,7 @@ import (
 	"devlog/internal/handover"
 	"devlog/internal/memfd"
 	"devlog/internal/output"
+	"devlog/internal/router"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
 )
@@ -152,7 +153,7 @@ func checkUpgrade(o *options, fd int, load loadRules) error {
 		}
 		rule.Path = rule.Place()
 		rule.Rotation = syslogconf.Rotation{} // there is one already that does that
-		out, _, err := r.open(rule, o.name)
+		out, _, err := r.router.Open(rule, o.name)
 		if err != nil {
 			return err
 		}
@@ -208,7 +209,7 @@ func (r *receiver) exec(image int) (end bool, err error) {
 				return true, nil
 			}
 		}
-		r.sumUp()
+		r.router.SumUp()
 		now := time.Now()
 		r.flush(now)
 		s := r.snapshot(now)
@@ -299,12 +300,12 @@ func (r *receiver) snapshot(now time.Time) *snapshot {
 		s.base.root = r.watcher.Root()
 		s.keeper = ofWatcher(r.watcher.State(), now)
 	}
-	for _, route := range r.routes {
-		t, ok := route.out.(*tap)
+	for _, route := range r.router.Routes {
+		t, ok := route.Out.(*router.MeteredOutput)
 		if !ok {
 			continue
 		}
-		o := &outputState{path: t.Name(), kind: int(t.kind), taken: t.taken, bytes: t.bytes, repeated: t.repeated, high: t.high}
+		o := &outputState{path: t.Name(), kind: int(t.Kind), taken: t.Taken, bytes: t.Bytes, repeated: t.Repeated, high: t.High}
 		if l, ok := t.Output.(output.Lasting); ok {
 			o.State = l.State(now)
 		} else {

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/handover"
+	"devlog/internal/router"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
 	"devlog/internal/watcher"
@@ -19,7 +20,7 @@ import (
 func starting(b *box) (*receiver, *recorder) {
 	s := &recorder{keep: true}
 	r := newReceiver(&options{name: "box"}, func() ([]syslogconf.Rule, error) { return nil, nil })
-	r.routes = []route{{s, rules(b.t, "*.* -/a")}}
+	r.router.Routes = []router.Route{{Out: s, Rules: rules(b.t, "*.* -/a")}}
 	var err error
 	r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	b.must(err)
@@ -120,7 +121,7 @@ func TestTellsKernel(t *testing.T) {
 	said := hearKernel(t)
 	b := newBox(t, "link")
 	r, _ := starting(b)
-	r.routes = nil
+	r.router.Routes = nil
 	b.must(os.Remove(b.dev))
 	r.say(syslog.Notice, "all is well")
 	if *said != "" || r.told != 0 || r.unrouted != 1 {

@@ -1,4 +1,4 @@
-package receiver
+package router
 
 import (
 	"bytes"
@@ -9,11 +9,11 @@ import (
 // ownTag is what the receiver calls itself in messages of its own.
 const ownTag = "devlogd"
 
-// disown changes the tag of a message that says it is the receiver's own: none that
+// Disown changes the tag of a message that says it is the receiver's own: none that
 // comes from a sender can be, and a reader, or a program that counts losses, is to
 // see that. "devlogd" becomes "devlogd?"; where a line without a tag would begin like
 // the receiver's, the tag is "?".
-func disown(m *syslog.Message) {
+func Disown(m *syslog.Message) {
 	switch {
 	case isOwn(m.Tag):
 		tag := append(make([]byte, 0, len(m.Tag)+1), ownTag+"?"...)

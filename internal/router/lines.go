@@ -1,4 +1,4 @@
-package receiver
+package router
 
 import (
 	"time"
@@ -6,6 +6,9 @@ import (
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
 )
+
+// maxLine is the size in bytes above which a line buffer is not kept.
+const maxLine = 64 << 10
 
 // lines makes lines of messages, one for each layout that is asked for.
 type lines struct {
@@ -25,9 +28,6 @@ type line struct {
 	buffer []byte
 	body   int // offset of the part without time
 }
-
-// at sets the time of the messages that follow.
-func (l *lines) at(now time.Time) { l.now = now }
 
 // begin begins another message.
 func (l *lines) begin() { l.done = 0 }

@@ -1,23 +1,36 @@
-package receiver
+package router
 
 import (
-	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"devlog/internal/output"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
 )
 
-// newRepeats returns a tap that leaves repeats out.
-func newRepeats(s *recorder) *tap {
-	return &tap{Output: s, summary: func(p syslog.Priority, text string) output.Message {
+// recorder is an output that keeps what it gets.
+type recorder struct {
+	lines []string
+	keep  bool
+}
+
+func (s *recorder) Name() string          { return "" }
+func (s *recorder) Flush(time.Time)       {}
+func (s *recorder) Next() time.Time       { return time.Time{} }
+func (s *recorder) Reopen(time.Time)      {}
+func (s *recorder) Close()                {}
+func (s *recorder) Counts() output.Counts { return output.Counts{} }
+func (s *recorder) Add(m output.Message) {
+	if s.keep {
+		s.lines = append(s.lines, string(m.Line))
+	}
+}
+
+func newRepeats(s *recorder) *MeteredOutput {
+	return &MeteredOutput{Output: s, summary: func(p syslog.Priority, text string) output.Message {
 		return output.Message{Priority: p, Line: []byte(text + "\n"), Body: []byte(text)}
 	}}
 }
@@ -51,14 +64,12 @@ func TestRepeats(t *testing.T) {
 		if !slices.Equal(got, tt.want) {
 			t.Errorf("%s: %q", name, got)
 		}
-		if p.taken != uint64(len(s.lines))+p.repeated {
-			t.Errorf("%s: taken %d, passed on %d, repeated %d", name, p.taken, len(s.lines), p.repeated)
+		if p.Taken != uint64(len(s.lines))+p.Repeated {
+			t.Errorf("%s: taken %d, passed on %d, repeated %d", name, p.Taken, len(s.lines), p.Repeated)
 		}
 	}
 }
 
-// Repeats are summed up after a time that grows, and there is no waking up
-// without them.
 func TestRepeatIntervals(t *testing.T) {
 	s := &recorder{keep: true}
 	p := newRepeats(s)
@@ -89,59 +100,14 @@ func TestRepeatIntervals(t *testing.T) {
 	}
 }
 
-func TestTapDoesNotAllocate(t *testing.T) {
+func TestMeterDoesNotAllocate(t *testing.T) {
 	s := &recorder{}
 	m, other := entry("hello"), entry("other")
-	for _, p := range []*tap{newRepeats(s), (&receiver{}).newTap(s, syslogconf.Action{})} {
+	for _, p := range []*MeteredOutput{newRepeats(s), (&Router{}).Meter(s, syslogconf.Action{})} {
 		p.Add(m)
 		p.Add(other)
 		if n := testing.AllocsPerRun(1000, func() { p.Add(m); p.Add(other); p.Flush(time.Time{}) }); n != 0 {
 			t.Errorf("%v allocations", n)
 		}
-	}
-}
-
-func TestCompressRepeats(t *testing.T) {
-	dir := t.TempDir()
-	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
-	d := startReady(t, nil, "--listen", sock, "--name", "box", "--rule", "*.* -"+log, "--rule", "mail.* -"+log+"2", "--rule", "mail.* -"+log+".json;JSON", "--rule", "mail.* -"+log+".5424;RFC5424", "--compress-repeats")
-	fd := dial(t, sock)
-	for range 5 {
-		send(t, fd, "<13>Jan  1 00:00:00 app[1]: same", "<22>mail: same")
-	}
-	for range 5 {
-		send(t, fd, "<13>Jan  1 00:00:00 app[1]: same")
-	}
-	send(t, fd, "<13>end")
-	await(t, log, "end")
-	d.signal(unix.SIGUSR2) // all repeats are summed up before
-	awaitTimes(t, log, upgraded, 1)
-	d.signal(unix.SIGUSR1)
-	await(t, log, ", repeated ")
-	send(t, fd, "<13>end", "<13>end", "<22>mail: same")
-	d.stop()
-	// Each file has its own.
-	want := "box mail: same\nbox last message repeated 4 times\nbox mail: same\n"
-	if got := content(t, log+"2"); got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
-	for suffix, want := range map[string]string{".json": `"msg":"last message repeated 4 times"`, ".5424": " last message repeated 4 times"} {
-		if got := content(t, log+suffix); strings.Count(got, "\n") != 3 || !strings.Contains(got, want) {
-			t.Errorf("%s: %q", suffix, got)
-		}
-	}
-	var lines []string
-	for line := range strings.Lines(content(t, log)) {
-		if !strings.Contains(line, "devlogd[") {
-			lines = append(lines, strings.TrimSpace(line))
-		}
-	}
-	all := append(slices.Repeat([]string{"box app[1]: same", "box mail: same"}, 5), "box app[1]: same", "box last message repeated 4 times",
-		"box end", "box end", "box last message repeated 1 times", "box mail: same")
-	if !slices.Equal(lines, all) {
-		t.Errorf("got %q, want %q", lines, all)
-	}
-	if text := content(t, log); !strings.Contains(text, fmt.Sprintf("%s: written %d, pending 0, repeated 4;", log, 14)) {
-		t.Errorf("account in %q", text)
 	}
 }
