@@ -32,8 +32,7 @@ func TestReplaceWithLink(t *testing.T) {
 	onlyLog(t, path)
 }
 
-// TestReplaceWithLinkOfAnother: a daemon that has bound its socket since the
-// name was inspected keeps it.
+// A daemon that has bound its socket after the inspection keeps it.
 func TestReplaceWithLinkOfAnother(t *testing.T) {
 	d, path := rootfstest.Dir(t)
 	log := filepath.Join(path, names.Log)
@@ -71,8 +70,8 @@ func TestReplaceWithLinkOfNothing(t *testing.T) {
 	}
 }
 
-// TestPutBack plays each moment at which somebody else can interfere while a
-// file that was swapped out by mistake is put back.
+// TestPutBack tries each moment at which somebody can interfere while a file that was
+// swapped by mistake is put back.
 func TestPutBack(t *testing.T) {
 	const tmp = ".tmp"
 	for _, tt := range []struct {

@@ -12,8 +12,8 @@ import (
 	"devlog/internal/rootfs/rootfstest"
 )
 
-// TestMoveAside: only what was inspected is moved aside, whatever has that name.
-func TestMoveAside(t *testing.T) {
+// Only what was inspected is renamed, whatever has the new name.
+func TestMoveOld(t *testing.T) {
 	makes := map[string]func(string) error{
 		"nothing":   func(string) error { return nil },
 		"file":      func(name string) error { return os.WriteFile(name, nil, 0o600) },
@@ -22,28 +22,28 @@ func TestMoveAside(t *testing.T) {
 		"directory": func(name string) error { return os.MkdirAll(name+"/kept", 0o700) },
 	}
 	for _, what := range []string{"file", "FIFO", "directory"} {
-		for taken, take := range makes {
+		for before, make := range makes {
 			dir := rootfstest.Root(t)
 			dev := rootfstest.Open(t, dir, names.Dev)
 			log := filepath.Join(dir, names.LogPath)
-			if err := errors.Join(makes[what](log), take(filepath.Join(dir, names.OldPath))); err != nil {
+			if err := errors.Join(makes[what](log), make(filepath.Join(dir, names.OldPath))); err != nil {
 				t.Fatal(err)
 			}
 			id := rootfstest.ID(t, dev, names.Log)
-			wrong := id
-			wrong.Ino++
-			if _, err := MoveOld(dev, wrong); !errors.Is(err, ErrChanged) || rootfstest.ID(t, dev, names.Log) != id {
-				t.Errorf("%s, %s: another file is moved: %v", what, taken, err)
+			other := id
+			other.Ino++
+			if _, err := MoveOld(dev, other); !errors.Is(err, ErrChanged) || rootfstest.ID(t, dev, names.Log) != id {
+				t.Errorf("%s, %s: another file is moved: %v", what, before, err)
 			}
 			back, err := MoveOld(dev, id)
 			if err != nil {
-				t.Fatalf("%s, %s: %v", what, taken, err)
+				t.Fatalf("%s, %s: %v", what, before, err)
 			}
 			if _, err := os.Lstat(log); !errors.Is(err, os.ErrNotExist) {
-				t.Errorf("%s, %s: it stays: %v", what, taken, err)
+				t.Errorf("%s, %s: it stays: %v", what, before, err)
 			}
 			if back(); rootfstest.ID(t, dev, names.Log) != id {
-				t.Errorf("%s, %s: it is not given back", what, taken)
+				t.Errorf("%s, %s: it is not given back", what, before)
 			}
 		}
 	}

@@ -11,8 +11,8 @@ import (
 	"devlog/internal/target"
 )
 
-// A container that was listed is not another one with its process ID, and one
-// that could not be looked at is not repaired.
+// A listed container is not mistaken for a later one with its process ID. A container
+// that could not be inspected is not repaired.
 func TestSharerIs(t *testing.T) {
 	pid := os.Getpid()
 	started, err := pidfd.StartTime(pid)

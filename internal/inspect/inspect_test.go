@@ -29,8 +29,8 @@ func atRoot(t *testing.T) (*target.Target, string) {
 	return target, dir
 }
 
-// TestInspectHostileLink: no link that a neighbour makes in a shared /dev
-// stops a container's start, and none that cannot be served is adopted.
+// No link that a neighbour makes in a shared /dev stops a container's start. A link that
+// cannot work is not adopted.
 func TestInspectHostileLink(t *testing.T) {
 	for _, tt := range []struct {
 		text, words string
@@ -77,8 +77,8 @@ func TestInspectHostileLink(t *testing.T) {
 	}
 }
 
-// TestInspectOtherDev: what a path leads to is not taken for what the handle of
-// another /dev has: a live socket there would be replaced as a dead one.
+// What a path leads to is not mistaken for a file in the /dev that is held: a live socket
+// would be replaced as a dead one.
 func TestInspectOtherDev(t *testing.T) {
 	dir := t.TempDir()
 	make := func(name string) (dev *rootfs.Dir, log rootfs.Stat) {
@@ -133,7 +133,7 @@ func TestInspectOtherDev(t *testing.T) {
 	}
 }
 
-// What runtimes make for one container is told from what a host may share.
+// A /dev that a runtime makes for one container differs from one that a host may share.
 func TestRuntimesDev(t *testing.T) {
 	for options, want := range map[string]bool{
 		"rw,size=65536k,mode=755":            true, // OCI: runc spec, podman, Docker
@@ -155,7 +155,7 @@ func TestRuntimesDev(t *testing.T) {
 	}
 }
 
-// Notes are nobody's files to be hidden by a mount.
+// A mount may hide notes.
 func TestNotesHideNothing(t *testing.T) {
 	dir := t.TempDir()
 	root, err := rootfs.Open(dir)

@@ -24,7 +24,7 @@ func fileID(t *testing.T, path string) rootfs.ID {
 	return file.IDOf(&st)
 }
 
-// A socket is found by the identity of its name, also under another name.
+// A socket is found by its name's identity, also after a rename.
 func TestListenerHere(t *testing.T) {
 	dir := t.TempDir()
 	at, name := filepath.Join(dir, "bound"), filepath.Join(dir, "log")
@@ -47,8 +47,7 @@ func TestListenerHere(t *testing.T) {
 	}
 }
 
-// Of a stream socket it is the listening one that is found, not one of those
-// connected to it, which bear its name too.
+// Of a stream socket the listening one is found, not a connection with the same name.
 func TestListenerHereStream(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "log")
 	l, err := net.Listen("unix", name)
@@ -75,7 +74,7 @@ func TestListenerHereStream(t *testing.T) {
 	}
 }
 
-// FuzzFindSocket: whatever the kernel writes, it is looked through to its end.
+// Whatever the kernel writes, the search ends.
 func FuzzFindSocket(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(make([]byte, 64))

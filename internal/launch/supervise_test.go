@@ -32,7 +32,7 @@ func TestMaySupervise(t *testing.T) {
 	}
 }
 
-// failsAs is the reason of a refusal.
+// failsAs returns the reason of a refusal.
 func failsAs(err error) string {
 	if r, ok := err.(*plan.Refusal); ok { //nolint:errorlint // it is not wrapped
 		return r.Reason

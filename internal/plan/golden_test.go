@@ -16,12 +16,10 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// goldenDir is where the golden files are: with the tests that make the same
-// states for real.
+// goldenDir has the golden files. Tests in test/ make the same states for real.
 const goldenDir = "../../test/testdata/golden"
 
-// why gives the place the reason for which a message does not arrive there, as
-// Inspect finds it.
+// why sets the reason for which no message arrives, as package inspect finds it.
 func why(l LogFacts) LogFacts {
 	switch {
 	case l.Kind == "": // there is no /dev to look in
@@ -33,9 +31,9 @@ func why(l LogFacts) LogFacts {
 	return l
 }
 
-// TestGolden is what check and repair --dry-run say for every row of the
-// design's table. The files are to be read: a person who has never seen the
-// program has to understand them.
+// TestGolden compares what check and repair --dry-run write, for every row of the
+// design's table. Read the files: somebody who has never seen the program must understand
+// them.
 func TestGolden(t *testing.T) {
 	const mount = true
 	ours, theirs := Private, Shared

@@ -6,7 +6,7 @@ import (
 	"devlog/internal/names"
 )
 
-// TestIsKnown: a link's own text has to name the place, whatever it leads to.
+// A link's own text decides, whatever its target is.
 func TestIsKnown(t *testing.T) {
 	places := []string{names.DefaultSocket, names.JournalSocket, "/var/run/syslog-ng.sock"}
 	for text, want := range map[string]bool{

@@ -8,9 +8,9 @@ import (
 	"devlog/internal/rootfs"
 )
 
-// From inside a container a dead name that may be the host's becomes no link,
-// where something may be mounted: syslog-ng and busybox syslogd on the host do
-// not start over a link that leads nowhere there.
+// Inside a container, a dead name that may be the host's does not become a link if a
+// mount is possible: on the host, syslog-ng and busybox syslogd do not start over a
+// dangling link.
 func TestPlanInside(t *testing.T) {
 	const (
 		spot = "bind: listen on /run/devlog/log; make /dev/log a socket where nobody listens; mount a link to /run/devlog/log over /dev/log, in this container only"
@@ -52,7 +52,7 @@ func TestPlanInside(t *testing.T) {
 	}
 }
 
-// A dead socket that is mounted over /dev/log is covered, where that may be.
+// A dead socket that is mounted over /dev/log is covered if a mount is possible.
 func TestPlanMounted(t *testing.T) {
 	for _, tt := range []struct {
 		dev      DevFacts
@@ -73,9 +73,8 @@ func TestPlanMounted(t *testing.T) {
 	}
 }
 
-// A daemon of a container that has taken /dev/log from the host's, which lives,
-// loses it again: whoever may see that it is no daemon of the host's puts the
-// link back.
+// A container's daemon that replaced the /dev/log of a running host daemon loses it
+// again: whoever can see that it is not the host's daemon restores the link.
 func TestPlanIntruded(t *testing.T) {
 	const restore = "symlink: listen on /run/devlog/log; make /dev/log a link to /run/devlog/log"
 	for _, tt := range []struct {
@@ -103,7 +102,8 @@ func TestPlanIntruded(t *testing.T) {
 	}
 }
 
-// Where only root may go, a message of another user is lost: that is said.
+// If only root may enter a directory on the way, other users' messages are lost. The plan
+// says so.
 func TestPlanClosed(t *testing.T) {
 	f := Facts{Dev: private, Log: link(names.DefaultSocket, rootfs.Socket, true, Private), Socket: noSocket, HostSocket: hostSocket(false, false)}
 	f.Log.Target.Closed = "/run"

@@ -7,8 +7,8 @@ import (
 	"devlog/internal/rootfs"
 )
 
-// Who is not root is sent for root where root would not be refused, and gets the
-// advice that everybody gets where root would be.
+// A user is told to run as root if root would not be refused, and otherwise gets the same
+// advice as root.
 func TestPlanNotRoot(t *testing.T) {
 	denied := func(d DevFacts) DevFacts { d.Unwritable = "permission denied"; return d }
 	for _, tt := range []struct {

@@ -8,7 +8,7 @@ import (
 	"devlog/internal/rootfs"
 )
 
-// The parts of which the table's facts are made.
+// The parts of the table's facts.
 var (
 	private  = DevFacts{Kind: rootfs.Directory, FSType: "tmpfs", Sharing: Private}
 	shared   = DevFacts{Kind: rootfs.Directory, FSType: "devtmpfs", Sharing: Shared}
@@ -26,14 +26,14 @@ func link(to string, kind rootfs.Kind, live bool, s Sharing) LogFacts {
 	return LogFacts{Kind: rootfs.Link, Link: to, Known: IsKnown(to, []string{names.DefaultSocket, journal}), Target: PathFacts{Path: to, Kind: kind, Live: live, Sharing: s}}
 }
 
-// blocked is a link that leads nowhere at all.
+// blocked is a link that cannot be followed.
 func blocked(to, why string) LogFacts {
 	l := link(to, rootfs.Absent, false, Unknown)
 	l.Target.Problem, l.Target.Unwritable = why, why
 	return l
 }
 
-// hostSocket is what a prepared host has in /dev; its daemon may have ended.
+// hostSocket is the socket of a prepared host; its daemon may have ended.
 func hostSocket(prepared, live bool) SocketFacts {
 	if !prepared {
 		return SocketFacts{Kind: rootfs.Absent}
@@ -43,7 +43,7 @@ func hostSocket(prepared, live bool) SocketFacts {
 
 const journal = "/run/systemd/journal/dev-log"
 
-// TestPlan is the design's table: what is done about every state of /dev/log.
+// TestPlan is the design's table: the plan for every state of /dev/log.
 func TestPlan(t *testing.T) {
 	const (
 		symlink  = "symlink: listen on /run/devlog/log; make /dev/log a link to /run/devlog/log"
@@ -112,7 +112,7 @@ func TestPlan(t *testing.T) {
 		{"shared, link that leads nowhere, adopt", shared, blocked("log", "too many levels of symbolic links"), mount, false, Choice{Strategy: Adopt}, "refused"},
 		{"private, link that leads nowhere", private, blocked("/file/x", "not a directory"), false, false, Choice{}, symlink},
 		{"read-only, link that leads nowhere", readOnly, blocked("log", "too many levels of symbolic links"), mount, false, Choice{}, bind},
-		// what cannot be told is taken for shared
+		// unknown counts as shared
 		{"unknown, dangling link", unknown, link(journal, rootfs.Absent, false, Private), false, false, Choice{}, adopt},
 		{"unknown, absent", unknown, name(rootfs.Absent, false, Unknown), false, false, Choice{}, prepare},
 		{"unknown, live and not ours", unknown, name(rootfs.Socket, true, Unknown), false, false, Choice{}, "refused"},
@@ -165,7 +165,7 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// checkPlan asserts what is true of every plan, whatever the facts.
+// checkPlan asserts what holds for every plan, whatever the facts.
 func checkPlan(t *testing.T, state string, f Facts, p Plan) {
 	t.Helper()
 	if p.Verdict == Refused && (p.Reason == "" || p.Advice == "") {
@@ -193,8 +193,8 @@ func checkPlan(t *testing.T, state string, f Facts, p Plan) {
 	}
 }
 
-// TestPlanEveryState runs through every combination of facts and choices: what
-// checkPlan asserts holds also where the table has no row.
+// TestPlanEveryState tries every combination of facts and choices: checkPlan also holds
+// where the table has no row.
 func TestPlanEveryState(t *testing.T) {
 	kinds := []rootfs.Kind{rootfs.Absent, rootfs.Socket, rootfs.Directory, rootfs.Regular, rootfs.Device, rootfs.FIFO}
 	sharings := []Sharing{Private, Shared, Unknown}
@@ -257,8 +257,8 @@ func TestPlanSocket(t *testing.T) {
 	}
 }
 
-// On a prepared host /dev/log is the host's daemon's too: a link that points
-// elsewhere is put right for all, unless that daemon has ended.
+// On a prepared host the host's daemon uses /dev/log too: a link to another path is
+// replaced for all, unless that daemon has ended.
 func TestPlanStrays(t *testing.T) {
 	astray := link("/run/elsewhere/log", rootfs.Absent, false, Private)
 	for _, tt := range []struct {
@@ -283,8 +283,8 @@ func TestPlanStrays(t *testing.T) {
 	}
 }
 
-// A container that wants its socket elsewhere does not get the name that a
-// prepared host shares with everybody.
+// A container with another private socket does not get the link that a prepared host
+// shares with all containers.
 func TestPlanElsewhere(t *testing.T) {
 	socket := PathFacts{Path: "/run/own/log", Kind: rootfs.Absent, Sharing: Private}
 	for _, tt := range []struct {
@@ -309,8 +309,8 @@ func TestPlanElsewhere(t *testing.T) {
 	}
 }
 
-// From the host it is seen whether the daemon that has bound /dev/log anew is
-// the host's: a neighbour's socket never becomes the host's.
+// The host can see whether the daemon that bound a new /dev/log is its own: a neighbour's
+// socket never becomes the host's.
 func TestPlanRebound(t *testing.T) {
 	for _, tt := range []struct {
 		state        string
@@ -328,7 +328,7 @@ func TestPlanRebound(t *testing.T) {
 			t.Errorf("%s: %s, want %s", tt.state, p, tt.strategy)
 		}
 	}
-	// On the host itself what it sees of its own goes before a socket of long ago.
+	// On the host, its own present socket has precedence over an old one.
 	f := Facts{Inside: true, Host: true, Dev: private, Log: name(rootfs.Socket, true, Private), HostSocket: hostSocket(true, true)}
 	if p := NewHost(f, Choice{}); p.Verdict != Refused {
 		t.Errorf("a socket of which it is not seen whose it is becomes the host's, or goes: %s", p)
@@ -343,7 +343,7 @@ func TestPlanRebound(t *testing.T) {
 	}
 }
 
-// On the host a link that leads nowhere serves no container.
+// On the host a dangling link is of no use to containers.
 func TestPlanHostBlocked(t *testing.T) {
 	f := Facts{Inside: true, Host: true, Dev: private, Log: blocked("log", "too many levels of symbolic links"), HostSocket: hostSocket(false, false)}
 	if p := NewHost(f, Choice{}); !p.Has(OpLink) {
@@ -361,7 +361,7 @@ func TestPlanNotHost(t *testing.T) {
 	}
 }
 
-// A directory that holds other things is not hidden: the socket goes elsewhere.
+// A mount does not hide other files: the socket gets another path.
 func TestPlanHidesNothing(t *testing.T) {
 	log := link("/run/syslog-ng.sock", rootfs.Socket, true, Private)
 	log.Target.Foreign = true
@@ -376,8 +376,7 @@ func TestPlanHidesNothing(t *testing.T) {
 	}
 }
 
-// A link that is of no use here may be live for others: where it is seen, it is left
-// to them.
+// A link that dangles here may work for others. Where that can be seen, it is left alone.
 func TestPlanElsewhereLive(t *testing.T) {
 	log := link("/run/x/log", rootfs.Absent, false, Unknown)
 	log.Target.Unwritable = "not a directory"
@@ -406,8 +405,8 @@ func TestPlanElsewhereLive(t *testing.T) {
 	}
 }
 
-// On a prepared host whose daemon has ended there is nothing to repair, and
-// something to do.
+// On a prepared host whose daemon has ended there is nothing to repair, but something to
+// do.
 func TestPlanAwaitsDaemon(t *testing.T) {
 	f := Facts{Inside: true, Host: true, Dev: private, Log: link("/run/devlog/log", rootfs.Socket, false, Private), HostSocket: hostSocket(true, false)}
 	f.Log.Target.Path = "/dev/.devlog-host"
@@ -434,8 +433,7 @@ func TestPlanAwaitsDaemon(t *testing.T) {
 	}
 }
 
-// The container chooses where its /dev/log points: what is said of that drives no
-// terminal.
+// The container chooses where its /dev/log points: the text is escaped for terminals.
 func TestPlanAdviceIsEscaped(t *testing.T) {
 	const evil = "/run/\x1b[2Jlog"
 	f := Facts{Inside: true, Dev: shared, Log: link(evil, rootfs.Absent, false, Private), Socket: noSocket, HostSocket: hostSocket(false, false)}
@@ -446,7 +444,7 @@ func TestPlanAdviceIsEscaped(t *testing.T) {
 	}
 }
 
-// A host is left a keeper where that is wanted, and there is none.
+// A host gets a watcher if one is wanted and none runs.
 func TestPlanHostKeep(t *testing.T) {
 	prepared := link(names.DefaultSocket, rootfs.Socket, true, Private)
 	prepared.Target.Path = "/dev/" + names.HostSocket

@@ -10,7 +10,7 @@ import (
 	"devlog/internal/rootfs"
 )
 
-// TestReportEscapes: a container's texts drive no terminal and forge no line.
+// A container's texts are escaped: they control no terminal and forge no line.
 func TestReportEscapes(t *testing.T) {
 	const evil = "/run/\x1b]0;x\a\n\t\xff/log"
 	f := Facts{Dev: shared, Log: link(evil, rootfs.Absent, false, Private), Socket: noSocket}

@@ -13,8 +13,8 @@ import (
 	"devlog/internal/target"
 )
 
-// TestListenChanged: a daemon of the container that takes the private socket's
-// name after the inspection keeps it, and the repair looks again.
+// A daemon of the container that takes the private socket's name after the inspection
+// keeps it, and the repair starts again.
 func TestListenChanged(t *testing.T) {
 	dir := rootfstest.Root(t)
 	target, err := target.AtRoot(dir)
@@ -39,8 +39,7 @@ func TestListenChanged(t *testing.T) {
 	}
 }
 
-// TestInspected: what may be replaced is what was found at the place that the
-// plan is for.
+// Only what was found at the plan's path may be replaced.
 func TestInspected(t *testing.T) {
 	const journal = names.JournalSocket
 	dest := plan.PathFacts{Path: journal, Kind: rootfs.Socket, ID: rootfs.ID{Ino: 1}}

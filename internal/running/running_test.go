@@ -14,8 +14,8 @@ import (
 	"devlog/internal/target"
 )
 
-// TestProcess: a record, that anybody in the container can write, never makes
-// a process a receiver that is none.
+// A record, which anybody in the container can write, never makes another process a
+// receiver.
 func TestProcess(t *testing.T) {
 	ns, err := target.Namespace("self", "pid")
 	if err != nil {
@@ -58,7 +58,7 @@ func TestProcess(t *testing.T) {
 	}
 }
 
-// startReceiver starts a program called devlogd, that has the directory open.
+// startReceiver starts a program called devlogd that has the directory open.
 func startReceiver(t *testing.T, dir string) (pid int, started string) {
 	t.Helper()
 	exe := filepath.Join(t.TempDir(), names.Receiver)

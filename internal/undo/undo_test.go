@@ -11,8 +11,7 @@ import (
 	"devlog/internal/target"
 )
 
-// Nothing is undone where nothing was repaired, whatever a neighbour has made of
-// /dev/log.
+// Without a repair there is nothing to undo, whatever a neighbour has made of /dev/log.
 func TestUndoHostileLink(t *testing.T) {
 	for _, text := range []string{"log", "/file/x/log", "/run/" + strings.Repeat("x", 256), "/run/none/", "/run/none/../log", "/run/1/2/3/4/5/6/7/8/9/log"} {
 		dir := rootfstest.Root(t)
