@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"devlog/internal/output"
+	"devlog/internal/watchdog"
 )
 
 // benchFile is an output whose file stays small, however much is written.
@@ -47,6 +48,28 @@ func BenchmarkFile(b *testing.B) {
 			}
 			if c := f.Counts(); c.Written != uint64(b.N*messages) {
 				b.Errorf("%+v after %d batches", c, b.N)
+			}
+		})
+	}
+}
+
+// The same through the watchdog, as the receiver's loop does it.
+func BenchmarkGuarded(b *testing.B) {
+	for _, messages := range []int{1, 8, 64} {
+		b.Run(fmt.Sprintf("batch=%d", messages), func(b *testing.B) {
+			f, shrink := benchFile(b)
+			dog := watchdog.New(func() { b.Error("it hangs") }, func() {})
+			dog.Top(true)
+			g := newGuarded(f, GuardOptions{Watchdog: dog})
+			line := []byte("Feb  3 04:05:06 host app[12]: " + strings.Repeat("x", 90) + "\n")
+			b.SetBytes(int64(messages * len(line)))
+			b.ReportAllocs()
+			for b.Loop() {
+				for range messages {
+					g.Add(output.Message{Line: line})
+				}
+				g.Flush(time.Time{})
+				shrink()
 			}
 		})
 	}

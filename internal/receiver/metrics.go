@@ -78,14 +78,10 @@ func (r *receiver) metricsSum() uint64 {
 // receiver up for watchdog.Patience at most.
 func (m *metrics) write(text []byte) error {
 	m.text = text
-	if m.hangs != nil {
-		select {
-		case _ = <-m.hangs: // it was said that it hangs
-			m.hangs = nil
-		default:
-			return errHangs
-		}
+	if m.hangs != nil && len(m.hangs) == 0 {
+		return errHangs
 	}
+	m.hangs = nil
 	result := make(chan error, 1)
 	go func() { result <- replaceFile(m.path, text) }()
 	timer := time.NewTimer(watchdog.Patience)

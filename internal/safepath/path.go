@@ -195,6 +195,7 @@ func (d Folder) enter(name string, makes bool) (Folder, error) {
 	return Folder{fd, path}, nil
 }
 
+// Close closes the handle.
 func (d Folder) Close() { _ = unix.Close(d.fd) }
 
 // Open opens the regular file of that name.
@@ -206,6 +207,7 @@ func (d Folder) Open(name string, flags int, mode uint32) (int, error) {
 	return fd, nil
 }
 
+// Stat says what has that name, without following a link.
 func (d Folder) Stat(name string) (st unix.Stat_t, err error) {
 	err = unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
 	return st, err
@@ -217,6 +219,7 @@ func (d Folder) Has(name string) bool {
 	return !errors.Is(err, unix.ENOENT)
 }
 
+// Rename gives a file another name in the directory, and replaces what has it.
 func (d Folder) Rename(from, to string) error {
 	if err := unix.Renameat(d.fd, from, d.fd, to); err != nil {
 		return d.failed("rename", from, err)
@@ -224,6 +227,7 @@ func (d Folder) Rename(from, to string) error {
 	return nil
 }
 
+// Remove removes the name of a file.
 func (d Folder) Remove(name string) error {
 	if err := unix.Unlinkat(d.fd, name, 0); err != nil {
 		return d.failed("remove", name, err)
