@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -14,6 +15,24 @@ import (
 // what somebody would who has taken it over, and returns what came of each
 // attempt: "stopped" or "allowed".
 func compromised(t *testing.T, h *Host, runtime string, flags ...string) (*OCI, map[string]string) {
+	t.Helper()
+	victim := h.Command(t.Context(), "sh", "-c", "echo $$; read x") // root's, outside
+	input, err := victim.StdinPipe()
+	check(t, err)
+	output, err := victim.StdoutPipe()
+	check(t, err)
+	check(t, victim.Start())
+	defer func() {
+		_ = input.Close()
+		_ = victim.Wait()
+	}()
+	pid, err := bufio.NewReader(output).ReadString('\n')
+	check(t, err)
+	return compromisedBeside(t, h, runtime, strings.TrimSpace(pid), flags...)
+}
+
+// compromisedBeside is compromised with that process of the host as the victim.
+func compromisedBeside(t *testing.T, h *Host, runtime, victim string, flags ...string) (*OCI, map[string]string) {
 	t.Helper()
 	h.Must("mkdir", "-p", "/run/bin", "/run/elsewhere", "/var/log/devlog/other")
 	h.Must("cp", buildReceiver(t, "compromised", "-tags", "compromise"), "/run/bin/devlogd")
@@ -29,24 +48,12 @@ func compromised(t *testing.T, h *Host, runtime string, flags ...string) (*OCI, 
 	if len(pids) != 1 {
 		t.Fatalf("receivers: %v", pids)
 	}
-	victim := h.Command(t.Context(), "sh", "-c", "echo $$; read x") // root's, outside
-	input, err := victim.StdinPipe()
-	check(t, err)
-	output, err := victim.StdoutPipe()
-	check(t, err)
-	check(t, victim.Start())
-	defer func() {
-		_ = input.Close()
-		_ = victim.Wait()
-	}()
-	pid, err := bufio.NewReader(output).ReadString('\n')
-	check(t, err)
 	name := fmt.Sprintf("@devlog-test-%d", os.Getpid())
 	l, err := net.Listen("unix", name)
 	check(t, err)
 	defer l.Close()
 	dir := h.Path("/var/log/devlog/c1")
-	in := "pid " + pid + "other /var/log/devlog/other/messages\nnew /run/elsewhere/new\nshadow /run/elsewhere/shadow\nfile victim\nabstract " + name + "\n"
+	in := "pid " + victim + "\nother /var/log/devlog/other/messages\nnew /run/elsewhere/new\nshadow /run/elsewhere/shadow\nfile victim\nabstract " + name + "\n"
 	check(t, os.WriteFile(filepath.Join(dir, "compromise.in"), []byte(in), 0o600))
 	h.Must("kill", "-WINCH", fmt.Sprint(pids[0]))
 	var out []byte
@@ -112,6 +119,37 @@ func TestCompromiseBesideHostileDev(t *testing.T) {
 					t.Errorf("%s: %s", what, came)
 				}
 			}
+		})
+	}
+}
+
+// Beside a hostile /dev, and a container that sees the host's processes: a receiver that
+// was taken over does that container nothing, and that container gets at nothing through it.
+func TestCompromiseBesideHostPID(t *testing.T) {
+	for _, mounted := range []bool{false, true} {
+		t.Run(fmt.Sprintf("/proc mounted %t", mounted), func(t *testing.T) {
+			needContainers(t, "runc")
+			h := NewHost(t)
+			h.Must("sh", "-c", "ln -sfn / /dev/kmsg; ln -s / /dev/xconsole")
+			neighbour, proc := intruder(t, h, mounted)
+			_, first := neighbour.State()
+			c, did := compromisedBeside(t, h, "runc", strconv.Itoa(first), "--rule", "*.* -/var/log/devlog/c1/messages", "--rule", "kern.* |/dev/xconsole")
+			if len(did) < 18 {
+				t.Errorf("only %d attempts: %v", len(did), did)
+			}
+			for what, came := range did {
+				if came != "stopped" {
+					t.Errorf("%s: %s", what, came)
+				}
+			}
+			if got := neighbour.reached(proc, h.Receivers()[0]); len(got) != 0 {
+				t.Errorf("the container reaches %q of the receiver", got)
+			}
+			for _, c := range []*OCI{c, neighbour} {
+				release(t, c.Rootfs)
+				c.WaitStopped()
+			}
+			expectReceiversEnd(t, h)
 		})
 	}
 }
