@@ -7,6 +7,10 @@ time=$1 which=${2:-}
 
 one() {
 	local package=$1 target=$2 out ended=0
+	if [[ $package == ./nri* ]]; then # a module of its own
+		cd nri
+		package=.${package#./nri}
+	fi
 	out=$(go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 1s -parallel 1 "$package" 2>&1) || ended=$?
 	# Go takes the end of the time for a failure now and then.
 	if grep -q '^    context deadline exceeded$' <<<"$out" && ! grep -q 'Failing input' <<<"$out"; then

@@ -42,6 +42,13 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if len(os.Args) > 3 && os.Args[1] == catcherArg {
+		if err := catch(os.Args[2], os.Args[3]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if len(os.Args) > 3 && os.Args[1] == prowlerArg {
 		if err := prowl(os.Args[2], os.Args[3]); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -3,12 +3,15 @@ package test
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // compromised starts a container with a receiver that does, when it is told to,
@@ -152,6 +155,70 @@ func TestCompromiseBesideHostPID(t *testing.T) {
 			expectReceiversEnd(t, h)
 		})
 	}
+}
+
+// What the sandbox does not stop, as docs/security-review.md says: Landlock limits who
+// opens a file, not who gets the handle. A receiver that its container has taken over
+// can pass it one of the host's root directory.
+func TestCompromisePassesHandles(t *testing.T) {
+	needContainers(t, "runc")
+	h := NewHost(t)
+	c, _ := compromised(t, h, "runc")
+	self, err := os.Executable()
+	check(t, err)
+	h.Must("cp", self, filepath.Join(c.Rootfs, "catcher"))
+	catcher := h.Command(t.Context(), c.Args("exec", c.ID, "/catcher", catcherArg, "/run/catch", "run/elsewhere/shadow")...)
+	out := &strings.Builder{}
+	catcher.Stdout, catcher.Stderr = out, out
+	check(t, catcher.Start())
+	_, pid := c.State()
+	eventually(t, "the container listens", func() bool {
+		_, err := os.Stat(h.Path(fmt.Sprintf("/proc/%d/root/run/catch", pid)))
+		return err == nil
+	})
+	dir := h.Path("/var/log/devlog/c1")
+	check(t, os.Remove(filepath.Join(dir, "compromise.out")))
+	in, err := os.ReadFile(filepath.Join(dir, "compromise.in"))
+	check(t, err)
+	check(t, os.WriteFile(filepath.Join(dir, "compromise.in"), append(in, "catch run/catch\n"...), 0o600))
+	h.Must("kill", "-WINCH", fmt.Sprint(h.Receivers()[0]))
+	if err := catcher.Wait(); err != nil || out.String() != "x\n" {
+		t.Errorf("%v, %q: is the page still true?", err, out)
+	}
+	release(t, c.Rootfs)
+	c.WaitStopped()
+}
+
+// catcherArg as an argument makes the test binary listen at a path, take a handle that
+// is sent there, and print the file that is found below it.
+const catcherArg = "devlog-test-catcher"
+
+func catch(at, name string) error {
+	s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		err = unix.Bind(s, &unix.SockaddrUnix{Name: at})
+	}
+	oob := make([]byte, unix.CmsgSpace(4))
+	if err == nil {
+		_, _, _, _, err = unix.Recvmsg(s, make([]byte, 1), oob, 0)
+	}
+	if err != nil {
+		return err
+	}
+	messages, err := unix.ParseSocketControlMessage(oob)
+	if err != nil || len(messages) != 1 {
+		return fmt.Errorf("%d messages, %w", len(messages), err)
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil {
+		return err
+	}
+	fd, err := unix.Openat(fds[0], name, unix.O_RDONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(os.Stdout, os.NewFile(uintptr(fd), name))
+	return err
 }
 
 // Only what is needed for it is left to a receiver whose repair mounts.

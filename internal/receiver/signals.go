@@ -56,7 +56,8 @@ func (s *signals) wake() { _, _ = unix.Write(s.pipe[1], []byte{wakeUp}) }
 // cannot: Go's runtime unblocks them before anything can catch them (runtime.minit and
 // blockableSig), so they are ignored. A SIGHUP is as good as done, since the new program
 // opens all files. A SIGTERM or SIGINT is lost that comes between here and the start of
-// the new program's runtime, which is less than a millisecond.
+// the new program's runtime, and a SIGTERM between that and package earlysignal ends it:
+// less than a millisecond each.
 func (s *signals) hold() (old unix.Sigset_t, err error) {
 	if err := unix.PthreadSigmask(unix.SIG_BLOCK, sigset(earlysignal.Caught...), &old); err != nil {
 		return old, fmt.Errorf("block signals: %w", err)

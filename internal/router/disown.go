@@ -25,12 +25,13 @@ func Disown(m *syslog.Message) {
 }
 
 // isOwn says that the text begins with the receiver's tag, of which this is no part of
-// a longer word.
+// a longer word. A character that is not ASCII may not be seen, such as a space without
+// width.
 func isOwn(text []byte) bool {
 	rest, ok := bytes.CutPrefix(text, []byte(ownTag))
 	if !ok || len(rest) == 0 {
 		return ok
 	}
 	c := rest[0]
-	return (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' && c != '/' && c != '?' && c < 0x80
+	return (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' && c != '/' && c != '?'
 }

@@ -1,0 +1,3 @@
+# Kills the receiver of a neighbour.
+busybox kill -KILL $2 && exit 3
+exit 0
