@@ -33,13 +33,13 @@ func (s *soak) stopNeighbour() {
 	s.h.Must("sh", "-c", "rm -rf /dev/log.devlog-old /dev/n[0-9]* /dev/.devlog-tmp-*")
 }
 
-// elsewhere is where its links at /dev/log lead.
-var elsewhere = []string{"/etc/nologin", "/data/x/y/log", "/", "/dev/kmsg", "/proc/1/root/run/x", "../tmp/log", "/run/systemd/journal/dev-log", "log"}
+// hostileTargets is where its links at /dev/log lead.
+var hostileTargets = []string{"/etc/nologin", "/data/x/y/log", "/", "/dev/kmsg", "/proc/1/root/run/x", "../tmp/log", "/run/systemd/journal/dev-log", "log"}
 
 // neighbourFaults are what it does to names of which all know.
 var neighbourFaults = []fault{
 	{name: "neighbour: /dev/log a link", begin: func(b *box) func() {
-		to := elsewhere[b.s.rng.IntN(len(elsewhere))]
+		to := hostileTargets[b.s.rng.IntN(len(hostileTargets))]
 		return replaced(b, func() { b.s.neighbour.Sh("busybox ln -s " + to + " /dev/l.new; busybox mv -T /dev/l.new /dev/log") })
 	}},
 	{name: "neighbour: /dev/log a directory", begin: func(b *box) func() {
