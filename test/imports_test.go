@@ -15,7 +15,8 @@ import (
 // levels orders the packages: each imports only from levels below its own.
 var levels = [][]string{
 	{"internal/syslog", "internal/file", "internal/pidfd", "internal/memfd", "internal/names", "internal/environ", "internal/annotation", "internal/uniprocessor", "internal/earlysignal", "internal/crash", "internal/watchdog", "hooks"},
-	{"internal/dirfd", "internal/handover", "internal/safepath", "internal/output"},
+	{"internal/dirfd", "internal/handover", "internal/safepath"},
+	{"internal/output"},
 	{"internal/hook", "internal/rootfs", "internal/record", "internal/daemon", "internal/sandbox", "internal/logfile", "internal/sink", "internal/syslogconf", "internal/wrapper"},
 	{"internal/changes", "internal/devdir", "internal/plan", "internal/containers", "internal/rootfs/rootfstest"},
 	{"internal/target"},

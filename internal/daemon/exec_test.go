@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"testing"
@@ -14,13 +13,13 @@ import (
 // playExec is the receiver that replaces its program: once, and then it says
 // what it found.
 func playExec(out *os.File) error {
-	data, _, err := handover.InheritedState()
+	d, err := handover.Inherit()
 	if err != nil {
 		return err
 	}
-	if data != nil {
-		for _, fd := range bytes.Fields(data) {
-			to, err := os.Readlink("/proc/self/fd/" + string(fd))
+	if d != nil {
+		for _, fd := range []int{d.Files.Init, int(d.Counters["leak"])} {
+			to, err := os.Readlink(fmt.Sprint("/proc/self/fd/", fd))
 			fmt.Fprintf(out, "%s %v\n", to, err == nil)
 		}
 		return out.Close()
@@ -33,16 +32,14 @@ func playExec(out *os.File) error {
 	if err != nil {
 		return err
 	}
-	state, err := handover.StateFile(fmt.Appendf(nil, "%d %d", null, leak))
-	if err != nil {
-		return err
-	}
 	image, err := os.Open("/proc/self/exe")
 	if err != nil {
 		return err
 	}
 	env := append(os.Environ(), "LISTEN_FDS=0", fmt.Sprintf("DAEMON_TEST_OUT=%d", out.Fd()))
-	return handover.Exec(int(image.Fd()), os.Args, env, state, []int{null, int(out.Fd())}, func() error { return nil })
+	d = handover.NewDescription()
+	d.Files.Init, d.Files.Root, d.Counters["leak"] = null, int(out.Fd()), uint64(leak)
+	return handover.Exec(int(image.Fd()), os.Args, env, d, func() error { return nil })
 }
 
 // What is kept is open under its number, and nothing else is.

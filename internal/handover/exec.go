@@ -70,33 +70,48 @@ func ReadState(fd int) ([]byte, error) {
 	return data, nil
 }
 
-// InheritedState returns the state that this process's program before this one
-// has left to it with Exec, and whether there was such a program. With an error as
-// well there was one, but what it has left cannot be read. It removes the variable
-// from the environment.
-func InheritedState() (data []byte, found bool, err error) {
+// Inherit returns what this process's program before this one has left to it with Exec;
+// nil if there is none. It removes the variable from the environment.
+func Inherit() (*Description, error) {
 	text, found := os.LookupEnv(earlysignal.StateVariable)
 	if !found {
-		return nil, false, nil
+		return nil, nil
 	}
 	if err := os.Unsetenv(earlysignal.StateVariable); err != nil {
-		return nil, false, fmt.Errorf("remove %s from the environment: %w", earlysignal.StateVariable, err)
+		return nil, fmt.Errorf("remove %s from the environment: %w", earlysignal.StateVariable, err)
 	}
 	fd, err := strconv.Atoi(text)
-	if err != nil || fd < FirstFD {
-		return nil, false, fmt.Errorf("read %s=%q: want a descriptor", earlysignal.StateVariable, text)
+	if err != nil || fd < FirstFD { // no program of ours has set it
+		return nil, fmt.Errorf("read %s=%q: want a descriptor", earlysignal.StateVariable, text)
 	}
-	data, err = ReadState(fd)
+	data, err := ReadState(fd)
 	_ = unix.Close(fd)
-	return data, true, err
+	var d *Description
+	if err == nil {
+		d, err = Parse(data)
+	}
+	if err != nil {
+		d = Undescribed(leftOpen(), err)
+		d.Confinement = &Confinement{Mark: -1, Landlock: true} // the process is confined as before
+	}
+	return d, nil
 }
 
 // Exec replaces this process's program by the one that image is a handle of
-// (execve(2)): it gets the state, and of the open files those of keep and
+// (execve(2)): it gets the description, and of the open files those that this names and
 // standard input, output and error. last runs when nothing else is left to do. It
 // returns only if that or anything else fails; then all is as before, but for what last
 // did.
-func Exec(image int, args, env []string, state *os.File, keep []int, last func() error) error {
+func Exec(image int, args, env []string, d *Description, last func() error) error {
+	state, err := StateFile(d.Format())
+	if err != nil {
+		return err
+	}
+	defer state.Close()
+	return exec(image, args, env, state, d.Descriptors(), last)
+}
+
+func exec(image int, args, env []string, state *os.File, keep []int, last func() error) error {
 	if err := CloseOnExec(); err != nil {
 		return err
 	}

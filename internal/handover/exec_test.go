@@ -47,18 +47,22 @@ func TestReadStateFails(t *testing.T) {
 	}
 }
 
-func TestInheritedStateOfNobody(t *testing.T) {
-	if data, found, err := InheritedState(); data != nil || found || err != nil {
-		t.Errorf("without one: %q, %v, %v", data, found, err)
+func TestInherit(t *testing.T) {
+	if d, err := Inherit(); d != nil || err != nil {
+		t.Errorf("without one: %+v, %v", d, err)
 	}
-	for value, want := range map[string]bool{"": false, "x": false, "0": false, "-1": false, "1000000": true} {
+	for _, value := range []string{"", "x", "0", "-1"} {
 		t.Setenv(earlysignal.StateVariable, value)
-		if data, found, err := InheritedState(); err == nil || found != want {
-			t.Errorf("%s=%s: %q, %v", earlysignal.StateVariable, value, data, found)
+		if d, err := Inherit(); err == nil {
+			t.Errorf("%s=%s: %+v", earlysignal.StateVariable, value, d)
 		}
 		if v, ok := os.LookupEnv(earlysignal.StateVariable); ok {
 			t.Errorf("%s=%s is left for children to find", earlysignal.StateVariable, v)
 		}
+	}
+	t.Setenv(earlysignal.StateVariable, "1000000")
+	if d, err := Inherit(); err != nil || d.Unreadable == nil || d.Confinement == nil {
+		t.Errorf("%+v, %v", d, err)
 	}
 }
 
@@ -82,7 +86,7 @@ func TestExecFails(t *testing.T) {
 	defer state.Close()
 	kept, other, image := openFD(t), openFD(t), openFD(t)
 	for _, keep := range [][]int{{kept}, {kept, 1 << 20}} {
-		err := Exec(image, []string{"x"}, nil, state, keep, func() error { return nil })
+		err := exec(image, []string{"x"}, nil, state, keep, func() error { return nil })
 		if !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.EBADF) {
 			t.Errorf("%v: %v", keep, err)
 		}

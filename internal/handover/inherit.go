@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/file"
 )
 
 // The names under which the hook passes files to the receiver. A file with any
@@ -121,4 +123,60 @@ func Report(fd int, problem error) error {
 		return fmt.Errorf("report to the hook: %w", err)
 	}
 	return nil
+}
+
+// IsSocket says that a file passed with this name is a socket to receive from.
+func IsSocket(name string) bool {
+	switch name {
+	case NameReady, NameInit, NameRoot, NameReceiver, NameCheck, NameChroot:
+		return false
+	}
+	return !strings.HasPrefix(name, NameUnlink) && !strings.HasPrefix(name, NameRmdir)
+}
+
+// Describe makes a description of files by the names with which they were passed, by a
+// hook or a service manager: a hook of another version is to understand them.
+func Describe(files []File) (*Description, error) {
+	d := NewDescription()
+	for _, f := range files {
+		unlink, isUnlink := strings.CutPrefix(f.Name, NameUnlink)
+		rmdir, isRmdir := strings.CutPrefix(f.Name, NameRmdir)
+		p := &Place{Dir: f.FD, Name: Text(unlink)}
+		if isRmdir {
+			p.Name, p.Flags = Text(rmdir), unix.AT_REMOVEDIR
+		}
+		switch {
+		case f.Name == NameInit:
+			d.Files.Init = f.FD
+		case f.Name == NameRoot:
+			d.Files.Root = f.FD
+		case isUnlink, isRmdir:
+			if strings.Contains(string(p.Name), "/") {
+				return d, fmt.Errorf("use passed descriptor %d (%s): %q is not a name in a directory", f.FD, f.Name, p.Name)
+			}
+			d.Places = append(d.Places, p)
+		case IsSocket(f.Name):
+			d.Sockets = append(d.Sockets, &Socket{FD: f.FD, Place: -1})
+		}
+	}
+	d.pair()
+	return d, nil
+}
+
+// pair finds which file each name is of, and the sockets' names: the kernel knows only
+// the one that a socket was bound with, and it was renamed since. Sockets and their
+// names are passed in the same order.
+func (d *Description) pair() {
+	next := 0
+	for i, p := range d.Places {
+		var st unix.Stat_t
+		if unix.Fstatat(p.Dir, string(p.Name), &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+			continue
+		}
+		p.ID = file.IDOf(&st)
+		if st.Mode&unix.S_IFMT == unix.S_IFSOCK && next < len(d.Sockets) {
+			d.Sockets[next].Place, d.Sockets[next].ID = i, p.ID
+			next++
+		}
+	}
 }

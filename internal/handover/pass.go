@@ -10,8 +10,10 @@ import (
 )
 
 const (
-	MaxFiles = 200      // that are passed at once; the kernel's limit is SCM_MAX_FD, 253
-	maxNames = 16 << 10 // bytes
+	// MaxFiles is how many are passed at once; the kernel's limit is SCM_MAX_FD, 253.
+	MaxFiles = 200
+	// maxNames is how long their names are, in bytes.
+	maxNames = 16 << 10
 )
 
 // Passed is an open file for the receiver, with one of the names above.

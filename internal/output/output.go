@@ -5,6 +5,7 @@ package output
 import (
 	"time"
 
+	"devlog/internal/handover"
 	"devlog/internal/syslog"
 )
 
@@ -51,10 +52,7 @@ type Counts struct {
 }
 
 // Loss is a number of messages lost for one reason.
-type Loss struct {
-	Reason string
-	N      uint64
-}
+type Loss = handover.Loss
 
 // AllLost is how many messages are lost in all.
 func (c *Counts) AllLost() (n uint64) {
@@ -75,5 +73,5 @@ func (c *Counts) Lose(reason string, n uint64) {
 			return
 		}
 	}
-	c.Lost = append(c.Lost, Loss{reason, n})
+	c.Lost = append(c.Lost, Loss{Reason: reason, N: n})
 }

@@ -4,28 +4,13 @@ import (
 	"bytes"
 	"slices"
 	"time"
+
+	"devlog/internal/handover"
 )
 
 // State is what an output hands over to the one that takes its place when the
 // program is replaced.
-type State struct {
-	Written uint64
-	Lost    []Loss
-	// Pending are whole lines; of the first, Torn bytes are in the file already.
-	Pending []byte
-	Torn    int
-	Ours    bool // the first line is the receiver's own notice
-	Sync    bool // they must be synced
-	// Unsaid are lost messages that the place does not tell of yet, and UnsaidBy
-	// is why they were lost.
-	Unsaid   uint64
-	UnsaidBy string
-	// FD is the open place, where opening it anew makes a difference; else -1.
-	FD int
-	// Used is how much of the budget was used in the interval that began Age ago.
-	Used int
-	Age  time.Duration
-}
+type State = handover.OutputState
 
 // Lasting is an output that can be continued by another program.
 type Lasting interface {
@@ -42,7 +27,7 @@ func (b *Buffer) State() State {
 	return State{
 		Written: b.counts.Written, Lost: slices.Clone(b.counts.Lost),
 		Pending: bytes.Clone(b.buf[b.head:]), Torn: b.torn, Ours: b.ours,
-		Unsaid: b.untold.n, UnsaidBy: b.untold.why, FD: -1,
+		Unsaid: b.untold.n, UnsaidBy: handover.Text(b.untold.why), FD: -1,
 	}
 }
 
@@ -60,7 +45,7 @@ func (b *Buffer) Resume(s State) {
 			b.added--
 		}
 		b.buf, b.head = append(s.Pending, b.buf[b.head:]...), 0
-		b.torn, b.ours = min(s.Torn, len(s.Pending)-1), s.Ours
+		b.torn, b.ours = max(0, min(s.Torn, len(s.Pending)-1)), s.Ours
 	}
-	b.untold.n, b.untold.why = b.untold.n+s.Unsaid, s.UnsaidBy
+	b.untold.n, b.untold.why = b.untold.n+s.Unsaid, string(s.UnsaidBy)
 }

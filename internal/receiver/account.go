@@ -35,6 +35,16 @@ type counters struct {
 	fresh    uint64 // starts without what the program before knew
 }
 
+// named are the counters by the names that a description has.
+func (c *counters) named() map[string]*uint64 {
+	return map[string]*uint64{
+		"received": &c.received, "bytes": &c.bytes, "own": &c.own, "routed": &c.routed, "unrouted": &c.unrouted,
+		"dropped": &c.dropped, "told": &c.told, "cut": &c.cut, "throttled": &c.throttled, "highWater": &c.highWater,
+		"evicted": &c.evicted, "readBack": &c.readBack, "overwritten": &c.overwritten,
+		"reopens": &c.reopens, "repairs": &c.repairs, "upgrades": &c.upgrades, "fresh": &c.fresh,
+	}
+}
+
 // countRouted counts a message that did or did not match a rule.
 func (c *counters) countRouted(matched bool) {
 	if matched {

@@ -69,7 +69,7 @@ func newBatch(senders bool) (*batch, error) {
 
 // keptBatch is newBatch in a store, with what is held there.
 func keptBatch(s *store, senders bool) *batch {
-	b := &batch{memory: s.memory[slotsAt:], kept: true}
+	b := &batch{memory: s.Memory[slotsAt:], kept: true}
 	b.headers, b.control = s.parts()
 	b.point()
 	if !senders { // there may be some of those that are held

@@ -129,11 +129,11 @@ func mayLook(status string) bool {
 
 // confine gives up what is not needed. It is to be called once all is open.
 func (r *receiver) confine(o *options) error {
-	if r.resumed != nil && r.resumed.sandbox != nil { // layers would nest
-		r.sandbox = r.resumed.sandbox
+	if r.resumed != nil && r.resumed.Confinement != nil { // layers would nest
+		r.sandbox = r.resumed.Confinement
 		return nil
 	}
-	r.sandbox = &sandboxState{mark: -1}
+	r.sandbox = &handover.Confinement{Mark: -1}
 	if o.sandbox == sandbox.Off && o.user == nil {
 		r.mark("not confined (--sandbox off)")
 		return nil
@@ -157,7 +157,7 @@ func (r *receiver) confine(o *options) error {
 	if err != nil {
 		return err
 	}
-	r.sandbox.landlock = result.Landlock > 0
+	r.sandbox.Landlock = result.Landlock > 0
 	r.mark(c.inWords(result))
 	for _, problem := range result.Problems {
 		if !errors.Is(problem, errors.ErrUnsupported) { // of an old kernel: check says it
@@ -389,6 +389,6 @@ func (c *confinement) inWords(result sandbox.Result) string {
 func (r *receiver) mark(text string) {
 	fd, err := memfd.Create(daemon.ConfinedPrefix+text, memfd.Data)
 	if err == nil { // else check says less
-		r.sandbox.mark = fd
+		r.sandbox.Mark = fd
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"devlog/internal/daemon"
 	"devlog/internal/file"
+	"devlog/internal/handover"
 	"devlog/internal/router"
 	"devlog/internal/sandbox"
 	"devlog/internal/syslogconf"
@@ -249,10 +250,10 @@ func TestUserAnew(t *testing.T) {
 	for _, confined := range []bool{false, true} {
 		log := filepath.Join(dir, fmt.Sprint("new", confined), "m")
 		r := newReceiver(&options{name: "box"}, func() ([]syslogconf.Rule, error) { return rules(t, "*.* -"+log), nil })
-		r.resumed = &snapshot{}
+		r.resumed = handover.NewDescription()
 		want := uint32(12345)
 		if confined { // by the program before this one, in the same process
-			r.resumed.sandbox, want = &sandboxState{}, uint32(os.Geteuid())
+			r.resumed.Confinement, want = &handover.Confinement{}, uint32(os.Geteuid())
 		}
 		if err := r.openOutputsAs(&sandbox.User{UID: 12345, GID: 54321}); err != nil {
 			t.Fatal(err)

@@ -3,7 +3,6 @@ package receiver
 import (
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"devlog/internal/handover"
@@ -70,63 +69,5 @@ func TestFreshStart(t *testing.T) {
 				t.Errorf("exit code %d: %s", code, &d.stderr)
 			}
 		})
-	}
-}
-
-func TestFreshSnapshot(t *testing.T) {
-	path, files := leftFiles(t)
-	s := freshStore(t)
-	var fds []int
-	for _, f := range files {
-		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fds = append(fds, fd)
-	}
-	fds = append(fds, s.fd)
-	snap := freshSnapshot(fds, os.ErrInvalid)
-	if len(snap.sockets) != 1 || snap.sockets[0].fd != fds[3] || snap.base.init != fds[4] || snap.base.root != fds[5] || snap.store != s.fd {
-		t.Errorf("%s: %v, %+v", path, fds, snap)
-	}
-	for _, fd := range fds[:3] {
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != unix.EBADF {
-			t.Errorf("descriptor %d is open: %v", fd, err)
-		}
-	}
-	for _, fd := range fds[3:6] {
-		_ = unix.Close(fd)
-	}
-}
-
-// A receiver that systemd starts again, and whose store another version has laid out
-// in its own way, keeps the sockets.
-func TestStoreUnreadable(t *testing.T) {
-	for name, spoil := range map[string]func(s *store){
-		"another layout":        func(s *store) { s.head.magic++ },
-		"no description":        func(s *store) { s.head.length = [2]uint64{} },
-		"a long description":    func(s *store) { s.head.length = [2]uint64{maxState + 1, maxState + 1} },
-		"a description garbled": func(s *store) { copy(s.memory[statesAt:], "x\n\ngarbage"); s.head.length = [2]uint64{11, 11} },
-	} {
-		s := freshStore(t)
-		s.head.current = 0
-		spoil(s)
-		_, files := leftFiles(t)
-		fd, err := unix.FcntlInt(files[3].Fd(), unix.F_DUPFD_CLOEXEC, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		next := s.inherit(t, handover.File{FD: fd, Name: "socket-1-2"})
-		snap, err := next.restart()
-		if err != nil || len(snap.sockets) != 1 || snap.sockets[0].fd != fd || snap.unreadable == nil || strings.Contains(snap.unreadable.Error(), "\n") {
-			t.Fatalf("%s: %v, %+v", name, err, snap)
-		}
-		r := newReceiver(&options{name: "box"}, nil)
-		r.useStore(next)
-		r.resumeFrom(snap)
-		if in := r.takeOver(); len(in.sockets) != 1 || in.sockets[0].fd != fd || r.fresh != 1 {
-			t.Errorf("%s: %+v, %d", name, in, r.fresh)
-		}
-		_ = unix.Close(fd)
 	}
 }

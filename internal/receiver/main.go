@@ -48,13 +48,16 @@ func (e usageError) Unwrap() error { return e.error }
 func Main(args []string, stdout, stderr io.Writer) int {
 	sandbox.Hide()
 	logfile.OneProcessor() // the program has, by uniprocessor; a test that is one has not
-	before, err := inheritedSnapshot()
+	before, err := handover.Inherit()
 	files, ferr := handover.Inherited()
 	var kept *store
 	final := false // it would not be another time
 	if before == nil && ferr == nil {
 		files, kept, ferr = openStore(files)
 		final = ferr != nil
+	}
+	if kept != nil && kept.Restarted && err == nil {
+		before, err = kept.Restart()
 	}
 	ready := -1
 	for _, f := range files {
@@ -91,7 +94,7 @@ func exitCode(err error, ready int, kept *store, final bool, stderr io.Writer) i
 		// --check-config has a line for each that is wrong.
 		fmt.Fprintf(stderr, "devlogd: %s\n", strings.ReplaceAll(err.Error(), "\n", "\ndevlogd: "))
 	}
-	if final || kept != nil && (!kept.restarted || errors.As(err, new(usageError))) && !kept.started {
+	if final || kept != nil && (!kept.Restarted || errors.As(err, new(usageError))) && !kept.started {
 		return daemon.ExitFinal
 	}
 	if errors.As(err, new(usageError)) {
@@ -100,31 +103,12 @@ func exitCode(err error, ready int, kept *store, final bool, stderr io.Writer) i
 	return exitFailed
 }
 
-// inheritedSnapshot is what the program before this one in this process has left, or
-// nil if there was none.
-func inheritedSnapshot() (*snapshot, error) {
-	data, found, err := handover.InheritedState()
-	if !found { // with an error it is no program of ours that has set the variable
-		return nil, err
-	}
-	var s *snapshot
-	if err == nil {
-		s, err = parseSnapshot(data)
-	}
-	if err != nil {
-		s = freshSnapshot(leftOpen(), err)
-		s.sandbox = &sandboxState{mark: -1, landlock: true} // the process is confined as before
-	}
-	return s, nil
-}
-
 // run is Main without the report. before is what the program before this one has
 // left, kept what outlives the process. started is called once everything is
 // ready, exit when the receiver has ended while the call of run is stuck.
-func run(args []string, stdout io.Writer, files []handover.File, before *snapshot, kept *store, started func() error, exit func(error)) error {
+func run(args []string, stdout io.Writer, files []handover.File, before *handover.Description, kept *store, started func() error, exit func(error)) error {
 	// A program that goes on has another's command line.
-	goesOn := before != nil || kept != nil && kept.restarted ||
-		slices.ContainsFunc(files, func(f handover.File) bool { return f.Name == handover.NameCheck })
+	goesOn := before != nil || slices.ContainsFunc(files, func(f handover.File) bool { return f.Name == handover.NameCheck })
 	o, err := parseOptions(args, os.Environ(), goesOn)
 	if err != nil {
 		return usageError{err}
@@ -150,18 +134,12 @@ func run(args []string, stdout io.Writer, files []handover.File, before *snapsho
 			return started()
 		}
 	}
-	receives := !onlyKeeps(o, files)
+	receive := !onlyKeeps(o, files)
 	if o.check {
 		return checkRules(load, stdout)
 	}
-	resumed := before
-	if kept != nil && kept.restarted {
-		if resumed, err = kept.restart(); err != nil {
-			return err
-		}
-	}
-	if resumed != nil {
-		receives = resumed.receives()
+	if before != nil {
+		receive = receives(before)
 	}
 	if o.name == "" {
 		if o.name, err = nodeName(); err != nil {
@@ -177,24 +155,24 @@ func run(args []string, stdout io.Writer, files []handover.File, before *snapsho
 	r.rereadRules = read
 	r.exit = exit
 	defer r.close()
-	r.useStore(kept)
-	if err := r.begin(o, files, resumed, receives, started); err != nil {
-		if resumed != nil { // nobody waits for the start of this program
-			r.sayEnds(resumed, err)
+	r.store = kept
+	if err := r.begin(o, files, before, receive, started); err != nil {
+		if before != nil { // nobody waits for the start of this program
+			r.sayEnds(before, err)
 		}
 		return err
 	}
 	return r.loop()
 }
 
-// begin opens everything, goes on where resumed ended if that is not nil, and
-// gives up the rights that are needed no more.
-func (r *receiver) begin(o *options, files []handover.File, resumed *snapshot, receives bool, started func() error) error {
+// begin opens everything, goes on where another program ended if before is not nil,
+// and gives up the rights that are needed no more.
+func (r *receiver) begin(o *options, files []handover.File, before *handover.Description, receive bool, started func() error) error {
 	r.inside = inContainer(o, files)
-	if resumed != nil {
-		r.resumeFrom(resumed)
+	if before != nil {
+		r.resumeFrom(before)
 	}
-	if receives {
+	if receive {
 		if _, err := r.loadRules(); err != nil {
 			return usageError{err}
 		}
@@ -218,7 +196,7 @@ func (r *receiver) begin(o *options, files []handover.File, resumed *snapshot, r
 		settle()
 	}
 	r.stepStore()
-	for _, tell := range []func() error{r.tellReady, func() error { return o.sayReady(resumed != nil) }, started} {
+	for _, tell := range []func() error{r.tellReady, func() error { return o.sayReady(before != nil) }, started} {
 		if err := tell(); err != nil { // one who was told relies on it
 			return err
 		}
@@ -230,10 +208,10 @@ func (r *receiver) begin(o *options, files []handover.File, resumed *snapshot, r
 			return r.fail(err)
 		}
 	}
-	if resumed != nil {
+	if before != nil {
 		r.sayResumed()
 	}
-	for _, text := range o.toSay(resumed != nil) {
+	for _, text := range o.toSay(before != nil) {
 		r.say(syslog.Warning, text)
 	}
 	r.flush(time.Now())

@@ -26,7 +26,7 @@ const (
 // openOutputsAs opens the outputs with the rights of the user that the receiver
 // is to be: what it makes is his, and what he may not write to is said now.
 func (r *receiver) openOutputsAs(user *sandbox.User) error {
-	if user == nil || r.resumed != nil && r.resumed.sandbox != nil { // this process is his already
+	if user == nil || r.resumed != nil && r.resumed.Confinement != nil { // this process is his already
 		return r.openOutputs()
 	}
 	rules, err := r.loadRules()

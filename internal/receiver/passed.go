@@ -1,9 +1,9 @@
 package receiver
 
 import (
-	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -72,7 +72,7 @@ func (r *receiver) removeCleanups() {
 // notedIn reports whether the record in the directory names this receiver, maybe
 // as what it was before it was killed.
 func (r *receiver) notedIn(dir int) bool {
-	return r.self.notedIn(dir) || slices.ContainsFunc(r.was, func(p process) bool { return p.notedIn(dir) })
+	return r.self.notedIn(dir) || slices.ContainsFunc(r.previousIDs, func(p process) bool { return p.notedIn(dir) })
 }
 
 // dirID is which directory the name is in, and whether that still has a name.
@@ -88,7 +88,7 @@ func (p *cleanup) dirID() (id fileID, exists bool) {
 func onlyKeeps(o *options, files []handover.File) bool {
 	root := false
 	for _, f := range files {
-		if isSocket(f.Name) {
+		if handover.IsSocket(f.Name) {
 			return false
 		}
 		root = root || f.Name == handover.NameRoot
@@ -96,73 +96,45 @@ func onlyKeeps(o *options, files []handover.File) bool {
 	return root && len(o.command) > 0 && len(o.listen) == 0
 }
 
-// isSocket says that a file passed with this name is a socket to receive from.
-func isSocket(name string) bool {
-	switch name {
-	case handover.NameReady, handover.NameInit, handover.NameRoot, handover.NameReceiver, handover.NameCheck, handover.NameChroot:
-		return false
-	}
-	return !strings.HasPrefix(name, handover.NameUnlink) && !strings.HasPrefix(name, handover.NameRmdir)
-}
-
-// taken is what was passed at one time.
-type taken struct {
+// inherited is what the receiver was given at one time.
+type inherited struct {
 	sockets  []*socket
 	cleanups []*cleanup
 	root     int // or -1
 }
 
-// take sorts passed files by their use.
-func (r *receiver) take(files []handover.File) (taken, error) {
-	t := taken{root: -1}
-	for _, f := range files {
-		unlink, isUnlink := strings.CutPrefix(f.Name, handover.NameUnlink)
-		rmdir, isRmdir := strings.CutPrefix(f.Name, handover.NameRmdir)
-		p := &cleanup{dir: f.FD, name: unlink}
-		if isRmdir {
-			p.name, p.flags = rmdir, unix.AT_REMOVEDIR
-		}
-		switch {
-		case f.Name == handover.NameInit:
-			r.init = f.FD
-		case f.Name == handover.NameRoot:
-			t.root = f.FD
-		case isUnlink, isRmdir:
-			if strings.Contains(p.name, "/") {
-				return t, fmt.Errorf("use passed descriptor %d (%s): %q is not a name in a directory", f.FD, f.Name, p.name)
-			}
-			p.id, _ = p.lookup()
-			t.cleanups = append(t.cleanups, p)
-		case isSocket(f.Name):
-			s, err := inheritSocket(f.FD, f.Name)
-			if err != nil {
-				return t, err
-			}
-			t.sockets = append(t.sockets, s)
-		}
+// inherit makes what the receiver works with of what it was given.
+func (r *receiver) inherit(d *handover.Description) (inherited, error) {
+	in := inherited{root: d.Files.Root}
+	if d.Files.Init >= 0 {
+		r.init = d.Files.Init
 	}
-	t.pair()
-	return t, nil
-}
-
-// pair finds the sockets' names: the kernel knows only the one that a socket
-// was bound with, and it was renamed since. Sockets and their names are passed
-// in the same order.
-func (t *taken) pair() {
-	next := 0
-	for _, p := range t.cleanups {
-		if _, mode := p.lookup(); mode == unix.S_IFSOCK && next < len(t.sockets) {
-			t.sockets[next].at, t.sockets[next].id = p, p.id
-			next++
-		}
+	for _, p := range d.Places {
+		in.cleanups = append(in.cleanups, &cleanup{dir: p.Dir, name: string(p.Name), flags: p.Flags, id: fileID(p.ID)})
 	}
+	now := time.Now()
+	for _, s := range d.Sockets {
+		k, err := inheritSocket(s.FD)
+		if err != nil {
+			return in, err
+		}
+		k.path, k.id, k.run = string(s.Path), fileID(s.ID), s.Run
+		if s.Place >= 0 {
+			k.at = in.cleanups[s.Place]
+		}
+		if s.Debt > 0 {
+			k.bucket.full = now.Add(s.Debt)
+		}
+		in.sockets = append(in.sockets, k)
+	}
+	return in, nil
 }
 
 // addCleanups has the names removed at the end, before those passed earlier, as
 // they may be in a directory of these. A name that was passed earlier is
 // replaced, and those that went with their directory are forgotten, so that
 // repairs without end do not need descriptors without end.
-func (r *receiver) addCleanups(t taken) {
+func (r *receiver) addCleanups(in inherited) {
 	type key struct {
 		dir   fileID
 		name  string
@@ -171,8 +143,8 @@ func (r *receiver) addCleanups(t taken) {
 	seen := map[key]*cleanup{}
 	var list []*cleanup
 	drop := map[*cleanup]*cleanup{} // with what replaces it
-	sockets := append(slices.Clone(t.sockets), r.sockets...)
-	for _, p := range append(t.cleanups, r.cleanups...) {
+	sockets := append(slices.Clone(in.sockets), r.sockets...)
+	for _, p := range append(in.cleanups, r.cleanups...) {
 		id, exists := p.dirID()
 		k := key{id, p.name, p.flags}
 		used := p.removes() || slices.ContainsFunc(sockets, func(s *socket) bool { return s.at == p })

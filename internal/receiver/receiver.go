@@ -60,13 +60,13 @@ type receiver struct {
 	senders senders
 
 	counters
-	limits  limits
-	metrics metrics
-	upgrade *upgrade      // the one that is prepared, or nil
-	sandbox *sandboxState // nil until confine was called
-	resumed *snapshot     // what the program before this one has left; nil without one
-	store   *store        // what outlives this process; nil if nothing does
-	was     []process     // that this receiver was before it was killed
+	limits      limits
+	metrics     metrics
+	upgrade     *upgrade              // the one that is prepared, or nil
+	sandbox     *handover.Confinement // nil until confine was called
+	resumed     *handover.Description // what the program before this one has left; nil without one
+	store       *store                // what outlives this process; nil if nothing does
+	previousIDs []process             // that this receiver was before it was killed
 
 	// rereadRules reads the rules again, on SIGHUP; nil if that is not to be done.
 	rereadRules loadRules
@@ -99,12 +99,15 @@ func (r *receiver) start(o *options, files []handover.File) (err error) {
 	if err := r.catchSignals(); err != nil {
 		return err
 	}
-	fresh, err := r.take(files)
+	given := r.resumed
+	if given == nil {
+		if given, err = handover.Describe(files); err != nil {
+			return err
+		}
+	}
+	fresh, err := r.inherit(given)
 	if err != nil {
 		return err
-	}
-	if r.resumed != nil {
-		fresh = r.takeOver()
 	}
 	r.sockets = fresh.sockets
 	r.addCleanups(fresh)

@@ -71,7 +71,7 @@ func (r *receiver) askSenders() {
 // inSandbox is the error in words, and says so if the receiver's sandbox may be
 // what is in the way.
 func (r *receiver) inSandbox(err error) string {
-	if r.sandbox != nil && r.sandbox.landlock && errors.Is(err, unix.EACCES) {
+	if r.sandbox != nil && r.sandbox.Landlock && errors.Is(err, unix.EACCES) {
 		return fmt.Sprint(err, ": it is outside of this receiver's sandbox: restart it")
 	}
 	return err.Error()

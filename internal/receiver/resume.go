@@ -9,6 +9,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/file"
+	"devlog/internal/handover"
 	"devlog/internal/output"
 	"devlog/internal/router"
 	"devlog/internal/syslog"
@@ -16,86 +18,114 @@ import (
 	"devlog/internal/watcher"
 )
 
+// unsaidCounter is the counter of messages that were dropped and not told of.
+const unsaidCounter = "unsaid"
+
+// receives says that there are outputs to open.
+func receives(d *handover.Description) bool { return d.Receives || len(d.Sockets) > 0 }
+
+// describe is what the next program of this receiver needs to know.
+func (r *receiver) describe(now time.Time) *handover.Description {
+	d := handover.NewDescription()
+	d.Program, d.Receives, d.Awaits, d.Started, d.Confinement = Version, r.batch != nil, r.awaits, handover.TimeOf(r.started), r.sandbox
+	d.Files.Init = r.init
+	for name, n := range r.named() {
+		d.Counters[name] = *n
+	}
+	d.Counters[unsaidCounter] = r.limits.unsaid
+	for _, p := range append(r.previousIDs[:len(r.previousIDs):len(r.previousIDs)], r.self) {
+		d.PreviousIDs = append(d.PreviousIDs, strconv.Itoa(p.pid)+"/"+p.started)
+	}
+	for _, p := range r.cleanups {
+		d.Places = append(d.Places, &handover.Place{Dir: p.dir, Name: handover.Text(p.name), Flags: p.flags, ID: file.ID(p.id)})
+	}
+	for _, k := range r.sockets {
+		d.Sockets = append(d.Sockets, &handover.Socket{
+			FD: k.fd, Path: handover.Text(k.path), Place: slices.Index(r.cleanups, k.at), ID: file.ID(k.id), Run: k.run, Debt: max(0, k.bucket.full.Sub(now)),
+		})
+	}
+	if r.store != nil {
+		d.Files.Store = r.store.FD
+	}
+	if r.streams != nil { // the oldest first, which is the order they are resumed in
+		for c := r.streams.oldest; c != nil; c = c.newer {
+			d.Connections = append(d.Connections, &handover.Connection{
+				FD: c.fd, Framing: c.frame.code(), Skip: c.frame.skip, Socket: slices.Index(r.sockets, c.from), Rest: bytes.Clone(c.rest),
+				Known: c.sender.Known, PID: int64(c.sender.PID), UID: int64(c.sender.UID), GID: int64(c.sender.GID),
+			})
+		}
+	}
+	if k := r.kernel; k != nil && k.fd >= 0 {
+		d.Kernel = &handover.KernelLog{FD: k.fd, Sequence: k.sequence, Any: k.any}
+	}
+	if r.watcher != nil {
+		d.Files.Root = r.watcher.Root()
+		d.Watcher = ofWatcher(r.watcher.State(), now)
+	}
+	for _, route := range r.router.Routes {
+		t, ok := route.Out.(*router.MeteredOutput)
+		if !ok {
+			continue
+		}
+		o := &handover.Output{Path: handover.Text(t.Name()), Kind: int(t.Kind), Taken: t.Taken, Bytes: t.Bytes, Repeated: t.Repeated, High: t.High}
+		if l, ok := t.Output.(output.Lasting); ok {
+			o.State = l.State(now)
+		} else {
+			c := t.Counts()
+			o.State = output.State{Written: c.Written, Lost: c.Lost, FD: -1}
+		}
+		d.Outputs = append(d.Outputs, o)
+	}
+	return d
+}
+
 // resumeFrom has the receiver go on where the program before this one was.
-func (r *receiver) resumeFrom(s *snapshot) {
-	_ = s.eachDescriptor(func(fd *int) error {
-		if _, err := unix.FcntlInt(uintptr(*fd), unix.F_SETFD, unix.FD_CLOEXEC); *fd >= 0 && err != nil {
-			*fd = -1 // it is not open
-		}
-		return nil
-	})
-	for _, k := range s.sockets {
-		sock, err := inheritSocket(k.fd, k.path) // the kernel knows its type
-		if err != nil && k.fd >= 0 {
-			r.router.Report(err)
-			_ = unix.Close(k.fd)
-			k.fd = -1
-		}
-		k.socket = sock
+func (r *receiver) resumeFrom(d *handover.Description) {
+	d.Settle()
+	r.resumed = d
+	for name, n := range r.named() {
+		*n = d.Counters[name]
 	}
-	s.dropMissing()
-	r.resumed = s
-	if s.base.started.IsZero() {
-		s.base.started = time.Now()
+	if d.Started != 0 {
+		r.started = d.Started.Time()
 	}
-	r.counters = s.base.counters
-	if s.unreadable != nil {
+	if d.Unreadable != nil {
 		r.fresh++
 	}
+	r.awaits = d.Awaits
 	if r.store == nil {
 		r.upgrades++
-		r.resumeStore(s.store)
+		r.resumeStore(d)
 	}
-	if r.limits.unsaid = s.base.unsaid; r.limits.unsaid > 0 {
+	r.usePrevious(d.PreviousIDs)
+	if r.limits.unsaid = d.Counters[unsaidCounter]; r.limits.unsaid > 0 {
 		r.limits.sayAt = time.Now().Add(dropEvery)
 	}
 }
 
-// takeOver returns what was passed to the program before this one.
-func (r *receiver) takeOver() taken {
-	s := r.resumed
-	r.init, r.awaits = s.base.init, s.awaits
-	t := taken{root: s.base.root}
-	for _, p := range s.places {
-		t.cleanups = append(t.cleanups, &cleanup{dir: p.fd, name: p.name, flags: p.flags, id: p.id})
-	}
-	now := time.Now()
-	for _, k := range s.sockets {
-		sock := k.socket
-		sock.path, sock.id, sock.run = k.path, k.id, k.run
-		if k.place >= 0 {
-			sock.at = t.cleanups[k.place]
-		}
-		if k.debt > 0 {
-			sock.bucket.full = now.Add(k.debt)
-		}
-		t.sockets = append(t.sockets, sock)
-	}
-	return t
-}
-
 // resumeConnections has the connections and the kernel's log read on.
 func (r *receiver) resumeConnections() error {
-	if len(r.resumed.conns) > 0 && r.streams == nil {
+	if len(r.resumed.Connections) > 0 && r.streams == nil {
 		r.streams = newStreams() // their socket was retired
 	}
-	for _, p := range r.resumed.conns {
-		c := &connection{fd: p.fd, frame: decodeFramer(p.framing, p.skip), sender: p.sender}
-		if p.from >= 0 { // in the same order as they were handed over
-			c.from = r.sockets[p.from]
+	for _, p := range r.resumed.Connections {
+		c := &connection{fd: p.FD, frame: decodeFramer(p.Framing, p.Skip)}
+		c.sender = syslog.Sender{Known: p.Known, PID: int32(p.PID), UID: uint32(p.UID), GID: uint32(p.GID)}
+		if p.Socket >= 0 { // in the same order as they were handed over
+			c.from = r.sockets[p.Socket]
 		}
 		r.streams.open[c.fd] = c
 		r.streams.push(c)
-		r.streams.keep(c, p.rest)
+		r.streams.keep(c, p.Rest)
 		if err := r.watch(c.fd); err != nil {
 			return err
 		}
 	}
-	if k := r.resumed.kernel; k != nil {
-		if err := r.addKernel(k.fd); err != nil {
+	if k := r.resumed.Kernel; k != nil {
+		if err := r.addKernel(k.FD); err != nil {
 			return err
 		}
-		r.kernel.sequence, r.kernel.any = k.sequence, k.any
+		r.kernel.sequence, r.kernel.any = k.Sequence, k.Any
 	}
 	return nil
 }
@@ -110,18 +140,18 @@ func (r *receiver) resume(t *router.MeteredOutput) {
 	if r.resumed == nil {
 		return
 	}
-	list := &r.resumed.outputs
-	i := slices.IndexFunc(*list, func(o *outputState) bool { return o.path == t.Name() && o.kind == int(t.Kind) })
+	list := &r.resumed.Outputs
+	i := slices.IndexFunc(*list, func(o *handover.Output) bool { return string(o.Path) == t.Name() && o.Kind == int(t.Kind) })
 	if i < 0 {
 		return
 	}
 	o := (*list)[i]
 	*list = slices.Delete(*list, i, i+1)
 	if l, ok := t.Output.(output.Lasting); ok {
-		t.Taken, t.Bytes, t.Repeated, t.High = o.taken, o.bytes, o.repeated, o.high
+		t.Taken, t.Bytes, t.Repeated, t.High = o.Taken, o.Bytes, o.Repeated, o.High
 		l.Resume(o.State, time.Now())
-	} else if o.FD >= 0 {
-		_ = unix.Close(o.FD)
+	} else if o.State.FD >= 0 {
+		_ = unix.Close(o.State.FD)
 	}
 }
 
@@ -131,79 +161,85 @@ func (r *receiver) resumeOthers() {
 	if r.resumed == nil {
 		return
 	}
-	for _, o := range slices.Clone(r.resumed.outputs) {
-		if len(o.Pending) == 0 {
-			if o.FD >= 0 {
-				_ = unix.Close(o.FD)
+	for _, o := range slices.Clone(r.resumed.Outputs) {
+		if len(o.State.Pending) == 0 {
+			if o.State.FD >= 0 {
+				_ = unix.Close(o.State.FD)
 			}
 			continue
 		}
-		r.router.Keep(syslogconf.Kind(o.kind), o.path)
+		r.router.Keep(syslogconf.Kind(o.Kind), string(o.Path))
 	}
 }
 
 // sayResumed says why another program goes on.
 func (r *receiver) sayResumed() {
-	if why := r.resumed.unreadable; why != nil {
+	if why := r.resumed.Unreadable; why != nil {
 		r.sayFresh(why)
 	}
-	if r.store != nil && r.store.restarted {
+	if r.store != nil && r.store.Restarted {
 		r.sayRestarted()
 	} else {
-		r.say(syslog.Notice, "upgraded to devlogd "+Version+" from "+cmp.Or(r.resumed.base.version, "another version"))
+		r.say(syslog.Notice, "upgraded to devlogd "+Version+" from "+cmp.Or(r.resumed.Program, "another version"))
 	}
 	r.resumed, r.router.Tolerant = nil, false // with all that was pending
 }
 
 // toWatcher returns what the watcher before this one knew.
-func (s *keeperState) toWatcher(now time.Time) *watcher.State {
+func toWatcher(s *handover.Watcher, now time.Time) *watcher.State {
 	return &watcher.State{
-		Text: s.text, Failed: s.failed, Problem: s.problem, Yielded: s.aside, Unsaid: s.unsaid,
-		Runs: s.runs, Retries: s.retries, Delay: s.delay, Repaired: s.repaired,
-		Last: offWall(s.last, now), Since: offWall(s.since, now), At: offWall(s.at, now),
-		SaidAt: offWall(s.saidAt, now), Orphaned: offWall(s.vacantAt, now),
+		Text: string(s.Target), Failed: string(s.Failed), Problem: string(s.Problem), Yielded: s.Yielded, Unsaid: s.Unsaid,
+		Runs: s.Runs, Retries: s.Retries, Delay: s.Delay, Repaired: s.Repaired,
+		Last: offWall(s.Last, now), Since: offWall(s.Since, now), At: offWall(s.RepairedAt, now),
+		SaidAt: offWall(s.SaidAt, now), Orphaned: offWall(s.FreeAt, now),
 	}
 }
 
 // ofWatcher returns what the watcher leaves behind.
-func ofWatcher(s watcher.State, now time.Time) *keeperState {
-	return &keeperState{
-		text: s.Text, failed: s.Failed, problem: s.Problem, aside: s.Yielded, unsaid: s.Unsaid,
-		runs: s.Runs, retries: s.Retries, delay: s.Delay, repaired: s.Repaired,
-		last: onWall(s.Last, now), since: onWall(s.Since, now), at: onWall(s.At, now),
-		saidAt: onWall(s.SaidAt, now), vacantAt: onWall(s.Orphaned, now),
+func ofWatcher(s watcher.State, now time.Time) *handover.Watcher {
+	return &handover.Watcher{
+		Target: handover.Text(s.Text), Failed: handover.Text(s.Failed), Problem: handover.Text(s.Problem), Yielded: s.Yielded, Unsaid: s.Unsaid,
+		Runs: s.Runs, Retries: s.Retries, Delay: s.Delay, Repaired: s.Repaired,
+		Last: onWall(s.Last, now), Since: onWall(s.Since, now), RepairedAt: onWall(s.At, now),
+		SaidAt: onWall(s.SaidAt, now), FreeAt: onWall(s.Orphaned, now),
 	}
 }
 
 // onWall is a time in the past as the wall clock, which may have been set since,
 // would have shown it: that one only can be handed over.
-func onWall(t, now time.Time) time.Time {
+func onWall(t, now time.Time) handover.Time {
 	if t.IsZero() {
-		return t
+		return 0
 	}
-	return now.Round(0).Add(-now.Sub(t))
+	return handover.TimeOf(now.Round(0).Add(-now.Sub(t)))
 }
 
 // offWall is a time that onWall has made, and from here on does not depend on
 // the wall clock. It is not in the future, even if that has been set back
 // meanwhile: nothing would be repaired until then.
-func offWall(t, now time.Time) time.Time {
-	if t.IsZero() {
-		return t
+func offWall(t handover.Time, now time.Time) time.Time {
+	if t == 0 {
+		return time.Time{}
 	}
-	return now.Add(-max(0, now.Round(0).Sub(t)))
+	return now.Add(-max(0, now.Round(0).Sub(t.Time())))
 }
 
 // sayEnds says that this program, which is to go on where another one was, ends
 // because of the error. What waited is said by the outputs, if there are some.
-func (r *receiver) sayEnds(s *snapshot, err error) {
+func (r *receiver) sayEnds(d *handover.Description, err error) {
 	pending := 0
-	for _, out := range s.outputs {
-		pending += bytes.Count(out.Pending, []byte{'\n'})
+	for _, out := range d.Outputs {
+		pending += bytes.Count(out.State.Pending, []byte{'\n'})
 	}
 	text := "ends, as it cannot go on where the program before it was: " + err.Error()
 	if pending > 0 && len(r.router.Routes) == 0 {
 		text += "; " + strconv.Itoa(pending) + " messages lost that waited to be written"
 	}
 	r.tellKernel(text)
+}
+
+// sayFresh says that the description of the program before this one was of no use.
+func (r *receiver) sayFresh(why error) {
+	r.say(syslog.Warning, "started without the state of the previous devlogd: "+why.Error()+
+		": its sockets are kept, its counters and unwritten messages are lost")
 }

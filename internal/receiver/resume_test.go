@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"devlog/internal/handover"
 	"devlog/internal/logfile"
 	"devlog/internal/output"
 	"devlog/internal/router"
@@ -19,11 +20,11 @@ import (
 // however many they are, and nothing else is.
 func TestResumeWithoutRules(t *testing.T) {
 	dir := t.TempDir()
-	s := &snapshot{}
+	s := handover.NewDescription()
 	var names []string
 	for _, name := range []string{"a", "b", "c"} {
 		names = append(names, filepath.Join(dir, name))
-		s.outputs = append(s.outputs, &outputState{path: names[len(names)-1], kind: int(syslogconf.File), taken: 1, State: output.State{Pending: []byte("late\n"), FD: -1}})
+		s.Outputs = append(s.Outputs, &handover.Output{Path: handover.Text(names[len(names)-1]), Kind: int(syslogconf.File), Taken: 1, State: output.State{Pending: []byte("late\n"), FD: -1}})
 	}
 	kept := filepath.Join(dir, "kept")
 	r := newReceiver(&options{name: "box"}, func() ([]syslogconf.Rule, error) { return rules(t, "*.* -"+kept), nil })
@@ -58,7 +59,7 @@ func TestResumeUnopened(t *testing.T) {
 	other := "-" + filepath.Join(dir, "other")
 	for _, rule := range []string{"-" + path, other, "|" + path} { // the last is another output with this name
 		r := newReceiver(&options{name: "box"}, func() ([]syslogconf.Rule, error) { return rules(t, "*.* "+rule), nil })
-		r.resumed = &snapshot{outputs: []*outputState{{path: path, kind: int(syslogconf.File), taken: 1, State: output.State{Pending: []byte("late\n"), FD: -1}}}}
+		r.resumed = &handover.Description{Outputs: []*handover.Output{{Path: handover.Text(path), Kind: int(syslogconf.File), Taken: 1, State: output.State{Pending: []byte("late\n"), FD: -1}}}}
 		if err := r.openOutputs(); err != nil {
 			t.Fatalf("%s: %v", rule, err)
 		}
@@ -139,12 +140,13 @@ func TestResumeClockSet(t *testing.T) {
 		last time.Time // of the program before, by the wall clock of now
 		ago  time.Duration
 	}{
-		"as it was":                          {onWall(now.Add(-time.Minute), now), time.Minute},
+		"as it was":                          {onWall(now.Add(-time.Minute), now).Time(), time.Minute},
 		"set back while it was handed over":  {now.Round(0).Add(24 * time.Hour), 0},
 		"set forth while it was handed over": {now.Round(0).Add(-24 * time.Hour), 24 * time.Hour},
 	} {
 		now := time.Now()
-		k := (&keeperState{last: tt.last, at: tt.last, saidAt: tt.last, vacantAt: tt.last}).toWatcher(now)
+		was := handover.TimeOf(tt.last)
+		k := toWatcher(&handover.Watcher{Last: was, RepairedAt: was, SaidAt: was, FreeAt: was}, now)
 		for what, at := range map[string]time.Time{"last": k.Last, "at": k.At, "saidAt": k.SaidAt, "orphaned": k.Orphaned} {
 			if d := now.Sub(at) - tt.ago; d < 0 || d > time.Minute {
 				t.Errorf("%s: %s is %v off", name, what, d)
@@ -164,7 +166,7 @@ func TestResumeClockSet(t *testing.T) {
 func TestResumeEnds(t *testing.T) {
 	said := hearKernel(t)
 	r := newReceiver(&options{name: "box"}, nil)
-	s := &snapshot{outputs: []*outputState{{State: output.State{Pending: []byte("a\nb\n")}}}}
+	s := &handover.Description{Outputs: []*handover.Output{{State: output.State{Pending: []byte("a\nb\n")}}}}
 	r.sayEnds(s, errors.New("bad rule"))
 	if want := "devlogd: ends, as it cannot go on where the program before it was: bad rule; 2 messages lost that waited to be written"; *said != want {
 		t.Errorf("%q", *said)

@@ -9,12 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The types of sockets.
-const (
-	kindDgram  = "dgram"
-	kindStream = "stream"
-)
-
 // socket is a socket to receive from.
 type socket struct {
 	fd     int
@@ -29,27 +23,27 @@ type socket struct {
 }
 
 // inheritSocket checks that a passed descriptor is a socket we can receive from.
-func inheritSocket(fd int, name string) (*socket, error) {
+func inheritSocket(fd int) (*socket, error) {
 	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
 	if err != nil {
-		return nil, fmt.Errorf("use passed descriptor %d (%s) as a socket: %w", fd, name, err)
+		return nil, fmt.Errorf("use passed descriptor %d as a socket: %w", fd, err)
 	}
 	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 	if err != nil {
-		return nil, fmt.Errorf("use passed descriptor %d (%s) as a socket: %w", fd, name, err)
+		return nil, fmt.Errorf("use passed descriptor %d as a socket: %w", fd, err)
 	}
 	stream := kind == unix.SOCK_STREAM
 	if stream {
 		listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
 		if err != nil || listens == 0 {
-			return nil, fmt.Errorf("use passed descriptor %d (%s): it is a stream socket that does not listen (Accept=no in a systemd socket unit)", fd, name)
+			return nil, fmt.Errorf("use passed descriptor %d: it is a stream socket that does not listen (Accept=no in a systemd socket unit)", fd)
 		}
 		if err := unix.SetNonblock(fd, true); err != nil {
-			return nil, fmt.Errorf("use passed descriptor %d (%s) as a socket: %w", fd, name, err)
+			return nil, fmt.Errorf("use passed descriptor %d as a socket: %w", fd, err)
 		}
 	}
 	if domain != unix.AF_UNIX || kind != unix.SOCK_DGRAM && !stream {
-		return nil, fmt.Errorf("use passed descriptor %d (%s): it is not a unix datagram or stream socket (ListenDatagram= or ListenStream= in a systemd socket unit)", fd, name)
+		return nil, fmt.Errorf("use passed descriptor %d: it is not a unix datagram or stream socket (ListenDatagram= or ListenStream= in a systemd socket unit)", fd)
 	}
 	return &socket{fd: fd, stream: stream}, nil
 }

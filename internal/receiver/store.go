@@ -1,7 +1,6 @@
 package receiver
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -9,29 +8,19 @@ import (
 	"time"
 	"unsafe"
 
-	"golang.org/x/sys/unix"
-
 	"devlog/internal/handover"
-	"devlog/internal/memfd"
 	"devlog/internal/router"
+	"devlog/internal/syslog"
 )
 
-// A receiver that is a service of systemd's can be killed and lose nothing. What
-// it receives into and what it would need to go on is in memory that systemd has
-// as well (memfd_create(2), sd_pid_notify_with_fds(3)), and so are its sockets
-// and handles. The kernel notes each message there as it takes it out of the
-// socket's queue; it counts as unwritten until the outputs have it. The program
-// that systemd starts then writes what is unwritten first.
+// A receiver that is supervised can be killed and lose nothing: what it receives into is
+// in memory that its supervisor has as well. The kernel notes each message there as it
+// takes it out of the socket's queue; it counts as unwritten until the outputs have it.
+// The program that is started then writes what is unwritten first.
 
 const (
-	// storeName is the name that systemd knows the memory by.
-	storeName = "devlogd-store"
-	// storeMagic says what is in the memory, and how it is laid out.
+	// storeMagic says how the memory is laid out.
 	storeMagic = 0x64766c6f67640001
-	// takeTime is how long the hook may take to hand the files over.
-	takeTime = 10 * time.Second
-	// maxState is how large a description of the receiver is, in bytes.
-	maxState = 256 << 10
 	// maxReplays is how often the same messages are tried: they may be what the
 	// receiver was killed by.
 	maxReplays = 3
@@ -41,46 +30,24 @@ const (
 	unused = ^uint32(0)
 )
 
-// storeHead is the beginning of the memory.
-type storeHead struct {
-	magic uint64
-	// restarts is how often the receiver was started anew.
-	restarts uint64
-	// pending are the messages that the outputs have taken and could not write.
-	pending uint64
-	// replays is how often it was begun to write what was unwritten.
-	replays uint64
-	// current is which of the two descriptions holds, and length how long each
-	// is: one is written while the other holds.
-	current uint64
-	length  [2]uint64
-}
-
-// What follows the head, each part on pages of its own.
+// What follows the memory's head, each part on pages of its own.
 const (
 	headersAt = pageSize
 	controlAt = headersAt + (slots*int(unsafe.Sizeof(mmsghdr{}))+pageSize-1)/pageSize*pageSize
 	statesAt  = controlAt + (slots*int(unsafe.Sizeof(control{}))+pageSize-1)/pageSize*pageSize
-	slotsAt   = statesAt + 2*maxState
+	slotsAt   = statesAt + 2*handover.MaxDescription
 	storeSize = slotsAt + slots*slotSize
 )
 
-// store is that memory.
+var storeLayout = handover.Layout{Magic: storeMagic, At: statesAt, Size: storeSize}
+
+// store is that memory, as a receiver uses it.
 type store struct {
-	fd     int
-	memory []byte
-	head   *storeHead
-	// restarted says that it is of a receiver that was killed; files are what
-	// systemd has given back with it. unreadable is why there is nothing in it.
-	restarted  bool
-	files      []handover.File
-	unreadable error
+	*handover.Store
 	// again and lost are how many of its messages were written again and lost.
 	again int
 	lost  uint64
-	// stored are the names of what systemd has.
-	stored map[string]bool
-	seen   seen
+	seen  seen
 	// retry is when what holds is to be described again, which has failed; zero if
 	// it has not.
 	retry time.Time
@@ -98,109 +65,26 @@ type seen struct {
 	done     bool
 }
 
-// openStore returns the store of a receiver that is a service, or nil, and the
-// files that were passed to it otherwise.
+// openStore is handover.OpenStore.
 func openStore(files []handover.File) ([]handover.File, *store, error) {
-	if i := slices.IndexFunc(files, func(f handover.File) bool { return f.Name == storeName }); i >= 0 {
-		s, err := reuseStore(files[i].FD)
-		if err != nil {
-			return nil, nil, err
-		}
-		if s.unreadable != nil {
-			files = slices.Delete(files, i, i+1)
-		}
-		s.restarted, s.files = true, files
-		s.head.restarts++
-		return nil, s, nil
-	}
-	if len(files) > 0 && handover.Supervised() { // it was started before, and its store is gone
-		s, err := newStore()
-		if err != nil {
-			return nil, nil, err
-		}
-		s.restarted, s.files, s.unreadable = true, files, errors.New("there is no description")
-		return nil, s, nil
-	}
-	taken, ok, err := handover.Taken(takeTime)
-	if !ok || err != nil {
+	files, s, err := handover.OpenStore(files, storeLayout)
+	if s == nil || err != nil {
 		return files, nil, err
 	}
-	s, err := newStore()
-	return append(files, taken...), s, err
+	return files, useMemory(s), nil
 }
 
-// reuseStore is the store in that descriptor or, where another version has laid it
-// out in its own way, a new one in its place.
-func reuseStore(fd int) (*store, error) {
-	s, err := mapStore(fd)
-	if err == nil {
-		s.stored[storeName] = true
-		return s, nil
-	}
-	unreadable := err
-	_ = unix.Close(fd)
-	if err := handover.Notify("FDSTOREREMOVE=1\nFDNAME=" + storeName); err != nil {
-		return nil, err
-	}
-	if s, err = newStore(); err == nil {
-		s.unreadable = unreadable
-	}
-	return s, err
-}
-
-// newStore makes a store and gives it to systemd.
-func newStore() (*store, error) {
-	fd, err := memfd.Create(storeName, memfd.Data)
-	if err == nil {
-		err = unix.Ftruncate(fd, int64(storeSize))
-	}
-	if err == nil {
-		err = memfd.Seal(fd, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("make memory that outlives this process: %w", err)
-	}
-	s, err := mapMemory(fd)
-	if err != nil {
-		return nil, err
-	}
-	s.head.magic = storeMagic
-	headers, _ := s.parts()
-	for i := range headers {
-		headers[i].length = unused
-	}
-	return s, s.keep(storeName, fd)
-}
-
-// mapStore is the store of a receiver that was killed, or replaced.
-func mapStore(fd int) (*store, error) {
-	var st unix.Stat_t
-	err := unix.Fstat(fd, &st)
-	if err == nil && st.Size != int64(storeSize) {
-		err = errors.New("it has another size")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("go on where the receiver before was: %w", err)
-	}
-	s, err := mapMemory(fd)
-	if err != nil {
-		return nil, err
-	}
-	if s.head.magic != storeMagic {
-		_ = unix.Munmap(s.memory)
-		return nil, errors.New("go on where the receiver before was: it was of another version")
-	}
+// useMemory prepares the memory for this process.
+func useMemory(m *handover.Store) *store {
+	s := &store{Store: m}
 	s.forgetPointers()
-	return s, nil
-}
-
-func mapMemory(fd int) (*store, error) {
-	memory, err := unix.Mmap(fd, 0, storeSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
-		return nil, fmt.Errorf("map the memory that outlives this process: %w", err)
+	if m.New() {
+		headers, _ := s.parts()
+		for i := range headers {
+			headers[i].length = unused
+		}
 	}
-	_ = unix.Madvise(memory, unix.MADV_NOHUGEPAGE)
-	return &store{fd: fd, memory: memory, head: (*storeHead)(unsafe.Pointer(&memory[0])), stored: map[string]bool{}}, nil
+	return s
 }
 
 // forgetPointers removes the addresses of the process before: its memory is not
@@ -218,44 +102,8 @@ func (s *store) forgetPointers() {
 
 // parts are where the kernel notes what it has received, and from whom.
 func (s *store) parts() ([]mmsghdr, []control) {
-	return unsafe.Slice((*mmsghdr)(unsafe.Pointer(&s.memory[headersAt])), slots),
-		unsafe.Slice((*control)(unsafe.Pointer(&s.memory[controlAt])), slots)
-}
-
-// keep gives systemd a file.
-func (s *store) keep(name string, fd int) error {
-	err := handover.Notify("FDSTORE=1\nFDPOLL=0\nFDNAME="+name, fd)
-	if err == nil {
-		s.stored[name] = true
-	}
-	return err
-}
-
-// drop has systemd close a file.
-func (s *store) drop(name string) error {
-	err := handover.Notify("FDSTOREREMOVE=1\nFDNAME=" + name)
-	if err == nil {
-		delete(s.stored, name)
-	}
-	return err
-}
-
-// storedName is the name that systemd has for an open file: what the kernel has
-// for it, so that no file is there twice.
-func storedName(fd int) (string, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return "", fmt.Errorf("describe descriptor %d: %w", fd, err)
-	}
-	kind := "file" // the handle of a process is the only one
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFSOCK:
-		kind = "socket"
-	case unix.S_IFDIR:
-		kind = "directory"
-	}
-	id := idOf(&st)
-	return kind + "-" + strconv.FormatUint(id.Dev, 16) + "-" + strconv.FormatUint(id.Ino, 10), nil
+	return unsafe.Slice((*mmsghdr)(unsafe.Pointer(&s.Memory[headersAt])), slots),
+		unsafe.Slice((*control)(unsafe.Pointer(&s.Memory[controlAt])), slots)
 }
 
 // stepStore describes the receiver anew if there is something that the
@@ -266,7 +114,7 @@ func (r *receiver) stepStore() {
 	if s == nil || s.seen.is(r) || !s.retry.IsZero() && time.Now().Before(s.retry) {
 		return
 	}
-	err := s.describe(r)
+	err := s.Write(r.describe(time.Now()))
 	if err == nil {
 		s.seen, s.retry = look(r), time.Time{}
 		return
@@ -274,6 +122,7 @@ func (r *receiver) stepStore() {
 	if s.retry.IsZero() {
 		r.router.Report(fmt.Errorf("a receiver that is killed now would not go on: %w", err))
 	}
+	s.seen = seen{} // what is written down by now is not known
 	s.retry = time.Now().Add(describeRetry)
 }
 
@@ -306,87 +155,86 @@ func (l *seen) is(r *receiver) bool {
 	return l.text == text && l.yielded == yielded
 }
 
-// describe writes down what a program that goes on needs to know, and gives
-// systemd what it needs to have. At every instant what is written down is
-// something that systemd has.
-func (s *store) describe(r *receiver) error {
-	snap := r.snapshot(time.Now())
-	snap.conns, snap.kernel, snap.outputs, snap.store = nil, nil, nil, -1
-	snap.sandbox = nil // it ends with the process
-	var names []string
-	index := map[string]int{}
-	keep := func(fd *int) (err error) {
-		if *fd < 0 {
-			return nil
-		}
-		name, err := storedName(*fd)
-		if err != nil {
-			return err
-		}
-		at, known := index[name]
-		if !known {
-			at = len(names)
-			index[name] = at
-			names = append(names, name)
-			if !s.stored[name] {
-				err = s.keep(name, *fd)
-			}
-		}
-		*fd = at
-		return err
+// resumeStore has the receiver use the store of the program before this one,
+// which has left it in the same process.
+func (r *receiver) resumeStore(d *handover.Description) {
+	if d.Files.Store < 0 {
+		return
 	}
-	if err := snap.eachDescriptor(keep); err != nil {
-		return err
+	m, err := handover.ReuseStore(d.Files.Store, storeLayout)
+	if err != nil {
+		r.router.Report(fmt.Errorf("a receiver that is killed now would not go on: %w", err))
+		return
 	}
-	text := strings.Join(names, " ") + "\n" + strings.Join(r.identities(), " ") + "\n" + string(snap.format())
-	if len(text) > maxState {
-		return fmt.Errorf("what describes it has %d bytes, and %d at most can be kept", len(text), maxState)
-	}
-	other := 1 - s.head.current&1
-	copy(s.memory[statesAt+int(other)*maxState:][:maxState], text)
-	s.head.length[other] = uint64(len(text))
-	s.head.current = other
-	for name := range s.stored {
-		if _, used := index[name]; !used && name != storeName {
-			if err := s.drop(name); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	d.PreviousIDs = m.Resume()
+	r.store = useMemory(m)
 }
 
-// described is what was last described: the names of what systemd has, the
-// processes that the receiver was, and its state.
-func (s *store) described() (names, was []string, state []byte, err error) {
-	which := s.head.current & 1
-	size := s.head.length[which]
-	if size == 0 || size > maxState {
-		return nil, nil, nil, errors.New("go on where the receiver before was: it was killed before it was ready")
-	}
-	text := string(s.memory[statesAt+int(which)*maxState:][:size])
-	first, rest, _ := strings.Cut(text, "\n")
-	second, rest, _ := strings.Cut(rest, "\n")
-	return strings.Fields(first), strings.Fields(second), []byte(rest), nil
-}
-
-// identities are the processes by which a record may know the receiver.
-func (r *receiver) identities() []string {
-	var list []string
-	for _, p := range append(r.was[:len(r.was):len(r.was)], r.self) {
-		list = append(list, strconv.Itoa(p.pid)+"/"+p.started)
-	}
-	return list
-}
-
-func parseIdentities(list []string) (was []process) {
-	for _, text := range list {
+// usePrevious takes over which processes the receiver was.
+func (r *receiver) usePrevious(ids []string) {
+	for _, text := range ids {
 		pid, started, _ := strings.Cut(text, "/")
-		if n, err := strconv.Atoi(pid); err == nil {
-			was = append(was, process{n, started})
+		if n, err := strconv.Atoi(pid); err == nil && (process{n, started}) != r.self {
+			r.previousIDs = append(r.previousIDs, process{n, started})
 		}
 	}
-	return was
+}
+
+// forgetPrevious forgets the processes that no record names: there is one more with
+// each restart. Without any record the first one is as good as any.
+func (r *receiver) forgetPrevious() {
+	noted := slices.DeleteFunc(slices.Clone(r.previousIDs), func(p process) bool {
+		return !slices.ContainsFunc(r.cleanups, func(at *cleanup) bool { return p.notedIn(at.dir) })
+	})
+	if len(noted) > 0 {
+		r.previousIDs = noted
+	} else {
+		r.previousIDs = r.previousIDs[:min(1, len(r.previousIDs))]
+	}
+}
+
+// replay writes what a receiver that was killed had received and not written. It
+// is the first to write and to receive: either would forget that.
+func (r *receiver) replay() {
+	s := r.store
+	if s == nil || !s.Restarted {
+		return
+	}
+	r.forgetPrevious()
+	n := 0
+	if r.batch != nil {
+		n = r.batch.unwritten()
+	}
+	s.lost = s.Head.Pending
+	if s.Head.Replays++; s.Head.Replays > maxReplays {
+		s.lost += uint64(n)
+		n = 0
+	}
+	s.again = n
+	now := time.Now()
+	r.router.At(now)
+	for i := range n {
+		raw, cut := r.batch.message(i)
+		r.handle(raw, cut, r.batch.sender(i))
+	}
+	r.flush(now)
+}
+
+// sayRestarted says what the kill of the receiver before this one has cost.
+func (r *receiver) sayRestarted() {
+	s := r.store
+	text, severity := "was killed, and started anew by systemd", syslog.Notice
+	if s.Head.Restarts > 1 {
+		text += " (" + strconv.FormatUint(s.Head.Restarts, 10) + " times by now)"
+	}
+	if s.again > 0 {
+		text += "; the " + strconv.Itoa(s.again) + " messages before this may be there twice"
+	}
+	if s.lost > 0 {
+		severity = syslog.Warning
+		text += "; " + strconv.FormatUint(s.lost, 10) + " messages lost (killed before they could be written)"
+	}
+	r.say(severity, text)
 }
 
 // written says that the outputs have taken what was received, and how much of
@@ -400,22 +248,11 @@ func (s *store) written(r *receiver) {
 			pending += t.Repeats
 		}
 	}
-	s.head.pending = pending
+	s.Head.Pending = pending
 	if r.batch != nil {
 		r.batch.forget()
 	}
-	s.head.replays = 0
-}
-
-// useStore has the receiver use a store, unless that is nil.
-func (r *receiver) useStore(s *store) {
-	if s == nil {
-		return
-	}
-	r.store = s
-	if _, was, _, err := s.described(); err == nil {
-		r.was = parseIdentities(was)
-	}
+	s.Head.Replays = 0
 }
 
 // tellReady tells systemd that the receiver is ready, if it has started it.

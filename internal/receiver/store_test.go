@@ -3,6 +3,7 @@ package receiver
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -25,13 +26,14 @@ import (
 func freshStore(t *testing.T) *store {
 	t.Helper()
 	t.Setenv("NOTIFY_SOCKET", "")
-	s, err := newStore()
+	m, err := handover.NewStore(storeLayout)
 	if err != nil {
 		t.Fatal(err)
 	}
+	s := useMemory(m)
 	t.Cleanup(func() {
-		_ = unix.Munmap(s.memory)
-		_ = unix.Close(s.fd)
+		_ = unix.Munmap(s.Memory)
+		_ = unix.Close(s.FD)
 	})
 	return s
 }
@@ -39,17 +41,17 @@ func freshStore(t *testing.T) *store {
 // inherit is the store as the program that systemd starts finds it.
 func (s *store) inherit(t *testing.T, more ...handover.File) *store {
 	t.Helper()
-	fd, err := unix.FcntlInt(uintptr(s.fd), unix.F_DUPFD_CLOEXEC, 0)
+	fd, err := unix.FcntlInt(uintptr(s.FD), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, next, err := openStore(append([]handover.File{{FD: fd, Name: storeName}}, more...))
-	if err != nil || files != nil || next == nil || !next.restarted {
+	files, next, err := openStore(append([]handover.File{{FD: fd, Name: handover.StoreName}}, more...))
+	if err != nil || files != nil || next == nil || !next.Restarted {
 		t.Fatalf("%v, %+v, %v", files, next, err)
 	}
 	t.Cleanup(func() {
-		_ = unix.Munmap(next.memory)
-		_ = unix.Close(next.fd)
+		_ = unix.Munmap(next.Memory)
+		_ = unix.Close(next.FD)
 	})
 	return next
 }
@@ -61,7 +63,7 @@ func withStore(t *testing.T, s *store, file string) *receiver {
 	r := newReceiver(&options{name: "box"}, func() ([]syslogconf.Rule, error) {
 		return rules(t, "*.* -"+file+";sender"), nil
 	})
-	r.useStore(s)
+	r.store = s
 	if err := r.openOutputs(); err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +108,7 @@ func TestStoreReplays(t *testing.T) {
 	if from := r.batch.sender(3); !from.Known || int(from.PID) != os.Getpid() {
 		t.Errorf("the last one's sender is %+v", from)
 	}
-	second.head.pending = 7
+	second.Head.Pending = 7
 	r.replay()
 	r.sayRestarted()
 	r.flush(r.started)
@@ -124,12 +126,12 @@ func TestStoreReplays(t *testing.T) {
 		t.Errorf("%d lines:\n%.2000s", n, text)
 	}
 	third := withStore(t, second.inherit(t), file)
-	if n := third.batch.unwritten(); n != 0 || third.store.head.restarts != 2 {
-		t.Errorf("%d messages are left, %d restarts", n, third.store.head.restarts)
+	if n := third.batch.unwritten(); n != 0 || third.store.Head.Restarts != 2 {
+		t.Errorf("%d messages are left, %d restarts", n, third.store.Head.Restarts)
 	}
 	// The big one's memory is given back, once it is written.
 	var st unix.Stat_t
-	if err := unix.Fstat(s.fd, &st); err != nil || st.Blocks*512 > 2*maxState+slots*pageSize+3*pageSize {
+	if err := unix.Fstat(s.FD, &st); err != nil || st.Blocks*512 > 2*handover.MaxDescription+slots*pageSize+3*pageSize {
 		t.Errorf("%d kB are in use, %v", st.Blocks/2, err)
 	}
 }
@@ -142,7 +144,7 @@ func TestStoreGivesUp(t *testing.T) {
 	for i := range 2 {
 		r.batch.headers[i].length = uint32(copy(r.batch.memory[i*slotSize:], "<14>test: x"))
 	}
-	s.head.replays = maxReplays
+	s.Head.Replays = maxReplays
 	next := withStore(t, s.inherit(t), file)
 	next.replay()
 	next.sayRestarted()
@@ -151,8 +153,8 @@ func TestStoreGivesUp(t *testing.T) {
 	if err != nil || !bytes.Contains(text, []byte("2 messages lost (killed")) || bytes.Contains(text, []byte("test: x")) {
 		t.Errorf("%v:\n%s", err, text)
 	}
-	if n := next.batch.unwritten(); n != 0 || next.store.head.replays != 0 {
-		t.Errorf("%d messages are left, tried %d times", n, next.store.head.replays)
+	if n := next.batch.unwritten(); n != 0 || next.store.Head.Replays != 0 {
+		t.Errorf("%d messages are left, tried %d times", n, next.store.Head.Replays)
 	}
 }
 
@@ -167,29 +169,25 @@ func TestStoreBegins(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	killed.sockets, killed.sandbox = []*socket{sock}, &sandboxState{mark: 1 << 20, landlock: true}
+	killed.sockets, killed.sandbox = []*socket{sock}, &handover.Confinement{Mark: 1 << 20, Landlock: true}
 	killed.stepStore()
 	for i := range 2 {
 		killed.batch.headers[i].length = uint32(copy(killed.batch.memory[i*slotSize:], "<14>test: unwritten"))
 	}
-	s.head.pending = 3
-	name, err := storedName(sock.fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	next := s.inherit(t, handover.File{FD: sock.fd, Name: name})
-	resumed, err := next.restart()
+	s.Head.Pending = 3
+	next := s.inherit(t, handover.File{FD: sock.fd, Name: storedName(t, sock.fd)})
+	resumed, err := next.Restart()
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := newReceiver(&options{name: "box"}, killed.loadRules)
 	defer r.close()
-	r.useStore(next)
+	r.store = next
 	ready := 0
 	if err := r.begin(&options{name: "box", sandbox: sandbox.Off}, nil, resumed, true, func() error { ready++; return nil }); err != nil {
 		t.Fatal(err)
 	}
-	if ready != 1 || r.sandbox == nil || r.sandbox.landlock {
+	if ready != 1 || r.sandbox == nil || r.sandbox.Landlock {
 		t.Errorf("told %d times that it is ready, confined %+v", ready, r.sandbox)
 	}
 	text, err := os.ReadFile(file)
@@ -229,63 +227,35 @@ func TestStoreForgetsPointers(t *testing.T) {
 	}
 }
 
-// The receiver's sockets and places are found again, each with its own
-// descriptor, but for what systemd has not got.
+// storedName is the name that a supervisor has for an open file.
+func storedName(t *testing.T, fd int) string {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("socket-%x-%d", st.Dev, st.Ino)
+}
+
+// What has changed is described again; that it cannot be is said once, and tried again.
 func TestStoreDescribes(t *testing.T) {
 	s := freshStore(t)
 	dir := t.TempDir()
 	r := withStore(t, s, filepath.Join(dir, "messages"))
-	kept, err := listen(filepath.Join(dir, "kept"), unix.SOCK_DGRAM)
-	if err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"a", "b"} {
+		sock, err := listen(filepath.Join(dir, name), unix.SOCK_DGRAM)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(sock.fd)
+		r.sockets = append(r.sockets, sock)
 	}
-	other, err := listen(filepath.Join(dir, "other"), unix.SOCK_DGRAM)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = errors.Join(unix.Close(kept.fd), unix.Close(other.fd)) }()
-	one, two := int(openDir(t, dir).Fd()), int(openDir(t, dir).Fd())
-	r.cleanups = []*cleanup{{dir: one, name: "kept", id: kept.id}, {dir: two, name: names.Record}}
-	kept.at = r.cleanups[0]
-	r.sockets = []*socket{other, kept}
+	at := &cleanup{dir: int(openDir(t, dir).Fd()), name: "a", id: r.sockets[0].id}
+	r.cleanups, r.sockets[0].at = []*cleanup{at}, at
 	r.stepStore()
-	if problem := r.router.Problem(); problem != nil || !s.seen.is(r) || len(s.stored) != 4 {
-		t.Errorf("%v, stored %v", problem, s.stored)
+	if problem := r.router.Problem(); problem != nil || !s.seen.is(r) {
+		t.Errorf("%v", problem)
 	}
-	var files []handover.File
-	for _, fd := range []int{one, kept.fd} {
-		name, err := storedName(fd)
-		if err != nil {
-			t.Fatal(err)
-		}
-		twin, err := unix.Dup(fd)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files = append(files, handover.File{FD: twin, Name: name})
-	}
-	next := s.inherit(t, files...)
-	snap, err := next.restart()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(snap.sockets) != 1 || snap.sockets[0].place != 0 || snap.sockets[0].id != kept.id || len(snap.places) != 2 ||
-		snap.places[0].fd == snap.places[1].fd || snap.places[1].name != names.Record || snap.base.init != -1 || snap.base.root != -1 {
-		t.Errorf("%+v", snap)
-	}
-	if n, err := storedName(snap.sockets[0].fd); err != nil || n != files[1].Name {
-		t.Errorf("another socket: %s, %v", n, err)
-	}
-	for _, p := range snap.places {
-		_ = unix.Close(p.fd)
-	}
-	_ = unix.Close(snap.sockets[0].fd)
-	// It knows what it was.
-	again := withStore(t, next, filepath.Join(dir, "messages"))
-	if len(again.was) != 1 || again.was[0] != r.self {
-		t.Errorf("it was %v, want %v", again.was, r.self)
-	}
-	// Each time that systemd cannot be told is said, once, and tried again.
 	for range 2 {
 		t.Setenv("NOTIFY_SOCKET", filepath.Join(dir, "absent"))
 		r.sockets = r.sockets[:1]
@@ -293,75 +263,73 @@ func TestStoreDescribes(t *testing.T) {
 			r.stepStore()
 			s.retry = time.Now() // is due
 		}
-		if problem := r.router.Problem(); problem == nil || !strings.Contains(problem.Error(), "would not go on: tell the service manager") || s.seen.is(r) || len(s.stored) != 4 {
-			t.Errorf("%v, stored %v", problem, s.stored)
+		if problem := r.router.Problem(); problem == nil || !strings.Contains(problem.Error(), "would not go on: tell the service manager") || s.seen.is(r) {
+			t.Errorf("%v", problem)
 		}
 		t.Setenv("NOTIFY_SOCKET", "")
 		r.sockets = r.sockets[:2]
-		r.cleanups = append(r.cleanups, r.cleanups[0]) // something else
 		r.stepStore()
-		if problem := r.router.Problem(); problem != nil || !s.seen.is(r) || len(s.stored) != 4 {
-			t.Errorf("%v, stored %v", problem, s.stored)
+		if problem := r.router.Problem(); problem != nil || !s.seen.is(r) {
+			t.Errorf("%v", problem)
 		}
-		r.cleanups = r.cleanups[:2]
-		r.stepStore()
 	}
-	// What is given up systemd gives up too.
-	r.sockets = r.sockets[1:]
-	r.stepStore()
-	if len(s.stored) != 3 {
-		t.Errorf("stored %v", s.stored)
+	fd, err := unix.Dup(r.sockets[0].fd)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if snap, err := freshStore(t).restart(); err != nil || !strings.Contains(snap.unreadable.Error(), "killed before it was ready") {
-		t.Errorf("without a description: %+v, %v", snap, err)
+	d, err := s.inherit(t, handover.File{FD: fd, Name: storedName(t, fd)}).Restart()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Settle()
+	again := newReceiver(&options{name: "box"}, nil)
+	again.usePrevious(d.PreviousIDs)
+	in, err := again.inherit(d)
+	if err != nil || len(in.sockets) != 1 || in.sockets[0].id != r.sockets[0].id || len(again.previousIDs) != 0 {
+		t.Errorf("%+v, %v, it was %v", in, err, again.previousIDs)
+	}
+	for _, fd := range d.Descriptors() {
+		_ = unix.Close(fd)
 	}
 }
 
-func TestForgetWas(t *testing.T) {
+func TestForgetPrevious(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, names.Record), []byte(`{"receiver": 7, "started": "70"}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	list := parseIdentities([]string{"6/60", "7/70", "8/80", "x"})
-	r := &receiver{was: slices.Clone(list), cleanups: []*cleanup{{dir: int(openDir(t, dir).Fd()), name: names.Record}}}
-	if r.forgetWas(); !slices.Equal(r.was, list[1:2]) || !r.notedIn(r.cleanups[0].dir) {
-		t.Errorf("%v of %v", r.was, list)
+	known := &receiver{}
+	known.usePrevious([]string{"6/60", "7/70", "8/80", "x"})
+	list := known.previousIDs
+	r := &receiver{previousIDs: slices.Clone(list), cleanups: []*cleanup{{dir: int(openDir(t, dir).Fd()), name: names.Record}}}
+	if r.forgetPrevious(); !slices.Equal(r.previousIDs, list[1:2]) || !r.notedIn(r.cleanups[0].dir) {
+		t.Errorf("%v of %v", r.previousIDs, list)
 	}
-	r = &receiver{was: slices.Clone(list)}
-	if r.forgetWas(); !slices.Equal(r.was, list[:1]) {
-		t.Errorf("without a record: %v", r.was)
+	r = &receiver{previousIDs: slices.Clone(list)}
+	if r.forgetPrevious(); !slices.Equal(r.previousIDs, list[:1]) {
+		t.Errorf("without a record: %v", r.previousIDs)
 	}
 }
 
-// A store that another version has laid out in its own way is replaced by an
-// upgrade, and refused after a kill.
+// A store that another version has laid out in its own way is replaced by an upgrade.
 func TestStoreOfAnotherVersion(t *testing.T) {
 	s := freshStore(t)
-	s.head.magic++
-	if _, err := mapStore(s.fd); err == nil || !strings.Contains(err.Error(), "of another version") {
-		t.Errorf("%v", err)
-	}
-	small, err := handover.StateFile([]byte("x"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer small.Close()
-	if _, err := mapStore(int(small.Fd())); err == nil || !strings.Contains(err.Error(), "another size") {
-		t.Errorf("%v", err)
-	}
-	old, err := unix.Dup(s.fd)
+	s.Memory[0]++ // its magic
+	old, err := unix.Dup(s.FD)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := newReceiver(&options{name: "box"}, nil)
-	r.resumeStore(old)
-	if problem := r.router.Problem(); r.store == nil || r.store.head.magic != storeMagic || problem != nil {
-		t.Fatalf("%+v, %v", r.store, problem)
+	d := handover.NewDescription()
+	d.Files.Store = old
+	r.resumeStore(d)
+	if r.store == nil || r.store.Memory[0] == s.Memory[0] || r.router.Problem() != nil {
+		t.Fatalf("%+v, %v", r.store, r.router.Problem())
 	}
-	_ = unix.Munmap(r.store.memory)
-	_ = unix.Close(r.store.fd)
+	_ = unix.Munmap(r.store.Memory)
+	_ = unix.Close(r.store.FD)
 	r = newReceiver(&options{name: "box"}, nil)
-	if r.resumeStore(-1); r.store != nil {
+	if r.resumeStore(handover.NewDescription()); r.store != nil {
 		t.Error("without one there is one")
 	}
 }
@@ -372,7 +340,7 @@ func TestStoreOfAnother(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, _ := start(t, []passed{{storeName, f}}, "--rule", "*.* -/dev/null")
+	d, _ := start(t, []passed{{handover.StoreName, f}}, "--rule", "*.* -/dev/null")
 	if code := d.wait(); code != daemon.ExitFinal || d.stderr.Len() == 0 {
 		t.Errorf("exit code %d, %q", code, &d.stderr)
 	}

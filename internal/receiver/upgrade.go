@@ -1,12 +1,10 @@
 package receiver
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"runtime"
-	"slices"
 	"strings"
 	"time"
 
@@ -16,8 +14,6 @@ import (
 	"devlog/internal/file"
 	"devlog/internal/handover"
 	"devlog/internal/memfd"
-	"devlog/internal/output"
-	"devlog/internal/router"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
 )
@@ -66,7 +62,7 @@ func (r *receiver) startUpgrade() {
 // refuse says why the program is not replaced.
 func (r *receiver) refuse(err error) {
 	text := "not upgraded, devlogd " + Version + " goes on: " + err.Error()
-	if r.sandbox != nil && r.sandbox.landlock && strings.HasSuffix(text, unix.EACCES.Error()) {
+	if r.sandbox != nil && r.sandbox.Landlock && strings.HasSuffix(text, unix.EACCES.Error()) {
 		text += ": it may be outside this receiver's sandbox, which is that of its start: start it anew"
 	}
 	r.say(syslog.Warning, text)
@@ -109,7 +105,7 @@ func (u *upgrade) open(root file.ID) error {
 // check has the new program look at the state and the configuration, while this
 // one goes on receiving. The result wakes it up.
 func (u *upgrade) check(r *receiver) error {
-	state, err := handover.StateFile(r.snapshot(time.Now()).format())
+	state, err := handover.StateFile(r.describe(time.Now()).Format())
 	if err != nil {
 		return err
 	}
@@ -139,7 +135,7 @@ func checkUpgrade(o *options, fd int, load loadRules) error {
 	if err != nil {
 		return err
 	}
-	if s, err := parseSnapshot(data); err == nil && !s.receives() {
+	if d, err := handover.Parse(data); err == nil && !receives(d) {
 		return nil
 	}
 	rules, err := load()
@@ -212,8 +208,7 @@ func (r *receiver) exec(image int) (end bool, err error) {
 		r.router.SumUp()
 		now := time.Now()
 		r.flush(now)
-		s := r.snapshot(now)
-		if err := r.leave(image, s); !errors.Is(err, errSignalled) {
+		if err := r.leave(image, r.describe(now)); !errors.Is(err, errSignalled) {
 			return false, err
 		}
 	}
@@ -222,17 +217,12 @@ func (r *receiver) exec(image int) (end bool, err error) {
 // errSignalled is that there are signals to handle first.
 var errSignalled = errors.New("signalled")
 
-// leave leaves the snapshot to the program that replaces this one.
-func (r *receiver) leave(image int, s *snapshot) error {
-	state, err := handover.StateFile(s.format())
-	if err != nil {
-		return err
-	}
-	defer state.Close()
+// leave leaves the description to the program that replaces this one.
+func (r *receiver) leave(image int, d *handover.Description) error {
 	runtime.LockOSThread() // signals are blocked by the thread that executes
 	defer runtime.UnlockOSThread()
 	var held *unix.Sigset_t
-	err = handover.Exec(image, os.Args, os.Environ(), state, s.descriptors(), func() error {
+	err := handover.Exec(image, os.Args, os.Environ(), d, func() error {
 		old, err := r.signals.hold()
 		if err != nil {
 			return err
@@ -246,73 +236,4 @@ func (r *receiver) leave(image int, s *snapshot) error {
 		r.signals.release(*held)
 	}
 	return err
-}
-
-// descriptors are all that the state names.
-func (s *snapshot) descriptors() (list []int) {
-	_ = s.eachDescriptor(func(fd *int) error {
-		if *fd >= 0 {
-			list = append(list, *fd)
-		}
-		return nil
-	})
-	return list
-}
-
-// snapshot is what the receiver leaves behind.
-func (r *receiver) snapshot(now time.Time) *snapshot {
-	s := &snapshot{store: -1, base: baseState{
-		version: Version, open: r.batch != nil, init: r.init, root: -1, counters: r.counters, unsaid: r.limits.unsaid,
-	}}
-	index := map[*cleanup]int{}
-	for i, p := range r.cleanups {
-		index[p] = i
-		s.places = append(s.places, &placeState{p.dir, p.name, p.flags, p.id})
-	}
-	for _, k := range r.sockets {
-		at := -1
-		if i, ok := index[k.at]; ok {
-			at = i
-		}
-		kind := kindDgram
-		if k.stream {
-			kind = kindStream
-		}
-		s.sockets = append(s.sockets, &socketState{
-			fd: k.fd, kind: kind, path: k.path, place: at, id: k.id, run: k.run, debt: max(0, k.bucket.full.Sub(now)),
-		})
-	}
-	if r.store != nil {
-		s.store = r.store.fd
-	}
-	if r.streams != nil { // the oldest first, which is the order they are resumed in
-		for c := r.streams.oldest; c != nil; c = c.newer {
-			s.conns = append(s.conns, &connState{
-				fd: c.fd, framing: c.frame.code(), from: slices.Index(r.sockets, c.from), skip: c.frame.skip, sender: c.sender, rest: bytes.Clone(c.rest),
-			})
-		}
-	}
-	if k := r.kernel; k != nil && k.fd >= 0 {
-		s.kernel = &kernelState{fd: k.fd, sequence: k.sequence, any: k.any}
-	}
-	s.sandbox, s.awaits = r.sandbox, r.awaits
-	if r.watcher != nil {
-		s.base.root = r.watcher.Root()
-		s.keeper = ofWatcher(r.watcher.State(), now)
-	}
-	for _, route := range r.router.Routes {
-		t, ok := route.Out.(*router.MeteredOutput)
-		if !ok {
-			continue
-		}
-		o := &outputState{path: t.Name(), kind: int(t.Kind), taken: t.Taken, bytes: t.Bytes, repeated: t.Repeated, high: t.High}
-		if l, ok := t.Output.(output.Lasting); ok {
-			o.State = l.State(now)
-		} else {
-			c := t.Counts()
-			o.State = output.State{Written: c.Written, Lost: c.Lost, FD: -1}
-		}
-		s.outputs = append(s.outputs, o)
-	}
-	return s
 }

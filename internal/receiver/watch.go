@@ -21,10 +21,10 @@ type owner struct{ r *receiver }
 func (r *receiver) startWatcher(root int, command []string, private bool) {
 	c := watcher.Config{
 		Owner: owner{r}, Root: root, Init: r.init, Command: command, Private: private,
-		Confined: func() bool { return r.sandbox != nil && r.sandbox.landlock },
+		Confined: func() bool { return r.sandbox != nil && r.sandbox.Landlock },
 	}
-	if r.resumed != nil && r.resumed.keeper != nil {
-		c.State = r.resumed.keeper.toWatcher(time.Now())
+	if r.resumed != nil && r.resumed.Watcher != nil {
+		c.State = toWatcher(r.resumed.Watcher, time.Now())
 	}
 	r.watcher = watcher.New(c)
 }
@@ -80,7 +80,11 @@ func (o owner) TakeOver(files []handover.File, run int) error {
 			use = append(use, f)
 		}
 	}
-	fresh, err := r.take(use)
+	var fresh inherited
+	given, err := handover.Describe(use)
+	if err == nil {
+		fresh, err = r.inherit(given)
+	}
 	if err == nil && len(fresh.sockets) > 0 && r.batch == nil {
 		err = r.openOutputs()
 	}

@@ -26,8 +26,7 @@ func NamesReceiver(dir, pid int, started string) bool {
 
 // member returns the text of the number or string that the JSON object has
 // under the key, as it is written; empty if there is none, more than one, or
-// what would not be an object. It stands for encoding/json, which would add a
-// sixth to this program and 300 kB to the memory of each receiver.
+// what would not be an object.
 func member(object []byte, key string) (value string) {
 	const blank = " \t\r\n"
 	var last []byte // string before, in the object itself

@@ -1,0 +1,254 @@
+package handover
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// fill gives each number, text, time and flag in v another value.
+func fill(v reflect.Value, n *int64) {
+	*n++
+	switch v.Kind() {
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(v.Elem(), n)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			fill(v.Field(i), n)
+		}
+	case reflect.Int, reflect.Int64:
+		v.SetInt(*n)
+	case reflect.Uint64:
+		v.SetUint(uint64(*n))
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.String:
+		if v.Type() == reflect.TypeFor[Text]() {
+			v.SetString("te xt\n\"\\\xff\x00:" + strings.Repeat("é", int(*n%7)))
+		} else {
+			v.SetString("text")
+		}
+	case reflect.Slice:
+		if v.Type().Elem().Kind() == reflect.Uint8 {
+			v.SetBytes([]byte("line\nanother \xfe"))
+			return
+		}
+		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
+		for i := range v.Len() {
+			fill(v.Index(i), n)
+		}
+	case reflect.Map:
+		for _, name := range wordCounters {
+			*n++
+			v.SetMapIndex(reflect.ValueOf(name), reflect.ValueOf(uint64(*n)))
+		}
+	}
+}
+
+// full is a description in which nothing is zero.
+func full() *Description {
+	d := NewDescription()
+	n := int64(0)
+	fill(reflect.ValueOf(d).Elem(), &n)
+	d.PreviousIDs, d.Unreadable = nil, nil // not written
+	return d
+}
+
+// ofWords is the part of a text that releases before read.
+func ofWords(text []byte) []byte {
+	before, _, _ := bytes.Cut(text, []byte("\n"+wordsKey+" "))
+	return append(before, '\n')
+}
+
+// All of a description is handed over, also to and from releases before.
+func TestDescription(t *testing.T) {
+	empty := NewDescription()
+	for name, d := range map[string]*Description{"full": full(), "empty": empty} {
+		text := d.Format()
+		_, object, _ := bytes.Cut(text, []byte("\n"+wordsKey+" "))
+		for form, text := range map[string][]byte{"both": text, "JSON": object, "words": ofWords(text)} {
+			got, err := Parse(text)
+			if err != nil {
+				t.Fatalf("%s, %s: %v", name, form, err)
+			}
+			if !bytes.Equal(got.Format(), d.Format()) {
+				t.Errorf("%s, %s: got %s, want %s", name, form, got.Format(), d.Format())
+			}
+		}
+	}
+}
+
+// A struct of many fields is several things.
+func TestFields(t *testing.T) {
+	seen := map[reflect.Type]bool{}
+	var look func(reflect.Type)
+	look = func(of reflect.Type) {
+		switch of.Kind() {
+		case reflect.Pointer, reflect.Slice:
+			look(of.Elem())
+		case reflect.Struct:
+			if seen[of] {
+				return
+			}
+			if seen[of] = true; of.NumField() > 15 {
+				t.Errorf("%s has %d fields", of, of.NumField())
+			}
+			for i := range of.NumField() {
+				look(of.Field(i).Type)
+			}
+		}
+	}
+	look(reflect.TypeFor[Description]())
+	if len(seen) < 10 {
+		t.Errorf("%d structs", len(seen))
+	}
+}
+
+// What another version has written otherwise is read as far as it can be: what is
+// missing is as in a receiver that has just started.
+func TestParseOfAnotherVersion(t *testing.T) {
+	both := string(full().Format())
+	text := string(ofWords(full().Format()))
+	short := wordsHead + "1\nbase \"x\" 1\nplace\nsocket 7\nconnection 8\nsandbox\nkernel\noutput \"/m\"\n"
+	same := func(d *Description) bool { return bytes.Equal(d.Format(), full().Format()) }
+	for name, tt := range map[string]struct {
+		text string
+		want func(d *Description) bool
+	}{
+		"a later number": {strings.Replace(text, "state 1", "state 2", 1), same},
+		"no base":        {wordsHead + "1\n\n", func(d *Description) bool { return d.Files == Files{-1, -1, -1} }},
+		"a word less":    {short, func(d *Description) bool { return d.Receives && d.Files.Init == -1 && d.Counters["upgrades"] == 0 }},
+		"words less": {short, func(d *Description) bool {
+			return d.Sockets[0].FD == 7 && d.Sockets[0].Place == -1 && d.Places[0].Dir == -1
+		}},
+		"words less, too": {short, func(d *Description) bool {
+			return d.Connections[0].Socket == -1 && d.Confinement.Mark == -1 && d.Kernel.FD == -1 && d.Outputs[0].State.FD == -1
+		}},
+		"a word more":    {strings.Replace(text, "\nplace ", " 17 \"more\"\nplace ", 1), same},
+		"a line more":    {strings.Replace(text, "\nplace ", "\nmore 1 2 \"x\"\nplace ", 1), same},
+		"no number":      {strings.Replace(text, "\nlost \"text\" ", "\nlost \"text\" x", 1), func(d *Description) bool { return d.Outputs[0].State.Lost[0].N == 0 }},
+		"no text":        {strings.Replace(text, "\nbase \"", "\nbase x\"", 1), func(d *Description) bool { return len(d.Sockets) == 2 }},
+		"lost by nobody": {wordsHead + "1\nlost \"x\" 1\n", func(d *Description) bool { return len(d.Outputs) == 0 }},
+		"a broken JSON":  {strings.Replace(both, "\njson {", "\njson {{", 1), same},
+		"a member more":  {strings.Replace(both, "\njson {", "\njson {\"more\":{\"a\":[1]},", 1), same},
+		"another type": {`{"receives":7,"started":"never","places":[{"dir":"x","name":"n"}],"sockets":[{"fd":3}]}`, func(d *Description) bool {
+			return d.Places[0].Dir == -1 && d.Places[0].Name == "n" && d.Sockets[0].FD == 3 && d.Sockets[0].Place == -1
+		}},
+		"members less": {`{"kernel":{},"confinement":{},"outputs":[{"state":{}},{}],"connections":[{}]}`, func(d *Description) bool {
+			return d.Kernel.FD == -1 && d.Confinement.Mark == -1 && d.Outputs[0].State.FD == -1 && d.Connections[0].Socket == -1 && d.Files.Store == -1
+		}},
+		"a later format": {`{"files":{"init":4},"sockets":[null],"outputs":{},"counters":null,"later":true}`, func(d *Description) bool {
+			return d.Files == Files{4, -1, -1} && len(d.Sockets) == 0 && d.Counters != nil
+		}},
+		"a number too big": {`{"files":{"init":99999999999999999999}}`, func(d *Description) bool { return d.Files.Init == -1 }},
+	} {
+		d, err := Parse([]byte(tt.text))
+		if err != nil || !tt.want(d) {
+			t.Errorf("%s: %v, %+v", name, err, d)
+		}
+	}
+	for _, text := range []string{"", "garbage", "devlogd-other 1\nbase", wordsHead + "1", `{"files":`} {
+		if _, err := Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), "it begins with") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+func FuzzParseDescription(f *testing.F) {
+	f.Add(full().Format())
+	f.Add(ofWords(full().Format()))
+	f.Add(NewDescription().Format())
+	f.Add([]byte(`{"sockets":[{"fd":3,"path":"\"x\\xff\""},null],"started":"2026-01-01T00:00:00Z"}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		d, err := Parse(data)
+		if err != nil {
+			if strings.Contains(err.Error(), "\n") {
+				t.Errorf("%q: an error of several lines: %v", data, err)
+			}
+			return
+		}
+		text := d.Format()
+		again, err := Parse(text)
+		if err != nil || !bytes.Equal(again.Format(), text) {
+			t.Errorf("%q: %v, %q", data, err, text)
+		}
+		_ = d.Descriptors()
+	})
+}
+
+// What is not open, or is not to receive from, is left out, and what refers to it
+// refers to nothing.
+func TestSettle(t *testing.T) {
+	path, fds := leftFiles(t)
+	d := &Description{
+		Files:       Files{Init: 1 << 20, Root: fds[5], Store: -1},
+		Places:      []*Place{{Dir: 1 << 20, Name: "a"}, {Dir: fds[0], Name: "b"}},
+		Sockets:     []*Socket{{FD: fds[1], Place: 0}, {FD: fds[3], Place: 1}, {FD: 1 << 20, Place: 7}},
+		Connections: []*Connection{{FD: fds[4], Socket: 0}, {FD: fds[5], Socket: 1}, {FD: 1 << 20, Socket: 1}},
+		Kernel:      &KernelLog{FD: 1 << 20},
+	}
+	d.Settle()
+	if d.Files.Init != -1 || d.Files.Root != fds[5] || len(d.Places) != 1 || len(d.Sockets) != 1 || d.Sockets[0].Place != 0 || d.Kernel != nil ||
+		len(d.Connections) != 2 || d.Connections[0].Socket != -1 || d.Connections[1].Socket != 0 {
+		t.Errorf("%s: %s", path, d.Format())
+	}
+}
+
+// leftFiles are a directory, two connected sockets, one with a name, a process and a
+// root directory.
+func leftFiles(t *testing.T) (path string, fds []int) {
+	t.Helper()
+	dir := t.TempDir()
+	path = dir + "/log"
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	named, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		err = unix.Bind(named, &unix.SockaddrUnix{Name: path})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	process, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fds = []int{-1, pair[0], pair[1], named, process, -1}
+	for i, name := range map[int]string{0: dir, 5: "/"} {
+		if fds[i], err = unix.Open(name, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		for _, fd := range fds {
+			_ = unix.Close(fd) // the test has closed some
+		}
+	})
+	return path, fds
+}
+
+// Open files tell what they are.
+func TestUndescribed(t *testing.T) {
+	path, fds := leftFiles(t)
+	s, err := NewStore(testLayout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := Undescribed(append(fds, s.FD), os.ErrInvalid)
+	if len(d.Sockets) != 1 || d.Sockets[0].FD != fds[3] || d.Files != (Files{fds[4], fds[5], s.FD}) || !d.Receives {
+		t.Errorf("%s: %v, %s", path, fds, d.Format())
+	}
+	for _, fd := range fds[:3] {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); !errors.Is(err, unix.EBADF) {
+			t.Errorf("descriptor %d is open: %v", fd, err)
+		}
+	}
+}

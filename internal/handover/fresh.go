@@ -1,0 +1,97 @@
+package handover
+
+import (
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/file"
+)
+
+// Undescribed makes a description of open files without one: sockets to receive from,
+// the container's first process and its root directory, and what a supervisor holds.
+// All other files are closed. why says what is wrong with the description they came with.
+func Undescribed(files []int, why error) *Description {
+	d := NewDescription()
+	d.Unreadable = why
+	for _, fd := range files {
+		switch {
+		case receives(fd):
+			s := newSocket()
+			s.FD = fd
+			d.Sockets = append(d.Sockets, s)
+		case d.Files.Init < 0 && isProcess(fd):
+			d.Files.Init = fd
+		case d.Files.Root < 0 && isRoot(fd):
+			d.Files.Root = fd
+		case d.Files.Store < 0 && isStore(fd):
+			d.Files.Store = fd
+		default:
+			_ = unix.Close(fd)
+		}
+	}
+	d.Receives = len(d.Sockets) > 0
+	return d
+}
+
+// kindOf is what the type of a socket is called.
+func kindOf(fd int) string {
+	if kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err == nil && kind == unix.SOCK_STREAM {
+		return "stream"
+	}
+	return "dgram"
+}
+
+// receives reports whether a descriptor is a unix socket to receive from: one that has
+// a name, and is no connection.
+func receives(fd int) bool {
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		return false
+	}
+	at, ok := name.(*unix.SockaddrUnix)
+	if !ok || at.Name == "" || at.Name == "@" { // x/sys/unix writes an empty name so
+		return false
+	}
+	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err == nil && kind == unix.SOCK_STREAM {
+		listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+		return err == nil && listens == 1
+	}
+	return err == nil && kind == unix.SOCK_DGRAM
+}
+
+// isProcess reports whether a descriptor is a process (pidfd_send_signal(2)).
+func isProcess(fd int) bool { return unix.PidfdSendSignal(fd, 0, nil, 0) != unix.EBADF }
+
+// isRoot reports whether a descriptor is the root directory of a mount namespace: it
+// is its own parent.
+func isRoot(fd int) bool {
+	var at, up unix.Stat_t
+	return unix.Fstat(fd, &at) == nil && at.Mode&unix.S_IFMT == unix.S_IFDIR &&
+		unix.Fstatat(fd, "..", &up, 0) == nil && file.IDOf(&at) == file.IDOf(&up)
+}
+
+// isStore reports whether a descriptor is memory that cannot shrink or grow, but be
+// written.
+func isStore(fd int) bool {
+	seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0)
+	return err == nil && seals&(unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE) == unix.F_SEAL_SHRINK|unix.F_SEAL_GROW
+}
+
+// leftOpen are the descriptors that the program before this one has left open for it:
+// all but standard input, output and error that execve(2) does not close.
+func leftOpen() (list []int) {
+	entries, _ := os.ReadDir("/proc/self/fd") // without it there are none
+	for _, e := range entries {
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil || fd < FirstFD {
+			continue
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			list = append(list, fd)
+		}
+	}
+	return list
+}

@@ -1,0 +1,305 @@
+package handover
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/file"
+	"devlog/internal/memfd"
+)
+
+// A supervisor that keeps open files (FileDescriptorStoreMax= of systemd.service(5)) can
+// start a receiver again after a kill. One of the files is memory: it has a description
+// of the others, and what the receiver has received and not written.
+
+const (
+	// StoreName is the name that the supervisor knows the memory by.
+	StoreName = "devlogd-store"
+	// takeTime is how long the hook may take to hand the files over.
+	takeTime = 10 * time.Second
+	// MaxDescription is how large a description in it is, in bytes.
+	MaxDescription = 256 << 10
+)
+
+// Layout is how the memory is laid out: it begins with a Head, two descriptions are at
+// At, and the rest is the receiver's. Magic says which layout that is.
+type Layout struct {
+	Magic    uint64
+	At, Size int
+}
+
+// Head is the beginning of the memory.
+type Head struct {
+	magic uint64
+	// Restarts is how often the receiver was started again.
+	Restarts uint64
+	// Pending are the messages that the outputs have taken and could not write.
+	Pending uint64
+	// Replays is how often it was begun to write what was unwritten.
+	Replays uint64
+	// current is which of the two descriptions holds, and length how long each
+	// is: one is written while the other holds.
+	current uint64
+	length  [2]uint64
+}
+
+// Store is that memory.
+type Store struct {
+	FD     int
+	Memory []byte
+	Head   *Head
+	// Restarted says that the receiver before was killed.
+	Restarted bool
+	files     []File // what the supervisor has given back; empty once they are described
+	layout    Layout
+	stored    map[string]bool // names of what the supervisor has
+	// unreadable is why nothing of the receiver before is in it.
+	unreadable error
+}
+
+// OpenStore returns the store of a receiver that is supervised, or nil, and the files
+// that were passed to it otherwise.
+func OpenStore(files []File, l Layout) ([]File, *Store, error) {
+	i := slices.IndexFunc(files, func(f File) bool { return f.Name == StoreName })
+	if i < 0 && (len(files) == 0 || !Supervised()) { // it is started for the first time
+		taken, ok, err := Taken(takeTime)
+		if !ok || err != nil {
+			return files, nil, err
+		}
+		s, err := NewStore(l)
+		return append(files, taken...), s, err
+	}
+	var s *Store
+	var err error
+	if i >= 0 {
+		s, err = ReuseStore(files[i].FD, l)
+		files = slices.Delete(slices.Clone(files), i, i+1)
+	} else if s, err = NewStore(l); err == nil {
+		s.unreadable = errors.New("there is no description")
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	s.Restarted, s.files = true, files
+	s.Head.Restarts++
+	return nil, s, nil
+}
+
+// NewStore makes a store and gives it to the supervisor.
+func NewStore(l Layout) (*Store, error) {
+	fd, err := memfd.Create(StoreName, memfd.Data)
+	if err == nil {
+		err = unix.Ftruncate(fd, int64(l.Size))
+	}
+	if err == nil {
+		err = memfd.Seal(fd, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make memory that outlives this process: %w", err)
+	}
+	s, err := mapStore(fd, l)
+	if err != nil {
+		return nil, err
+	}
+	s.Head.magic = l.Magic
+	return s, s.keep(StoreName, fd)
+}
+
+// ReuseStore is the store of the program before or, where another version has laid it
+// out in another way, a new one in its place.
+func ReuseStore(fd int, l Layout) (*Store, error) {
+	var st unix.Stat_t
+	unreadable := unix.Fstat(fd, &st)
+	if unreadable == nil && st.Size != int64(l.Size) {
+		unreadable = errors.New("read the memory of the receiver before: it has another size")
+	}
+	if unreadable == nil {
+		s, err := mapStore(fd, l)
+		if err != nil {
+			return nil, err
+		}
+		if s.Head.magic == l.Magic {
+			s.stored[StoreName] = true
+			return s, nil
+		}
+		_ = unix.Munmap(s.Memory)
+		unreadable = errors.New("read the memory of the receiver before: it is of another version")
+	}
+	_ = unix.Close(fd)
+	if err := Notify("FDSTOREREMOVE=1\nFDNAME=" + StoreName); err != nil {
+		return nil, err
+	}
+	s, err := NewStore(l)
+	if err == nil {
+		s.unreadable = unreadable
+	}
+	return s, err
+}
+
+func mapStore(fd int, l Layout) (*Store, error) {
+	memory, err := unix.Mmap(fd, 0, l.Size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("map the memory that outlives this process: %w", err)
+	}
+	_ = unix.Madvise(memory, unix.MADV_NOHUGEPAGE)
+	return &Store{FD: fd, Memory: memory, Head: (*Head)(unsafe.Pointer(&memory[0])), layout: l, stored: map[string]bool{}}, nil
+}
+
+// New reports whether nothing of the program before is in the store.
+func (s *Store) New() bool { return !s.Restarted || s.unreadable != nil }
+
+// keep gives the supervisor a file.
+func (s *Store) keep(name string, fd int) error {
+	err := Notify("FDSTORE=1\nFDPOLL=0\nFDNAME="+name, fd)
+	if err == nil {
+		s.stored[name] = true
+	}
+	return err
+}
+
+// storedName is the name that the supervisor has for an open file: what the kernel has
+// for it, so that no file is there twice.
+func storedName(fd int) (string, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return "", fmt.Errorf("describe descriptor %d: %w", fd, err)
+	}
+	kind := "file" // the handle of a process is the only one
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFSOCK:
+		kind = "socket"
+	case unix.S_IFDIR:
+		kind = "directory"
+	}
+	id := file.IDOf(&st)
+	return kind + "-" + strconv.FormatUint(id.Dev, 16) + "-" + strconv.FormatUint(id.Ino, 10), nil
+}
+
+// Write writes the description down, and gives the supervisor the files that it names:
+// their descriptors in it are changed. At every instant what is written down is
+// something that the supervisor has.
+func (s *Store) Write(d *Description) error {
+	// These end with the process, or are of it only.
+	d.Connections, d.Kernel, d.Outputs, d.Confinement, d.Files.Store = nil, nil, nil, nil, -1
+	var names []string
+	err := d.Each(func(fd *int) error {
+		if *fd < 0 {
+			return nil
+		}
+		name, err := storedName(*fd)
+		if err != nil {
+			return err
+		}
+		at := slices.Index(names, name)
+		if at < 0 {
+			at = len(names)
+			names = append(names, name)
+			if !s.stored[name] {
+				err = s.keep(name, *fd)
+			}
+		}
+		*fd = at
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	text := strings.Join(names, " ") + "\n" + strings.Join(d.PreviousIDs, " ") + "\n" + string(d.Format())
+	if len(text) > MaxDescription {
+		return fmt.Errorf("what describes it has %d bytes, and %d at most can be kept", len(text), MaxDescription)
+	}
+	other := 1 - s.Head.current&1
+	copy(s.Memory[s.layout.At+int(other)*MaxDescription:][:MaxDescription], text)
+	s.Head.length[other] = uint64(len(text))
+	s.Head.current = other
+	for name := range s.stored {
+		if name != StoreName && !slices.Contains(names, name) {
+			if err := Notify("FDSTOREREMOVE=1\nFDNAME=" + name); err != nil {
+				return err
+			}
+			delete(s.stored, name)
+		}
+	}
+	return nil
+}
+
+// read is what was last written: the names of the files, the processes that the
+// receiver was, and the description.
+func (s *Store) read() (names, previous []string, description string, err error) {
+	which := s.Head.current & 1
+	size := s.Head.length[which]
+	switch {
+	case s.unreadable != nil:
+		return nil, nil, "", s.unreadable
+	case size == 0 || size > MaxDescription:
+		return nil, nil, "", errors.New("it was killed before it was ready")
+	}
+	text := string(s.Memory[s.layout.At+int(which)*MaxDescription:][:size])
+	first, rest, _ := strings.Cut(text, "\n")
+	second, rest, _ := strings.Cut(rest, "\n")
+	return strings.Fields(first), strings.Fields(second), rest, nil
+}
+
+// Resume has a program use the store that the one before has left it in this process. It
+// returns the processes that the receiver was.
+func (s *Store) Resume() (previousIDs []string) {
+	names, previous, _, err := s.read()
+	if err != nil {
+		return nil
+	}
+	for _, name := range names {
+		s.stored[name] = true
+	}
+	return previous
+}
+
+// Restart describes the receiver that was killed, with the descriptors that the
+// supervisor has given back. Its counters and connections have ended with it.
+func (s *Store) Restart() (*Description, error) {
+	given := map[string]int{}
+	var all []int
+	for _, f := range s.files {
+		given[f.Name] = f.FD
+		s.stored[f.Name] = true
+		all = append(all, f.FD)
+	}
+	s.files = nil
+	names, previous, text, err := s.read()
+	var d *Description
+	if err == nil {
+		d, err = Parse([]byte(text))
+	}
+	if err != nil {
+		return Undescribed(all, err), nil
+	}
+	// Two handles of one directory are one file to the supervisor.
+	err = d.Each(func(fd *int) error {
+		index := *fd
+		if *fd = -1; index < 0 || index >= len(names) {
+			return nil
+		}
+		from, ok := given[names[index]]
+		if !ok {
+			return nil
+		}
+		twin, err := unix.FcntlInt(uintptr(from), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("use descriptor %d of the receiver before: %w", from, err)
+		}
+		*fd = twin
+		return nil
+	})
+	for _, fd := range all {
+		_ = unix.Close(fd)
+	}
+	d.Connections, d.Kernel, d.Outputs, d.Confinement = nil, nil, nil, nil
+	d.Counters, d.Started, d.PreviousIDs = map[string]uint64{}, 0, previous
+	return d, err
+}
