@@ -260,7 +260,7 @@ func lineOf(t *testing.T, file, text string) (line string) {
 func TestHungFileEnd(t *testing.T) {
 	disk, dir := newDisk(t), t.TempDir()
 	hung, good, socket := disk.Path("hung"), filepath.Join(dir, "good"), filepath.Join(dir, "log")
-	r := runReceiver(t, socket, "--listen", socket, "--rule", "*.* "+hung, "--rule", "*.* -"+good)
+	r := runReceiver(t, socket, "--listen", socket, "--rule", "*.* "+hung, "--rule", "*.* -"+good, "--metrics-file", disk.Path("metrics"))
 	fd := r.Connect()
 	check(t, send(fd, "<13>Jan  1 00:00:00 t: first"))
 	wantOnce(t, hung, "first")
