@@ -29,7 +29,7 @@ member() {
 		{"metadata": {"name": "$1"}, "image": {"image": "localhost/busybox:1"}, "log_path": "$1.log",
 		 "command": ["/usr/libexec/devlog/devlog-nri"], "args": [$2], "mounts": [$4],
 		 "linux": {"security_context": {"readonly_rootfs": true, "namespace_options": {"network": 2, "pid": 2},
-		 "capabilities": {"drop_capabilities": ["ALL"], "add_capabilities": [$3]}}}}
+		 "seccomp": {"profile_type": 0}, "capabilities": {"drop_capabilities": ["ALL"], "add_capabilities": [$3]}}}}
 	END
 	crictl create "$daemon" "/run/$1.container" /run/daemon.pod
 }
@@ -50,6 +50,7 @@ member_says() { crictl logs "$member" 2>&1 | grep -q "$1"; }
 deploy
 want "the init container has installed the programs" test -x /opt/devlog/devlog-hook
 soon "the plugin is connected" member_says '"msg":"connected"'
+want "under the engine's seccomp profile" grep -qx "Seccomp:.2" "/proc/$(pgrep -nx devlog-nri)/status"
 pod=$early id=$early_id
 soon "a pod from before is repaired" member_says '"msg":"a container that runs has devlog"'
 want "it can log" dlog now
@@ -81,4 +82,4 @@ remove
 pod=$early remove
 crictl rmp -f "$daemon" >/dev/null 2>&1
 soon "all receivers end" receivers 0
-ended 17
+ended 18

@@ -19,12 +19,15 @@ HELM_VERSION=v3.22.0
 	echo "run.sh: it needs root" >&2
 	exit 1
 }
-for program in busybox unshare gcc; do
-	command -v $program >/dev/null || {
-		echo "run.sh: it needs $program: make deps" >&2
-		exit 1
-	}
+need=()
+# What has to be there, and its package.
+for n in /bin/busybox:busybox-static /usr/bin/gcc:gcc /usr/include/seccomp.h:libseccomp-dev /usr/bin/pkg-config:pkg-config; do
+	[ -e "${n%%:*}" ] || need+=("${n##*:}")
 done
+if ((${#need[@]})); then
+	apt-get -qq update
+	DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends "${need[@]}" >/dev/null
+fi
 
 # built NAME FUNCTION: prints the directory NAME of the cache, into which the function
 # installs programs if there is none.
@@ -50,7 +53,7 @@ engines() {
 	local c=github.com/containerd/containerd/v2/cmd
 	CGO_ENABLED=0 go install $c/{containerd,ctr,containerd-shim-runc-v2}@$CONTAINERD_VERSION &&
 		CGO_ENABLED=0 go install sigs.k8s.io/cri-tools/cmd/crictl@$CRICTL_VERSION &&
-		CGO_ENABLED=1 go install github.com/opencontainers/runc@$RUNC_VERSION
+		CGO_ENABLED=1 go install -tags seccomp github.com/opencontainers/runc@$RUNC_VERSION
 }
 helm() { CGO_ENABLED=0 go install helm.sh/helm/v3/cmd/helm@$HELM_VERSION; }
 
@@ -69,7 +72,7 @@ chart() {
 	}
 }
 
-engines=$(built containerd-$CONTAINERD_VERSION-crictl-$CRICTL_VERSION-runc-$RUNC_VERSION engines)
+engines=$(built containerd-$CONTAINERD_VERSION-crictl-$CRICTL_VERSION-runc-$RUNC_VERSION-seccomp engines)
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/devlog-engines.XXXXXX")
 [ -n "${KEEP-}" ] || trap 'rm -rf "$work"' EXIT
 ln -s "$engines" "$work/bin"
