@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"devlog/internal/containers"
 	"devlog/internal/hook"
@@ -77,29 +78,44 @@ func containerLast(args []string, commands []*cli.Command) []string {
 	return slices.Concat(args[:2], options, []string{"--"}, names)
 }
 
-// namedTarget is the running container with that name or ID, and the name that it goes by
-// if nothing else is said: what its runtime calls it, as in a hook's call.
+// maxFinds is how often a container is looked for: the process by which it was found may be
+// one that has just ended.
+const maxFinds = 3
+
+// namedTarget returns the running container with that name or ID, and the name that it goes
+// by if nothing else is said: what its runtime calls it, as in a hook's call.
 func namedTarget(named string) (t *target.Target, name string, err error) {
 	host := containers.This()
-	c, err := host.Find(named)
-	var several *containers.AmbiguousError
-	switch {
-	case errors.As(err, &several):
-		return nil, "", usageError{err}
-	case err != nil && os.Geteuid() != 0:
-		return nil, "", fmt.Errorf("%w; to see containers of other users too, %s", err, plan.RunAsRoot)
-	case err != nil:
-		return nil, "", err
+	for range maxFinds {
+		var c containers.Container
+		if c, err = host.Find(named); err != nil {
+			return nil, "", notFound(err)
+		}
+		t, err = target.OfProcess(c.PID)
+		if err == nil && !host.Runs(c) { // the target is of that process ID, whoever has it
+			t.Close()
+			err = unix.ESRCH
+		}
+		if err == nil && hook.CheckName(c.ID) != nil {
+			return t, target.NameOfProcess(c.PID), nil
+		}
+		if err == nil {
+			return t, c.ID, nil
+		}
+		if !errors.Is(err, unix.ESRCH) {
+			return nil, "", err
+		}
 	}
-	if t, err = target.OfProcess(c.PID); err != nil {
-		return nil, "", err
+	return nil, "", fmt.Errorf("cannot find container %q: %w", named, err)
+}
+
+// notFound adds to the error what to do about it.
+func notFound(err error) error {
+	if errors.As(err, new(*containers.AmbiguousError)) {
+		return usageError{err}
 	}
-	if !host.Runs(c) { // the target is of that process ID, whoever has it
-		t.Close()
-		return nil, "", fmt.Errorf("the container %q has just ended", named)
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("%w; to see containers of other users too, %s", err, plan.RunAsRoot)
 	}
-	if hook.CheckName(c.ID) != nil {
-		return t, target.NameOfProcess(c.PID), nil
-	}
-	return t, c.ID, nil
+	return err
 }

@@ -55,7 +55,7 @@ type policy struct {
 }
 
 // typed are the commands that people type; their exit codes tell of failures.
-var typed = []string{"check", "repair", "undo", "heal", "config", "help"}
+var typed = []string{"check", "repair", "undo", "list", "heal", "config", "help"}
 
 // readPolicy looks at the arguments, the program's name first.
 func readPolicy(args []string, getenv func(string) string) policy {

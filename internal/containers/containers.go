@@ -181,7 +181,10 @@ func (h Host) describe(p process, byPID map[int]process) Container {
 	if m.shim && m.bundles != "" {
 		m.bundle = filepath.Join(m.bundles, id)
 	}
-	if !m.shim && m.id == id {
+	switch {
+	case m.engine == lxc || m.engine == nspawn: // LXC gives a cgroup another name if an old one was left
+		c.ID, c.Name, c.Engine = m.id, m.name, m.engine
+	case !m.shim && m.id == id:
 		c.Name = cmp.Or(m.name, c.Name)
 	}
 	if m.bundle != "" && h.owned(m.pid) {

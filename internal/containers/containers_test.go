@@ -130,6 +130,10 @@ func TestList(t *testing.T) {
 			h.process(50, 1, "lxc-start", "0::/lxc.monitor.web", "", "[lxc monitor] /var/lib/lxc web")
 			h.process(51, 50, "init", "1:pids:/lxc.payload.web\n0::/", "l")
 		}, []Container{{ID: "web", Name: "web", Engine: lxc, PID: 51}}},
+		"LXC beside a cgroup that was left": {func(h *tree) {
+			h.process(50, 1, "lxc-start", "0::/lxc.monitor.web-1", "", "[lxc monitor] /var/lib/lxc web")
+			h.process(51, 50, "init", "0::/lxc.payload.web-1", "l")
+		}, []Container{{ID: "web", Name: "web", Engine: lxc, PID: 51}}},
 		"LXC without cgroups": {func(h *tree) {
 			h.process(50, 1, "lxc-start", "0::/", "", "[lxc monitor] /var/lib/my lxc web")
 			h.process(51, 50, "init", "0::/", "l")

@@ -30,15 +30,15 @@ func PID(fd int) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("find a process: %w", err)
 	}
-	if pid := parsePID(info); pid > 0 {
+	if pid := ParsePID(info); pid > 0 {
 		return pid, nil
 	}
 	return 0, fmt.Errorf("find a process: %w", unix.ESRCH)
 }
 
-// parsePID returns the process ID in the fdinfo of a pidfd (proc_pid_fdinfo(5)); 0
+// ParsePID returns the process ID in the fdinfo of a pidfd (proc_pid_fdinfo(5)); 0
 // if the process has ended or is in another PID namespace.
-func parsePID(info []byte) int {
+func ParsePID(info []byte) int {
 	for line := range bytes.Lines(info) {
 		if value, ok := bytes.CutPrefix(line, []byte("Pid:")); ok {
 			if pid, err := strconv.Atoi(string(bytes.TrimSpace(value))); err == nil && pid > 0 {

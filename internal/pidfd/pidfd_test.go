@@ -21,7 +21,7 @@ func TestParsePID(t *testing.T) {
 		{"Pid: x\n", 0},
 		{"", 0},
 	} {
-		if got := parsePID([]byte(tt.info)); got != tt.want {
+		if got := ParsePID([]byte(tt.info)); got != tt.want {
 			t.Errorf("%q: got %d, want %d", tt.info, got, tt.want)
 		}
 	}

@@ -1,0 +1,141 @@
+package cli
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"text/tabwriter"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"devlog/internal/containers"
+	"devlog/internal/plan"
+	"devlog/internal/running"
+	"devlog/internal/syslog"
+)
+
+func (p *program) listCommand() *cli.Command {
+	return command(cli.Command{
+		Name:  "list",
+		Usage: "list the containers on this host that have a receiver",
+		Description: "What is not known is \"-\", or null in JSON. Messages, and those of them that were lost, are known of\n" +
+			"receivers with --metrics-file, as of ten seconds ago at most.",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "write JSON, for programs", EnvVars: env("JSON")}},
+		Action: func(c *cli.Context) error {
+			p.typed = true
+			receivers, err := running.List()
+			if err != nil {
+				return fmt.Errorf("cannot find the receivers: %w", err)
+			}
+			list := make([]served, 0, len(receivers)) // JSON's empty list, not null
+			for _, r := range receivers {
+				container, _ := containers.This().OfProcess(r.Container)
+				list = append(list, servedBy(r, container))
+			}
+			slices.SortFunc(list, func(a, b served) int { return cmp.Or(cmp.Compare(a.Container, b.Container), a.PID-b.PID) })
+			if c.Bool("json") {
+				err = p.writeJSON(list)
+			} else {
+				err = writeServed(p.stdout, list)
+			}
+			if err == nil && os.Geteuid() != 0 {
+				p.say(errors.New("receivers of other users are not listed: to see them, " + plan.RunAsRoot))
+			}
+			return err
+		},
+	})
+}
+
+// served is a container that has a receiver. What is not known is nil, or empty.
+type served struct {
+	// Container is the name that people know, or else the receiver's for it.
+	Container string `json:"container"`
+	// ID is what the runtime calls it.
+	ID     *string `json:"id"`
+	Engine *string `json:"engine"`
+	PID    int     `json:"pid"`
+	Socket *string `json:"socket"`
+	// Rules are the receiver's, and Config its file of rules.
+	Rules  []string `json:"rules"`
+	Config *string  `json:"config"`
+	// Messages are those that it has read, and Lost those of them that it could write
+	// nowhere.
+	Messages *uint64    `json:"messages"`
+	Lost     *uint64    `json:"lost"`
+	Since    *time.Time `json:"since"`
+	// Receiver is its process.
+	Receiver int `json:"receiver"`
+}
+
+// servedBy is the container that the receiver serves.
+func servedBy(r running.Receiver, c containers.Container) served {
+	s := served{
+		Container: cmp.Or(c.Called(), r.Name), ID: known(c.ID), Engine: known(c.Engine), PID: r.Container,
+		Socket: known(r.Socket), Rules: r.Rules, Config: known(r.Config), Receiver: r.PID,
+	}
+	if r.Metrics != "" {
+		if a, ok := running.ReadAccount(r.Metrics); ok {
+			s.Messages, s.Lost = &a.Received, &a.Lost
+		}
+	}
+	if !r.Since.IsZero() {
+		since := r.Since.Truncate(time.Second)
+		s.Since = &since
+	}
+	return s
+}
+
+// known is nil for an empty text.
+func known(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
+}
+
+// writeServed writes the containers as a table.
+func writeServed(w io.Writer, list []served) error {
+	if len(list) == 0 {
+		_, err := fmt.Fprintln(w, "No container on this host has a receiver.")
+		return err
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "CONTAINER\tENGINE\tPID\tSOCKET\tRULES\tMESSAGES\tLOST\tSINCE")
+	for _, s := range list {
+		rules := strconv.Itoa(len(s.Rules))
+		if s.Config != nil {
+			rules = *s.Config
+		} else if len(s.Rules) == 0 {
+			rules = unknown
+		}
+		since := unknown
+		if s.Since != nil {
+			since = s.Since.Local().Format("2006-01-02 15:04")
+		}
+		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", syslog.Escape(s.Container), shown(s.Engine), s.PID, shown(s.Socket),
+			syslog.Escape(rules), count(s.Messages), count(s.Lost), since)
+	}
+	return t.Flush()
+}
+
+// unknown stands in a table for what is not known.
+const unknown = "-"
+
+func shown(text *string) string {
+	if text == nil {
+		return unknown
+	}
+	return syslog.Escape(*text)
+}
+
+func count(n *uint64) string {
+	if n == nil {
+		return unknown
+	}
+	return strconv.FormatUint(*n, 10)
+}

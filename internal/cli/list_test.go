@@ -1,0 +1,43 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"devlog/internal/containers"
+	"devlog/internal/running"
+)
+
+func TestWriteServed(t *testing.T) {
+	metrics := filepath.Join(t.TempDir(), "metrics")
+	if err := os.WriteFile(metrics, []byte("devlogd_received_messages_total{name=\"a\"} 12\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	since := time.Date(2026, 11, 28, 1, 2, 3, 0, time.Local)
+	list := []served{
+		servedBy(running.Receiver{PID: 3, Container: 2, Name: "0123", Socket: "/run/devlog/log", Rules: []string{"a", "b"}, Metrics: metrics, Since: since},
+			containers.Container{ID: "0123", Name: "web", Engine: "podman"}),
+		servedBy(running.Receiver{PID: 5, Container: 5, Name: "x\x1b[2J", Config: "/etc/x"}, containers.Container{}),
+		servedBy(running.Receiver{PID: 7, Container: 6, Name: "y", Metrics: metrics + "none"}, containers.Container{}),
+	}
+	const want = `CONTAINER  ENGINE  PID  SOCKET           RULES   MESSAGES  LOST  SINCE
+web        podman  2    /run/devlog/log  2       12        0     2026-11-28 01:02
+x#033[2J   -       5    -                /etc/x  -         -     -
+y          -       6    -                -       -         -     -
+`
+	var out strings.Builder
+	if err := writeServed(&out, list); err != nil || out.String() != want {
+		t.Errorf("it says %v\n%swant\n%s", err, out.String(), want)
+	}
+	out.Reset()
+	if err := writeServed(&out, nil); err != nil || out.String() != "No container on this host has a receiver.\n" {
+		t.Errorf("of none it says %v %s", err, out.String())
+	}
+	out.Reset()
+	if err := (&program{stdout: &out}).writeJSON(list[2:]); err != nil || !strings.Contains(out.String(), `"messages": null,`) {
+		t.Errorf("JSON: %v\n%s", err, out.String())
+	}
+}
