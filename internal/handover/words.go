@@ -227,8 +227,9 @@ func (w *words) code(list []any) {
 			n := map[bool]int{true: 1}[*p]
 			number(w, &n)
 			*p = n == 1
-		case *string:
+		case *string: // JSON has UTF-8 only
 			text(w, p)
+			*p = strings.ToValidUTF8(*p, "\ufffd")
 		case *Text:
 			text(w, p)
 		case *[]byte:
