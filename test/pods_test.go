@@ -1,6 +1,7 @@
 package test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,14 +21,13 @@ func TestPodNames(t *testing.T) {
 				needContainers(t, runtime)
 				h := NewHost(t)
 				const log = "/var/log/devlog/c1/own"
-				c := annotated(t, h, runtime, "createRuntime", threeClients("a")+"exit 5", map[string]any{
+				c := annotated(t, h, runtime, "createRuntime", threeClients("a")+hold, map[string]any{
 					names[0]: "shop", names[1]: "web-0", names[2]: "nginx",
 					"devlog.dev/rules.nginx": "*.* " + log, "devlog.dev/rules": "*.* /etc/others",
 					"devlog.dev/socket.other": "nonsense", "devlog.example/rules": "nonsense",
 					"devlog.strategy": "auto"})
-				if r := h.Do(c.Write().Args("run")...); r.Code != 5 {
-					t.Fatalf("run: %+v", r)
-				}
+				h.Detached(c.Write().Args("run", "--detach")...)
+				held := waitHeld(t, c.Rootfs)
 				wantOnce(t, h.Path(log), threeTexts("a")...)
 				text, err := os.ReadFile(h.Path(log))
 				check(t, err)
@@ -39,14 +39,15 @@ func TestPodNames(t *testing.T) {
 				if said := "annotation devlog.strategy is called devlog.dev/strategy now"; strings.Count(string(text), said) != 1 {
 					t.Errorf("the old name is not mentioned once:\n%s", text)
 				}
-				to, err := os.Readlink(h.Path("/var/log/devlog/by-name/shop_web-0_nginx"))
-				if err != nil || to != "../c1" {
-					t.Errorf("the link by name: %q, %v", to, err)
-				}
+				wantByName(t, h, "shop_web-0_nginx", "c1")
 				if _, err := os.Stat(filepath.Join(h.Path("/var/log/devlog/by-name/shop_web-0_nginx"), "own")); err != nil {
 					t.Error(err)
 				}
+				_, err = held.WriteString("\n")
+				check(t, errors.Join(err, held.Close()))
 				expectReceiversEnd(t, h)
+				wantByName(t, h, "shop_web-0_nginx", "")
+				h.Must(c.Args("delete")...)
 			})
 		}
 	}

@@ -96,11 +96,11 @@ func namedTarget(named string) (t *target.Target, name string, err error) {
 			t.Close()
 			err = unix.ESRCH
 		}
-		if err == nil && hook.CheckName(c.ID) != nil {
-			return t, target.NameOfProcess(c.PID), nil
-		}
 		if err == nil {
-			return t, c.ID, nil
+			if name = c.ID; hook.CheckName(name) != nil {
+				name = target.NameOfProcess(c.PID)
+			}
+			return t, name, nil
 		}
 		if !errors.Is(err, unix.ESRCH) {
 			return nil, "", err

@@ -146,7 +146,7 @@ func (p *program) options(c *cli.Context, name string) (repair.Options, error) {
 		}
 	}
 	o := repair.Options{Socket: socket, Known: known, Receiver: launch.Receiver{
-		Path: c.String("receiver"), Name: p.name, Config: c.String("config"), Rules: rules,
+		Path: c.String("receiver"), Names: launch.Names{Name: p.name}, Config: c.String("config"), Rules: rules,
 		Limits: launch.Limits{Rate: rate, Overflow: overflow, CompressRepeats: c.Bool("compress-repeats"),
 			MetricsFile: strings.ReplaceAll(c.String("metrics-file"), "{name}", p.name)},
 		Supervise: supervise, Notices: p.passedOver,

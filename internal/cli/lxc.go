@@ -30,6 +30,7 @@ func (p *program) lxcCommand(call hook.LXC) *cli.Command {
 			if err != nil {
 				return err
 			}
+			o.Receiver.ByName = call.Name
 			open := target.Inside
 			switch call.Type {
 			case hook.LXCPostStop:

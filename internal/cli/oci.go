@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -74,13 +73,8 @@ func (p *program) oci(c *cli.Context) error {
 		p.clear(container.Rootfs, o)
 		return nil
 	}
-	if _, err = repairOne(func() (*target.Target, error) { return target.OfHook(stage, container) }, o); err != nil || !stage.OnHost() {
-		return err
-	}
-	if err := linkByName(filepath.Dir(launch.MessagesFile(false, p.name)), pod.String()); err != nil {
-		p.line(err) // the log is there all the same
-	}
-	return nil
+	_, err = repairOne(func() (*target.Target, error) { return target.OfHook(stage, container) }, o)
+	return err
 }
 
 const (

@@ -35,13 +35,7 @@ const readyTimeout = 20 * time.Second
 type Receiver struct {
 	// Path is the program; empty means devlogd beside this program.
 	Path string
-	// Name is the container's name.
-	Name string
-	// HostName is the container's host name from the runtime; empty for the one in its UTS
-	// namespace.
-	HostName string
-	// LineHost is the host in each line; empty stands for Name.
-	LineHost string
+	Names
 	// Config and Rules are devlogd's options.
 	Config string
 	Rules  []string
@@ -62,6 +56,20 @@ type Receiver struct {
 	Warn func(text string)
 	// logs is the directory on the host for containers' logs; Prepare sets it.
 	logs string
+}
+
+// Names are what the container is called.
+type Names struct {
+	// Name is the container's name.
+	Name string
+	// HostName is the container's host name from the runtime; empty for the one in its UTS
+	// namespace.
+	HostName string
+	// LineHost is the host in each line; empty stands for Name.
+	LineHost string
+	// ByName is the name that people know, by which its log is found too; empty for the
+	// one that its engine knows.
+	ByName string
 }
 
 // Limits are devlogd's options with these names. Zero values are the defaults.
@@ -242,6 +250,14 @@ func (r *Receiver) Start(j Job) (pid int, end func(), err error) {
 		spec.Files = append(spec.Files, handover.Passed{File: t.Root.File(), Name: handover.NameRoot})
 	}
 	err = rootfs.AsSelf(func() (err error) {
+		link, err := r.linkByName(t)
+		if err != nil && r.Warn != nil {
+			r.Warn(err.Error()) // the log is there all the same
+		}
+		if link != nil {
+			spec.Files = append(spec.Files, link.passed())
+			defer link.close()
+		}
 		pid, end, err = r.startAs(t, spec)
 		return err
 	})

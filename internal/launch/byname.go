@@ -1,0 +1,106 @@
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/containers"
+	"devlog/internal/file"
+	"devlog/internal/handover"
+	"devlog/internal/hook"
+	"devlog/internal/target"
+)
+
+// byNameDir is the directory, beside the containers' directories of logs, that has a link
+// to each by the name that people know. The receiver removes its link at its end.
+const byNameDir = "by-name"
+
+// nameLink is the link to a container's directory of logs.
+type nameLink struct {
+	links *os.File // the directory that has it
+	name  string
+	logs  string // the directory of logs
+}
+
+// linkByName makes the link for the target's receiver, in place of the one of an earlier
+// container with that name. It returns nil without a name, or without logs on the host.
+func (r *Receiver) linkByName(t *target.Target) (*nameLink, error) {
+	if r.logs == "" || t.Host || t.ReceiverInside() {
+		return nil, nil
+	}
+	logs := filepath.Join(r.logs, r.Name)
+	writesThere := func(rule string) bool { return strings.Contains(rule, logs+"/") }
+	if r.Config == "" && !slices.ContainsFunc(r.Rules, writesThere) {
+		return nil, nil
+	}
+	name := r.ByName
+	if name == "" && t.PID > 0 {
+		if c, ok := containers.This().OfProcess(t.PID); ok {
+			name = c.Called()
+		}
+	}
+	return makeNameLink(logs, name)
+}
+
+// makeNameLink makes the link with that name to the directory of logs, which need not exist
+// yet. It returns nil for a name that cannot be a link's.
+func makeNameLink(logs, name string) (l *nameLink, err error) {
+	if hook.CheckName(name) != nil || strings.Contains(name, ":") || filepath.Base(logs) == byNameDir {
+		return nil, nil // a colon separates the names of passed files
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("cannot link the log by name: %w", err)
+		}
+	}()
+	dir := filepath.Join(filepath.Dir(logs), byNameDir)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	fd, err := file.Hold(dir, file.Directory)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	l = &nameLink{links: os.NewFile(uintptr(fd), dir), name: name, logs: logs}
+	temporary := ".devlog-" + filepath.Base(logs)
+	err = unix.Unlinkat(fd, temporary, 0)
+	if err == nil || errors.Is(err, unix.ENOENT) {
+		err = unix.Symlinkat(l.to(), fd, temporary)
+	}
+	if err == nil {
+		if err = unix.Renameat(fd, temporary, fd, name); err != nil {
+			_ = unix.Unlinkat(fd, temporary, 0) // the first error is the one to report
+		}
+	}
+	if err != nil {
+		l.links.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *nameLink) to() string { return filepath.Join("..", filepath.Base(l.logs)) }
+
+// passed is what the receiver gets, to remove the link at its end if it is this one still.
+func (l *nameLink) passed() handover.Passed {
+	return handover.Passed{File: l.links, Name: handover.NameUnlink + l.name}
+}
+
+// close removes the link if there are no logs, as where the rules write elsewhere or the
+// receiver has not started.
+func (l *nameLink) close() {
+	defer l.links.Close()
+	if info, err := os.Lstat(l.logs); err == nil && info.IsDir() {
+		return
+	}
+	to := make([]byte, unix.PathMax)
+	if n, err := unix.Readlinkat(int(l.links.Fd()), l.name, to); err == nil && string(to[:n]) == l.to() {
+		_ = unix.Unlinkat(int(l.links.Fd()), l.name, 0) // it only leads nowhere
+	}
+}
