@@ -2,6 +2,7 @@ package test
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,7 +22,12 @@ func TestPodNames(t *testing.T) {
 				needContainers(t, runtime)
 				h := NewHost(t)
 				const log = "/var/log/devlog/c1/own"
-				c := annotated(t, h, runtime, "createRuntime", threeClients("a")+hold, map[string]any{
+				annotations := map[string]any{}
+				if engine == "cri-o" {
+					annotations["io.kubernetes.cri-o.ContainerType"] = "container"
+				}
+				c := annotated(t, h, runtime, "createRuntime", threeClients("a")+hold, annotations)
+				maps.Copy(annotations, map[string]any{
 					names[0]: "shop", names[1]: "web-0", names[2]: "nginx",
 					"devlog.dev/rules.nginx": "*.* " + log, "devlog.dev/rules": "*.* /etc/others",
 					"devlog.dev/socket.other": "nonsense", "devlog.example/rules": "nonsense",

@@ -64,8 +64,11 @@ func TestPodOf(t *testing.T) {
 	want := Pod{"shop", "web-0", "nginx"}
 	for name, all := range map[string]map[string]string{
 		"containerd": {"io.kubernetes.cri.sandbox-namespace": "shop", "io.kubernetes.cri.sandbox-name": "web-0", "io.kubernetes.cri.container-name": "nginx"},
-		"CRI-O":      {"io.kubernetes.pod.namespace": "shop", "io.kubernetes.pod.name": "web-0", "io.kubernetes.container.name": "nginx"},
-		"ours":       want.Annotations(),
+		"CRI-O":      {"io.kubernetes.cri-o.ContainerType": "container", "io.kubernetes.pod.namespace": "shop", "io.kubernetes.pod.name": "web-0", "io.kubernetes.container.name": "nginx"},
+		"CRI-O, with a pod that calls itself another": {"io.kubernetes.cri-o.ContainerType": "container", "io.kubernetes.pod.namespace": "shop",
+			"io.kubernetes.pod.name": "web-0", "io.kubernetes.container.name": "nginx", "io.kubernetes.cri.sandbox-namespace": "kube-system",
+			"io.kubernetes.cri.sandbox-name": "etcd", "io.kubernetes.cri.container-name": "etcd"},
+		"ours": want.Annotations(),
 	} {
 		if got := PodOf(all); got != want || got.String() != "shop_web-0_nginx" {
 			t.Errorf("%s: %v", name, got)

@@ -5,14 +5,17 @@ type Pod struct {
 	Namespace, Name, Container string
 }
 
-// The annotations by which container engines tell hooks and runtimes about pods:
-// containerd's (pkg/cri/annotations), and the kubelet's labels
-// (k8s.io/cri-client, KubernetesPodNameLabel and others), which CRI-O gives to
-// containers as annotations.
-var podKeys = []struct{ namespace, name, container string }{
-	{"io.kubernetes.cri.sandbox-namespace", "io.kubernetes.cri.sandbox-name", "io.kubernetes.cri.container-name"},
-	{"io.kubernetes.pod.namespace", "io.kubernetes.pod.name", "io.kubernetes.container.name"},
-}
+// podKeys are the annotations by which a container engine tells hooks and runtimes
+// about pods.
+type podKeys struct{ namespace, name, container string }
+
+var (
+	// containerdKeys are containerd's (pkg/cri/annotations).
+	containerdKeys = podKeys{"io.kubernetes.cri.sandbox-namespace", "io.kubernetes.cri.sandbox-name", "io.kubernetes.cri.container-name"}
+	// crioKeys are the kubelet's labels (k8s.io/cri-client, KubernetesPodNameLabel and
+	// others), which CRI-O gives to containers as annotations.
+	crioKeys = podKeys{"io.kubernetes.pod.namespace", "io.kubernetes.pod.name", "io.kubernetes.container.name"}
+)
 
 // Annotations that say of a container that it holds a pod's namespaces, and of
 // that kind of container: containerd's and CRI-O's.
@@ -24,15 +27,18 @@ const (
 
 // PodOf returns what Kubernetes calls the container with these annotations. The
 // result is zero for a container outside Kubernetes, and for one that holds a
-// pod's namespaces.
+// pod's namespaces. CRI-O passes all of a pod's annotations on, so that of a container
+// of CRI-O only those count that it sets itself: a pod could call itself another's.
 func PodOf(all map[string]string) Pod {
-	for _, k := range podKeys {
-		p := Pod{Namespace: all[k.namespace], Name: all[k.name], Container: all[k.container]}
-		if p.Namespace != "" && p.Name != "" && p.Container != "" {
-			return p
-		}
+	k := containerdKeys
+	if _, crio := all[crioType]; crio {
+		k = crioKeys
 	}
-	return Pod{}
+	p := Pod{Namespace: all[k.namespace], Name: all[k.name], Container: all[k.container]}
+	if p.Namespace == "" || p.Name == "" || p.Container == "" {
+		return Pod{}
+	}
+	return p
 }
 
 // Sandbox says that the container with these annotations holds a pod's namespaces.
@@ -43,7 +49,7 @@ func Sandbox(all map[string]string) bool {
 
 // Annotations are those from which PodOf returns p.
 func (p Pod) Annotations() map[string]string {
-	k := podKeys[0]
+	k := containerdKeys
 	return map[string]string{k.namespace: p.Namespace, k.name: p.Name, k.container: p.Container}
 }
 

@@ -11,8 +11,9 @@ ln -s /run/systemd/journal/dev-log /dev/log
 # A pod from before, as they are while a node boots.
 annotations='{"devlog.dev/log":"on"}' start early
 early=$pod early_id=$id
-ids='[{"host_id":100000,"container_id":0,"length":65536}]'
-userns=',"userns_options":{"mode":0,"uids":'$ids',"gids":'$ids'}' mounts=dev annotations='{"devlog.dev/log":"on"}' start mapped
+users_mapped=$users
+maps_users || users_mapped=
+userns=$users_mapped mounts=dev annotations='{"devlog.dev/log":"on"}' start mapped
 mapped=$pod mapped_id=$id
 
 capabilities=$(sed -n 's/^ *add: \[\(.*\)\]$/\1/p' $manifest | sed 's/[A-Z_]*/"&"/g; s/""//g')
@@ -56,7 +57,7 @@ soon "a pod from before is repaired" member_says '"msg":"a container that runs h
 want "it can log" dlog now
 soon "and that is in its output" said now
 pod=$mapped id=$mapped_id
-soon "so is one with a user namespace and the node's /dev" dlog now
+soon "so is one with the node's /dev${users_mapped:+, and a user namespace}" dlog now
 soon "and that is in its output" said now
 remove
 pod=$early id=$early_id

@@ -21,8 +21,11 @@ privileged=true shape privileged
 pid=2 shape host-pid
 pid=0 shape shared-pid
 security='"run_as_user":{"value":1000}' shape uid-1000
-ids='[{"host_id":100000,"container_id":0,"length":65536}]'
-userns=',"userns_options":{"mode":0,"uids":'$ids',"gids":'$ids'}' shape user-namespace
+if maps_users; then
+	userns=$users shape user-namespace
+else
+	skip 2 'a user namespace'
+fi
 mounts=dev-ro start dev-ro
 soon "a read-only /dev of the node's: the first message arrives" logged dev-ro
 remove
