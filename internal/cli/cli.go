@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
@@ -73,6 +74,8 @@ type program struct {
 	warned bool
 	// passedOver are the warnings about that, for the receiver to repeat.
 	passedOver []string
+	// keepLogs is how long logs of ended containers are kept; 0 is for ever.
+	keepLogs time.Duration
 	// warnings are what is to be said of a receiver that was started.
 	warnings []string
 }

@@ -73,6 +73,7 @@ func TestMain_usage(t *testing.T) {
 		{"repair --rule nonsense", "", "nonsense"},
 		{"repair", "DEVLOG_RULE=more nonsense", "more"},
 		{"repair", "DEVLOG_STRATEGY=magic", "magic"},
+		{"repair --keep-logs 3", "", `--keep-logs: "3" is no time`},
 		{"repair --rate 0", "", `rate "0"`},
 		{"repair --rate 1/h", "", "want N, N/s or N/m"},
 		{"repair", "DEVLOG_RATE=many", `rate "many"`},

@@ -94,7 +94,7 @@ func (p *program) repairCommand() *cli.Command {
 			"repairs the root that it runs in.",
 		Flags: flags(targetFlags(), planFlags(), receiverFlags(launch.AutoSupervised), []cli.Flag{
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing", EnvVars: env("DRY_RUN")},
-			keepFlag(),
+			keepFlag(), keepLogsFlag(),
 			&cli.BoolFlag{Name: "all", Usage: "with --host: repair every container that shares its /dev too", EnvVars: env("ALL")},
 		}),
 		Action: p.onTarget(func(c *cli.Context, t *target.Target, o repair.Options) error {
@@ -117,9 +117,12 @@ func (p *program) repairCommand() *cli.Command {
 			p.sayRepaired(c, t, o, r)
 			failure.Forget(t, p.name)
 			if c.Bool("all") {
-				return p.repairSharers(c, o)
+				err = p.repairSharers(c, o)
 			}
-			return nil
+			if t.Host || !t.ReceiverInside() {
+				p.clearLogs()
+			}
+			return err
 		}),
 	})
 }

@@ -135,6 +135,9 @@ func (p *program) options(c *cli.Context, name string) (repair.Options, error) {
 	if err != nil {
 		return repair.Options{}, err
 	}
+	if p.keepLogs, err = launch.ParseKeep(c.String("keep-logs")); err != nil {
+		return repair.Options{}, usageError{fmt.Errorf("--keep-logs: %w", err)}
+	}
 	supervise, err := launch.ParseSupervisor(c.String("supervise"))
 	if err != nil {
 		return repair.Options{}, usageError{err}

@@ -15,7 +15,7 @@ func (p *program) lxcCommand(call hook.LXC) *cli.Command {
 	return command(cli.Command{
 		Name:   "lxc",
 		Hidden: true,
-		Flags:  flags([]cli.Flag{onErrorFlag()}, planFlags(), receiverFlags(launch.Unsupervised)),
+		Flags:  flags([]cli.Flag{onErrorFlag(), keepLogsFlag()}, planFlags(), receiverFlags(launch.Unsupervised)),
 		Action: func(c *cli.Context) error {
 			if call.Type != hook.LXCPostStop {
 				p.forget()
@@ -41,7 +41,9 @@ func (p *program) lxcCommand(call hook.LXC) *cli.Command {
 			default:
 				o.Receiver.InitStarting = true
 			}
-			_, err = repairOne(open, o)
+			if _, err = repairOne(open, o); err == nil && call.OnHost() {
+				p.clearLogs()
+			}
 			return err
 		},
 	})

@@ -29,7 +29,7 @@ func (p *program) ociCommand() *cli.Command {
 		Flags: flags([]cli.Flag{
 			&cli.StringFlag{Name: "stage", EnvVars: env("STAGE"),
 				Usage: "the hook's `STAGE`: prestart, createRuntime, createContainer, startContainer, poststart or poststop"},
-			annotationsFlag(), onErrorFlag(),
+			annotationsFlag(), onErrorFlag(), keepLogsFlag(),
 		}, planFlags(), receiverFlags(launch.Unsupervised)),
 		Action: p.oci,
 	})
@@ -73,7 +73,9 @@ func (p *program) oci(c *cli.Context) error {
 		p.clear(container.Rootfs, o)
 		return nil
 	}
-	_, err = repairOne(func() (*target.Target, error) { return target.OfHook(stage, container) }, o)
+	if _, err = repairOne(func() (*target.Target, error) { return target.OfHook(stage, container) }, o); err == nil && stage.OnHost() {
+		p.clearLogs()
+	}
 	return err
 }
 
