@@ -1,0 +1,199 @@
+// Package eventloop owns waiting: one goroutine waits with epoll(7) until a file is
+// ready, a timer is due or a signal came, and calls whoever asked for it.
+package eventloop
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxEvents is how many events one wait returns at most.
+const maxEvents = 64
+
+// Loop waits for events. Only the goroutine that calls Run may use it, but for Wake.
+type Loop struct {
+	epoll   int
+	files   map[int]*file
+	last    int32 // generation of the file that was added last
+	timers  timers
+	firing  bool
+	tasks   []*Task
+	running []*Task // of this round
+	waiter  waiter
+	now     time.Time
+	err     error
+	stopped bool
+	signals *Signals
+}
+
+// file is a descriptor that is waited for.
+type file struct {
+	// generation tells it from an earlier file with the same number: epoll(7) reports
+	// a closed file for as long as another process has it open.
+	generation int32
+	ready      func() error
+}
+
+// New returns a loop that waits for nothing yet. Close it.
+func New() (*Loop, error) {
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("create an epoll instance: %w", err)
+	}
+	return &Loop{epoll: epoll, files: map[int]*file{}, now: time.Now()}, nil
+}
+
+// Close ends the loop's use of the kernel. The files stay open.
+func (l *Loop) Close() {
+	if l.signals != nil {
+		l.signals.close()
+	}
+	_ = unix.Close(l.epoll)
+}
+
+// Now is the time at which the events of this round were received.
+func (l *Loop) Now() time.Time { return l.now }
+
+// Add has ready called each time fd can be read. An error of ready ends Run.
+// Closing fd also removes it.
+func (l *Loop) Add(fd int, ready func() error) error { return l.add(fd, unix.EPOLLIN, ready) }
+
+// AddWriter has ready called once when fd can be written again (EPOLLET), or its
+// other end is closed.
+func (l *Loop) AddWriter(fd int, ready func() error) error {
+	return l.add(fd, unix.EPOLLOUT|unix.EPOLLET, ready)
+}
+
+func (l *Loop) add(fd int, events uint32, ready func() error) error {
+	l.last++
+	event := unix.EpollEvent{Events: events, Fd: int32(fd), Pad: l.last}
+	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
+		return fmt.Errorf("wait for descriptor %d: %w", fd, err)
+	}
+	l.files[fd] = &file{l.last, ready}
+	return nil
+}
+
+// Remove stops waiting for fd. Call it before fd is closed.
+func (l *Loop) Remove(fd int) error {
+	delete(l.files, fd)
+	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, fd, nil); err != nil {
+		return fmt.Errorf("stop waiting for descriptor %d: %w", fd, err)
+	}
+	return nil
+}
+
+// Pause stops waiting for fd until Resume: what can be read waits in the kernel.
+func (l *Loop) Pause(fd int) error { return l.modify(fd, 0) }
+
+// Resume waits for fd again.
+func (l *Loop) Resume(fd int) error { return l.modify(fd, unix.EPOLLIN) }
+
+func (l *Loop) modify(fd int, events uint32) error {
+	f := l.files[fd]
+	if f == nil {
+		return fmt.Errorf("wait for descriptor %d: %w", fd, unix.ENOENT)
+	}
+	event := unix.EpollEvent{Events: events, Fd: int32(fd), Pad: f.generation}
+	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_MOD, fd, &event); err != nil {
+		return fmt.Errorf("wait for descriptor %d: %w", fd, err)
+	}
+	return nil
+}
+
+// Task is something to do once at the end of a round, however often it was asked for.
+type Task struct {
+	run    func()
+	queued bool
+}
+
+// NewTask returns a task that calls run.
+func NewTask(run func()) *Task { return &Task{run: run} }
+
+// Soon runs the task when the events of this round are handled. It costs nothing
+// where the task is queued already.
+func (l *Loop) Soon(t *Task) {
+	if !t.queued {
+		t.queued = true
+		l.tasks = append(l.tasks, t)
+	}
+}
+
+// Stop has Run return once this round is over.
+func (l *Loop) Stop() { l.stopped = true }
+
+// Fail has Run return this error once this round is over.
+func (l *Loop) Fail(err error) {
+	l.err = errors.Join(l.err, err)
+	l.stopped = true
+}
+
+// Run waits for events and handles them until Stop is called or something fails.
+func (l *Loop) Run() error {
+	l.stopped, l.err = false, nil
+	l.runTasks()
+	for !l.stopped {
+		l.round(-1)
+	}
+	return l.err
+}
+
+// RunOnce handles what is ready now, without waiting.
+func (l *Loop) RunOnce() error {
+	l.stopped, l.err = false, nil
+	l.round(0)
+	return l.err
+}
+
+// round waits for at most this many milliseconds, -1 for as long as nothing is due, and
+// handles what came.
+func (l *Loop) round(most int) {
+	timeout := l.timeout(time.Now())
+	if most >= 0 {
+		timeout = most
+	}
+	var events [maxEvents]unix.EpollEvent
+	n, err := l.waiter.wait(l.epoll, events[:], timeout)
+	l.now = time.Now()
+	if err != nil {
+		l.Fail(fmt.Errorf("wait for events: %w", err))
+		return
+	}
+	for _, event := range events[:n] {
+		f := l.files[int(event.Fd)]
+		if f == nil || f.generation != event.Pad {
+			continue // closed since
+		}
+		if err := f.ready(); err != nil {
+			l.Fail(err)
+		}
+	}
+	l.fire()
+	l.runTasks()
+}
+
+// runTasks runs what was asked for; what the tasks ask for runs in the next round, at once.
+func (l *Loop) runTasks() {
+	l.running, l.tasks = l.tasks, l.running[:0]
+	for _, t := range l.running {
+		t.queued = false
+		t.run()
+	}
+}
+
+// timeout is the time in milliseconds until something is due, -1 for never.
+func (l *Loop) timeout(now time.Time) int {
+	if len(l.tasks) > 0 || l.stopped {
+		return 0
+	}
+	next := l.timers.next()
+	if next.IsZero() {
+		return -1
+	}
+	// epoll_wait(2) takes an int of 32 bits: a later time is waited for again.
+	return int(min(max(0, (next.Sub(now)+time.Millisecond-1)/time.Millisecond), math.MaxInt32))
+}

@@ -1,0 +1,107 @@
+package eventloop
+
+import (
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestWaiter(t *testing.T) {
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(epoll)
+	out, in := pipe(t)
+	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(out.Fd())}
+	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, int(out.Fd()), &event); err != nil {
+		t.Fatal(err)
+	}
+	rested, shared := 0, false
+	w := waiter{idle: func() { rested++ }, shares: func() bool { return shared }}
+	var events [4]unix.EpollEvent
+	if n, err := w.wait(epoll, events[:], 0); n != 0 || err != nil || w.busy {
+		t.Errorf("without an event: %d, %v, busy %t", n, err, w.busy)
+	}
+	write(t, in)
+	for range 2 { // blocking, then attentive
+		n, err := w.wait(epoll, events[:], -1)
+		if n != 1 || err != nil || !w.busy || int(events[0].Fd) != int(out.Fd()) {
+			t.Errorf("an event: %d, %v, busy %t, %v", n, err, w.busy, events[0])
+		}
+	}
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := w.wait(epoll, events[:], 1); n != 0 || err != nil || !w.busy || rested != 0 {
+		t.Errorf("due before it is idle: %d, %v, busy %t, rested %d times", n, err, w.busy, rested)
+	}
+	for w.busy { // a signal ends the wait early
+		if n, err := w.wait(epoll, events[:], attentive+1); n != 0 || err != nil {
+			t.Errorf("idle: %d, %v", n, err)
+		}
+	}
+	if rested != 1 {
+		t.Errorf("rested %d times", rested)
+	}
+	w.busy, shared = true, true // another goroutine has work: it blocks in the usual way
+	if n, err := w.wait(epoll, events[:], 1); n != 0 || err != nil || w.busy || rested != 1 {
+		t.Errorf("shared: %d, %v, busy %t, rested %d times", n, err, w.busy, rested)
+	}
+}
+
+// The scheduler's signal does not end the wait of the thread that has it blocked.
+func TestKeepThread(t *testing.T) {
+	runtime.LockOSThread() // and end the thread with the test
+	KeepThread()
+	if !isBlocked(t, unix.SIGURG) {
+		t.Error("SIGURG is not blocked")
+	}
+}
+
+// isBlocked reports whether this thread has the signal blocked.
+func isBlocked(t *testing.T, s unix.Signal) bool {
+	t.Helper()
+	status, err := os.ReadFile("/proc/thread-self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if hex, ok := strings.CutPrefix(line, "SigBlk:"); ok {
+			mask, err := strconv.ParseUint(strings.TrimSpace(hex), 16, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return mask>>(s-1)&1 == 1
+		}
+	}
+	t.Fatal("no SigBlk in the thread's status")
+	return false
+}
+
+// A program that replaces this one has no signal blocked but those that are to
+// wait for it; if that fails, all is as before.
+func TestHoldSignals(t *testing.T) {
+	runtime.LockOSThread() // and end the thread with the test
+	KeepThread()
+	s, err := Catch(unix.SIGUSR1, unix.SIGTERM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, err := s.Hold()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if isBlocked(t, unix.SIGURG) || !isBlocked(t, unix.SIGUSR1) || !isBlocked(t, unix.SIGTERM) {
+		t.Error("held: not the right signals are blocked")
+	}
+	s.Release(old)
+	if !isBlocked(t, unix.SIGURG) || isBlocked(t, unix.SIGUSR1) || isBlocked(t, unix.SIGTERM) {
+		t.Error("released: not the right signals are blocked")
+	}
+	s.close()
+}

@@ -1,0 +1,161 @@
+package intake
+
+import (
+	"fmt"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/syslog"
+)
+
+const (
+	slots    = 64       // messages of one recvmmsg(2)
+	slotSize = 64 << 10 // bytes; what is longer is cut
+	pageSize = 4 << 10
+)
+
+// mmsghdr is struct mmsghdr of recvmmsg(2).
+type mmsghdr struct {
+	header unix.Msghdr
+	length uint32
+}
+
+// Memory is what messages are read into: many datagrams with one system call, and
+// what there is of a stream. It is used again by the next read.
+type Memory struct {
+	slots   []byte // slots*slotSize, of which only touched pages exist
+	iovecs  [slots]unix.Iovec
+	headers [slots]mmsghdr
+	control []control // for who sent each message; nil until somebody asks for that
+	asks    bool      // the headers point to it
+	filled  int       // slots of the last receive
+	big     bool      // pages behind a slot's first are touched
+	used    int       // so many slots are touched
+	stream  []byte    // for a read of a connection; nil until there is one
+}
+
+// control has room for one SCM_CREDENTIALS (unix(7)) and nothing else: where
+// there is no room for descriptors that clients pass the kernel closes them.
+type control struct {
+	header unix.Cmsghdr
+	cred   unix.Ucred
+	_      [controlSize - unix.SizeofCmsghdr - unix.SizeofUcred]byte
+}
+
+// controlSize is CMSG_SPACE(sizeof(struct ucred)).
+const controlSize = (unix.SizeofCmsghdr + unix.SizeofUcred + wordSize - 1) / wordSize * wordSize
+
+const wordSize = unix.SizeofPtr
+
+// NewMemory returns memory to read into.
+func NewMemory() (*Memory, error) {
+	memory, err := unix.Mmap(-1, 0, slots*slotSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+	if err != nil {
+		return nil, fmt.Errorf("get memory to receive into: %w", err)
+	}
+	// A huge page would make 2 MiB of the first byte.
+	_ = unix.Madvise(memory, unix.MADV_NOHUGEPAGE)
+	m := &Memory{slots: memory}
+	for i := range m.headers {
+		m.iovecs[i].Base = &m.slots[i*slotSize]
+		m.iovecs[i].SetLen(slotSize)
+		m.headers[i].header.Iov = &m.iovecs[i]
+		m.headers[i].header.SetIovlen(1)
+	}
+	return m, nil
+}
+
+// ask has the headers ask, or not ask, who sends each message.
+func (m *Memory) ask(asks bool) {
+	m.asks = asks
+	if asks && m.control == nil {
+		m.control = make([]control, slots)
+	}
+	for i := range m.headers {
+		m.headers[i].header.Control = nil
+		if asks {
+			m.headers[i].header.Control = (*byte)(unsafe.Pointer(&m.control[i]))
+		}
+		m.headers[i].header.SetControllen(0)
+	}
+	m.filled = slots
+}
+
+// buffer is for what one read(2) of a stream returns.
+func (m *Memory) buffer() []byte {
+	if m.stream == nil {
+		m.stream = make([]byte, slotSize)
+	}
+	return m.stream
+}
+
+// receive reads what is queued at a socket, at most this many messages, without
+// waiting, and returns how many that are; see message. An empty queue is EAGAIN, also
+// after shutdown(SHUT_RD): 0 bytes are an empty message, never an end.
+func (m *Memory) receive(fd, most int, asks bool) (int, error) {
+	if m.asks != asks {
+		m.ask(asks)
+	}
+	if asks {
+		for i := range m.headers[:m.filled] {
+			m.headers[i].header.SetControllen(controlSize)
+			m.control[i].header = unix.Cmsghdr{}
+		}
+	}
+	// Unknown to the scheduler: see eventloop.
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&m.headers[0])), uintptr(min(most, slots)), unix.MSG_DONTWAIT, 0, 0)
+	if errno != 0 {
+		m.filled = 0
+		return 0, errno
+	}
+	m.filled = int(n)
+	m.used = max(m.used, int(n))
+	return int(n), nil
+}
+
+// message returns message i, and whether it was longer than that. It is valid
+// until the next receive.
+func (m *Memory) message(i int) (raw []byte, cut bool) {
+	h := &m.headers[i]
+	n := int(h.length)
+	m.big = m.big || n > pageSize
+	return m.slots[i*slotSize:][:n:n], h.header.Flags&unix.MSG_TRUNC != 0
+}
+
+// sender returns who sent message i, if that was asked for.
+func (m *Memory) sender(i int) syslog.Sender {
+	if !m.asks || m.headers[i].header.Controllen == 0 {
+		return syslog.Sender{}
+	}
+	c := &m.control[i]
+	if c.header.Level != unix.SOL_SOCKET || c.header.Type != unix.SCM_CREDENTIALS {
+		return syslog.Sender{}
+	}
+	return sender(&c.cred)
+}
+
+// Release gives memory back that big messages have taken, once they are written.
+func (m *Memory) Release() {
+	if m.big {
+		m.clear()
+	}
+}
+
+// keptSlots are so few that their memory is not worth giving back.
+const keptSlots = 8
+
+// Rest gives memory back that many messages at once have taken.
+func (m *Memory) Rest() {
+	if m.used > keptSlots {
+		m.clear()
+	}
+}
+
+func (m *Memory) clear() {
+	_ = unix.Madvise(m.slots, unix.MADV_DONTNEED)
+	m.big, m.used = false, 0
+}
+
+// Close gives all of it back.
+func (m *Memory) Close() { _ = unix.Munmap(m.slots) }

@@ -1,0 +1,176 @@
+package intake
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/file"
+)
+
+// errLive says that another program listens at the path.
+var errLive = errors.New("another program is receiving there: stop it first or use another path")
+
+// stale is a socket that nobody listens at.
+type stale struct {
+	// handle keeps the inode, so that no other file gets its number.
+	handle int
+	id     file.ID
+}
+
+// findStale returns what is at path if that is a stale socket, and nil if
+// there is nothing.
+func findStale(path string) (*stale, error) {
+	handle, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("look at %s: %w", path, err)
+	}
+	s := &stale{handle: handle}
+	if err := s.inspect(path); err != nil {
+		_ = unix.Close(handle)
+		return nil, err
+	}
+	return s, nil
+}
+
+// inspect says why what is at path is not to be replaced.
+func (s *stale) inspect(path string) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(s.handle, &st); err != nil {
+		return fmt.Errorf("look at %s: %w", path, err)
+	}
+	s.id = file.IDOf(&st)
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFSOCK:
+	case unix.S_IFLNK:
+		target, err := os.Readlink(path)
+		if err != nil {
+			return fmt.Errorf("look at %s: %w", path, err)
+		}
+		return fmt.Errorf("listen at %s: it is a symbolic link to %s: use --listen with the link's target", path, target)
+	default:
+		return fmt.Errorf("listen at %s: there is something that is not a socket: move it away or use another path", path)
+	}
+	fd, err := newSocket(unix.SOCK_DGRAM) // a stream socket would be a connection there
+	if err != nil {
+		return fmt.Errorf("make a socket to try %s: %w", path, err)
+	}
+	err = unix.Connect(fd, &unix.SockaddrUnix{Name: path})
+	_ = unix.Close(fd)
+	switch {
+	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ENOENT):
+		return nil
+	case err == nil, errors.Is(err, unix.EPROTOTYPE):
+		return fmt.Errorf("listen at %s: %w", path, errLive)
+	}
+	return fmt.Errorf("listen at %s: see whether the socket there is in use: %w", path, err)
+}
+
+// bind gives the socket its name, with all that belongs to it, in one step. A
+// stale one is replaced without a moment in which there is none.
+func (s *Socket) bind(old *stale) error {
+	dir, err := unix.Open(filepath.Dir(s.Path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("look at its directory: %w", err)
+	}
+	defer unix.Close(dir)
+	tmp := ".devlogd." + strconv.Itoa(os.Getpid())
+	_ = unix.Unlinkat(dir, tmp, 0) // left over by a crash
+	address := filepath.Join(filepath.Dir(s.Path), tmp)
+	if len(address) > maxPath {
+		address = file.Path(dir) + "/" + tmp
+	}
+	// With the umask the socket has its mode at once.
+	mask := unix.Umask(0o111)
+	err = unix.Bind(s.FD, &unix.SockaddrUnix{Name: address})
+	unix.Umask(mask)
+	if err != nil {
+		return fmt.Errorf("bind: %w", err)
+	}
+	if err := s.publish(dir, tmp, old); err != nil {
+		if lookup(dir, tmp) == s.ID { // or it is another's that could not be put back
+			_ = unix.Unlinkat(dir, tmp, 0)
+		}
+		return err
+	}
+	return nil
+}
+
+// publish makes the socket ready and renames it to its name.
+func (s *Socket) publish(dir int, tmp string, old *stale) error {
+	s.ID = lookup(dir, tmp)
+	if s.Stream { // before anybody can find it
+		if err := unix.Listen(s.FD, backlog); err != nil {
+			return fmt.Errorf("listen: %w", err)
+		}
+	}
+	if err := unix.Fchmodat(dir, tmp, 0o666, 0); err != nil { // a default ACL overrides the umask
+		return fmt.Errorf("chmod: %w", err)
+	}
+	name := filepath.Base(s.Path)
+	if old != nil {
+		done, err := old.replace(dir, tmp, name)
+		if done || err != nil {
+			return err
+		}
+	}
+	return claim(dir, tmp, name)
+}
+
+// claim renames the file to a name that nothing has.
+func claim(dir int, tmp, name string) error {
+	err := unix.Renameat2(dir, tmp, dir, name, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // not on this file system
+		if err = unix.Linkat(dir, tmp, dir, name, 0); err == nil {
+			err = unix.Unlinkat(dir, tmp, 0)
+		}
+	}
+	if errors.Is(err, unix.EEXIST) {
+		return errLive // since we have looked
+	}
+	if err != nil {
+		return fmt.Errorf("rename the socket: %w", err)
+	}
+	return nil
+}
+
+// replace puts the file in the stale socket's place, unless that has gone. A
+// socket that somebody has bound there since stays.
+func (s *stale) replace(dir int, tmp, name string) (done bool, err error) {
+	out := tmp
+	err = unix.Renameat2(dir, tmp, dir, name, unix.RENAME_EXCHANGE)
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return false, nil
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS): // not on this file system: look, then replace
+		out = name
+		if lookup(dir, out) != s.id {
+			return false, nil
+		}
+		err = unix.Renameat(dir, tmp, dir, name)
+		if err == nil {
+			return true, nil
+		}
+	}
+	if err != nil {
+		return false, fmt.Errorf("replace the stale socket: %w", err)
+	}
+	if lookup(dir, out) == s.id {
+		_ = unix.Unlinkat(dir, tmp, 0) // what is left of it harms nobody
+		return true, nil
+	}
+	err = unix.Renameat2(dir, tmp, dir, name, unix.RENAME_EXCHANGE)
+	if errors.Is(err, unix.ENOENT) { // ours has been removed meanwhile
+		err = claim(dir, tmp, name)
+	}
+	if err != nil {
+		return false, fmt.Errorf("put another program's socket back: %w", err)
+	}
+	return false, errLive
+}

@@ -1,0 +1,244 @@
+// Package intake owns how messages come in: from datagram and stream sockets, in
+// batches, framed, at a limited rate, and with who sent them.
+package intake
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/eventloop"
+	"devlog/internal/syslog"
+	"devlog/internal/syslogconf"
+)
+
+const (
+	// maxBatches is how many full batches are read before others are served.
+	maxBatches = 8
+	// maxAccepts is how many connections are accepted before others are served.
+	maxAccepts = 64
+)
+
+// Taker takes what comes in.
+type Taker interface {
+	// Take takes one message, which is valid during the call. cut says that it was
+	// longer than that.
+	Take(raw []byte, cut bool, from syslog.Sender, now time.Time)
+	// Say takes what the intake has to say to the operator.
+	Say(severity syslog.Severity, text string)
+}
+
+// Counts is what came in since the start.
+type Counts struct {
+	Received  uint64 // messages, also those dropped
+	Bytes     uint64 // of messages that were not dropped
+	Dropped   uint64 // messages that were more than the rate
+	Cut       uint64 // messages that were longer than a slot
+	Throttled uint64 // times that senders had to wait
+	HighWater uint64 // the most messages that were read at one go
+	Evicted   uint64 // connections that were closed for others
+}
+
+// Intake reads from the sockets of one container. One goroutine uses it: the loop's.
+type Intake struct {
+	Counts
+
+	loop    *eventloop.Loop
+	taker   Taker
+	memory  *Memory
+	sockets []*Socket
+	streams streams
+	limits  limits
+	asks    bool // who sent a message is asked for
+	timer   *eventloop.Timer
+}
+
+// New returns an intake without sockets. The memory may be shared by all intakes of
+// a loop.
+func New(loop *eventloop.Loop, memory *Memory, taker Taker, rate syslogconf.Rate, overflow syslogconf.Overflow) *Intake {
+	i := &Intake{loop: loop, taker: taker, memory: memory, limits: limits{rate: rate, overflow: overflow}}
+	i.streams.open = map[int]*connection{}
+	i.timer = loop.NewTimer(i.step)
+	return i
+}
+
+// Sockets are those received from.
+func (i *Intake) Sockets() []*Socket { return i.sockets }
+
+// Connections is how many clients are connected; -1 where no socket is a stream.
+func (i *Intake) Connections() int {
+	if !i.hasStreams() {
+		return -1
+	}
+	return len(i.streams.open)
+}
+
+func (i *Intake) hasStreams() bool {
+	return len(i.streams.open) > 0 || slices.ContainsFunc(i.sockets, func(s *Socket) bool { return s.Stream })
+}
+
+// Add begins to receive from a socket.
+func (i *Intake) Add(s *Socket) error {
+	ready := func() error { return i.receive(s, maxBatches) }
+	if s.Stream {
+		ready = func() error { i.accept(s, maxAccepts); return nil }
+	}
+	if err := i.loop.Add(s.FD, ready); err != nil {
+		return err
+	}
+	if i.asks {
+		s.askSenders()
+	}
+	i.sockets = append(i.sockets, s)
+	return nil
+}
+
+// Remove stops receiving from a socket, having read what is queued, and closes it.
+// Its connections stay.
+func (i *Intake) Remove(s *Socket) error {
+	err := i.drain(s)
+	i.sockets = slices.DeleteFunc(i.sockets, func(o *Socket) bool { return o == s })
+	_ = i.loop.Remove(s.FD)
+	return errors.Join(err, unix.Close(s.FD))
+}
+
+// AskSenders has the kernel say from now on who sends each message.
+func (i *Intake) AskSenders() {
+	i.asks = true
+	for _, s := range i.sockets {
+		s.askSenders()
+	}
+	for _, c := range i.streams.open {
+		c.askSender()
+	}
+}
+
+// Drain stops all senders, reads what is queued, whatever the rate is, and closes the
+// connections.
+func (i *Intake) Drain() error {
+	var errs []error
+	for _, s := range i.sockets {
+		errs = append(errs, i.drain(s))
+	}
+	for c := i.streams.oldest; c != nil; c = i.streams.oldest {
+		c.from = nil
+		i.end(c)
+	}
+	i.sayDropped()
+	return errors.Join(errs...)
+}
+
+func (i *Intake) drain(s *Socket) error {
+	// From here on a send fails (EPIPE) and nothing is added to the queue.
+	if err := unix.Shutdown(s.FD, unix.SHUT_RD); err != nil {
+		return fmt.Errorf("shut down a socket: %w", err)
+	}
+	if s.Stream {
+		i.accept(s, -1)
+		return nil
+	}
+	return i.receive(s, -1)
+}
+
+// Close closes the sockets and connections as they are.
+func (i *Intake) Close() {
+	for _, s := range i.sockets {
+		_ = unix.Close(s.FD)
+	}
+	for fd := range i.streams.open {
+		_ = unix.Close(fd)
+	}
+	i.timer.Set(time.Time{})
+}
+
+// receive reads at most this many batches from a socket, or all there is, whatever the
+// rate is, if that is negative.
+func (i *Intake) receive(s *Socket, batches int) error {
+	limited := s
+	if batches < 0 {
+		limited = nil
+	}
+	read := 0
+	defer func() { i.HighWater = max(i.HighWater, uint64(read)) }()
+	for ; batches != 0; batches-- {
+		want := slots
+		if limited != nil {
+			if want = i.allows(limited, time.Now()); want == 0 {
+				return nil
+			}
+		}
+		n, err := i.memory.receive(s.FD, want, i.asks)
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			return nil
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return fmt.Errorf("receive messages: %w", err)
+		}
+		now := time.Now()
+		for k := range n {
+			raw, cut := i.memory.message(k)
+			i.take(limited, raw, cut, i.memory.sender(k), now)
+		}
+		read += n
+		// Where several were queued more have come meanwhile, mostly.
+		if n < 2 && batches > 0 {
+			return nil
+		}
+	}
+	return nil
+}
+
+// take passes one message of a socket on, unless that is more than the rate.
+func (i *Intake) take(s *Socket, raw []byte, cut bool, from syslog.Sender, now time.Time) {
+	i.Received++
+	if !i.admit(s, now) {
+		return
+	}
+	i.Bytes += uint64(len(raw))
+	if cut {
+		i.Cut++
+	}
+	i.taker.Take(raw, cut, from, now)
+}
+
+// step does what is due.
+func (i *Intake) step(now time.Time) {
+	i.resumeAccepting(now)
+	i.resumeReading(now)
+	if !i.limits.sayAt.IsZero() && !now.Before(i.limits.sayAt) {
+		i.sayDropped()
+	}
+	i.schedule()
+}
+
+// schedule sets the timer to what is due next.
+func (i *Intake) schedule() {
+	next := i.limits.sayAt
+	earlier := func(t time.Time) {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	earlier(i.streams.resumeAt)
+	for _, s := range i.sockets {
+		earlier(s.waits)
+	}
+	for _, c := range i.limits.waiting {
+		earlier(c.waits)
+	}
+	i.timer.Set(next)
+}
+
+func (i *Intake) sayDropped() {
+	i.limits.sayAt = time.Time{}
+	if n := i.limits.unsaid; n > 0 {
+		i.limits.unsaid = 0
+		i.taker.Say(syslog.Warning, strconv.FormatUint(n, 10)+" messages lost (more than "+i.limits.rate.String()+")")
+	}
+}

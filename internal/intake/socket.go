@@ -1,0 +1,113 @@
+package intake
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/file"
+)
+
+// Socket is a socket to receive from.
+type Socket struct {
+	FD     int
+	Stream bool    // it listens for connections
+	Path   string  // where Listen has bound it; empty for another
+	ID     file.ID // of the file at its path; zero if that is not known
+
+	bucket bucket    // of the messages that may be read
+	waits  time.Time // until when it is not read because of that; zero if it is
+}
+
+// Inherit returns the socket that was passed as this descriptor. It is an error if
+// nothing can be received from it; name is what that calls it.
+func Inherit(fd int, name string) (*Socket, error) {
+	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err != nil {
+		return nil, fmt.Errorf("use passed descriptor %d (%s) as a socket: %w", fd, name, err)
+	}
+	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil {
+		return nil, fmt.Errorf("use passed descriptor %d (%s) as a socket: %w", fd, name, err)
+	}
+	stream := kind == unix.SOCK_STREAM
+	if stream {
+		listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+		if err != nil || listens == 0 {
+			return nil, fmt.Errorf("use passed descriptor %d (%s): it is a stream socket that does not listen (Accept=no in a systemd socket unit)", fd, name)
+		}
+		if err := unix.SetNonblock(fd, true); err != nil {
+			return nil, fmt.Errorf("use passed descriptor %d (%s) as a socket: %w", fd, name, err)
+		}
+	}
+	if domain != unix.AF_UNIX || kind != unix.SOCK_DGRAM && !stream {
+		return nil, fmt.Errorf("use passed descriptor %d (%s): it is not a unix datagram or stream socket (ListenDatagram= or ListenStream= in a systemd socket unit)", fd, name)
+	}
+	return &Socket{FD: fd, Stream: stream}, nil
+}
+
+// maxPath is the length of sun_path without its terminating NUL.
+const maxPath = 107
+
+// Listen binds a socket of this kind (unix.SOCK_*) with mode 0666 at path. A stale
+// socket there is replaced; a live one, or anything else, is an error.
+func Listen(path string, kind int) (*Socket, error) {
+	if len(path) > maxPath {
+		return nil, fmt.Errorf("listen at %s: the path is longer than %d bytes: use a shorter one", path, maxPath)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("make the directory of the socket %s: %w", path, err)
+	}
+	stale, err := findStale(path)
+	if err != nil {
+		return nil, err
+	}
+	if stale != nil {
+		defer unix.Close(stale.handle)
+	}
+	fd, err := newSocket(kind)
+	if err != nil {
+		return nil, fmt.Errorf("make a socket for %s: %w", path, err)
+	}
+	s := &Socket{FD: fd, Path: path, Stream: kind == unix.SOCK_STREAM}
+	if err := s.bind(stale); err != nil {
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("listen at %s: %w", path, err)
+	}
+	return s, nil
+}
+
+func newSocket(kind int) (int, error) {
+	flags := unix.SOCK_CLOEXEC
+	if kind == unix.SOCK_STREAM {
+		flags |= unix.SOCK_NONBLOCK // for accept(2), which has no flag for it
+	}
+	return unix.Socket(unix.AF_UNIX, kind|flags, 0)
+}
+
+// Unlink removes the name that Listen has given the socket, if it is still the socket's.
+func (s *Socket) Unlink() {
+	if s.Path != "" && lookup(unix.AT_FDCWD, s.Path) == s.ID {
+		_ = unix.Unlink(s.Path)
+	}
+}
+
+// askSenders has the kernel say who sends each message. Without that messages say
+// nothing of their sender, which is no reason not to receive them.
+func (s *Socket) askSenders() {
+	if !s.Stream {
+		_ = unix.SetsockoptInt(s.FD, unix.SOL_SOCKET, unix.SO_PASSCRED, 1)
+	}
+}
+
+// lookup says which file has this name in the directory; zero if none has.
+func lookup(dir int, name string) file.ID {
+	var st unix.Stat_t
+	if unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+		return file.ID{}
+	}
+	return file.IDOf(&st)
+}

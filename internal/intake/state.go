@@ -1,0 +1,69 @@
+package intake
+
+import (
+	"bytes"
+	"slices"
+	"time"
+
+	"devlog/internal/syslog"
+)
+
+// Connection is what another process needs to go on with a client's connection.
+type Connection struct {
+	FD      int
+	Framing int    // how its messages end, and what is left of one that was cut
+	From    int    // index of its socket, or -1
+	Skip    bool   // up to the next end
+	Rest    []byte // of an incomplete message
+	Sender  syslog.Sender
+}
+
+// State returns the open connections, the one idle the longest first.
+func (i *Intake) State() (list []Connection) {
+	for c := i.streams.oldest; c != nil; c = c.newer {
+		list = append(list, Connection{
+			FD: c.fd, Framing: c.frame.code(), From: slices.Index(i.sockets, c.from), Skip: c.frame.skip,
+			Rest: bytes.Clone(c.rest), Sender: c.sender,
+		})
+	}
+	return list
+}
+
+// Resume goes on with connections of another process, in the order of State; their
+// sockets were added in the same order as there.
+func (i *Intake) Resume(list []Connection) error {
+	for _, p := range list {
+		c := &connection{fd: p.FD, frame: decodeFramer(p.Framing, p.Skip), sender: p.Sender}
+		if p.From >= 0 && p.From < len(i.sockets) {
+			c.from = i.sockets[p.From]
+		}
+		i.streams.open[c.fd] = c
+		i.streams.push(c)
+		i.streams.keep(c, p.Rest)
+		if err := i.watch(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Debt is how long the socket must rest until it may receive at the full rate again.
+func (s *Socket) Debt(now time.Time) time.Duration { return max(0, s.bucket.full.Sub(now)) }
+
+// SetDebt sets what Debt returns.
+func (s *Socket) SetDebt(debt time.Duration, now time.Time) {
+	if debt > 0 {
+		s.bucket.full = now.Add(debt)
+	}
+}
+
+// Unsaid is how many messages were dropped that Say was not called for.
+func (i *Intake) Unsaid() uint64 { return i.limits.unsaid }
+
+// SetUnsaid sets what Unsaid returns; Say is called for it after a while.
+func (i *Intake) SetUnsaid(n uint64, now time.Time) {
+	if i.limits.unsaid = n; n > 0 {
+		i.limits.sayAt = now.Add(dropEvery)
+		i.schedule()
+	}
+}

@@ -1,0 +1,280 @@
+package intake
+
+import (
+	"bytes"
+	"errors"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/syslog"
+)
+
+const (
+	// backlog is how many connections wait to be accepted; more must wait to
+	// connect.
+	backlog = 1024
+	// maxConnections is how many are kept; then the one idle the longest goes.
+	maxConnections = 4096
+	// maxHeld is how many bytes of incomplete messages are kept. When there are
+	// more, those of more than fairHeld bytes are cut: a few who hold all of it
+	// are not to have the messages of others cut.
+	maxHeld  = 4 << 20
+	fairHeld = 1 << 10
+	// maxSpare is the size in bytes of a buffer that is kept for less than it can
+	// hold, and for later, of which there are spares at most.
+	maxSpare = 4 << 10
+	spares   = 4
+	// pause is how long no connection is accepted when no more can be had.
+	pause = time.Second
+)
+
+// streams are the connections of stream sockets.
+type streams struct {
+	open  map[int]*connection
+	held  int // bytes of incomplete messages of all
+	spare [][]byte
+	// resumeAt is when to accept again; zero while there is no pause.
+	resumeAt time.Time
+	starved  bool // that no more can be had was said
+
+	// The connections in the order of their last messages.
+	newest, oldest *connection
+}
+
+// connection is a client's.
+type connection struct {
+	fd     int
+	frame  framer
+	rest   []byte // of an incomplete message
+	sender syslog.Sender
+	from   *Socket   // that it was accepted at, of whose share its messages are; nil for no limit
+	waits  time.Time // until when it is not read, because of the rate
+	ending bool      // it is read at once, for it is closed then
+
+	newer, older *connection
+}
+
+// accept takes at most this many connections, -1 for all that wait.
+func (i *Intake) accept(s *Socket, limit int) {
+	for ; limit != 0; limit-- {
+		fd, _, err := unix.Accept4(s.FD, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+		switch {
+		case err == nil:
+			i.connected(fd, s)
+			if len(i.streams.open) > maxConnections {
+				i.evict()
+			}
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.ECONNABORTED):
+		case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ENOMEM):
+			if !i.evict() {
+				i.pauseAccepting()
+				return
+			}
+		default: // EAGAIN: nobody waits; EINVAL: shut down, and nobody does
+			return
+		}
+	}
+}
+
+func (i *Intake) connected(fd int, from *Socket) {
+	c := &connection{fd: fd, from: from}
+	if i.asks {
+		c.askSender()
+	}
+	i.streams.open[fd] = c
+	i.streams.push(c)
+	i.streams.starved = false
+	if i.watch(c) != nil {
+		i.end(c) // what it has sent is read; it may connect again
+	}
+}
+
+// evict closes the connection that has been idle the longest, having read what
+// is there: clients of syslog(3) connect anew. It reports whether there was one.
+func (i *Intake) evict() bool {
+	c := i.streams.oldest
+	if c == nil {
+		return false
+	}
+	i.Evicted++
+	i.end(c)
+	return true
+}
+
+// pauseAccepting leaves those who connect waiting: there is no descriptor for
+// them, and trying again at once would be all that is done.
+func (i *Intake) pauseAccepting() {
+	if !i.streams.starved {
+		i.streams.starved = true
+		i.taker.Say(syslog.Warning, "no descriptors left for connections: clients must wait")
+	}
+	for _, s := range i.sockets {
+		if s.Stream {
+			_ = i.loop.Pause(s.FD)
+		}
+	}
+	i.streams.resumeAt = time.Now().Add(pause)
+	i.schedule()
+}
+
+// resumeAccepting accepts again after a pause.
+func (i *Intake) resumeAccepting(now time.Time) {
+	if i.streams.resumeAt.IsZero() || now.Before(i.streams.resumeAt) {
+		return
+	}
+	i.streams.resumeAt = time.Time{}
+	for _, s := range i.sockets {
+		if s.Stream && i.loop.Resume(s.FD) != nil {
+			i.streams.resumeAt = now.Add(pause)
+		}
+	}
+}
+
+// watch waits for what a connection sends.
+func (i *Intake) watch(c *connection) error {
+	return i.loop.Add(c.fd, func() error { i.read(c); return nil })
+}
+
+// askSender asks the kernel who has connected.
+func (c *connection) askSender() {
+	if cred, err := unix.GetsockoptUcred(c.fd, unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+		c.sender = sender(cred)
+	}
+}
+
+// read reads once from a connection, so that the others have their turn, and
+// reports whether there may be more.
+func (i *Intake) read(c *connection) bool {
+	st := &i.streams
+	if !c.ending && !i.mayRead(c, time.Now()) {
+		return false
+	}
+	n, err := readNow(c.fd, i.memory.buffer())
+	switch {
+	case errors.Is(err, unix.EINTR):
+		return true
+	case errors.Is(err, unix.EAGAIN):
+		return false
+	case err != nil || n == 0: // its end, or it had not read everything
+		i.closeConnection(c)
+		return false
+	}
+	st.touch(c)
+	now := time.Now()
+	data := i.memory.buffer()[:n]
+	st.held -= len(c.rest)
+	if len(c.rest) > 0 {
+		c.rest = append(c.rest, data...)
+		data = c.rest
+	}
+	for {
+		message, rest, cut, ok := c.frame.next(data)
+		data = rest
+		if !ok {
+			break
+		}
+		i.take(c.from, message, cut, c.sender, now)
+	}
+	if len(data) > fairHeld && st.held+len(data) > maxHeld {
+		i.take(c.from, c.frame.cut(data), true, c.sender, now)
+		data = nil
+	}
+	st.keep(c, data)
+	return true
+}
+
+// readNow is read(2) of what never blocks, unknown to the scheduler (see eventloop).
+func readNow(fd int, buffer []byte) (int, error) {
+	n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&buffer[0])), uintptr(len(buffer)))
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
+// keep keeps the beginning of a message for later.
+func (st *streams) keep(c *connection, data []byte) {
+	st.held += len(data)
+	switch {
+	case len(data) > 0 && c.rest == nil && len(st.spare) > 0:
+		last := len(st.spare) - 1
+		c.rest, st.spare = st.spare[last], st.spare[:last]
+		c.rest = append(c.rest[:0], data...)
+	case len(data) > 0 && cap(c.rest) <= max(maxSpare, 2*len(data)):
+		c.rest = append(c.rest[:0], data...) // data may be its end
+	case len(data) > 0: // the memory of a long message is not for the next one's beginning
+		c.rest = bytes.Clone(data)
+	case c.rest != nil:
+		if cap(c.rest) <= maxSpare && len(st.spare) < spares {
+			st.spare = append(st.spare, c.rest)
+		}
+		c.rest = nil
+	}
+}
+
+// end reads all that a connection has sent and closes it. From here on a send
+// fails (EPIPE).
+func (i *Intake) end(c *connection) {
+	c.ending = true
+	_ = unix.Shutdown(c.fd, unix.SHUT_RD) // else what follows is the same, but for a sender who goes on
+	for range maxDrain {
+		if !i.read(c) {
+			break
+		}
+	}
+	i.closeConnection(c)
+}
+
+// maxDrain is how many reads there can be of what one socket has queued.
+const maxDrain = 1 << 12
+
+// closeConnection closes a connection, unless it is closed. What it has sent
+// without an end is a message.
+func (i *Intake) closeConnection(c *connection) {
+	st := &i.streams
+	if st.open[c.fd] != c {
+		return
+	}
+	if len(c.rest) > 0 && !c.frame.skip {
+		i.take(c.from, c.frame.cut(c.rest), false, c.sender, time.Now())
+	}
+	st.held -= len(c.rest)
+	st.keep(c, nil)
+	st.remove(c)
+	delete(st.open, c.fd)
+	_ = i.loop.Remove(c.fd)
+	_ = unix.Close(c.fd)
+}
+
+// push makes a connection the newest.
+func (st *streams) push(c *connection) {
+	c.newer, c.older = nil, st.newest
+	if st.newest != nil {
+		st.newest.newer = c
+	} else {
+		st.oldest = c
+	}
+	st.newest = c
+}
+
+func (st *streams) remove(c *connection) {
+	if c.newer != nil {
+		c.newer.older = c.older
+	} else {
+		st.newest = c.older
+	}
+	if c.older != nil {
+		c.older.newer = c.newer
+	} else {
+		st.oldest = c.newer
+	}
+}
+
+func (st *streams) touch(c *connection) {
+	if st.newest != c {
+		st.remove(c)
+		st.push(c)
+	}
+}
