@@ -246,7 +246,7 @@ func allowed(rule syslogconf.Rule, dir string) error {
 			return nil
 		}
 	}
-	return notAllowed(fmt.Sprintf("rule %q: messages can go to files below %s only", rule, dir))
+	return notAllowed(fmt.Sprintf("rule %q: messages can go to files below %s and to container-stdout only", rule, dir))
 }
 
 func notAllowed(reason string) error {

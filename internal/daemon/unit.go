@@ -91,7 +91,7 @@ func unitProperties() []string {
 		"OOMPolicy=continue", "OOMScoreAdjust=-250",
 		// What it says last is to be found: standard error would be what standard
 		// output is.
-		"StandardInput=null", "StandardOutput=null", "StandardError=journal",
+		"StandardInput=null", "StandardOutput=null", "StandardError=journal", "LogRateLimitIntervalSec=0",
 	}
 }
 

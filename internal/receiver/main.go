@@ -183,6 +183,9 @@ func (r *receiver) begin(o *options, files []handover.File, before *handover.Des
 	if err := r.start(o, files); err != nil {
 		return err
 	}
+	if err := r.loops(); err != nil {
+		return err
+	}
 	r.unhide()
 	r.flush(time.Now())                         // outputs look at what there is before the container runs
 	short := r.writesToContainer()              // which may log and end at once: its output does not wait

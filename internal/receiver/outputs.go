@@ -134,3 +134,39 @@ func (r *receiver) sayRemarks(to *router.Routing) {
 
 // writesToContainer reports whether a rule has the container's standard output.
 func (r *receiver) writesToContainer() bool { return r.router.Has(syslogconf.ContainerStdout) }
+
+// forwardSocket is where journald forwards to a syslog daemon (ForwardToSyslog= in
+// journald.conf(5)).
+const forwardSocket = "/run/systemd/journal/syslog"
+
+// loops is an error if a rule sends messages back to where they come from.
+func (r *receiver) loops() error {
+	for _, kind := range []syslogconf.Kind{syslogconf.Journal, syslogconf.Syslog} {
+		if !r.router.Has(kind) {
+			continue
+		}
+		action := syslogconf.Action{Kind: kind}
+		for _, s := range r.sockets {
+			switch path := s.name(); {
+			case path == forwardSocket:
+				return usageError{fmt.Errorf("journald forwards to %s: a rule with the action %s would send each message round: leave the rule out", path, action.Place())}
+			case kind == syslogconf.Syslog && path == router.SyslogSocket():
+				return usageError{fmt.Errorf("no other daemon listens on this host: the action %s would send each message back to %s: leave the rule out", action.Place(), path)}
+			}
+		}
+	}
+	return nil
+}
+
+// name is the path that the socket was bound with; empty if that is not known.
+func (s *socket) name() string {
+	if s.path != "" {
+		return s.path
+	}
+	if name, err := unix.Getsockname(s.fd); err == nil {
+		if at, ok := name.(*unix.SockaddrUnix); ok {
+			return at.Name
+		}
+	}
+	return ""
+}

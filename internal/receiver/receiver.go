@@ -83,7 +83,7 @@ func newReceiver(o *options, load loadRules) *receiver {
 	}
 	r.watchdog = watchdog.New(r.loopElsewhere, r.signals.wake)
 	r.router.Options = router.Options{
-		Host: []byte(cmp.Or(o.lineHost, o.name)), PID: strconv.AppendInt(nil, int64(os.Getpid()), 10), Compress: o.compress,
+		Host: []byte(cmp.Or(o.lineHost, o.name)), Container: router.IdentityOf(cmp.Or(o.lineHost, o.name), o.name), PID: strconv.AppendInt(nil, int64(os.Getpid()), 10), Compress: o.compress,
 		Watchdog: r.watchdog, Below: r.below, Wake: r.wake, Init: func() int { return r.init }, Resume: r.resume,
 	}
 	return r

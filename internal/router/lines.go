@@ -3,6 +3,7 @@ package router
 import (
 	"time"
 
+	"devlog/internal/journal"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
 )
@@ -20,8 +21,27 @@ type lines struct {
 	done uint8 // a bit for each that is made of this message
 }
 
-// variants are the layouts and RFC 3164 with the mark for senders that differ.
-const variants = syslog.NumLayouts + 1
+// The ways in which a message is written: the layouts, and these.
+const (
+	marked        = syslog.NumLayouts + iota // RFC 3164 with the mark for senders that differ
+	withContainer                            // RFC 5424 with the container's data
+	journalEntry                             // an entry of the journal
+
+	variants = syslog.NumLayouts + iota
+)
+
+// variantOf is the way in which the action wants its messages.
+func variantOf(a *syslogconf.Action) int {
+	switch {
+	case a.Kind == syslogconf.Journal:
+		return journalEntry
+	case a.Kind == syslogconf.Syslog && a.Format == syslog.RFC5424:
+		return withContainer
+	case a.Sender && a.Format == syslog.RFC3164:
+		return marked
+	}
+	return int(a.Format)
+}
 
 // line is a message's line in one layout.
 type line struct {
@@ -35,25 +55,29 @@ func (l *lines) begin() { l.done = 0 }
 // format returns the message as the action wants it, with the newline, and the
 // part of it behind the time and, in RFC 3164, the host, without the newline: of
 // repeats that is the same. Both are valid until the next message.
-func (l *lines) format(a *syslogconf.Action, host []byte, m *syslog.Message) (text, body []byte) {
-	variant := int(a.Format)
-	if a.Sender && a.Format == syslog.RFC3164 {
-		variant = syslog.NumLayouts
-	}
+func (l *lines) format(a *syslogconf.Action, o *Options, m *syslog.Message) (text, body []byte) {
+	variant := variantOf(a)
 	made := &l.made[variant]
 	if l.done&(1<<variant) == 0 {
 		l.done |= 1 << variant
-		switch a.Format {
-		case syslog.RFC5424:
+		switch variant {
+		case journalEntry:
+			made.buffer, made.body = journal.AppendMessage(made.buffer[:0], l.stamp.Bytes(l.now), m)
+			made.buffer = append(made.buffer, o.Container.Fields...)
+		case int(syslog.RFC5424), withContainer:
+			var container []byte
+			if variant == withContainer {
+				container = o.Container.Data
+			}
 			stamp := l.precise.Bytes(l.now)
-			made.buffer, made.body = syslog.AppendRFC5424(made.buffer[:0], stamp, host, m), len(stamp)
-		case syslog.JSON:
+			made.buffer, made.body = syslog.AppendRFC5424(made.buffer[:0], stamp, o.Host, container, m), len(stamp)
+		case int(syslog.JSON):
 			stamp := l.precise.Bytes(l.now)
-			made.buffer, made.body = syslog.AppendJSON(made.buffer[:0], stamp, host, m), len(`{"timestamp":"`)+len(stamp)
+			made.buffer, made.body = syslog.AppendJSON(made.buffer[:0], stamp, o.Host, m), len(`{"timestamp":"`)+len(stamp)
 		default:
 			differs := m.Sender.Differs
 			m.Sender.Differs = differs && a.Sender
-			made.buffer, made.body = syslog.AppendRFC3164(made.buffer[:0], l.stamp.Bytes(l.now), host, m)
+			made.buffer, made.body = syslog.AppendRFC3164(made.buffer[:0], l.stamp.Bytes(l.now), o.Host, m)
 			m.Sender.Differs = differs
 		}
 	}

@@ -65,7 +65,7 @@ func (r *Router) summary(a syslogconf.Action) func(syslog.Priority, string) outp
 		var l lines // its own: those of a message are in use
 		m := syslog.Message{Facility: syslog.Facility(p / 8), Severity: syslog.Severity(p % 8), Text: []byte(text)}
 		l.now = time.Now()
-		line, body := l.format(&a, r.Host, &m)
+		line, body := l.format(&a, &r.Options, &m)
 		return output.Message{Priority: p, Line: line, Body: body}
 	}
 }

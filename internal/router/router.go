@@ -33,10 +33,12 @@ type Route struct {
 
 // Options are what a router needs of the program around it.
 type Options struct {
-	Host     []byte // what this host is called in lines
-	PID      []byte // of this process, in decimal
-	Compress bool   // repeats are left out
-	Watchdog *watchdog.Watchdog
+	Host []byte // what this host is called in lines
+	// Container is what the host's daemons are told of the container.
+	Container Identity
+	PID       []byte // of this process, in decimal
+	Compress  bool   // repeats are left out
+	Watchdog  *watchdog.Watchdog
 	// Below is the directory from which on no link is followed to that path.
 	Below func(path string) string
 	// Wake has Flush called when an output's descriptor can be written to.
@@ -88,7 +90,7 @@ func (r *Router) Pass(m *syslog.Message) bool {
 			continue // what comes from the kernel's log is there
 		}
 		passed = true
-		line, body := r.lines.format(&r.Routes[i].Rules[0].Action, r.Host, m)
+		line, body := r.lines.format(&r.Routes[i].Rules[0].Action, &r.Options, m)
 		r.Routes[i].Out.Add(output.Message{Priority: m.Priority(), Line: line, Body: body, Sync: sync})
 	}
 	return passed

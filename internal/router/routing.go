@@ -160,6 +160,8 @@ func (r *Router) Open(rule syslogconf.Rule, name string) (out output.Output, pro
 	case syslogconf.Kernel:
 		out, problem = sink.OpenKernel(rule.Path, name)
 		return out, problem, nil
+	case syslogconf.Journal, syslogconf.Syslog:
+		return r.openRelay(rule.Action), nil, nil
 	case syslogconf.FIFO:
 		stream.Kind = sink.FIFO
 	case syslogconf.Terminal:

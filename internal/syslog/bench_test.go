@@ -39,7 +39,7 @@ func BenchmarkFormat(b *testing.B) {
 			dst, _ = AppendRFC3164(dst, stamp, host, m)
 			return dst
 		}},
-		{"RFC5424", func(dst []byte, m *Message) []byte { return AppendRFC5424(dst, stamp, host, m) }},
+		{"RFC5424", func(dst []byte, m *Message) []byte { return AppendRFC5424(dst, stamp, host, nil, m) }},
 		{"JSON", func(dst []byte, m *Message) []byte { return AppendJSON(dst, stamp, host, m) }},
 	} {
 		for _, bench := range benchMessages {

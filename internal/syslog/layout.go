@@ -54,27 +54,53 @@ func (s *PreciseStamp) Bytes(t time.Time) []byte {
 	return s.text
 }
 
-// senderID names the structured data that the receiver adds. The number is the
-// one for documentation (RFC 5612): the project has none of its own.
-const senderID = "[sender@32473"
+// senderID and containerID name the structured data that the receiver adds. The
+// number is the one for documentation (RFC 5612): the project has none of its own.
+const (
+	senderID    = "[sender@32473"
+	containerID = "[container@32473"
+)
+
+// ContainerData returns the structured data that says which container a message is
+// from: its name and, unless that is empty, its ID.
+func ContainerData(name, id string) []byte {
+	data := appendParam(append([]byte(nil), containerID...), "name", name)
+	if id != "" {
+		data = appendParam(data, "id", id)
+	}
+	return append(data, ']')
+}
+
+// appendParam appends a parameter of structured data (RFC 5424, 6.3.3).
+func appendParam(dst []byte, name, value string) []byte {
+	dst = append(append(append(dst, ' '), name...), `="`...)
+	for _, c := range []byte(value) {
+		if c == '"' || c == '\\' || c == ']' {
+			dst = append(dst, '\\')
+		}
+		dst = append(dst, c)
+	}
+	return append(dst, '"')
+}
 
 // AppendRFC5424 appends the line "STAMP HOST TAG PID MSGID SD TEXT\n" (RFC 5424,
 // 6, without PRI and version, as syslog daemons write it to files). What there is
-// none of is "-". The sender, where it is known, is the first element of the
-// structured data; a message that brings one of that name has its own data in
-// front of its text. See AppendBody for what is escaped.
-func AppendRFC5424(dst, stamp, host []byte, m *Message) []byte {
+// none of is "-". The sender, where it is known, and the container's data, which may be
+// empty, begin the structured data; a message that brings elements of these names has
+// its own data in front of its text. See AppendBody for what is escaped.
+func AppendRFC5424(dst, stamp, host, container []byte, m *Message) []byte {
 	dst = append(dst, stamp...)
 	for _, part := range [...][]byte{host, m.Tag, m.PID, m.MsgID} {
 		dst = appendName(append(dst, ' '), part)
 	}
 	dst = append(dst, ' ')
-	forged := bytes.Contains(m.SD, []byte(senderID))
+	forged := bytes.Contains(m.SD, []byte(senderID)) || bytes.Contains(m.SD, []byte(containerID))
 	none := len(m.SD) == 0 || forged
+	dst = append(dst, container...)
 	if m.Sender.Known {
 		dst = append(dst, senderID...)
 		dst = m.Sender.append(dst, ` pid="`, `" uid="`, `" gid="`, `"]`)
-	} else if none {
+	} else if none && len(container) == 0 {
 		dst = append(dst, '-')
 	}
 	if !none {

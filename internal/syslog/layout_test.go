@@ -39,7 +39,7 @@ func TestLayouts(t *testing.T) {
 		var m Message
 		Parse([]byte(tt.raw), &m)
 		m.Sender, m.Cut = tt.sender, tt.cut
-		if got := string(AppendRFC5424(nil, []byte("T"), []byte("box"), &m)); got != tt.want {
+		if got := string(AppendRFC5424(nil, []byte("T"), []byte("box"), nil, &m)); got != tt.want {
 			t.Errorf("%q: RFC 5424: got\n%s want\n%s", tt.raw, got, tt.want)
 		}
 		if got := string(AppendJSON(nil, []byte("T"), []byte("box"), &m)); got != tt.json+"\n" {
@@ -106,7 +106,7 @@ func TestLayoutsDoNotAllocate(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() {
 		Parse(raw, &m)
 		m.Sender.Known = true
-		dst = AppendRFC5424(dst[:0], raw, raw, &m)
+		dst = AppendRFC5424(dst[:0], raw, raw, nil, &m)
 		dst = AppendJSON(dst[:0], raw[:3], raw[:3], &m)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
@@ -172,7 +172,7 @@ func FuzzLayouts(f *testing.F) {
 		var m Message
 		Parse(raw, &m)
 		m.Sender, m.Cut = Sender{Known: known, PID: 1, UID: 2, GID: 3}, cut
-		line := AppendRFC5424(nil, stamp, host, &m)
+		line := AppendRFC5424(nil, stamp, host, nil, &m)
 		if bytes.IndexByte(line, '\n') != len(line)-1 || !utf8.Valid(line) {
 			t.Fatalf("%q: not one line: %q", raw, line)
 		}
@@ -185,7 +185,7 @@ func FuzzLayouts(f *testing.F) {
 		}
 		again.SD = bytes.TrimPrefix(again.SD, []byte(`[sender@32473 pid="1" uid="2" gid="3"]`))
 		again.Sender = m.Sender
-		if line2 := AppendRFC5424(nil, stamp, host, &again); !bytes.Equal(line, line2) {
+		if line2 := AppendRFC5424(nil, stamp, host, nil, &again); !bytes.Equal(line, line2) {
 			t.Fatalf("%q: not stable:\n%q\n%q", raw, line, line2)
 		}
 		line = AppendJSON(nil, stamp, host, &m)
@@ -197,4 +197,22 @@ func FuzzLayouts(f *testing.F) {
 			t.Fatalf("%q: text %q", raw, object["msg"])
 		}
 	})
+}
+
+func TestContainerData(t *testing.T) {
+	web := ContainerData(`we"b`, "0123")
+	for _, tt := range []struct {
+		m    Message
+		data []byte
+		want string
+	}{
+		{Message{Text: []byte("x")}, web, `T box - - - [container@32473 name="we\"b" id="0123"] x`},
+		{Message{SD: []byte("[a]")}, ContainerData("c", ""), `T box - - - [container@32473 name="c"][a]`},
+		{Message{SD: []byte("[a]"), Sender: Sender{Known: true, PID: 1}}, ContainerData("c", ""), `T box - - - [container@32473 name="c"][sender@32473 pid="1" uid="0" gid="0"][a]`},
+		{Message{SD: []byte(`[container@32473 name="c"]`)}, nil, `T box - - - - [container@32473 name="c"]`},
+	} {
+		if got := string(AppendRFC5424(nil, []byte("T"), []byte("box"), tt.data, &tt.m)); got != tt.want+"\n" {
+			t.Errorf("got %s, want %s", got, tt.want)
+		}
+	}
 }

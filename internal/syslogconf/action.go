@@ -2,6 +2,7 @@ package syslogconf
 
 import (
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,6 +21,8 @@ const (
 	Stdout                      // the receiver's own standard output
 	ContainerStdout             // the standard output of the container's first process
 	Everybody                   // the users' terminals: known, but nothing is written there
+	Journal                     // the host's journald, by its own protocol
+	Syslog                      // the host's syslog daemon
 )
 
 // Rotation says when a file is begun anew and how many old ones are kept.
@@ -32,7 +35,7 @@ type Rotation struct {
 // Action says where messages go, and how they are written there.
 type Action struct {
 	Kind Kind
-	// Path is the place; empty for Stdout, ContainerStdout and Everybody.
+	// Path is the place; empty where the action is a word.
 	Path string
 	// Sync says that what was written must be on the disk before more is read.
 	Sync     bool
@@ -44,41 +47,32 @@ type Action struct {
 }
 
 // NeedsSender reports whether who sent a message is written there.
-func (a *Action) NeedsSender() bool { return a.Sender || a.Format != syslog.RFC3164 }
+func (a *Action) NeedsSender() bool {
+	return a.Sender || a.Format != syslog.RFC3164 || a.Kind == Journal
+}
 
 // Place names the place in messages; one place has one name.
 func (a *Action) Place() string {
-	switch a.Kind {
-	case Stdout:
-		return stdoutWord
-	case ContainerStdout:
-		return containerStdoutWord
-	case Everybody:
-		return everybodyWord
+	if word := words[a.Kind]; word != "" {
+		return word
 	}
 	return filepath.Clean(a.Path)
 }
 
-// The actions that are words, and how many old files are kept where nothing
-// says it (sysklogd).
-const (
-	stdoutWord          = "stdout"
-	containerStdoutWord = "container-stdout"
-	everybodyWord       = "*"
-	defaultCount        = 5
-	maxCount            = 999
-)
+// words are the actions that are words.
+var words = [...]string{
+	Stdout: "stdout", ContainerStdout: "container-stdout", Everybody: "*", Journal: "journal", Syslog: "syslog",
+}
+
+// How many old files are kept where nothing says it (sysklogd), and at most.
+const defaultCount, maxCount = 5, 999
 
 // startsAction reports whether an action and not a selector begins there.
 func startsAction(text string) bool {
 	word, _, _ := strings.Cut(text, " ")
 	word, _, _ = strings.Cut(word, "\t")
 	word, _, _ = strings.Cut(word, ";")
-	switch word {
-	case stdoutWord, containerStdoutWord, everybodyWord, "stop", "~":
-		return true
-	}
-	return word != "" && strings.IndexByte("/-|@?^", word[0]) >= 0
+	return word != "" && (slices.Contains(words[:], word) || word == "stop" || word == "~" || strings.IndexByte("/-|@?^", word[0]) >= 0)
 }
 
 // setAction reads "ACTION [;OPTION,...]" from start on.
@@ -107,16 +101,14 @@ func (r *Rule) setPlace(place string, start int) error {
 	if why := notAction(path); why != "" && path != ":omusrmsg:*" {
 		return errAt(start, "%s", why)
 	}
+	if path == ":omusrmsg:*" {
+		path = words[Everybody]
+	}
+	if i := slices.Index(words[:], path); i >= 0 && path != "" {
+		r.Kind, r.Sync = Kind(i), false
+		return nil
+	}
 	switch {
-	case path == stdoutWord:
-		r.Kind, r.Sync = Stdout, false
-		return nil
-	case path == containerStdoutWord:
-		r.Kind, r.Sync = ContainerStdout, false
-		return nil
-	case path == everybodyWord || path == ":omusrmsg:*":
-		r.Kind, r.Sync = Everybody, false
-		return nil
 	case strings.HasPrefix(path, "|"):
 		r.Kind, r.Sync = FIFO, false
 		path = strings.TrimLeft(path[1:], blanks)
@@ -150,23 +142,13 @@ func (r *Rule) setDevice() {
 // action returns the action with its options as it is read.
 func (r *Rule) action() string {
 	var b strings.Builder
-	switch r.Kind {
-	case Stdout:
-		b.WriteString(stdoutWord)
-	case ContainerStdout:
-		b.WriteString(containerStdoutWord)
-	case Everybody:
-		b.WriteString(everybodyWord)
-	case FIFO:
-		b.WriteString("|" + r.Path)
-	case File:
-		if !r.Sync {
-			b.WriteByte('-')
-		}
-		b.WriteString(r.Path)
-	default:
-		b.WriteString(r.Path)
+	switch {
+	case r.Kind == FIFO:
+		b.WriteByte('|')
+	case r.Kind == File && !r.Sync:
+		b.WriteByte('-')
 	}
+	b.WriteString(words[r.Kind] + r.Path)
 	separator := ";"
 	option := func(given bool, text string) {
 		if given {

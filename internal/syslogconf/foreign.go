@@ -29,7 +29,7 @@ var foreignLines = []foreign{
 const macros = "macros of m4 (%), which Solaris's syslogd expands, are not supported: write the line that they stand for"
 
 // instead is what an action can be.
-const instead = "use the absolute path of a file, |PATH, " + KernelLog + ", stdout or container-stdout"
+const instead = "use the absolute path of a file, |PATH, " + KernelLog + ", stdout, container-stdout, journal or syslog"
 
 var foreignActions = []foreign{
 	{"@", "sending to a remote host (%) is not supported: " + instead},

@@ -34,8 +34,13 @@ func (r *Rule) setOption(option string, offset int) error {
 	name = strings.ToLower(name)
 	for l := range syslog.Layout(syslog.NumLayouts) {
 		if name == strings.ToLower(l.String()) && !hasValue {
-			if r.Kind == Kernel && l != syslog.RFC3164 {
+			switch {
+			case r.Kind == Kernel && l != syslog.RFC3164:
 				return errAt(offset, "option %s: the kernel's log has a format of its own: remove the option", option)
+			case r.Kind == Journal:
+				return errAt(offset, "option %s: the journal has fields of its own: remove the option", option)
+			case r.Kind == Syslog && l == syslog.JSON:
+				return errAt(offset, "option %s: a syslog daemon reads RFC3164 or RFC5424: use one of these", option)
 			}
 			r.Format = l
 			return nil

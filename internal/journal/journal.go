@@ -1,0 +1,212 @@
+// Package journal owns the native protocol of systemd's journal: entries of fields, as
+// https://systemd.io/JOURNAL_NATIVE_PROTOCOL/ and systemd.journal-fields(7) describe
+// them, written and read.
+package journal
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+	"unicode/utf8"
+
+	"devlog/internal/syslog"
+)
+
+// SocketPath is where journald listens for entries.
+const SocketPath = "/run/systemd/journal/socket"
+
+const (
+	// maxName is how many bytes a field's name may have
+	// (journal_field_valid in src/libsystemd/sd-journal/journal-file.c).
+	maxName = 64
+	// maxFields is how many fields an entry may have (ENTRY_FIELD_COUNT_MAX in
+	// src/journal/journald-native.c).
+	maxFields = 1024
+	// maxParams is how many parameters of structured data become fields.
+	maxParams = 64
+)
+
+// AppendField appends a field to an entry. The name must be valid; the value may
+// be any bytes.
+func AppendField(dst []byte, name string, value []byte) []byte {
+	dst = append(dst, name...)
+	if bytes.IndexByte(value, '\n') < 0 {
+		dst = append(dst, '=')
+	} else {
+		dst = append(dst, '\n')
+		dst = binary.LittleEndian.AppendUint64(dst, uint64(len(value)))
+	}
+	return append(append(dst, value...), '\n')
+}
+
+// appendNumber is AppendField of a number.
+func appendNumber(dst []byte, name string, n int) []byte {
+	dst = append(append(dst, name...), '=')
+	return append(strconv.AppendInt(dst, int64(n), 10), '\n')
+}
+
+// AppendMessage appends an entry for a message that came at this time (as RFC 3164
+// writes it), and returns it with the offset in it of what is behind the time. Text that
+// is not UTF-8, or has a NUL, is escaped as in a line of a file, and SYSLOG_RAW has it
+// as it was.
+func AppendMessage(dst, stamp []byte, m *syslog.Message) (entry []byte, body int) {
+	dst = append(append(append(dst, "SYSLOG_TIMESTAMP="...), stamp...), '\n')
+	body = len(dst)
+	dst = appendNumber(dst, "PRIORITY", int(m.Severity))
+	dst = appendNumber(dst, "SYSLOG_FACILITY", int(m.Facility))
+	if len(m.Tag) > 0 {
+		dst = AppendField(dst, "SYSLOG_IDENTIFIER", m.Tag)
+	}
+	if len(m.PID) > 0 {
+		dst = AppendField(dst, "SYSLOG_PID", m.PID)
+	}
+	if len(m.MsgID) > 0 {
+		dst = AppendField(dst, "SYSLOG_MSGID", m.MsgID)
+	}
+	dst = appendData(dst, m.SD)
+	if s := &m.Sender; s.Known {
+		dst = appendNumber(dst, "OBJECT_PID", int(s.PID))
+		dst = appendNumber(dst, "SENDER_UID", int(s.UID))
+		dst = appendNumber(dst, "SENDER_GID", int(s.GID))
+	}
+	if m.Cut {
+		dst = append(dst, "SYSLOG_CUT=1\n"...)
+	}
+	if utf8.Valid(m.Text) && bytes.IndexByte(m.Text, 0) < 0 {
+		return AppendField(dst, "MESSAGE", m.Text), body
+	}
+	dst = AppendField(dst, "MESSAGE", []byte(syslog.Escape(string(m.Text))))
+	return AppendField(dst, "SYSLOG_RAW", m.Text), body
+}
+
+// appendData appends the parameters of RFC 5424's structured data, each as a field
+// SD_ID_NAME.
+func appendData(dst, data []byte) []byte {
+	n := 0
+	for data = bytes.TrimSpace(data); len(data) > 0 && data[0] == '['; {
+		end := bytes.IndexAny(data, " ]")
+		if end < 0 {
+			return dst
+		}
+		id := data[1:end]
+		data = data[end:]
+		for len(data) > 0 && data[0] == ' ' {
+			name, value, rest, ok := param(data[1:])
+			if !ok {
+				return dst
+			}
+			data = rest
+			if n++; n <= maxParams {
+				dst = AppendField(dst, fieldName("SD", id, name), value)
+			}
+		}
+		if len(data) == 0 || data[0] != ']' {
+			return dst
+		}
+		data = data[1:]
+	}
+	return dst
+}
+
+// param reads NAME="VALUE", in which \", \\ and \] stand for themselves (RFC 5424,
+// 6.3.3).
+func param(data []byte) (name, value, rest []byte, ok bool) {
+	name, rest, ok = bytes.Cut(data, []byte(`="`))
+	if !ok {
+		return nil, nil, nil, false
+	}
+	for i := 0; i < len(rest); i++ {
+		switch c := rest[i]; {
+		case c == '"':
+			return name, value, rest[i+1:], true
+		case c == '\\' && i+1 < len(rest) && bytes.IndexByte([]byte(`"\]`), rest[i+1]) >= 0:
+			i++
+			value = append(value, rest[i])
+		default:
+			value = append(value, c)
+		}
+	}
+	return nil, nil, nil, false
+}
+
+// fieldName makes a valid name of a prefix and these parts.
+func fieldName(prefix string, parts ...[]byte) string {
+	name := []byte(prefix)
+	for _, part := range parts {
+		name = append(name, '_')
+		for _, c := range part {
+			switch {
+			case c >= 'a' && c <= 'z':
+				c -= 'a' - 'A'
+			case (c < 'A' || c > 'Z') && (c < '0' || c > '9'):
+				c = '_'
+			}
+			name = append(name, c)
+		}
+	}
+	return string(name[:min(len(name), maxName)])
+}
+
+// The ways in which an entry is wrong.
+var (
+	ErrUnfinished = errors.New("a field ends early")
+	ErrFields     = fmt.Errorf("it has more than %d fields", maxFields)
+)
+
+// Parse calls field for each field of an entry whose name is valid and that is not
+// trusted ("_..."): what a client sends as trusted is only said by the client. The name and
+// value are valid during the call. journald takes several entries in one datagram, with
+// an empty line between them; end is called after each.
+func Parse(entry []byte, field func(name, value []byte), end func()) error {
+	n, open := 0, false
+	for len(entry) > 0 {
+		line, rest, found := bytes.Cut(entry, []byte{'\n'})
+		if len(line) == 0 { // an empty line ends an entry
+			if open {
+				end()
+			}
+			n, open, entry = 0, false, rest
+			continue
+		}
+		if n++; n > maxFields {
+			return ErrFields
+		}
+		name, value, text := bytes.Cut(line, []byte{'='})
+		switch {
+		case text:
+			entry = rest
+		case !found || len(rest) < 8:
+			return ErrUnfinished
+		default:
+			size := binary.LittleEndian.Uint64(rest)
+			rest = rest[8:]
+			if size >= uint64(len(rest)) || rest[size] != '\n' {
+				return ErrUnfinished
+			}
+			value, entry = rest[:size], rest[size+1:]
+		}
+		open = true
+		if validName(name) {
+			field(name, value)
+		}
+	}
+	if open {
+		end()
+	}
+	return nil
+}
+
+// validName reports whether clients may give a field this name.
+func validName(name []byte) bool {
+	if len(name) == 0 || len(name) > maxName || name[0] < 'A' || name[0] > 'Z' {
+		return false
+	}
+	for _, c := range name {
+		if (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' {
+			return false
+		}
+	}
+	return true
+}

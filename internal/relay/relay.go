@@ -1,0 +1,269 @@
+// Package relay owns the passing on of messages to a daemon of the host: one datagram
+// each, to the socket of journald or syslogd.
+package relay
+
+import (
+	"encoding/binary"
+	"errors"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/memfd"
+	"devlog/internal/output"
+)
+
+const (
+	// maxWaiting is how many bytes are kept while the daemon takes none.
+	maxWaiting = 1 << 20
+	// firstRetry and lastRetry are the times between two attempts to connect: each
+	// takes twice the time of the last.
+	firstRetry, lastRetry = 50 * time.Millisecond, time.Second
+	// sendBuffer is the size of the kernel's buffer that is asked for: a datagram must fit
+	// into it (sd_journal_send(3) asks for the same).
+	sendBuffer = 8 << 20
+	// sizeLen is the length of a message in front of it.
+	sizeLen = 4
+)
+
+// Options are where messages go.
+type Options struct {
+	Name string // of the output
+	Path string // of the daemon's socket
+	// Frame appends a message as the daemon reads it.
+	Frame func(dst []byte, m output.Message) []byte
+	// Notice makes a message by the receiver itself with this text.
+	Notice func(text string) output.Message
+	// Memfd says that the daemon also takes a message as a sealed file in memory, which
+	// can be larger than a datagram.
+	Memfd bool
+	// Wake has Flush called when the descriptor can be written to again, or its other
+	// end is closed. It is called once for each descriptor.
+	Wake func(fd int)
+	// Problem is told, once, why the daemon cannot be reached.
+	Problem func(err error)
+}
+
+// Relay is an output to a daemon. It never waits for it: 1 MiB is kept, and what
+// exceeds that is lost.
+type Relay struct {
+	Options
+
+	fd     int    // -1 while it is not connected
+	queue  []byte // each message with its length in front
+	head   int    // what is before it is sent
+	queued uint64
+	counts output.Counts
+	delay  time.Duration
+	retry  time.Time // zero while nothing has failed
+	why    error     // of the last failure
+	awaits bool      // Wake was called for the descriptor
+	told   bool      // Problem was called
+	untold uint64    // lost messages that the daemon was not told of yet
+}
+
+// New returns the output. It connects when there is something to send.
+func New(o Options) *Relay { return &Relay{Options: o, fd: -1} }
+
+// Name is the output's name.
+func (r *Relay) Name() string { return r.Options.Name }
+
+// Counts says what became of the messages so far.
+func (r *Relay) Counts() output.Counts {
+	c := r.counts
+	c.Pending, c.Untold = r.queued, r.untold
+	return c
+}
+
+// Add takes a message. It is lost if 1 MiB waits for the daemon already.
+func (r *Relay) Add(m output.Message) {
+	if r.why != nil && len(r.queue)-r.head+len(m.Line) > maxWaiting {
+		r.lose(1)
+		return
+	}
+	r.push(m)
+	if r.why == nil && len(r.queue)-r.head > maxWaiting {
+		r.Flush(time.Now())
+	}
+}
+
+func (r *Relay) lose(n uint64) {
+	r.untold += n
+	r.counts.Lose(reason(r.why), n)
+}
+
+func (r *Relay) push(m output.Message) {
+	if r.head > 0 && r.head == len(r.queue) {
+		r.queue, r.head = r.queue[:0], 0
+	}
+	at := len(r.queue)
+	r.queue = r.Frame(append(r.queue, make([]byte, sizeLen)...), m)
+	binary.NativeEndian.PutUint32(r.queue[at:], uint32(len(r.queue)-at-sizeLen))
+	r.queued++
+}
+
+// Flush sends what the daemon takes now.
+func (r *Relay) Flush(now time.Time) {
+	if r.fd < 0 && !r.retry.IsZero() && now.Before(r.retry) {
+		return
+	}
+	for again := true; r.queued > 0 && (r.fd >= 0 || r.connect(now)); {
+		size := int(binary.NativeEndian.Uint32(r.queue[r.head:]))
+		err := r.send(r.queue[r.head+sizeLen:][:size])
+		switch {
+		case err == nil:
+			r.counts.Written++
+			again = true
+			r.pop(size)
+			r.recovered()
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ENOBUFS):
+			r.why = errFull
+			r.await()
+			return
+		case errors.Is(err, unix.EMSGSIZE):
+			r.why = errLong
+			r.lose(1)
+			r.why = nil
+			r.pop(size)
+		case again: // the daemon was restarted: its socket is another one now
+			again = false
+			r.disconnect()
+		default:
+			r.disconnect()
+			r.fail(now, err)
+			return
+		}
+	}
+	if r.queued == 0 && cap(r.queue) > 2*maxWaiting {
+		r.queue = nil
+	}
+}
+
+func (r *Relay) pop(size int) {
+	r.queued--
+	if r.head += sizeLen + size; r.head == len(r.queue) {
+		r.queue, r.head = r.queue[:0], 0
+	}
+}
+
+// recovered notes that the daemon takes messages, and has it told what was lost.
+func (r *Relay) recovered() {
+	r.why, r.delay, r.retry, r.told = nil, 0, time.Time{}, false
+	if n := r.untold; n > 0 {
+		r.untold = 0
+		r.push(r.Notice(strconv.FormatUint(n, 10) + " messages lost on the way here"))
+		r.counts.Written-- // it is nobody's message
+	}
+}
+
+// connect reports whether the daemon can be reached.
+func (r *Relay) connect(now time.Time) bool {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err == nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer) // else less fits into a datagram
+		if err = unix.Connect(fd, &unix.SockaddrUnix{Name: r.Path}); err != nil {
+			_ = unix.Close(fd)
+		}
+	}
+	if err != nil {
+		r.fail(now, err)
+		return false
+	}
+	r.fd, r.awaits = fd, false
+	return true
+}
+
+func (r *Relay) disconnect() {
+	if r.fd >= 0 {
+		_ = unix.Close(r.fd)
+		r.fd = -1
+	}
+}
+
+// fail notes why the daemon cannot be reached, and when to try again.
+func (r *Relay) fail(now time.Time, err error) {
+	r.why = err
+	r.delay = min(max(2*r.delay, firstRetry), lastRetry)
+	r.retry = now.Add(r.delay)
+	if !r.told {
+		r.told = true
+		r.Problem(err)
+	}
+}
+
+func (r *Relay) await() {
+	if !r.awaits {
+		r.awaits = true
+		r.Wake(r.fd)
+	}
+}
+
+// send sends one message. What does not fit into a datagram goes as a file.
+func (r *Relay) send(message []byte) error {
+	err := unix.Sendmsg(r.fd, message, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	if !errors.Is(err, unix.EMSGSIZE) || !r.Memfd {
+		return err
+	}
+	fd, err := memfd.Create("devlog-message", memfd.Data)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	for rest := message; len(rest) > 0; {
+		n, err := unix.Write(fd, rest)
+		if err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	// journald takes a file only if nobody can change it any more.
+	if err := memfd.Seal(fd, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE|unix.F_SEAL_SEAL); err != nil {
+		return err
+	}
+	return unix.Sendmsg(r.fd, nil, unix.UnixRights(fd), nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+}
+
+// Next is when to try to connect again; zero for never.
+func (r *Relay) Next() time.Time {
+	if r.fd >= 0 || r.queued == 0 {
+		return time.Time{}
+	}
+	return r.retry
+}
+
+// Reopen connects again at the next message.
+func (r *Relay) Reopen(now time.Time) {
+	r.disconnect()
+	r.retry = time.Time{}
+	r.Flush(now)
+}
+
+// Close gives up what waits, counting it as lost.
+func (r *Relay) Close() {
+	r.disconnect()
+	if r.why == nil {
+		r.why = errClosed
+	}
+	if r.queued > 0 {
+		r.lose(r.queued)
+	}
+	r.queue, r.head, r.queued = nil, 0, 0
+}
+
+// Why messages are lost, beside the kernel's own reasons.
+var (
+	errFull   = errors.New("the daemon takes nothing")
+	errLong   = errors.New("message too long")
+	errClosed = errors.New("closed before it was sent")
+)
+
+// reason is why messages are lost, in few words.
+func reason(err error) string {
+	var errno unix.Errno
+	if errors.As(err, &errno) {
+		return errno.Error()
+	}
+	return err.Error()
+}

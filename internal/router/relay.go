@@ -1,0 +1,90 @@
+package router
+
+import (
+	"bytes"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/journal"
+	"devlog/internal/names"
+	"devlog/internal/output"
+	"devlog/internal/relay"
+	"devlog/internal/syslog"
+	"devlog/internal/syslogconf"
+)
+
+// Identity is what the host's daemons are told of a container.
+type Identity struct {
+	Fields []byte // of journal entries
+	Data   []byte // structured data of RFC 5424
+}
+
+// idLength is the length of a container's ID; Docker and podman show the first
+// shortID digits of it.
+const idLength, shortID = 64, 12
+
+// IdentityOf is the identity of the container with this name, which id is the name or
+// the ID of. The journal's fields are called as in Docker's and podman's journald drivers.
+func IdentityOf(name, id string) Identity {
+	var fields []byte
+	field := func(key, value string) { fields = journal.AppendField(fields, key, []byte(value)) }
+	field("CONTAINER_NAME", name)
+	if len(id) != idLength {
+		id = ""
+	} else {
+		field("CONTAINER_ID", id[:shortID])
+		field("CONTAINER_ID_FULL", id)
+	}
+	field("CONTAINER_TAG", name)
+	return Identity{Fields: fields, Data: syslog.ContainerData(name, id)}
+}
+
+// syslogSockets are where a host's syslog daemon may listen, best first: systemd's own
+// socket, the one that a prepared host has kept, and the usual one.
+var syslogSockets = []string{"/run/systemd/journal/dev-log", names.Dev + "/" + names.HostSocket, names.Dev + "/" + names.Log}
+
+// SyslogSocket is where the host's daemon listens.
+func SyslogSocket() string {
+	for _, path := range syslogSockets {
+		var st unix.Stat_t
+		if unix.Lstat(path, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFSOCK {
+			return path
+		}
+	}
+	return syslogSockets[0]
+}
+
+// openRelay opens the output to a daemon of the host.
+func (r *Router) openRelay(a syslogconf.Action) *relay.Relay {
+	o := relay.Options{
+		Name: a.Place(), Path: journal.SocketPath, Memfd: true, Frame: asEntry, Wake: r.Wake, Problem: r.Report,
+		Notice: func(text string) output.Message {
+			var l lines // its own: those of a message are in use
+			m := r.Own(syslog.Warning, text)
+			l.now = time.Now()
+			line, _ := l.format(&a, &r.Options, &m)
+			return output.Message{Priority: m.Priority(), Line: line}
+		},
+	}
+	if a.Kind == syslogconf.Syslog {
+		o.Path, o.Memfd, o.Frame = SyslogSocket(), false, asDatagram(a.Format)
+	}
+	return relay.New(o)
+}
+
+func asEntry(dst []byte, m output.Message) []byte { return append(dst, m.Line...) }
+
+// asDatagram writes a line as syslog daemons read it: with its priority, without the
+// newline.
+func asDatagram(format syslog.Layout) func([]byte, output.Message) []byte {
+	begin := ">"
+	if format == syslog.RFC5424 {
+		begin = ">1 "
+	}
+	return func(dst []byte, m output.Message) []byte {
+		dst = strconv.AppendUint(append(dst, '<'), uint64(m.Priority), 10)
+		return append(append(dst, begin...), bytes.TrimSuffix(m.Line, []byte{'\n'})...)
+	}
+}
