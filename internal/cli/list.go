@@ -41,7 +41,7 @@ func (p *program) listCommand() *cli.Command {
 			if c.Bool("json") {
 				err = p.writeJSON(list)
 			} else {
-				err = writeServed(p.stdout, list)
+				err = writeServed(p.stdout, list, os.Geteuid() == 0)
 			}
 			if err == nil && os.Geteuid() != 0 {
 				p.say(errors.New("receivers of other users are not listed: to see them, " + plan.RunAsRoot))
@@ -98,10 +98,14 @@ func known(text string) *string {
 	return &text
 }
 
-// writeServed writes the containers as a table.
-func writeServed(w io.Writer, list []served) error {
+// writeServed writes the containers as a table. all says that other users' are among them.
+func writeServed(w io.Writer, list []served, all bool) error {
 	if len(list) == 0 {
-		_, err := fmt.Fprintln(w, "No container on this host has a receiver.")
+		words := "No container on this host has a receiver."
+		if !all {
+			words = "None of your containers has a receiver."
+		}
+		_, err := fmt.Fprintln(w, words)
 		return err
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

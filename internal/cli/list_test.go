@@ -29,11 +29,15 @@ x#033[2J   -       5    -                /etc/x  -         -     -
 y          -       6    -                -       -         -     -
 `
 	var out strings.Builder
-	if err := writeServed(&out, list); err != nil || out.String() != want {
+	if err := writeServed(&out, list, true); err != nil || out.String() != want {
 		t.Errorf("it says %v\n%swant\n%s", err, out.String(), want)
 	}
 	out.Reset()
-	if err := writeServed(&out, nil); err != nil || out.String() != "No container on this host has a receiver.\n" {
+	if err := writeServed(&out, nil, false); err != nil || out.String() != "None of your containers has a receiver.\n" {
+		t.Errorf("of none of a user's it says %v %s", err, out.String())
+	}
+	out.Reset()
+	if err := writeServed(&out, nil, true); err != nil || out.String() != "No container on this host has a receiver.\n" {
 		t.Errorf("of none it says %v %s", err, out.String())
 	}
 	out.Reset()
