@@ -19,6 +19,10 @@ import (
 // containerArgument is how help calls the name or ID of a container.
 const containerArgument = "[CONTAINER]"
 
+// completes is the last argument of a shell that asks how to complete those before it, as
+// the library has it.
+const completes = "--generate-bash-completion"
+
 // containerCommand fills in what all commands have in common that take a container's name
 // or ID.
 func containerCommand(c cli.Command) *cli.Command {
@@ -41,7 +45,7 @@ func containerCommand(c cli.Command) *cli.Command {
 // containerLast returns the arguments, the program's name first, with options in front of
 // the container's name: the library takes what follows a name for more names.
 func containerLast(args []string, commands []*cli.Command) []string {
-	if len(args) < 2 {
+	if len(args) < 2 || args[len(args)-1] == completes {
 		return args
 	}
 	at := slices.IndexFunc(commands, func(c *cli.Command) bool { return c.Name == args[1] })

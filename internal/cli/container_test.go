@@ -25,7 +25,8 @@ func TestContainerLast(t *testing.T) {
 		"undo - x":                    "undo -- - x",
 		"oci web --stage x":           "oci web --stage x",
 		"config docker --dir d":       "config docker --dir d",
-		"bogus web --json":            "bogus web --json",
+		"check web -- --generate-bash-completion": "check web -- --generate-bash-completion",
+		"bogus web --json":                        "bogus web --json",
 	} {
 		got := containerLast(append([]string{"devlog-hook"}, strings.Fields(args)...), commands)
 		if !slices.Equal(got[1:], strings.Fields(want)) {
