@@ -72,9 +72,9 @@ func TestAnnotationLimits(t *testing.T) {
 		refused     string // what the refusal says, or empty
 		log         string // where messages go
 	}{
-		{name: "elsewhere", annotations: map[string]any{"devlog.dev/rules": "*.* /var/log/devlog/c2/messages"}, refused: "files below " + own + " only"},
-		{name: "up", annotations: map[string]any{"devlog.dev/rules": "*.* " + own + "/../../x"}, refused: "files below " + own + " only"},
-		{name: "kernel", annotations: map[string]any{"devlog.dev/rules": "*.crit /dev/kmsg"}, refused: "files below " + own + " only"},
+		{name: "elsewhere", annotations: map[string]any{"devlog.dev/rules": "*.* /var/log/devlog/c2/messages"}, refused: "files below " + own + " and "},
+		{name: "up", annotations: map[string]any{"devlog.dev/rules": "*.* " + own + "/../../x"}, refused: "files below " + own + " and "},
+		{name: "kernel", annotations: map[string]any{"devlog.dev/rules": "*.crit /dev/kmsg"}, refused: "files below " + own + " and "},
 		{name: "link", annotations: map[string]any{"devlog.dev/rules": "*.* " + own + "/link/x"}, refused: own + "/link is a link"},
 		{name: "program", annotations: map[string]any{"devlog.dev/receiver": "/tmp/x"}, refused: "no program"},
 		{name: "strategy", annotations: map[string]any{"devlog.dev/strategy": "symlink"}, refused: "for the host too"},
