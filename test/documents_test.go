@@ -179,9 +179,9 @@ func expectGolden(t *testing.T, name, text string) {
 	}
 }
 
-// where is where a block is run: [in a container | beside a container]
-// [on a host [with systemd | with a syslog daemon]].
-var where = regexp.MustCompile(`^(?:(in|beside) a container ?)?(?:on a host(?: with (systemd|a syslog daemon))?)?$`)
+// where is where a block is run: [in a container | beside a container | beside an
+// ordinary container] [on a host [with systemd | with a syslog daemon]].
+var where = regexp.MustCompile(`^(?:(in|beside) an? (ordinary )?container ?)?(?:on a host(?: with (systemd|a syslog daemon))?)?$`)
 
 // documentPID is how documents call the container's process.
 const documentPID = "4711"
@@ -197,7 +197,7 @@ func expectRuns(t *testing.T, at, text string) {
 	if _, err := os.Stat("/etc/devlogd.conf"); err == nil { // the machine's is not what is documented
 		h.Must("mount", "-n", "--bind", "/run/no.conf", "/etc/devlogd.conf")
 	}
-	switch m[2] {
+	switch m[3] {
 	case "systemd":
 		check(t, os.Symlink("/run/systemd/journal/dev-log", h.Path("/dev/log")))
 	case "a syslog daemon":
@@ -206,6 +206,9 @@ func expectRuns(t *testing.T, at, text string) {
 	pid, enter := documentPID, []string{}
 	if m[1] != "" {
 		pid = newContainer(t, h)
+		if m[2] != "" { // its /dev is its own
+			h.Must("nsenter", "--target", pid, "--mount", "--", "mount", "-n", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/dev")
+		}
 		if m[1] == "in" {
 			enter = []string{"nsenter", "--target", pid, "--mount", "--pid", "--uts", "--"}
 		}

@@ -41,12 +41,14 @@ func (f Facts) devInWords() string {
 		return "does not exist"
 	}
 	words := f.Dev.FSType
-	if words == "" {
+	if words == "" { // it is mounted in another mount namespace only
 		words = "a file system that cannot be seen from here"
 	}
 	switch {
 	case f.Host:
 		words += ", the host's own"
+	case f.Dev.Sharing == Private && f.Dev.FSType == "": // as of any container, from the host
+		words = "private to this container"
 	case f.Dev.Sharing == Shared:
 		words += ", shared with the host"
 	case f.Dev.Sharing == Private:
