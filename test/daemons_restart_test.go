@@ -118,7 +118,7 @@ func TestOwnDaemonStepsIn(t *testing.T) {
 				soonOwn(t, places(own.Log), "daemon")
 				eventually(t, "the receiver says that it steps aside", func() bool {
 					got, err := os.ReadFile(ours)
-					return err == nil && bytes.Contains(got, []byte(": another daemon listens on /run/devlog/log now; this receiver only keeps the repair\n"))
+					return err == nil && bytes.Contains(got, []byte(": another daemon listens on /run/devlog/log now; devlogd only watches /dev/log\n"))
 				})
 				onHost.Stop()
 				onHost.Start()

@@ -64,11 +64,11 @@ func TestOwnDaemonTakesDevLog(t *testing.T) {
 					if where == "link" {
 						c.Sh("ln -s /run/other /dev/log.new && mv -T /dev/log.new /dev/log")
 					}
-					said(": another daemon listens on " + path + " now; this receiver only keeps the repair\n")
+					said(": another daemon listens on " + path + " now; devlogd only watches /dev/log\n")
 					c.wantSent(t, log, fmt.Sprintf("theirs-%d", round))
 					kill()
 					start := time.Now()
-					said(": the other daemon listens no more; this receiver receives again\n")
+					said(": the other daemon stopped listening; receiving again\n")
 					if took := time.Since(start); took > takenFor {
 						t.Errorf("it was repaired after %v", took)
 					}

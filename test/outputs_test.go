@@ -267,7 +267,7 @@ func TestRotationWhileFull(t *testing.T) {
 		check(t, err)
 		lines := slices.Collect(strings.Lines(string(text)))
 		lines = slices.DeleteFunc(lines, func(line string) bool {
-			told := strings.HasSuffix(line, "no space left on device: it grows on\n")
+			told := strings.HasSuffix(line, "no space left on device; it keeps growing\n")
 			if told {
 				complaints++
 			}

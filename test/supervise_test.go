@@ -216,7 +216,7 @@ func begins(line string, sent []int) bool {
 }
 
 // killedSaid is what a receiver says that was killed before.
-const killedSaid = "was killed, and started anew by systemd"
+const killedSaid = "killed; restarted by systemd"
 
 // Whatever kills a receiver, and however often, no message is lost, and it keeps
 // the repair and removes all that it made, as one that was never killed.

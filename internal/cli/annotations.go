@@ -182,7 +182,7 @@ func (s *settings) read(name, value string, l bounds) (err error) {
 		err = checkSocket("socket", value)
 	case saidReceiver:
 		if value != launch.NoReceiver && !l.all {
-			err = notAllowed(fmt.Sprintf("the receiver can be %q, no program", launch.NoReceiver))
+			err = notAllowed(fmt.Sprintf("an annotation may set the receiver only to %q", launch.NoReceiver))
 		}
 	case saidSupervise:
 		if _, err = launch.ParseSupervisor(value); err == nil && !l.all {

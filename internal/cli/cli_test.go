@@ -49,7 +49,7 @@ func TestMain_usage(t *testing.T) {
 		{"check --pid 1 web", "", "exclude each other"},
 		{"undo web --host", "", "exclude each other"},
 		{"check web --jsno", "", "unknown option --jsno (did you mean --json?)"},
-		{"config", "", "config of what"},
+		{"config", "", "config needs a KIND"},
 		{"config bogus", "", `unknown configuration "bogus"`},
 		{"config docker extra", "", `unexpected argument "extra"`},
 		{"check --pid 0", "", "--pid 0"},

@@ -25,10 +25,10 @@ func (p *program) checkCommand() *cli.Command {
 	return containerCommand(cli.Command{
 		Name:  "check",
 		Usage: "say what /dev/log is, whether syslog() works, and what repair would do",
-		Description: "Exit code 0: healthy; 1: needs repair; 3: a repair would be refused. With --host 1 is of the host or any\n" +
-			"of its containers, 3 of the host or of all that are not healthy.\n" +
-			"Without CONTAINER, --pid and --root it looks at the root that it runs in.",
-		Flags: flags(targetFlags(), planFlags(), []cli.Flag{
+		Description: "Exit code 0: healthy; 1: needs repair; 3: a repair would be refused. With --host, 1: the host or any\n" +
+			"of its containers needs repair; 3: a repair of the host, or of all unhealthy containers, would be refused.\n" +
+			"Without CONTAINER, --pid and --root, check looks at the root directory that it runs in.",
+		Flags: flags(targetFlags("the target is the host, and all containers that share its /dev"), planFlags(forceHost), []cli.Flag{
 			&cli.BoolFlag{Name: "json", Usage: "write JSON, for programs", EnvVars: env("JSON")},
 		}),
 		Action: p.onTarget(func(c *cli.Context, t *target.Target, o repair.Options) error {
@@ -90,10 +90,10 @@ func (p *program) repairCommand() *cli.Command {
 	return containerCommand(cli.Command{
 		Name:  "repair",
 		Usage: "make /dev/log point to a private socket with a receiver",
-		Description: "Does nothing where syslog() works already. Without CONTAINER, --pid and --root it\n" +
-			"repairs the root that it runs in.",
-		Flags: flags(targetFlags(), planFlags(), receiverFlags(launch.AutoSupervised), []cli.Flag{
-			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing", EnvVars: env("DRY_RUN")},
+		Description: "Does nothing where syslog() works already. Without CONTAINER, --pid and --root, repair\n" +
+			"works on the root directory that it runs in.",
+		Flags: flags(targetFlags("the target is the host: make its /dev/log a link, so that containers can have their own log"), planFlags(forceHost), receiverFlags(launch.AutoSupervised), []cli.Flag{
+			&cli.BoolFlag{Name: "dry-run", Usage: "print what would be done, and do nothing", EnvVars: env("DRY_RUN")},
 			keepFlag(), keepLogsFlag(),
 			&cli.BoolFlag{Name: "all", Usage: "with --host: repair every container that shares its /dev too", EnvVars: env("ALL")},
 		}),
@@ -194,9 +194,9 @@ func (p *program) undoCommand() *cli.Command {
 	return containerCommand(cli.Command{
 		Name:  "undo",
 		Usage: "put back what repair changed",
-		Description: "The receiver writes what it has, and ends. Without CONTAINER, --pid, --root and --host it\n" +
-			"is the root that it runs in.",
-		Flags: flags(targetFlags(), []cli.Flag{socketFlag()}),
+		Description: "Ends the receiver, which first writes its queued messages. Without CONTAINER, --pid, --root\n" +
+			"and --host, undo works on the root directory that it runs in.",
+		Flags: flags(targetFlags("the target is the host: make its /dev/log what it was"), []cli.Flag{socketFlag()}),
 		Action: func(c *cli.Context) error {
 			if err := checkSocket("socket", c.String("socket")); err != nil {
 				return usageError{err}
@@ -244,7 +244,7 @@ func (p *program) healCommand() *cli.Command {
 	return command(cli.Command{
 		Name:   "heal",
 		Hidden: true,
-		Flags: flags(planFlags(), receiverFlags(launch.Unsupervised), []cli.Flag{keepFlag(),
+		Flags: flags(planFlags(""), receiverFlags(launch.Unsupervised), []cli.Flag{keepFlag(),
 			&cli.BoolFlag{Name: "host", Usage: "it is the host", EnvVars: env("HOST")},
 			&cli.StringFlag{Name: "container", Usage: "what the receiver's sandbox hides of the container", EnvVars: env("CONTAINER")},
 			&cli.BoolFlag{Name: "confined", Usage: "it runs in the receiver's sandbox", EnvVars: env("CONFINED")}}),

@@ -17,13 +17,13 @@ import (
 func (p *program) configCommand() *cli.Command {
 	c := command(cli.Command{
 		Name:      "config",
-		Usage:     "print the file by which a runtime or an init system comes to use devlog",
+		Usage:     "print a configuration file for a runtime or init system",
 		UsageText: "devlog-hook config KIND [--dir DIR]",
-		Description: "The file has this program's own path in it. Where it has to go is said in the file, or on standard\n" +
-			"error where its format has no comments. With --dir DIR the file, or files, are written to that directory\n" +
-			"instead, which is made if there is none.",
+		Description: "The file has this program's own path in it. The file says where to save it, or standard error does\n" +
+			"where the format has no comments. With --dir DIR after KIND, the files are written to that\n" +
+			"directory instead, which is created if it does not exist.",
 		Action: func(*cli.Context) error {
-			return usageError{errors.New("config of what? see devlog-hook config --help")}
+			return usageError{errors.New("config needs a KIND: see devlog-hook config --help")}
 		},
 	})
 	action := c.Action
@@ -38,7 +38,7 @@ func (p *program) configCommand() *cli.Command {
 		c.Subcommands = append(c.Subcommands, command(cli.Command{
 			Name:  kind.Name,
 			Usage: kind.Usage,
-			Flags: []cli.Flag{&cli.StringFlag{Name: "dir", Usage: "write the file, or files, to `DIR` instead, which is made if there is none", EnvVars: env("DIR")}},
+			Flags: []cli.Flag{&cli.StringFlag{Name: "dir", Usage: "write the files to the directory `DIR`, which is created if it does not exist", EnvVars: env("DIR")}},
 			Action: func(ctx *cli.Context) error {
 				self, err := os.Executable()
 				if err != nil {

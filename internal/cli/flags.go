@@ -28,20 +28,26 @@ func env(name string) []string { return []string{"DEVLOG_" + name} }
 // in them.
 func flags(groups ...[]cli.Flag) []cli.Flag { return slices.Concat(groups...) }
 
-func targetFlags() []cli.Flag {
+// targetFlags name the target; host says what --host means to the command.
+func targetFlags(host string) []cli.Flag {
 	return []cli.Flag{
 		&cli.IntFlag{Name: "pid", Usage: "the target is the container of process `N`, from the host", EnvVars: env("PID")},
 		&cli.StringFlag{Name: "root", Usage: "the target is the container with the root directory `DIR`, from the host", EnvVars: env("ROOT")},
-		&cli.BoolFlag{Name: "host", Usage: "the target is the host: its /dev/log becomes a link, so that containers can have their own log", EnvVars: env("HOST")},
+		&cli.BoolFlag{Name: "host", Usage: host, EnvVars: env("HOST")},
 	}
 }
+
+// forceHost is what --force means with --host.
+const forceHost = "; with --host: treat this as the host, even if it looks like a container"
 
 func keepFlag() cli.Flag {
 	return &cli.BoolFlag{Name: "keep", EnvVars: env("KEEP"),
 		Usage: "start a watcher, which prepares the host again when its daemon replaces /dev/log (requires --host)"}
 }
 
-func planFlags() []cli.Flag {
+// planFlags choose how to repair; host is what --force means with --host, if the command has
+// that option.
+func planFlags(host string) []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "strategy", Value: string(plan.Auto), EnvVars: env("STRATEGY"),
 			Usage: "`HOW` to repair: auto, adopt (listen where /dev/log points), symlink (make it a link) or bind"},
@@ -49,7 +55,7 @@ func planFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "adopt", EnvVars: env("ADOPT"),
 			Usage: "a `PATH` to which a shared /dev/log may point, besides the usual ones; may be repeated (one a line)"},
 		&cli.BoolFlag{Name: "force", EnvVars: env("FORCE"),
-			Usage: "rename a /dev/log that is a directory, a regular file or a device to /dev/log.devlog-old; with --host: this is the host, even if it looks like a container"},
+			Usage: "rename a /dev/log that is a directory, a regular file or a device to /dev/log.devlog-old" + host},
 	}
 }
 

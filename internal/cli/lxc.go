@@ -15,7 +15,7 @@ func (p *program) lxcCommand(call hook.LXC) *cli.Command {
 	return command(cli.Command{
 		Name:   "lxc",
 		Hidden: true,
-		Flags:  flags([]cli.Flag{onErrorFlag(), keepLogsFlag()}, planFlags(), receiverFlags(launch.Unsupervised)),
+		Flags:  flags([]cli.Flag{onErrorFlag(), keepLogsFlag()}, planFlags(""), receiverFlags(launch.Unsupervised)),
 		Action: func(c *cli.Context) error {
 			if call.Type != hook.LXCPostStop {
 				p.forget()

@@ -36,7 +36,7 @@ func TestMain_asks(t *testing.T) {
 	if got, want := ask("devlog-hook --version"), "devlog-hook "+Version+"\n"; got != want {
 		t.Errorf("--version says %q, want %q", got, want)
 	}
-	if got := ask("devlog-hook help config"); !strings.Contains(got, "--dir DIR the file") {
+	if got := ask("devlog-hook help config"); !strings.Contains(got, "--dir DIR after KIND") {
 		t.Errorf("the help of config does not explain --dir: %s", got)
 	}
 	dir := filepath.Join(t.TempDir(), "new/dir")
@@ -54,7 +54,7 @@ func TestPassedOver(t *testing.T) {
 	var errs bytes.Buffer
 	p := &program{stderr: &errs}
 	app := p.app(nil)
-	app.Commands = []*cli.Command{command(cli.Command{Name: "x", Flags: flags(planFlags(), receiverFlags(launch.Unsupervised), []cli.Flag{annotationsFlag()}), Action: func(c *cli.Context) error {
+	app.Commands = []*cli.Command{command(cli.Command{Name: "x", Flags: flags(planFlags(""), receiverFlags(launch.Unsupervised), []cli.Flag{annotationsFlag()}), Action: func(c *cli.Context) error {
 		many := map[string]string{"devlog.rule": "*.* /x", "other": "", "devlog.a\x00": "", "devlog." + strings.Repeat("b", 1<<20): ""}
 		for i := range 100 {
 			many["devlog.c"+strings.Repeat("c", i)] = ""
@@ -92,7 +92,7 @@ func TestUndoOf(t *testing.T) {
 	for line, want := range map[string]string{
 		"x": "devlog-hook undo", "x --pid 7": "devlog-hook undo --pid 7", "x --root /c1": "devlog-hook undo --root /c1", "x --host": "devlog-hook undo --host",
 	} {
-		app := &cli.App{Commands: []*cli.Command{command(cli.Command{Name: "x", Flags: targetFlags(), Action: func(c *cli.Context) error {
+		app := &cli.App{Commands: []*cli.Command{command(cli.Command{Name: "x", Flags: targetFlags(""), Action: func(c *cli.Context) error {
 			if got := undoOf(c); got != want {
 				t.Errorf("%s: %s, want %s", line, got, want)
 			}
@@ -111,7 +111,7 @@ func TestAdviceIsEscaped(t *testing.T) {
 	if got, want := leftToDo(nil, repair.Options{}, r), "now look at #033[2J"; got != want {
 		t.Errorf("after a repair: %q, want %q", got, want)
 	}
-	app := &cli.App{Commands: []*cli.Command{command(cli.Command{Name: "x", Flags: targetFlags(), Action: func(c *cli.Context) error {
+	app := &cli.App{Commands: []*cli.Command{command(cli.Command{Name: "x", Flags: targetFlags(""), Action: func(c *cli.Context) error {
 		if got, want := nothingToDo(c, r), "nothing to do; look at #033[2J"; got != want {
 			t.Errorf("without one: %q, want %q", got, want)
 		}

@@ -25,7 +25,7 @@ const (
 )
 
 // ErrType says that there is a file of another type.
-var ErrType = errors.New("it is of another type")
+var ErrType = errors.New("unexpected file type")
 
 // always are the flags of every open(2): a FIFO is not to wait for its other end,
 // a terminal not to become this process's.

@@ -182,7 +182,7 @@ func TestBelowCompress(t *testing.T) {
 	d, name, err := safepath.New(path, below).Folder()
 	must(t, err, os.Symlink(victim, path+".1"))
 	job := startCompression(d, name, "log.1")
-	if err := <-job.done; err == nil || !strings.HasSuffix(err.Error(), "log.1: it is of another type") {
+	if err := <-job.done; err == nil || !strings.HasSuffix(err.Error(), "log.1: unexpected file type") {
 		t.Errorf("got %v", err)
 	}
 	job.close()

@@ -89,7 +89,7 @@ func (f *File) rotate(now time.Time) bool {
 	if err := f.beginAnew(now); err != nil {
 		old.Unlock()
 		r.retry = now.Add(rotateRetry)
-		f.complain("cannot rotate " + f.Path + ": " + err.Error() + ": it grows on")
+		f.complain("cannot rotate " + f.Path + ": " + err.Error() + "; it keeps growing")
 		return false
 	}
 	if f.file == old {

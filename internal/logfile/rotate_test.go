@@ -194,7 +194,7 @@ func TestRotateFails(t *testing.T) {
 				now = now.Add(2 * rotateRetry)
 				add("d")
 			}
-			notice := "NOTICE cannot rotate " + path + ": read-only file system: it grows on\n"
+			notice := "NOTICE cannot rotate " + path + ": read-only file system; it keeps growing\n"
 			wantContents(t, path, map[string]string{"log": "c\nd\n" + notice + "d\nd\nd\nd\n", tt.old[0]: "b\n", tt.old[1]: "a\n"})
 			tt.fail(f, nil)
 			now = now.Add(2 * rotateRetry)

@@ -186,7 +186,7 @@ func (r *receiver) appendMetrics(dst []byte) []byte {
 	t.one("closed_connections_total", "counter", "Connections that were closed to have room for others.", r.evicted)
 	t.one("throttled_total", "counter", "Times that senders had to wait because of the rate.", r.throttled)
 	t.one("queue_high_water_messages", "gauge", "The most messages that were read at one go.", r.highWater)
-	t.one("reopens_total", "counter", "Times that the outputs were opened anew.", r.reopens)
+	t.one("reopens_total", "counter", "Times that the outputs were reopened.", r.reopens)
 	t.one("repairs_total", "counter", "Times that /dev/log was repaired again.", r.repairs)
 	t.one("upgrades_total", "counter", "Times that the program was replaced.", r.upgrades)
 	t.one("fresh_starts_total", "counter", "Starts without the state of the previous program, which could not be read.", r.fresh)

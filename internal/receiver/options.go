@@ -135,67 +135,66 @@ func (o *options) setNeeds(text string) error {
 	return fmt.Errorf("want names, host, ids or mounts, not %q", text)
 }
 
-const usage = `devlogd - receives what programs send to /dev/log
+const usage = `devlogd - receive what programs send to /dev/log
 
 usage: devlogd [--listen PATH]... [--rule RULE]... [flags] [-- COMMAND ARGS...]
 
-  --listen PATH      receive from a socket at PATH (may be repeated); other
-                     sockets are taken from LISTEN_FDS (socket activation)
-  --type TYPE        type of the sockets of the --listen before it, back to
-                     one that has a type, else of those behind it: dgram (the
-                     default) or stream
-  --kernel           read the kernel's log from /dev/kmsg, from now on
-  --rule RULE        'SELECTOR ACTION' as in devlogd.conf(5) (may be repeated),
-                     such as '*.info;mail.none -/var/log/messages'
+  --listen PATH      receive from a socket at PATH (may be repeated); without it
+                     from the sockets of LISTEN_FDS (socket activation)
+  --type TYPE        set the type of the --listen sockets before it that have
+                     none, or else of those after it: dgram (default) or stream
+  --kernel           also read the kernel's log from /dev/kmsg, new records only
+  --rule RULE        add a rule, 'SELECTOR ACTION' as in devlogd.conf(5), such as
+                     '*.info;mail.none -/var/log/messages' (may be repeated)
   --config FILE      read rules from FILE; without it and without --rule:
                      /etc/devlogd.conf and /etc/devlogd.d/*.conf if they exist,
                      else '*.* -/var/log/messages' and '*.crit /dev/kmsg'
-  --name NAME        name to write instead of this machine's host name
-  --line-host NAME   name to write in lines instead of --name's
-  --host-name NAME   leave this name out of messages too, where a program writes it
-                     as its host's (may be repeated)
-  --rate N[/s|/m]    take N messages at once from a socket, and not more than N a
-                     second or minute in the long run
-  --overflow HOW     what to do with more: block (the default), so that senders
-                     wait, or drop: count them
+  --name NAME        write NAME instead of this machine's host name
+  --line-host NAME   write NAME as the host in lines (default: that of --name)
+  --host-name NAME   also leave NAME out of messages where a program writes it as
+                     its host (may be repeated)
+  --rate N[/s|/m]    limit each socket to N messages a second or minute, after a
+                     burst of N
+  --overflow HOW     handle messages above --rate: block (default: senders wait)
+                     or drop (count them as lost)
   --compress-repeats write "last message repeated N times" for repeats
   --metrics-file PATH
-                     write the account to this file, for Prometheus
-  --logs-dir DIR     follow no link below DIR, where containers may have put one
-                     (default: /var/log/devlog)
-  --ready-fd N       write a newline to descriptor N when it is ready, and close
-                     it (the notification-fd of s6)
-  --sandbox WHEN     give up the rights that it needs no more once all is open:
-                     auto (the default: as far as COMMAND can do without), on, off
+                     write Prometheus metrics to PATH
+  --logs-dir DIR     follow no link below DIR, where a container may have made
+                     one (default: /var/log/devlog)
+  --ready-fd N       write a newline to descriptor N when ready, and close it (the
+                     notification-fd of s6)
+  --sandbox WHEN     drop privileges after the start: auto (default: those that
+                     COMMAND does not need), on or off
   --user NAME|UID[:GROUP|GID]
-                     run as that user once the sockets and outputs are open
-  --notice TEXT      write TEXT as a warning of its own when it starts (may be
-                     repeated)
-  --check-config     only say whether the rules are right
-  --exit-when-alone  end when process 1 waits for this process only
-                     (lxc-execute)
-  --await-init       with --exit-when-alone: process 1 has yet to execute its
-                     program
-  --command-needs RIGHTS
-                     what COMMAND needs: names (to make names in the container's
-                     root), host (in /dev and /run/devlog), ids (names, as
-                     another user) or mounts (the default: then auto leaves it
-                     these rights)
-  --private-dev      only the container can replace its /dev/log: look by the
-                     clock, without inotify
-  --version, --help
-  -- COMMAND ARGS... run this when /dev/log was replaced; devlog-hook, which
-                     passes the container's root as well, uses it
+                     run as this user once sockets and outputs are open (not with
+                     COMMAND)
+  --notice TEXT      write TEXT as a warning at the start (may be repeated)
+  --check-config     check the rules and exit
+  --exit-when-alone  exit when only LXC's init is left, which waits for this
+                     process (lxc-execute)
+  --await-init       wait for process 1 to execute its program first (requires
+                     --exit-when-alone)
+  --command-needs PRIVILEGES
+                     keep the privileges that COMMAND needs: names (make names in
+                     the container's root), host (in /dev and /run/devlog), ids
+                     (names, as another user) or mounts (default)
+  --private-dev      look at /dev/log at intervals, without inotify: only the
+                     container can replace it
+  --version, --help  print the version or this help, and exit
+  -- COMMAND ARGS... run COMMAND when /dev/log is replaced (used by devlog-hook,
+                     which also passes the container's root)
 
 Each flag can be set in the environment as DEVLOG_NAME, such as DEVLOG_CONFIG;
 DEVLOG_LISTEN and DEVLOG_RULE hold one value a line, and each DEVLOG_RULE_xxx is
 one more rule. A flag overrides its variable.
 
-signals: INT: write what was received, and end; TERM: the same, but a receiver
-         on the host first waits for its container's end;
-         HUP: read the rules and the time zone again, and reopen the files;
-         USR1: write how many messages were received, written and lost;
-         USR2: go on with the program that is in this one's file now
+signals: INT: write what was received, and exit
+         TERM: the same, but a receiver on the host first waits for its
+         container's end
+         HUP: reread the rules and the time zone, and reopen the files
+         USR1: write the counters: messages received, written and lost
+         USR2: upgrade in place to the program now on disk
 exit status: 0 done, 2 wrong usage or rule, 4 failed
 `
 

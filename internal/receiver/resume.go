@@ -231,7 +231,7 @@ func (r *receiver) sayEnds(d *handover.Description, err error) {
 	for _, out := range d.Outputs {
 		pending += bytes.Count(out.State.Pending, []byte{'\n'})
 	}
-	text := "ends, as it cannot go on where the program before it was: " + err.Error()
+	text := "exits, because it cannot continue from the previous program: " + err.Error()
 	if pending > 0 && len(r.router.Routes) == 0 {
 		text += "; " + strconv.Itoa(pending) + " messages lost that waited to be written"
 	}

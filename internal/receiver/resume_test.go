@@ -168,7 +168,7 @@ func TestResumeEnds(t *testing.T) {
 	r := newReceiver(&options{name: "box"}, nil)
 	s := &handover.Description{Outputs: []*handover.Output{{State: output.State{Pending: []byte("a\nb\n")}}}}
 	r.sayEnds(s, errors.New("bad rule"))
-	if want := "devlogd: ends, as it cannot go on where the program before it was: bad rule; 2 messages lost that waited to be written"; *said != want {
+	if want := "devlogd: exits, because it cannot continue from the previous program: bad rule; 2 messages lost that waited to be written"; *said != want {
 		t.Errorf("%q", *said)
 	}
 	r.router.Routes = []router.Route{{}}

@@ -120,7 +120,7 @@ func (r *receiver) stepStore() {
 		return
 	}
 	if s.retry.IsZero() {
-		r.router.Report(fmt.Errorf("a receiver that is killed now would not go on: %w", err))
+		r.router.Report(fmt.Errorf("cannot save state; a restart could not resume: %w", err))
 	}
 	s.seen = seen{} // what is written down by now is not known
 	s.retry = time.Now().Add(describeRetry)
@@ -163,7 +163,7 @@ func (r *receiver) resumeStore(d *handover.Description) {
 	}
 	m, err := handover.ReuseStore(d.Files.Store, storeLayout)
 	if err != nil {
-		r.router.Report(fmt.Errorf("a receiver that is killed now would not go on: %w", err))
+		r.router.Report(fmt.Errorf("cannot save state; a restart could not resume: %w", err))
 		return
 	}
 	d.PreviousIDs = m.Resume()
@@ -223,12 +223,12 @@ func (r *receiver) replay() {
 // sayRestarted says what the kill of the receiver before this one has cost.
 func (r *receiver) sayRestarted() {
 	s := r.store
-	text, severity := "was killed, and started anew by systemd", syslog.Notice
+	text, severity := "killed; restarted by systemd", syslog.Notice
 	if s.Head.Restarts > 1 {
 		text += " (" + strconv.FormatUint(s.Head.Restarts, 10) + " times by now)"
 	}
 	if s.again > 0 {
-		text += "; the " + strconv.Itoa(s.again) + " messages before this may be there twice"
+		text += "; the " + strconv.Itoa(s.again) + " messages before this may appear twice"
 	}
 	if s.lost > 0 {
 		severity = syslog.Warning

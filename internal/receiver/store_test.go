@@ -117,7 +117,7 @@ func TestStoreReplays(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"test: written", "test: first", "test: last", "xxx\n",
-		"was killed, and started anew by systemd; the 4 messages before this may be there twice; 7 messages lost (killed before they could be written)"} {
+		"killed; restarted by systemd; the 4 messages before this may appear twice; 7 messages lost (killed before they could be written)"} {
 		if bytes.Count(text, []byte(want)) < 1 || strings.HasPrefix(want, "test") && bytes.Count(text, []byte(want)) != 1 {
 			t.Errorf("the file lacks %q, once:\n%.2000s", want, text)
 		}
@@ -192,7 +192,7 @@ func TestStoreBegins(t *testing.T) {
 	}
 	text, err := os.ReadFile(file)
 	if err != nil || bytes.Count(text, []byte("test: unwritten")) != 2 ||
-		!bytes.Contains(text, []byte("the 2 messages before this may be there twice; 3 messages lost")) {
+		!bytes.Contains(text, []byte("the 2 messages before this may appear twice; 3 messages lost")) {
 		t.Errorf("%v:\n%s", err, text)
 	}
 }
@@ -263,7 +263,7 @@ func TestStoreDescribes(t *testing.T) {
 			r.stepStore()
 			s.retry = time.Now() // is due
 		}
-		if problem := r.router.Problem(); problem == nil || !strings.Contains(problem.Error(), "would not go on: tell the service manager") || s.seen.is(r) {
+		if problem := r.router.Problem(); problem == nil || !strings.Contains(problem.Error(), "could not resume: tell the service manager") || s.seen.is(r) {
 			t.Errorf("%v", problem)
 		}
 		t.Setenv("NOTIFY_SOCKET", "")

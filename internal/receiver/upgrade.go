@@ -61,9 +61,9 @@ func (r *receiver) startUpgrade() {
 
 // refuse says why the program is not replaced.
 func (r *receiver) refuse(err error) {
-	text := "not upgraded, devlogd " + Version + " goes on: " + err.Error()
+	text := "upgrade failed, devlogd " + Version + " keeps running: " + err.Error()
 	if r.sandbox != nil && r.sandbox.Landlock && strings.HasSuffix(text, unix.EACCES.Error()) {
-		text += ": it may be outside this receiver's sandbox, which is that of its start: start it anew"
+		text += ": it may be outside the sandbox, which is fixed at the start: restart this receiver"
 	}
 	r.say(syslog.Warning, text)
 }
@@ -79,7 +79,7 @@ func (u *upgrade) open(root file.ID) error {
 	}
 	if strings.HasPrefix(path, memfd.Prefix) {
 		return errors.New("it runs from memory, so that the container cannot change its file: " +
-			"start the container anew, or end it with SIGTERM and run devlog-hook repair")
+			"restart the container, or end this receiver with SIGTERM and run devlog-hook repair")
 	}
 	if file.Root() != root {
 		return fmt.Errorf("%s was in another root directory", path)

@@ -213,7 +213,7 @@ func TestUpgradeRefused(t *testing.T) {
 		{"a directory", "is not a regular file", func() { _ = os.Mkdir(program, 0o700) }},
 		{"not executable", "permission denied", func() { _ = os.Remove(program); write(program, "x", 0o600) }},
 		{"no format", "exec format error", func() { write(program, "garbage", 0o700) }},
-		{"a script", "not upgraded", func() { write(program, "#!/bin/sh\nexit 0\n", 0o700) }},
+		{"a script", "upgrade failed", func() { write(program, "#!/bin/sh\nexit 0\n", 0o700) }},
 		{"a shell that ends", "it ended before it was ready", func() {
 			sh, err := os.ReadFile("/bin/true")
 			if err != nil {
@@ -227,9 +227,9 @@ func TestUpgradeRefused(t *testing.T) {
 		tt.do()
 		d.signal(unix.SIGUSR2)
 		refused++
-		awaitTimes(t, log, "not upgraded, devlogd "+Version+" goes on: ", refused)
+		awaitTimes(t, log, "upgrade failed, devlogd "+Version+" keeps running: ", refused)
 		text := content(t, log)
-		line := text[strings.LastIndex(text, "not upgraded"):]
+		line := text[strings.LastIndex(text, "upgrade failed"):]
 		if !strings.Contains(line, tt.want) || strings.Count(line, "\n") != 1 {
 			t.Errorf("%s: %q, want %q", tt.name, line, tt.want)
 		}

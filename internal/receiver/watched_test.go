@@ -188,7 +188,7 @@ func TestKeeperStepsAside(t *testing.T) {
 	send(t, old, "<13>x: last")
 	own := b.listen()
 	d.signal(unix.SIGCONT)
-	await(t, b.log, "another daemon listens on "+toLog+" now; this receiver only keeps the repair\n")
+	await(t, b.log, "another daemon listens on "+toLog+" now; devlogd only watches /dev/log\n")
 	if got := content(t, b.log); !strings.HasPrefix(got, "box x: last\n") || strings.Count(got, "\n") != 2 {
 		t.Errorf("%q", got)
 	}
@@ -321,10 +321,10 @@ func TestKeeperComesBack(t *testing.T) {
 	b := newBox(t, "bind log")
 	d := b.keep()
 	other := b.listen()
-	await(t, b.log, "only keeps the repair\n")
+	await(t, b.log, "only watches /dev/log\n")
 	b.must(os.Remove(b.sock))
 	endListener(t, other)
-	await(t, b.log, "this receiver receives again\n")
+	await(t, b.log, "; receiving again\n")
 	send(t, dial(t, b.dev), "<13>x: y")
 	await(t, b.log, "box x: y\n")
 	if b.runs() != 1 {

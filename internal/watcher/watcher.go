@@ -296,7 +296,7 @@ func (w *Watcher) afterRun(now time.Time, problem error) {
 		w.pause.failed, w.pause.retries = "", 0
 		w.text = text
 		if w.isBack() {
-			w.owner.Say(syslog.Notice, "the other daemon listens no more; this receiver receives again")
+			w.owner.Say(syslog.Notice, "the other daemon stopped listening; receiving again")
 		} else if run.repaired() {
 			w.countRepaired(now)
 		}

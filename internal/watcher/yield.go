@@ -100,7 +100,7 @@ func (w *Watcher) yieldTo(other mark) {
 }
 
 func (w *Watcher) sayYielded(where string) {
-	w.owner.Say(syslog.Notice, "another daemon listens on "+where+" now; this receiver only keeps the repair")
+	w.owner.Say(syslog.Notice, "another daemon listens on "+where+" now; devlogd only watches /dev/log")
 }
 
 // isBack reports whether an owner that had yielded receives again what is sent to

@@ -67,7 +67,7 @@ func TestYieldComesBack(t *testing.T) {
 	if f.yielded.is || f.inspect() != ok || !f.yielded.againAt.IsZero() || len(f.sockets()) != 1 {
 		t.Errorf("not back: %+v", f.yielded)
 	}
-	if last := f.said[len(f.said)-1]; last != "the other daemon listens no more; this receiver receives again" {
+	if last := f.said[len(f.said)-1]; last != "the other daemon stopped listening; receiving again" {
 		t.Errorf("%q", f.said)
 	}
 }
@@ -177,7 +177,7 @@ func TestYieldDevLog(t *testing.T) {
 		t.Errorf("not back: %+v", f.yielded)
 	}
 	text := strings.Join(f.said, "")
-	if !strings.Contains(text, "another daemon listens on /dev/log now; ") || !strings.HasSuffix(text, "the other daemon listens no more; this receiver receives again") || len(f.said) != 2 {
+	if !strings.Contains(text, "another daemon listens on /dev/log now; ") || !strings.HasSuffix(text, "the other daemon stopped listening; receiving again") || len(f.said) != 2 {
 		t.Errorf("%q", f.said)
 	}
 	// A name that is gone is repaired at once.

@@ -200,7 +200,7 @@ func setMember(object []byte, name string, change func(value []byte) ([]byte, er
 		// several: what they would make of these cannot be known.
 		if strings.EqualFold(m.name, name) {
 			if m.name != name || found >= 0 {
-				return nil, fmt.Errorf("%q is there twice, or in other letters", name)
+				return nil, fmt.Errorf("key %q is duplicated or differs in case", name)
 			}
 			found = i
 		}

@@ -51,9 +51,9 @@ func TestAddHooks(t *testing.T) {
 		{"null instead of all", `null`, "", "no object"},
 		{"hooks are no object", `{"hooks":[]}`, "", "hooks"},
 		{"stage is no list", `{"hooks":{"prestart":{}}}`, "", "hooks"},
-		{"hooks twice", `{"hooks":{},"hooks":{}}`, "", "twice"},
-		{"in other letters", `{"Hooks":{"prestart":[{"path":"/x"}]}}`, "", "other letters"},
-		{"stage in other letters", `{"hooks":{"preStart":[{"path":"/x"}]}}`, "", "other letters"},
+		{"hooks twice", `{"hooks":{},"hooks":{}}`, "", "duplicated"},
+		{"in other letters", `{"Hooks":{"prestart":[{"path":"/x"}]}}`, "", "differs in case"},
+		{"stage in other letters", `{"hooks":{"preStart":[{"path":"/x"}]}}`, "", "differs in case"},
 	} {
 		got, err := addHooks([]byte(tt.config), testHook)
 		if tt.err != "" {
