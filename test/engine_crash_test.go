@@ -1,6 +1,7 @@
 package test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -160,6 +161,30 @@ func named(s snapshot, name string) bool {
 	})
 }
 
+// expectReceiver fails if there is not the one receiver, which the record names, after
+// the repair that follows one that was killed at the checkpoint.
+func (x *crashing) expectReceiver(at int) {
+	x.t.Helper()
+	want := 1
+	if x.tt.host && !slices.Contains(x.tt.flags, "--keep") {
+		want = 0
+	}
+	if !waitFor(func() bool { return len(x.h.Receivers()) == want }) {
+		x.t.Fatalf("killed at %d: receivers %v, want %d", at, x.h.Receivers(), want)
+	}
+	var record struct{ Receiver, Starting int }
+	dir := "/run/devlog/"
+	if !x.tt.host {
+		dir = fmt.Sprintf("/proc/%d/root%s", x.c.PID, dir)
+	}
+	text, err := os.Readlink(x.h.Path(dir + ".devlog-repair"))
+	check(x.t, err)
+	check(x.t, json.Unmarshal([]byte(text), &record))
+	if record.Starting != 0 || (record.Receiver != 0) != (want != 0) {
+		x.t.Errorf("killed at %d: the record is %s", at, text)
+	}
+}
+
 // expectHealthy fails if there is still something to repair, or to clear away.
 func (x *crashing) expectHealthy() {
 	x.t.Helper()
@@ -209,6 +234,7 @@ func crash(t *testing.T, tt crashCase) {
 		x.reachable()
 		x.sharerSees(before)
 		x.run(0, "repair")
+		x.expectReceiver(n)
 		x.expectHealthy()
 		x.reachable()
 		x.run(0, "undo")
@@ -275,5 +301,27 @@ func (x *crashing) expectPrepared() {
 	default:
 		check(x.t, os.Remove(log))
 		check(x.t, os.Link(kept, log))
+	}
+}
+
+// A repair that replaces a receiver whose socket has no name any more, and is killed.
+func TestEngineCrashReplaces(t *testing.T) {
+	needContainers(t)
+	bin, err := crashDir()
+	check(t, err)
+	h := NewHost(t)
+	journal(t, h)
+	x := &crashing{t: t, h: h, bin: bin, tt: crashCase{}}
+	x.c = NewCheap(t, h, "c1", cheapOptions{bin: bin})
+	x.run(0, "repair")
+	for n := 1; ; n++ {
+		check(t, os.Remove(x.c.Path("/run/devlog/log")))
+		_, killed := x.run(n, "repair")
+		x.run(0, "repair")
+		x.expectReceiver(n)
+		x.expectHealthy()
+		if !killed {
+			break
+		}
 	}
 }

@@ -35,6 +35,9 @@ type Changes struct {
 	// Unit is the receiver's systemd service, if it has one. systemd can replace the
 	// process Receiver by others.
 	Unit string `json:"unit,omitempty"`
+	// Starting is the PID namespace of a repair that is about to start a receiver; 0 once
+	// Receiver is that receiver, and the only one. If the repair is killed, it stays.
+	Starting uint64 `json:"starting,omitempty"`
 	// Was, WasLink and WasOwner describe /dev/log before the first repair.
 	Was      rootfs.Kind  `json:"was"`
 	WasLink  string       `json:"was_link,omitempty"`

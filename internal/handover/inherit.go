@@ -112,13 +112,17 @@ func parseInherited(count, names string) ([]File, error) {
 const ReportReady = "READY=1"
 
 // Report tells the process that waits on the other end of the pipe fd that
-// this one is ready (problem is nil) or why it cannot be, and closes fd.
+// this one is ready (problem is nil) or why it cannot be, and closes fd. That nobody waits
+// any more is an error only with a problem.
 func Report(fd int, problem error) error {
 	text := ReportReady
 	if problem != nil {
 		text = problem.Error()
 	}
 	_, werr := unix.Write(fd, []byte(text+"\n"))
+	if problem == nil && errors.Is(werr, unix.EPIPE) {
+		werr = nil // the hook was killed: the next repair finds this receiver
+	}
 	if err := errors.Join(werr, unix.Close(fd)); err != nil {
 		return fmt.Errorf("report to the hook: %w", err)
 	}

@@ -1,11 +1,14 @@
 package handover
 
 import (
+	"errors"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestParseInherited(t *testing.T) {
@@ -52,4 +55,18 @@ func FuzzParseInherited(f *testing.F) {
 			t.Errorf("%d files of LISTEN_FDS=%q", len(files), count)
 		}
 	})
+}
+
+// A hook that was killed is no reason for a receiver not to go on.
+func TestReportNobodyWaits(t *testing.T) {
+	for _, problem := range []error{nil, errors.New("cannot open /x")} {
+		var pipe [2]int
+		if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+			t.Fatal(err)
+		}
+		_ = unix.Close(pipe[0])
+		if err := Report(pipe[1], problem); (err == nil) != (problem == nil) {
+			t.Errorf("%v: %v", problem, err)
+		}
+	}
 }

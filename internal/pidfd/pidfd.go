@@ -72,10 +72,34 @@ func startTime(process string) (string, error) {
 }
 
 func parseStartTime(stat string) (string, error) {
-	// The second field is the command in brackets, and may contain anything.
-	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	fields := statFields(stat)
 	if len(fields) < 20 {
 		return "", errors.New("unexpected contents of /proc/PID/stat")
 	}
 	return fields[19], nil
+}
+
+// statFields are the fields of a /proc/PID/stat (proc_pid_stat(5)) from the third one on.
+// The second is the command in brackets, and may contain anything.
+func statFields(stat string) []string {
+	return strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+}
+
+// forkNoExec is PF_FORKNOEXEC of the kernel's include/linux/sched.h.
+const forkNoExec = 0x40
+
+// Forked reports whether the process has not executed a program since it was forked. Until
+// then it has its parent's program and open files.
+func Forked(pid int) bool {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	return err == nil && parseForked(string(text))
+}
+
+func parseForked(stat string) bool {
+	fields := statFields(stat)
+	if len(fields) < 7 {
+		return false
+	}
+	flags, err := strconv.ParseUint(fields[6], 10, 64)
+	return err == nil && flags&forkNoExec != 0
 }

@@ -80,3 +80,21 @@ func TestStartTime(t *testing.T) {
 		t.Errorf("of none: %q", got)
 	}
 }
+
+func TestForked(t *testing.T) {
+	for stat, want := range map[string]bool{
+		"1 (a) S 0 1 1 0 -1 4194560 0": false,
+		"1 (a) S 0 1 1 0 -1 4194624 0": true,
+		"1 (a 64) b) S 0 1 1 0 -1 64":  true,
+		"1 (a) S 0 1 1 0 -1 -64 0":     false,
+		"1 (a) S 0 1 1 0 -1":           false,
+		"":                             false,
+	} {
+		if got := parseForked(stat); got != want {
+			t.Errorf("parseForked(%q) = %t", stat, got)
+		}
+	}
+	if Forked(os.Getpid()) || Forked(1<<30) {
+		t.Error("this process has executed a program, and another does not exist")
+	}
+}

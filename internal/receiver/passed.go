@@ -61,7 +61,12 @@ func (p *cleanup) isOwn() bool {
 // removeCleanups removes the names that are ours to remove.
 func (r *receiver) removeCleanups() {
 	// Decided for all of them first, for the record is one of them.
-	ours := slices.DeleteFunc(slices.Clone(r.cleanups), func(p *cleanup) bool { return p.isOwn() && !r.notedIn(p.dir) })
+	// Another receiver that replaced this one needs the link that leads to its socket.
+	replaced := slices.ContainsFunc(r.cleanups, func(p *cleanup) bool { return p.isOwn() && !r.notedIn(p.dir) })
+	ours := slices.DeleteFunc(slices.Clone(r.cleanups), func(p *cleanup) bool {
+		_, mode := p.lookup()
+		return p.isOwn() && !r.notedIn(p.dir) || replaced && mode == unix.S_IFLNK
+	})
 	for _, p := range ours {
 		if p.removes() {
 			_ = unix.Unlinkat(p.dir, p.name, p.flags) // we are ending; there is nobody to tell

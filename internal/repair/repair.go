@@ -129,6 +129,11 @@ func repair(t *target.Target, o Options) (Result, error) {
 		if err != nil {
 			return r, err
 		}
+		if settled, err := settle(t, r.Facts, o); err != nil {
+			return r, err
+		} else if settled {
+			continue
+		}
 		switch r.Plan.Verdict {
 		case plan.Healthy:
 			return r, nil

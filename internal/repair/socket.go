@@ -67,6 +67,11 @@ func (w *work) prepare(dir string) error {
 	changes.RemoveTemporary(d)
 	before := changes.Read(d)
 	w.recorded = w.newRecord(before)
+	if (w.plan.Has(plan.OpStart) || w.plan.Has(plan.OpWatch)) && w.options.Receiver.Handover == nil {
+		if w.recorded.Starting, err = target.Namespace("self", "pid"); err != nil {
+			return err
+		}
+	}
 	if err := w.recorded.Write(d); err != nil {
 		return err
 	}
@@ -108,7 +113,7 @@ func (w *work) newRecord(before *changes.Changes) changes.Changes {
 		r.Pointed = before.Pointed
 	}
 	if before.MountNS == r.MountNS {
-		r.Receiver, r.PIDNS, r.Started, r.Unit = before.Receiver, before.PIDNS, before.Started, before.Unit
+		r.Receiver, r.PIDNS, r.Started, r.Unit, r.Starting = before.Receiver, before.PIDNS, before.Started, before.Unit, before.Starting
 		r.Mounted, r.Renamed = r.Mounted || before.Mounted, r.Renamed || before.Renamed
 	}
 	if before.Set != "" && w.target.Trusts(before) {
@@ -203,11 +208,40 @@ func (w *work) start() error {
 		return err
 	}
 	if old != nil {
+		crash.Point()
 		// This is an earlier receiver whose socket cannot be reached any more. On SIGTERM
 		// it would continue until its container ends.
 		_ = unix.PidfdSendSignal(int(old.Fd()), unix.SIGINT, nil, 0)
 	}
-	return nil
+	w.recorded.Starting = 0
+	return w.recorded.Write(w.at)
+}
+
+// settle settles which receiver is the target's after a repair was killed while it started
+// one: the newest is recorded, and any other is ended. It returns false if there was nothing
+// to settle. A receiver that runs this repair can see no other.
+func settle(t *target.Target, f plan.Facts, o Options) (settled bool, err error) {
+	if o.Receiver.Handover != nil {
+		return false, nil
+	}
+	for _, p := range []plan.PathFacts{f.Socket, f.Log.Target} {
+		socket := p.Path
+		if socket == "" || p.Sharing == plan.Shared {
+			continue
+		}
+		at, err := t.Root.Dir(path.Dir(socket))
+		if err != nil {
+			continue // there is no record in it
+		}
+		if r := changes.Read(at); r != nil && r.MountNS == t.MountNS && path.Base(r.Socket) == path.Base(socket) && running.Sees(r, t) {
+			settled, err = true, running.Settle(r, at)
+		}
+		at.Close()
+		if err != nil {
+			return settled, err
+		}
+	}
+	return settled, nil
 }
 
 // recordRunning records the receiver that took over the socket: its record may be gone with

@@ -56,7 +56,7 @@ func isReceiverOf(pid int, started string, at *rootfs.Dir) bool {
 func isReceiverAt(pid int, at *rootfs.Dir) bool {
 	proc := "/proc/" + strconv.Itoa(pid)
 	exe, err := os.Readlink(proc + "/exe")
-	if err != nil || !isReceiverExe(exe) {
+	if err != nil || !isReceiverExe(exe) || pidfd.Forked(pid) {
 		return false
 	}
 	want, err := at.Self()
@@ -87,6 +87,14 @@ func isReceiverExe(exe string) bool {
 // Facts returns the facts about the receiver that the record in the directory at names.
 // before are the facts from another record, or from an earlier look at this one.
 func Facts(r *changes.Changes, t *target.Target, at *rootfs.Dir, before plan.ReceiverFacts) plan.ReceiverFacts {
+	if r != nil && r.Starting != 0 && t.Watcher == 0 {
+		if !Sees(r, t) {
+			return plan.ReceiverFacts{State: plan.Elsewhere}
+		}
+		if pid, _ := newest(at); pid != 0 {
+			return plan.ReceiverFacts{State: plan.Running, PID: pid, Rights: rightsOf(pid)}
+		}
+	}
 	if r == nil || r.Receiver <= 0 || before.State == plan.Gone && before.PID == r.Receiver {
 		return before
 	}

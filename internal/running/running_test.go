@@ -6,9 +6,12 @@ import (
 	"path/filepath"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"devlog/internal/changes"
 	"devlog/internal/names"
 	"devlog/internal/pidfd"
+	"devlog/internal/plan"
 	"devlog/internal/rootfs"
 	"devlog/internal/rootfs/rootfstest"
 	"devlog/internal/target"
@@ -90,4 +93,51 @@ func startReceiver(t *testing.T, dir string) (pid int, started string) {
 		t.Fatal(err)
 	}
 	return cmd.Process.Pid, started
+}
+
+// Of the receivers that a killed repair leaves, the newest stays, and is recorded.
+func TestSettle(t *testing.T) {
+	ns, err := target.Namespace("self", "pid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, path := rootfstest.Dir(t)
+	inside := &target.Target{Inside: true, PIDNS: ns}
+	none := changes.Changes{Receiver: 1 << 22, PIDNS: ns, Started: "1", Starting: ns}
+	if err := Settle(&none, at); err != nil || none.Starting != 0 || none.Receiver != 1<<22 {
+		t.Errorf("no receiver: %v, %+v", err, none)
+	}
+	old, oldStarted := startReceiver(t, path)
+	handle, err := pidfd.Open(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer handle.Close()
+	pid, started := startReceiver(t, path)
+	r := changes.Changes{Receiver: old, PIDNS: ns, Started: oldStarted, Starting: ns}
+	if f := Facts(&r, inside, at, plan.ReceiverFacts{}); f.State != plan.Running || f.PID != pid {
+		t.Errorf("before: %+v, want %d", f, pid)
+	}
+	if !Sees(&r, inside) || Sees(&changes.Changes{Starting: ns + 1}, inside) || Sees(&changes.Changes{}, inside) {
+		t.Error("Sees")
+	}
+	if f := Facts(&changes.Changes{Starting: ns + 1}, inside, at, plan.ReceiverFacts{}); f.State != plan.Elsewhere {
+		t.Errorf("of another namespace: %+v", f)
+	}
+	if err := Settle(&r, at); err != nil {
+		t.Fatal(err)
+	}
+	if r.Receiver != pid || r.Started != started || r.PIDNS != ns || r.Starting != 0 {
+		t.Errorf("recorded: %+v, want %d", r, pid)
+	}
+	if got := changes.Read(at); got == nil || got.Receiver != pid || got.Starting != 0 {
+		t.Errorf("written: %+v", got)
+	}
+	fds := []unix.PollFd{{Fd: int32(handle.Fd()), Events: unix.POLLIN}}
+	if n, err := unix.Poll(fds, 60_000); n != 1 {
+		t.Errorf("the older one still runs: %v", err)
+	}
+	if pids := In(at); len(pids) != 1 || pids[0] != pid {
+		t.Errorf("running: %v, want %d", pids, pid)
+	}
 }

@@ -95,7 +95,8 @@ func mayUndo(r *changes.Changes, t *target.Target) error {
 	if err != nil {
 		return err
 	}
-	if t.Inside && !t.Host && r.Receiver > 0 && r.PIDNS != own && r.MountNS == t.MountNS {
+	elsewhere := r.Receiver > 0 && r.PIDNS != own || r.Starting != 0 && r.Starting != own
+	if t.Inside && !t.Host && elsewhere && r.MountNS == t.MountNS {
 		return &plan.Refusal{Reason: "the receiver runs on the host and cannot be ended from inside the container",
 			Advice: "run devlog-hook undo --pid on the host, or end the container"}
 	}

@@ -1,0 +1,106 @@
+package running
+
+import (
+	"errors"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/changes"
+	"devlog/internal/crash"
+	"devlog/internal/pidfd"
+	"devlog/internal/rootfs"
+	"devlog/internal/target"
+)
+
+// Sees says whether this process can see the receiver that a repair may have started before
+// it was killed; see Settle. It is false if the record is not of such a repair.
+func Sees(r *changes.Changes, t *target.Target) bool {
+	if r.Starting == 0 {
+		return false
+	}
+	own, err := target.Namespace("self", "pid")
+	return err == nil && (own == r.Starting || !t.Inside && t.PIDNS == r.Starting)
+}
+
+// Settle ends what a repair began that was killed while it started a receiver: the newest
+// receiver of the directory is recorded, and then all others are told to end. The caller
+// holds the target's lock.
+func Settle(r *changes.Changes, at *rootfs.Dir) error {
+	var others []int
+	// As this program's own user: the container's root cannot see the receivers.
+	err := rootfs.AsSelf(func() (err error) {
+		pid, older := newest(at)
+		if others = older; pid != 0 {
+			err = note(r, pid)
+		}
+		return err
+	})
+	if err != nil {
+		return nil //nolint:nilerr // it has just ended: the record stays, and the caller looks again
+	}
+	if err := r.Write(at); err != nil {
+		return err
+	}
+	crash.Point()
+	_ = rootfs.AsSelf(func() error {
+		for _, pid := range others { // as the record now names another, they leave its files alone
+			interrupt(pid, at)
+		}
+		return nil
+	})
+	r.Starting = 0
+	return r.Write(at)
+}
+
+// interrupt tells the process to end if it is a receiver of that directory.
+func interrupt(pid int, at *rootfs.Dir) {
+	handle, err := pidfd.Open(pid)
+	if err != nil {
+		return // it has ended
+	}
+	defer handle.Close()
+	if isReceiverAt(pid, at) {
+		_ = unix.PidfdSendSignal(int(handle.Fd()), unix.SIGINT, nil, 0)
+	}
+}
+
+// newest returns the newest receiver of the directory, 0 for none, and all others.
+func newest(at *rootfs.Dir) (pid int, others []int) {
+	var since uint64
+	for _, p := range In(at) {
+		started, err := pidfd.StartTime(p)
+		if err != nil {
+			continue // it has ended
+		}
+		ticks, err := strconv.ParseUint(started, 10, 64)
+		switch {
+		case err != nil:
+		case pid == 0:
+			pid, since = p, ticks
+		case ticks > since || ticks == since && p > pid:
+			others = append(others, pid)
+			pid, since = p, ticks
+		default:
+			others = append(others, p)
+		}
+	}
+	return pid, others
+}
+
+// note records the process, which has that ID in this process's /proc, as the receiver.
+func note(r *changes.Changes, pid int) error {
+	proc := strconv.Itoa(pid)
+	status, err := os.ReadFile("/proc/" + proc + "/status")
+	ns, nerr := target.Namespace(proc, "pid")
+	started, serr := pidfd.StartTime(pid)
+	if err = errors.Join(err, nerr, serr); err != nil {
+		return err
+	}
+	r.Receiver, r.PIDNS, r.Started, r.Unit = target.InnermostPID(string(status)), ns, started, ""
+	if !r.Host {
+		r.Unit = UnitOf(pid)
+	}
+	return nil
+}
