@@ -1,9 +1,16 @@
 package test
 
 import (
+	"errors"
+	"fmt"
+	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A container that puts its own socket in the place of a prepared host's daemon's
@@ -88,6 +95,83 @@ func TestHostNameTaken(t *testing.T) {
 				h.Must(client, "host", "13", "to-the-host")
 				wantOnce(t, d.Log, "to-the-host")
 			})
+		}
+	}
+}
+
+// The watcher of a prepared host sees at once that a container removes the name of the
+// host's socket or puts its own there, and says in the kernel's log, which no container
+// gets, what to do. A restart of the host's daemon is no such thing.
+func TestHostTakenWatched(t *testing.T) {
+	needContainers(t)
+	needDaemons(t)
+	for what, tt := range map[string]struct{ do, said string }{
+		"removed": {"busybox rm /dev/.devlog-host", "somebody removed /dev/.devlog-host, the host's socket: restart the host's syslog daemon"},
+		"replaced": {"/opt/devlog/devlogd --listen /dev/new --rule '*.* /stolen' </dev/null >/dev/null 2>&1 & until test -S /dev/new; do busybox sleep 0.01; done; busybox mv /dev/new /dev/.devlog-host",
+			"/dev/.devlog-host, the host's socket"},
+	} {
+		for _, k := range daemonKinds {
+			t.Run(what+"/"+k.String(), func(t *testing.T) {
+				t.Parallel()
+				h := NewHost(t)
+				d := NewDaemon(t, h, k, "/dev/log")
+				d.Start()
+				name := fmt.Sprintf("watched-%d", time.Now().UnixNano())
+				since := kernelLog(t)
+				h.Must(hookOn(), "repair", "--host", "--keep", "--name", name)
+				said := func(text string) func() bool {
+					return func() bool {
+						return slices.ContainsFunc(since(), func(line string) bool { return strings.Contains(line, name) && strings.Contains(line, text) })
+					}
+				}
+				h.Must(client, "host", "13", "before")
+				c := NewCheap(t, h, "evil", cheapOptions{})
+				d.Stop()
+				d.Start()
+				eventually(t, "the restarted daemon's socket is kept", func() bool {
+					to, err := os.Readlink(h.Path("/dev/log"))
+					return err == nil && to == "/run/devlog/log" && h.Do(client, "host", "13", "restarted").Code == 0
+				})
+				if said("/dev/.devlog-host")() {
+					t.Errorf("a restart of the daemon is taken for an attack: %q", since())
+				}
+				c.Sh(tt.do)
+				eventually(t, tt.said, said(tt.said))
+				d.Stop()
+				c.Sh("busybox rm -f /dev/.devlog-host")
+				h.Must(hookOn(), "repair", "--host")
+				d.Start()
+				eventually(t, "the host logs again", func() bool {
+					h.Do(client, "host", "13", "to-the-host")
+					text, err := os.ReadFile(d.Log)
+					return err == nil && strings.Contains(string(text), "to-the-host")
+				})
+				h.Must(hookOn(), "undo", "--host")
+			})
+		}
+	}
+}
+
+// kernelLog returns what the kernel's log gets from now on.
+func kernelLog(t *testing.T) func() (lines []string) {
+	t.Helper()
+	f, err := os.OpenFile("/dev/kmsg", os.O_RDONLY|unix.O_NONBLOCK, 0)
+	check(t, err)
+	t.Cleanup(func() { f.Close() })
+	_, err = f.Seek(0, io.SeekEnd)
+	check(t, err)
+	var lines []string
+	buf := make([]byte, 8<<10)
+	return func() []string {
+		for {
+			n, err := unix.Read(int(f.Fd()), buf)
+			if errors.Is(err, unix.EPIPE) { // records were overwritten
+				continue
+			}
+			if err != nil {
+				return lines
+			}
+			lines = append(lines, string(buf[:n]))
 		}
 	}
 }

@@ -21,6 +21,7 @@ type owner struct{ r *receiver }
 func (r *receiver) startWatcher(root int, command []string, private bool) {
 	c := watcher.Config{
 		Owner: owner{r}, Root: root, Init: r.init, Command: command, Private: private,
+		Host:     slices.Contains(command, "--host"),
 		Confined: func() bool { return r.sandbox != nil && r.sandbox.Landlock },
 	}
 	if r.resumed != nil && r.resumed.Watcher != nil {

@@ -18,6 +18,7 @@ import (
 type container struct {
 	root *os.File
 	init *os.File // its first process (pidfd); nil if there is none
+	host hostSocket
 }
 
 // mark tells one /dev/log from another.
@@ -99,8 +100,11 @@ func (c *container) isOrphaned() bool {
 
 // Tell passes a message to whoever listens at the container's /dev/log, which is the
 // only place for it where the Watcher's owner has no output. It reports whether the
-// message was taken.
+// message was taken. A container does not get what is for the host's administrator.
 func (w *Watcher) Tell(m *syslog.Message) bool {
+	if w.container.host.lost {
+		return false
+	}
 	fd, err := w.container.openLog()
 	if err != nil {
 		return false

@@ -182,10 +182,16 @@ func (b *box) command() []string {
 func (b *box) listen() int {
 	b.t.Helper()
 	_ = os.Remove(b.sock)
+	return b.bindAt(b.sock)
+}
+
+// bindAt binds a socket at that path.
+func (b *box) bindAt(at string) int {
+	b.t.Helper()
 	s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	b.must(err)
 	b.t.Cleanup(func() { _ = unix.Close(s) })
-	b.must(unix.Bind(s, &unix.SockaddrUnix{Name: b.sock}))
+	b.must(unix.Bind(s, &unix.SockaddrUnix{Name: at}))
 	return s
 }
 

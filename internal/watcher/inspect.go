@@ -39,6 +39,8 @@ func (w *Watcher) inspect() state {
 	if w.yielded.is || !w.receives() {
 		now := w.container.devLog()
 		switch {
+		case w.container.hostChanged():
+			return replaced
 		case w.text == "" && w.yielded.to == file.ID{}:
 			return unknown
 		case now.text != w.text || w.text == "" && now.id != w.yielded.to:

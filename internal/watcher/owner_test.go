@@ -105,14 +105,26 @@ func watchingPrivate(b *box) *fake {
 // starting is watching with a watcher that has only just begun.
 func starting(b *box) *fake { return startingAs(b, false) }
 
-func startingAs(b *box, private bool) *fake {
+// watchingHost is watching on a prepared host, after the first repair.
+func watchingHost(b *box) *fake {
+	f := startingWith(b, Config{Host: true})
+	f.startWatching(f.Next())
+	f.look(time.Now())
+	runOnce(b, f)
+	return f
+}
+
+func startingAs(b *box, private bool) *fake { return startingWith(b, Config{Private: private}) }
+
+func startingWith(b *box, c Config) *fake {
 	f := &fake{t: b.t}
 	var err error
 	f.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	b.must(err)
 	root, err := unix.Open(b.root, unix.O_PATH|unix.O_CLOEXEC, 0)
 	b.must(err)
-	f.Watcher = New(Config{Owner: f, Root: root, Init: -1, Command: b.command(), Private: private, Confined: func() bool { return false }})
+	c.Owner, c.Root, c.Init, c.Command, c.Confined = f, root, -1, b.command(), func() bool { return false }
+	f.Watcher = New(c)
 	b.t.Cleanup(func() {
 		f.Stop()
 		f.Close()

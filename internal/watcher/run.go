@@ -47,12 +47,13 @@ type run struct {
 	deadline time.Time
 	killed   bool
 
-	before mark
+	before   mark
+	hostGone bool // the host's socket had no name any more
 }
 
 // start starts the command. There is a result even with an error.
 func (w *Watcher) start(now time.Time) (*run, error) {
-	r := &run{pidfd: -1, stderr: -1, pair: -1, deadline: now.Add(runTime), before: w.container.devLog()}
+	r := &run{pidfd: -1, stderr: -1, pair: -1, deadline: now.Add(runTime), before: w.container.devLog(), hostGone: w.container.hostGone()}
 	if err := r.start(&w.command, &w.container); err != nil {
 		r.close()
 		return r, fmt.Errorf("run %s: %w", w.command.args[0], err)

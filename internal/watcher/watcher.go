@@ -78,6 +78,9 @@ type Config struct {
 	// replace /dev/log, and the Watcher looks by the clock: it needs no inotify(7)
 	// instance, of which a user has 128 by default.
 	Private bool
+	// Host says that it is a prepared host. Then the Watcher also watches the name of its
+	// daemon's socket.
+	Host bool
 	// Confined says that the command runs in this process's sandbox.
 	Confined func() bool
 	// State is where another Watcher left off; nil for none.
@@ -109,7 +112,7 @@ type Watcher struct {
 func New(c Config) *Watcher {
 	w := &Watcher{
 		owner:     c.Owner,
-		container: container{root: os.NewFile(uintptr(c.Root), "root")},
+		container: container{root: os.NewFile(uintptr(c.Root), "root"), host: hostSocket{watched: c.Host}},
 		command:   command{args: c.Command, confined: c.Confined, root: file.Root()},
 		clock:     clock{only: c.Private},
 		watches:   watches{fd: -1}, mounts: mounts{fd: -1},
@@ -124,6 +127,7 @@ func New(c Config) *Watcher {
 		w.resume(c.State, now)
 	}
 	w.watchAt = now.Add(watchDelay)
+	w.container.noteHost()
 	w.watchMounts()
 	w.inspect() // to know where /dev/log leads; what is wrong now is being repaired
 	w.watchYielded(now)
@@ -140,6 +144,7 @@ func (w *Watcher) Running() bool { return w.run != nil }
 // startWatching begins to watch, and looks at what has changed before.
 func (w *Watcher) startWatching(now time.Time) {
 	w.watchAt = time.Time{}
+	w.container.noteHost() // the repair that started this has kept the socket by now
 	if w.clock.only {
 		w.clock.start(now)
 	} else if err := w.watches.open(w.owner); err != nil {
@@ -266,6 +271,7 @@ func (w *Watcher) look(now time.Time) {
 		return
 	}
 	if is == ok {
+		w.container.noteHost()
 		w.pause.failed, w.pause.retries = "", 0
 		w.due.slower()
 		return
@@ -292,12 +298,19 @@ func (w *Watcher) afterRun(now time.Time, problem error) {
 	w.run = nil
 	text := w.container.devLog().text
 	w.pause.ended(now, problem == nil && !run.repaired())
+	host := &w.container.host
+	changed := w.container.hostChanged()
+	advice := w.container.hostAfterRun(run.hostGone, problem == nil && run.repaired())
+	host.lost = advice != "" || changed && problem != nil
 	if problem == nil {
 		w.pause.failed, w.pause.retries = "", 0
 		w.text = text
-		if w.isBack() {
+		switch {
+		case w.isBack():
 			w.owner.Say(syslog.Notice, "the other daemon stopped listening; receiving again")
-		} else if run.repaired() {
+		case advice != "":
+			w.owner.Say(syslog.Warning, advice)
+		case run.repaired():
 			w.countRepaired(now)
 		}
 	} else {
@@ -306,12 +319,14 @@ func (w *Watcher) afterRun(now time.Time, problem error) {
 			w.pause.failed = text
 			w.owner.Say(syslog.Warning, "/dev/log cannot be repaired: "+text)
 		}
+		host.lost = false
 		if w.pause.retries < maxRetries {
 			w.pause.retries++
 			w.due.at = now.Add(w.pause.delay)
 			return
 		}
 	}
+	host.lost = false
 	other := mark{}
 	if problem == nil && !run.repaired() {
 		other = w.otherDaemon()

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"devlog/internal/syslog"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -337,5 +339,68 @@ func TestPrivateDevFails(t *testing.T) {
 	b.must(os.Symlink("/nowhere", b.dev))
 	if step(time.Minute); f.inspect() != ok {
 		t.Error("a change is not looked at")
+	}
+}
+
+// Somebody removes or replaces the name of a prepared host's socket, while /dev/log
+// stays as it is. What is to be done about that is not said to whoever listens there.
+func TestHostSocket(t *testing.T) {
+	for _, tt := range []struct {
+		mode, said string
+		change     func(b *box, at string)
+	}{
+		{"claim", "somebody removed /dev/.devlog-host, the host's socket: restart the host's syslog daemon",
+			func(b *box, at string) { b.must(os.Remove(at)) }},
+		{"claim", "somebody removed /dev/.devlog-host, the host's socket: restart the host's syslog daemon",
+			func(b *box, at string) { b.must(os.Remove(at)); b.must(os.Mkdir(at, 0o755)) }},
+		{"nothing", "somebody replaced /dev/.devlog-host, the host's socket: unless you just restarted the host's syslog daemon, restart it",
+			func(b *box, at string) { b.bindAt(at + ".new"); b.must(os.Rename(at+".new", at)) }},
+		{"fail taken", "/dev/log cannot be repaired: taken",
+			func(b *box, at string) { b.bindAt(at + ".new"); b.must(os.Rename(at+".new", at)) }},
+	} {
+		b := newBox(t, "nothing")
+		at := filepath.Join(b.root, "dev/.devlog-host")
+		b.bindAt(at)
+		b.must(os.Symlink("../../dev/.devlog-host", b.sock))
+		f := watchingHost(b)
+		runs := b.runs()
+		b.mode(tt.mode)
+		lost := false
+		f.onSay = func() { lost = !f.Tell(&syslog.Message{}) }
+		tt.change(b, at)
+		b.eventually(tt.said, func() bool {
+			f.Event(f.watches.fd)
+			f.Step(time.Now())
+			return len(f.said) > 0 && f.run == nil
+		})
+		if f.said[0] != tt.said || !lost {
+			t.Errorf("%q, want %q; told a container %t", f.said, tt.said, !lost)
+		}
+		if f.Step(time.Now()); b.runs() != runs+1 && tt.mode != "fail taken" {
+			t.Errorf("%s: %d repairs, %d before", tt.said, b.runs(), runs)
+		}
+	}
+}
+
+// A daemon of the host that was restarted, and whose new socket a repair has kept, is no
+// attack.
+func TestHostSocketKept(t *testing.T) {
+	b := newBox(t, "nothing")
+	at := filepath.Join(b.root, "dev/.devlog-host")
+	b.bindAt(at)
+	b.must(os.Symlink("../../dev/.devlog-host", b.sock))
+	f := watchingHost(b)
+	runs := b.runs()
+	b.bindAt(at + ".new")
+	b.must(os.Symlink(toLog, b.dev+".new"))
+	b.must(os.Rename(at+".new", at))
+	b.must(os.Rename(b.dev+".new", b.dev))
+	b.eventually("a repair", func() bool {
+		f.Event(f.watches.fd)
+		f.Step(time.Now())
+		return b.runs() > runs && f.run == nil
+	})
+	if len(f.said) > 0 || f.container.hostChanged() {
+		t.Errorf("said %q", f.said)
 	}
 }

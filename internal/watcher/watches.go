@@ -134,7 +134,7 @@ func (w *Watcher) arm(now time.Time) {
 		return
 	}
 	w.watches.before, w.watches.list = w.watches.list, nil
-	problem := w.armDevLog()
+	problem := errors.Join(w.armDevLog(), w.armHost())
 	for _, n := range w.owner.Names() {
 		if n.Socket < 0 || n.Dir < 0 {
 			continue

@@ -1,0 +1,79 @@
+package watcher
+
+import (
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/file"
+	"devlog/internal/names"
+)
+
+// A prepared host's daemon is reached by the name names.HostSocket in /dev. Root of any
+// container that shares /dev can remove that name, or put a socket of its own there and
+// receive the host's messages. /dev/log itself does not change by that.
+
+// hostSocket is what the watcher of a host knows of that name.
+type hostSocket struct {
+	watched bool
+	id      file.ID // of the socket; zero for none
+	log     mark    // what was at /dev/log then
+	lost    bool    // what is sent to /dev/log may reach a container
+}
+
+// socketOfHost returns the identity of the host's socket; zero if there is no socket.
+func (c *container) socketOfHost() file.ID {
+	dev, err := c.openDev()
+	if err != nil {
+		return file.ID{}
+	}
+	defer unix.Close(dev)
+	id, mode := Name{Dir: dev, Name: names.HostSocket}.lookup()
+	if mode != unix.S_IFSOCK {
+		return file.ID{}
+	}
+	return id
+}
+
+// hostChanged reports whether the host's socket is another than it was.
+func (c *container) hostChanged() bool { return c.host.watched && c.socketOfHost() != c.host.id }
+
+// hostGone reports whether the host's socket has lost its name.
+func (c *container) hostGone() bool { return c.hostChanged() && c.socketOfHost() == file.ID{} }
+
+// noteHost takes note of the host's socket as it is now.
+func (c *container) noteHost() {
+	if c.host.watched {
+		c.host.id, c.host.log = c.socketOfHost(), c.devLog()
+	}
+}
+
+// armHost watches the name of the host's socket.
+func (w *Watcher) armHost() error {
+	if !w.container.host.watched {
+		return nil
+	}
+	dev, err := w.container.openDev()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dev)
+	return w.watches.add(dev, names.HostSocket, false)
+}
+
+// hostAfterRun takes note of the host's socket after a repair, and returns what to tell the
+// administrator if somebody removed or replaced it; empty for nothing. gone says that it had
+// lost its name before: the repair puts another one there. repaired says that the repair
+// changed something.
+func (c *container) hostAfterRun(gone, repaired bool) (text string) {
+	if !gone && !c.hostChanged() {
+		return ""
+	}
+	was := c.host.log
+	c.noteHost()
+	switch {
+	case gone, c.host.id == file.ID{}:
+		return "somebody removed /dev/" + names.HostSocket + ", the host's socket: restart the host's syslog daemon"
+	case repaired || c.host.log != was: // the daemon was restarted, and a repair kept its new socket
+		return ""
+	}
+	return "somebody replaced /dev/" + names.HostSocket + ", the host's socket: unless you just restarted the host's syslog daemon, restart it"
+}
