@@ -24,7 +24,7 @@ func TestFile(t *testing.T) {
 			if err != nil || strings.Contains(moved, Dir) {
 				t.Errorf("%s for another directory: %v\n%s", name, err, moved)
 			}
-			if path := "/opt/x-1.0_a+b"; !strings.Contains(moved, path) && kind.Name != "kubernetes" && !strings.HasSuffix(name, ".path") {
+			if path := "/opt/x-1.0_a+b"; !strings.Contains(moved, path) && kind.Name != "kubernetes" && !kind.Ships && !strings.HasSuffix(name, ".path") {
 				t.Errorf("%s has no path of ours:\n%s", name, moved)
 			}
 			if isJSON := strings.HasSuffix(name, ".json"); isJSON && !json.Valid(standing) {
@@ -32,6 +32,22 @@ func TestFile(t *testing.T) {
 			} else if isJSON != (kind.Place != "") && len(kind.Files) == 1 {
 				t.Errorf("%s: where it goes is said %q", name, kind.Place)
 			}
+		}
+	}
+	for _, kind := range Kinds {
+		for _, name := range kind.Files {
+			standing, err := FileFor(name, Server)
+			if err != nil || strings.Contains(standing, Server) != kind.Ships {
+				t.Errorf("%s for %s: %v\n%s", name, Server, err, standing)
+			}
+			if other, err := FileFor(name, "[2001:db8::1]"); err != nil || strings.Contains(other, Server) {
+				t.Errorf("%s for another server: %v\n%s", name, err, other)
+			}
+		}
+	}
+	for _, server := range []string{"", "a b", `a"`, "a\nb", "a/b", "http://a", "a$", "ä"} {
+		if _, err := FileFor("devlog.rsyslog.conf", server); err == nil || strings.Contains(err.Error(), "\n") {
+			t.Errorf("FileFor %q: %v", server, err)
 		}
 	}
 	all, err := fs.Glob(files, "*")

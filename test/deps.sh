@@ -6,7 +6,7 @@ set -euo pipefail
 # command:package
 needed="runc:runc crun:crun lxc-start:lxc podman:podman busybox:busybox-static logger:bsdutils gcc:gcc
   nsenter:util-linux python3:python3 perl:perl strace:strace musl-gcc:musl-tools
-  rpm:rpm bsdtar:libarchive-tools zsh:zsh fish:fish"
+  rpm:rpm curl:curl bsdtar:libarchive-tools zsh:zsh fish:fish"
 packages=()
 for n in $needed; do
   PATH=$PATH:/usr/sbin:/sbin command -v "${n%%:*}" >/dev/null || packages+=("${n##*:}")
@@ -21,6 +21,7 @@ cache=${XDG_CACHE_HOME:-/var/cache}/devlog-test
 declare -A unpacks=(
   [daemons]="rsyslog libestr0 libfastjson4 syslog-ng-core libivykis0 libjson-c5 libnet1 libpcre3 libwrap0
     libglib2.0-0 libssl3"
+  [shipping]="rsyslog-relp librelp0 syslog-ng-mod-http"
   [init]="sysvinit-core"
   [systemd]="systemd libsystemd-shared libsystemd0 libacl1 libapparmor1 libargon2-1 libaudit1 libblkid1 libc6
     libcap-ng0 libcap2 libcrypt1 libcryptsetup12 libdevmapper1.02.1 libfdisk1 libgcc-s1 libgcrypt20 libgpg-error0

@@ -43,6 +43,8 @@ func TestConfigPrints(t *testing.T) {
 		"cdi": {"devlog.cdi.json"}, "kubernetes": {"devlog.kubernetes.yaml"},
 		"sysvinit": {"devlog-host.init", "devlog.init"}, "openrc": {"devlog-host.openrc"}, "systemd-host": {"devlog-host.service"},
 		"s6": {"devlog.s6"}, "runit": {"devlog.runit"},
+		"rsyslog": {"devlog.rsyslog.conf"}, "syslog-ng": {"devlog.syslog-ng.conf"}, "fluent-bit": {"devlog.fluent-bit.yaml"},
+		"vector": {"devlog.vector.yaml"}, "otel": {"devlog.otel.yaml"},
 	}
 	standing := 0
 	for kind, files := range kinds {

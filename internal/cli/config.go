@@ -17,11 +17,11 @@ import (
 func (p *program) configCommand() *cli.Command {
 	c := command(cli.Command{
 		Name:      "config",
-		Usage:     "print a configuration file for a runtime or init system",
-		UsageText: "devlog-hook config KIND [--dir DIR]",
+		Usage:     "print a configuration file for a runtime, init system or log shipper",
+		UsageText: "devlog-hook config KIND [--dir DIR] [--server NAME]",
 		Description: "The file has this program's own path in it. The file says where to save it, or standard error does\n" +
 			"where the format has no comments. With --dir DIR after KIND, the files are written to that\n" +
-			"directory instead, which is created if it does not exist.",
+			"directory instead, which is created if it does not exist. The files for log shippers name the server of --server.",
 		Action: func(*cli.Context) error {
 			return usageError{errors.New("config needs a KIND: see devlog-hook config --help")}
 		},
@@ -35,28 +35,37 @@ func (p *program) configCommand() *cli.Command {
 		return action(ctx)
 	}
 	for _, kind := range hooks.Kinds {
+		flags := []cli.Flag{&cli.StringFlag{Name: "dir", Usage: "write the files to the directory `DIR`, which is created if it does not exist", EnvVars: env("DIR")}}
+		if kind.Ships {
+			flags = append(flags, &cli.StringFlag{Name: "server", Value: hooks.Server, Usage: "send to the server `NAME`, a host's name or address", EnvVars: env("SERVER")})
+		}
 		c.Subcommands = append(c.Subcommands, command(cli.Command{
 			Name:  kind.Name,
 			Usage: kind.Usage,
-			Flags: []cli.Flag{&cli.StringFlag{Name: "dir", Usage: "write the files to the directory `DIR`, which is created if it does not exist", EnvVars: env("DIR")}},
+			Flags: flags,
 			Action: func(ctx *cli.Context) error {
 				self, err := os.Executable()
 				if err != nil {
 					return fmt.Errorf("find this program: %w", err)
 				}
-				return p.config(kind, filepath.Dir(self), ctx.String("dir"))
+				return p.config(kind, filepath.Dir(self), ctx.String("dir"), ctx.String("server"))
 			},
 		}))
 	}
 	return c
 }
 
-// config prints the files of the kind, for programs in bin, or writes them to
-// dir.
-func (p *program) config(kind hooks.Kind, bin, dir string) error {
+// config prints the files of the kind, for programs in bin and that server, or
+// writes them to dir.
+func (p *program) config(kind hooks.Kind, bin, dir, server string) error {
 	var advice string
 	for i, name := range kind.Files {
 		text, err := hooks.File(name, bin)
+		if kind.Ships {
+			if text, err = hooks.FileFor(name, server); err != nil {
+				return usageError{err}
+			}
+		}
 		if err != nil {
 			return err
 		}
