@@ -17,21 +17,22 @@ const maxEvents = 64
 // Loop waits for events. Only the goroutine that calls Run may use it, but for Wake.
 type Loop struct {
 	epoll   int
-	files   map[int]*file
+	files   map[int]*polled
 	last    int32 // generation of the file that was added last
 	timers  timers
 	firing  bool
 	tasks   []*Task
-	running []*Task // of this round
+	next    int // of the tasks, the first that has not run
 	waiter  waiter
+	yield   func() bool
 	now     time.Time
 	err     error
 	stopped bool
 	signals *Signals
 }
 
-// file is a descriptor that is waited for.
-type file struct {
+// polled is a descriptor that is waited for.
+type polled struct {
 	// generation tells it from an earlier file with the same number: epoll(7) reports
 	// a closed file for as long as another process has it open.
 	generation int32
@@ -44,7 +45,7 @@ func New() (*Loop, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create an epoll instance: %w", err)
 	}
-	return &Loop{epoll: epoll, files: map[int]*file{}, now: time.Now()}, nil
+	return &Loop{epoll: epoll, files: map[int]*polled{}, now: time.Now()}, nil
 }
 
 // Close ends the loop's use of the kernel. The files stay open.
@@ -60,22 +61,27 @@ func (l *Loop) Now() time.Time { return l.now }
 
 // Add has ready called each time fd can be read. An error of ready ends Run.
 // Closing fd also removes it.
-func (l *Loop) Add(fd int, ready func() error) error { return l.add(fd, unix.EPOLLIN, ready) }
+func (l *Loop) Add(fd int, ready func() error) error { return l.Poll(fd, unix.EPOLLIN, ready) }
 
-// AddWriter has ready called once when fd can be written again (EPOLLET), or its
-// other end is closed.
-func (l *Loop) AddWriter(fd int, ready func() error) error {
-	return l.add(fd, unix.EPOLLOUT|unix.EPOLLET, ready)
-}
-
-func (l *Loop) add(fd int, events uint32, ready func() error) error {
+// Poll has ready called for these events (epoll_ctl(2)) of fd.
+func (l *Loop) Poll(fd int, events uint32, ready func() error) error {
 	l.last++
 	event := unix.EpollEvent{Events: events, Fd: int32(fd), Pad: l.last}
 	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
 		return fmt.Errorf("wait for descriptor %d: %w", fd, err)
 	}
-	l.files[fd] = &file{l.last, ready}
+	l.files[fd] = &polled{l.last, ready}
 	return nil
+}
+
+// Change changes the events of fd, for which ready is called if fd is not known, or
+// another file has that number now.
+func (l *Loop) Change(fd int, events uint32, ready func() error) error {
+	err := l.modify(fd, events)
+	if errors.Is(err, unix.ENOENT) {
+		err = l.Poll(fd, events, ready)
+	}
+	return err
 }
 
 // Remove stops waiting for fd. Call it before fd is closed.
@@ -132,22 +138,40 @@ func (l *Loop) Fail(err error) {
 	l.stopped = true
 }
 
+// ErrYielded says that another goroutine runs the loop now.
+var ErrYielded = errors.New("another goroutine runs the loop")
+
 // Run waits for events and handles them until Stop is called or something fails.
+// While a task hangs another goroutine may call Run, which goes on with the next
+// task; it returns ErrYielded when yield (see SetYield) says so.
 func (l *Loop) Run() error {
-	l.stopped, l.err = false, nil
-	l.runTasks()
-	for !l.stopped {
+	for {
+		if l.yield != nil && l.yield() {
+			return ErrYielded
+		}
+		l.runTasks()
+		if l.stopped {
+			return l.result()
+		}
 		l.round(-1)
 	}
-	return l.err
 }
 
 // RunOnce handles what is ready now, without waiting.
 func (l *Loop) RunOnce() error {
-	l.stopped, l.err = false, nil
 	l.round(0)
-	return l.err
+	l.runTasks()
+	return l.result()
 }
+
+func (l *Loop) result() error {
+	err := l.err
+	l.stopped, l.err = false, nil
+	return err
+}
+
+// SetYield has yield called before each round; see Run.
+func (l *Loop) SetYield(yield func() bool) { l.yield = yield }
 
 // round waits for at most this many milliseconds, -1 for as long as nothing is due, and
 // handles what came.
@@ -173,21 +197,26 @@ func (l *Loop) round(most int) {
 		}
 	}
 	l.fire()
-	l.runTasks()
 }
 
 // runTasks runs what was asked for; what the tasks ask for runs in the next round, at once.
 func (l *Loop) runTasks() {
-	l.running, l.tasks = l.tasks, l.running[:0]
-	for _, t := range l.running {
+	for end := len(l.tasks); l.next < end && l.next < len(l.tasks); {
+		t := l.tasks[l.next]
+		l.next++
 		t.queued = false
 		t.run()
+	}
+	if l.next == len(l.tasks) {
+		l.tasks, l.next = l.tasks[:0], 0
+	} else {
+		l.tasks, l.next = append(l.tasks[:0], l.tasks[l.next:]...), 0
 	}
 }
 
 // timeout is the time in milliseconds until something is due, -1 for never.
 func (l *Loop) timeout(now time.Time) int {
-	if len(l.tasks) > 0 || l.stopped {
+	if l.next < len(l.tasks) || l.stopped {
 		return 0
 	}
 	next := l.timers.next()

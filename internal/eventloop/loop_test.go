@@ -3,6 +3,7 @@ package eventloop
 import (
 	"errors"
 	"os"
+	"os/signal"
 	"slices"
 	"testing"
 	"time"
@@ -86,7 +87,7 @@ func TestWriter(t *testing.T) {
 	l := newLoop(t)
 	_, in := pipe(t)
 	calls := 0
-	if err := l.AddWriter(int(in.Fd()), func() error { calls++; return nil }); err != nil {
+	if err := l.Poll(int(in.Fd()), unix.EPOLLOUT|unix.EPOLLET, func() error { calls++; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	once(t, l)
@@ -219,13 +220,10 @@ func TestRun(t *testing.T) {
 }
 
 func TestSignals(t *testing.T) {
-	s, err := Catch(unix.SIGUSR1, unix.SIGWINCH)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := catch(t, unix.SIGUSR1, unix.SIGWINCH)
 	l := newLoop(t)
 	var got []unix.Signal
-	if err := l.Handle(s, func(s unix.Signal) error { got = append(got, s); l.Stop(); return nil }); err != nil {
+	if err := l.Handle(s, func(s unix.Signal) { got = append(got, s); l.Stop() }); err != nil {
 		t.Fatal(err)
 	}
 	send := func(n unix.Signal) {
@@ -246,7 +244,48 @@ func TestSignals(t *testing.T) {
 		t.Error("Wake is not pending")
 	}
 	once(t, l)
-	if len(got) != 1 {
-		t.Errorf("Wake is taken for a signal: %v", got)
+	if !slices.Equal(got, []unix.Signal{unix.SIGUSR1, 0}) {
+		t.Errorf("after Wake: %v", got)
+	}
+}
+
+func catch(t *testing.T, which ...os.Signal) *Signals {
+	t.Helper()
+	from := make(chan os.Signal, 64)
+	signal.Notify(from, which...)
+	s, err := NewSignals(from, which...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// A goroutine that takes the loop over while a task hangs goes on with the next task.
+func TestTakeOver(t *testing.T) {
+	l := newLoop(t)
+	var ran []int
+	hangs, yields := make(chan bool), false
+	l.SetYield(func() bool { return yields })
+	l.Soon(NewTask(func() {
+		done := make(chan error)
+		go func() { done <- l.Run() }()
+		<-hangs
+		yields = true
+		l.signals.Wake()
+		if err := <-done; !errors.Is(err, ErrYielded) {
+			t.Errorf("the other goroutine's Run: %v", err)
+		}
+		yields = false
+		ran = append(ran, 1)
+		l.Stop()
+	}))
+	l.Soon(NewTask(func() { ran = append(ran, 2) }))
+	l.Soon(NewTask(func() { ran = append(ran, 3); hangs <- true }))
+	if err := l.Handle(catch(t, unix.SIGUSR1), func(unix.Signal) {}); err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Run()
+	if !slices.Equal(ran, []int{2, 3, 1}) {
+		t.Errorf("ran %v", ran)
 	}
 }

@@ -21,36 +21,33 @@ type Signals struct {
 	done   chan struct{} // closed when every signal caught is in the pipe
 }
 
-// Catch begins to catch these signals. A program that replaces another one calls it
-// first of all, because until then a signal ends it.
-func Catch(which ...os.Signal) (*Signals, error) {
-	s := &Signals{which: which, caught: make(chan os.Signal, 64)}
-	signal.Notify(s.caught, which...)
+// NewSignals takes the signals from a channel to which signal.Notify sends these.
+func NewSignals(from chan os.Signal, which ...os.Signal) (*Signals, error) {
+	s := &Signals{which: which}
 	if err := unix.Pipe2(s.pipe[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return nil, fmt.Errorf("create a pipe for signals: %w", err)
 	}
-	s.forward()
+	s.forward(from)
 	return s, nil
 }
 
-// Handle has handle called for each signal. An error of it ends Run.
-func (l *Loop) Handle(s *Signals, handle func(unix.Signal) error) error {
+// Handle has handle called for each signal, and once with 0 after each call of Wake.
+func (l *Loop) Handle(s *Signals, handle func(unix.Signal)) error {
 	l.signals = s
-	return l.Add(s.pipe[0], func() error {
-		var buf [64]byte
-		n, _ := unix.Read(s.pipe[0], buf[:]) // without one it does not block
-		var errs []error
-		for _, b := range buf[:max(n, 0)] {
-			if b != wakeUp {
-				errs = append(errs, handle(unix.Signal(b)))
-			}
-		}
-		return errors.Join(errs...)
-	})
+	return l.Add(s.pipe[0], func() error { s.Take(handle); return nil })
 }
 
-func (s *Signals) forward() {
-	s.done = make(chan struct{})
+// Take calls handle for what is in the pipe.
+func (s *Signals) Take(handle func(unix.Signal)) {
+	var buf [64]byte
+	n, _ := unix.Read(s.pipe[0], buf[:]) // an empty pipe does not block
+	for _, b := range buf[:max(n, 0)] {
+		handle(unix.Signal(b))
+	}
+}
+
+func (s *Signals) forward(from chan os.Signal) {
+	s.caught, s.done = from, make(chan struct{})
 	go func(from chan os.Signal, to int, done chan struct{}) {
 		for s := range from {
 			if n, ok := s.(unix.Signal); ok {
@@ -64,12 +61,16 @@ func (s *Signals) forward() {
 // Wake ends the loop's wait. Any goroutine may call it.
 func (s *Signals) Wake() { _, _ = unix.Write(s.pipe[1], []byte{wakeUp}) }
 
-// Hold prepares for the program to be replaced by another one: every signal
-// caught so far is in the pipe then, and none that comes has the default action.
-// execve(2) resets what is caught to that, but keeps what is ignored, and what
-// the executing thread blocks waits. Go's runtime unblocks SIGHUP, SIGINT and
-// SIGTERM before anything can catch them, so that these are ignored: SIGHUP is
-// as good as done, since the new program opens all files.
+// Hold prepares for execve(2): after it every signal caught so far is in the pipe, and
+// no signal has the default action. execve(2) resets caught signals to that; it keeps
+// ignored signals ignored, and signals that the executing thread blocks pending.
+//
+// SIGUSR1 and SIGUSR2 are blocked, and reach the new program. SIGTERM, SIGINT and SIGHUP
+// cannot: Go's runtime unblocks them before anything can catch them (runtime.minit and
+// blockableSig), so they are ignored. A SIGHUP is as good as done, since the new program
+// opens all files. A SIGTERM or SIGINT is lost that comes between here and the start of
+// the new program's runtime, and a SIGTERM between that and package earlysignal ends it:
+// less than a millisecond each.
 func (s *Signals) Hold() (old unix.Sigset_t, err error) {
 	if err := unix.PthreadSigmask(unix.SIG_BLOCK, sigset(s.which...), &old); err != nil {
 		return old, fmt.Errorf("block signals: %w", err)
@@ -83,11 +84,9 @@ func (s *Signals) Hold() (old unix.Sigset_t, err error) {
 	return old, nil
 }
 
-// Release undoes Hold.
-func (s *Signals) Release(old unix.Sigset_t) {
-	s.caught = make(chan os.Signal, 64)
-	signal.Notify(s.caught, s.which...)
-	s.forward()
+// Release undoes Hold; from is as for NewSignals.
+func (s *Signals) Release(from chan os.Signal, old unix.Sigset_t) {
+	s.forward(from)
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil) // it worked to set another
 }
 
@@ -97,6 +96,24 @@ func (s *Signals) Pending() bool {
 	n, err := unix.Poll(fds, 0)
 	return err == nil && n > 0
 }
+
+// Fetch puts the signals into the pipe that wait for a thread which is stuck. The
+// kernel gives a signal to any thread, and a thread that waits for a file system does
+// not take it (complete_signal in kernel/signal.c).
+func (s *Signals) Fetch() {
+	set, now := sigset(s.which...), unix.Timespec{}
+	for {
+		n, _, err := unix.RawSyscall6(unix.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(set)), 0, uintptr(unsafe.Pointer(&now)), kernelSigset, 0, 0)
+		if err != 0 {
+			return
+		}
+		_, _ = unix.Write(s.pipe[1], []byte{byte(n)}) // a full pipe wakes up as well
+	}
+}
+
+// kernelSigset is the size in bytes of the kernel's sigset_t (not on MIPS, which has
+// twice as many signals: there a signal waits with the thread).
+const kernelSigset = 8
 
 func (s *Signals) stop() {
 	signal.Stop(s.caught)

@@ -115,6 +115,10 @@ func CalmMonitor() {
 // WakeMonitor undoes CalmMonitor.
 func WakeMonitor() { setSlack(usualSlack) }
 
+// setSlack sets it in every thread. It would wait for one that hangs.
 func setSlack(ns uintptr) {
+	if ThreadHangs() {
+		return
+	}
 	_, _, _ = syscall.AllThreadsSyscall(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, ns, 0) // without it all costs more
 }

@@ -2,6 +2,7 @@ package eventloop
 
 import (
 	"os"
+	"os/signal"
 	"runtime"
 	"strconv"
 	"strings"
@@ -88,10 +89,7 @@ func isBlocked(t *testing.T, s unix.Signal) bool {
 func TestHoldSignals(t *testing.T) {
 	runtime.LockOSThread() // and end the thread with the test
 	KeepThread()
-	s, err := Catch(unix.SIGUSR1, unix.SIGTERM)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := catch(t, unix.SIGUSR1, unix.SIGTERM)
 	old, err := s.Hold()
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +97,9 @@ func TestHoldSignals(t *testing.T) {
 	if isBlocked(t, unix.SIGURG) || !isBlocked(t, unix.SIGUSR1) || !isBlocked(t, unix.SIGTERM) {
 		t.Error("held: not the right signals are blocked")
 	}
-	s.Release(old)
+	again := make(chan os.Signal, 64)
+	signal.Notify(again, unix.SIGUSR1, unix.SIGTERM)
+	s.Release(again, old)
 	if !isBlocked(t, unix.SIGURG) || isBlocked(t, unix.SIGUSR1) || isBlocked(t, unix.SIGTERM) {
 		t.Error("released: not the right signals are blocked")
 	}

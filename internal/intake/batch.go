@@ -24,15 +24,19 @@ type mmsghdr struct {
 // Memory is what messages are read into: many datagrams with one system call, and
 // what there is of a stream. It is used again by the next read.
 type Memory struct {
-	slots   []byte // slots*slotSize, of which only touched pages exist
+	slots   []byte // SlotsSize, of which only touched pages exist
 	iovecs  [slots]unix.Iovec
-	headers [slots]mmsghdr
+	headers []mmsghdr
 	control []control // for who sent each message; nil until somebody asks for that
 	asks    bool      // the headers point to it
 	filled  int       // slots of the last receive
 	big     bool      // pages behind a slot's first are touched
 	used    int       // so many slots are touched
-	stream  []byte    // for a read of a connection; nil until there is one
+	// kept says that the memory outlives this process. What is held is unwritten then,
+	// and is to be forgotten before the next receive.
+	kept   bool
+	held   int
+	stream []byte // for a read of a connection; nil until there is one
 }
 
 // control has room for one SCM_CREDENTIALS (unix(7)) and nothing else: where
@@ -56,14 +60,19 @@ func NewMemory() (*Memory, error) {
 	}
 	// A huge page would make 2 MiB of the first byte.
 	_ = unix.Madvise(memory, unix.MADV_NOHUGEPAGE)
-	m := &Memory{slots: memory}
+	m := &Memory{slots: memory, headers: make([]mmsghdr, slots)}
+	m.point()
+	return m, nil
+}
+
+// point has the headers point to where messages are to go.
+func (m *Memory) point() {
 	for i := range m.headers {
 		m.iovecs[i].Base = &m.slots[i*slotSize]
 		m.iovecs[i].SetLen(slotSize)
 		m.headers[i].header.Iov = &m.iovecs[i]
 		m.headers[i].header.SetIovlen(1)
 	}
-	return m, nil
 }
 
 // ask has the headers ask, or not ask, who sends each message.
@@ -109,7 +118,7 @@ func (m *Memory) receive(fd, most int, asks bool) (int, error) {
 		m.filled = 0
 		return 0, errno
 	}
-	m.filled = int(n)
+	m.filled, m.held = int(n), int(n)
 	m.used = max(m.used, int(n))
 	return int(n), nil
 }
@@ -125,7 +134,7 @@ func (m *Memory) message(i int) (raw []byte, cut bool) {
 
 // sender returns who sent message i, if that was asked for.
 func (m *Memory) sender(i int) syslog.Sender {
-	if !m.asks || m.headers[i].header.Controllen == 0 {
+	if m.control == nil || m.headers[i].header.Controllen == 0 {
 		return syslog.Sender{}
 	}
 	c := &m.control[i]
@@ -147,15 +156,24 @@ const keptSlots = 8
 
 // Rest gives memory back that many messages at once have taken.
 func (m *Memory) Rest() {
-	if m.used > keptSlots {
+	if m.used > keptSlots && !m.kept {
 		m.clear()
 	}
 }
 
 func (m *Memory) clear() {
-	_ = unix.Madvise(m.slots, unix.MADV_DONTNEED)
+	if !m.kept {
+		_ = unix.Madvise(m.slots, unix.MADV_DONTNEED)
+	} else if m.held == 0 {
+		_ = unix.Madvise(m.slots, unix.MADV_REMOVE)
+		m.touch()
+	}
 	m.big, m.used = false, 0
 }
 
 // Close gives all of it back.
-func (m *Memory) Close() { _ = unix.Munmap(m.slots) }
+func (m *Memory) Close() {
+	if !m.kept {
+		_ = unix.Munmap(m.slots)
+	}
+}

@@ -30,6 +30,9 @@ type Taker interface {
 	Take(raw []byte, cut bool, from syslog.Sender, now time.Time)
 	// Say takes what the intake has to say to the operator.
 	Say(severity syslog.Severity, text string)
+	// Flush writes what was taken. It is called before memory is used again that
+	// outlives this process.
+	Flush(now time.Time)
 }
 
 // Counts is what came in since the start.
@@ -65,6 +68,9 @@ func New(loop *eventloop.Loop, memory *Memory, taker Taker, rate syslogconf.Rate
 	i.timer = loop.NewTimer(i.step)
 	return i
 }
+
+// UseMemory has the intake read into other memory from now on.
+func (i *Intake) UseMemory(m *Memory) { i.memory = m }
 
 // Sockets are those received from.
 func (i *Intake) Sockets() []*Socket { return i.sockets }
@@ -170,6 +176,9 @@ func (i *Intake) receive(s *Socket, batches int) error {
 			if want = i.allows(limited, time.Now()); want == 0 {
 				return nil
 			}
+		}
+		if i.memory.holds() {
+			i.taker.Flush(time.Now())
 		}
 		n, err := i.memory.receive(s.FD, want, i.asks)
 		switch {

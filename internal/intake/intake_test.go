@@ -3,12 +3,14 @@ package intake
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -22,6 +24,7 @@ type taker struct {
 	texts, said []string
 	senders     []syslog.Sender
 	cut         int
+	flushed     int
 	quiet       bool // it keeps nothing
 }
 
@@ -34,6 +37,8 @@ func (k *taker) Take(raw []byte, cut bool, from syslog.Sender, _ time.Time) {
 		k.cut++
 	}
 }
+
+func (k *taker) Flush(time.Time) { k.flushed++ }
 
 func (k *taker) Say(_ syslog.Severity, text string) { k.said = append(k.said, text) }
 
@@ -267,7 +272,7 @@ func TestState(t *testing.T) {
 	next := newBench(t, "10/m", syslogconf.Drop)
 	fd, err := unix.Dup(b.Sockets()[0].FD)
 	next.must(err)
-	s, err := Inherit(fd, "test")
+	s, err := Inherit(fd)
 	next.must(err)
 	s.SetDebt(b.Sockets()[0].Debt(time.Now()), time.Now())
 	next.must(next.Add(s))
@@ -334,5 +339,57 @@ func TestReceiveDoesNotAllocate(t *testing.T) {
 	}
 	if b.Received < 4*200 {
 		t.Errorf("received %d", b.Received)
+	}
+}
+
+// Memory that outlives a process has the messages that were not written, and nothing
+// that leads into the memory of the process before.
+func TestKeepMemory(t *testing.T) {
+	b := newBench(t, "", syslogconf.Block)
+	parts, err := unix.Mmap(-1, 0, HeadersSize+ControlSize+SlotsSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+	b.must(err)
+	t.Cleanup(func() { _ = unix.Munmap(parts) })
+	keep := func(fresh bool) *Memory {
+		return KeepMemory(parts[:HeadersSize], parts[HeadersSize:HeadersSize+ControlSize], parts[HeadersSize+ControlSize:], fresh)
+	}
+	b.UseMemory(keep(true))
+	if n := b.memory.Unwritten(); n != 0 {
+		t.Errorf("fresh, it has %d messages", n)
+	}
+	b.AskSenders()
+	fd := b.dial(b.listen(unix.SOCK_DGRAM), unix.SOCK_DGRAM)
+	b.send(fd, "written")
+	b.want("written")
+	b.memory.Forget()
+	b.send(fd, "a")
+	b.want("a")
+	next := keep(false)
+	if n := next.Unwritten(); n != 1 {
+		t.Fatalf("%d messages are left", n)
+	}
+	if raw, _, from := next.Message(0); string(raw) != "a" || from.PID != int32(os.Getpid()) {
+		t.Errorf("it is %q from %+v", raw, from)
+	}
+	next.Forget()
+	if n := keep(false).Unwritten(); n != 0 {
+		t.Errorf("%d messages are left once they are written", n)
+	}
+	b.UseMemory(next)
+	before := b.got.flushed
+	b.send(fd, "c")
+	b.want("c")
+	b.send(fd, "d")
+	b.want("d")
+	if b.got.flushed != before+1 {
+		t.Errorf("what is held was written %d times before it was overwritten", b.got.flushed-before)
+	}
+	const address = 0xc000123000 & math.MaxUint // of 32 bits too
+	for i := range next.headers {
+		*(*uintptr)(unsafe.Pointer(&next.headers[i].header.Control)) = address
+	}
+	for i, h := range keep(false).headers {
+		if *(*uintptr)(unsafe.Pointer(&h.header.Control)) != 0 {
+			t.Fatalf("header %d has an address of the process before", i)
+		}
 	}
 }

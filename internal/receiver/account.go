@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"devlog/internal/intake"
 	"devlog/internal/router"
 	"devlog/internal/syslog"
 )
@@ -13,18 +14,12 @@ import (
 // that of a program before this one: of those received and the receiver's own,
 // each was routed, unrouted, dropped, told or read back.
 type counters struct {
-	started   time.Time
-	received  uint64
-	bytes     uint64 // of those received and not dropped
-	own       uint64 // messages by the receiver itself
-	routed    uint64 // matched a rule
-	unrouted  uint64 // matched no rule
-	dropped   uint64 // were more than the rate
-	told      uint64 // own ones, to the container's own daemon or the kernel
-	cut       uint64 // were longer than a slot
-	throttled uint64 // times that senders had to wait
-	highWater uint64 // the most messages that were read at one go
-	evicted   uint64 // connections that were closed for others
+	*intake.Counts
+	started  time.Time
+	own      uint64 // messages by the receiver itself
+	routed   uint64 // matched a rule
+	unrouted uint64 // matched no rule
+	told     uint64 // own ones, to the container's own daemon or the kernel
 	// Of records of the kernel's log, these were written there by this receiver,
 	// and these are not among those received.
 	readBack, overwritten uint64
@@ -38,9 +33,9 @@ type counters struct {
 // named are the counters by the names that a description has.
 func (c *counters) named() map[string]*uint64 {
 	return map[string]*uint64{
-		"received": &c.received, "bytes": &c.bytes, "own": &c.own, "routed": &c.routed, "unrouted": &c.unrouted,
-		"dropped": &c.dropped, "told": &c.told, "cut": &c.cut, "throttled": &c.throttled, "highWater": &c.highWater,
-		"evicted": &c.evicted, "readBack": &c.readBack, "overwritten": &c.overwritten,
+		"received": &c.Received, "bytes": &c.Bytes, "own": &c.own, "routed": &c.routed, "unrouted": &c.unrouted,
+		"dropped": &c.Dropped, "told": &c.told, "cut": &c.Cut, "throttled": &c.Throttled, "highWater": &c.HighWater,
+		"evicted": &c.Evicted, "readBack": &c.readBack, "overwritten": &c.overwritten,
 		"reopens": &c.reopens, "repairs": &c.repairs, "upgrades": &c.upgrades, "fresh": &c.fresh,
 	}
 }
@@ -67,25 +62,25 @@ func (r *receiver) account() {
 			number(before, n)
 		}
 	}
-	number("received ", r.received)
+	number("received ", r.Received)
 	number(", own ", r.own)
 	number(", matched by a rule ", r.routed)
 	number(", by no rule ", r.unrouted)
 	some(", told the container's daemon or the kernel ", r.told)
-	if r.dropped > 0 {
-		number(", lost ", r.dropped)
-		b.WriteString(" (more than " + r.limits.rate.String() + ")")
+	if r.Dropped > 0 {
+		number(", lost ", r.Dropped)
+		b.WriteString(" (more than " + r.rate + ")")
 	}
-	number(", cut ", r.cut)
-	if r.streams != nil {
-		number(", connections ", uint64(len(r.streams.open)))
-		number(", closed for others ", r.evicted)
+	number(", cut ", r.Cut)
+	if n := r.intake.Connections(); n >= 0 {
+		number(", connections ", uint64(n))
+		number(", closed for others ", r.Evicted)
 	}
 	if r.kernel != nil || r.readBack > 0 { // a program before this one may have read it
 		number(", read back from the kernel's log ", r.readBack)
 		number(", lost there ", r.overwritten)
 	}
-	some(", senders waited ", r.throttled)
+	some(", senders waited ", r.Throttled)
 	some(", repairs ", r.repairs)
 	some(", upgrades ", r.upgrades)
 	some(", starts without the state before ", r.fresh)

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"devlog/internal/logfile"
 	"devlog/internal/router"
@@ -23,17 +22,8 @@ func BenchmarkReceive(b *testing.B) {
 }
 
 func benchReceive(b *testing.B, messages int) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer unix.Close(pair[0])
-	defer unix.Close(pair[1])
-	received, err := newBatch(false)
-	if err != nil {
-		b.Fatal(err)
-	}
-	r := &receiver{batch: received, router: router.Router{Options: router.Options{Host: []byte("box")}}}
+	r := withRoutes(b)
+	fd := receiving(b, r)
 	path := filepath.Join(b.TempDir(), "log")
 	out, err := logfile.Open(path, logfile.Options{Notice: r.router.Notice})
 	if err != nil {
@@ -46,14 +36,13 @@ func benchReceive(b *testing.B, messages int) {
 	b.ReportAllocs()
 	for n := 1; b.Loop(); n++ {
 		for range messages {
-			if _, err := unix.Write(pair[1], raw); err != nil {
+			if _, err := unix.Write(fd, raw); err != nil {
 				b.Fatal(err)
 			}
 		}
-		if err := r.receive(pair[0], maxBatches); err != nil {
+		if err := r.loop.RunOnce(); err != nil {
 			b.Fatal(err)
 		}
-		r.flush(time.Time{})
 		if n%8192 == 0 { // the file stays small
 			if err := os.Truncate(path, 0); err != nil {
 				b.Fatal(err)

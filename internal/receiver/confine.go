@@ -187,7 +187,7 @@ func (r *receiver) policy(c *confinement, o *options) {
 		c.directory(filepath.Dir(o.metrics))
 	}
 	for _, s := range r.sockets {
-		if dir := filepath.Dir(s.path); s.path != "" && dir != "/" { // below that is everything
+		if dir := filepath.Dir(s.Path); s.Path != "" && dir != "/" { // below that is everything
 			c.others(c.allowIn(dir, sandbox.Unlink, file.Directory))
 		}
 	}

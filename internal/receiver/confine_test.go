@@ -250,6 +250,7 @@ func TestUserAnew(t *testing.T) {
 	for _, confined := range []bool{false, true} {
 		log := filepath.Join(dir, fmt.Sprint("new", confined), "m")
 		r := newReceiver(&options{name: "box"}, func() ([]syslogconf.Rule, error) { return rules(t, "*.* -"+log), nil })
+		prepared(t, r)
 		r.resumed = handover.NewDescription()
 		want := uint32(12345)
 		if confined { // by the program before this one, in the same process
@@ -285,7 +286,8 @@ func TestPolicy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := &receiver{init: -1, epoll: -1}
+		r := newReceiver(&options{name: "box"}, nil)
+		prepared(t, r)
 		held, err := unix.FcntlInt(root.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
 			t.Fatal(err)

@@ -2,7 +2,6 @@ package receiver
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,15 +13,15 @@ import (
 	"devlog/internal/syslogconf"
 )
 
-// flush writes what was received.
-func (r *receiver) flush(now time.Time) {
+// Flush writes what was received.
+func (r *receiver) Flush(now time.Time) {
 	r.router.Flush(now)
 	r.sayProblems(now)
 	if r.store != nil {
 		r.store.written(r)
 	}
-	if r.batch != nil {
-		r.batch.release()
+	if r.memory != nil {
+		r.memory.Release()
 	}
 }
 
@@ -36,44 +35,24 @@ func (r *receiver) fail(err error) error {
 // drain stops the senders, reads what is queued already and writes it, for a
 // bounded time.
 func (r *receiver) drain() error {
-	var errs []error
 	if r.watcher != nil {
 		r.watcher.Stop()
 	}
-	for _, s := range r.sockets {
-		if err := r.drainSocket(s); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	r.drainConnections()
+	err := r.intake.Drain()
 	if r.kernel != nil && r.kernel.fd >= 0 {
 		r.readKernel(lastRecords)
 	}
-	r.sayDropped()
 	r.router.SumUp()
 	for begin, end := time.Now(), time.Now().Add(flushTime); ; {
 		now := time.Now()
-		r.flush(now)
+		r.Flush(now)
 		next := r.router.PendingUntil(begin, now)
 		if next.IsZero() || next.After(end) {
 			break
 		}
 		time.Sleep(next.Sub(now))
 	}
-	return errors.Join(errs...)
-}
-
-// drainSocket stops a socket's senders and reads what is queued already.
-func (r *receiver) drainSocket(s *socket) error {
-	// From here on a send fails (EPIPE) and nothing is added to the queue.
-	if err := unix.Shutdown(s.fd, unix.SHUT_RD); err != nil {
-		return fmt.Errorf("shut down a socket: %w", err)
-	}
-	if s.stream {
-		r.accept(s, -1)
-		return nil
-	}
-	return r.receive(s.fd, -1)
+	return err
 }
 
 // close ends the outputs and removes the names that are ours to remove.
@@ -83,15 +62,17 @@ func (r *receiver) close() {
 	}
 	r.metrics.finish(r)
 	for _, s := range r.sockets {
-		s.unlink()
-		_ = unix.Close(s.fd) // nothing more can be done about these
+		s.Unlink()
+	}
+	if r.intake != nil {
+		r.intake.Close()
 	}
 	r.removeCleanups()
 	if r.watcher != nil {
 		r.watcher.Close()
 	}
-	if r.epoll >= 0 {
-		_ = unix.Close(r.epoll)
+	if r.loop != nil {
+		r.loop.Close()
 	}
 }
 

@@ -96,7 +96,7 @@ func tryHook(dir string) error {
 // handOver binds a socket and hands it over as the hook does.
 func handOver(root, name string, to int) error {
 	at := filepath.Join(root, "run/devlog")
-	s, err := newSocket(unix.SOCK_DGRAM)
+	s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
@@ -207,7 +207,7 @@ func (b *box) keepWith(args []string, more ...passed) *devlogd {
 func (b *box) listen() int {
 	b.t.Helper()
 	_ = os.Remove(b.sock)
-	s, err := newSocket(unix.SOCK_DGRAM)
+	s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	b.must(err)
 	b.t.Cleanup(func() { _ = unix.Close(s) })
 	b.must(unix.Bind(s, &unix.SockaddrUnix{Name: b.sock}))

@@ -1,19 +1,9 @@
 package receiver
 
 import (
-	"bytes"
 	"errors"
-	"os"
-	"time"
 
-	"devlog/internal/file"
-)
-
-const (
-	// hungTries is how often, and hungPause after what time, it is looked again
-	// whether a thread still waits: a write to a disk takes a moment.
-	hungTries = 20
-	hungPause = 5 * time.Millisecond
+	"devlog/internal/eventloop"
 )
 
 // hung is why the program cannot be replaced now: execve(2) waits for the end of all
@@ -22,41 +12,8 @@ func (r *receiver) hung() error {
 	if err := r.router.Hung(); err != nil {
 		return err
 	}
-	if threadHangs() {
+	if eventloop.ThreadHangs() {
 		return errors.New("a file system does not answer: try again when it does")
 	}
 	return nil
-}
-
-// threadHangs reports whether a thread of this process waits, and nothing can end that
-// ("D" in proc_pid_stat(5)). Without /proc none is known to.
-func threadHangs() bool {
-	for range hungTries {
-		if !threadWaits("/proc/self/task") {
-			return false
-		}
-		time.Sleep(hungPause)
-	}
-	return true
-}
-
-func threadWaits(tasks string) bool {
-	dir, err := os.Open(tasks)
-	if err != nil {
-		return false
-	}
-	names, err := dir.Readdirnames(-1)
-	if err = errors.Join(err, dir.Close()); err != nil {
-		return false
-	}
-	for _, name := range names {
-		stat, err := file.Read(tasks+"/"+name+"/stat", 4<<10)
-		if err != nil {
-			continue // it has ended
-		}
-		if _, state, ok := bytes.Cut(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" ")); ok && bytes.HasPrefix(state, []byte("D")) {
-			return true
-		}
-	}
-	return false
 }

@@ -48,7 +48,11 @@ func (r *receiver) openKernel() error {
 
 func (r *receiver) addKernel(fd int) error {
 	r.kernel = &kernelSource{fd: fd}
-	return r.watch(fd)
+	return r.loop.Add(fd, func() error {
+		r.readKernel(maxRecords)
+		r.loop.Soon(r.round)
+		return nil
+	})
 }
 
 // readKernel reads at most this many records.
@@ -89,8 +93,8 @@ func (r *receiver) handleRecord(record []byte) {
 	} else {
 		m.Text = record
 	}
-	r.received++
-	r.bytes += uint64(len(record))
+	r.Received++
+	r.Bytes += uint64(len(record))
 	if m.Facility != syslog.Kern && m.PID == nil && r.isOwn(m.Tag) {
 		r.readBack++
 		return
@@ -115,7 +119,7 @@ func (r *receiver) isOwn(tag []byte) bool {
 
 // stopKernel gives the kernel's log up.
 func (r *receiver) stopKernel(err error) {
-	_ = unix.Close(r.kernel.fd) // leaves the epoll by that
+	_ = unix.Close(r.kernel.fd)
 	r.kernel.fd = -1
 	text := "the kernel's log has ended"
 	if err != nil {

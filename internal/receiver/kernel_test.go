@@ -21,14 +21,10 @@ func fakeKernel(t *testing.T, rule ...string) (r *receiver, log *recorder, to in
 	}
 	t.Cleanup(func() { _ = unix.Close(pair[1]) })
 	log = &recorder{keep: true}
-	r = newReceiver(&options{name: "box"}, nil)
+	r = withRoutes(t)
 	for _, text := range rule {
 		r.router.Routes = append(r.router.Routes, router.Route{Out: log, Rules: rules(t, text)})
 	}
-	if r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = unix.Close(r.epoll) })
 	if err := r.addKernel(pair[0]); err != nil {
 		t.Fatal(err)
 	}
@@ -40,14 +36,14 @@ func TestKernelSource(t *testing.T) {
 	for _, record := range []string{"6,7,1,-;first\n SUBSYSTEM=x\n", "30,8,1,-;a[1]: user space\n", "2,12,1,-;after a gap\n", "14,13,1,-;box: a: not ours\n", "garbage"} {
 		send(t, to, record)
 	}
-	if err := r.readable(r.kernel.fd); err != nil {
+	if err := r.loop.RunOnce(); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{"box kernel: first\n", "box a[1]: user space\n", "box kernel: after a gap\n", "box box: a: not ours\n", "box garbage\n"}
 	if len(log.lines) != 6 || !slices.Equal(log.lines[:5], want) || !strings.Contains(log.lines[5], "3 messages of the kernel's log lost") {
 		t.Errorf("%q", log.lines)
 	}
-	if r.received != 5 || r.own != 1 || r.routed != 6 || r.overwritten != 3 || r.bytes == 0 {
+	if r.Received != 5 || r.own != 1 || r.routed != 6 || r.overwritten != 3 || r.Bytes == 0 {
 		t.Errorf("%+v", r.counters)
 	}
 	_ = unix.Shutdown(to, unix.SHUT_WR)

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/daemon"
+	"devlog/internal/eventloop"
 	"devlog/internal/handover"
 	"devlog/internal/logfile"
 	"devlog/internal/router"
@@ -156,13 +157,16 @@ func run(args []string, stdout io.Writer, files []handover.File, before *handove
 	r.exit = exit
 	defer r.close()
 	r.store = kept
+	if err := r.prepare(o); err != nil {
+		return err
+	}
 	if err := r.begin(o, files, before, receive, started); err != nil {
 		if before != nil { // nobody waits for the start of this program
 			r.sayEnds(before, err)
 		}
 		return err
 	}
-	return r.loop()
+	return r.run()
 }
 
 // begin opens everything, goes on where another program ended if before is not nil,
@@ -187,7 +191,7 @@ func (r *receiver) begin(o *options, files []handover.File, before *handover.Des
 		return err
 	}
 	r.unhide()
-	r.flush(time.Now())                         // outputs look at what there is before the container runs
+	r.Flush(time.Now())                         // outputs look at what there is before the container runs
 	short := r.writesToContainer()              // which may log and end at once: its output does not wait
 	early := o.user != nil || r.inside || short // it can fail, or is next to nothing
 	if early {
@@ -217,7 +221,7 @@ func (r *receiver) begin(o *options, files []handover.File, before *handover.Des
 	for _, text := range o.toSay(before != nil) {
 		r.say(syslog.Warning, text)
 	}
-	r.flush(time.Now())
+	r.Flush(time.Now())
 	if !short {
 		settle()
 	}
@@ -236,7 +240,7 @@ func init() {
 // settle does what is for the time after the start, which somebody waits for.
 func settle() {
 	debug.SetGCPercent(25) // receiving allocates nothing: keep the heap at 1 MB
-	calmMonitor()
+	eventloop.CalmMonitor()
 }
 
 // checkRules says what is wrong with the rules, each line that is, and what is

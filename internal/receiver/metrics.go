@@ -63,7 +63,7 @@ func (m *metrics) finish(r *receiver) {
 
 // metricsSum changes whenever one of the metrics does.
 func (r *receiver) metricsSum() uint64 {
-	sum := r.received + r.own + r.throttled + r.evicted + r.overwritten + r.reopens + r.repairs + r.upgrades + r.fresh
+	sum := r.Received + r.own + r.Throttled + r.Evicted + r.overwritten + r.reopens + r.repairs + r.upgrades + r.fresh
 	for _, route := range r.router.Routes {
 		c := route.Out.Counts()
 		sum += c.Written
@@ -172,20 +172,20 @@ func (r *receiver) appendMetrics(dst []byte) []byte {
 	t.head("start_time_seconds", "gauge", "When the receiver started, since the epoch. An upgrade is no start.")
 	t.labels("start_time_seconds", nil)
 	t.b = append(strconv.AppendFloat(t.b, float64(r.started.UnixMilli())/1000, 'f', 3, 64), '\n')
-	t.one("received_messages_total", "counter", "Messages read, from sockets and the kernel's log.", r.received)
-	t.one("received_bytes_total", "counter", "Bytes of the messages read and not dropped.", r.bytes)
+	t.one("received_messages_total", "counter", "Messages read, from sockets and the kernel's log.", r.Received)
+	t.one("received_bytes_total", "counter", "Bytes of the messages read and not dropped.", r.Bytes)
 	t.one("own_messages_total", "counter", "Messages by the receiver itself.", r.own)
 	t.one("routed_messages_total", "counter", "Messages that match a rule.", r.routed)
 	t.one("unrouted_messages_total", "counter", "Messages that match no rule.", r.unrouted)
 	t.one("told_messages_total", "counter", "Messages by the receiver itself to a daemon of the container's own.", r.told)
 	t.head("dropped_messages_total", "counter", "Messages read and not written to any output.")
-	t.sample("dropped_messages_total", r.dropped, label{"reason", "rate"})
-	t.one("cut_messages_total", "counter", "Messages that were longer than what is read of one.", r.cut)
+	t.sample("dropped_messages_total", r.Dropped, label{"reason", "rate"})
+	t.one("cut_messages_total", "counter", "Messages that were longer than what is read of one.", r.Cut)
 	t.one("read_back_messages_total", "counter", "Messages by the receiver itself that it read in the kernel's log.", r.readBack)
 	t.one("kernel_lost_records_total", "counter", "Records of the kernel's log that were overwritten before they could be read.", r.overwritten)
-	t.one("closed_connections_total", "counter", "Connections that were closed to have room for others.", r.evicted)
-	t.one("throttled_total", "counter", "Times that senders had to wait because of the rate.", r.throttled)
-	t.one("queue_high_water_messages", "gauge", "The most messages that were read at one go.", r.highWater)
+	t.one("closed_connections_total", "counter", "Connections that were closed to have room for others.", r.Evicted)
+	t.one("throttled_total", "counter", "Times that senders had to wait because of the rate.", r.Throttled)
+	t.one("queue_high_water_messages", "gauge", "The most messages that were read at one go.", r.HighWater)
 	t.one("reopens_total", "counter", "Times that the outputs were reopened.", r.reopens)
 	t.one("repairs_total", "counter", "Times that /dev/log was repaired again.", r.repairs)
 	t.one("upgrades_total", "counter", "Times that the program was replaced.", r.upgrades)

@@ -12,9 +12,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/intake"
 	"devlog/internal/output"
 	"devlog/internal/router"
-	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
 )
 
@@ -81,9 +81,13 @@ func parseMetrics(t *testing.T, text string) map[string]float64 {
 
 func TestMetricsText(t *testing.T) {
 	r := newReceiver(&options{name: "box"}, nil)
+	prepared(t, r)
 	lossy := &lossySink{recorder{name: "/a \"b\"\\\n\xff"}}
 	r.router.Routes = []router.Route{{Out: r.router.Meter(lossy, syslogconf.Action{}), Rules: rules(t, "mail.* /a")}, {Out: r.router.Meter(&recorder{name: "/b"}, syslogconf.Action{}), Rules: rules(t, "*.* /b")}}
-	r.handle([]byte("<22>x: y"), false, syslog.Sender{})
+	send(t, receiving(t, r), "<22>x: y")
+	if err := r.loop.RunOnce(); err != nil {
+		t.Fatal(err)
+	}
 	r.upgrades = 1<<64 - 1
 	m := parseMetrics(t, string(r.appendMetrics(nil)))
 	for key, want := range map[string]float64{
@@ -183,18 +187,19 @@ func TestMetricsAccount(t *testing.T) {
 // The metrics are written by the clock, but only when they have changed.
 func TestStepMetrics(t *testing.T) {
 	r := newReceiver(&options{name: "box", metrics: filepath.Join(t.TempDir(), "m")}, nil)
+	prepared(t, r)
 	now := time.Unix(1000, 0)
 	received := func() float64 { return readMetrics(t, r.metrics.path)["received_messages_total"] }
 	r.stepMetrics(now)
 	if received() != 0 || !r.metrics.next.IsZero() {
 		t.Errorf("next at %v", r.metrics.next)
 	}
-	r.received++
+	r.Received++
 	r.stepMetrics(now.Add(time.Second))
 	if received() != 0 || !r.metrics.next.Equal(now.Add(metricsEvery)) {
 		t.Errorf("next at %v", r.metrics.next)
 	}
-	r.received++
+	r.Received++
 	r.stepMetrics(now.Add(metricsEvery))
 	if received() != 2 || !r.metrics.next.IsZero() {
 		t.Errorf("next at %v", r.metrics.next)
@@ -204,7 +209,7 @@ func TestStepMetrics(t *testing.T) {
 	if !r.metrics.next.IsZero() {
 		t.Errorf("next at %v", r.metrics.next)
 	}
-	r.received++
+	r.Received++
 	r.stepMetrics(now.Add(time.Hour))
 	if received() != 3 {
 		t.Error("not written")
@@ -231,7 +236,7 @@ func TestMetricsFail(t *testing.T) {
 	r.router.Routes = []router.Route{{Out: out, Rules: rules(t, "*.* -/a")}}
 	now := time.Unix(1000, 0)
 	for i := range 3 {
-		r.received++
+		r.Received++
 		r.stepMetrics(now.Add(time.Duration(i) * metricsEvery))
 	}
 	if len(out.lines) != 1 {
@@ -247,6 +252,7 @@ func TestMetricsLink(t *testing.T) {
 	dir := t.TempDir()
 	victim := filepath.Join(dir, "victim")
 	r := newReceiver(&options{name: "box", metrics: filepath.Join(dir, "m")}, nil)
+	prepared(t, r)
 	if err := os.WriteFile(victim, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -268,6 +274,7 @@ func TestMetricsLink(t *testing.T) {
 
 func TestMetricsDoNotAllocateIdle(t *testing.T) {
 	r := newReceiver(&options{name: "box", metrics: filepath.Join(t.TempDir(), "m")}, nil)
+	prepared(t, r)
 	r.router.Routes = []router.Route{{Out: r.router.Meter(&recorder{name: "/b"}, syslogconf.Action{}), Rules: rules(t, "*.* /b")}}
 	now := time.Unix(1000, 0)
 	r.stepMetrics(now)
@@ -343,7 +350,7 @@ func (c *counted) Counts() output.Counts { return c.counts }
 // have changed.
 func TestMetricsSumOfUnread(t *testing.T) {
 	c := &counted{counts: output.Counts{Written: 5, Lost: []output.Loss{{Reason: "x", N: 1}}}}
-	r := &receiver{router: router.Router{Routes: []router.Route{{Out: c}}}}
+	r := &receiver{counters: counters{Counts: new(intake.Counts)}, router: router.Router{Routes: []router.Route{{Out: c}}}}
 	before := r.metricsSum()
 	c.counts.Written, c.counts.Lost[0].N = 3, 3
 	if r.metricsSum() == before {

@@ -17,12 +17,6 @@ import (
 	"devlog/internal/syslogconf"
 )
 
-const (
-	// writable marks the events of outputs, of which the descriptors are
-	// theirs (epoll_event.data, beside the descriptor).
-	writable = 1
-)
-
 // openOutputsAs opens the outputs with the rights of the user that the receiver
 // is to be: what it makes is his, and what he may not write to is said now.
 func (r *receiver) openOutputsAs(user *sandbox.User) error {
@@ -68,14 +62,8 @@ func (r *receiver) openOutputs() (err error) {
 	r.use(to)
 	r.resumeOthers()
 	r.sayRemarks(to)
-	if r.store != nil {
-		r.batch = keptBatch(r.store, r.sender)
-		return nil
-	}
-	if r.batch, err = newBatch(r.sender); err == nil {
-		r.waiter.rest = r.batch.rest
-	}
-	return err
+	r.receives = true
+	return nil
 }
 
 // makeDirectory makes a directory that does not exist, and gives it to the user.
@@ -100,8 +88,8 @@ func (r *receiver) below(path string) string {
 
 // wake has the loop go round when an output's descriptor can be written to.
 func (r *receiver) wake(fd int) {
-	event := unix.EpollEvent{Events: unix.EPOLLOUT | unix.EPOLLET, Fd: int32(fd), Pad: writable}
-	_ = unix.EpollCtl(r.epoll, unix.EPOLL_CTL_ADD, fd, &event) // without it the next message has the same effect
+	// Without it the next message has the same effect.
+	_ = r.loop.Poll(fd, unix.EPOLLOUT|unix.EPOLLET, func() error { r.loop.Soon(r.round); return nil })
 }
 
 // sayProblems says what outputs have found out while they were flushed.
@@ -120,7 +108,9 @@ func (r *receiver) sayProblems(now time.Time) {
 // use has messages go there from now on, and says what is to be said of that.
 func (r *receiver) use(to *router.Routing) {
 	lost := r.router.Use(to)
-	r.sender, r.senders.mark = to.Sender, to.Mark
+	if r.claims.Mark = to.Mark; to.Sender {
+		r.intake.AskSenders()
+	}
 	for _, text := range lost {
 		r.sayLost(text)
 	}
@@ -160,10 +150,10 @@ func (r *receiver) loops() error {
 
 // name is the path that the socket was bound with; empty if that is not known.
 func (s *socket) name() string {
-	if s.path != "" {
-		return s.path
+	if s.Path != "" {
+		return s.Path
 	}
-	if name, err := unix.Getsockname(s.fd); err == nil {
+	if name, err := unix.Getsockname(s.FD); err == nil {
 		if at, ok := name.(*unix.SockaddrUnix); ok {
 			return at.Name
 		}

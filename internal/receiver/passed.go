@@ -9,6 +9,7 @@ import (
 
 	"devlog/internal/file"
 	"devlog/internal/handover"
+	"devlog/internal/intake"
 )
 
 // fileID is which file it is.
@@ -101,6 +102,13 @@ func onlyKeeps(o *options, files []handover.File) bool {
 	return root && len(o.command) > 0 && len(o.listen) == 0
 }
 
+// socket is a socket to receive from.
+type socket struct {
+	*intake.Socket
+	at  *cleanup // of a passed one: its name; nil if that is not known
+	run int      // number of the repair that handed it over
+}
+
 // inherited is what the receiver was given at one time.
 type inherited struct {
 	sockets  []*socket
@@ -119,17 +127,16 @@ func (r *receiver) inherit(d *handover.Description) (inherited, error) {
 	}
 	now := time.Now()
 	for _, s := range d.Sockets {
-		k, err := inheritSocket(s.FD)
+		passed, err := intake.Inherit(s.FD)
 		if err != nil {
 			return in, err
 		}
-		k.path, k.id, k.run = string(s.Path), fileID(s.ID), s.Run
+		k := &socket{Socket: passed, run: s.Run}
+		k.Path, k.ID = string(s.Path), s.ID
 		if s.Place >= 0 {
 			k.at = in.cleanups[s.Place]
 		}
-		if s.Debt > 0 {
-			k.bucket.full = now.Add(s.Debt)
-		}
+		k.SetDebt(s.Debt, now)
 		in.sockets = append(in.sockets, k)
 	}
 	return in, nil
@@ -163,7 +170,7 @@ func (r *receiver) addCleanups(in inherited) {
 	r.cleanups = list
 	for p, by := range drop {
 		for _, s := range sockets {
-			if s.at == p && by != nil && by.id == s.id {
+			if s.at == p && by != nil && by.id == fileID(s.ID) {
 				s.at = by
 			} else if s.at == p {
 				s.at = nil

@@ -19,7 +19,7 @@ func (r *receiver) hangUp() {
 	zoneErr := readZone()
 	r.router.ForgetZone()
 	r.router.Reopen(time.Now())
-	if r.rereadRules != nil && r.batch != nil {
+	if r.rereadRules != nil && r.receives {
 		r.reload()
 	}
 	if zoneErr != nil {
@@ -43,29 +43,8 @@ func (r *receiver) reload() {
 		return // they are as they were
 	}
 	r.use(to)
-	if r.sender {
-		r.askSenders()
-	}
 	r.say(syslog.Notice, "read the rules again: "+strconv.Itoa(len(rules)))
 	r.sayRemarks(to)
-}
-
-// askSenders has the kernel say who sends each message from now on.
-func (r *receiver) askSenders() {
-	r.batch.askSenders()
-	for _, s := range r.sockets {
-		if !s.stream {
-			_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_PASSCRED, 1) // see watchSocket
-		}
-	}
-	if r.streams == nil {
-		return
-	}
-	for fd, c := range r.streams.open {
-		if cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
-			c.sender = sender(cred)
-		}
-	}
 }
 
 // inSandbox is the error in words, and says so if the receiver's sandbox may be

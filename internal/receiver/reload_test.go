@@ -107,12 +107,13 @@ func reloading(t *testing.T, texts ...string) (r *receiver, reload func(texts ..
 	now := texts
 	load := func() ([]syslogconf.Rule, error) { return rules(t, now...), nil }
 	r = newReceiver(&options{name: "box", compress: true}, load)
+	prepared(t, r)
 	r.rereadRules = load
 	if err := r.openOutputs(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		r.flush(time.Now())
+		r.Flush(time.Now())
 		r.close()
 	})
 	return r, func(texts ...string) {
@@ -135,7 +136,7 @@ func TestReloadPending(t *testing.T) {
 		r.handle([]byte("<13>t: "+strings.Repeat("x", 1000)), false, syslog.Sender{})
 		r.handle([]byte("<13>t: y"), false, syslog.Sender{})
 	}
-	r.flush(time.Now())
+	r.Flush(time.Now())
 	pending := r.router.Routes[0].Out.Counts().Pending
 	if pending == 0 {
 		t.Fatal("nothing is pending")

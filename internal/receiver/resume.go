@@ -11,6 +11,7 @@ import (
 
 	"devlog/internal/file"
 	"devlog/internal/handover"
+	"devlog/internal/intake"
 	"devlog/internal/output"
 	"devlog/internal/router"
 	"devlog/internal/syslog"
@@ -27,12 +28,12 @@ func receives(d *handover.Description) bool { return d.Receives || len(d.Sockets
 // describe is what the next program of this receiver needs to know.
 func (r *receiver) describe(now time.Time) *handover.Description {
 	d := handover.NewDescription()
-	d.Program, d.Receives, d.Awaits, d.Started, d.Confinement = Version, r.batch != nil, r.awaits, handover.TimeOf(r.started), r.sandbox
+	d.Program, d.Receives, d.Awaits, d.Started, d.Confinement = Version, r.receives, r.awaits, handover.TimeOf(r.started), r.sandbox
 	d.Files.Init = r.init
 	for name, n := range r.named() {
 		d.Counters[name] = *n
 	}
-	d.Counters[unsaidCounter] = r.limits.unsaid
+	d.Counters[unsaidCounter] = r.intake.Unsaid()
 	for _, p := range append(r.previousIDs[:len(r.previousIDs):len(r.previousIDs)], r.self) {
 		d.PreviousIDs = append(d.PreviousIDs, strconv.Itoa(p.pid)+"/"+p.started)
 	}
@@ -41,19 +42,17 @@ func (r *receiver) describe(now time.Time) *handover.Description {
 	}
 	for _, k := range r.sockets {
 		d.Sockets = append(d.Sockets, &handover.Socket{
-			FD: k.fd, Path: handover.Text(k.path), Place: slices.Index(r.cleanups, k.at), ID: file.ID(k.id), Run: k.run, Debt: max(0, k.bucket.full.Sub(now)),
+			FD: k.FD, Path: handover.Text(k.Path), Place: slices.Index(r.cleanups, k.at), ID: k.ID, Run: k.run, Debt: k.Debt(now),
 		})
 	}
 	if r.store != nil {
 		d.Files.Store = r.store.FD
 	}
-	if r.streams != nil { // the oldest first, which is the order they are resumed in
-		for c := r.streams.oldest; c != nil; c = c.newer {
-			d.Connections = append(d.Connections, &handover.Connection{
-				FD: c.fd, Framing: c.frame.code(), Skip: c.frame.skip, Socket: slices.Index(r.sockets, c.from), Rest: bytes.Clone(c.rest),
-				Known: c.sender.Known, PID: int64(c.sender.PID), UID: int64(c.sender.UID), GID: int64(c.sender.GID),
-			})
-		}
+	for _, c := range r.intake.State() {
+		d.Connections = append(d.Connections, &handover.Connection{
+			FD: c.FD, Framing: c.Framing, Skip: c.Skip, Socket: c.From, Rest: c.Rest,
+			Known: c.Sender.Known, PID: int64(c.Sender.PID), UID: int64(c.Sender.UID), GID: int64(c.Sender.GID),
+		})
 	}
 	if k := r.kernel; k != nil && k.fd >= 0 {
 		d.Kernel = &handover.KernelLog{FD: k.fd, Sequence: k.sequence, Any: k.any}
@@ -98,28 +97,20 @@ func (r *receiver) resumeFrom(d *handover.Description) {
 		r.resumeStore(d)
 	}
 	r.usePrevious(d.PreviousIDs)
-	if r.limits.unsaid = d.Counters[unsaidCounter]; r.limits.unsaid > 0 {
-		r.limits.sayAt = time.Now().Add(dropEvery)
-	}
+	r.intake.SetUnsaid(d.Counters[unsaidCounter], time.Now())
 }
 
 // resumeConnections has the connections and the kernel's log read on.
 func (r *receiver) resumeConnections() error {
-	if len(r.resumed.Connections) > 0 && r.streams == nil {
-		r.streams = newStreams() // their socket was retired
-	}
+	var list []intake.Connection
 	for _, p := range r.resumed.Connections {
-		c := &connection{fd: p.FD, frame: decodeFramer(p.Framing, p.Skip)}
-		c.sender = syslog.Sender{Known: p.Known, PID: int32(p.PID), UID: uint32(p.UID), GID: uint32(p.GID)}
-		if p.Socket >= 0 { // in the same order as they were handed over
-			c.from = r.sockets[p.Socket]
-		}
-		r.streams.open[c.fd] = c
-		r.streams.push(c)
-		r.streams.keep(c, p.Rest)
-		if err := r.watch(c.fd); err != nil {
-			return err
-		}
+		list = append(list, intake.Connection{
+			FD: p.FD, Framing: p.Framing, Skip: p.Skip, From: p.Socket, Rest: p.Rest,
+			Sender: syslog.Sender{Known: p.Known, PID: int32(p.PID), UID: uint32(p.UID), GID: uint32(p.GID)},
+		})
+	}
+	if err := r.intake.Resume(list); err != nil {
+		return err
 	}
 	if k := r.resumed.Kernel; k != nil {
 		if err := r.addKernel(k.FD); err != nil {
@@ -132,7 +123,7 @@ func (r *receiver) resumeConnections() error {
 
 // listensAt reports whether there is a socket that was bound to the path.
 func (r *receiver) listensAt(path string) bool {
-	return slices.ContainsFunc(r.sockets, func(s *socket) bool { return s.path == path })
+	return slices.ContainsFunc(r.sockets, func(s *socket) bool { return s.Path == path })
 }
 
 // resume has an output go on where the one with its name was.

@@ -28,6 +28,7 @@ func TestResumeWithoutRules(t *testing.T) {
 	}
 	kept := filepath.Join(dir, "kept")
 	r := newReceiver(&options{name: "box"}, func() ([]syslogconf.Rule, error) { return rules(t, "*.* -"+kept), nil })
+	prepared(t, r)
 	r.resumed = s
 	if err := r.openOutputs(); err != nil {
 		t.Fatal(err)
@@ -36,7 +37,7 @@ func TestResumeWithoutRules(t *testing.T) {
 	if r.isOwn([]byte("box")) {
 		t.Error("a rule for the kernel's log")
 	}
-	r.flush(time.Now())
+	r.Flush(time.Now())
 	for _, name := range names {
 		if got, err := os.ReadFile(name); err != nil || string(got) != "late\n" {
 			t.Errorf("%s: %q, %v", name, got, err)
@@ -59,11 +60,12 @@ func TestResumeUnopened(t *testing.T) {
 	other := "-" + filepath.Join(dir, "other")
 	for _, rule := range []string{"-" + path, other, "|" + path} { // the last is another output with this name
 		r := newReceiver(&options{name: "box"}, func() ([]syslogconf.Rule, error) { return rules(t, "*.* "+rule), nil })
+		prepared(t, r)
 		r.resumed = &handover.Description{Outputs: []*handover.Output{{Path: handover.Text(path), Kind: int(syslogconf.File), Taken: 1, State: output.State{Pending: []byte("late\n"), FD: -1}}}}
 		if err := r.openOutputs(); err != nil {
 			t.Fatalf("%s: %v", rule, err)
 		}
-		r.flush(time.Now())
+		r.Flush(time.Now())
 		if kernel := *said; (rule == other) != (kernel == "") || kernel != "" && !strings.Contains(kernel, path+": ") {
 			t.Errorf("%s: the kernel's log has %q", rule, kernel)
 		}
@@ -118,15 +120,16 @@ func TestProblemsOfTheOnlyOutput(t *testing.T) {
 	} {
 		*said = ""
 		r := newReceiver(&options{name: "box"}, func() ([]syslogconf.Rule, error) { return rules(t, tt.rules...), nil })
+		prepared(t, r)
 		if err := r.openOutputs(); err != nil {
 			t.Fatal(err)
 		}
-		r.flush(time.Now())
+		r.Flush(time.Now())
 		if strings.Contains(*said, "make one with mkfifo: tried again") != tt.want {
 			t.Errorf("%q: the kernel's log has %q", tt.rules, *said)
 		}
 		*said = ""
-		r.flush(time.Now())
+		r.Flush(time.Now())
 		if *said != "" {
 			t.Errorf("%q: it is said again: %q", tt.rules, *said)
 		}
@@ -166,12 +169,13 @@ func TestResumeClockSet(t *testing.T) {
 func TestResumeEnds(t *testing.T) {
 	said := hearKernel(t)
 	r := newReceiver(&options{name: "box"}, nil)
+	prepared(t, r)
 	s := &handover.Description{Outputs: []*handover.Output{{State: output.State{Pending: []byte("a\nb\n")}}}}
 	r.sayEnds(s, errors.New("bad rule"))
 	if want := "devlogd: exits, because it cannot continue from the previous program: bad rule; 2 messages lost that waited to be written"; *said != want {
 		t.Errorf("%q", *said)
 	}
-	r.router.Routes = []router.Route{{}}
+	r.router.Routes = []router.Route{{Out: &recorder{}}}
 	if r.sayEnds(s, errors.New("x")); strings.Contains(*said, "lost") {
 		t.Errorf("what an output says itself: %q", *said)
 	}

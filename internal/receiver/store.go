@@ -6,9 +6,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unsafe"
 
 	"devlog/internal/handover"
+	"devlog/internal/intake"
 	"devlog/internal/router"
 	"devlog/internal/syslog"
 )
@@ -26,17 +26,15 @@ const (
 	maxReplays = 3
 	// describeRetry is the time between two attempts to describe the receiver.
 	describeRetry = time.Second
-	// unused is the length of a slot without an unwritten message.
-	unused = ^uint32(0)
 )
 
 // What follows the memory's head, each part on pages of its own.
 const (
-	headersAt = pageSize
-	controlAt = headersAt + (slots*int(unsafe.Sizeof(mmsghdr{}))+pageSize-1)/pageSize*pageSize
-	statesAt  = controlAt + (slots*int(unsafe.Sizeof(control{}))+pageSize-1)/pageSize*pageSize
+	headersAt = 4 << 10
+	controlAt = headersAt + intake.HeadersSize
+	statesAt  = controlAt + intake.ControlSize
 	slotsAt   = statesAt + 2*handover.MaxDescription
-	storeSize = slotsAt + slots*slotSize
+	storeSize = slotsAt + intake.SlotsSize
 )
 
 var storeLayout = handover.Layout{Magic: storeMagic, At: statesAt, Size: storeSize}
@@ -71,39 +69,13 @@ func openStore(files []handover.File) ([]handover.File, *store, error) {
 	if s == nil || err != nil {
 		return files, nil, err
 	}
-	return files, useMemory(s), nil
+	return files, &store{Store: s}, nil
 }
 
-// useMemory prepares the memory for this process.
-func useMemory(m *handover.Store) *store {
-	s := &store{Store: m}
-	s.forgetPointers()
-	if m.New() {
-		headers, _ := s.parts()
-		for i := range headers {
-			headers[i].length = unused
-		}
-	}
-	return s
-}
-
-// forgetPointers removes the addresses of the process before: its memory is not
-// this one's, and Go's garbage collector looks at what a pointer that is
-// overwritten has led to.
-func (s *store) forgetPointers() {
-	headers, _ := s.parts()
-	for i := range headers {
-		h := &headers[i].header
-		for _, p := range []unsafe.Pointer{unsafe.Pointer(&h.Name), unsafe.Pointer(&h.Iov), unsafe.Pointer(&h.Control)} {
-			*(*uintptr)(p) = 0 // not as a pointer, or it would be looked at
-		}
-	}
-}
-
-// parts are where the kernel notes what it has received, and from whom.
-func (s *store) parts() ([]mmsghdr, []control) {
-	return unsafe.Slice((*mmsghdr)(unsafe.Pointer(&s.Memory[headersAt])), slots),
-		unsafe.Slice((*control)(unsafe.Pointer(&s.Memory[controlAt])), slots)
+// messages is the part of the memory that messages are received into.
+func (s *store) messages() *intake.Memory {
+	m := s.Memory
+	return intake.KeepMemory(m[headersAt:controlAt], m[controlAt:statesAt], m[slotsAt:], s.New())
 }
 
 // stepStore describes the receiver anew if there is something that the
@@ -167,7 +139,9 @@ func (r *receiver) resumeStore(d *handover.Description) {
 		return
 	}
 	d.PreviousIDs = m.Resume()
-	r.store = useMemory(m)
+	r.store = &store{Store: m}
+	r.memory = r.store.messages()
+	r.intake.UseMemory(r.memory)
 }
 
 // usePrevious takes over which processes the receiver was.
@@ -201,10 +175,7 @@ func (r *receiver) replay() {
 		return
 	}
 	r.forgetPrevious()
-	n := 0
-	if r.batch != nil {
-		n = r.batch.unwritten()
-	}
+	n := r.memory.Unwritten()
 	s.lost = s.Head.Pending
 	if s.Head.Replays++; s.Head.Replays > maxReplays {
 		s.lost += uint64(n)
@@ -214,10 +185,15 @@ func (r *receiver) replay() {
 	now := time.Now()
 	r.router.At(now)
 	for i := range n {
-		raw, cut := r.batch.message(i)
-		r.handle(raw, cut, r.batch.sender(i))
+		raw, cut, from := r.memory.Message(i)
+		r.Received++
+		r.Bytes += uint64(len(raw))
+		if cut {
+			r.Cut++
+		}
+		r.handle(raw, cut, from)
 	}
-	r.flush(now)
+	r.Flush(now)
 }
 
 // sayRestarted says what the kill of the receiver before this one has cost.
@@ -249,9 +225,7 @@ func (s *store) written(r *receiver) {
 		}
 	}
 	s.Head.Pending = pending
-	if r.batch != nil {
-		r.batch.forget()
-	}
+	r.memory.Forget()
 	s.Head.Replays = 0
 }
 

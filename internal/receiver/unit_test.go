@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/eventloop"
+	"devlog/internal/intake"
 	"devlog/internal/output"
 	"devlog/internal/router"
 	"devlog/internal/syslog"
@@ -84,51 +86,76 @@ func everything(t *testing.T) *receiver {
 	r := newReceiver(&options{name: "box", compress: true, overflow: syslogconf.Drop, rate: syslogconf.Rate{N: 1_000_000, Per: time.Second}}, func() ([]syslogconf.Rule, error) {
 		return rules(t, "!-sshd *.* -"+dir+"/a;sender", "*.* -"+dir+"/b;JSON,rotate=1G:3,gzip", ":msg, contains, \"world\" *.* -"+dir+"/c;RFC5424"), nil
 	})
+	prepared(t, r)
 	if err := r.openOutputs(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		r.sockets = nil // they are the test's
-		r.close()
-	})
 	return r
+}
+
+// prepared prepares the receiver, which is closed at the end.
+func prepared(t testing.TB, r *receiver) {
+	t.Helper()
+	if err := r.prepare(&options{rate: syslogconf.Rate{N: 1_000_000, Per: time.Second}, overflow: syslogconf.Drop}); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if r.signals, err = eventloop.NewSignals(make(chan os.Signal)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		r.close()
+		r.memory.Close()
+	})
+}
+
+// withRoutes returns a receiver with these outputs.
+func withRoutes(t testing.TB, routes ...router.Route) *receiver {
+	t.Helper()
+	r := newReceiver(&options{name: "box"}, nil)
+	r.router.PID, r.router.Routes = []byte("7"), routes
+	prepared(t, r)
+	return r
+}
+
+// receiving has the receiver receive from one end of a pair of sockets, and returns the
+// other end.
+func receiving(t testing.TB, r *receiver) (fd int) {
+	t.Helper()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(pair[1]) })
+	s := &socket{Socket: &intake.Socket{FD: pair[0]}}
+	r.sockets = append(r.sockets, s)
+	if err := r.intake.Add(s.Socket); err != nil {
+		t.Fatal(err)
+	}
+	return pair[1]
 }
 
 // Whatever is asked for, a message costs no memory.
 func TestEverythingDoesNotAllocate(t *testing.T) {
 	r := everything(t)
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, fd := range pair {
-		t.Cleanup(func() { _ = unix.Close(fd) })
-	}
-	if err := unix.SetsockoptInt(pair[0], unix.SOL_SOCKET, unix.SO_PASSCRED, 1); err != nil {
-		t.Fatal(err)
-	}
-	s := &socket{fd: pair[0]}
-	r.sockets = []*socket{s}
+	fd := receiving(t, r)
 	raw := []byte(fmt.Sprintf("<30>Feb  3 04:05:06 cron[%d]: hello world 0", os.Getpid()))
 	if n := testing.AllocsPerRun(200, func() {
 		for i := range 4 {
 			raw[len(raw)-1] = byte('0' + i)
-			if _, err := unix.Write(pair[1], raw); err != nil {
+			if _, err := unix.Write(fd, raw); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := r.receive(pair[0], maxBatches); err != nil {
+		if err := r.loop.RunOnce(); err != nil {
 			t.Fatal(err)
 		}
-		r.watchdog.Top(true)
-		r.flush(time.Now())
-		r.watchdog.Top(false)
 	}); n > 0.05 { // the times of a new second
 		t.Errorf("%v allocations", n)
 	}
 	for _, route := range r.router.Routes {
-		if got := route.Out.Counts(); got.Written != 4*201 || r.received != 4*201 {
-			t.Errorf("%s: %+v of %d", route.Out.Name(), got, r.received)
+		if got := route.Out.Counts(); got.Written != 4*201 || r.Received != 4*201 {
+			t.Errorf("%s: %+v of %d", route.Out.Name(), got, r.Received)
 		}
 	}
 }
@@ -167,10 +194,9 @@ func rules(t testing.TB, texts ...string) []syslogconf.Rule {
 
 func TestRoute(t *testing.T) {
 	a, b := &recorder{keep: true}, &recorder{keep: true}
-	r := &receiver{router: router.Router{Options: router.Options{Host: []byte("box")}, Routes: []router.Route{
-		{Out: a, Rules: rules(t, "*.info -/a", "mail.* /a")},
-		{Out: b, Rules: rules(t, "mail.err /b")},
-	}}}
+	r := withRoutes(t,
+		router.Route{Out: a, Rules: rules(t, "*.info -/a", "mail.* /a")},
+		router.Route{Out: b, Rules: rules(t, "mail.err /b")})
 	for _, m := range []string{"<14>x: y", "<15>x: debug", "<19>m: bad", "<23>m: debug"} {
 		r.handle([]byte(m), false, syslog.Sender{})
 	}
@@ -180,14 +206,14 @@ func TestRoute(t *testing.T) {
 	if want := []string{"box m: bad\n"}; !slices.Equal(b.lines, want) {
 		t.Errorf("%q", b.lines)
 	}
-	if r.received != 4 || r.unrouted != 1 {
-		t.Errorf("received %d, unrouted %d", r.received, r.unrouted)
+	if r.routed != 3 || r.unrouted != 1 {
+		t.Errorf("routed %d, unrouted %d", r.routed, r.unrouted)
 	}
 }
 
 func TestHandleDoesNotAllocate(t *testing.T) {
 	s := &recorder{}
-	r := &receiver{router: router.Router{Options: router.Options{Host: []byte("box")}, Routes: []router.Route{{Out: s, Rules: rules(t, "*.info -/a")}, {Out: s, Rules: rules(t, "*.crit /dev/kmsg")}}}}
+	r := withRoutes(t, router.Route{Out: s, Rules: rules(t, "*.info -/a")}, router.Route{Out: s, Rules: rules(t, "*.crit /dev/kmsg")})
 	raw := []byte("<30>Feb  3 04:05:06 cron[12]: hello world")
 	if n := testing.AllocsPerRun(1000, func() { r.router.At(time.Now()); r.handle(raw, false, syslog.Sender{}) }); n > 0.01 {
 		t.Errorf("%v allocations", n)
@@ -198,37 +224,29 @@ func TestHandleDoesNotAllocate(t *testing.T) {
 }
 
 func TestReceiveDoesNotAllocate(t *testing.T) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := newBatch(false)
-	if err != nil {
-		t.Fatal(err)
-	}
 	s := &recorder{}
-	r := &receiver{batch: b, router: router.Router{Routes: []router.Route{{Out: s, Rules: rules(t, "*.* -/a")}}}}
+	r := withRoutes(t, router.Route{Out: s, Rules: rules(t, "*.* -/a")})
+	fd := receiving(t, r)
 	raw := []byte("<30>Feb  3 04:05:06 cron[12]: hello world")
 	if n := testing.AllocsPerRun(200, func() {
 		for range 3 {
-			if _, err := unix.Write(pair[1], raw); err != nil {
+			if _, err := unix.Write(fd, raw); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := r.receive(pair[0], maxBatches); err != nil {
+		if err := r.loop.RunOnce(); err != nil {
 			t.Fatal(err)
 		}
-		r.flush(time.Time{})
 	}); n > 0.01 {
 		t.Errorf("%v allocations", n)
 	}
-	if r.received != 603 || s.count != 603 {
-		t.Errorf("received %d, passed on %d", r.received, s.count)
+	if r.Received != 603 || s.count != 603 {
+		t.Errorf("received %d, passed on %d", r.Received, s.count)
 	}
 }
 
 func BenchmarkHandle(b *testing.B) {
-	r := &receiver{router: router.Router{Options: router.Options{Host: []byte("box")}, Routes: []router.Route{{Out: &recorder{}, Rules: rules(b, "*.info -/a")}, {Out: &recorder{}, Rules: rules(b, "*.crit /dev/kmsg")}}}}
+	r := withRoutes(b, router.Route{Out: &recorder{}, Rules: rules(b, "*.info -/a")}, router.Route{Out: &recorder{}, Rules: rules(b, "*.crit /dev/kmsg")})
 	raw := []byte("<30>Feb  3 04:05:06 cron[12]: (root) CMD (run-parts --report /etc/cron.hourly)")
 	now := time.Now()
 	for b.Loop() {
@@ -239,7 +257,7 @@ func BenchmarkHandle(b *testing.B) {
 
 func TestSay(t *testing.T) {
 	a := &recorder{keep: true}
-	r := &receiver{router: router.Router{Options: router.Options{Host: []byte("box"), PID: []byte("7")}, Routes: []router.Route{{Out: a, Rules: rules(t, "syslog.=warning -/a")}}}}
+	r := withRoutes(t, router.Route{Out: a, Rules: rules(t, "syslog.=warning -/a")})
 	r.say(syslog.Warning, "text")
 	r.account()
 	if len(a.lines) != 1 || !strings.HasSuffix(a.lines[0], "box devlogd[7]: text\n") {

@@ -11,6 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/daemon"
+	"devlog/internal/earlysignal"
+	"devlog/internal/eventloop"
 	"devlog/internal/file"
 	"devlog/internal/handover"
 	"devlog/internal/memfd"
@@ -56,7 +58,7 @@ func (r *receiver) startUpgrade() {
 		return
 	}
 	r.upgrade = u
-	wakeMonitor() // the check is not to hold up the loop
+	eventloop.WakeMonitor() // the check is not to hold up the loop
 }
 
 // refuse says why the program is not replaced.
@@ -124,7 +126,7 @@ func (u *upgrade) check(r *receiver) error {
 			_, err = daemon.End(pid)
 		}
 		u.result <- err
-		r.signals.wake()
+		r.signals.Wake()
 	}()
 	return nil
 }
@@ -171,9 +173,9 @@ func (r *receiver) stepUpgrade() (end bool) {
 			if err != nil {
 				u.close()
 				r.upgrade = nil
-				calmMonitor()
+				eventloop.CalmMonitor()
 				r.refuse(err)
-				r.flush(time.Now())
+				r.Flush(time.Now())
 				return false
 			}
 			u.ready = true
@@ -189,9 +191,9 @@ func (r *receiver) stepUpgrade() (end bool) {
 	defer u.close()
 	end, err := r.exec(u.image)
 	if err != nil {
-		calmMonitor()
+		eventloop.CalmMonitor()
 		r.refuse(err)
-		r.flush(time.Now())
+		r.Flush(time.Now())
 	}
 	return end
 }
@@ -200,14 +202,15 @@ func (r *receiver) stepUpgrade() (end bool) {
 // error; then everything is as before.
 func (r *receiver) exec(image int) (end bool, err error) {
 	for {
-		for r.signals.pending() {
-			if r.onSignal() {
-				return true, nil
-			}
+		for r.signals.Pending() {
+			r.signals.Take(func(s unix.Signal) { end = r.onSignal(s) || end })
+		}
+		if end {
+			return true, nil
 		}
 		r.router.SumUp()
 		now := time.Now()
-		r.flush(now)
+		r.Flush(now)
 		if err := r.leave(image, r.describe(now)); !errors.Is(err, errSignalled) {
 			return false, err
 		}
@@ -223,17 +226,17 @@ func (r *receiver) leave(image int, d *handover.Description) error {
 	defer runtime.UnlockOSThread()
 	var held *unix.Sigset_t
 	err := handover.Exec(image, os.Args, os.Environ(), d, func() error {
-		old, err := r.signals.hold()
+		old, err := r.signals.Hold()
 		if err != nil {
 			return err
 		}
-		if held = &old; r.signals.pending() {
+		if held = &old; r.signals.Pending() {
 			return errSignalled
 		}
 		return r.hung()
 	})
 	if held != nil {
-		r.signals.release(*held)
+		r.signals.Release(earlysignal.Catch(), *held)
 	}
 	return err
 }

@@ -47,9 +47,9 @@ func TestUpgradeStreams(t *testing.T) {
 		})
 	}
 	counted, cut := dialStream(t, sock), dialStream(t, sock)
-	const long = slotSize + 9
+	const long = (64 << 10) + 9
 	send(t, counted, "12 <13>c: whole22 <13>c: ")
-	send(t, cut, fmt.Sprint(long, " <13>c: ", strings.Repeat("x", slotSize)))
+	send(t, cut, fmt.Sprint(long, " <13>c: ", strings.Repeat("x", (64<<10))))
 	await(t, log, "c: whole")
 	await(t, log, "[cut]")
 	for i := range 10 {

@@ -1,14 +1,11 @@
 package receiver
 
 import (
-	"errors"
-	"os"
 	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"devlog/internal/file"
 	"devlog/internal/handover"
 	"devlog/internal/syslog"
 	"devlog/internal/watcher"
@@ -34,7 +31,7 @@ func (r *receiver) startWatcher(root int, command []string, private bool) {
 func (o owner) Names() []watcher.Name {
 	var list []watcher.Name
 	for _, s := range o.r.sockets {
-		n := watcher.Name{Dir: -1, Socket: s.fd, ID: file.ID(s.id), Run: s.run}
+		n := watcher.Name{Dir: -1, Socket: s.FD, ID: s.ID, Run: s.run}
 		if s.at != nil {
 			n.Dir, n.Name = s.at.dir, s.at.name
 		}
@@ -47,7 +44,7 @@ func (o owner) Names() []watcher.Name {
 }
 
 func (o owner) Retire(fd int) {
-	i := slices.IndexFunc(o.r.sockets, func(s *socket) bool { return s.fd == fd })
+	i := slices.IndexFunc(o.r.sockets, func(s *socket) bool { return s.FD == fd })
 	if i < 0 {
 		return
 	}
@@ -60,13 +57,10 @@ func (o owner) Retire(fd int) {
 
 // retire stops receiving from a socket.
 func (r *receiver) retire(s *socket) {
-	if err := r.drainSocket(s); err != nil {
+	if err := r.intake.Remove(s.Socket); err != nil {
 		r.say(syslog.Warning, "cannot read the last messages of a socket: "+err.Error())
 	}
 	r.sockets = slices.DeleteFunc(r.sockets, func(o *socket) bool { return o == s })
-	// Another process may still have it: closing alone would not end the events.
-	_ = unix.EpollCtl(r.epoll, unix.EPOLL_CTL_DEL, s.fd, nil)
-	_ = unix.Close(s.fd)
 }
 
 // TakeOver has what a repair hands over received from, and removed at the end.
@@ -86,7 +80,7 @@ func (o owner) TakeOver(files []handover.File, run int) error {
 	if err == nil {
 		fresh, err = r.inherit(given)
 	}
-	if err == nil && len(fresh.sockets) > 0 && r.batch == nil {
+	if err == nil && len(fresh.sockets) > 0 && !r.receives {
 		err = r.openOutputs()
 	}
 	if err != nil {
@@ -98,8 +92,8 @@ func (o owner) TakeOver(files []handover.File, run int) error {
 	r.addCleanups(fresh)
 	for _, s := range fresh.sockets {
 		s.run = run
-		if err := r.watchSocket(s); err != nil {
-			_ = unix.Close(s.fd)
+		if err := r.intake.Add(s.Socket); err != nil {
+			_ = unix.Close(s.FD)
 			return err
 		}
 		r.sockets = append(r.sockets, s)
@@ -112,10 +106,9 @@ func (o owner) Repaired() { o.r.repairs++ }
 func (o owner) Say(s syslog.Severity, text string) { o.r.say(s, text) }
 
 func (o owner) Poll(fd int, events uint32) error {
-	event := unix.EpollEvent{Events: events, Fd: int32(fd)}
-	err := unix.EpollCtl(o.r.epoll, unix.EPOLL_CTL_MOD, fd, &event)
-	if errors.Is(err, unix.ENOENT) {
-		err = unix.EpollCtl(o.r.epoll, unix.EPOLL_CTL_ADD, fd, &event)
-	}
-	return os.NewSyscallError("epoll_ctl", err)
+	return o.r.loop.Change(fd, events, func() error {
+		o.r.watcher.Event(fd)
+		o.r.loop.Soon(o.r.round)
+		return nil
+	})
 }

@@ -21,17 +21,15 @@ func starting(b *box) (*receiver, *recorder) {
 	s := &recorder{keep: true}
 	r := newReceiver(&options{name: "box"}, func() ([]syslogconf.Rule, error) { return nil, nil })
 	r.router.Routes = []router.Route{{Out: s, Rules: rules(b.t, "*.* -/a")}}
-	var err error
-	r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	b.must(err)
-	r.batch, err = newBatch(false)
-	b.must(err)
+	b.must(r.prepare(&options{}))
+	r.receives = true
 	root, err := unix.Open(b.root, unix.O_PATH|unix.O_CLOEXEC, 0)
 	b.must(err)
 	r.startWatcher(root, b.command()[1:], false)
 	b.t.Cleanup(func() {
 		r.watcher.Stop()
 		r.close()
+		r.memory.Close()
 	})
 	return r, s
 }
@@ -46,7 +44,7 @@ func TestTakeOverIsBounded(t *testing.T) {
 		return len(list)
 	}
 	hand := func(i int, in string) {
-		s, err := newSocket(unix.SOCK_DGRAM)
+		s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 		b.must(err)
 		b.must(os.MkdirAll(in, 0o755))
 		name := filepath.Join(in, fmt.Sprint("s", i))
@@ -60,7 +58,7 @@ func TestTakeOverIsBounded(t *testing.T) {
 			{FD: up, Name: handover.NameRmdir + filepath.Base(in)},
 		}, 1))
 		if len(r.sockets) > 2 { // the watcher gives up the oldest ones
-			owner{r}.Retire(r.sockets[1].fd)
+			owner{r}.Retire(r.sockets[1].FD)
 		}
 	}
 	in := filepath.Dir(b.sock)
@@ -103,6 +101,7 @@ func TestTakeOverIsBounded(t *testing.T) {
 func TestTold(t *testing.T) {
 	b := newBox(t, "")
 	r := newReceiver(&options{name: "box"}, nil)
+	prepared(t, r)
 	root, err := unix.Open(b.root, unix.O_PATH|unix.O_CLOEXEC, 0)
 	b.must(err)
 	r.watcher = watcher.New(watcher.Config{Owner: owner{r}, Root: root, Init: -1})

@@ -1,4 +1,4 @@
-package receiver
+package intake
 
 import (
 	"errors"
@@ -37,6 +37,19 @@ func endListener(t *testing.T, fd int) {
 	}
 }
 
+// sendTo sends a message to the socket at path.
+func sendTo(t *testing.T, path string) {
+	t.Helper()
+	fd, err := newSocket(unix.SOCK_DGRAM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Sendto(fd, []byte("x"), 0, &unix.SockaddrUnix{Name: path}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A daemon that binds after the look is not robbed of its name.
 func TestListenRace(t *testing.T) {
 	for name, wasStale := range map[string]bool{"absent": false, "stale": true} {
@@ -50,19 +63,19 @@ func TestListenRace(t *testing.T) {
 		}
 		_ = os.Remove(path)
 		theirs := boundAt(t, path)
-		s := &socket{path: path}
-		if s.fd, err = newSocket(unix.SOCK_DGRAM); err != nil {
+		s := &Socket{Path: path}
+		if s.FD, err = newSocket(unix.SOCK_DGRAM); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.bind(old); !errors.Is(err, errLive) {
 			t.Errorf("%s: %v", name, err)
 		}
-		_ = unix.Close(s.fd)
-		send(t, dial(t, path), "x")
+		_ = unix.Close(s.FD)
+		sendTo(t, path)
 		if n, err := unix.Read(theirs, make([]byte, 8)); err != nil || n != 1 {
 			t.Errorf("%s: the other's socket: %d bytes, %v", name, n, err)
 		}
-		s.unlink()
+		s.Unlink()
 		if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) != 1 {
 			t.Errorf("%s: left are %v, %v", name, left, err)
 		}
@@ -94,19 +107,19 @@ func TestListenStaleGoes(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		s := &socket{path: path}
-		if s.fd, err = newSocket(unix.SOCK_DGRAM); err != nil {
+		s := &Socket{Path: path}
+		if s.FD, err = newSocket(unix.SOCK_DGRAM); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.bind(old); err != nil {
 			t.Errorf("removed %t: %v", remove, err)
 		}
-		send(t, dial(t, path), "x")
-		s.unlink()
+		sendTo(t, path)
+		s.Unlink()
 		if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) > 0 {
 			t.Errorf("left are %v, %v", left, err)
 		}
-		_ = unix.Close(s.fd)
+		_ = unix.Close(s.FD)
 		_ = unix.Close(old.handle)
 	}
 }
