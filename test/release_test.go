@@ -207,7 +207,7 @@ func TestKilledWithAnotherLayout(t *testing.T) {
 	// From here on it is as before.
 	s.kill()
 	s.start(program)
-	saysTimes(t, log, "was killed", 2)
+	saysTimes(t, log, "killed; restarted by ", 2)
 	s.end()
 }
 
