@@ -1,0 +1,9 @@
+package main
+
+import (
+	"testing"
+
+	"devlog/test/host"
+)
+
+func TestMain(m *testing.M) { host.Main(m) }

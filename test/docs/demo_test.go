@@ -1,0 +1,40 @@
+package docs
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"devlog/test/host"
+)
+
+// The demonstration checks itself; here it is seen to say so, and to leave
+// nothing on the machine that it runs on.
+func TestDemo(t *testing.T) {
+	host.Need(t, "root")
+	h := host.NewHost(t)
+	dir, err := os.Getwd()
+	host.Check(t, err)
+	before := host.Tree(h)
+	mounts, err := os.ReadFile(h.Path("/proc/1/mountinfo"))
+	host.Check(t, err)
+	r := h.Do(dir+"/demo.sh", host.BinDir)
+	if r.Code != 0 || r.ErrOut != "" {
+		t.Fatalf("demo.sh: exit code %d: %s\n%s", r.Code, r.ErrOut, r.Out)
+	}
+	at := 0
+	for _, want := range []string{"MISDELIVERED", "LOST", "devlog-hook check", "devlog-hook repair", "REPAIRED"} {
+		i := strings.Index(r.Out[at:], want)
+		if i < 0 {
+			t.Fatalf("demo.sh does not say %s where it should:\n%s", want, r.Out)
+		}
+		at += i
+	}
+	after, err := os.ReadFile(h.Path("/proc/1/mountinfo"))
+	host.Check(t, err)
+	if !slices.Equal(mounts, after) {
+		t.Errorf("mounts were\n%s\nand are\n%s", mounts, after)
+	}
+	host.ExpectNew(t, h, before)
+}

@@ -1,0 +1,159 @@
+package docs
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"devlog/test/host"
+)
+
+// tried are the scripts of the page about what was tried, and what came of each.
+func tried(t *testing.T) map[string]string {
+	t.Helper()
+	page, err := os.ReadFile("../docs/security-review.md")
+	host.Check(t, err)
+	rows := map[string]string{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z]+\\.sh)` \\| [^|]+ \\| ([^|]+) \\|").FindAllStringSubmatch(string(page), -1) {
+		rows[m[1]] = m[2]
+	}
+	return rows
+}
+
+// Each script of the page about what an attacker can do runs in a hostile container
+// beside a host, one of its containers, and one that starts; what came of it is what the
+// page says. A script ends with 3 where it got what it wanted.
+func TestReview(t *testing.T) {
+	rows := tried(t)
+	scripts, err := filepath.Glob("testdata/review/*.sh")
+	host.Check(t, err)
+	if len(scripts) != len(rows) || len(rows) < 10 {
+		t.Errorf("%d scripts, %d rows", len(scripts), len(rows))
+	}
+	for _, path := range scripts {
+		name := filepath.Base(path)
+		t.Run(name, func(t *testing.T) {
+			want, ok := rows[name]
+			if !ok || want != "held" && want != "does not hold" {
+				t.Fatalf("the page says %q", want)
+			}
+			script, err := os.ReadFile(path)
+			host.Check(t, err)
+			host.NeedContainers(t, "runc")
+			v := newReviewed(t)
+			r := v.hostile.Exec("/bin/sh", "-c", string(script), name, "/proc", strconv.Itoa(v.receiver), strconv.Itoa(v.keeper))
+			t.Logf("receiver %d keeper %d exit code %d, %s%s", v.receiver, v.keeper, r.Code, r.Out, r.ErrOut)
+			if t.Failed() || r.Code == 3 { // what the victim said
+				text, _ := os.ReadFile(v.victim.Log())
+				t.Logf("%s", text)
+			}
+			switch {
+			case want == "held" && r.Code == 0:
+				v.expectWorks()
+			case want == "does not hold" && r.Code == 3:
+			default:
+				t.Errorf("the page says that it %s", want)
+			}
+			v.end()
+		})
+	}
+}
+
+// reviewed is what the scripts attack.
+type reviewed struct {
+	t                *testing.T
+	h                *host.Host
+	daemon           *host.Daemon // the host's
+	victim, hostile  *host.OCI
+	receiver, keeper int
+	etc              []string
+}
+
+func newReviewed(t *testing.T) *reviewed {
+	t.Helper()
+	v := &reviewed{t: t, h: host.NewHost(t)}
+	host.NeedDaemons(t)
+	v.daemon = host.NewDaemon(t, v.h, host.DaemonKinds[0], "/dev/log")
+	v.daemon.Start()
+	v.h.Must(host.HookOn(), "repair", "--host", "--keep")
+	v.keeper = v.h.Receivers()[0]
+	v.victim = v.container("victim")
+	others := slices.DeleteFunc(v.h.Receivers(), func(pid int) bool { return pid == v.keeper })
+	v.receiver = others[0]
+	host.WantOnce(t, v.victim.Log(), "start-of-victim")
+	v.hostile, _ = host.Intruder(t, v.h, false)
+	v.h.Must("cp", "/usr/bin/flock", filepath.Join(v.hostile.Rootfs, "bin"))
+	v.etc = host.Snap(t, v.h.Path("/"), "/etc")
+	return v
+}
+
+// container is one with our hook, that logs its name.
+func (v *reviewed) container(name string) *host.OCI {
+	v.t.Helper()
+	c := host.NewOCI(v.t, v.h, "runc", name, "client t 13 start-of-"+name+"\n"+host.Hold)
+	c.Mount("/run", "tmpfs", "tmpfs", "mode=755")
+	c.Hook("createRuntime")
+	c.Write().Create()
+	c.Start()
+	return c
+}
+
+// expectWorks sees that all is as it should be for others: the host and the victim log,
+// each where it should, a container starts and logs in time, none of our processes has
+// ended, and no file was made elsewhere.
+func (v *reviewed) expectWorks() {
+	t, h := v.t, v.h
+	t.Helper()
+	began := time.Now()
+	later := v.container("later")
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("the start of a container took %v", took)
+	}
+	if _, err := os.Stat(filepath.Join(v.hostile.Rootfs, "goes-on")); err == nil {
+		host.Eventually(t, "the attack is over", func() bool {
+			_, err := os.Stat(filepath.Join(v.hostile.Rootfs, "over"))
+			return err == nil
+		})
+	}
+	host.Eventually(t, "/dev/log is a link to the private socket", func() bool {
+		to, err := os.Readlink(h.Path("/dev/log"))
+		return err == nil && to == "/run/devlog/log"
+	})
+	for i, c := range []*host.OCI{v.victim, later} {
+		text := fmt.Sprintf("after-the-attack-%d", i)
+		if r := c.Exec("client", "t", "13", text); r.Code != 0 {
+			t.Errorf("client: %+v", r)
+		}
+		host.WantOnce(t, c.Log(), text)
+	}
+	h.Must(host.Client, "host", "13", "to-the-host")
+	host.WantOnce(t, v.daemon.Log, "to-the-host")
+	if text, err := os.ReadFile(v.daemon.Log); err != nil || strings.Contains(string(text), "after-the-attack") {
+		t.Errorf("the host has a container's message: %s, %v", text, err)
+	}
+	for what, pid := range map[string]int{"receiver": v.receiver, "keeper": v.keeper} {
+		if !slices.Contains(h.Receivers(), pid) {
+			t.Errorf("the %s has ended", what)
+		}
+	}
+	if now := host.Snap(t, h.Path("/"), "/etc"); !slices.Equal(now, v.etc) {
+		t.Errorf("/etc of the host has changed")
+	}
+	host.Release(t, later.Rootfs)
+	later.WaitStopped()
+}
+
+func (v *reviewed) end() {
+	v.t.Helper()
+	for _, c := range []*host.OCI{v.hostile, v.victim} {
+		v.h.Must(c.Args("delete", "--force")...)
+	}
+	v.h.Do(host.HookOn(), "undo", "--host") // the watcher ends; what is left of the names does not matter
+	host.ExpectReceiversEnd(v.t, v.h)
+}

@@ -1,0 +1,45 @@
+package engine
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"devlog/test/host"
+)
+
+// With --keep-logs a container's start clears the logs of containers that ended long ago,
+// and nothing that a receiver writes to.
+func TestKeepLogs(t *testing.T) {
+	host.NeedContainers(t)
+	h := host.NewHost(t)
+	old := time.Now().AddDate(0, 0, -40)
+	all := map[string]*host.Cheap{}
+	for _, name := range []string{"quiet", "ended", "recent"} {
+		c := host.NewCheap(t, h, name, host.CheapOptions{})
+		all[name] = c
+		if r := c.Hook(false, "repair"); r.Code != 0 {
+			t.Fatalf("repair: %+v", r)
+		}
+		c.WantSent(t, c.Log(false), "first")
+		if name != "quiet" {
+			c.Stop()
+			host.Eventually(t, "only the quiet one is received from", func() bool { return len(h.Receivers()) == 1 })
+		}
+		if name != "recent" {
+			host.Check(t, os.Chtimes(c.Log(false), old, old))
+			host.Check(t, os.Chtimes(h.Path("/var/log/devlog/"+name), old, old))
+		}
+	}
+	c := host.NewCheap(t, h, "next", host.CheapOptions{})
+	if r := c.Hook(false, "repair", "--keep-logs", "30d"); r.Code != 0 || r.ErrOut != "" {
+		t.Fatalf("repair: %+v", r)
+	}
+	for name, kept := range map[string]bool{"quiet": true, "ended": false, "recent": true, "next": true} {
+		if host.Exists(h.Path("/var/log/devlog/"+name)) != kept {
+			t.Errorf("%s is left: %t, want %t", name, !kept, kept)
+		}
+	}
+	all["quiet"].WantSent(t, all["quiet"].Log(false), "second")
+	c.WantSent(t, c.Log(false), "first")
+}

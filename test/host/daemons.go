@@ -1,0 +1,299 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// HookFile is the path of one of the files in hooks/.
+func HookFile(t *testing.T, name string) string {
+	t.Helper()
+	path, err := filepath.Abs("../hooks/" + name)
+	Check(t, err)
+	return path
+}
+
+// DaemonsDir is where deps.sh has unpacked the real syslog daemons.
+func DaemonsDir() string {
+	return Unpacked("daemons")
+}
+
+// NeedDaemons skips a test for which deps.sh could not unpack the daemons.
+// Where DEVLOG_TEST_REQUIRE demands anything, it fails instead.
+func NeedDaemons(t *testing.T) {
+	t.Helper()
+	for _, program := range []string{"rsyslogd", "syslog-ng"} {
+		if _, err := os.Stat(filepath.Join(DaemonsDir(), "usr/sbin", program)); err != nil {
+			if os.Getenv("DEVLOG_TEST_REQUIRE") != "" {
+				t.Fatalf("this test needs %s: %v; run test/deps.sh", program, err)
+			}
+			t.Skipf("this test needs %s: %v; run test/deps.sh", program, err)
+		}
+	}
+}
+
+// Daemon is a real syslog daemon, of a host or of a container.
+type Daemon struct {
+	t    *testing.T
+	h    *Host
+	Args []string // on the host
+	file string   // its configuration: no other process has that on its command line
+	// Socket is the name of its socket where it runs, Log its file, seen from
+	// the test.
+	Socket, Log string
+	Pid         int // on the host, 0 if it does not run
+	Ended       chan error
+	Said        bytes.Buffer // to be read when it has ended
+}
+
+// DaemonKind says which daemon it is to be: rsyslogd or syslog-ng, and which
+// type of socket it listens on.
+type DaemonKind struct {
+	Program string
+	stream  bool // syslog-ng only
+}
+
+// DaemonKinds are the real daemons that tests run.
+var DaemonKinds = []DaemonKind{{"rsyslogd", false}, {"syslog-ng", false}, {"syslog-ng", true}}
+
+func (k DaemonKind) String() string {
+	if k.stream {
+		return k.Program + " stream"
+	}
+	return k.Program
+}
+
+// Config is a configuration that writes all that comes to the socket to DIR/log,
+// and has senders wait rather than that it drops a message.
+func (k DaemonKind) Config(socket, dir string) string {
+	if k.Program == "rsyslogd" {
+		return fmt.Sprintf(`module(load="imuxsock" SysSock.Use="off")
+main_queue(queue.type="Direct")
+input(type="imuxsock" Socket="%s" RateLimit.Interval="0")
+*.* action(type="omfile" file="%s/log")
+`, socket, dir)
+	}
+	source := `unix-dgram("` + socket + `")`
+	if k.stream {
+		// It hangs up on who comes when there are max-connections, 256 by
+		// itself, and a sender that connects for each message makes more; how
+		// many depends on when it comes to run. So it runs out of descriptors
+		// first, after which it lets them wait.
+		source = `unix-stream("` + socket + `" max-connections(100000) log-iw-size(1000000))`
+	}
+	return fmt.Sprintf(`@version: 3.38
+options { stats-freq(0); log-fifo-size(500000); };
+source s { %s; };
+destination d { file("%s/log"); };
+log { source(s); destination(d); flags(flow-control); };
+`, source, dir)
+}
+
+// Command is the daemon's command line, for daemons unpacked in root.
+func (k DaemonKind) Command(root, dir string) []string {
+	libs := make([]string, 0, 3)
+	for _, l := range []string{"usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib/syslog-ng"} {
+		libs = append(libs, filepath.Join(root, l))
+	}
+	line := []string{"/usr/bin/env", "LD_LIBRARY_PATH=" + strings.Join(libs, ":"), filepath.Join(root, "usr/sbin", k.Program), "-f", dir + "/conf"}
+	if k.Program == "rsyslogd" {
+		return append(line, "-n", "-i", dir+"/pid", "-M", filepath.Join(root, "usr/lib/x86_64-linux-gnu/rsyslog"))
+	}
+	return append(line, "-F", "-e", "--no-caps", "-R", dir+"/persist", "-c", dir+"/ctl", "-p", dir+"/pid",
+		"--module-path="+filepath.Join(root, "usr/lib/syslog-ng/3.38"))
+}
+
+// NewDaemon makes a daemon of the host, which does not run yet.
+func NewDaemon(t *testing.T, h *Host, k DaemonKind, socket string) *Daemon {
+	t.Helper()
+	dir := t.TempDir()
+	Check(t, os.WriteFile(dir+"/conf", []byte(k.Config(socket, dir)), 0o644))
+	return DaemonWith(t, h, k.Command(DaemonsDir(), dir), dir+"/conf", socket, dir+"/log")
+}
+
+// DaemonWith makes a daemon with this command line, configuration file, socket and log.
+func DaemonWith(t *testing.T, h *Host, args []string, file, socket, log string) *Daemon {
+	d := &Daemon{t: t, h: h, Args: args, file: file, Socket: socket, Log: log}
+	t.Cleanup(func() {
+		if d.Pid != 0 && !t.Failed() {
+			d.Stop()
+		}
+	})
+	return d
+}
+
+// Start starts the daemon and waits until it listens at its name.
+func (d *Daemon) Start() {
+	d.t.Helper()
+	cmd := d.h.Command(context.Background(), d.Args...) // it is stopped after the test's context
+	d.Said.Reset()
+	cmd.Stdout, cmd.Stderr = &d.Said, &d.Said
+	Check(d.t, cmd.Start())
+	d.Ended = make(chan error, 1)
+	go func() { d.Ended <- cmd.Wait() }()
+	Eventually(d.t, d.file+" listens on "+d.Socket, func() bool {
+		select {
+		case err := <-d.Ended:
+			d.t.Fatalf("%q ended: %v\n%s", d.Args, err, &d.Said)
+		default:
+		}
+		d.Pid = d.Find()
+		return d.Pid != 0 && listens(d.h, d.Pid, d.Socket)
+	})
+}
+
+// Find is the daemon's process ID on the host, 0 if it is not seen.
+func (d *Daemon) Find() int {
+	for _, p := range d.h.Processes() {
+		f := strings.Fields(p)
+		name := filepath.Base(f[1])
+		if pid, err := strconv.Atoi(f[0]); err == nil && slices.Contains(f, d.file) && (name == "rsyslogd" || name == "syslog-ng") {
+			return pid
+		}
+	}
+	return 0
+}
+
+// Stop ends the daemon as its init script does.
+func (d *Daemon) Stop() {
+	d.t.Helper()
+	// Also after the end of the test's context.
+	Check(d.t, d.h.Command(context.Background(), "kill", "-TERM", strconv.Itoa(d.Pid)).Run())
+	d.Pid = 0
+	Eventually(d.t, d.file+" has ended", func() bool { return len(d.Ended) == 1 })
+	if err := <-d.Ended; err != nil {
+		d.t.Errorf("end of %q: %v\n%s", d.Args, err, &d.Said)
+	}
+}
+
+// listens says whether a process of the host has a socket open that was bound
+// under that name. Whether the name leads to it is another question.
+func listens(h *Host, pid int, name string) bool {
+	proc := h.Path(fmt.Sprintf("/proc/%d", pid))
+	table, err := os.ReadFile(proc + "/net/unix") // of the process's own network namespace
+	if err != nil {
+		return false
+	}
+	links, err := filepath.Glob(proc + "/fd/*")
+	if err != nil {
+		return false
+	}
+	for _, l := range links {
+		text, _ := os.Readlink(l) // may be closed by now
+		inode, ok := strings.CutPrefix(text, "socket:[")
+		if ok && bytes.Contains(table, []byte(" "+strings.TrimSuffix(inode, "]")+" "+name+"\n")) {
+			return true
+		}
+	}
+	return false
+}
+
+// BuildC compiles one of the test's own programs.
+func BuildC(t *testing.T, source string) string {
+	t.Helper()
+	Need(t, "gcc")
+	program := filepath.Join(t.TempDir(), strings.TrimSuffix(filepath.Base(source), ".c"))
+	Check(t, Command("gcc", "-O1", "-Wall", "-Werror", "-static", "-o", program, source))
+	return program
+}
+
+// Background runs a program on the host that ends when its standard input does;
+// end ends that and returns what the program has written.
+func Background(t *testing.T, h *Host, args ...string) (end func() string) {
+	t.Helper()
+	cmd := h.Command(t.Context(), args...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	in, err := cmd.StdinPipe()
+	Check(t, err)
+	Check(t, cmd.Start())
+	return func() string {
+		t.Helper()
+		Check(t, in.Close())
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("%q: %v\n%s", args, err, &out)
+		}
+		return out.String()
+	}
+}
+
+// WaitAtMost is WaitFor for what may well not come.
+func WaitAtMost(limit time.Duration, done func() bool) bool {
+	end := time.Now().Add(limit)
+	came := false
+	_ = WaitFor(func() bool {
+		came = done()
+		return came || time.Now().After(end)
+	})
+	return came
+}
+
+// OwnSocket says whether /dev/log in the container is a link to a socket at
+// which somebody listens. It may be anywhere but in /dev, so it is its own.
+func (c *Cheap) OwnSocket() bool {
+	to, err := os.Readlink(c.Path("/dev/log"))
+	if err != nil || strings.HasPrefix(to, "/dev/") {
+		return false
+	}
+	if next, err := os.Readlink(c.Path(to)); err == nil { // one that was adopted
+		to = next
+	}
+	return CanConnect(c.Path(to))
+}
+
+// RemoveLog removes /dev/log. It, LinkLog and StaleLog are the ways in which others replace it.
+func RemoveLog(t *testing.T, h *Host) {
+	t.Helper()
+	if err := os.Remove(h.Path("/dev/log")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
+// LinkLog replaces /dev/log by a link.
+func LinkLog(t *testing.T, h *Host, to string) {
+	t.Helper()
+	Check(t, os.Symlink(to, h.Path("/dev/log.new")))
+	Check(t, os.Rename(h.Path("/dev/log.new"), h.Path("/dev/log")))
+}
+
+// StaleLog replaces /dev/log by a socket that nobody listens at.
+func StaleLog(t *testing.T, h *Host) {
+	t.Helper()
+	name := h.Path("/dev/log.new")
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	Check(t, err)
+	Check(t, unix.Bind(fd, &unix.SockaddrUnix{Name: name}))
+	Check(t, unix.Close(fd))
+	Check(t, os.Rename(name, h.Path("/dev/log")))
+}
+
+// CanConnect says whether somebody listens at a socket, of whichever type.
+func CanConnect(name string) bool {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	err = unix.Connect(fd, &unix.SockaddrUnix{Name: name})
+	return err == nil || errors.Is(err, unix.EPROTOTYPE)
+}
+
+// Enough is how often the host is prepared or unprepared under load, and how
+// many messages each of the four senders sends at least.
+func (k DaemonKind) Enough() (swaps, each int) {
+	if k.stream { // no other names, only another socket behind them
+		return 40, 10_000
+	}
+	return 200, 50_000
+}

@@ -1,0 +1,65 @@
+package host
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// NewPodman returns what makes a command of podman's on the host, with storage of
+// the test's own.
+func NewPodman(t *testing.T, h *Host, global ...string) func(args ...string) []string {
+	t.Helper()
+	dir := t.TempDir()
+	// What conmon runs when a container has ended writes to the storage, which is
+	// not to be removed meanwhile.
+	t.Cleanup(func() { Eventually(t, "nothing of podman's runs", func() bool { return len(h.Processes()) == 0 }) })
+	line := append([]string{"podman", "--root", dir + "/storage", "--runroot", "/run/podman", "--storage-driver", "vfs",
+		"--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "none"}, global...)
+	return func(args ...string) []string { return append(line[:len(line):len(line)], args...) }
+}
+
+// RunPodman starts a container that has the host's /dev and waits, and returns its ID.
+func RunPodman(t *testing.T, h *Host, podman func(args ...string) []string, name string) string {
+	t.Helper()
+	rootfs := filepath.Join(t.TempDir(), "rootfs")
+	NewRootfs(t, rootfs)
+	h.Detached(podman("run", "--detach", "--interactive", "--name", name, "--network", "none", "--ulimit", "nofile=1024:1024",
+		"--ulimit", "nproc=4096:4096", "--volume", "/dev:/dev", "--rootfs", rootfs, "/bin/sh", "-c", "read _")...)
+	return strings.TrimSpace(h.Must(podman("inspect", "-f", "{{.Id}}", name)...).Out)
+}
+
+// HooksD is a hooks.d directory with our hook at the stages (oci-hooks(5)).
+// podman passes over, without a word, a hook that it does not find on the host,
+// so in the container the program has the same path.
+func HooksD(t *testing.T, stages []string, flags ...string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "hooks.d")
+	Check(t, os.Mkdir(dir, 0o755))
+	for _, stage := range stages {
+		text, err := json.Marshal(map[string]any{
+			"version": "1.0.0",
+			"hook": map[string]any{"path": HookOn(), "args": append([]string{"devlog-hook", "oci", "--stage", stage}, flags...),
+				"env": []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, "timeout": 30},
+			"when": map[string]any{"hasBindMounts": true}, "stages": []string{stage},
+		})
+		Check(t, err)
+		Check(t, os.WriteFile(filepath.Join(dir, stage+".json"), text, 0o644))
+	}
+	return dir
+}
+
+// Podman is the command line that runs a script in a container with the host's
+// /dev.
+func Podman(t *testing.T, runtime, rootfs, hooks, script string, flags ...string) []string {
+	t.Helper()
+	dir := t.TempDir()
+	line := []string{"podman", "--root", dir + "/storage", "--runroot", "/run/podman", "--storage-driver", "vfs",
+		"--runtime", runtime, "--cgroup-manager", "cgroupfs", "--events-backend", "none", "--hooks-dir", hooks,
+		"run", "--rm", "--name", "web", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096",
+		"--volume", "/dev:/dev", "--volume", BinDir + ":" + BinDir + ":ro"}
+	line = append(line, flags...)
+	return append(line, "--rootfs", rootfs, "/bin/sh", "-c", script)
+}

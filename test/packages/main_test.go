@@ -1,0 +1,10 @@
+// Package packages tests what make install, the packages and the completions give to users.
+package packages
+
+import (
+	"testing"
+
+	"devlog/test/host"
+)
+
+func TestMain(m *testing.M) { host.Main(m) }

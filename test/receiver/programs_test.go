@@ -1,0 +1,106 @@
+package receiver
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"devlog/test/host"
+)
+
+// programs is where deps.sh has unpacked the programs that log.
+func programs() string { return host.Unpacked("programs") }
+
+// logged are messages of real programs: how each is to be read. PID stands for any
+// number, and each is there once.
+var logged = []struct{ name, priority, tag, pid, text string }{
+	{"nginx, at its start", "local3.notice", "ngx", "", `[0-9/]+ [0-9:]+ \[notice\] [0-9#]+: using the "epoll" event method`},
+	{"nginx, a worker", "local3.notice", "ngx", "", `[0-9/]+ [0-9:]+ \[notice\] [0-9#]+: start worker process [0-9]+`},
+	{"nginx, a request", "local4.debug", "ngx_access", "", `unix: - - \[.*\] "GET /x HTTP/1.0" 200 1 "-" "-"`},
+	{"haproxy", "local0.info", "haproxy", "PID", `unix:1 \[.*\] fe fe/<NOSRV> .* "GET /x HTTP/1.0"`},
+	{"sshd", "authpriv.err", "sshd", "PID", `error: kex_exchange_identification: .*`},
+	{"cron", "cron.info", "cron", "PID", `\(CRON\) INFO \(pidfile fd = [0-9]+\)`},
+	{"cron, a job", "cron.info", "CRON", "PID", `\(root\) CMD \(touch /tmp/cron\)`},
+	{"PAM of cron", "authpriv.info", "CRON", "PID", `pam_unix\(cron:session\): session opened for user root\(uid=0\) by .*`},
+	{"postfix", "mail.warning", "postfix/test", "PID", `warning: from postlog`},
+	{"postfix, sendmail", "mail.crit", "postfix/sendmail", "PID", `fatal: .*`},
+	{"PostgreSQL", "local2.info", "postgres", "PID", `\[[0-9]+-1\] .*LOG:  database system is ready to accept connections`},
+	{"PostgreSQL, an error", "local2.warning", "postgres", "PID", `\[[0-9]+-1\] .*ERROR:  column "no_such_column" does not exist at character 8`},
+	{"sudo", "local1.notice", "sudo", "", `    root : PWD=/ ; USER=root ; COMMAND=/bin/true`},
+	{"Python", "local5.warning", "pyapp", "", `no blank after the colon`},
+	{"Perl", "daemon.err", "perl-app", "PID", `from Perl`},
+	{"logger", "mail.crit", "tagged", "PID", `from logger`},
+	{"Go", "mail.err", "goer", "PID", `one`},
+	{"glibc", "daemon.notice", "glibc", "PID", `from glibc`},
+}
+
+// Real programs in one container: each message has the facility, severity, tag,
+// process ID, host and text that its program gave it.
+func TestPrograms(t *testing.T) {
+	host.NeedContainers(t, "runc", "python3", "perl", "logger", "gcc")
+	if _, err := os.Stat(programs()); err != nil {
+		if os.Getenv("DEVLOG_TEST_REQUIRE") != "" {
+			t.Fatalf("this test needs real programs: %v; run test/deps.sh", err)
+		}
+		t.Skipf("this test needs real programs: %v; run test/deps.sh", err)
+	}
+	script, err := filepath.Abs("testdata/programs.sh")
+	host.Check(t, err)
+	h := host.NewHost(t)
+	c := host.NewOCI(t, h, "runc", "c1", "exec /bin/sh /opt/programs.sh")
+	const box = "/run/box" // not on the file system of the other layers
+	h.Must("mkdir", "-p", box+"/upper/opt", box+"/upper/usr", box+"/work")
+	h.Must("sh", "-c", "cd "+programs()+` && cp -a etc var usr `+box+`/upper && for d in bin sbin lib; do ! [ -d $d ] || cp -a $d `+box+`/upper/usr; done`)
+	h.Must("cp", script, buildGo(t, t.TempDir(), "testdata/goclient.go"), host.Client, box+"/upper/opt")
+	h.Must("mount", "-t", "overlay", "overlay", "-o", "lowerdir=/,upperdir="+box+"/upper,workdir="+box+"/work", c.Rootfs)
+	c.Mount("/tmp", "tmpfs", "tmpfs", "mode=1777")
+	c.Mount("/run", "tmpfs", "tmpfs", "mode=755")
+	c.Config["hostname"] = "Inner-7"
+	caps := []string{"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETUID", "CAP_SETGID", "CAP_SYS_CHROOT", "CAP_AUDIT_WRITE", "CAP_SETPCAP"}
+	process, ok := c.Config["process"].(map[string]any)
+	if !ok {
+		t.Fatal("no process")
+	}
+	process["capabilities"] = map[string]any{"bounding": caps, "effective": caps, "permitted": caps}
+	process["env"] = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin:/opt",
+		"LD_LIBRARY_PATH=/usr/lib/postfix:/usr/libexec/sudo", "LC_ALL=C"}
+	c.Hook("createRuntime", "--rule", "*.* -/var/log/devlog/c1/messages;JSON")
+	c.Write()
+	if r := h.Do(c.Args("run")...); r.Code != 0 {
+		log, _ := os.ReadFile(h.Path(box + "/upper/opt/log"))
+		text, _ := os.ReadFile(c.Log())
+		t.Fatalf("%+v\n%s\n%s", r, log, text)
+	}
+	host.ExpectReceiversEnd(t, h)
+	text, err := os.ReadFile(c.Log())
+	host.Check(t, err)
+	type message struct{ Hostname, Facility, Severity, Appname, Procid, Msg string }
+	var all []message
+	for line := range strings.Lines(string(text)) {
+		var m message
+		host.Check(t, json.Unmarshal([]byte(line), &m))
+		all = append(all, m)
+		if m.Hostname != "c1" || m.Appname == "" || strings.HasPrefix(strings.ToLower(m.Msg), "inner-7") {
+			t.Errorf("%s", line)
+		}
+	}
+	pid := regexp.MustCompile(`^[0-9]+$`)
+	for _, want := range logged {
+		n := 0
+		for _, m := range all {
+			if m.Facility+"."+m.Severity == want.priority && m.Appname == want.tag && (want.pid == "PID") == pid.MatchString(m.Procid) &&
+				(want.pid == "PID" || m.Procid == want.pid) && regexp.MustCompile("^"+want.text+"$").MatchString(m.Msg) {
+				n++
+			}
+		}
+		if n != 1 {
+			t.Errorf("%s: %d messages are %s %s[%s]: %s", want.name, n, want.priority, want.tag, want.pid, want.text)
+		}
+	}
+	if t.Failed() {
+		t.Logf("%s", text)
+	}
+}

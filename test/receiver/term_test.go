@@ -1,0 +1,88 @@
+package receiver
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"devlog/test/host"
+)
+
+// Whoever stops a host, or the cgroup in which a runtime was called, sends SIGTERM
+// to the receiver with the container or before it: what the container logs until
+// its end is written all the same.
+func TestTermBeforeContainer(t *testing.T) {
+	host.EachOCI(t, func(t *testing.T, h *host.Host, runtime, stage string) {
+		c := host.NewOCI(t, h, runtime, "c1", "trap 'client a 13 last; exit 0' TERM\n"+host.ThreeClients("a")+"while :; do sleep 0.1; done")
+		c.Hook(stage)
+		c.Write().Create()
+		c.Start()
+		host.WantOnce(t, c.Log(), host.ThreeTexts("a")...)
+		pid := h.Receivers()[0]
+		for range 2 {
+			h.Must("kill", "-TERM", strconv.Itoa(pid))
+		}
+		saysAwaits(t, c.Log())
+		c.Exec("/bin/sh", "-c", "client a 13 meanwhile")
+		_, first := c.State()
+		h.Must("kill", "-TERM", strconv.Itoa(pid), strconv.Itoa(first))
+		c.WaitStopped()
+		host.ExpectReceiversEnd(t, h)
+		host.WantOnce(t, c.Log(), "meanwhile", "last")
+		h.Must(c.Args("delete")...)
+	})
+}
+
+// saysAwaits waits until a receiver says in its log that SIGTERM does not end it.
+func saysAwaits(t *testing.T, log string) {
+	t.Helper()
+	host.Eventually(t, "the receiver says that it awaits the container's end", func() bool {
+		text, err := os.ReadFile(log)
+		return err == nil && strings.Count(string(text), ": received SIGTERM: devlogd keeps running until its container ends; ") == 1
+	})
+}
+
+// What stays in the container's place of a receiver that awaits its end: undo ends
+// it, and so does a repair that starts another one.
+func TestTermThenUndo(t *testing.T) {
+	host.NeedContainers(t)
+	h := host.NewHost(t)
+	c := host.NewCheap(t, h, "c1", host.CheapOptions{})
+	before := host.Look(t, h, c)
+	for range 2 {
+		if r := c.Hook(false, "repair"); r.Code != 0 {
+			t.Fatalf("repair: %+v", r)
+		}
+		pid := h.Receivers()[0]
+		h.Must("kill", "-TERM", strconv.Itoa(pid))
+		saysAwaits(t, c.Log(false))
+		host.ExpectUndone(t, h, c, false, before)
+		host.Check(t, os.Remove(c.Log(false)))
+	}
+	// In the container its init may send the signal to all and wait for them.
+	if r := c.Hook(true, "repair"); r.Code != 0 {
+		t.Fatalf("repair inside: %+v", r)
+	}
+	h.Must("kill", "-TERM", strconv.Itoa(h.Receivers()[0]))
+	host.ExpectReceiversEnd(t, h)
+}
+
+// systemctl stop ends a supervised receiver at once, SIGTERM only with its container.
+func TestSupervisedStop(t *testing.T) {
+	s := host.NewSystemdHost(t)
+	s.Repair()
+	s.H.Must("kill", "-TERM", strconv.Itoa(s.Receiver(0)))
+	saysAwaits(t, s.Messages())
+	host.Check(t, host.Send(s.Connect(), "<14>test: last"))
+	start := time.Now()
+	s.Must("/bin/systemctl", "stop", "devlog-box")
+	if took := time.Since(start); took > host.Promptly {
+		t.Errorf("the stop took %v", took)
+	}
+	s.Gone()
+	host.WantOnce(t, s.Messages(), "last")
+	s.Hook("undo", "--pid", s.Pid)
+	host.EndSystemd(t, s.LXC)
+}

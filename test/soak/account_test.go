@@ -1,0 +1,224 @@
+//go:build soak
+
+package soak
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// loss is an event that may cost messages: those that were sent before to and
+// not written when it began, and at most as many as the bound.
+type loss struct {
+	why      string
+	from, to int64
+	bound    int
+	kept     int   // bytes of lines that may be lost beyond that
+	messages []int // the lengths of the lines that it has cost
+}
+
+const (
+	// maxRead is what a receiver has read at most and not yet written.
+	maxRead = 512
+	// maxOwn is how many of the receiver's own messages, that /dev/log is repaired
+	// or why it cannot be, are among those that it counts as lost at one time.
+	maxOwn = 2
+	// maxKept is how many bytes of lines it keeps at most that it cannot write.
+	maxKept = 1 << 20
+)
+
+// maxQueued is how many messages wait in a socket's queue at most.
+var maxQueued = sync.OnceValue(func() int {
+	text, err := os.ReadFile("/proc/sys/net/unix/max_dgram_qlen")
+	n, nerr := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || nerr != nil {
+		return 512 // the most that there can be for a container
+	}
+	return n + 1
+})
+
+// tooMany says whether the event has cost more than it may.
+func (l *loss) tooMany() bool {
+	if len(l.messages) <= l.bound {
+		return false
+	}
+	sum := 0
+	for _, n := range l.messages {
+		sum += n
+	}
+	// Which of them were kept is not known: not the longest, at the best.
+	longest := slices.Sorted(slices.Values(l.messages))
+	for _, n := range longest[len(longest)-l.bound:] {
+		sum -= n
+	}
+	return sum > l.kept
+}
+
+// span is a time in which something is not what it should be.
+type span struct{ from, to int64 }
+
+// over says whether it overlaps with one of the spans.
+func (a span) over(spans []span) bool {
+	return slices.ContainsFunc(spans, func(w span) bool { return a.to >= w.from && a.from <= w.to })
+}
+
+// account is what became of the messages of a box's senders.
+type account struct {
+	sent   int // as their senders know
+	failed int // the sender knows, and there was a reason
+	leaked int // to the host, while /dev/log was not repaired
+	astray int // to the host as well, if they were not read by the receiver, and not written there
+	killed int // with a receiver
+	unsaid int // lost, where nothing but the receiver's own count can say why
+	wrong  []string
+}
+
+func (a *account) add(o account) {
+	a.sent += o.sent
+	a.failed += o.failed
+	a.leaked += o.leaked
+	a.astray += o.astray
+	a.killed += o.killed
+	a.unsaid += o.unsaid
+	a.wrong = append(a.wrong, o.wrong...)
+}
+
+// settle says what has become of the box's messages since it last did, of those
+// of which that must be known by now: a later one has come, or the sender has
+// ended. If nothing is wrong, that is settled; else it may be too early to say.
+func (b *box) settle() account {
+	b.log.scan()
+	var sum account
+	var unsaid []string
+	done := make([]int, len(b.senders))
+	cost := map[*loss][]int{}
+	for i, x := range b.senders {
+		all := x.attempts()
+		own, other := b.log.seen[x.id], b.s.host.log.seen[x.id]
+		done[i] = max(x.done, min(own.last(), len(all)))
+		if x.hasEnded() {
+			done[i] = len(all)
+		}
+		for n := x.done; n < done[i]; n++ {
+			a := all[n]
+			text := fmt.Sprintf("message %d of %s, %+v", n, x.id, a)
+			onHost := b != b.s.host && other.has(n)
+			switch leaks := b != b.s.host && b.s.leaks(a); {
+			case onHost && !leaks:
+				sum.wrong = append(sum.wrong, text+", is in the host's log")
+			case onHost && own.has(n):
+				sum.wrong = append(sum.wrong, text+", is in two logs")
+			case a.errno != 0 && own.has(n):
+				sum.wrong = append(sum.wrong, text+", is in the log")
+			case a.errno != 0:
+				sum.failed++
+				if !b.mayFail(a) {
+					sum.wrong = append(sum.wrong, text+", could not be sent")
+				}
+				continue
+			case own.has(n):
+			case onHost:
+				sum.leaked++
+			case leaks && b.s.host.lossAt(a):
+				sum.astray++
+			default:
+				if l := b.lossOf(a, nextSeen(all, n, own)); l != nil {
+					cost[l] = append(cost[l], len(fmt.Sprintf(soakFormat, b.name, x.id, n))+n%200)
+					sum.killed++
+				} else {
+					sum.unsaid++
+					unsaid = append(unsaid, text+", is lost")
+				}
+			}
+			sum.sent++
+		}
+	}
+	// What was counted may be one of those of which there was another reason, too.
+	if counted := b.log.counted - b.counted; sum.unsaid > counted || counted > sum.unsaid+sum.killed+sum.astray+maxOwn {
+		sum.wrong = append(sum.wrong, fmt.Sprintf("%s: %d messages are lost, %d more with who was killed, %d astray; its receiver has counted %d", b.name, sum.unsaid, sum.killed, sum.astray, counted))
+		sum.wrong = append(sum.wrong, unsaid[:min(5, len(unsaid))]...)
+	}
+	for l, messages := range cost {
+		with := loss{bound: l.bound, kept: l.kept, messages: append(slices.Clone(l.messages), messages...)}
+		if with.tooMany() {
+			sum.wrong = append(sum.wrong, fmt.Sprintf("%s: %s has cost %d messages, %d and %d bytes at most are allowed", b.name, l.why, len(with.messages), l.bound, l.kept))
+		}
+	}
+	if len(sum.wrong) > 0 {
+		return sum
+	}
+	for i, x := range b.senders {
+		x.done = done[i]
+	}
+	for l, messages := range cost {
+		l.messages = append(l.messages, messages...)
+	}
+	b.counted = b.log.counted
+	b.total.add(sum)
+	return sum
+}
+
+// settle waits until what has become of all messages so far is known, and right.
+func (s *soak) settle() {
+	s.t.Helper()
+	var wrong []string
+	if !s.waitFor(func() bool {
+		wrong = nil
+		for _, b := range s.all() {
+			wrong = append(wrong, b.settle().wrong...)
+		}
+		return len(wrong) == 0
+	}) {
+		for _, text := range wrong[:min(30, len(wrong))] {
+			s.wrong("%s", text)
+		}
+	}
+}
+
+// nextSeen is the first message behind number n that was written, nil if there
+// is none.
+func nextSeen(all []attempt, n int, seen numbers) *attempt {
+	i, _ := slices.BinarySearch(seen, n+1)
+	if i == len(seen) || seen[i] >= len(all) {
+		return nil
+	}
+	return &all[seen[i]]
+}
+
+// lossOf is the event that has cost a message, nil if there is none: it was sent
+// before the event was over, and what was written next was sent after it had
+// begun.
+func (b *box) lossOf(a attempt, next *attempt) *loss {
+	for _, l := range b.losses {
+		if a.sending <= l.to && (next == nil || next.sent >= l.from) {
+			return l
+		}
+	}
+	return nil
+}
+
+// lossAt says whether the message was sent during a loss.
+func (b *box) lossAt(a attempt) bool {
+	return slices.ContainsFunc(b.losses, func(l *loss) bool { return a.sending <= l.to && a.sent >= l.from })
+}
+
+// mayFail says whether there was a reason that the message could not be sent:
+// nobody listened in the box, or everybody's /dev/log was gone.
+func (b *box) mayFail(a attempt) bool {
+	at := span{a.sending, a.sent}
+	return at.over(b.downs) || at.over(b.s.spans)
+}
+
+// leaks says whether the message's connection was made while /dev/log was not
+// repaired.
+func (s *soak) leaks(a attempt) bool { return span{a.connecting, a.connected}.over(s.spans) }
+
+// repaired says that /dev/log is what it should be.
+func (s *soak) repaired() bool {
+	now := soakClock()
+	return !span{now, now}.over(s.spans)
+}

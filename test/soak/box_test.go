@@ -1,0 +1,321 @@
+//go:build soak
+
+package soak
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/test/host"
+)
+
+// box is where a sender sends and a log is: the host, or a container.
+type box struct {
+	s      *soak
+	name   string
+	inside bool   // the receiver is in the container
+	how    string // its sender works: keep or again
+	dir    string // of the log, on the host; a file system of its own for a container
+	log    *soakLog
+	pid    int // of the container's first process, on the host; 0 for the host itself
+	// begin starts the container, with a receiver; end ends it.
+	begin, end func()
+	args       func(args ...string) []string // a command in it as one on the host
+
+	program string // that sends
+	sender  *sender
+	senders []*sender // of all times
+	losses  []*loss
+	downs   []span // in which nobody may listen
+	gone    int    // so many looks in turn there was no receiver
+	counted int    // of log.counted, what is settled
+	total   account
+	fds     []string // what a receiver has open
+}
+
+// sender is a process that sends numbered messages.
+type sender struct {
+	id    string
+	in    io.WriteCloser
+	ended chan struct{}
+	done  int // so many of sent are settled
+
+	mu   sync.Mutex
+	sent []attempt // by number
+}
+
+// attempt is what came of sending one message. The times, of CLOCK_MONOTONIC in
+// microseconds, enclose the connecting and the sending.
+type attempt struct {
+	errno                                int
+	connecting, connected, sending, sent int64
+}
+
+// soakClock is the time on the senders' clock.
+func soakClock() int64 {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) // it is always there
+	return ts.Nano() / 1000
+}
+
+// startSender starts a sender in the box, after the one before has ended.
+func (b *box) startSender(program string) {
+	b.program = program
+	t := b.s.t
+	t.Helper()
+	x := &sender{id: fmt.Sprintf("%s.%d", b.name, len(b.senders)), ended: make(chan struct{})}
+	cmd := b.s.h.Command(context.Background(), b.args(program, b.how, x.id)...) // it ends by its standard input, or with its container
+	in, err := cmd.StdinPipe()
+	host.Check(t, err)
+	out, err := cmd.StdoutPipe()
+	host.Check(t, err)
+	host.Check(t, cmd.Start())
+	x.in = in
+	go func() {
+		defer close(x.ended)
+		lines := bufio.NewScanner(out)
+		for lines.Scan() {
+			var n int
+			var a attempt
+			if _, err := fmt.Sscan(lines.Text(), &n, &a.errno, &a.connecting, &a.connected, &a.sending, &a.sent); err != nil {
+				break // half a line of one that was killed
+			}
+			x.mu.Lock()
+			x.sent = append(x.sent, a)
+			x.mu.Unlock()
+		}
+		_ = cmd.Wait() // it may have been killed
+	}()
+	b.sender, b.senders = x, append(b.senders, x)
+	t.Cleanup(func() { b.endSender(x) })
+}
+
+// endSender ends a sender and waits until all is known about it.
+func (b *box) endSender(x *sender) {
+	_ = x.in.Close() // it may be closed
+	select {
+	case <-x.ended:
+	case <-time.After(host.Deadline):
+		b.s.t.Fatalf("the sender %s does not end; processes:\n%s", x.id, b.s.processes())
+	}
+}
+
+// attempts are those made so far.
+func (x *sender) attempts() []attempt {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.sent[:len(x.sent):len(x.sent)]
+}
+
+// hasEnded says that all is known about the sender.
+func (x *sender) hasEnded() bool {
+	select {
+	case <-x.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// more asks the sender for thousands of messages at once.
+func (x *sender) more(t *testing.T, thousands int) {
+	t.Helper()
+	_, err := io.WriteString(x.in, strings.Repeat("x", thousands))
+	host.Check(t, err)
+}
+
+// progress waits until the sender has tried n times more.
+func (b *box) progress(n int) {
+	b.s.t.Helper()
+	x, from := b.sender, len(b.sender.attempts())
+	b.s.eventually(b.name+" goes on sending", func() bool { return len(x.attempts()) >= from+n })
+}
+
+// works waits until a message that is sent from now on is in the box's log.
+func (b *box) works() {
+	b.s.t.Helper()
+	x, now := b.sender, soakClock()
+	if !b.s.waitFor(func() bool {
+		if b.log.shows(x, now) {
+			return true
+		}
+		if b != b.s.host && b.s.repaired() && b.s.host.log.shows(x, now) {
+			// It has connected to the host's daemon while that had taken /dev/log,
+			// and stays there: nobody can change that but by starting it anew.
+			b.endSender(x)
+			b.startSender(b.program)
+			b.s.strayed++
+			x = b.sender
+		}
+		return false
+	}) {
+		all := x.attempts()
+		b.s.t.Fatalf("no message of %s comes to its log in %v; %d tried, the last: %+v; in the log: %d; processes:\n%s",
+			b.name, host.Deadline, len(all), all[max(0, len(all)-1):], b.log.seen[x.id].last(), b.s.processes())
+	}
+}
+
+// shows says whether there is a message in the log that was sent after a time.
+func (l *soakLog) shows(x *sender, after int64) bool {
+	l.scan()
+	all, last := x.attempts(), l.seen[x.id].last()
+	return last >= 0 && last < len(all) && all[last].sending > after
+}
+
+// receiver is the process ID of the container's receiver on the host, 0 if
+// there is none.
+func (b *box) receiver() int {
+	b.s.t.Helper()
+	found := 0
+	for _, pid := range b.s.h.Receivers() {
+		line, err := os.ReadFile(b.s.h.Path(fmt.Sprintf("/proc/%d/cmdline", pid)))
+		if err != nil || !strings.Contains(string(line), "\x00--name\x00"+b.name+"\x00") {
+			continue
+		}
+		if found != 0 {
+			b.s.t.Fatalf("two receivers of %s: %d and %d", b.name, found, pid)
+		}
+		found = pid
+	}
+	return found
+}
+
+// mustReceiver is receiver where there has to be one.
+func (b *box) mustReceiver() int {
+	b.s.t.Helper()
+	pid := b.receiver()
+	if pid == 0 {
+		b.s.t.Fatalf("%s has no receiver; processes:\n%s", b.name, b.s.processes())
+	}
+	return pid
+}
+
+// signal sends a signal to a process of the host.
+func (s *soak) signal(name string, pid int) {
+	s.t.Helper()
+	s.h.Must("kill", "-"+name, strconv.Itoa(pid))
+}
+
+// hook is a command line of our hook for the container.
+func (b *box) hook(command string, args ...string) []string {
+	if command == "repair" {
+		args = append([]string{"--name", b.name, "--rule", "*.* -/var/log/" + b.logName()}, args...)
+	}
+	if b.inside {
+		return b.args(append([]string{host.HookIn, command}, args...)...)
+	}
+	return append([]string{filepath.Join(b.s.bin, "devlog-hook"), command, fmt.Sprintf("--pid=%d", b.pid)}, args...)
+}
+
+// logName is the log below /var/log, of the receiver.
+func (b *box) logName() string {
+	if b.inside {
+		return "messages"
+	}
+	return "devlog/" + b.name + "/messages"
+}
+
+// repair is what an administrator does who finds that nobody listens.
+func (b *box) repair() {
+	b.s.t.Helper()
+	b.s.h.Must(b.hook("repair")...)
+}
+
+// newCheapBox makes a container of namespaces.
+func (s *soak) newCheapBox(name string, inside bool) *box {
+	b := s.newBox(name, inside)
+	var c *host.Cheap
+	b.begin = func() {
+		c = host.NewCheap(s.t, s.h, name, host.CheapOptions{Bin: s.bin,
+			Run: "mount -n -t tmpfs -o mode=755 run run\nmount -n --bind /var/log/devlog/" + name + " var/log"})
+		b.pid = c.PID
+		b.repair()
+		b.startSender("/opt/devlog/numbered")
+	}
+	b.end = func() { c.Stop() }
+	b.args = func(args ...string) []string { return c.Args(args...) }
+	return b
+}
+
+// newRuncBox makes a container of runc, with our hook.
+func (s *soak) newRuncBox(name string) *box {
+	b := s.newBox(name, false)
+	var c *host.OCI
+	b.begin = func() {
+		c = host.NewOCI(s.t, s.h, "runc", name, "exec sleep 100000")
+		host.Check(s.t, host.Command("cp", filepath.Join(s.bin, "numbered"), filepath.Join(c.Rootfs, "bin")))
+		c.Mount("/run", "tmpfs", "tmpfs", "mode=755")
+		c.Hook("prestart", "--rule", "*.* -/var/log/"+b.logName())
+		c.Write().Create()
+		c.Start()
+		_, b.pid = c.State()
+		b.startSender("/bin/numbered")
+	}
+	b.end = func() {
+		s.signal("KILL", b.pid)
+		c.WaitStopped()
+		s.h.Must(c.Args("delete")...)
+	}
+	b.args = func(args ...string) []string {
+		return append([]string{"nsenter", fmt.Sprintf("--target=%d", b.pid), "--mount", "--pid", "--root", "--wd", "--"}, args...)
+	}
+	return b
+}
+
+func (s *soak) newBox(name string, inside bool) *box {
+	b := &box{s: s, name: name, inside: inside, dir: "/var/log/devlog/" + name, how: []string{"keep", "again"}[len(s.boxes)%2]}
+	s.boxes = append(s.boxes, b)
+	s.h.Must("mkdir", "-p", b.dir)
+	s.h.Must("mount", "-n", "-t", "tmpfs", "-o", "size=32m,mode=755", "log", b.dir)
+	b.log = newSoakLog(b, s.h.Path(b.dir+"/messages"))
+	return b
+}
+
+// links is what a process has open.
+func (s *soak) links(pid int) (list []string) {
+	names, err := filepath.Glob(s.h.Path(fmt.Sprintf("/proc/%d/fd/*", pid)))
+	host.Check(s.t, err)
+	for _, name := range names {
+		if to, err := os.Readlink(name); err == nil { // else it is closed by now
+			list = append(list, to)
+		}
+	}
+	return list
+}
+
+// descriptors is links without numbers.
+func (s *soak) descriptors(pid int) []string {
+	list := s.links(pid)
+	for i, to := range list {
+		list[i] = anyNumber.ReplaceAllString(to, "N")
+	}
+	slices.Sort(list)
+	return list
+}
+
+// watching is descriptors once the process watches /dev/log, which begins after a
+// moment.
+func (s *soak) watching(pid int) (list []string) {
+	s.t.Helper()
+	s.eventually(fmt.Sprintf("%d watches", pid), func() bool {
+		list = s.descriptors(pid)
+		return slices.Contains(list, "anon_inode:inotify")
+	})
+	return list
+}
+
+// kept says whether a receiver has nothing open but what it had at the
+// beginning, and sockets that it got when it repaired.
+func (b *box) kept(pid int) (more []string, ok bool) { return extra(b.fds, b.s.descriptors(pid)) }

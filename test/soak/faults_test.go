@@ -1,0 +1,319 @@
+//go:build soak
+
+package soak
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"devlog/test/host"
+)
+
+// fault is something that goes wrong. begin lets it begin, and returns what ends
+// it and waits until all is as it was.
+type fault struct {
+	name  string
+	begin func(b *box) (end func())
+	not   func(b *box) bool // which boxes it is not for; nil for none
+}
+
+func inside(b *box) bool { return b.inside }
+
+// boxFaults are those of one container.
+var boxFaults = []fault{
+	{name: "receiver killed", begin: killReceiver},
+	{name: "hook killed", begin: killHook},
+	{name: "hook killed at any time", begin: killRunningHook},
+	{name: "undo killed", begin: killUndo},
+	{name: "receiver killed, flood", begin: killInFlood},
+	{name: "upgrade killed", begin: killUpgrade, not: inside},
+	{name: "receiver stopped for a while", begin: pauseReceiver},
+	{name: "disk full", begin: fillDisk},
+	{name: "disk full, flood", begin: floodFullDisk},
+	{name: "disk full, receiver killed", begin: killOnFullDisk},
+	{name: "disk full, upgrade", begin: upgradeOnFullDisk, not: inside},
+	{name: "log renamed", begin: func(b *box) func() { return rename(b, "") }},
+	{name: "log removed", begin: removeFile},
+	{name: "log renamed, HUP", begin: func(b *box) func() { return rename(b, "HUP") }},
+	{name: "upgrade", begin: upgrade, not: inside}, // one inside runs from memory
+	{name: "container restarted", begin: restart},
+	{name: "write: ENOSPC", begin: injector("write", "error=ENOSPC:when=1..3", true)},
+	{name: "write: EIO", begin: injector("write", "error=EIO:when=1..3", true)},
+	{name: "write: EINTR", begin: injector("write", "error=EINTR:when=1+2", true)},
+	// By signals that it has no use for: strace, when it leaves in the middle of a
+	// call that it has fail, makes it ENOSYS.
+	{name: "epoll_pwait: EINTR", begin: injector("epoll_pwait", "signal=WINCH:when=1+2", false)},
+	{name: "recvmmsg: signals", begin: injector("recvmmsg", "signal=WINCH:when=1+2", false)},
+	{name: "openat: EMFILE", begin: openFails},
+	{name: "socket removed", begin: removeSocket},
+	{name: "socket removed, pipe2 and socketpair: EMFILE", begin: repairFails},
+	{name: "clock jumps", begin: jumpClock},
+	{name: "clock jumps, disk full", begin: jumpOnFullDisk},
+	{name: "clock jumps, upgrade", begin: jumpAndUpgrade, not: inside},
+}
+
+// maxLost is what a receiver that is killed may cost but for what it keeps: one
+// reading and a full queue.
+func maxLost() int { return maxRead + maxQueued() }
+
+// killed is the loss of a receiver that is killed from now on, and that keeps so
+// many bytes at most; over notes that it is.
+func (b *box) killed(why string, kept int) (over func()) {
+	l := &loss{why: why, from: soakClock(), to: never, bound: maxLost(), kept: kept}
+	b.losses = append(b.losses, l)
+	b.down()
+	b.log.torn = 1
+	return func() { l.to = soakClock() }
+}
+
+// down begins a time in which nobody may listen in the box, which up ends.
+func (b *box) down() { b.downs = append(b.downs, span{soakClock(), never}) }
+
+func (b *box) up() {
+	for i := range b.downs {
+		b.downs[i].to = min(b.downs[i].to, soakClock())
+	}
+}
+
+func (b *box) isDown() bool {
+	return slices.ContainsFunc(b.downs, func(w span) bool { return w.to == never })
+}
+
+// kill kills the receiver, which keeps so many bytes at most.
+func (b *box) kill(kept int) {
+	pid := b.mustReceiver()
+	over := b.killed("the kill of receiver "+strconv.Itoa(pid), kept)
+	b.s.signal("KILL", pid)
+	host.WaitDead(b.s.t, b.s.h, pid)
+	over()
+}
+
+// mended repairs the container, whose log may be torn until it works again.
+func (b *box) mended() {
+	b.repair()
+	b.up()
+	b.works()
+	b.log.torn = 0
+}
+
+func killReceiver(b *box) func() {
+	b.kill(0)
+	return b.mended
+}
+
+func killInFlood(b *box) func() {
+	b.sender.more(b.s.t, 5)
+	b.progress(500)
+	return killReceiver(b)
+}
+
+// killHook kills a repair at one of its checkpoints, or lets it pass.
+func killHook(b *box) func() {
+	b.kill(0)
+	over := b.killed("the kill of a hook", 0) // one that had started a receiver
+	b.crash(b.hook("repair"), 20, func() { b.kill(0) })
+	return func() {
+		b.repair()
+		over()
+		b.mended()
+	}
+}
+
+// died says whether a command was killed, or one that it ran.
+func died(r host.Result) bool { return r.Code < 0 || r.Code > 128 }
+
+// crash kills a command of our hook at one of its checkpoints, of which there are
+// so many at most; redo makes that there is something to do again for it.
+func (b *box) crash(command []string, most int, redo func()) {
+	for at := b.s.rng.IntN(most) + 1; at > 0; at-- {
+		if died(b.s.h.Do(append([]string{"env", fmt.Sprintf("DEVLOG_CRASH=%d", at)}, command...)...)) {
+			return
+		}
+		redo()
+	}
+	b.s.miss()
+}
+
+// killRunningHook kills a repair at any time.
+func killRunningHook(b *box) func() {
+	b.kill(0)
+	over := b.killed("the kill of a hook", 0)
+	b.killLater(b.hook("repair"), func() { b.kill(0) })
+	return func() {
+		b.repair()
+		over()
+		b.mended()
+	}
+}
+
+// killLater starts a command and kills it within the time that it takes about.
+func (b *box) killLater(command []string, redo func()) {
+	for range 20 {
+		after := fmt.Sprintf("%.4f", 0.0005+b.s.rng.Float64()*0.03) // seconds
+		if died(b.s.h.Do(append([]string{"timeout", "--signal=KILL", after}, command...)...)) {
+			return
+		}
+		redo()
+	}
+	b.s.miss()
+}
+
+// killUndo kills the undoing of a repair. The receiver ends in order meanwhile: that
+// loses nothing.
+func killUndo(b *box) func() {
+	b.down()
+	b.crash(b.hook("undo"), 6, b.repair)
+	return b.mended
+}
+
+// killUpgrade kills a receiver while its program is replaced.
+func killUpgrade(b *box) func() {
+	b.s.signal("USR2", b.mustReceiver())
+	time.Sleep(time.Duration(b.s.rng.IntN(50)) * time.Millisecond) // where it is then is left to chance
+	return killReceiver(b)
+}
+
+// pauseReceiver has senders wait, who wait for ever if it is lost.
+func pauseReceiver(b *box) func() {
+	pid := b.mustReceiver()
+	b.s.signal("STOP", pid)
+	return func() {
+		b.s.signal("CONT", pid)
+		b.works()
+	}
+}
+
+func fillDisk(b *box) func() {
+	free := b.full()
+	b.sender.more(b.s.t, 1)
+	b.progress(1000)
+	return func() {
+		free()
+		b.works()
+	}
+}
+
+// floodFullDisk sends more than a receiver keeps.
+func floodFullDisk(b *box) func() {
+	free := b.full()
+	b.sender.more(b.s.t, 12)
+	b.progress(12000)
+	return func() {
+		free()
+		b.works()
+	}
+}
+
+func killOnFullDisk(b *box) func() {
+	free := b.full()
+	b.sender.more(b.s.t, 1)
+	b.progress(1000)
+	b.kill(maxKept)
+	return func() {
+		free()
+		b.mended()
+	}
+}
+
+// upgrade has the receiver go on with its program's file.
+func upgrade(b *box) func() {
+	const said = "upgraded to devlogd "
+	was := b.log.said(said)
+	b.s.signal("USR2", b.mustReceiver())
+	return func() {
+		b.s.eventually("the receiver of "+b.name+" says that it is upgraded", func() bool { return b.log.said(said) == was+1 })
+		b.works()
+	}
+}
+
+func upgradeOnFullDisk(b *box) func() {
+	free := b.full()
+	b.sender.more(b.s.t, 1)
+	b.progress(1000)
+	end := upgrade(b)
+	return func() {
+		free()
+		end()
+	}
+}
+
+// rename is what logrotate does, with a signal or without.
+func rename(b *box, signal string) func() {
+	b.works() // there is a file
+	old := b.log.path + "." + strconv.Itoa(b.s.round)
+	host.Check(b.s.t, os.Rename(b.log.path, old))
+	pid := b.mustReceiver()
+	if signal != "" {
+		b.s.signal(signal, pid)
+	}
+	return func() {
+		b.s.eventually("the receiver of "+b.name+" has its log opened anew", func() bool {
+			_, err := os.Stat(b.log.path)
+			return err == nil && !b.s.has(pid, b.dir+"/messages."+strconv.Itoa(b.s.round), "/var/log/messages."+strconv.Itoa(b.s.round))
+		})
+		b.log.renamed(old)
+		b.works()
+	}
+}
+
+// removeFile removes the log.
+func removeFile(b *box) func() {
+	b.works()
+	host.Check(b.s.t, os.Remove(b.log.path))
+	return func() {
+		b.s.eventually("the receiver of "+b.name+" has made its log anew", func() bool {
+			_, err := os.Stat(b.log.path)
+			return err == nil
+		})
+		b.log.begin()
+		b.works()
+	}
+}
+
+// has says whether a process has a file open that has one of these names where
+// the process runs.
+func (s *soak) has(pid int, names ...string) bool {
+	list := strings.Join(s.links(pid), "\n") + "\n"
+	for _, name := range names {
+		if strings.Contains(list, name+"\n") {
+			return true
+		}
+	}
+	return false
+}
+
+// restart ends the container, and with it the receiver in it, and starts it
+// anew. One on the host loses nothing by that.
+func restart(b *box) func() {
+	if b.inside {
+		defer b.killed("the end of the container", 0)()
+	}
+	b.down()
+	b.end()
+	b.endSender(b.sender)
+	b.s.eventually("the receiver of "+b.name+" has ended", func() bool { return b.receiver() == 0 })
+	return func() {
+		b.begin()
+		b.up()
+		b.works()
+		b.log.torn = 0
+	}
+}
+
+// removeSocket removes the name of the private socket.
+func removeSocket(b *box) func() {
+	b.down()
+	host.Check(b.s.t, os.Remove(b.s.h.Path(fmt.Sprintf("/proc/%d/root/run/devlog/log", b.pid))))
+	return func() {
+		b.s.eventuallyRepaired("the socket of "+b.name+" is there again", func() bool {
+			_, err := os.Stat(b.s.h.Path(fmt.Sprintf("/proc/%d/root/run/devlog/log", b.pid)))
+			return err == nil
+		})
+		b.up()
+		b.works()
+	}
+}

@@ -1,0 +1,120 @@
+//go:build soak
+
+package soak
+
+import (
+	"context"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"devlog/test/host"
+)
+
+// injector has strace fail a system call of the receiver; of writes, those to
+// its log.
+func injector(call, how string, log bool) func(b *box) func() {
+	return func(b *box) func() {
+		detach := b.inject(call, how, log)
+		b.sender.more(b.s.t, 1)
+		return func() {
+			detach()
+			b.works()
+		}
+	}
+}
+
+// openFails lets the receiver have no descriptor for its log's new file.
+func openFails(b *box) func() {
+	detach := b.inject("openat", "error=EMFILE:when=1..2", false)
+	end := rename(b, "HUP")
+	return func() {
+		detach()
+		end()
+	}
+}
+
+// repairFails lets the receiver have no descriptors for the hook that it runs.
+func repairFails(b *box) func() {
+	detach := b.inject("pipe2,socketpair", "error=EMFILE:when=1", false)
+	end := removeSocket(b)
+	return func() {
+		detach()
+		end()
+	}
+}
+
+var attached = regexp.MustCompile(`Process [0-9]+ attached`)
+
+// inject attaches strace to the receiver; the result detaches it.
+func (b *box) inject(call, how string, log bool) (detach func()) {
+	t := b.s.t
+	t.Helper()
+	pid := b.mustReceiver()
+	args := []string{"strace", "-f", "-p", strconv.Itoa(pid), "-e", "trace=" + call, "-e", "inject=" + call + ":" + how}
+	if log {
+		// As one on the host sees it, and as one in the container does, whose mounts
+		// strace has none of.
+		args = append(args, "-P", b.dir+"/messages", "-P", "/var/log/messages")
+	}
+	cmd := b.s.h.Command(context.Background(), args...)
+	said := &lockedBuffer{}
+	cmd.Stderr = said
+	host.Check(t, cmd.Start())
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // by a signal
+		close(ended)
+	}()
+	hasEnded := func() bool {
+		select {
+		case <-ended:
+			return true
+		default:
+			return false
+		}
+	}
+	signal := func(name string) {
+		for _, p := range b.s.h.Processes() {
+			if f := strings.Fields(p); filepath.Base(f[1]) == "strace" && f[4] == strconv.Itoa(pid) {
+				_ = b.s.h.Command(context.Background(), "kill", "-"+name, f[0]).Run() // it may have ended with the receiver
+			}
+		}
+	}
+	end := func() {
+		signal("INT")
+		// It waits for ever for a process that waits in vfork(2) for a child, which
+		// waits for strace.
+		if !host.WaitAtMost(host.Deadline/10, hasEnded) {
+			b.s.stuck++
+			signal("KILL")
+			if !host.WaitFor(hasEnded) {
+				t.Fatalf("strace of %d, of %s, has not ended; processes:\n%s", pid, b.name, b.s.processes())
+			}
+		}
+	}
+	t.Cleanup(func() {
+		if !hasEnded() {
+			end()
+		}
+	})
+	if !b.s.waitFor(func() bool { return attached.MatchString(said.String()) }) {
+		t.Fatalf("strace is not attached to %d: %s", pid, said)
+	}
+	return func() {
+		b.s.eventually("a call of the receiver of "+b.name+" fails", func() bool { return injections(said.String()) > 0 })
+		end()
+		b.s.injected += injections(said.String())
+		for line := range strings.Lines(said.String()) {
+			if strings.Contains(line, "+++ killed") || strings.Contains(line, "+++ exited with 4") {
+				t.Logf("%s: %s: %s", b.s.now(), b.name, strings.TrimSpace(line))
+			}
+		}
+	}
+}
+
+// injections is how many calls have failed, as strace says, or were interrupted.
+func injections(said string) int {
+	return strings.Count(said, "(INJECTED") + strings.Count(said, "--- SIGWINCH")
+}

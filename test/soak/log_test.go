@@ -1,0 +1,207 @@
+//go:build soak
+
+package soak
+
+import (
+	"bytes"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/test/host"
+)
+
+// soakLog is a log that is read while it is written.
+type soakLog struct {
+	b       *box
+	path    string
+	file    *os.File
+	rest    []byte // of a line that is not whole yet
+	seen    map[string]numbers
+	lines   int
+	counted int // messages that the receiver has said are lost
+	notices map[string]int
+	recent  []string // notices, for a message
+	stamp   string   // of the last message
+	// torn is how many lines may be torn: what is killed may leave half a line.
+	torn int
+}
+
+// numbers are those that were seen of a sender, in increasing order.
+type numbers []int
+
+func (l numbers) last() int {
+	if len(l) == 0 {
+		return -1
+	}
+	return l[len(l)-1]
+}
+
+func (l numbers) has(n int) bool {
+	_, ok := slices.BinarySearch(l, n)
+	return ok
+}
+
+func newSoakLog(b *box, path string) *soakLog {
+	return &soakLog{b: b, path: path, seen: map[string]numbers{}, notices: map[string]int{}}
+}
+
+// soakFormat is the shortest line that there can be of box, sender and number.
+const soakFormat = "Jan  1 00:00:00 %s sender: %s %d .\n"
+
+var (
+	soakLine   = regexp.MustCompile(`^([A-Z][a-z][a-z] [ 0-9][0-9] [0-9:]{8}|\d{4}-\S+) \S+ sender: ([a-z]+[0-9]*\.[0-9]+) ([0-9]+) (x*)\.$`)
+	soakNotice = regexp.MustCompile(`^[A-Z][a-z][a-z] [ 0-9][0-9] [0-9:]{8} \S+ devlogd\[[0-9]+\]: (.*)$`)
+	soakLost   = regexp.MustCompile(`^([0-9]+) messages lost \(`)
+	anyNumber  = regexp.MustCompile(`[0-9]+`)
+)
+
+// scan reads what is new, and fails the test for what should not be there.
+func (l *soakLog) scan() {
+	if l.file == nil {
+		f, err := os.Open(l.path)
+		if err != nil {
+			return // not there yet
+		}
+		l.file = f
+	}
+	l.read()
+}
+
+func (l *soakLog) read() {
+	buf := make([]byte, 256<<10)
+	for {
+		n, _ := l.file.Read(buf)
+		if n <= 0 {
+			return
+		}
+		l.rest = append(l.rest, buf[:n]...)
+		for {
+			line, rest, whole := bytes.Cut(l.rest, []byte{'\n'})
+			if !whole {
+				break
+			}
+			l.line(line)
+			l.rest = rest
+		}
+		l.rest = bytes.Clone(l.rest)
+	}
+}
+
+// renamed goes on with the new file after the old one was renamed to old, which
+// is removed.
+func (l *soakLog) renamed(old string) {
+	l.b.s.t.Helper()
+	l.begin()
+	host.Check(l.b.s.t, os.Remove(old))
+}
+
+// begin goes on with a new file after the old one is read to its end. Nobody may
+// write to that any more.
+func (l *soakLog) begin() {
+	t := l.b.s.t
+	t.Helper()
+	l.scan()
+	if l.file != nil {
+		if len(l.rest) > 0 {
+			l.b.s.wrong("the log of %s, renamed, ends in %q", l.b.name, l.rest)
+			l.rest = nil
+		}
+		host.Check(t, l.file.Close())
+		l.file = nil
+	}
+}
+
+func (l *soakLog) line(line []byte) {
+	b := l.b
+	l.lines++
+	if m := soakLine.FindSubmatch(line); m != nil {
+		id, n := string(m[2]), atoi(m[3])
+		l.stamp = string(m[1])
+		from, _, _ := bytes.Cut(m[2], []byte{'.'})
+		switch seen := l.seen[id]; {
+		case len(m[4]) != n%200:
+			b.s.wrong("in the log of %s a torn line: %q", b.name, line)
+		case n <= seen.last():
+			b.s.wrong("in the log of %s message %d of %s comes after %d", b.name, n, id, seen.last())
+		case string(from) != b.name && b != b.s.host:
+			b.s.wrong("in the log of %s a message of another: %q", b.name, line)
+		default:
+			l.seen[id] = append(seen, n)
+			if b == b.s.host && b.s.settledElsewhere(string(from), id, n) {
+				b.s.wrong("message %d of %s is in two logs", n, id)
+			}
+		}
+		return
+	}
+	if b == b.s.host { // others log there too, and its daemon is not ours
+		return
+	}
+	m := soakNotice.FindSubmatch(line)
+	switch {
+	case m == nil && l.torn > 0:
+		l.torn--
+		b.s.tornLines++
+	case m == nil:
+		b.s.wrong("in the log of %s a line that nobody sent: %q", b.name, line)
+	default:
+		if lost := soakLost.FindSubmatch(m[1]); lost != nil {
+			l.counted += atoi(lost[1])
+		}
+		l.recent = append(l.recent, string(line))
+		l.notices[string(anyNumber.ReplaceAll(m[1], []byte("N")))]++
+	}
+}
+
+// settledElsewhere says that a message is known to be in the log of its own box.
+func (s *soak) settledElsewhere(name, id string, n int) bool {
+	for _, b := range s.boxes {
+		for _, x := range b.senders {
+			if b.name == name && x.id == id {
+				return n < x.done && b.log.seen[id].has(n)
+			}
+		}
+	}
+	return false
+}
+
+func atoi(text []byte) int {
+	n, _ := strconv.Atoi(string(text)) // they are digits
+	return n
+}
+
+// said is how many times the receiver has said that, with N for each number.
+func (l *soakLog) said(text string) (n int) {
+	l.scan()
+	for notice, times := range l.notices {
+		if ok, _ := regexp.MatchString("^"+text, notice); ok {
+			n += times
+		}
+	}
+	return n
+}
+
+// full takes the rest of the space of the box's file system; the result gives
+// it back.
+func (b *box) full() (free func()) {
+	t := b.s.t
+	t.Helper()
+	name := b.s.h.Path(b.dir + "/filler")
+	f, err := os.Create(name)
+	host.Check(t, err)
+	var size int64
+	b.s.eventually("the disk of "+b.name+" is full", func() bool {
+		var st unix.Statfs_t
+		host.Check(t, unix.Fstatfs(int(f.Fd()), &st))
+		if n := int64(st.Bfree * uint64(st.Bsize)); n > 0 && unix.Fallocate(int(f.Fd()), 0, size, n) == nil {
+			size += n
+		}
+		host.Check(t, unix.Fstatfs(int(f.Fd()), &st))
+		return st.Bfree == 0
+	})
+	host.Check(t, f.Close())
+	return func() { host.Check(t, os.Remove(name)) }
+}

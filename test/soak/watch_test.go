@@ -1,0 +1,233 @@
+//go:build soak
+
+package soak
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"devlog/test/host"
+)
+
+// lookEvery is the time between two looks at everything, while the test waits for
+// something; it hardly does anything else.
+const lookEvery = 50 * time.Millisecond
+
+// wrong notes that an invariant does not hold, and has the test fail for it.
+func (s *soak) wrong(format string, args ...any) {
+	s.wrongs = append(s.wrongs, fmt.Sprintf(format, args...))
+	if !s.trial {
+		s.t.Errorf("%s: "+format, append([]any{s.now()}, args...)...)
+	}
+}
+
+// waitFor is host.WaitFor that looks at everything meanwhile.
+func (s *soak) waitFor(done func() bool) bool {
+	return host.WaitFor(func() bool {
+		s.look()
+		return done()
+	})
+}
+
+// eventually is eventually that looks at everything meanwhile.
+func (s *soak) eventually(what string, done func() bool) {
+	s.t.Helper()
+	if !s.waitFor(done) {
+		s.giveUp(what)
+	}
+}
+
+// eventuallyRepaired is eventually for what takes as long as repairs may that
+// follow each other.
+func (s *soak) eventuallyRepaired(what string, done func() bool) {
+	s.t.Helper()
+	for range 2 {
+		if s.waitFor(done) {
+			return
+		}
+	}
+	s.giveUp(what)
+}
+
+// giveUp ends the test, with what is known of those that have faults.
+func (s *soak) giveUp(what string) {
+	s.t.Helper()
+	for _, b := range s.struck {
+		s.t.Logf("%s said last:\n%s", b.name, strings.Join(b.log.recent[max(0, len(b.log.recent)-20):], "\n"))
+	}
+	s.t.Fatalf("%s: %s: not so after %v or more; processes:\n%s", s.now(), what, host.Deadline, s.processes())
+}
+
+func (s *soak) all() []*box { return append(slices.Clone(s.boxes), s.host) }
+
+// look sees that the invariants hold that hold at any time: each line in each log
+// is whole, in order and of that box; the host can log.
+func (s *soak) look() {
+	now := time.Now()
+	if s.host == nil || s.host.sender == nil || now.Sub(s.looked) < lookEvery {
+		return
+	}
+	if gap := now.Sub(s.looked); !s.looked.IsZero() && gap > s.gap {
+		s.gap = gap
+	}
+	s.looks, s.looked = s.looks+1, now
+	for _, b := range s.all() {
+		b.log.scan()
+	}
+	s.hostLogs()
+	for _, text := range s.runs() {
+		s.wrong("%s", text)
+	}
+}
+
+// hostLogs sees that what is sent on the host can be sent, and arrives, whenever
+// /dev/log is what it should be.
+func (s *soak) hostLogs() {
+	x := s.host.sender
+	all, last := x.attempts(), s.host.log.seen[x.id].last()
+	for n := s.tried; n < len(all); n++ {
+		if a := all[n]; a.errno != 0 && !s.host.mayFail(a) {
+			s.wrong("the host cannot log: message %d, %+v", n, a)
+		}
+	}
+	s.tried = len(all)
+	if n := last + 1; n < len(all) && s.repaired() {
+		a, late := all[n], soakClock()-host.Deadline.Microseconds()
+		if a.errno == 0 && a.sent < late && !slices.ContainsFunc(s.spans, func(w span) bool { return w.to > late }) && s.host.lossOf(a, nil) == nil {
+			s.wrong("the host does not log: message %d, %+v, has not arrived for %v", n, a, host.Deadline)
+		}
+	}
+}
+
+// runs says of which of our processes there are more than there may be at any
+// time, and who has ended that nobody has killed.
+func (s *soak) runs() (wrong []string) {
+	hooks, keepers := 0, 0
+	names := map[string]int{}
+	processes := s.h.Processes()
+	receivers := s.h.Receivers()
+	for _, p := range processes {
+		f := strings.Fields(p)
+		pid, _ := strconv.Atoi(f[0]) // it is a number
+		switch program := filepath.Base(f[1]); {
+		case program == "devlog-hook":
+			hooks++
+		case program != "devlogd" || !slices.Contains(receivers, pid):
+		case f[len(f)-1] == "--keep":
+			keepers++
+		default:
+			if i := slices.Index(f, "--name"); i > 0 && i+1 < len(f) {
+				names[f[i+1]]++
+			}
+		}
+	}
+	// Each receiver and the keeper run one at a time, and so do we; a hook has a
+	// child while it starts a receiver.
+	if most := 2 * (len(s.boxes) + 2); hooks > most {
+		wrong = append(wrong, fmt.Sprintf("%d hooks run, %d at most should", hooks, most))
+	}
+	if keepers > 1 {
+		wrong = append(wrong, fmt.Sprintf("%d keepers run", keepers))
+	}
+	for _, b := range s.boxes {
+		n := names[b.name]
+		if n > 1 {
+			wrong = append(wrong, fmt.Sprintf("%d receivers of %s run", n, b.name))
+		}
+		if b.gone++; n > 0 || b.isDown() {
+			b.gone = 0
+		}
+		// One that becomes another program has no command line for a moment.
+		if b.gone == 3 {
+			wrong = append(wrong, "the receiver of "+b.name+" has ended, and nobody has killed it")
+		}
+		delete(names, b.name)
+	}
+	for name := range names {
+		wrong = append(wrong, fmt.Sprintf("a receiver of %s runs, which is no container", name))
+	}
+	return wrong
+}
+
+// calm waits until nothing of ours runs but what should, with nothing open but
+// what it had at the beginning.
+func (s *soak) calm() {
+	s.t.Helper()
+	var wrong []string
+	if !s.waitFor(func() bool {
+		wrong = s.unrest()
+		return len(wrong) == 0
+	}) {
+		for _, text := range wrong {
+			s.wrong("%s", text)
+		}
+	}
+}
+
+func (s *soak) unrest() (wrong []string) {
+	for _, b := range s.boxes {
+		pid := b.receiver()
+		if pid == 0 {
+			wrong = append(wrong, b.name+" has no receiver")
+			continue
+		}
+		if more, ok := b.kept(pid); !ok {
+			wrong = append(wrong, fmt.Sprintf("the receiver of %s has open %q, and had at first only %q", b.name, more, b.fds))
+		}
+		if n := s.children(pid); n != 0 {
+			wrong = append(wrong, fmt.Sprintf("the receiver of %s has %d children", b.name, n))
+		}
+	}
+	keeper := s.keeper()
+	if more, ok := extra(s.keeperFDs, s.descriptors(keeper)); !ok {
+		wrong = append(wrong, fmt.Sprintf("the keeper has open %q, and had at first only %q", more, s.keeperFDs))
+	}
+	if n := s.children(keeper); n != 0 {
+		wrong = append(wrong, fmt.Sprintf("the keeper has %d children", n))
+	}
+	for _, p := range s.h.Processes() {
+		if program := filepath.Base(strings.Fields(p)[1]); program == "devlog-hook" || program == "strace" {
+			wrong = append(wrong, "this still runs: "+p)
+		}
+	}
+	if text := s.left(s.mounts); text != "" {
+		wrong = append(wrong, text)
+	}
+	return wrong
+}
+
+// children is how many children a process of the host has, also dead ones that
+// it has not waited for.
+func (s *soak) children(of int) (n int) {
+	dirs, err := filepath.Glob(s.h.Path("/proc/[0-9]*"))
+	host.Check(s.t, err)
+	for _, dir := range dirs {
+		pid, _ := strconv.Atoi(filepath.Base(dir)) // it is a number
+		if f := s.h.Stat(pid); f != nil && f[1] == strconv.Itoa(of) {
+			n++
+		}
+	}
+	return n
+}
+
+// extra is what is open beyond what was, and whether that may be: sockets that a
+// receiver got when it repaired.
+func extra(was, is []string) (more []string, ok bool) {
+	const sockets = 16 // that a receiver keeps at most
+	was = slices.Clone(was)
+	n := 0
+	for _, fd := range is {
+		if i := slices.Index(was, fd); i >= 0 {
+			was = slices.Delete(was, i, i+1)
+			continue
+		}
+		if more = append(more, fd); strings.HasPrefix(fd, "socket:") {
+			n++
+		}
+	}
+	return more, n < sockets && n == len(more)
+}
