@@ -123,7 +123,9 @@ func run(args []string, stdout io.Writer, files []handover.File, before *handove
 		return err
 	}
 	read := func() (rules []syslogconf.Rule, err error) {
-		rules, o.included, err = syslogconf.LoadAll(o.config, o.rules, syslogconf.DefaultMessages)
+		if rules, o.included, err = syslogconf.LoadAll(o.config, o.rules, syslogconf.DefaultMessages); err == nil {
+			err = expand(rules, o.name)
+		}
 		return rules, err
 	}
 	load := sync.OnceValues(read)
@@ -270,6 +272,22 @@ func checkRules(load func() ([]syslogconf.Rule, error), stdout io.Writer) error 
 	}
 	if len(failed) > 0 {
 		return usageError{errors.Join(failed...)}
+	}
+	return nil
+}
+
+// namePlaceholder stands for the container's name in the path of a rule.
+const namePlaceholder = "{name}"
+
+// expand puts the name into the paths of the rules. A name that is not one of a file is
+// an error if a rule asks for it: it could lead anywhere.
+func expand(rules []syslogconf.Rule, name string) error {
+	for i := range rules {
+		path := strings.ReplaceAll(rules[i].Path, namePlaceholder, name)
+		if path != rules[i].Path && (name == "." || name == ".." || strings.Contains(name, "/")) {
+			return fmt.Errorf("%s: %q cannot stand for %s in a path: use --name with another name", rules[i].Origin(), name, namePlaceholder)
+		}
+		rules[i].Path = path
 	}
 	return nil
 }

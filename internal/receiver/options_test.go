@@ -24,3 +24,23 @@ func TestNotices(t *testing.T) {
 		}
 	}
 }
+
+func TestExpand(t *testing.T) {
+	list := rules(t, "*.* -/var/log/devlog/{name}/m.json;JSON", "*.* /x", "*.* |/run/{name}")
+	if err := expand(list, "web;1"); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"/var/log/devlog/web;1/m.json", "/x", "/run/web;1"} {
+		if list[i].Path != want {
+			t.Errorf("%s, want %s", list[i].Path, want)
+		}
+	}
+	for _, name := range []string{"..", ".", "a/b"} {
+		if err := expand(rules(t, "*.* /{name}"), name); err == nil || !strings.Contains(err.Error(), "cannot stand for {name}") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := expand(rules(t, "*.* /x"), name); err != nil {
+			t.Errorf("%s, which no rule has: %v", name, err)
+		}
+	}
+}

@@ -22,7 +22,7 @@ func main() {
 
 func run(programs []string) error {
 	if len(programs) == 0 {
-		return errors.New("usage: modules PROGRAM...")
+		return errors.New("no program is named: usage: modules PROGRAM")
 	}
 	modules, err := read(programs)
 	if err != nil {
