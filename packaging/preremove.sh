@@ -16,7 +16,7 @@ fi
 
 left=
 if [ -e /dev/.devlog-host ] || [ -L /run/devlog/.devlog-repair ]; then
-	left="the prepared host, until it boots (else install devlog again, and: devlog-hook undo --host)"
+	left="the prepared host, until reboot (to undo it earlier, install devlog again and run devlog-hook undo --host)"
 fi
 for file in /etc/containers/oci/hooks.d/*.json /usr/share/containers/oci/hooks.d/*.json /etc/cdi/*.json \
 	/etc/docker/daemon.json /etc/containerd/config.toml /etc/containerd/conf.d/*.toml /var/lib/lxc/*/config /etc/init.d/devlog*; do
@@ -24,4 +24,4 @@ for file in /etc/containers/oci/hooks.d/*.json /usr/share/containers/oci/hooks.d
 		left="${left:+$left, }$file"
 	fi
 done
-[ -z "$left" ] || echo "devlog: left in place, for containers may rely on it: $left" >&2
+[ -z "$left" ] || echo "devlog: left in place, because containers may need it: $left" >&2

@@ -64,7 +64,7 @@ func Inherited() ([]File, error) {
 	pid, count, names := os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS"), os.Getenv("LISTEN_FDNAMES")
 	for _, v := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
 		if err := os.Unsetenv(v); err != nil {
-			return nil, fmt.Errorf("remove %s from the environment: %w", v, err)
+			return nil, fmt.Errorf("cannot remove %s from the environment: %w", v, err)
 		}
 	}
 	if pid != "" && pid != strconv.Itoa(os.Getpid()) {
@@ -89,13 +89,13 @@ func parseInherited(count, names string) ([]File, error) {
 	}
 	n, err := strconv.Atoi(count)
 	if err != nil || n < 0 || n > 1024 {
-		return nil, fmt.Errorf("read LISTEN_FDS=%q: want a number from 0 to 1024", count)
+		return nil, fmt.Errorf("cannot read LISTEN_FDS=%q: want a number from 0 to 1024", count)
 	}
 	var list []string
 	if names != "" {
 		list = strings.Split(names, ":")
 		if len(list) != n {
-			return nil, fmt.Errorf("read LISTEN_FDNAMES=%q: want %d names, as LISTEN_FDS says", names, n)
+			return nil, fmt.Errorf("cannot read LISTEN_FDNAMES=%q: want %d names, as LISTEN_FDS says", names, n)
 		}
 	}
 	files := make([]File, n)
@@ -124,7 +124,7 @@ func Report(fd int, problem error) error {
 		werr = nil // the hook was killed: the next repair finds this receiver
 	}
 	if err := errors.Join(werr, unix.Close(fd)); err != nil {
-		return fmt.Errorf("report to the hook: %w", err)
+		return fmt.Errorf("cannot report to the hook: %w", err)
 	}
 	return nil
 }

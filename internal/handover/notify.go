@@ -24,11 +24,11 @@ func Notify(state string, fds ...int) error {
 		return nil
 	}
 	if name[0] != '/' && name[0] != '@' {
-		return fmt.Errorf("tell the service manager at %s=%q: %w", notifyVariable, name, unix.EAFNOSUPPORT)
+		return fmt.Errorf("cannot tell the service manager at %s=%q: %w", notifyVariable, name, unix.EAFNOSUPPORT)
 	}
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("tell the service manager: %w", err)
+		return fmt.Errorf("cannot tell the service manager: %w", err)
 	}
 	defer unix.Close(fd)
 	var rights []byte
@@ -37,7 +37,7 @@ func Notify(state string, fds ...int) error {
 	}
 	// The kernel takes @ for the NUL of an abstract name in x/sys/unix.
 	if err := unix.Sendmsg(fd, []byte(state), rights, &unix.SockaddrUnix{Name: name}, unix.MSG_NOSIGNAL); err != nil {
-		return fmt.Errorf("tell the service manager: %w", err)
+		return fmt.Errorf("cannot tell the service manager: %w", err)
 	}
 	return nil
 }
@@ -55,11 +55,11 @@ func Taken(limit time.Duration) (files []File, ok bool, err error) {
 		return nil, false, nil
 	}
 	if err := os.Unsetenv(FilesVariable); err != nil {
-		return nil, true, fmt.Errorf("remove %s from the environment: %w", FilesVariable, err)
+		return nil, true, fmt.Errorf("cannot remove %s from the environment: %w", FilesVariable, err)
 	}
 	files, err = takeFrom(name, limit)
 	if err != nil {
-		err = fmt.Errorf("take the files from the hook: %w", err)
+		err = fmt.Errorf("cannot take the files from the hook: %w", err)
 	}
 	return files, true, err
 }

@@ -29,7 +29,7 @@ func findStale(path string) (*stale, error) {
 	if errors.Is(err, unix.ENOENT) {
 		return nil, nil
 	} else if err != nil {
-		return nil, fmt.Errorf("look at %s: %w", path, err)
+		return nil, fmt.Errorf("cannot look at %s: %w", path, err)
 	}
 	s := &stale{handle: handle}
 	if err := s.inspect(path); err != nil {
@@ -43,7 +43,7 @@ func findStale(path string) (*stale, error) {
 func (s *stale) inspect(path string) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(s.handle, &st); err != nil {
-		return fmt.Errorf("look at %s: %w", path, err)
+		return fmt.Errorf("cannot look at %s: %w", path, err)
 	}
 	s.id = file.IDOf(&st)
 	switch st.Mode & unix.S_IFMT {
@@ -51,15 +51,15 @@ func (s *stale) inspect(path string) error {
 	case unix.S_IFLNK:
 		target, err := os.Readlink(path)
 		if err != nil {
-			return fmt.Errorf("look at %s: %w", path, err)
+			return fmt.Errorf("cannot look at %s: %w", path, err)
 		}
-		return fmt.Errorf("listen at %s: it is a symbolic link to %s: use --listen with the link's target", path, target)
+		return fmt.Errorf("cannot listen at %s: it is a symbolic link to %s: use --listen with the link's target", path, target)
 	default:
-		return fmt.Errorf("listen at %s: there is something that is not a socket: move it away or use another path", path)
+		return fmt.Errorf("cannot listen at %s: there is something that is not a socket: move it away or use another path", path)
 	}
 	fd, err := newSocket(unix.SOCK_DGRAM) // a stream socket would be a connection there
 	if err != nil {
-		return fmt.Errorf("make a socket to try %s: %w", path, err)
+		return fmt.Errorf("cannot make a socket to try %s: %w", path, err)
 	}
 	err = unix.Connect(fd, &unix.SockaddrUnix{Name: path})
 	_ = unix.Close(fd)
@@ -67,9 +67,9 @@ func (s *stale) inspect(path string) error {
 	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ENOENT):
 		return nil
 	case err == nil, errors.Is(err, unix.EPROTOTYPE):
-		return fmt.Errorf("listen at %s: %w", path, errLive)
+		return fmt.Errorf("cannot listen at %s: %w", path, errLive)
 	}
-	return fmt.Errorf("listen at %s: see whether the socket there is in use: %w", path, err)
+	return fmt.Errorf("cannot listen at %s: see whether the socket there is in use: %w", path, err)
 }
 
 // bind gives the socket its name, with all that belongs to it, in one step. A
@@ -77,7 +77,7 @@ func (s *stale) inspect(path string) error {
 func (s *Socket) bind(old *stale) error {
 	dir, err := unix.Open(filepath.Dir(s.Path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("look at its directory: %w", err)
+		return fmt.Errorf("cannot look at its directory: %w", err)
 	}
 	defer unix.Close(dir)
 	tmp := ".devlogd." + strconv.Itoa(os.Getpid())
@@ -135,7 +135,7 @@ func claim(dir int, tmp, name string) error {
 		return errLive // since we have looked
 	}
 	if err != nil {
-		return fmt.Errorf("rename the socket: %w", err)
+		return fmt.Errorf("cannot rename the socket: %w", err)
 	}
 	return nil
 }
@@ -159,7 +159,7 @@ func (s *stale) replace(dir int, tmp, name string) (done bool, err error) {
 		}
 	}
 	if err != nil {
-		return false, fmt.Errorf("replace the stale socket: %w", err)
+		return false, fmt.Errorf("cannot replace the stale socket: %w", err)
 	}
 	if lookup(dir, out) == s.id {
 		_ = unix.Unlinkat(dir, tmp, 0) // what is left of it harms nobody
@@ -170,7 +170,7 @@ func (s *stale) replace(dir int, tmp, name string) (done bool, err error) {
 		err = claim(dir, tmp, name)
 	}
 	if err != nil {
-		return false, fmt.Errorf("put another program's socket back: %w", err)
+		return false, fmt.Errorf("cannot put another program's socket back: %w", err)
 	}
 	return false, errLive
 }

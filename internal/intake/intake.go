@@ -141,7 +141,7 @@ func (i *Intake) Drain() error {
 func (i *Intake) drain(s *Socket) error {
 	// From here on a send fails (EPIPE) and nothing is added to the queue.
 	if err := unix.Shutdown(s.FD, unix.SHUT_RD); err != nil {
-		return fmt.Errorf("shut down a socket: %w", err)
+		return fmt.Errorf("cannot shut down a socket: %w", err)
 	}
 	if s.Stream {
 		i.accept(s, -1)
@@ -187,7 +187,7 @@ func (i *Intake) receive(s *Socket, batches int) error {
 		case errors.Is(err, unix.EINTR):
 			continue
 		case err != nil:
-			return fmt.Errorf("receive messages: %w", err)
+			return fmt.Errorf("cannot receive messages: %w", err)
 		}
 		now := time.Now()
 		for k := range n {

@@ -56,10 +56,10 @@ const maxPath = 107
 // socket there is replaced; a live one, or anything else, is an error.
 func Listen(path string, kind int) (*Socket, error) {
 	if len(path) > maxPath {
-		return nil, fmt.Errorf("listen at %s: the path is longer than %d bytes: use a shorter one", path, maxPath)
+		return nil, fmt.Errorf("cannot listen at %s: the path is longer than %d bytes: use a shorter one", path, maxPath)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("make the directory of the socket %s: %w", path, err)
+		return nil, fmt.Errorf("cannot make the directory of the socket %s: %w", path, err)
 	}
 	stale, err := findStale(path)
 	if err != nil {
@@ -70,12 +70,12 @@ func Listen(path string, kind int) (*Socket, error) {
 	}
 	fd, err := newSocket(kind)
 	if err != nil {
-		return nil, fmt.Errorf("make a socket for %s: %w", path, err)
+		return nil, fmt.Errorf("cannot make a socket for %s: %w", path, err)
 	}
 	s := &Socket{FD: fd, Path: path, Stream: kind == unix.SOCK_STREAM}
 	if err := s.bind(stale); err != nil {
 		_ = unix.Close(fd)
-		return nil, fmt.Errorf("listen at %s: %w", path, err)
+		return nil, fmt.Errorf("cannot listen at %s: %w", path, err)
 	}
 	return s, nil
 }

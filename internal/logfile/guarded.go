@@ -80,7 +80,7 @@ func OpenGuarded(path string, o Options, guard GuardOptions) (*Guarded, error) {
 		err = g.As(g.file.start)
 	}) {
 		g.hung = false // the error says it
-		return g, fmt.Errorf("open the log file %s: %w", path, errHangs)
+		return g, fmt.Errorf("cannot open the log file %s: %w", path, errHangs)
 	}
 	return g, err
 }
@@ -119,7 +119,7 @@ func (g *Guarded) Flush(now time.Time) {
 	g.look = now
 	if g.hung {
 		g.hung = false
-		g.Problem(fmt.Errorf("write to %s: %w", g.file.Path, errHangs))
+		g.Problem(fmt.Errorf("cannot write to %s: %w", g.file.Path, errHangs))
 	}
 	if !g.here(now) || len(g.todo) == 0 && g.file.rests(now) {
 		return

@@ -101,7 +101,7 @@ func TestGuarded(t *testing.T) {
 	if took := time.Since(begin); took >= watchdog.Patience {
 		t.Errorf("it took %v", took)
 	}
-	if len(*problems) != 1 || (*problems)[0].Error() != "write to /f: file system does not answer" {
+	if len(*problems) != 1 || (*problems)[0].Error() != "cannot write to /f: file system does not answer" {
 		t.Errorf("problems: %v", *problems)
 	}
 	if n := g.Buffered(); n > maxPending {

@@ -37,11 +37,11 @@ type kernelSource struct {
 func (r *receiver) openKernel() error {
 	fd, err := unix.Open(syslogconf.KernelLog, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
 	if err != nil {
-		return fmt.Errorf("open %s to read the kernel's log (--kernel): %w", syslogconf.KernelLog, err)
+		return fmt.Errorf("cannot open %s to read the kernel's log (--kernel): %w", syslogconf.KernelLog, err)
 	}
 	if _, err := unix.Seek(fd, 0, unix.SEEK_END); err != nil {
 		_ = unix.Close(fd)
-		return fmt.Errorf("read the kernel's log (--kernel): go to its end: %w", err)
+		return fmt.Errorf("cannot read the kernel's log (--kernel): go to its end: %w", err)
 	}
 	return r.addKernel(fd)
 }

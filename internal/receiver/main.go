@@ -314,7 +314,7 @@ func hostNames(name string, others []string) [][]byte {
 func nodeName() (string, error) {
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
-		return "", fmt.Errorf("read the host name: %w", err)
+		return "", fmt.Errorf("cannot read the host name: %w", err)
 	}
 	name := unix.ByteSliceToString(uts.Nodename[:])
 	if name == "" {

@@ -102,7 +102,7 @@ func replaceFile(path string, text []byte) error {
 	tmp := path + ".tmp" // the collector reads names that end in ".prom"
 	err := unix.Unlink(tmp)
 	if err != nil && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("remove %s: %w", tmp, err)
+		return fmt.Errorf("cannot remove %s: %w", tmp, err)
 	}
 	const flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL
 	f, err := os.OpenFile(tmp, flags, 0o644)

@@ -42,12 +42,12 @@ func TestReload(t *testing.T) {
 	await(t, b, "]: the rules stay as they were: "+conf+":2:1: unknown facility \"foo\"")
 	put(t, conf, "*.* "+a+"\n*.* "+conf+"/x\n")
 	d.signal(unix.SIGHUP)
-	await(t, b, "]: the rules stay as they were: open the log file "+conf+"/x: not a directory\n")
+	await(t, b, "]: the rules stay as they were: cannot open the log file "+conf+"/x: not a directory\n")
 	if err := os.Remove(conf); err != nil {
 		t.Fatal(err)
 	}
 	d.signal(unix.SIGHUP)
-	await(t, b, "]: the rules stay as they were: read the rules: open "+conf+": no such file or directory\n")
+	await(t, b, "]: the rules stay as they were: cannot read the rules: open "+conf+": no such file or directory\n")
 	send(t, fd, "<13>t: 3")
 	await(t, b, "box t: 3\n")
 	if got := content(t, a); got != "box t: 1\n" {
@@ -195,7 +195,7 @@ func TestReloadOutOfReach(t *testing.T) {
 	const why = ": permission denied: it is outside of this receiver's sandbox: restart it\n"
 	put(t, conf, "*.* "+dir+"/other/m\n")
 	d.signal(unix.SIGHUP)
-	await(t, log, "the rules stay as they were: open the log file "+dir+"/other/m"+why)
+	await(t, log, "the rules stay as they were: cannot open the log file "+dir+"/other/m"+why)
 	put(t, conf, "*.* "+log+"2\n")
 	d.signal(unix.SIGHUP)
 	await(t, log+"2", "read the rules again: 1\n")
@@ -207,6 +207,6 @@ func TestReloadOutOfReach(t *testing.T) {
 	}
 	put(t, conf, "*.* "+log+"\n")
 	d.signal(unix.SIGHUP)
-	await(t, log+"2", "the rules stay as they were: read the rules: open "+conf+why)
+	await(t, log+"2", "the rules stay as they were: cannot read the rules: open "+conf+why)
 	d.stop()
 }

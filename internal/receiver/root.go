@@ -22,7 +22,7 @@ func enterRoot(dir int) error {
 		err = errors.Join(err, unix.Close(fds))
 	}
 	if err != nil {
-		return fmt.Errorf("enter the container's root: %w", err)
+		return fmt.Errorf("cannot enter the container's root: %w", err)
 	}
 	return nil
 }
@@ -50,7 +50,7 @@ func ownNull(fds int) error {
 		return errors.New(os.DevNull + " is not the null device")
 	}
 	if err != nil {
-		return fmt.Errorf("open %s: %w", os.DevNull, err)
+		return fmt.Errorf("cannot open %s: %w", os.DevNull, err)
 	}
 	for std := 0; std <= 2 && err == nil; std++ {
 		err = unix.Dup3(fd, std, 0)

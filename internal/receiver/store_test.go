@@ -272,7 +272,7 @@ func TestStoreDescribes(t *testing.T) {
 			r.stepStore()
 			s.retry = time.Now() // is due
 		}
-		if problem := r.router.Problem(); problem == nil || !strings.Contains(problem.Error(), "could not resume: tell the service manager") || s.seen.is(r) {
+		if problem := r.router.Problem(); problem == nil || !strings.Contains(problem.Error(), "could not resume: cannot tell the service manager") || s.seen.is(r) {
 			t.Errorf("%v", problem)
 		}
 		t.Setenv("NOTIFY_SOCKET", "")

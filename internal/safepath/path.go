@@ -77,7 +77,7 @@ func Hold(path, below string, want file.Type) (int, error) {
 func MakeDirectory(path, below string, uid, gid int) error {
 	path, err := filepath.Abs(path)
 	if err != nil {
-		return fmt.Errorf("make the directory %s: %w", path, err)
+		return fmt.Errorf("cannot make the directory %s: %w", path, err)
 	}
 	p := New(path, below)
 	if p.Below == "" {
@@ -172,7 +172,7 @@ const folderFlags = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
 func openFolder(path string) (Folder, error) {
 	fd, err := file.Open(path, folderFlags, 0, file.Any)
 	if err != nil {
-		return Folder{}, fmt.Errorf("open the directory %s: %w", path, err)
+		return Folder{}, fmt.Errorf("cannot open the directory %s: %w", path, err)
 	}
 	return Folder{fd, path}, nil
 }
@@ -182,7 +182,7 @@ func (d Folder) enter(name string, makes bool) (Folder, error) {
 	path := filepath.Join(d.path, name)
 	if makes {
 		if err := unix.Mkdirat(d.fd, name, 0o755); err != nil && !errors.Is(err, unix.EEXIST) {
-			return Folder{}, fmt.Errorf("make the directory %s: %w", path, err)
+			return Folder{}, fmt.Errorf("cannot make the directory %s: %w", path, err)
 		}
 	}
 	fd, err := unix.Openat(d.fd, name, folderFlags|unix.O_NOFOLLOW, 0)
@@ -190,7 +190,7 @@ func (d Folder) enter(name string, makes bool) (Folder, error) {
 		return Folder{}, fmt.Errorf("%s is not a directory (no link is followed there)", path)
 	}
 	if err != nil {
-		return Folder{}, fmt.Errorf("open the directory %s: %w", path, err)
+		return Folder{}, fmt.Errorf("cannot open the directory %s: %w", path, err)
 	}
 	return Folder{fd, path}, nil
 }

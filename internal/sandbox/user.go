@@ -111,7 +111,7 @@ func entry(name string, matches func([]string) bool) ([]string, error) {
 // capabilities stay, to be dropped.
 func (k *kernel) become(u User) error {
 	if err := k.all(unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0); err != 0 {
-		return fmt.Errorf("become user %d: keep capabilities: %w", u.UID, err)
+		return fmt.Errorf("cannot become user %d: keep capabilities: %w", u.UID, err)
 	}
 	err := syscall.Setgroups(nil)
 	if err == nil {
@@ -121,7 +121,7 @@ func (k *kernel) become(u User) error {
 		err = syscall.Setresuid(u.UID, u.UID, u.UID)
 	}
 	if err != nil {
-		return fmt.Errorf("become user %d, group %d: %w", u.UID, u.GID, err)
+		return fmt.Errorf("cannot become user %d, group %d: %w", u.UID, u.GID, err)
 	}
 	return nil
 }
@@ -135,11 +135,11 @@ func AsUser(u User, f func() error) error {
 		return err
 	}
 	if err := unix.Setgroups(nil); err != nil {
-		return fmt.Errorf("act as user %d: %w", u.UID, err)
+		return fmt.Errorf("cannot act as user %d: %w", u.UID, err)
 	}
 	set := func(uid, gid int) error {
 		if err := file.ActAs(uid, gid); err != nil {
-			return fmt.Errorf("act as user %d, group %d: %w", uid, gid, err)
+			return fmt.Errorf("cannot act as user %d, group %d: %w", uid, gid, err)
 		}
 		return nil
 	}

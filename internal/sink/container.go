@@ -42,7 +42,7 @@ func (c *container) open() (stream, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open the container's standard output: %w", err)
+		return nil, fmt.Errorf("cannot open the container's standard output: %w", err)
 	}
 	return wrap(fd, shared), nil
 }

@@ -20,11 +20,11 @@ func openFIFO(p safepath.Place) (stream, error) {
 	fd, err := p.Open(unix.O_RDWR, 0, file.FIFO)
 	switch {
 	case errors.Is(err, file.ErrType):
-		return nil, fmt.Errorf("open the pipe %s: it is no named pipe: make one with mkfifo", p.Path)
+		return nil, fmt.Errorf("cannot open the pipe %s: it is no named pipe: make one with mkfifo", p.Path)
 	case errors.Is(err, unix.ENOENT):
-		return nil, fmt.Errorf("open the pipe %s: %w: make one with mkfifo", p.Path, err)
+		return nil, fmt.Errorf("cannot open the pipe %s: %w: make one with mkfifo", p.Path, err)
 	case err != nil:
-		return nil, fmt.Errorf("open the pipe %s: %w", p.Path, err)
+		return nil, fmt.Errorf("cannot open the pipe %s: %w", p.Path, err)
 	}
 	f := wrap(fd, false)
 	f.fifo = true
@@ -69,12 +69,12 @@ func openTerminal(p safepath.Place) (stream, error) {
 	fd, err := p.Open(unix.O_WRONLY, 0, file.Device)
 	switch {
 	case errors.Is(err, file.ErrType):
-		return nil, fmt.Errorf("open the terminal %s: it is not a device", p.Path)
+		return nil, fmt.Errorf("cannot open the terminal %s: it is not a device", p.Path)
 	case err != nil:
-		return nil, fmt.Errorf("open the terminal %s: %w", p.Path, err)
+		return nil, fmt.Errorf("cannot open the terminal %s: %w", p.Path, err)
 	case !isTerminal(fd): // memory, say
 		_ = unix.Close(fd)
-		return nil, fmt.Errorf("open the terminal %s: it is another device", p.Path)
+		return nil, fmt.Errorf("cannot open the terminal %s: it is another device", p.Path)
 	}
 	return wrap(fd, false), nil
 }

@@ -109,9 +109,9 @@ func TestOpenTerminal(t *testing.T) {
 		{path, "", ""},
 		{path, "/dev", ""},
 		{link, "", ""},
-		{link, dir, "open the terminal " + link + ": it is not a device"},
-		{dir, "", "open the terminal " + dir + ": is a directory"},
-		{"/dev/zero", "/dev", "open the terminal /dev/zero: it is another device"},
+		{link, dir, "cannot open the terminal " + link + ": it is not a device"},
+		{dir, "", "cannot open the terminal " + dir + ": is a directory"},
+		{"/dev/zero", "/dev", "cannot open the terminal /dev/zero: it is another device"},
 	} {
 		s, err := openTerminal(safepath.New(tt.path, tt.below))
 		if got := fmt.Sprint(err); err != nil && got != tt.want || err == nil && tt.want != "" {

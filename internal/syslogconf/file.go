@@ -173,7 +173,7 @@ func (p *parser) readFile(path string) error {
 	}
 	data, err := file.Read(path, maxConfig)
 	if err != nil {
-		return fmt.Errorf("read the rules: %w", err)
+		return fmt.Errorf("cannot read the rules: %w", err)
 	}
 	p.files[path] = true
 	p.parse(path, data)

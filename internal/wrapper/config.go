@@ -25,11 +25,11 @@ const maxConfig = 16 << 20
 func addTo(path string, hook func(stage string) specs.Hook) error {
 	old, info, err := readConfig(path)
 	if err != nil {
-		return fmt.Errorf("read the container's configuration: %w", err)
+		return fmt.Errorf("cannot read the container's configuration: %w", err)
 	}
 	text, err := addHooks(old, hook)
 	if err != nil {
-		return fmt.Errorf("read the container's configuration %s: %w", path, err)
+		return fmt.Errorf("cannot read the container's configuration %s: %w", path, err)
 	}
 	if bytes.Equal(text, old) {
 		return nil

@@ -49,7 +49,7 @@ const (
 func Main(args, environ []string, stderr io.Writer) int {
 	self, err := os.Stat("/proc/self/exe")
 	if err != nil {
-		say(stderr, fmt.Errorf("find this program: %w", err))
+		say(stderr, fmt.Errorf("cannot find this program: %w", err))
 		return exitCannotRun
 	}
 	runtime, err := findRuntime(lookup(environ, runtimeEnv), lookup(environ, "PATH"), self)
@@ -64,7 +64,7 @@ func Main(args, environ []string, stderr io.Writer) int {
 	}
 	// crun goes by the name that it is called by.
 	err = unix.Exec(runtime, append([]string{runtime}, args[1:]...), environ)
-	say(stderr, fmt.Errorf("execute the runtime %s: %w", runtime, err))
+	say(stderr, fmt.Errorf("cannot execute the runtime %s: %w", runtime, err))
 	return exitCannotRun
 }
 
@@ -72,11 +72,11 @@ func Main(args, environ []string, stderr io.Writer) int {
 func prepare(bundle string, environ []string) error {
 	self, err := os.Executable()
 	if err != nil {
-		return fmt.Errorf("find this program: %w", err)
+		return fmt.Errorf("cannot find this program: %w", err)
 	}
 	hook := filepath.Join(filepath.Dir(self), hookName)
 	if err := unix.Access(hook, unix.X_OK); err != nil {
-		return fmt.Errorf("find the hook %s: %w; install devlog-hook there", hook, err)
+		return fmt.Errorf("cannot find the hook %s: %w; install devlog-hook there", hook, err)
 	}
 	return addTo(filepath.Join(bundle, "config.json"), func(stage string) specs.Hook {
 		timeout := hookTimeout
@@ -122,7 +122,7 @@ func findRuntime(name, path string, self os.FileInfo) (string, error) {
 	if strings.Contains(name, "/") {
 		info, err := os.Stat(name)
 		if err != nil {
-			return "", fmt.Errorf("find the runtime: %w; set %s to the real one", err, runtimeEnv)
+			return "", fmt.Errorf("cannot find the runtime: %w; set %s to the real one", err, runtimeEnv)
 		}
 		if os.SameFile(info, self) {
 			return "", fmt.Errorf("%s=%s is this program itself: set it to the real runtime", runtimeEnv, name)
@@ -139,7 +139,7 @@ func findRuntime(name, path string, self os.FileInfo) (string, error) {
 			return file, nil
 		}
 	}
-	return "", fmt.Errorf("find the runtime %s: it is not in PATH: install it, or set %s", name, runtimeEnv)
+	return "", fmt.Errorf("cannot find the runtime %s: it is not in PATH: install it, or set %s", name, runtimeEnv)
 }
 
 // say writes the error as one line to standard error, which engines show to

@@ -180,8 +180,8 @@ func TestPackageUninstall(t *testing.T) {
 					}
 					return
 				}
-				if len(said) != 1 || !strings.HasSuffix(said[0], ": the prepared host, until it boots"+
-					" (else install devlog again, and: devlog-hook undo --host), "+strings.Join(uses, ", ")) {
+				if len(said) != 1 || !strings.HasSuffix(said[0], ": the prepared host, until reboot"+
+					" (to undo it earlier, install devlog again and run devlog-hook undo --host), "+strings.Join(uses, ", ")) {
 					t.Errorf("the removal says %q: %+v", said, r)
 				}
 				if to, err := os.Readlink(h.Path("/dev/log")); err != nil || len(h.Receivers()) != 1 {

@@ -155,7 +155,7 @@ func TestHungFile(t *testing.T) {
 	for range 3 {
 		within(t, time.Second, "a message beside a file system that hangs", func() { wantLine(t, good, say("")) })
 	}
-	wantLine(t, good, "write to "+hung+": file system does not answer: tried again, and what is lost is counted")
+	wantLine(t, good, "cannot write to "+hung+": file system does not answer: tried again, and what is lost is counted")
 
 	// More than is kept.
 	memory := residentMemory(t, r.Cmd.Process.Pid)
@@ -301,7 +301,7 @@ func TestHungFileStart(t *testing.T) {
 	cmd.Stderr = out
 	host.Check(t, cmd.Start())
 	within(t, hangTime, "refusing to start", func() {
-		host.WantOnce(t, errOut, "open the log file "+disk.Path("hung")+": file system does not answer")
+		host.WantOnce(t, errOut, "cannot open the log file "+disk.Path("hung")+": file system does not answer")
 	})
 	disk.Thaw()
 	host.Check(t, func() error { _, err := cmd.Process.Wait(); return err }())

@@ -114,7 +114,7 @@ func TestSupervisedCannotStart(t *testing.T) {
 		says string
 		args []string
 	}{
-		{4, "the receiver cannot start: open the log file /proc/none/x: ", []string{"--rule", "*.* /proc/none/x"}},
+		{4, "the receiver cannot start: cannot open the log file /proc/none/x: ", []string{"--rule", "*.* /proc/none/x"}},
 		{4, "ended before it was ready", []string{"--receiver", "/bin/true"}},
 	} {
 		r := s.Hook(append([]string{"repair", "--supervise", "systemd", "--pid", s.Pid, "--name", "box"}, tt.args...)...)
