@@ -9,21 +9,21 @@ import (
 	"devlog/internal/file"
 )
 
+// A thread that waits for hangTime hangs: a write to a busy disk can take some tenths of
+// a second. hangPause is the time between two looks.
 const (
-	// hungTries is how often, and hungPause after what time, it is looked again
-	// whether a thread still waits: a write to a disk takes a moment.
-	hungTries = 20
-	hungPause = 5 * time.Millisecond
+	hangTime  = time.Second
+	hangPause = 5 * time.Millisecond
 )
 
 // ThreadHangs reports whether a thread of this process waits, and nothing can end that
 // ("D" in proc_pid_stat(5)). Without /proc none is known to.
 func ThreadHangs() bool {
-	for range hungTries {
+	for end := time.Now().Add(hangTime); time.Now().Before(end); {
 		if !threadWaits("/proc/self/task") {
 			return false
 		}
-		time.Sleep(hungPause)
+		time.Sleep(hangPause)
 	}
 	return true
 }
