@@ -87,14 +87,14 @@ func newKernel(path, name string, now func() time.Time, open func() (recordWrite
 func openKmsg(path string) (recordWriter, error) {
 	// Without this file (no /proc) the default is assumed.
 	if mode, err := os.ReadFile("/proc/sys/kernel/printk_devkmsg"); err == nil && strings.TrimSpace(string(mode)) == "off" {
-		return nil, fmt.Errorf("cannot open %s: %w", path, ErrKernelOff)
+		return nil, fmt.Errorf("open %s: %w", path, ErrKernelOff)
 	}
 	fd, err := file.OpenKernelLog(path)
 	if errors.Is(err, file.ErrType) {
-		return nil, fmt.Errorf("cannot open %s: it is not the kernel's log (a device 1:11)", path)
+		return nil, fmt.Errorf("open %s: it is not the kernel's log (a device 1:11)", path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot open %s: %w", path, err)
+		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	return kmsg(fd), nil
 }
