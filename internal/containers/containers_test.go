@@ -124,7 +124,7 @@ func TestList(t *testing.T) {
 		"a pod of CRI-O's": {func(h *tree) {
 			h.process(20, 1, "conmon", "0::/kubepods.slice/crio-conmon-"+idA+".scope", "", "conmon", "-c", idA, "-n", "k8s_nginx_web-0_shop_uid_0", "-b", "/tasks/"+idA)
 			h.process(21, 20, "nginx", "0::/kubepods.slice/crio-"+idA+".scope", "d")
-			h.write("tasks/"+idA+"/config.json", `{"annotations":{"io.kubernetes.pod.namespace":"shop","io.kubernetes.pod.name":"web-0","io.kubernetes.container.name":"nginx"}}`)
+			h.write("tasks/"+idA+"/config.json", `{"annotations":{"io.kubernetes.cri-o.ContainerType":"container","io.kubernetes.pod.namespace":"shop","io.kubernetes.pod.name":"web-0","io.kubernetes.container.name":"nginx"}}`)
 		}, []Container{{ID: idA, Name: "nginx", Engine: crio, PID: 21, Pod: annotation.Pod{Namespace: "shop", Name: "web-0", Container: "nginx"}}}},
 		"LXC": {func(h *tree) {
 			h.process(50, 1, "lxc-start", "0::/lxc.monitor.web", "", "[lxc monitor] /var/lib/lxc web")
