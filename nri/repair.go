@@ -159,6 +159,7 @@ func (p *Plugin) runHook(ctx context.Context, r *running) (err error) {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(p.Dir, hookName), append(p.hookArgs("poststart", said), "--on-error", "fail")...)
+	cmd.WaitDelay = 2 * time.Second // for a child of the hook's that still has its output
 	cmd.Env, cmd.Dir = []string{hookPath}, "/"
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

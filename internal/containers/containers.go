@@ -106,7 +106,7 @@ func (h Host) Runs(c Container) bool {
 func merge(c, runtime Container) Container {
 	c.PID, c.started = runtime.PID, runtime.started
 	c.ID = cmp.Or(runtime.ID, c.ID)
-	c.Name = cmp.Or(c.Name, runtime.Name)
+	c.Name = cmp.Or(runtime.Name, c.Name) // only root writes a runtime's files
 	c.Engine = cmp.Or(c.Engine, runtime.Engine)
 	if c.Pod == (annotation.Pod{}) {
 		c.Pod = runtime.Pod
@@ -137,9 +137,17 @@ func (h Host) groups(all []process, byPID map[int]process) (groups [][]process) 
 		}
 		groups[i] = append(groups[i], p)
 	}
+	// A user can make a cgroup that is called like a container's, but not one below
+	// an engine's monitor: processes below one come first.
+	rank := func(p process) int {
+		if m, ok := p.monitor(byPID); ok && h.owned(m.pid) {
+			return 0
+		}
+		return 1
+	}
 	for _, group := range groups {
 		slices.SortFunc(group, func(a, b process) int {
-			return cmp.Or(cmp.Compare(a.started, b.started), a.pid-b.pid)
+			return cmp.Or(rank(a)-rank(b), cmp.Compare(a.started, b.started), a.pid-b.pid)
 		})
 	}
 	return groups

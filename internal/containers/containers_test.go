@@ -149,6 +149,11 @@ func TestList(t *testing.T) {
 			h.process(22, 21, "conmon", "0::/machine.slice/libpod-"+idA+".scope", "c"+idA, "conmon", "-c", idB, "-n", "web")
 			h.process(23, 22, "sh", "0::/machine.slice/libpod-"+idA+".scope/conmon-"+idB, "e")
 		}, []Container{{ID: idA, Name: "evil", Engine: podman, PID: 21}}},
+		"a user's cgroup of that name": {func(h *tree) {
+			h.process(10, 1, "sh", "0::/user.slice/user-7.slice/user@7.service/lxc.payload.web", "x")
+			h.process(50, 1, "lxc-start", "0::/lxc.monitor.web", "", "[lxc monitor] /var/lib/lxc web")
+			h.process(51, 50, "init", "0::/lxc.payload.web", "l")
+		}, []Container{{ID: "web", Name: "web", Engine: lxc, PID: 51}}},
 		"systemd-nspawn": {func(h *tree) {
 			h.process(70, 1, "systemd-nspawn", `0::/machine.slice/machine-web\x2d1.scope/supervisor`, "", "systemd-nspawn", "-bM", "web-1")
 			h.process(71, 70, "systemd", `0::/machine.slice/machine-web\x2d1.scope/payload/init.scope`, "n")

@@ -77,7 +77,7 @@ func (l *Loop) Poll(fd int, events uint32, ready func() error) error {
 // Change changes the events of fd, for which ready is called if fd is not known, or
 // another file has that number now.
 func (l *Loop) Change(fd int, events uint32, ready func() error) error {
-	err := l.modify(fd, events)
+	err := l.control(unix.EPOLL_CTL_MOD, fd, events)
 	if errors.Is(err, unix.ENOENT) {
 		err = l.Poll(fd, events, ready)
 	}
@@ -87,25 +87,42 @@ func (l *Loop) Change(fd int, events uint32, ready func() error) error {
 // Remove stops waiting for fd. Call it before fd is closed.
 func (l *Loop) Remove(fd int) error {
 	delete(l.files, fd)
-	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, fd, nil); err != nil {
+	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, fd, nil); err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("stop waiting for descriptor %d: %w", fd, err)
 	}
 	return nil
 }
 
 // Pause stops waiting for fd until Resume: what can be read waits in the kernel.
-func (l *Loop) Pause(fd int) error { return l.modify(fd, 0) }
+func (l *Loop) Pause(fd int) error {
+	if l.files[fd] == nil {
+		return fmt.Errorf("pause descriptor %d: %w", fd, unix.ENOENT)
+	}
+	// An end that was closed is reported also where no events are asked for
+	// (EPOLLHUP in epoll_ctl(2)), so that the descriptor has to leave.
+	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, fd, nil); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("pause descriptor %d: %w", fd, err)
+	}
+	return nil
+}
 
 // Resume waits for fd again.
-func (l *Loop) Resume(fd int) error { return l.modify(fd, unix.EPOLLIN) }
+func (l *Loop) Resume(fd int) error {
+	err := l.control(unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN)
+	if errors.Is(err, unix.EEXIST) { // it was not paused
+		return nil
+	}
+	return err
+}
 
-func (l *Loop) modify(fd int, events uint32) error {
+// control has the kernel wait for the events of a file that is known.
+func (l *Loop) control(operation, fd int, events uint32) error {
 	f := l.files[fd]
 	if f == nil {
 		return fmt.Errorf("wait for descriptor %d: %w", fd, unix.ENOENT)
 	}
 	event := unix.EpollEvent{Events: events, Fd: int32(fd), Pad: f.generation}
-	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_MOD, fd, &event); err != nil {
+	if err := unix.EpollCtl(l.epoll, operation, fd, &event); err != nil {
 		return fmt.Errorf("wait for descriptor %d: %w", fd, err)
 	}
 	return nil

@@ -289,3 +289,32 @@ func TestTakeOver(t *testing.T) {
 		t.Errorf("ran %v", ran)
 	}
 }
+
+// A file whose other end is closed while it is paused wakes nobody up.
+func TestPausedEnd(t *testing.T) {
+	l := newLoop(t)
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pair[0])
+	calls := 0
+	if err := l.Add(pair[0], func() error { calls++; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(l.Pause(pair[0]), l.Pause(pair[0]), unix.Close(pair[1])); err != nil {
+		t.Fatal(err)
+	}
+	if once(t, l); calls != 0 {
+		t.Errorf("called %d times while it is paused", calls)
+	}
+	if err := errors.Join(l.Resume(pair[0]), l.Resume(pair[0])); err != nil {
+		t.Fatal(err)
+	}
+	if once(t, l); calls != 1 {
+		t.Errorf("called %d times once it is resumed", calls)
+	}
+	if err := errors.Join(l.Pause(pair[0]), l.Remove(pair[0])); err != nil {
+		t.Errorf("removed while it is paused: %v", err)
+	}
+}

@@ -28,6 +28,8 @@ type Taker interface {
 	// Take takes one message, which is valid during the call. cut says that it was
 	// longer than that.
 	Take(raw []byte, cut bool, from syslog.Sender, now time.Time)
+	// Done says that something came in, also what was not taken.
+	Done()
 	// Say takes what the intake has to say to the operator.
 	Say(severity syslog.Severity, text string)
 	// Flush writes what was taken. It is called before memory is used again that
@@ -169,7 +171,12 @@ func (i *Intake) receive(s *Socket, batches int) error {
 		limited = nil
 	}
 	read := 0
-	defer func() { i.HighWater = max(i.HighWater, uint64(read)) }()
+	defer func() {
+		i.HighWater = max(i.HighWater, uint64(read))
+		if read > 0 {
+			i.taker.Done()
+		}
+	}()
 	for ; batches != 0; batches-- {
 		want := slots
 		if limited != nil {

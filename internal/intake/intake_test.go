@@ -38,6 +38,8 @@ func (k *taker) Take(raw []byte, cut bool, from syslog.Sender, _ time.Time) {
 	}
 }
 
+func (k *taker) Done() {}
+
 func (k *taker) Flush(time.Time) { k.flushed++ }
 
 func (k *taker) Say(_ syslog.Severity, text string) { k.said = append(k.said, text) }

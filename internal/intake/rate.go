@@ -73,6 +73,9 @@ func (i *Intake) allows(s *Socket, now time.Time) int {
 
 // mayRead is allows for a connection, whose messages are of its socket's share.
 func (i *Intake) mayRead(c *connection, now time.Time) bool {
+	if !c.waits.IsZero() {
+		return false
+	}
 	n, until := i.share(c.from, now)
 	if n == 0 && i.loop.Pause(c.fd) == nil {
 		c.waits = until
@@ -129,6 +132,10 @@ func (i *Intake) resumeReading(now time.Time) {
 		if i.streams.open[c.fd] != c {
 			return true // closed meanwhile
 		}
-		return !now.Before(c.waits) && i.loop.Resume(c.fd) == nil
+		if now.Before(c.waits) || i.loop.Resume(c.fd) != nil {
+			return false
+		}
+		c.waits = time.Time{}
+		return true
 	})
 }

@@ -106,3 +106,19 @@ func TestRateOfClosedConnections(t *testing.T) {
 		}
 	}
 }
+
+// A client that sends too much and goes is waited for once.
+func TestRateOfGoneConnections(t *testing.T) {
+	b := newBench(t, "1/m", syslogconf.Block)
+	fd := b.dial(b.listen(unix.SOCK_STREAM), unix.SOCK_STREAM)
+	b.send(fd, "a\n")
+	b.want("a")
+	b.send(fd, "b\n")
+	b.must(unix.Shutdown(fd, unix.SHUT_RDWR))
+	for range 20 {
+		b.must(b.loop.RunOnce())
+	}
+	if len(b.limits.waiting) != 1 || b.Throttled != 1 {
+		t.Errorf("%d wait, throttled %d times", len(b.limits.waiting), b.Throttled)
+	}
+}

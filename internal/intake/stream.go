@@ -99,6 +99,7 @@ func (i *Intake) evict() bool {
 		return false
 	}
 	i.Evicted++
+	i.taker.Done()
 	i.end(c)
 	return true
 }
@@ -161,6 +162,7 @@ func (i *Intake) read(c *connection) bool {
 		i.closeConnection(c)
 		return false
 	}
+	i.taker.Done()
 	st.touch(c)
 	now := time.Now()
 	data := i.memory.buffer()[:n]
@@ -239,6 +241,7 @@ func (i *Intake) closeConnection(c *connection) {
 	}
 	if len(c.rest) > 0 && !c.frame.skip {
 		i.take(c.from, c.frame.cut(c.rest), false, c.sender, time.Now())
+		i.taker.Done()
 	}
 	st.held -= len(c.rest)
 	st.keep(c, nil)

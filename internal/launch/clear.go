@@ -84,8 +84,11 @@ func ClearLogs(dir string, keep time.Duration, inUse func() (InUse, error)) (err
 	var aside []string
 	for _, name := range list {
 		old := name
+		if used.Names[name] {
+			continue
+		}
 		if !strings.HasPrefix(name, clearPrefix) {
-			if old = clearPrefix + name; used.Names[name] || c.rename(name, old) != nil {
+			if old = clearPrefix + name; c.rename(name, old) != nil {
 				continue
 			}
 		}

@@ -58,6 +58,9 @@ func (r *receiver) addKernel(fd int) error {
 // readKernel reads at most this many records.
 func (r *receiver) readKernel(limit int) {
 	k := r.kernel
+	if k.fd < 0 {
+		return
+	}
 	before := r.overwritten
 	r.router.At(time.Now())
 	for range limit {
@@ -119,6 +122,7 @@ func (r *receiver) isOwn(tag []byte) bool {
 
 // stopKernel gives the kernel's log up.
 func (r *receiver) stopKernel(err error) {
+	_ = r.loop.Remove(r.kernel.fd)
 	_ = unix.Close(r.kernel.fd)
 	r.kernel.fd = -1
 	text := "the kernel's log has ended"

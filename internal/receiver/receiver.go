@@ -243,8 +243,9 @@ type taker struct{ *receiver }
 func (t taker) Take(raw []byte, cut bool, from syslog.Sender, now time.Time) {
 	t.router.At(now)
 	t.handle(raw, cut, from)
-	t.loop.Soon(t.round)
 }
+
+func (t taker) Done() { t.loop.Soon(t.round) }
 
 func (t taker) Say(s syslog.Severity, text string) {
 	t.say(s, text)

@@ -226,14 +226,17 @@ func (r *receiver) leave(image int, d *handover.Description) error {
 	defer runtime.UnlockOSThread()
 	var held *unix.Sigset_t
 	err := handover.Exec(image, os.Args, os.Environ(), d, func() error {
-		old, err := r.signals.Hold()
+		if err := r.hung(); err != nil {
+			return err
+		}
+		old, err := r.signals.Hold() // as late as can be: what comes from here on is lost if this fails
 		if err != nil {
 			return err
 		}
 		if held = &old; r.signals.Pending() {
 			return errSignalled
 		}
-		return r.hung()
+		return nil
 	})
 	if held != nil {
 		r.signals.Release(earlysignal.Catch(), *held)

@@ -90,10 +90,12 @@ func (o owner) TakeOver(files []handover.File, run int) error {
 		return err
 	}
 	r.addCleanups(fresh)
-	for _, s := range fresh.sockets {
+	for i, s := range fresh.sockets {
 		s.run = run
 		if err := r.intake.Add(s.Socket); err != nil {
-			_ = unix.Close(s.FD)
+			for _, rest := range fresh.sockets[i:] { // nobody would read what is sent there
+				_ = unix.Close(rest.FD)
+			}
 			return err
 		}
 		r.sockets = append(r.sockets, s)

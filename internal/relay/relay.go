@@ -3,8 +3,10 @@
 package relay
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 
@@ -94,8 +96,8 @@ func (r *Relay) lose(n uint64) {
 }
 
 func (r *Relay) push(m output.Message) {
-	if r.head > 0 && r.head == len(r.queue) {
-		r.queue, r.head = r.queue[:0], 0
+	if r.head > 0 && r.head >= len(r.queue)-r.head { // what was sent is more than what waits
+		r.queue, r.head = r.queue[:copy(r.queue, r.queue[r.head:])], 0
 	}
 	at := len(r.queue)
 	r.queue = r.Frame(append(r.queue, make([]byte, sizeLen)...), m)
@@ -224,6 +226,36 @@ func (r *Relay) send(message []byte) error {
 	}
 	return unix.Sendmsg(r.fd, nil, unix.UnixRights(fd), nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 }
+
+// State is what has to be handed over; each pending message has its length in front.
+func (r *Relay) State(time.Time) output.State {
+	s := output.State{
+		Written: r.counts.Written, Lost: slices.Clone(r.counts.Lost), Pending: bytes.Clone(r.queue[r.head:]),
+		Unsaid: r.untold, FD: -1,
+	}
+	return s
+}
+
+// Resume goes on where another relay was.
+func (r *Relay) Resume(s output.State, _ time.Time) {
+	r.counts.Written += s.Written
+	for _, lost := range s.Lost {
+		r.counts.Lose(lost.Reason, lost.N)
+	}
+	r.untold += s.Unsaid
+	for rest := s.Pending; len(rest) >= sizeLen; {
+		size := int(binary.NativeEndian.Uint32(rest))
+		if size > len(rest)-sizeLen {
+			break
+		}
+		r.queue = append(r.queue, rest[:sizeLen+size]...)
+		r.queued++
+		rest = rest[sizeLen+size:]
+	}
+}
+
+// Buffered is the size of what waits, in bytes.
+func (r *Relay) Buffered() int { return len(r.queue) - r.head }
 
 // Next is when to try to connect again; zero for never.
 func (r *Relay) Next() time.Time {

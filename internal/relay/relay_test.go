@@ -248,3 +248,38 @@ func TestDoesNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// A daemon that is slower than its senders costs no more than what waits for it.
+func TestSlow(t *testing.T) {
+	d := newDaemon(t)
+	s := newSender(d, false)
+	buf := make([]byte, 4096)
+	for range 50_000 {
+		s.add(strings.Repeat("x", 100))
+		s.Flush(time.Now())
+		if s.queued > 5000 {
+			_, _ = unix.Read(d.fd, buf)
+		}
+	}
+	if n := len(s.queue); n > 2*maxWaiting+4096 {
+		t.Errorf("%d bytes are kept for the %d that wait", n, s.Buffered())
+	}
+}
+
+// What waits is sent by the relay that goes on, in order.
+func TestResume(t *testing.T) {
+	d := newDaemon(t)
+	before := newSender(d, false)
+	d.stop()
+	before.add("a", "b\nc", "")
+	before.Flush(time.Now())
+	next := newSender(d, false)
+	next.Resume(before.State(time.Now()), time.Now())
+	next.Resume(output.State{Written: 2, Lost: []output.Loss{{Reason: "x", N: 3}}, Unsaid: 3, Pending: []byte{9}}, time.Now())
+	d.counts(next, 2, 3, 3)
+	d.start()
+	next.add("d")
+	next.Flush(time.Now())
+	next.Flush(time.Now())
+	d.want("a", "b\nc", "", "d", "3 messages lost on the way here")
+}

@@ -11,6 +11,7 @@ import (
 
 	"devlog/internal/logfile"
 	"devlog/internal/output"
+	"devlog/internal/relay"
 	"devlog/internal/sink"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
@@ -132,14 +133,20 @@ func (r *Router) Next() (next time.Time) {
 // of the end.
 func (r *Router) PendingUntil(begin, now time.Time) (next time.Time) {
 	for _, route := range r.Routes {
+		if route.Out.Counts().Pending == 0 {
+			continue
+		}
 		t := route.Out.Next()
+		if _, ok := Behind(route.Out).(*relay.Relay); ok && t.IsZero() { // its daemon takes nothing now
+			t = now.Add(readerPoll)
+		}
 		if stream, ok := Behind(route.Out).(*sink.Stream); ok {
 			if !stream.Waits() || now.Sub(begin) >= readerTime {
 				continue
 			}
 			t = now.Add(readerPoll)
 		}
-		if route.Out.Counts().Pending > 0 && (next.IsZero() || t.Before(next)) {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
 			next = t
 		}
 	}
