@@ -74,6 +74,9 @@ func New(loop *eventloop.Loop, memory *Memory, taker Taker, rate syslogconf.Rate
 // UseMemory has the intake read into other memory from now on.
 func (i *Intake) UseMemory(m *Memory) { i.memory = m }
 
+// Asks reports whether the kernel is asked who sends each message.
+func (i *Intake) Asks() bool { return i.asks }
+
 // Sockets are those received from.
 func (i *Intake) Sockets() []*Socket { return i.sockets }
 

@@ -91,7 +91,7 @@ func (b *bench) must(err error) {
 // listen has the intake receive from a new socket, and returns its path.
 func (b *bench) listen(kind int) string {
 	b.Helper()
-	s, err := Listen(filepath.Join(b.dir, fmt.Sprint(len(b.sockets))), kind)
+	s, err := Listen(filepath.Join(b.dir, fmt.Sprint(len(b.sockets))), kind, false)
 	b.must(err)
 	b.must(b.Add(s))
 	return s.Path
@@ -235,12 +235,26 @@ func TestRateDrops(t *testing.T) {
 	}
 }
 
+// Who sends the first message is known, although nobody receives yet.
+func TestSenderOfTheFirst(t *testing.T) {
+	b := newBench(t, "", syslogconf.Block)
+	b.AskSenders()
+	s, err := Listen(filepath.Join(b.dir, "s"), unix.SOCK_DGRAM, b.Asks())
+	b.must(err)
+	b.send(b.dial(s.Path, unix.SOCK_DGRAM), "early")
+	b.must(b.Add(s))
+	b.want("early")
+	if from := b.got.senders[0]; from.PID != int32(os.Getpid()) {
+		t.Errorf("it is from %+v", from)
+	}
+}
+
 // Intakes that share memory do not share what they ask for.
 func TestSenders(t *testing.T) {
 	a := newBench(t, "", syslogconf.Block)
 	with := New(a.loop, a.memory, a.got, syslogconf.Rate{}, syslogconf.Block)
 	t.Cleanup(with.Close)
-	s, err := Listen(filepath.Join(a.dir, "with"), unix.SOCK_DGRAM)
+	s, err := Listen(filepath.Join(a.dir, "with"), unix.SOCK_DGRAM, false)
 	a.must(err)
 	a.must(with.Add(s))
 	with.AskSenders()

@@ -53,8 +53,9 @@ func Inherit(fd int) (*Socket, error) {
 const maxPath = 107
 
 // Listen binds a socket of this kind (unix.SOCK_*) with mode 0666 at path. A stale
-// socket there is replaced; a live one, or anything else, is an error.
-func Listen(path string, kind int) (*Socket, error) {
+// socket there is replaced; a live one, or anything else, is an error. asks has the
+// kernel say who sends each message, from the first one on.
+func Listen(path string, kind int, asks bool) (*Socket, error) {
 	if len(path) > maxPath {
 		return nil, fmt.Errorf("cannot listen at %s: the path is longer than %d bytes: use a shorter one", path, maxPath)
 	}
@@ -73,6 +74,9 @@ func Listen(path string, kind int) (*Socket, error) {
 		return nil, fmt.Errorf("cannot make a socket for %s: %w", path, err)
 	}
 	s := &Socket{FD: fd, Path: path, Stream: kind == unix.SOCK_STREAM}
+	if asks {
+		s.askSenders()
+	}
 	if err := s.bind(stale); err != nil {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("cannot listen at %s: %w", path, err)

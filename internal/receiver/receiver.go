@@ -128,7 +128,7 @@ func (r *receiver) start(o *options, files []handover.File) (err error) {
 		if r.listensAt(l.path) { // the program before this one has done that
 			continue
 		}
-		s, err := intake.Listen(l.path, l.kind)
+		s, err := intake.Listen(l.path, l.kind, r.intake.Asks())
 		if err != nil {
 			return err
 		}

@@ -186,7 +186,7 @@ func TestStoreBegins(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "messages")
 	killed := withStore(t, s, file)
-	sock, err := intake.Listen(filepath.Join(dir, "log"), unix.SOCK_DGRAM)
+	sock, err := intake.Listen(filepath.Join(dir, "log"), unix.SOCK_DGRAM, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +252,7 @@ func TestStoreDescribes(t *testing.T) {
 	dir := t.TempDir()
 	r := withStore(t, s, filepath.Join(dir, "messages"))
 	for _, name := range []string{"a", "b"} {
-		sock, err := intake.Listen(filepath.Join(dir, name), unix.SOCK_DGRAM)
+		sock, err := intake.Listen(filepath.Join(dir, name), unix.SOCK_DGRAM, false)
 		if err != nil {
 			t.Fatal(err)
 		}

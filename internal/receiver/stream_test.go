@@ -319,7 +319,7 @@ func TestStreamDoesNotSteal(t *testing.T) {
 func TestStreamPassed(t *testing.T) {
 	dir := t.TempDir()
 	log := filepath.Join(dir, "m")
-	s, err := intake.Listen(filepath.Join(dir, "s"), unix.SOCK_STREAM)
+	s, err := intake.Listen(filepath.Join(dir, "s"), unix.SOCK_STREAM, false)
 	if err != nil {
 		t.Fatal(err)
 	}
