@@ -69,7 +69,7 @@ func TestAnnotationLimits(t *testing.T) {
 		{name: "up", annotations: map[string]any{"devlog.dev/rules": "*.* " + own + "/../../x"}, refused: "files below " + own + " and "},
 		{name: "kernel", annotations: map[string]any{"devlog.dev/rules": "*.crit /dev/kmsg"}, refused: "files below " + own + " and "},
 		{name: "link", annotations: map[string]any{"devlog.dev/rules": "*.* " + own + "/link/x"}, refused: own + "/link is a link"},
-		{name: "program", annotations: map[string]any{"devlog.dev/receiver": "/tmp/x"}, refused: "no program"},
+		{name: "program", annotations: map[string]any{"devlog.dev/receiver": "/tmp/x"}, refused: `only to "none"`},
 		{name: "strategy", annotations: map[string]any{"devlog.dev/strategy": "symlink"}, refused: "for the host too"},
 		{name: "allowed", annotations: map[string]any{"devlog.dev/rules": "*.* /var/log/x"}, flags: []string{"--annotations", "all"}, log: "/var/log/x"},
 		{name: "flags first", annotations: map[string]any{"devlog.dev/rules": "*.* " + own + "/x"}, flags: []string{"--rule", "*.* /var/log/y"}, log: "/var/log/y"},
