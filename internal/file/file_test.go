@@ -213,3 +213,20 @@ func TestHold(t *testing.T) {
 	fd, err = HoldKernelLog("/dev/null")
 	wantOpened(t, "another device", fd, err, ErrType)
 }
+
+func TestNamed(t *testing.T) {
+	dir := t.TempDir()
+	if err := errors.Join(os.WriteFile(dir+"/a", nil, 0o600), os.Link(dir+"/a", dir+"/b"), os.Symlink("a", dir+"/l")); err != nil {
+		t.Fatal(err)
+	}
+	a, kind := Named(unix.AT_FDCWD, dir+"/a")
+	if b, _ := Named(unix.AT_FDCWD, dir+"/b"); a != b || a == (ID{}) || kind != unix.S_IFREG {
+		t.Errorf("one file is %v, a %#o, and %v", a, kind, b)
+	}
+	if l, kind := Named(unix.AT_FDCWD, dir+"/l"); l == a || kind != unix.S_IFLNK {
+		t.Errorf("the link is %v, a %#o", l, kind)
+	}
+	if none, kind := Named(unix.AT_FDCWD, dir+"/none"); none != (ID{}) || kind != 0 {
+		t.Errorf("nothing is %v, a %#o", none, kind)
+	}
+}

@@ -14,6 +14,16 @@ func IDOf(st *unix.Stat_t) ID {
 	return ID{Dev: uint64(st.Dev), Ino: st.Ino} //nolint:unconvert // not everywhere of that type
 }
 
+// Named returns which file has this name in the directory, and its type (S_IFMT of
+// inode(7)); zero if none has, or it cannot be known.
+func Named(dir int, name string) (id ID, kind uint32) {
+	var st unix.Stat_t
+	if unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+		return ID{}, 0
+	}
+	return IDOf(&st), st.Mode & unix.S_IFMT
+}
+
 // DeviceOf returns the device that a device file is of, for unix.Major and
 // unix.Minor.
 func DeviceOf(st *unix.Stat_t) uint64 {

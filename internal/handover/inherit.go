@@ -173,12 +173,12 @@ func Describe(files []File) (*Description, error) {
 func (d *Description) pair() {
 	next := 0
 	for i, p := range d.Places {
-		var st unix.Stat_t
-		if unix.Fstatat(p.Dir, string(p.Name), &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+		id, kind := file.Named(p.Dir, string(p.Name))
+		if kind == 0 {
 			continue
 		}
-		p.ID = file.IDOf(&st)
-		if st.Mode&unix.S_IFMT == unix.S_IFSOCK && next < len(d.Sockets) {
+		p.ID = id
+		if kind == unix.S_IFSOCK && next < len(d.Sockets) {
 			d.Sockets[next].Place, d.Sockets[next].ID = i, p.ID
 			next++
 		}

@@ -94,7 +94,7 @@ func (s *Socket) bind(old *stale) error {
 		return fmt.Errorf("bind: %w", err)
 	}
 	if err := s.publish(dir, tmp, old); err != nil {
-		if lookup(dir, tmp) == s.ID { // or it is another's that could not be put back
+		if id, _ := file.Named(dir, tmp); id == s.ID { // or it is another's that could not be put back
 			_ = unix.Unlinkat(dir, tmp, 0)
 		}
 		return err
@@ -104,7 +104,7 @@ func (s *Socket) bind(old *stale) error {
 
 // publish makes the socket ready and renames it to its name.
 func (s *Socket) publish(dir int, tmp string, old *stale) error {
-	s.ID = lookup(dir, tmp)
+	s.ID, _ = file.Named(dir, tmp)
 	if s.Stream { // before anybody can find it
 		if err := unix.Listen(s.FD, backlog); err != nil {
 			return fmt.Errorf("listen: %w", err)
@@ -150,7 +150,7 @@ func (s *stale) replace(dir int, tmp, name string) (done bool, err error) {
 		return false, nil
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS): // not on this file system: look, then replace
 		out = name
-		if lookup(dir, out) != s.id {
+		if id, _ := file.Named(dir, out); id != s.id {
 			return false, nil
 		}
 		err = unix.Renameat(dir, tmp, dir, name)
@@ -161,7 +161,7 @@ func (s *stale) replace(dir int, tmp, name string) (done bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("cannot replace the stale socket: %w", err)
 	}
-	if lookup(dir, out) == s.id {
+	if id, _ := file.Named(dir, out); id == s.id {
 		_ = unix.Unlinkat(dir, tmp, 0) // what is left of it harms nobody
 		return true, nil
 	}

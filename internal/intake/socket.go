@@ -94,7 +94,10 @@ func newSocket(kind int) (int, error) {
 
 // Unlink removes the name that Listen has given the socket, if it is still the socket's.
 func (s *Socket) Unlink() {
-	if s.Path != "" && lookup(unix.AT_FDCWD, s.Path) == s.ID {
+	if s.Path == "" {
+		return
+	}
+	if id, _ := file.Named(unix.AT_FDCWD, s.Path); id == s.ID {
 		_ = unix.Unlink(s.Path)
 	}
 }
@@ -105,13 +108,4 @@ func (s *Socket) askSenders() {
 	if !s.Stream {
 		_ = unix.SetsockoptInt(s.FD, unix.SOL_SOCKET, unix.SO_PASSCRED, 1)
 	}
-}
-
-// lookup says which file has this name in the directory; zero if none has.
-func lookup(dir int, name string) file.ID {
-	var st unix.Stat_t
-	if unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
-		return file.ID{}
-	}
-	return file.IDOf(&st)
 }

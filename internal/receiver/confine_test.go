@@ -195,7 +195,7 @@ func TestPolicyOfRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, r := range c.Rules {
-		if err := unix.Fstat(r.FD, &st); err != nil || idOf(&st) == idOf(&root) {
+		if err := unix.Fstat(r.FD, &st); err != nil || file.IDOf(&st) == file.IDOf(&root) {
 			t.Errorf("the root directory is allowed, %v", err)
 		}
 	}

@@ -12,11 +12,6 @@ import (
 	"devlog/internal/intake"
 )
 
-// fileID is which file it is.
-type fileID file.ID
-
-func idOf(st *unix.Stat_t) fileID { return fileID(file.IDOf(st)) }
-
 const (
 	// ownPrefix begins the names that are the repair's own. They are removed by
 	// the receiver that the record names, whoever wrote the files last.
@@ -30,17 +25,11 @@ type cleanup struct {
 	dir   int
 	name  string
 	flags int
-	id    fileID // of the file when it was passed; zero if there was none
+	id    file.ID // of the file when it was passed; zero if there was none
 }
 
 // lookup says which file has the name now; zero if none has.
-func (p *cleanup) lookup() (id fileID, mode uint32) {
-	var st unix.Stat_t
-	if unix.Fstatat(p.dir, p.name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
-		return fileID{}, 0
-	}
-	return idOf(&st), st.Mode & unix.S_IFMT
-}
+func (p *cleanup) lookup() (id file.ID, mode uint32) { return file.Named(p.dir, p.name) }
 
 // removes says that there is something that is ours to remove, or may be: the
 // name is still that of the passed file.
@@ -82,12 +71,12 @@ func (r *receiver) notedIn(dir int) bool {
 }
 
 // dirID is which directory the name is in, and whether that still has a name.
-func (p *cleanup) dirID() (id fileID, exists bool) {
+func (p *cleanup) dirID() (id file.ID, exists bool) {
 	var st unix.Stat_t
 	if unix.Fstat(p.dir, &st) != nil {
-		return fileID{}, false
+		return file.ID{}, false
 	}
-	return idOf(&st), st.Nlink > 0
+	return file.IDOf(&st), st.Nlink > 0
 }
 
 // onlyKeeps says that there is nothing to receive from.
@@ -123,7 +112,7 @@ func (r *receiver) inherit(d *handover.Description) (inherited, error) {
 		r.init = d.Files.Init
 	}
 	for _, p := range d.Places {
-		in.cleanups = append(in.cleanups, &cleanup{dir: p.Dir, name: string(p.Name), flags: p.Flags, id: fileID(p.ID)})
+		in.cleanups = append(in.cleanups, &cleanup{dir: p.Dir, name: string(p.Name), flags: p.Flags, id: p.ID})
 	}
 	now := time.Now()
 	for _, s := range d.Sockets {
@@ -148,7 +137,7 @@ func (r *receiver) inherit(d *handover.Description) (inherited, error) {
 // repairs without end do not need descriptors without end.
 func (r *receiver) addCleanups(in inherited) {
 	type key struct {
-		dir   fileID
+		dir   file.ID
 		name  string
 		flags int
 	}
@@ -170,7 +159,7 @@ func (r *receiver) addCleanups(in inherited) {
 	r.cleanups = list
 	for p, by := range drop {
 		for _, s := range sockets {
-			if s.at == p && by != nil && by.id == fileID(s.ID) {
+			if s.at == p && by != nil && by.id == s.ID {
 				s.at = by
 			} else if s.at == p {
 				s.at = nil

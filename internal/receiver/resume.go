@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"devlog/internal/file"
 	"devlog/internal/handover"
 	"devlog/internal/intake"
 	"devlog/internal/output"
@@ -38,7 +37,7 @@ func (r *receiver) describe(now time.Time) *handover.Description {
 		d.PreviousIDs = append(d.PreviousIDs, strconv.Itoa(p.pid)+"/"+p.started)
 	}
 	for _, p := range r.cleanups {
-		d.Places = append(d.Places, &handover.Place{Dir: p.dir, Name: handover.Text(p.name), Flags: p.flags, ID: file.ID(p.id)})
+		d.Places = append(d.Places, &handover.Place{Dir: p.dir, Name: handover.Text(p.name), Flags: p.flags, ID: p.id})
 	}
 	for _, k := range r.sockets {
 		d.Sockets = append(d.Sockets, &handover.Socket{

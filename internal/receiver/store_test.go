@@ -259,7 +259,7 @@ func TestStoreDescribes(t *testing.T) {
 		defer unix.Close(sock.FD)
 		r.sockets = append(r.sockets, &socket{Socket: sock})
 	}
-	at := &cleanup{dir: int(openDir(t, dir).Fd()), name: "a", id: fileID(r.sockets[0].ID)}
+	at := &cleanup{dir: int(openDir(t, dir).Fd()), name: "a", id: r.sockets[0].ID}
 	r.cleanups, r.sockets[0].at = []*cleanup{at}, at
 	r.stepStore()
 	if problem := r.router.Problem(); problem != nil || !s.seen.is(r) {

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/file"
 	"devlog/internal/handover"
 	"devlog/internal/syslog"
 	"devlog/internal/watcher"
@@ -50,7 +51,7 @@ func (o owner) Retire(fd int) {
 	}
 	s := o.r.sockets[i]
 	if s.at != nil {
-		s.at.id = fileID{} // the name is not ours to remove
+		s.at.id = file.ID{} // the name is not ours to remove
 	}
 	o.r.retire(s)
 }

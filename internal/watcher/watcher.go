@@ -57,11 +57,10 @@ type Name struct {
 
 // lookup says which file has the name now; zero if none has.
 func (n Name) lookup() (id file.ID, mode uint32) {
-	var st unix.Stat_t
-	if n.Dir < 0 || unix.Fstatat(n.Dir, n.Name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+	if n.Dir < 0 {
 		return file.ID{}, 0
 	}
-	return file.IDOf(&st), st.Mode & unix.S_IFMT
+	return file.Named(n.Dir, n.Name)
 }
 
 // Config says what to watch, and how to repair it.
