@@ -170,7 +170,7 @@ func (l *Loop) Run() error {
 		if l.stopped {
 			return l.result()
 		}
-		l.round(-1)
+		l.round(l.timeout(time.Now()))
 	}
 }
 
@@ -190,13 +190,9 @@ func (l *Loop) result() error {
 // SetYield has yield called before each round; see Run.
 func (l *Loop) SetYield(yield func() bool) { l.yield = yield }
 
-// round waits for at most this many milliseconds, -1 for as long as nothing is due, and
-// handles what came.
-func (l *Loop) round(most int) {
-	timeout := l.timeout(time.Now())
-	if most >= 0 {
-		timeout = most
-	}
+// round waits for at most timeout milliseconds, -1 for as long as it takes, and handles
+// what came.
+func (l *Loop) round(timeout int) {
 	var events [maxEvents]unix.EpollEvent
 	n, err := l.waiter.wait(l.epoll, events[:], timeout)
 	l.now = time.Now()

@@ -292,15 +292,11 @@ func expand(rules []syslogconf.Rule, name string) error {
 	return nil
 }
 
-// idLength is the length of a container's ID; Docker and podman call its host by
-// the first shortID digits of it, unless they are told another name.
-const idLength, shortID = 64, 12
-
 // hostNames are the names by which a client may call this host.
 func hostNames(name string, others []string) [][]byte {
 	names := [][]byte{[]byte(name)}
-	if len(name) == idLength {
-		names = append(names, []byte(name[:shortID]))
+	if short := router.ShortID(name); short != "" {
+		names = append(names, []byte(short))
 	}
 	for _, other := range others {
 		names = append(names, []byte(other))

@@ -214,7 +214,7 @@ func (r *receiver) afterEvents() {
 	if r.router.Hangs() {
 		r.signals.Fetch()
 	}
-	if r.stepUpgrade() || r.lxcExec.Step(time.Now(), r.watch) {
+	if r.stepUpgrade() || r.lxcExec.Step(now, r.watch) {
 		r.loop.Stop()
 	}
 	r.timer.Set(r.next())

@@ -92,7 +92,7 @@ func (r *Relay) Add(m output.Message) {
 
 func (r *Relay) lose(n uint64) {
 	r.untold += n
-	r.counts.Lose(reason(r.why), n)
+	r.counts.Lose(output.Reason(r.why), n)
 }
 
 func (r *Relay) push(m output.Message) {
@@ -290,12 +290,3 @@ var (
 	errLong   = errors.New("message too long")
 	errClosed = errors.New("closed before it was sent")
 )
-
-// reason is why messages are lost, in few words.
-func reason(err error) string {
-	var errno unix.Errno
-	if errors.As(err, &errno) {
-		return errno.Error()
-	}
-	return err.Error()
-}

@@ -22,8 +22,17 @@ type Identity struct {
 }
 
 // idLength is the length of a container's ID; Docker and podman show the first
-// shortID digits of it.
+// shortID digits of it, and call its host by them.
 const idLength, shortID = 64, 12
+
+// ShortID returns the digits that people are shown of a container's ID; empty if the
+// text is not as long as one.
+func ShortID(id string) string {
+	if len(id) != idLength {
+		return ""
+	}
+	return id[:shortID]
+}
 
 // IdentityOf is the identity of the container with this name, which id is the name or
 // the ID of. The journal's fields are called as in Docker's and podman's journald drivers.
@@ -31,11 +40,11 @@ func IdentityOf(name, id string) Identity {
 	var fields []byte
 	field := func(key, value string) { fields = journal.AppendField(fields, key, []byte(value)) }
 	field("CONTAINER_NAME", name)
-	if len(id) != idLength {
-		id = ""
-	} else {
-		field("CONTAINER_ID", id[:shortID])
+	if short := ShortID(id); short != "" {
+		field("CONTAINER_ID", short)
 		field("CONTAINER_ID_FULL", id)
+	} else {
+		id = ""
 	}
 	field("CONTAINER_TAG", name)
 	return Identity{Fields: fields, Data: syslog.ContainerData(name, id)}
@@ -43,7 +52,7 @@ func IdentityOf(name, id string) Identity {
 
 // syslogSockets are where a host's syslog daemon may listen, best first: systemd's own
 // socket, the one that a prepared host has kept, and the usual one.
-var syslogSockets = []string{"/run/systemd/journal/dev-log", names.Dev + "/" + names.HostSocket, names.Dev + "/" + names.Log}
+var syslogSockets = []string{names.JournalSocket, names.Dev + "/" + names.HostSocket, names.LogPath}
 
 // SyslogSocket is where the host's daemon listens.
 func SyslogSocket() string {
