@@ -60,7 +60,7 @@ type Changes struct {
 	Host bool `json:"host,omitempty"`
 }
 
-// Read returns the record in the directory; nil if there is none or it cannot be read: a
+// Read returns the record in the directory; nil if it is missing or cannot be read: a
 // repair does not depend on it.
 func Read(d *rootfs.Dir) *Changes {
 	data, err := d.ReadNote(names.Record)

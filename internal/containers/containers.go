@@ -64,7 +64,7 @@ func This() Host { return Host{Root: "/", Self: "self"} }
 func (h Host) path(name string) string { return filepath.Join(h.Root, name) }
 
 // List returns the running containers, and where it looked for them. What cannot be read
-// is passed over: containers come and go, and a user does not see those of others.
+// is ignored: containers come and go, and a user does not see those of others.
 func (h Host) List() (list []Container, looked Looked) {
 	all := h.processes()
 	looked.Processes = len(all)

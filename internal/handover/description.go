@@ -46,7 +46,7 @@ type Place struct {
 	Dir   int     `json:"dir"` // its directory
 	Name  Text    `json:"name"`
 	Flags int     `json:"flags"` // of unlinkat(2)
-	ID    file.ID `json:"id"`    // of the file that had it; zero if there was none
+	ID    file.ID `json:"id"`    // of the file that had it; zero if no file had it
 }
 
 // Socket is a socket to receive from.
@@ -127,7 +127,7 @@ type OutputState struct {
 	// is why they were lost.
 	Unsaid   uint64 `json:"unsaid"`
 	UnsaidBy Text   `json:"unsaidBy"`
-	// FD is the open place, where opening it anew makes a difference; else -1.
+	// FD is the open place, where opening it again makes a difference; else -1.
 	FD int `json:"fd"`
 	// Used is how much of the budget was used in the interval that began Age ago.
 	Used int           `json:"used"`
@@ -250,7 +250,7 @@ func compact[T any](list []T, keep func(T) bool) (index []int, kept []T) {
 	return index, kept
 }
 
-// at is the number at i, or -1 if there is none.
+// at is the number at i, or -1 if i is outside the list.
 func at(list []int, i int) int {
 	if i < 0 || i >= len(list) {
 		return -1

@@ -71,7 +71,7 @@ func ReadState(fd int) ([]byte, error) {
 }
 
 // Inherit returns what this process's program before this one has left to it with Exec;
-// nil if there is none. It removes the variable from the environment.
+// nil if it left nothing. It removes the variable from the environment.
 func Inherit() (*Description, error) {
 	text, found := os.LookupEnv(earlysignal.StateVariable)
 	if !found {

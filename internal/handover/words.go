@@ -64,7 +64,7 @@ func (d *Description) Format() []byte {
 	return append(append(append(w.out, wordsKey+" "...), object...), '\n')
 }
 
-// Parse reads a description, of whatever version: what is unknown is passed over, and
+// Parse reads a description, of whatever version: what is unknown is ignored, and
 // what is missing is as in a receiver that has just started. The error says that it is
 // no description.
 func Parse(data []byte) (*Description, error) {

@@ -287,7 +287,7 @@ func (f *File) replace(now time.Time) error {
 	return nil
 }
 
-// Reopen opens the path anew. What is pending goes to the old file if that is
+// Reopen opens the path again. What is pending goes to the old file if that is
 // possible, else to the new one.
 func (f *File) Reopen(now time.Time) {
 	if f.file != nil {

@@ -160,7 +160,7 @@ func (g *Guarded) Abandoned() {
 // Returned gives the file back, in the goroutine that was stuck.
 func (g *Guarded) Returned() { g.giveBack(watchdog.Patience) }
 
-// Reopen opens the path anew, for it may have been renamed.
+// Reopen opens the path again, for it may have been renamed.
 func (g *Guarded) Reopen(now time.Time) {
 	g.first(func() { g.file.Reopen(now) })
 }

@@ -30,7 +30,7 @@ type Output interface {
 	// Next is when Flush should be called although nothing was added; the
 	// zero time is never.
 	Next() time.Time
-	// Reopen opens the path anew, for it may have been renamed. If that
+	// Reopen opens the path again, for it may have been renamed. If that
 	// fails, it is tried again later.
 	Reopen(now time.Time)
 	// Close gives up what is pending, counting it as lost.

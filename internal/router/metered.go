@@ -137,7 +137,7 @@ func (t *MeteredOutput) Next() time.Time {
 	return next
 }
 
-// Reopen opens the path anew, with what repeated itself summed up before.
+// Reopen opens the path again, with what repeated itself summed up before.
 func (t *MeteredOutput) Reopen(now time.Time) {
 	t.sumUp()
 	t.Output.Reopen(now)

@@ -153,7 +153,7 @@ func (r *Router) PendingUntil(begin, now time.Time) (next time.Time) {
 	return next
 }
 
-// Reopen opens all outputs anew.
+// Reopen opens all outputs again.
 func (r *Router) Reopen(now time.Time) {
 	for _, route := range r.Routes {
 		route.Out.Reopen(now)
@@ -163,7 +163,7 @@ func (r *Router) Reopen(now time.Time) {
 // Report adds a problem, to be said with those that outputs find.
 func (r *Router) Report(problem error) { r.problems = append(r.problems, problem) }
 
-// Problem takes out the next problem that is to be said; nil if there is none.
+// Problem takes out the next problem that is to be said; nil if nothing is left to say.
 func (r *Router) Problem() (problem error) {
 	if len(r.problems) == 0 {
 		return nil

@@ -229,7 +229,7 @@ func (s *Stream) close() {
 
 const lostUnread = "read by nobody"
 
-// Reopen opens the path anew if it leads to another file than before, or could
+// Reopen opens the path again if it leads to another file than before, or could
 // not be opened.
 func (s *Stream) Reopen(now time.Time) {
 	s.looked = time.Time{}
