@@ -86,17 +86,12 @@ func TestEndDuringStart(t *testing.T) {
 		for i := range 100 {
 			args = append(args, "--listen", fmt.Sprint(sock, i))
 		}
-		cmd := command(args...)
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
+		d := startCommand(t, command(args...))
 		eventually(t, "a socket", func() bool { _, err := os.Lstat(sock); return err == nil })
 		send(t, dial(t, sock), "<13>x")
-		if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Wait(); err != nil || content(t, log) != "box x\n" {
-			t.Fatalf("%v, %q", err, content(t, log))
+		d.signal(unix.SIGTERM)
+		if code := d.wait(); code != 0 || content(t, log) != "box x\n" {
+			t.Fatalf("exit code %d, %q", code, content(t, log))
 		}
 		if left, err := filepath.Glob(sock + "*"); err != nil || len(left) > 0 {
 			t.Errorf("sockets are left: %q, %v", left, err)

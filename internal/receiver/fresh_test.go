@@ -43,17 +43,10 @@ func TestFreshStart(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			d := &devlogd{t: t, cmd: command("--name", "box", "--rule", "*.* -"+log, "--metrics-file", metrics, "--later-option", "x"), ended: make(chan struct{})}
-			d.cmd.ExtraFiles = append([]*os.File{content}, files...)
-			d.cmd.Env = append(d.cmd.Env, "DEVLOGD_STATE=3")
-			d.cmd.Stderr = &d.stderr
-			if err := d.cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			go func() {
-				_ = d.cmd.Wait()
-				close(d.ended)
-			}()
+			cmd := command("--name", "box", "--rule", "*.* -"+log, "--metrics-file", metrics, "--later-option", "x")
+			cmd.ExtraFiles = append([]*os.File{content}, files...)
+			cmd.Env = append(cmd.Env, "DEVLOGD_STATE=3")
+			d := startCommand(t, cmd)
 			await(t, log, "box test: before\n")
 			await(t, log, "started without the state of the previous devlogd: read the state")
 			await(t, log, `ignores arguments that it does not know: "--later-option" "x"`)

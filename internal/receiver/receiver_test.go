@@ -66,33 +66,19 @@ func start(t *testing.T, files []passed, args ...string) (*devlogd, string) {
 // startProgram is start for a copy of the program.
 func startProgram(t *testing.T, path string, files []passed, args ...string) (*devlogd, string) {
 	t.Helper()
-	d := &devlogd{t: t, cmd: command(args...), ended: make(chan struct{})}
-	d.cmd.Path = path
+	cmd := command(args...)
+	cmd.Path = path
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var names []string
 	for _, f := range append(files, passed{handover.NameReady, w}) {
-		d.cmd.ExtraFiles = append(d.cmd.ExtraFiles, f.file)
+		cmd.ExtraFiles = append(cmd.ExtraFiles, f.file)
 		names = append(names, f.name)
 	}
-	d.cmd.Env = append(d.cmd.Env, fmt.Sprintf("LISTEN_FDS=%d", len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
-	d.cmd.Stderr = &d.stderr
-	if err := d.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		_ = d.cmd.Wait() // the state says how it ended
-		close(d.ended)
-	}()
-	t.Cleanup(func() {
-		_ = d.cmd.Process.Kill() // it may have ended
-		<-d.ended
-		if t.Failed() {
-			t.Logf("devlogd: %v: %s", d.cmd.ProcessState, &d.stderr)
-		}
-	})
+	cmd.Env = append(cmd.Env, fmt.Sprintf("LISTEN_FDS=%d", len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
+	d := startCommand(t, cmd)
 	if err := errors.Join(w.Close(), r.SetReadDeadline(time.Now().Add(deadline))); err != nil {
 		t.Fatal(err)
 	}
@@ -104,6 +90,28 @@ func startProgram(t *testing.T, path string, files []passed, args ...string) (*d
 		t.Fatal("devlogd does not say how it is confined")
 	}
 	return d, report.String()
+}
+
+// startCommand starts the command, which ends with the test at the latest.
+func startCommand(t *testing.T, cmd *exec.Cmd) *devlogd {
+	t.Helper()
+	d := &devlogd{t: t, cmd: cmd, ended: make(chan struct{})}
+	cmd.Stderr = &d.stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_ = cmd.Wait() // the state says how it ended
+		close(d.ended)
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // it may have ended
+		<-d.ended
+		if t.Failed() {
+			t.Logf("devlogd: %v: %s", cmd.ProcessState, &d.stderr)
+		}
+	})
+	return d
 }
 
 // confined is how the receiver says that it is confined; it comes to that right
