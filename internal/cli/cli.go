@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -19,6 +18,7 @@ import (
 	"devlog/internal/hook"
 	"devlog/internal/plan"
 	"devlog/internal/sandbox"
+	"devlog/internal/usage"
 )
 
 // Version is the program's version; the build sets it.
@@ -34,11 +34,6 @@ const (
 	exitRefused     = 3
 	exitFailed      = 4
 )
-
-// usageError is a command line, or an input, that makes no sense.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
 
 // check's answers, which it has written in full: no failures.
 var (
@@ -95,7 +90,7 @@ func (p *program) main(args []string) (code int) {
 			if !p.hook {
 				panic(reason)
 			}
-			code = p.exit(crashed(reason))
+			code = p.exit(failure.OfPanic(reason))
 		}
 		code = p.code(code)
 	}()
@@ -108,7 +103,7 @@ func (p *program) main(args []string) (code int) {
 	if err == nil {
 		err = p.run(args)
 	}
-	if err != nil && p.name == "" && (p.hook || errors.As(err, new(usageError))) {
+	if err != nil && p.name == "" && (p.hook || errors.As(err, new(usage.Error))) {
 		p.nameCaller(args)
 	}
 	return p.exit(err)
@@ -123,7 +118,7 @@ func (p *program) run(args []string) error {
 		args = slices.Concat(args[:1], args[2:], []string{"--help"})
 	}
 	app := p.app(nil)
-	return app.Run(containerLast(args, app.Commands))
+	return app.Run(usage.ContainerLast(args, app.Commands))
 }
 
 // exit writes the error as one line where somebody will see it, and returns
@@ -163,10 +158,10 @@ func (p *program) asRoot(err error) error {
 
 // failed is the exit code that goes with the error.
 func failed(err error) int {
-	var usage usageError
+	var bad usage.Error
 	var refusal *plan.Refusal
 	switch {
-	case errors.As(err, &usage):
+	case errors.As(err, &bad):
 		return exitUsage
 	case errors.As(err, &refusal), errors.Is(err, os.ErrPermission): // whatever denied it
 		return exitRefused
@@ -196,66 +191,13 @@ func (p *program) app(lxc *hook.LXC) *cli.App {
 		EnableBashCompletion:      true,
 		DisableSliceFlagSeparator: true, // rules have commas
 		ExitErrHandler:            func(*cli.Context, error) {},
-		OnUsageError:              onUsageError,
+		OnUsageError:              usage.OnError,
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				name := c.Args().First()
-				return usageError{fmt.Errorf("unknown command %q%s; see devlog-hook --help", name, suggestCommand(commands, name))}
+				return usage.Errorf("unknown command %q%s; see devlog-hook --help", name, usage.Suggest(commands, name))
 			}
-			return usageError{errors.New("which command? see devlog-hook --help")}
+			return usage.Errorf("which command? see devlog-hook --help")
 		},
 	}
-}
-
-// suggestCommand asks whether a similar command was meant, as the end of a
-// sentence; empty if no command is similar.
-func suggestCommand(commands []*cli.Command, name string) string {
-	visible := slices.DeleteFunc(slices.Clone(commands), func(c *cli.Command) bool { return c.Hidden })
-	return didYouMean(strings.Trim(strings.TrimPrefix(cli.SuggestCommand(visible, name), "Did you mean "), `"?`))
-}
-
-func didYouMean(name string) string {
-	if name == "" {
-		return ""
-	}
-	return " (did you mean " + name + "?)"
-}
-
-func onUsageError(c *cli.Context, err error, _ bool) error {
-	name, flags := c.Command.HelpName, c.Command.Flags
-	if name == "" { // in front of a command
-		name = programName
-	}
-	return usageError{fmt.Errorf("%s; see %s --help", flagWords(err.Error(), flags), name)}
-}
-
-// flagWords is what the library says of an option, with that called as users call
-// it, and with the one that was meant.
-func flagWords(text string, flags []cli.Flag) string {
-	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
-		return "unknown option --" + name + didYouMean(cli.SuggestFlag(flags, name, false))
-	}
-	if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
-		return "--" + name + " needs a value"
-	}
-	for _, mark := range []string{" for flag -", " for -"} { // behind the value, which may be anything
-		if at := strings.LastIndex(text, mark); at >= 0 {
-			return text[:at] + " for --" + text[at+len(mark):]
-		}
-	}
-	return text
-}
-
-// command fills in what all commands have in common.
-func command(c cli.Command) *cli.Command {
-	c.OnUsageError = onUsageError
-	c.HideHelpCommand = true
-	action := c.Action
-	c.Action = func(ctx *cli.Context) error {
-		if ctx.Args().Present() {
-			return usageError{fmt.Errorf("unexpected argument %q; see %s --help", ctx.Args().First(), ctx.Command.HelpName)}
-		}
-		return action(ctx)
-	}
-	return &c
 }

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -14,7 +13,7 @@ import (
 	"devlog/internal/hosts"
 	"devlog/internal/plan"
 	"devlog/internal/repair"
-	"devlog/internal/syslog"
+	"devlog/internal/usage"
 )
 
 // clean removes every variable that the flags look at.
@@ -73,7 +72,7 @@ func TestMain_usage(t *testing.T) {
 		{"repair --rule nonsense", "", "nonsense"},
 		{"repair", "DEVLOG_RULE=more nonsense", "more"},
 		{"repair", "DEVLOG_STRATEGY=magic", "magic"},
-		{"repair --keep-logs 3", "", `--keep-logs: "3" is no time`},
+		{"repair --keep-logs 3", "", `--keep-logs: "3" is not a time`},
 		{"repair --rate 0", "", `rate "0"`},
 		{"repair --rate 1/h", "", "want N, N/s or N/m"},
 		{"repair", "DEVLOG_RATE=many", `rate "many"`},
@@ -220,37 +219,11 @@ func TestFailures(t *testing.T) {
 
 // TestEscapes: what a container has chosen drives no terminal.
 func TestEscapes(t *testing.T) {
-	var out, errs bytes.Buffer
-	p := &program{stdout: &out, stderr: &errs}
+	var errs bytes.Buffer
+	p := &program{stderr: &errs}
 	p.exit(errors.New("open /run/\x1b[2J\xff: no"))
 	if got, want := errs.String(), "devlog-hook: open /run/#033[2J#377: no\n"; got != want {
 		t.Errorf("said %q, want %q", got, want)
-	}
-	if err := p.table([]hosts.Sharer{{PID: 1, Command: "a\tb\x1b[1m", Name: "c\n", Problem: "\x9b"}}); err != nil {
-		t.Fatal(err)
-	}
-	if got, want := out.String(), "a#011b#033[1m  c#012  "; !strings.Contains(got, want) || !strings.Contains(got, "#233") {
-		t.Errorf("said %q, want it to have %q", got, want)
-	}
-}
-
-// TestEscapesJSON: the same of what is written for programs, which is the same text
-// when a program has read it.
-func TestEscapesJSON(t *testing.T) {
-	const evil = "a\x1b[2J\n\x7f\u009b1m\u202eb\u2028c"
-	var out bytes.Buffer
-	p := &program{stdout: &out}
-	if err := p.writeJSON(map[string]string{evil: evil}); err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(out.String()) {
-		if line = strings.TrimSuffix(line, "\n"); syslog.Escape(line) != line {
-			t.Errorf("written: %q", line)
-		}
-	}
-	var back map[string]string
-	if err := json.Unmarshal(out.Bytes(), &back); err != nil || back[evil] != evil {
-		t.Errorf("read back: %q, %v", back, err)
 	}
 }
 
@@ -260,11 +233,11 @@ func TestExitCodes(t *testing.T) {
 		err  error
 		want int
 	}{
-		{failures{usageError{os.ErrInvalid}, &plan.Refusal{Reason: "a"}}, 3},
+		{failures{usage.Error{Err: os.ErrInvalid}, &plan.Refusal{Reason: "a"}}, 3},
 		{failures{&hosts.SharerError{Err: &plan.Refusal{Reason: "a"}}}, 3},
-		{failures{&plan.Refusal{Reason: "a"}, os.ErrPermission, usageError{os.ErrInvalid}}, 3},
+		{failures{&plan.Refusal{Reason: "a"}, os.ErrPermission, usage.Error{Err: os.ErrInvalid}}, 3},
 		{failures{&plan.Refusal{Reason: "a"}, os.ErrNotExist}, 4},
-		{nil, 0}, {errNeedsRepair, 1}, {errRefuses, 3}, {usageError{os.ErrInvalid}, 2}, {&plan.Refusal{Reason: "a", Advice: "b"}, 3}, {os.ErrPermission, 3}, {os.ErrNotExist, 4},
+		{nil, 0}, {errNeedsRepair, 1}, {errRefuses, 3}, {usage.Error{Err: os.ErrInvalid}, 2}, {&plan.Refusal{Reason: "a", Advice: "b"}, 3}, {os.ErrPermission, 3}, {os.ErrNotExist, 4},
 	} {
 		if got := p.exit(tt.err); got != tt.want {
 			t.Errorf("exit(%v) = %d, want %d", tt.err, got, tt.want)

@@ -1,11 +1,8 @@
 package cli
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -13,16 +10,18 @@ import (
 	"devlog/internal/handover"
 	"devlog/internal/hosts"
 	"devlog/internal/launch"
-	"devlog/internal/names"
 	"devlog/internal/plan"
 	"devlog/internal/repair"
+	"devlog/internal/report"
+	"devlog/internal/settings"
 	"devlog/internal/syslog"
 	"devlog/internal/target"
 	"devlog/internal/undo"
+	"devlog/internal/usage"
 )
 
 func (p *program) checkCommand() *cli.Command {
-	return containerCommand(cli.Command{
+	return usage.ContainerCommand(cli.Command{
 		Name:  "check",
 		Usage: "say what /dev/log is, whether syslog() works, and what repair would do",
 		Description: "Exit code 0: healthy; 1: needs repair; 3: a repair would be refused. With --host, 1: the host or any\n" +
@@ -42,7 +41,7 @@ func (p *program) checkCommand() *cli.Command {
 			if !r.Works() {
 				r.Hook = failure.Of(t, p.name)
 			}
-			if err := p.report(c, r); err != nil {
+			if err := report.Check(p.stdout, r, c.Bool("json")); err != nil {
 				return err
 			}
 			return answer(r)
@@ -50,44 +49,8 @@ func (p *program) checkCommand() *cli.Command {
 	})
 }
 
-func (p *program) report(c *cli.Context, r repair.Result) error {
-	if !c.Bool("json") {
-		return r.Report(p.stdout)
-	}
-	return p.writeJSON(asJSON(r))
-}
-
-// resultJSON is a result as programs get it.
-type resultJSON struct {
-	Facts plan.Facts `json:"facts"`
-	Plan  plan.Plan  `json:"plan"`
-	// Hook is why the last hook could not repair, while that is not done.
-	Hook *failure.Failure `json:"hook,omitempty"`
-}
-
-func asJSON(r repair.Result) resultJSON { return resultJSON{r.Facts, r.Plan, r.Hook} }
-
-// writeJSON writes a value as JSON that drives no terminal either: the encoder
-// leaves some of what a terminal obeys as it is, and JSON has another form of it.
-func (p *program) writeJSON(v any) error {
-	text, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
-	}
-	var out strings.Builder
-	for _, r := range string(text) {
-		if s := string(r); r == '\n' || syslog.Escape(s) == s {
-			out.WriteRune(r)
-		} else {
-			fmt.Fprintf(&out, `\u%04x`, r) // what a terminal obeys has four digits
-		}
-	}
-	_, err = fmt.Fprintln(p.stdout, out.String())
-	return err
-}
-
 func (p *program) repairCommand() *cli.Command {
-	return containerCommand(cli.Command{
+	return usage.ContainerCommand(cli.Command{
 		Name:  "repair",
 		Usage: "make /dev/log point to a private socket with a receiver",
 		Description: "Does nothing where syslog() works already. Without CONTAINER, --pid and --root, repair\n" +
@@ -99,13 +62,13 @@ func (p *program) repairCommand() *cli.Command {
 		}),
 		Action: p.onTarget(func(c *cli.Context, t *target.Target, o repair.Options) error {
 			if c.Bool("all") && !c.Bool("host") {
-				return usageError{errors.New("--all goes with --host")}
+				return usage.Errorf("--all goes with --host")
 			}
 			if c.Bool("keep") && !c.Bool("host") {
-				return usageError{errors.New("--keep goes with --host: elsewhere the receiver keeps the repair")}
+				return usage.Errorf("--keep goes with --host: elsewhere the receiver keeps the repair")
 			}
 			if c.Bool("all") && c.IsSet("name") {
-				return usageError{errors.New("--name is one container's: leave it out with --all")}
+				return usage.Errorf("--name is one container's: leave it out with --all")
 			}
 			if c.Bool("dry-run") {
 				return p.dryRun(c, t, o)
@@ -175,31 +138,26 @@ func (p *program) dryRun(c *cli.Context, t *target.Target, o repair.Options) err
 	case plan.Healthy:
 		fmt.Fprintln(p.stdout, nothingToDo(c, r))
 	default:
-		fmt.Fprintf(p.stdout, "would repair by %s:\n", r.Plan.Strategy)
-		for i, s := range r.Plan.Steps {
-			fmt.Fprintf(p.stdout, "%d. %s\n", i+1, s)
-		}
+		report.Steps(p.stdout, r.Plan)
 	}
 	if !c.Bool("all") {
 		return nil
 	}
 	list, err := hosts.List(o)
-	for _, s := range list {
-		fmt.Fprintf(p.stdout, "container %s (process %d): %s\n", syslog.Escape(s.Name), s.PID, s.Plan)
-	}
+	report.SharersSteps(p.stdout, list)
 	return err
 }
 
 func (p *program) undoCommand() *cli.Command {
-	return containerCommand(cli.Command{
+	return usage.ContainerCommand(cli.Command{
 		Name:  "undo",
 		Usage: "put back what repair changed",
 		Description: "Ends the receiver, which first writes its queued messages. Without CONTAINER, --pid, --root\n" +
 			"and --host, undo works on the root directory that it runs in.",
 		Flags: flags(targetFlags("the target is the host: make its /dev/log what it was"), []cli.Flag{socketFlag()}),
 		Action: func(c *cli.Context) error {
-			if err := checkSocket("socket", c.String("socket")); err != nil {
-				return usageError{err}
+			if err := settings.CheckSocket("socket", c.String("socket")); err != nil {
+				return usage.Error{Err: err}
 			}
 			t, _, err := p.target(c)
 			if err != nil {
@@ -219,29 +177,18 @@ func (p *program) undoCommand() *cli.Command {
 			}
 			_, err = fmt.Fprintln(p.stdout, said)
 			if err == nil && undone && c.Bool("host") {
-				err = keepSharers()
+				err = each(hosts.RepairMounts())
 			}
 			return err
 		},
 	})
 }
 
-// keepSharers mounts in the containers that relied on a prepared host.
-func keepSharers() error {
-	o := repair.Options{Socket: names.DefaultSocket}
-	o.Strategy = plan.Auto
-	list, err := hosts.List(o)
-	if err != nil {
-		return err
-	}
-	return each(hosts.RepairMounts(list, o))
-}
-
 // healCommand is what a receiver runs when /dev/log has been replaced: the
 // same repair, of the container by the handles that it passes, and for the
 // receiver that runs.
 func (p *program) healCommand() *cli.Command {
-	return command(cli.Command{
+	return usage.Command(cli.Command{
 		Name:   "heal",
 		Hidden: true,
 		Flags: flags(planFlags(""), receiverFlags(launch.Unsupervised), []cli.Flag{keepFlag(),
@@ -263,13 +210,13 @@ func (p *program) healCommand() *cli.Command {
 				}
 			}
 			if o.Receiver.Handover == nil {
-				return usageError{errors.New("heal is for devlogd to call; type devlog-hook repair")}
+				return usage.Errorf("heal is for devlogd to call; type devlog-hook repair")
 			}
 			r, err := repairOne(func() (*target.Target, error) {
 				return target.OfReceiver(files, c.Bool("host"), c.String("container"), c.Bool("confined"))
 			}, o)
 			if r.Changed { // for the receiver, which counts repairs
-				fmt.Fprintln(p.stderr, repaired(r))
+				fmt.Fprintln(p.stderr, report.Done(r))
 			}
 			return err
 		},

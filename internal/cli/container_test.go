@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"devlog/internal/usage"
 )
 
 func TestContainerLast(t *testing.T) {
@@ -28,9 +30,9 @@ func TestContainerLast(t *testing.T) {
 		"check web -- --generate-bash-completion": "check web -- --generate-bash-completion",
 		"bogus web --json":                        "bogus web --json",
 	} {
-		got := containerLast(append([]string{"devlog-hook"}, strings.Fields(args)...), commands)
+		got := usage.ContainerLast(append([]string{"devlog-hook"}, strings.Fields(args)...), commands)
 		if !slices.Equal(got[1:], strings.Fields(want)) {
-			t.Errorf("containerLast(%s) = %s, want %s", args, got, want)
+			t.Errorf("usage.ContainerLast(%s) = %s, want %s", args, got, want)
 		}
 	}
 }
@@ -40,9 +42,9 @@ func FuzzContainerLast(f *testing.F) {
 	f.Add("repair\n--\n--rule\n*.* /x")
 	f.Fuzz(func(t *testing.T, text string) {
 		args := append([]string{"devlog-hook"}, strings.Split(text, "\n")...)
-		got := containerLast(args, (&program{}).app(nil).Commands)
+		got := usage.ContainerLast(args, (&program{}).app(nil).Commands)
 		if without(got) != without(args) {
-			t.Errorf("containerLast(%q) = %q", args, got)
+			t.Errorf("usage.ContainerLast(%q) = %q", args, got)
 		}
 	})
 }

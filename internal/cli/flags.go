@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path"
 	"slices"
 	"strings"
 
@@ -14,11 +13,13 @@ import (
 	"devlog/internal/hook"
 	"devlog/internal/launch"
 	"devlog/internal/names"
+	"devlog/internal/oldlogs"
 	"devlog/internal/plan"
 	"devlog/internal/repair"
-	"devlog/internal/rootfs"
 	"devlog/internal/sandbox"
+	"devlog/internal/settings"
 	"devlog/internal/syslogconf"
+	"devlog/internal/usage"
 )
 
 // env is the environment variable that stands for a flag.
@@ -43,6 +44,11 @@ const forceHost = "; with --host: treat this as the host, even if it looks like 
 func keepFlag() cli.Flag {
 	return &cli.BoolFlag{Name: "keep", EnvVars: env("KEEP"),
 		Usage: "start a watcher, which prepares the host again when its daemon replaces /dev/log (requires --host)"}
+}
+
+func keepLogsFlag() cli.Flag {
+	return &cli.StringFlag{Name: "keep-logs", EnvVars: env("KEEP_LOGS"),
+		Usage: "remove logs of ended containers `TIME` after their last message, such as 30d (default: never); at most once an hour, on the host"}
 }
 
 // planFlags choose how to repair; host is what --force means with --host, if the command has
@@ -97,7 +103,7 @@ func receiverFlags(supervise launch.Supervisor) []cli.Flag {
 func limits(c *cli.Context) (rate syslogconf.Rate, overflow syslogconf.Overflow, err error) {
 	if text := c.String("rate"); text != "" {
 		if rate, err = syslogconf.ParseRate(text); err != nil {
-			return rate, "", usageError{err}
+			return rate, "", usage.Error{Err: err}
 		}
 	}
 	if text := c.String("overflow"); text != "" {
@@ -105,7 +111,7 @@ func limits(c *cli.Context) (rate syslogconf.Rate, overflow syslogconf.Overflow,
 			err = fmt.Errorf("--overflow %s without --rate: say how many messages are too many", text)
 		}
 		if err != nil {
-			return rate, "", usageError{err}
+			return rate, "", usage.Error{Err: err}
 		}
 	}
 	return rate, overflow, nil
@@ -118,15 +124,15 @@ func (p *program) options(c *cli.Context, name string) (repair.Options, error) {
 	}
 	strategy, err := plan.ParseStrategy(c.String("strategy"))
 	if err != nil {
-		return repair.Options{}, usageError{err}
+		return repair.Options{}, usage.Error{Err: err}
 	}
 	socket := c.String("socket")
-	if err := checkSocket("socket", socket); err != nil {
-		return repair.Options{}, usageError{err}
+	if err := settings.CheckSocket("socket", socket); err != nil {
+		return repair.Options{}, usage.Error{Err: err}
 	}
-	known, err := knownPaths(c)
+	known, err := settings.SocketPaths("adopt", c.StringSlice("adopt"))
 	if err != nil {
-		return repair.Options{}, usageError{err}
+		return repair.Options{}, usage.Error{Err: err}
 	}
 	rules := c.StringSlice("rule")
 	if len(rules) == 0 {
@@ -134,19 +140,19 @@ func (p *program) options(c *cli.Context, name string) (repair.Options, error) {
 	}
 	for _, r := range rules {
 		if _, err := syslogconf.ParseRule(r); err != nil {
-			return repair.Options{}, usageError{err}
+			return repair.Options{}, usage.Error{Err: err}
 		}
 	}
 	rate, overflow, err := limits(c)
 	if err != nil {
 		return repair.Options{}, err
 	}
-	if p.keepLogs, err = launch.ParseKeep(c.String("keep-logs")); err != nil {
-		return repair.Options{}, usageError{fmt.Errorf("--keep-logs: %w", err)}
+	if p.keepLogs, err = oldlogs.ParseKeep(c.String("keep-logs")); err != nil {
+		return repair.Options{}, usage.Errorf("--keep-logs: %w", err)
 	}
 	supervise, err := launch.ParseSupervisor(c.String("supervise"))
 	if err != nil {
-		return repair.Options{}, usageError{err}
+		return repair.Options{}, usage.Error{Err: err}
 	}
 	if !p.warned { // else of another of many containers
 		p.warned = true
@@ -184,16 +190,16 @@ func (p *program) passOver(text string) {
 func sandboxed(c *cli.Context, r *launch.Receiver) error {
 	r.Sandbox, r.User = c.String("sandbox"), c.String("user")
 	if _, err := sandbox.ParseMode(r.Sandbox); err != nil {
-		return usageError{fmt.Errorf("--sandbox: %w", err)}
+		return usage.Errorf("--sandbox: %w", err)
 	}
 	if r.User == "" {
 		return nil
 	}
 	if _, err := sandbox.ParseUser(r.User); err != nil {
-		return usageError{fmt.Errorf("--user: %w", err)}
+		return usage.Errorf("--user: %w", err)
 	}
 	if !c.Bool("no-heal") {
-		return usageError{fmt.Errorf("--user %s: repairs need root: add --no-heal", r.User)}
+		return usage.Errorf("--user %s: repairs need root: add --no-heal", r.User)
 	}
 	return nil
 }
@@ -204,40 +210,8 @@ func (p *program) setName(c *cli.Context, name string) error {
 		name = given
 	}
 	if err := hook.CheckName(name); err != nil {
-		return usageError{fmt.Errorf("bad container name: %w", err)}
+		return usage.Errorf("bad container name: %w", err)
 	}
 	p.name = name
-	return nil
-}
-
-// knownPaths reads the paths of --adopt. A value may have several lines.
-func knownPaths(c *cli.Context) (paths []string, err error) {
-	for _, value := range c.StringSlice("adopt") {
-		for line := range strings.Lines(value) {
-			if line = strings.TrimSpace(line); line == "" {
-				continue
-			}
-			if err := checkSocket("adopt", line); err != nil {
-				return nil, err
-			}
-			paths = append(paths, line)
-		}
-	}
-	return paths, nil
-}
-
-// checkSocket returns an error if the option's value cannot be a socket's path. Clients cut a
-// path that is longer than sun_path of unix(7), or fail.
-func checkSocket(option, socket string) error {
-	switch {
-	case !path.IsAbs(socket) || path.Clean(socket) != socket || socket == "/":
-		return fmt.Errorf("--%s %q: want an absolute path without . and .. elements", option, socket)
-	case strings.Contains(path.Base(socket), ":"):
-		return fmt.Errorf("--%s %q: want a name without a colon", option, socket)
-	case len(socket) > rootfs.MaxSocketPath:
-		return fmt.Errorf("--%s: want a path of at most %d bytes", option, rootfs.MaxSocketPath)
-	case strings.HasPrefix(socket, "/dev/"):
-		return fmt.Errorf("--%s %s: containers can share /dev; want a path outside it", option, socket)
-	}
 	return nil
 }

@@ -4,23 +4,20 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
-	"strconv"
-	"text/tabwriter"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"devlog/internal/containers"
 	"devlog/internal/plan"
+	"devlog/internal/report"
 	"devlog/internal/running"
-	"devlog/internal/syslog"
+	"devlog/internal/usage"
 )
 
 func (p *program) listCommand() *cli.Command {
-	return command(cli.Command{
+	return usage.Command(cli.Command{
 		Name:  "list",
 		Usage: "list the containers on this host that have a receiver",
 		Description: "What is not known is \"-\", or null in JSON. Messages, and those of them that were lost, are known of\n" +
@@ -32,16 +29,16 @@ func (p *program) listCommand() *cli.Command {
 			if err != nil {
 				return fmt.Errorf("cannot find the receivers: %w", err)
 			}
-			list := make([]served, 0, len(receivers)) // JSON's empty list, not null
+			list := make([]report.Served, 0, len(receivers)) // JSON's empty list, not null
 			for _, r := range receivers {
 				container, _ := containers.This().OfProcess(r.Container)
-				list = append(list, servedBy(r, container))
+				list = append(list, report.ServedBy(r, container))
 			}
-			slices.SortFunc(list, func(a, b served) int { return cmp.Or(cmp.Compare(a.Container, b.Container), a.PID-b.PID) })
+			slices.SortFunc(list, func(a, b report.Served) int { return cmp.Or(cmp.Compare(a.Container, b.Container), a.PID-b.PID) })
 			if c.Bool("json") {
-				err = p.writeJSON(list)
+				err = report.JSON(p.stdout, list)
 			} else {
-				err = writeServed(p.stdout, list, os.Geteuid() == 0)
+				err = report.WriteServed(p.stdout, list, os.Geteuid() == 0)
 			}
 			if err == nil && os.Geteuid() != 0 {
 				p.say(errors.New("receivers of other users are not listed: to see them, " + plan.RunAsRoot))
@@ -49,97 +46,4 @@ func (p *program) listCommand() *cli.Command {
 			return err
 		},
 	})
-}
-
-// served is a container that has a receiver. What is not known is nil, or empty.
-type served struct {
-	// Container is the name that people know, or else the receiver's for it.
-	Container string `json:"container"`
-	// ID is what the runtime calls it.
-	ID     *string `json:"id"`
-	Engine *string `json:"engine"`
-	PID    int     `json:"pid"`
-	Socket *string `json:"socket"`
-	// Rules are the receiver's, and Config its file of rules.
-	Rules  []string `json:"rules"`
-	Config *string  `json:"config"`
-	// Messages are those that it has read, and Lost those of them that it could write
-	// nowhere.
-	Messages *uint64    `json:"messages"`
-	Lost     *uint64    `json:"lost"`
-	Since    *time.Time `json:"since"`
-	// Receiver is its process.
-	Receiver int `json:"receiver"`
-}
-
-// servedBy is the container that the receiver serves.
-func servedBy(r running.Receiver, c containers.Container) served {
-	s := served{
-		Container: cmp.Or(c.Called(), r.Name), ID: known(c.ID), Engine: known(c.Engine), PID: r.Container,
-		Socket: known(r.Socket), Rules: r.Rules, Config: known(r.Config), Receiver: r.PID,
-	}
-	if r.Metrics != "" {
-		if a, ok := running.ReadAccount(r.Metrics); ok {
-			s.Messages, s.Lost = &a.Received, &a.Lost
-		}
-	}
-	if !r.Since.IsZero() {
-		since := r.Since.Truncate(time.Second)
-		s.Since = &since
-	}
-	return s
-}
-
-// known is nil for an empty text.
-func known(text string) *string {
-	if text == "" {
-		return nil
-	}
-	return &text
-}
-
-// writeServed writes the containers as a table. all says that other users' are among them.
-func writeServed(w io.Writer, list []served, all bool) error {
-	if len(list) == 0 {
-		words := "No container on this host has a receiver."
-		if !all {
-			words = "None of your containers has a receiver."
-		}
-		_, err := fmt.Fprintln(w, words)
-		return err
-	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "CONTAINER\tENGINE\tPID\tSOCKET\tRULES\tMESSAGES\tLOST\tSINCE")
-	for _, s := range list {
-		rules := strconv.Itoa(len(s.Rules))
-		if s.Config != nil {
-			rules = *s.Config
-		} else if len(s.Rules) == 0 {
-			rules = unknown
-		}
-		since := unknown
-		if s.Since != nil {
-			since = s.Since.Local().Format("2006-01-02 15:04")
-		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", syslog.Escape(s.Container), shown(s.Engine), s.PID, shown(s.Socket),
-			syslog.Escape(rules), count(s.Messages), count(s.Lost), since)
-	}
-	return t.Flush()
-}
-
-// unknown stands in a table for what is not known.
-const unknown = "-"
-
-func shown(text *string) string {
-	if text == nil {
-		return unknown
-	}
-	return syslog.Escape(*text)
-}
-
-func count(n *uint64) string {
-	if n == nil {
-		return unknown
-	}
-	return strconv.FormatUint(*n, 10)
 }

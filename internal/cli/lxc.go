@@ -6,13 +6,14 @@ import (
 	"devlog/internal/hook"
 	"devlog/internal/launch"
 	"devlog/internal/target"
+	"devlog/internal/usage"
 )
 
 // lxcCommand is what LXC calls. It has no arguments of its own: all flags come
 // from the environment (lxc.environment, or the hook's shell line on the host).
 // Standard input is the container's console and is never read.
 func (p *program) lxcCommand(call hook.LXC) *cli.Command {
-	return command(cli.Command{
+	return usage.Command(cli.Command{
 		Name:   "lxc",
 		Hidden: true,
 		Flags:  flags([]cli.Flag{onErrorFlag(), keepLogsFlag()}, planFlags(""), receiverFlags(launch.Unsupervised)),
@@ -21,7 +22,7 @@ func (p *program) lxcCommand(call hook.LXC) *cli.Command {
 				p.forget()
 			}
 			if err := call.Check(); err != nil {
-				return usageError{err}
+				return usage.Error{Err: err}
 			}
 			if err := checkOnError(c); err != nil {
 				return err

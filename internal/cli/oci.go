@@ -18,10 +18,11 @@ import (
 	"devlog/internal/repair"
 	"devlog/internal/target"
 	"devlog/internal/undo"
+	"devlog/internal/usage"
 )
 
 func (p *program) ociCommand() *cli.Command {
-	return command(cli.Command{
+	return usage.Command(cli.Command{
 		Name:  "oci",
 		Usage: "run as an OCI hook: the container's state is on standard input",
 		Description: "At prestart, createRuntime and poststart the receiver stays on the host and ends with the container;\n" +
@@ -45,7 +46,7 @@ func (p *program) oci(c *cli.Context) error {
 	}
 	switch {
 	case stageErr != nil:
-		return usageError{stageErr}
+		return usage.Error{Err: stageErr}
 	case err != nil:
 		_ = p.setName(c, container.ID)
 		return err
@@ -159,4 +160,13 @@ func ownEnv(environ, containers []string) error {
 		}
 	}
 	return nil
+}
+
+// podNames has a pod's container log under the pod's name in place of the container's ID,
+// unless --name is given, and links its log by the pod's names.
+func podNames(c *cli.Context, pod annotation.Pod, r *launch.Receiver) {
+	r.ByName = pod.String()
+	if c.String("name") == "" && hook.CheckName(pod.Name) == nil {
+		r.LineHost = pod.Name
+	}
 }

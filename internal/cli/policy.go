@@ -1,28 +1,22 @@
 package cli
 
 import (
-	"bytes"
 	"fmt"
-	"os"
-	"runtime"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/sys/unix"
 
 	"devlog/internal/failure"
-	"devlog/internal/file"
 	"devlog/internal/hook"
 	"devlog/internal/syslog"
+	"devlog/internal/usage"
 )
 
-// A logging aid keeps no workload from starting: a hook that cannot repair says
-// why, in several places since runtimes show it to nobody, and succeeds.
+// A hook that cannot repair does not keep its container from starting. It says why in several
+// places, because runtimes hide what a successful hook writes.
 
-// What a hook does that cannot repair.
+// What a hook does if it cannot repair.
 const (
 	onErrorStart = "start"
 	onErrorFail  = "fail"
@@ -35,26 +29,26 @@ func onErrorFlag() cli.Flag {
 		Usage: "`WHAT` to do if the repair fails: start (log the reason and let the container start) or fail (keep it from starting)"}
 }
 
-// checkOnError is the value's check, in a place where its error can be noted.
+// checkOnError checks the value late, when the container's name for the note is known.
 func checkOnError(c *cli.Context) error {
 	switch how := c.String("on-error"); how {
 	case onErrorStart, onErrorFail:
 		return nil
 	default:
-		return usageError{fmt.Errorf("--on-error %q: want start or fail", how)}
+		return usage.Errorf("--on-error %q: want start or fail", how)
 	}
 }
 
-// policy is what a plain look at the command line and the environment tells: it
-// holds also where neither can be parsed.
+// policy is how to treat errors. It is read without parsing, so that it also holds for
+// errors in the command line.
 type policy struct {
 	// hook says that a container runtime has called this program.
 	hook bool
-	// fail says that a failure is the container's too.
+	// fail says that the hook fails if it cannot repair.
 	fail bool
 }
 
-// typed are the commands that people type; their exit codes tell of failures.
+// typed are the commands that people type. They fail with an exit code.
 var typed = []string{"check", "repair", "undo", "list", "heal", "config", "help"}
 
 // readPolicy looks at the arguments, the program's name first.
@@ -70,7 +64,7 @@ func readPolicy(args []string, getenv func(string) string) policy {
 			how = args[i+1]
 		}
 	}
-	if call, ok := hook.ParseLXC(args[1:], getenv); ok { // whatever the container is called
+	if call, ok := hook.ParseLXC(args[1:], getenv); ok { // also if the container's name is a command
 		return policy{hook: true, fail: how == onErrorFail && call.Type != hook.LXCPostStop}
 	}
 	ended := slices.Contains(args, string(hook.Poststop)) || slices.Contains(args, "--stage="+string(hook.Poststop)) ||
@@ -82,7 +76,7 @@ func readPolicy(args []string, getenv func(string) string) policy {
 	return p
 }
 
-// code is the exit code of the program, for one that tells of a failure or not.
+// code returns the program's exit code: a hook with --on-error start always succeeds.
 func (p policy) code(code int) int {
 	if p.hook && !p.fail {
 		return exitDone
@@ -90,21 +84,8 @@ func (p policy) code(code int) int {
 	return code
 }
 
-// crashed is the error that stands for a panic.
-func crashed(reason any) error {
-	callers := make([]uintptr, 32)
-	frames := runtime.CallersFrames(callers[:runtime.Callers(2, callers)])
-	for panicked := false; ; {
-		frame, more := frames.Next()
-		if panicked && !strings.HasPrefix(frame.Function, "runtime.") || !more {
-			return fmt.Errorf("internal error: %v (%s, line %d): please report it", reason, frame.Function, frame.Line)
-		}
-		panicked = panicked || frame.Function == "runtime.gopanic"
-	}
-}
-
-// say writes the error as one line where somebody will see it. Names and paths in
-// it may come from a container: they drive no terminal.
+// say reports the error as one line: on standard error, and for a hook in the container's
+// note and the kernel's log. It escapes what a container can choose.
 func (p *program) say(err error) {
 	text := p.line(err)
 	if p.hook {
@@ -112,7 +93,7 @@ func (p *program) say(err error) {
 			p.note(before)
 		}
 		p.note(text)
-		p.tellKernel(text)
+		failure.Tell(p.kmsg, p.hostLog(), p.name, text)
 	}
 }
 
@@ -123,7 +104,7 @@ func (p *program) line(err error) string {
 	return text
 }
 
-// noteDirs are the directories for notes of this hook.
+// noteDirs returns the directories for notes of this hook.
 func (p *program) noteDirs() []string {
 	if p.logs != nil {
 		return p.logs
@@ -138,43 +119,17 @@ func (p *program) note(text string) {
 	}
 }
 
-// forget removes what an earlier hook of the container has noted: from now on it is
-// this one's to say what is wrong.
+// forget removes the notes of earlier hooks of the container.
 func (p *program) forget() {
 	if p.name != "" {
 		failure.Remove(p.noteDirs(), p.name)
 	}
 }
 
-// tellKernel writes the text to the kernel's log, which is one for the host and its
-// containers. A hook on the host that may not, such as a user's, sends it to the
-// host's syslog daemon.
-func (p *program) tellKernel(text string) {
-	if p.name != "" {
-		text = "container " + syslog.Escape(p.name) + ": " + text
+// hostLog is the socket of the host's syslog daemon; empty if this hook runs in a container.
+func (p *program) hostLog() string {
+	if p.hostSide {
+		return p.devLog
 	}
-	priority := syslog.MakePriority(syslog.User, syslog.Err)
-	err := file.WriteKernelLog(p.kmsg, syslog.KernelRecord(priority, programName+": "+text))
-	if err != nil && p.hostSide && !looksContained() {
-		stamp := time.Now().Format(time.Stamp) + " "
-		_ = sendTo(p.devLog, bytes.TrimSpace(syslog.KernelRecord(priority, stamp+programName+": "+text))) // it is on standard error
-	}
-}
-
-// looksContained says that this process may be in a container's root, whatever its
-// caller says: its parent is the first process, and /proc is not another's, as it is at
-// createContainer.
-func looksContained() bool {
-	self, err := os.Readlink("/proc/self")
-	return os.Getppid() == 1 && (err != nil || self == strconv.Itoa(os.Getpid()))
-}
-
-// sendTo sends a message to a datagram socket, and does not wait.
-func sendTo(path string, message []byte) error {
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	return unix.Sendto(fd, message, unix.MSG_NOSIGNAL, &unix.SockaddrUnix{Name: path})
+	return ""
 }

@@ -218,8 +218,8 @@ func TestSayHostile(t *testing.T) {
 	}
 }
 
-// Where the kernel's log cannot be written the host's daemon is told, without
-// waiting for it; a container's own never is.
+// If the kernel's log cannot be written, the text goes to the host's daemon, without waiting
+// for it. It never goes to a container's own daemon.
 func TestTellDaemon(t *testing.T) {
 	place := filepath.Join(t.TempDir(), "log")
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
@@ -241,6 +241,6 @@ func TestTellDaemon(t *testing.T) {
 		t.Errorf("it got %q, %v", buf[:max(n, 0)], err)
 	}
 	for range 2000 { // more than the queue holds
-		p.tellKernel("again")
+		p.say(errors.New("again"))
 	}
 }

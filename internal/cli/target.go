@@ -8,9 +8,14 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"devlog/internal/containers"
+	"devlog/internal/launch"
 	"devlog/internal/names"
+	"devlog/internal/oldlogs"
+	"devlog/internal/plan"
 	"devlog/internal/repair"
 	"devlog/internal/target"
+	"devlog/internal/usage"
 )
 
 // targetAndOptions reads the flags of check and repair.
@@ -21,7 +26,7 @@ func (p *program) targetAndOptions(c *cli.Context) (*target.Target, repair.Optio
 	}
 	o, err := p.options(c, name)
 	if err == nil && c.Bool("host") && o.Socket != names.DefaultSocket {
-		err = usageError{errors.New("--socket and --host exclude each other")}
+		err = usage.Errorf("--socket and --host exclude each other")
 	}
 	if err != nil {
 		t.Close()
@@ -72,14 +77,15 @@ func (p *program) target(c *cli.Context) (t *target.Target, name string, err err
 	pid, root := c.Int("pid"), c.String("root")
 	switch {
 	case given > 1:
-		return nil, "", usageError{errors.New("a container's name, --pid, --root and --host exclude each other")}
+		return nil, "", usage.Errorf("a container's name, --pid, --root and --host exclude each other")
 	case c.Args().Present():
-		return namedTarget(c.Args().First())
+		t, name, err = target.Named(c.Args().First())
+		return t, name, notFound(err)
 	case c.IsSet("root") && root == "":
 		// As of a variable that is not set: never this process's own root.
-		return nil, "", usageError{errors.New("--root: it is empty: want a directory")}
+		return nil, "", usage.Errorf("--root: it is empty: want a directory")
 	case c.IsSet("pid") && pid < 1:
-		return nil, "", usageError{fmt.Errorf("--pid %d: want a process ID", pid)}
+		return nil, "", usage.Errorf("--pid %d: want a process ID", pid)
 	case c.IsSet("pid"):
 		t, err = target.OfProcess(pid)
 		return t, target.NameOfProcess(pid), err
@@ -109,4 +115,27 @@ func nameOfRoot(root string) string {
 		return base
 	}
 	return filepath.Base(filepath.Dir(abs))
+}
+
+// notFound adds to an error about a container's name what to do about it.
+func notFound(err error) error {
+	var missing *containers.NotFoundError
+	switch {
+	case errors.As(err, new(*containers.AmbiguousError)):
+		return usage.Error{Err: err}
+	case errors.As(err, &missing) && os.Geteuid() != 0:
+		return fmt.Errorf("%w; to see containers of other users too, %s", err, plan.RunAsRoot)
+	}
+	return err
+}
+
+// clearLogs removes old logs on the host, if --keep-logs says so.
+func (p *program) clearLogs() {
+	if p.keepLogs == 0 {
+		return
+	}
+	dir := filepath.Dir(filepath.Dir(launch.MessagesFile(false, p.name)))
+	if err := oldlogs.Clear(dir, p.keepLogs); err != nil {
+		p.line(err) // the repair itself succeeded
+	}
 }

@@ -14,6 +14,8 @@ import (
 	"devlog/internal/launch"
 	"devlog/internal/plan"
 	"devlog/internal/repair"
+	"devlog/internal/settings"
+	"devlog/internal/usage"
 )
 
 // What is asked for is no error, and each way to ask gets the same.
@@ -54,7 +56,7 @@ func TestPassedOver(t *testing.T) {
 	var errs bytes.Buffer
 	p := &program{stderr: &errs}
 	app := p.app(nil)
-	app.Commands = []*cli.Command{command(cli.Command{Name: "x", Flags: flags(planFlags(""), receiverFlags(launch.Unsupervised), []cli.Flag{annotationsFlag()}), Action: func(c *cli.Context) error {
+	app.Commands = []*cli.Command{usage.Command(cli.Command{Name: "x", Flags: flags(planFlags(""), receiverFlags(launch.Unsupervised), []cli.Flag{annotationsFlag()}), Action: func(c *cli.Context) error {
 		many := map[string]string{"devlog.rule": "*.* /x", "other": "", "devlog.a\x00": "", "devlog." + strings.Repeat("b", 1<<20): ""}
 		for i := range 100 {
 			many["devlog.c"+strings.Repeat("c", i)] = ""
@@ -80,8 +82,8 @@ func TestPassedOver(t *testing.T) {
 	if got := errs.String(); strings.Count(got, "devlog-hook: "+variable+"\n") != 1 || strings.Count(got, "\n") != maxUnknown+1 {
 		t.Errorf("said %q", got)
 	}
-	s, err := readAnnotations(map[string]string{"devlog.dev/rule": ""}, "", bounds{})
-	if err != nil || !slices.Equal(s.unknown, []string{"devlog.dev/rule"}) {
+	s, err := settings.Read(map[string]string{"devlog.dev/rule": ""}, "", settings.Bounds{})
+	if err != nil || !slices.Equal(s.Unknown, []string{"devlog.dev/rule"}) {
 		t.Errorf("%+v, %v", s, err)
 	}
 }
@@ -92,7 +94,7 @@ func TestUndoOf(t *testing.T) {
 	for line, want := range map[string]string{
 		"x": "devlog-hook undo", "x --pid 7": "devlog-hook undo --pid 7", "x --root /c1": "devlog-hook undo --root /c1", "x --host": "devlog-hook undo --host",
 	} {
-		app := &cli.App{Commands: []*cli.Command{command(cli.Command{Name: "x", Flags: targetFlags(""), Action: func(c *cli.Context) error {
+		app := &cli.App{Commands: []*cli.Command{usage.Command(cli.Command{Name: "x", Flags: targetFlags(""), Action: func(c *cli.Context) error {
 			if got := undoOf(c); got != want {
 				t.Errorf("%s: %s, want %s", line, got, want)
 			}
@@ -108,10 +110,7 @@ func TestUndoOf(t *testing.T) {
 func TestAdviceIsEscaped(t *testing.T) {
 	clean(t)
 	r := repair.Result{Changed: true, Plan: plan.Plan{Verdict: plan.Healthy, Advice: "look at \x1b[2J"}}
-	if got, want := leftToDo(nil, repair.Options{}, r), "now look at #033[2J"; got != want {
-		t.Errorf("after a repair: %q, want %q", got, want)
-	}
-	app := &cli.App{Commands: []*cli.Command{command(cli.Command{Name: "x", Flags: targetFlags(""), Action: func(c *cli.Context) error {
+	app := &cli.App{Commands: []*cli.Command{usage.Command(cli.Command{Name: "x", Flags: targetFlags(""), Action: func(c *cli.Context) error {
 		if got, want := nothingToDo(c, r), "nothing to do; look at #033[2J"; got != want {
 			t.Errorf("without one: %q, want %q", got, want)
 		}

@@ -128,10 +128,14 @@ func RepairAll(list []Sharer, optionsFor func(name string) (repair.Options, erro
 	return errors.Join(errs...)
 }
 
-// RepairMounts repairs the containers of the list that their receivers cannot repair: when
-// the host is no longer prepared, a repair mounts, which a receiver's sandbox forbids. It
-// starts no receiver, and returns all errors.
-func RepairMounts(list []Sharer, o repair.Options) error {
+// RepairMounts repairs the containers that their receivers cannot repair: when the host is
+// no longer prepared, each needs a mount, which a receiver in its sandbox cannot make.
+func RepairMounts() error {
+	o := repair.Options{Socket: names.DefaultSocket, Choice: plan.Choice{Strategy: plan.Auto}}
+	list, err := List(o)
+	if err != nil {
+		return err
+	}
 	list = slices.DeleteFunc(list, func(s Sharer) bool {
 		return !s.Facts.Watcher || s.Plan.Has(plan.OpStart) || s.Plan.Has(plan.OpWatch) || s.Plan.Has(plan.OpListen)
 	})

@@ -17,9 +17,9 @@ import (
 	"devlog/internal/target"
 )
 
-// byNameDir is the directory, beside the containers' directories of logs, that has a link
+// ByNameDir is the directory, beside the containers' directories of logs, that has a link
 // to each by the name that people know. The receiver removes its link at its end.
-const byNameDir = "by-name"
+const ByNameDir = "by-name"
 
 // nameLink is the link to a container's directory of logs.
 type nameLink struct {
@@ -51,7 +51,7 @@ func (r *Receiver) linkByName(t *target.Target) (*nameLink, error) {
 // makeNameLink makes the link with that name to the directory of logs, which need not exist
 // yet. It returns nil for a name that cannot be a link's.
 func makeNameLink(logs, name string) (l *nameLink, err error) {
-	if hook.CheckName(name) != nil || strings.Contains(name, ":") || filepath.Base(logs) == byNameDir {
+	if hook.CheckName(name) != nil || strings.Contains(name, ":") || filepath.Base(logs) == ByNameDir {
 		return nil, nil // a colon separates the names of passed files
 	}
 	defer func() {
@@ -59,7 +59,7 @@ func makeNameLink(logs, name string) (l *nameLink, err error) {
 			err = fmt.Errorf("cannot link the log by name: %w", err)
 		}
 	}()
-	dir := filepath.Join(filepath.Dir(logs), byNameDir)
+	dir := filepath.Join(filepath.Dir(logs), ByNameDir)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}

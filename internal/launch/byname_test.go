@@ -9,7 +9,7 @@ import (
 
 func TestMakeNameLink(t *testing.T) {
 	logs := t.TempDir()
-	name := filepath.Join(logs, byNameDir, "shop_web-0_nginx")
+	name := filepath.Join(logs, ByNameDir, "shop_web-0_nginx")
 	for _, id := range []string{"c1", "c2", "c2"} { // the container was restarted
 		dir := filepath.Join(logs, id)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -32,7 +32,7 @@ func TestMakeNameLink(t *testing.T) {
 			t.Errorf("%q: %v, %v", wrong, l, err)
 		}
 	}
-	if l, err := makeNameLink(filepath.Join(logs, byNameDir), "x"); l != nil || err != nil {
+	if l, err := makeNameLink(filepath.Join(logs, ByNameDir), "x"); l != nil || err != nil {
 		t.Errorf("logs in the links' own directory: %v, %v", l, err)
 	}
 
@@ -52,13 +52,13 @@ func TestMakeNameLink(t *testing.T) {
 	}
 	lost.close()
 	later.close()
-	entries, err := os.ReadDir(filepath.Join(logs, byNameDir))
+	entries, err := os.ReadDir(filepath.Join(logs, ByNameDir))
 	if err != nil || len(entries) != 2 || entries[1].Name() != "taken" {
 		t.Errorf("left: %v, %v", entries, err)
 	}
 
 	blocked := t.TempDir()
-	if err := os.WriteFile(filepath.Join(blocked, byNameDir), nil, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(blocked, ByNameDir), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := makeNameLink(filepath.Join(blocked, "c1"), "y"); err == nil || !strings.HasPrefix(err.Error(), "cannot link the log by name: ") {

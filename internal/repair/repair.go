@@ -5,7 +5,6 @@ package repair
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -68,9 +67,6 @@ type Result struct {
 
 // Works says that a message sent to /dev/log arrives where it should.
 func (r Result) Works() bool { return r.Plan.Works() }
-
-// Report writes the result in words.
-func (r Result) Report(w io.Writer) error { return plan.Report(w, r.Facts, r.Plan, r.Hook.String()) }
 
 // MaxTries is how often a repair starts again because somebody changed /dev/log meanwhile.
 const MaxTries = 10

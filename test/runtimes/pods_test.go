@@ -44,7 +44,7 @@ func TestPodNames(t *testing.T) {
 						t.Errorf("a line's host is not the pod: %q", line)
 					}
 				}
-				if said := "annotation devlog.strategy is called devlog.dev/strategy now"; strings.Count(string(text), said) != 1 {
+				if said := "annotation devlog.strategy is now called devlog.dev/strategy"; strings.Count(string(text), said) != 1 {
 					t.Errorf("the old name is not mentioned once:\n%s", text)
 				}
 				host.WantByName(t, h, "shop_web-0_nginx", "c1")

@@ -1,4 +1,5 @@
-package launch
+// Package oldlogs owns the logs of containers that have ended: it removes them after a time.
+package oldlogs
 
 import (
 	"errors"
@@ -14,30 +15,32 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/file"
+	"devlog/internal/launch"
+	"devlog/internal/running"
 )
 
-// InUse is what running receivers use: the files and directories that they have open, and
+// inUse is what running receivers use: the files and directories that they have open, and
 // the names of their containers.
-type InUse struct {
-	Files map[file.ID]bool
-	Names map[string]bool
+type inUse struct {
+	files map[file.ID]bool
+	names map[string]bool
 }
 
-// The bounds of one clearing. A container's start waits for it.
+// The limits of one run: a container's start waits for it.
 const (
-	clearEvery  = time.Hour // the shortest time between two
-	maxLooked   = 10000     // directories that are looked at
-	maxCleared  = 100       // directories that are removed
-	maxLogFiles = 1000      // files in a directory; one with more is left
+	clearEvery  = time.Hour // the shortest time between two runs
+	maxLooked   = 10000     // directories to inspect
+	maxCleared  = 100       // directories to remove
+	maxLogFiles = 1000      // files in a directory; a directory with more is not removed
 )
 
 // Names in the directory of logs.
 const (
-	stampName   = ".devlog-cleared" // its time is that of the last clearing
-	clearPrefix = ".devlog-old-"    // begins a directory that is about to be removed
+	stampName   = ".devlog-cleared" // its modification time is the time of the last run
+	clearPrefix = ".devlog-old-"    // the prefix of a directory that is about to be removed
 )
 
-// ParseKeep reads a time to keep logs for, such as 30d, 2w or 12h; an empty one is 0.
+// ParseKeep parses how long to keep logs, such as 30d, 2w or 12h. It returns 0 for "".
 func ParseKeep(text string) (time.Duration, error) {
 	if text == "" {
 		return 0, nil
@@ -53,13 +56,15 @@ func ParseKeep(text string) (time.Duration, error) {
 	if d, err := time.ParseDuration(text); err == nil && d > 0 {
 		return d, nil
 	}
-	return 0, fmt.Errorf("%q is no time: want a number and h, d or w, such as 30d", text)
+	return 0, fmt.Errorf("%q is not a time: want a number and h, d or w, such as 30d", text)
 }
 
-// ClearLogs removes from dir the logs of containers that have ended: directories of which
-// the newest file is older than keep, and that no receiver uses. It removes only regular
-// files, follows no link, and does nothing if the last clearing was less than an hour ago.
-func ClearLogs(dir string, keep time.Duration, inUse func() (InUse, error)) (err error) {
+// Clear removes from dir the logs of containers that have ended: directories that no receiver
+// uses and whose newest file is older than keep. It removes only regular files, follows no
+// link, and does nothing if the last run was less than an hour ago.
+func Clear(dir string, keep time.Duration) error { return clearUnused(dir, keep, listInUse) }
+
+func clearUnused(dir string, keep time.Duration, list func() (inUse, error)) (err error) {
 	root, err := os.OpenRoot(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -72,19 +77,20 @@ func ClearLogs(dir string, keep time.Duration, inUse func() (InUse, error)) (err
 	if due, err := c.isDue(); err != nil || !due {
 		return c.failed(err)
 	}
-	list, err := c.candidates()
-	if err != nil || len(list) == 0 {
+	names, err := c.candidates()
+	if err != nil || len(names) == 0 {
 		return c.failed(err)
 	}
-	used, err := inUse()
+	used, err := list()
 	if err != nil {
 		return c.failed(err)
 	}
-	// A receiver that starts now opens its directory by the old name, before or after.
-	var aside []string
-	for _, name := range list {
+	// A receiver may start meanwhile. Rename first: it has then opened the directory by its
+	// old name, which the second list shows, or it makes a new one.
+	var renamed []string
+	for _, name := range names {
 		old := name
-		if used.Names[name] {
+		if used.names[name] {
 			continue
 		}
 		if !strings.HasPrefix(name, clearPrefix) {
@@ -92,23 +98,43 @@ func ClearLogs(dir string, keep time.Duration, inUse func() (InUse, error)) (err
 				continue
 			}
 		}
-		aside = append(aside, old)
+		renamed = append(renamed, old)
 	}
-	if used, err = inUse(); err != nil {
+	if used, err = list(); err != nil {
 		return c.failed(err)
 	}
 	var errs []error
-	for _, old := range aside {
-		if d := c.look(old); d.isOld(c.before) && !d.isUsed(used) {
+	for _, old := range renamed {
+		if d := c.inspect(old); d.isOld(c.before) && !d.isUsed(used) {
 			errs = append(errs, c.remove(old, d))
 		} else {
-			_ = c.rename(old, strings.TrimPrefix(old, clearPrefix)) // or it stays where it is
+			_ = c.rename(old, strings.TrimPrefix(old, clearPrefix)) // if this fails, the next run tries again
 		}
 	}
 	return c.failed(errors.Join(errs...))
 }
 
-// clearing is one run of ClearLogs.
+// listInUse returns what the receivers on this host use.
+func listInUse() (inUse, error) {
+	used := inUse{files: map[file.ID]bool{}, names: map[string]bool{}}
+	receivers, err := running.List()
+	if err != nil {
+		return used, err
+	}
+	for _, r := range receivers {
+		used.names[r.Name] = true
+		ids, err := r.OpenFiles()
+		if err != nil {
+			return used, err
+		}
+		for _, id := range ids {
+			used.files[id] = true
+		}
+	}
+	return used, nil
+}
+
+// clearing is one run.
 type clearing struct {
 	root   *os.Root
 	before time.Time
@@ -121,7 +147,7 @@ func (c *clearing) failed(err error) error {
 	return fmt.Errorf("cannot clear old logs in %s: %w", c.root.Name(), err)
 }
 
-// isDue says whether the last clearing is long enough ago, and notes that this one is now.
+// isDue returns whether the last run was long enough ago. If so, it records this one.
 func (c *clearing) isDue() (bool, error) {
 	now := time.Now()
 	info, err := c.root.Lstat(stampName)
@@ -136,14 +162,14 @@ func (c *clearing) isDue() (bool, error) {
 	return true, c.root.Chtimes(stampName, now, now)
 }
 
-// candidates are the directories that are old enough, at most maxCleared.
+// candidates returns the directories that are old enough, at most maxCleared.
 func (c *clearing) candidates() (list []string, err error) {
 	entries, err := readDir(c.root, maxLooked)
 	for _, e := range entries {
 		if len(list) == maxCleared {
 			break
 		}
-		if e.IsDir() && e.Name() != byNameDir && c.look(e.Name()).isOld(c.before) {
+		if e.IsDir() && e.Name() != launch.ByNameDir && c.inspect(e.Name()).isOld(c.before) {
 			list = append(list, e.Name())
 		}
 	}
@@ -154,22 +180,22 @@ func (c *clearing) candidates() (list []string, err error) {
 type logsDir struct {
 	names  []string
 	ids    []file.ID // of the directory and its files
-	newest time.Time // zero for one with anything but logs
+	newest time.Time // zero if it holds anything but logs
 }
 
 func (d logsDir) isOld(before time.Time) bool { return !d.newest.IsZero() && d.newest.Before(before) }
 
-func (d logsDir) isUsed(used InUse) bool {
+func (d logsDir) isUsed(used inUse) bool {
 	for _, id := range d.ids {
-		if used.Files[id] {
+		if used.files[id] {
 			return true
 		}
 	}
 	return false
 }
 
-// look looks at a directory of logs.
-func (c *clearing) look(name string) (d logsDir) {
+// inspect reads a directory of logs.
+func (c *clearing) inspect(name string) (d logsDir) {
 	info, err := c.root.Lstat(name)
 	if err != nil || !info.IsDir() {
 		return logsDir{}
@@ -202,7 +228,7 @@ func (c *clearing) look(name string) (d logsDir) {
 	return d
 }
 
-// rename renames a directory to a name that nothing has.
+// rename renames a directory. It never replaces another file.
 func (c *clearing) rename(from, to string) error {
 	f, err := c.root.Open(".")
 	if err != nil {
@@ -212,7 +238,7 @@ func (c *clearing) rename(from, to string) error {
 	return unix.Renameat2(int(f.Fd()), from, int(f.Fd()), to, unix.RENAME_NOREPLACE)
 }
 
-// remove removes the directory with its files, and the links by name that led there.
+// remove removes the directory, its files, and the links by name that point to it.
 func (c *clearing) remove(old string, d logsDir) error {
 	var errs []error
 	for _, name := range d.names {
@@ -221,7 +247,7 @@ func (c *clearing) remove(old string, d logsDir) error {
 	if err := errors.Join(append(errs, c.root.Remove(old))...); err != nil {
 		return err
 	}
-	links, err := c.root.OpenRoot(byNameDir)
+	links, err := c.root.OpenRoot(launch.ByNameDir)
 	if err != nil {
 		return nil //nolint:nilerr // there are no links
 	}
@@ -235,7 +261,7 @@ func (c *clearing) remove(old string, d logsDir) error {
 	return err
 }
 
-// readDir returns the entries of the directory, at most so many.
+// readDir returns at most that many entries of the directory.
 func readDir(root *os.Root, most int) ([]os.DirEntry, error) {
 	f, err := root.Open(".")
 	if err != nil {
@@ -244,7 +270,7 @@ func readDir(root *os.Root, most int) ([]os.DirEntry, error) {
 	defer f.Close()
 	entries, err := f.ReadDir(most)
 	if len(entries) == 0 {
-		err = nil // its end
+		err = nil // the end of the directory
 	}
 	return entries, err
 }
@@ -254,5 +280,5 @@ func idOf(info os.FileInfo) file.ID {
 	if !ok {
 		return file.ID{}
 	}
-	return file.ID{Dev: uint64(st.Dev), Ino: st.Ino} //nolint:unconvert // not everywhere of that type
+	return file.ID{Dev: uint64(st.Dev), Ino: st.Ino} //nolint:unconvert // the type depends on the architecture
 }

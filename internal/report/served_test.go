@@ -1,4 +1,4 @@
-package cli
+package report
 
 import (
 	"os"
@@ -17,11 +17,11 @@ func TestWriteServed(t *testing.T) {
 		t.Fatal(err)
 	}
 	since := time.Date(2026, 11, 28, 1, 2, 3, 0, time.Local)
-	list := []served{
-		servedBy(running.Receiver{PID: 3, Container: 2, Name: "0123", Socket: "/run/devlog/log", Rules: []string{"a", "b"}, Metrics: metrics, Since: since},
+	list := []Served{
+		ServedBy(running.Receiver{PID: 3, Container: 2, Name: "0123", Socket: "/run/devlog/log", Rules: []string{"a", "b"}, Metrics: metrics, Since: since},
 			containers.Container{ID: "0123", Name: "web", Engine: "podman"}),
-		servedBy(running.Receiver{PID: 5, Container: 5, Name: "x\x1b[2J", Config: "/etc/x"}, containers.Container{}),
-		servedBy(running.Receiver{PID: 7, Container: 6, Name: "y", Metrics: metrics + "none"}, containers.Container{}),
+		ServedBy(running.Receiver{PID: 5, Container: 5, Name: "x\x1b[2J", Config: "/etc/x"}, containers.Container{}),
+		ServedBy(running.Receiver{PID: 7, Container: 6, Name: "y", Metrics: metrics + "none"}, containers.Container{}),
 	}
 	const want = `CONTAINER  ENGINE  PID  SOCKET           RULES   MESSAGES  LOST  SINCE
 web        podman  2    /run/devlog/log  2       12        0     2026-11-28 01:02
@@ -29,19 +29,19 @@ x#033[2J   -       5    -                /etc/x  -         -     -
 y          -       6    -                -       -         -     -
 `
 	var out strings.Builder
-	if err := writeServed(&out, list, true); err != nil || out.String() != want {
+	if err := WriteServed(&out, list, true); err != nil || out.String() != want {
 		t.Errorf("it says %v\n%swant\n%s", err, out.String(), want)
 	}
 	out.Reset()
-	if err := writeServed(&out, nil, false); err != nil || out.String() != "None of your containers has a receiver.\n" {
+	if err := WriteServed(&out, nil, false); err != nil || out.String() != "None of your containers has a receiver.\n" {
 		t.Errorf("of none of a user's it says %v %s", err, out.String())
 	}
 	out.Reset()
-	if err := writeServed(&out, nil, true); err != nil || out.String() != "No container on this host has a receiver.\n" {
+	if err := WriteServed(&out, nil, true); err != nil || out.String() != "No container on this host has a receiver.\n" {
 		t.Errorf("of none it says %v %s", err, out.String())
 	}
 	out.Reset()
-	if err := (&program{stdout: &out}).writeJSON(list[2:]); err != nil || !strings.Contains(out.String(), `"messages": null,`) {
+	if err := JSON(&out, list[2:]); err != nil || !strings.Contains(out.String(), `"messages": null,`) {
 		t.Errorf("JSON: %v\n%s", err, out.String())
 	}
 }

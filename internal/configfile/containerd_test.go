@@ -1,11 +1,13 @@
-package cli
+package configfile
 
 import (
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
 
 	"devlog/hooks"
+	"devlog/internal/usage"
 )
 
 // What containerd 2.4.2 and 1.6.20 print.
@@ -82,7 +84,7 @@ func TestContainerdFile(t *testing.T) {
 		advice     string
 		err        string
 	}{
-		{"no containerd", containerd2, nodeContainerd{}, "", "cannot be asked here", ""},
+		{"no containerd", containerd2, nodeContainerd{}, "", "cannot ask containerd", ""},
 		{"2", containerd2, nodeContainerd{version: 4, imports: imports, options: systemd}, own, "", ""},
 		{"2, with our runtime as its only one", containerd2, nodeContainerd{version: 4, imports: imports, binary: "/usr/libexec/devlog/devlog-runtime"}, "", "", ""},
 		{"2 without imports", containerd2, nodeContainerd{version: 3}, "", "add imports = [", ""},
@@ -97,7 +99,7 @@ func TestContainerdFile(t *testing.T) {
 		}
 		got, advice, err := tt.node.with(tt.kind, text)
 		if tt.err != "" {
-			if err == nil || failed(err) != exitUsage || !strings.HasSuffix(err.Error(), tt.err) {
+			if !errors.As(err, new(usage.Error)) || !strings.HasSuffix(err.Error(), tt.err) {
 				t.Errorf("%s: %v", tt.name, err)
 			}
 			continue

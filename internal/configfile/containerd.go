@@ -1,42 +1,42 @@
-package cli
+package configfile
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
 	"time"
+
+	"devlog/internal/usage"
 )
 
-// The kinds of configuration that depend on the node's own containerd.
+// The kinds of configuration that depend on this machine's containerd.
 const (
 	containerd2 = "containerd"
 	containerd1 = "containerd1"
 )
 
-// nodeContainerd is what is of interest of a containerd's configuration
+// nodeContainerd is the part of a containerd's configuration that matters here
 // (containerd-config.toml(5)).
 type nodeContainerd struct {
-	// version is that of the file's format: 2 for containerd 1, 3 or more for
-	// containerd 2; 0 where no containerd could be asked.
+	// version is the version of the file's format: 2 for containerd 1, 3 or more for
+	// containerd 2; 0 if containerd did not answer.
 	version int
-	// imports are the patterns of files that it reads too.
+	// imports are patterns of more files to read, as TOML.
 	imports string
 	// binary is the program that its runtime runc starts; empty for runc in PATH.
 	binary string
-	// options are the other options of that runtime, KEY = VALUE each, but those that
-	// are zero.
+	// options are that runtime's other options that are not zero, KEY = VALUE each.
 	options []string
 }
 
-// askTime is how long the node's containerd may take to print its configuration.
-const askTime = 10 * time.Second
+// askTimeout is how long the node's containerd may take to print its configuration.
+const askTimeout = 10 * time.Second
 
 // askContainerd has the containerd in PATH print its configuration.
 func askContainerd() nodeContainerd {
-	ctx, cancel := context.WithTimeout(context.Background(), askTime)
+	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "containerd", "config", "dump")
 	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/local/bin:/usr/bin")
@@ -66,7 +66,7 @@ func parseContainerd(dump string) nodeContainerd {
 		case "":
 			switch key {
 			case "version":
-				n.version, _ = strconv.Atoi(value) // 0 is what is not known
+				n.version, _ = strconv.Atoi(value) // 0: not known
 			case "imports":
 				n.imports = value
 			}
@@ -83,16 +83,16 @@ func parseContainerd(dump string) nodeContainerd {
 	return n
 }
 
-// with is the file of that kind with the options that the node's own runtime has,
-// and what its user is to know. The error says why this containerd would not take it.
+// with returns the text with the options of the node's own runtime, and advice for the user.
+// The error says why this containerd would not read the file.
 func (n nodeContainerd) with(kind, text string) (file, advice string, err error) {
 	switch {
 	case n.version == 0:
-		return text, "containerd cannot be asked here: if its runtime runc has options of its own, such as SystemdCgroup = true, add them to the last section", nil
+		return text, "cannot ask containerd for its configuration: if its runtime runc has options, such as SystemdCgroup = true, add them to the last section", nil
 	case kind == containerd2 && n.version < 3:
-		return "", "", usageError{fmt.Errorf("containerd here is of version 1, which would not start with this file: use config %s", containerd1)}
+		return "", "", usage.Errorf("this containerd is version 1 and would not start with this file: use config %s", containerd1)
 	case kind == containerd1 && n.version >= 3:
-		return "", "", usageError{fmt.Errorf("containerd here is of version 2, which would pass over this: use config %s", containerd2)}
+		return "", "", usage.Errorf("this containerd is version 2 and would ignore this file: use config %s", containerd2)
 	}
 	at := strings.Index(text, "    BinaryName = ")
 	end := at + strings.Index(text[at:], "\n") + 1
@@ -107,7 +107,7 @@ func (n nodeContainerd) with(kind, text string) (file, advice string, err error)
 		if advice != "" {
 			advice += "; "
 		}
-		advice += "set DEVLOG_RUNTIME=" + n.binary + " in containerd's environment: it is the runtime that it has now"
+		advice += "set DEVLOG_RUNTIME=" + n.binary + " in containerd's environment: it is the runtime that containerd uses now"
 	}
 	return text[:end] + own + text[end:], advice, nil
 }

@@ -1,4 +1,4 @@
-package launch
+package oldlogs
 
 import (
 	"errors"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"devlog/internal/file"
+	"devlog/internal/launch"
 )
 
 func TestParseKeep(t *testing.T) {
@@ -33,7 +34,7 @@ func FuzzParseKeep(f *testing.F) {
 	})
 }
 
-func TestClearLogs(t *testing.T) {
+func TestClear(t *testing.T) {
 	dir, elsewhere := t.TempDir(), t.TempDir()
 	now := time.Now()
 	old := now.Add(-48 * time.Hour)
@@ -70,41 +71,41 @@ func TestClearLogs(t *testing.T) {
 	logs(dir, clearPrefix+"killed", old, "messages") // by a clearing that was killed
 	logs(elsewhere, "x", old, "messages")
 	must(os.Symlink(filepath.Join(elsewhere, "x"), filepath.Join(dir, "link")))
-	must(os.Mkdir(filepath.Join(dir, byNameDir), 0o755))
+	must(os.Mkdir(filepath.Join(dir, launch.ByNameDir), 0o755))
 	for _, name := range []string{"ended", "recent"} {
-		must(os.Symlink("../"+name, filepath.Join(dir, byNameDir, "the-"+name)))
+		must(os.Symlink("../"+name, filepath.Join(dir, launch.ByNameDir, "the-"+name)))
 	}
-	must(os.Chtimes(filepath.Join(dir, byNameDir), old, old))
+	must(os.Chtimes(filepath.Join(dir, launch.ByNameDir), old, old))
 
 	calls := 0
-	inUse := func() (InUse, error) {
+	list := func() (inUse, error) {
 		calls++
-		used := InUse{Files: map[file.ID]bool{}, Names: map[string]bool{"waiting": true}}
+		used := inUse{files: map[file.ID]bool{}, names: map[string]bool{"waiting": true}}
 		open := []string{"quiet/messages", clearPrefix + "quiet/messages"}
 		if calls > 1 {
 			open = append(open, clearPrefix+"late/messages")
 		}
 		for _, name := range open {
 			if info, err := os.Stat(filepath.Join(dir, name)); err == nil {
-				used.Files[idOf(info)] = true
+				used.files[idOf(info)] = true
 			}
 		}
 		return used, nil
 	}
-	must(ClearLogs(dir, 24*time.Hour, inUse))
+	must(clearUnused(dir, 24*time.Hour, list))
 	entries := func(at string) (names []string) {
-		list, err := os.ReadDir(at)
+		found, err := os.ReadDir(at)
 		must(err)
-		for _, e := range list {
+		for _, e := range found {
 			names = append(names, e.Name())
 		}
 		return names
 	}
-	want := []string{stampName, byNameDir, "deep", "late", "link", "linked", "mixed", "quiet", "recent", "waiting"}
+	want := []string{stampName, launch.ByNameDir, "deep", "late", "link", "linked", "mixed", "quiet", "recent", "waiting"}
 	if got := entries(dir); !slices.Equal(got, want) {
 		t.Errorf("left: %v, want %v", got, want)
 	}
-	if got := entries(filepath.Join(dir, byNameDir)); !slices.Equal(got, []string{"the-recent"}) {
+	if got := entries(filepath.Join(dir, launch.ByNameDir)); !slices.Equal(got, []string{"the-recent"}) {
 		t.Errorf("links left: %v", got)
 	}
 	if got := entries(filepath.Join(elsewhere, "x")); len(got) != 1 {
@@ -113,14 +114,14 @@ func TestClearLogs(t *testing.T) {
 
 	// Not again within the hour, but after it.
 	logs(dir, "ended", old, "messages")
-	must(ClearLogs(dir, 24*time.Hour, inUse))
+	must(clearUnused(dir, 24*time.Hour, list))
 	if calls != 2 {
 		t.Errorf("cleared again at once: %d", calls)
 	}
 	must(os.Chtimes(filepath.Join(dir, stampName), old, old))
-	must(ClearLogs(dir, 24*time.Hour, inUse))
+	must(clearUnused(dir, 24*time.Hour, list))
 	if _, err := os.Lstat(filepath.Join(dir, "ended")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("not cleared after an hour: %v", err)
 	}
-	must(ClearLogs(filepath.Join(dir, "none"), time.Hour, inUse))
+	must(clearUnused(filepath.Join(dir, "none"), time.Hour, list))
 }

@@ -1,0 +1,223 @@
+// Package settings owns what a container's annotations set, within the administrator's
+// bounds: whoever starts a container is not the administrator. On the host, rules may name
+// files only below the container's own directory of logs.
+package settings
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"devlog/internal/annotation"
+	"devlog/internal/launch"
+	"devlog/internal/plan"
+	"devlog/internal/rootfs"
+	"devlog/internal/syslogconf"
+	"devlog/internal/usage"
+)
+
+// The names of annotations that set the flag of the same name, and rules.
+const (
+	namedRules     = "rules"
+	namedStrategy  = "strategy"
+	namedSocket    = "socket"
+	namedReceiver  = "receiver"
+	namedSupervise = "supervise"
+	namedRate      = "rate"
+	namedOverflow  = "overflow"
+)
+
+// Bounds limit what the annotations of one container may set.
+type Bounds struct {
+	// All says that annotations may set everything, as the administrator does.
+	All bool
+	// Dir is the host directory below which rules may name files; empty if the receiver
+	// writes to the container's files.
+	Dir string
+	// Shared says that the hook has the privileges to change the host's /dev.
+	Shared bool
+}
+
+// Settings are what annotations set. What they do not set is empty.
+type Settings struct {
+	// Off says that the hook does nothing.
+	Off bool
+	// Rules are the receiver's rules, and Files the paths in them.
+	Rules, Files []string
+	// Flags are the values of flags, by the flag's name.
+	Flags map[string]string
+	// Unknown are the annotations with devlog's prefix that this version does not know.
+	Unknown []string
+	// Old is an annotation with a deprecated name; empty for none.
+	Old string
+}
+
+// Read reads a container's annotations. container is its name in its pod, or empty. The error
+// is a *plan.Refusal if they ask for more than the bounds allow, and a usage.Error if a value
+// is not valid.
+func Read(annotations map[string]string, container string, b Bounds) (Settings, error) {
+	s := Settings{Flags: make(map[string]string)}
+	said, old := annotation.Ours(annotations, container)
+	s.Old = old
+	for _, name := range slices.Sorted(maps.Keys(said)) {
+		key, value := said[name].Key, said[name].Value
+		err := s.read(name, value, b)
+		var refusal *plan.Refusal
+		switch {
+		case errors.Is(err, errUnknown):
+			s.Unknown = append(s.Unknown, key)
+			if s.Old == key {
+				s.Old = "" // it has no new name
+			}
+		case errors.As(err, &refusal):
+			return s, &plan.Refusal{Reason: "annotation " + key + ": " + refusal.Reason, Advice: refusal.Advice}
+		case err != nil:
+			return s, usage.Errorf("annotation %s: %w", key, err)
+		}
+	}
+	return s, nil
+}
+
+var errUnknown = errors.New("unknown annotation")
+
+// read reads one annotation.
+func (s *Settings) read(name, value string, b Bounds) (err error) {
+	switch name {
+	case annotation.Log:
+		s.Off, err = isOff(value)
+		return err
+	case namedRules:
+		return s.readRules(value, b)
+	case namedStrategy:
+		var strategy plan.Strategy
+		strategy, err = plan.ParseStrategy(value)
+		if err == nil && strategy == plan.Symlink && b.Shared && !b.All {
+			err = notAllowed("the strategy symlink changes /dev for the host too")
+		}
+	case namedSocket:
+		err = CheckSocket("socket", value)
+	case namedReceiver:
+		if value != launch.NoReceiver && !b.All {
+			err = notAllowed(fmt.Sprintf("an annotation may set the receiver only to %q", launch.NoReceiver))
+		}
+	case namedSupervise:
+		if _, err = launch.ParseSupervisor(value); err == nil && !b.All {
+			err = notAllowed("an annotation may not ask for a service on the host")
+		}
+	case namedRate:
+		_, err = syslogconf.ParseRate(value)
+	case namedOverflow:
+		_, err = syslogconf.ParseOverflow(value)
+	default:
+		return errUnknown
+	}
+	if err == nil {
+		s.Flags[name] = value
+	}
+	return err
+}
+
+func isOff(value string) (bool, error) {
+	switch value {
+	case annotation.Off:
+		return true, nil
+	case annotation.On:
+		return false, nil
+	}
+	return false, fmt.Errorf("%q: want on or off", value)
+}
+
+// readRules reads rules, one a line.
+func (s *Settings) readRules(text string, b Bounds) error {
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\r\n")
+		if strings.TrimSpace(line) == "" {
+			continue
+		}
+		rule, err := syslogconf.ParseRule(line)
+		if err != nil {
+			return err
+		}
+		if b.Dir != "" && !b.All {
+			if err := allowed(rule, b.Dir); err != nil {
+				return err
+			}
+		}
+		if rule.Kind == syslogconf.File {
+			s.Files = append(s.Files, rule.Path)
+		}
+		s.Rules = append(s.Rules, line)
+	}
+	return nil
+}
+
+// allowed returns an error if an annotation may not give this rule to a receiver on the host.
+func allowed(rule syslogconf.Rule, dir string) error {
+	switch rule.Kind {
+	case syslogconf.ContainerStdout:
+		return nil
+	case syslogconf.File:
+		if strings.HasPrefix(path.Clean(rule.Path), dir+"/") {
+			return nil
+		}
+	}
+	return notAllowed(fmt.Sprintf("rule %q: messages can go to files below %s and to container-stdout only", rule, dir))
+}
+
+func notAllowed(reason string) error {
+	return &plan.Refusal{Reason: reason, Advice: "ask the administrator, whose hook can have --annotations all"}
+}
+
+// WithoutLinks returns an error if the path of the file has a link below dir: a container
+// that writes there could point it to any file of the host.
+func WithoutLinks(dir, file string) error {
+	for at := path.Clean(file); at != dir && strings.HasPrefix(at, dir+"/"); at = path.Dir(at) {
+		info, err := os.Lstat(at)
+		if err == nil && info.Mode()&os.ModeSymlink != 0 {
+			return &plan.Refusal{Reason: fmt.Sprintf("annotation %s: %s is a link", annotation.Prefix+namedRules, at), Advice: "remove it, or name another file"}
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, os.ErrPermission) {
+			return fmt.Errorf("annotation %s: %w", annotation.Prefix+namedRules, err)
+		}
+	}
+	if info, err := os.Lstat(dir); err == nil && !info.IsDir() {
+		return &plan.Refusal{Reason: fmt.Sprintf("annotation %s: %s is no directory", annotation.Prefix+namedRules, dir), Advice: "remove it"}
+	}
+	return nil
+}
+
+// CheckSocket returns an error if the option's value cannot be a socket's path. Clients cut a
+// path that is longer than sun_path of unix(7), or fail.
+func CheckSocket(option, socket string) error {
+	switch {
+	case !path.IsAbs(socket) || path.Clean(socket) != socket || socket == "/":
+		return fmt.Errorf("--%s %q: want an absolute path without . and .. elements", option, socket)
+	case strings.Contains(path.Base(socket), ":"):
+		return fmt.Errorf("--%s %q: want a name without a colon", option, socket)
+	case len(socket) > rootfs.MaxSocketPath:
+		return fmt.Errorf("--%s: want a path of at most %d bytes", option, rootfs.MaxSocketPath)
+	case strings.HasPrefix(socket, "/dev/"):
+		return fmt.Errorf("--%s %s: containers can share /dev; want a path outside it", option, socket)
+	}
+	return nil
+}
+
+// SocketPaths reads the values of an option that takes paths of sockets, one a line.
+func SocketPaths(option string, values []string) (paths []string, err error) {
+	for _, value := range values {
+		for line := range strings.Lines(value) {
+			if line = strings.TrimSpace(line); line == "" {
+				continue
+			}
+			if err := CheckSocket(option, line); err != nil {
+				return nil, err
+			}
+			paths = append(paths, line)
+		}
+	}
+	return paths, nil
+}

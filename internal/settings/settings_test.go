@@ -1,0 +1,141 @@
+package settings
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"devlog/internal/launch"
+	"devlog/internal/plan"
+	"devlog/internal/usage"
+
+	"golang.org/x/sys/unix"
+)
+
+const ownLogs = "/var/log/devlog/c1"
+
+func TestReadAnnotations(t *testing.T) {
+	host := Bounds{Dir: ownLogs, Shared: true}
+	trusted := Bounds{All: true, Dir: ownLogs, Shared: true}
+	entered, inside := Bounds{Shared: true}, Bounds{}
+	rules := func(text string) map[string]string { return map[string]string{"devlog.dev/rules": text} }
+	one := func(name, value string) map[string]string { return map[string]string{name: value} }
+	flag := func(name, value string) Settings { return Settings{Flags: map[string]string{name: value}} }
+	for _, tt := range []struct {
+		name  string
+		given map[string]string
+		in    Bounds
+		want  Settings
+		err   string // "2 " for a usage error, "3 " for a refusal, and what the error says
+	}{
+		{"none", nil, host, Settings{}, ""},
+		{"others'", one("io.podman.x", "off"), host, Settings{}, ""},
+		{"others' that begin like ours", map[string]string{"devlog.example/log": "perhaps", "devlog.dev.example/rules": "x"}, host, Settings{}, ""},
+		{"old", one("devlog", "off"), host, Settings{Off: true, Old: "devlog"}, ""},
+		{"old, with a value", one("devlog.strategy", "bind"), host, Settings{Flags: map[string]string{"strategy": "bind"}, Old: "devlog.strategy"}, ""},
+		{"old, wrong", one("devlog.strategy", "magic"), host, Settings{}, `2 annotation devlog.strategy: strategy "magic"`},
+		{"old, of another version", one("devlog.colour", "red"), host, Settings{Unknown: []string{"devlog.colour"}}, ""},
+		{"for this container", map[string]string{"devlog.dev/log.c": "off", "devlog.dev/log": "on"}, host, Settings{Off: true}, ""},
+		{"for another container", one("devlog.dev/log.d", "perhaps"), host, Settings{}, ""},
+		{"rate", one("devlog.dev/rate", "100/s"), host, flag("rate", "100/s"), ""},
+		{"no rate", one("devlog.dev/rate", "many"), host, Settings{}, "2 annotation devlog.dev/rate"},
+		{"overflow", one("devlog.dev/overflow", "drop"), host, flag("overflow", "drop"), ""},
+		{"no overflow", one("devlog.dev/overflow", "burn"), host, Settings{}, "2 annotation devlog.dev/overflow"},
+		{"off", one("devlog.dev/log", "off"), host, Settings{Off: true}, ""},
+		{"on", one("devlog.dev/log", "on"), host, Settings{}, ""},
+		{"perhaps", one("devlog.dev/log", "perhaps"), host, Settings{}, `2 annotation devlog.dev/log: "perhaps"`},
+		{"of another version", one("devlog.dev/colour", "red"), host, Settings{Unknown: []string{"devlog.dev/colour"}}, ""},
+		{"rules", rules("*.info " + ownLogs + "/info\n\n*.* -" + ownLogs + "/a/b\n"), host,
+			Settings{Rules: []string{"*.info " + ownLogs + "/info", "*.* -" + ownLogs + "/a/b"}, Files: []string{ownLogs + "/info", ownLogs + "/a/b"}}, ""},
+		{"its own output", rules("*.* container-stdout"), host, Settings{Rules: []string{"*.* container-stdout"}}, ""},
+		{"pipe", rules("*.* |" + ownLogs + "/pipe"), host, Settings{}, "3 "},
+		{"not a rule", rules("nonsense"), host, Settings{}, `2 annotation devlog.dev/rules: rule "nonsense"`},
+		{"file elsewhere", rules("*.* /etc/passwd"), host, Settings{}, "3 annotation devlog.dev/rules: rule"},
+		{"file of another", rules("*.* /var/log/devlog/c2/messages"), host, Settings{}, "3 "},
+		{"file with a longer name", rules("*.* /var/log/devlog/c11/messages"), host, Settings{}, "3 "},
+		{"the directory itself", rules("*.* " + ownLogs + "/."), host, Settings{}, "3 "},
+		{"up", rules("*.* " + ownLogs + "/../c2/messages"), host, Settings{}, "3 "},
+		{"kernel", rules("*.* /dev/kmsg"), host, Settings{}, "3 "},
+		{"file elsewhere, allowed", rules("*.* /etc/x"), trusted, Settings{Rules: []string{"*.* /etc/x"}, Files: []string{"/etc/x"}}, ""},
+		{"kernel, allowed", rules("*.* /dev/kmsg"), trusted, Settings{Rules: []string{"*.* /dev/kmsg"}}, ""},
+		{"file in the container", rules("*.* /var/log/x"), entered, Settings{Rules: []string{"*.* /var/log/x"}, Files: []string{"/var/log/x"}}, ""},
+		{"strategy", one("devlog.dev/strategy", "bind"), host, flag("strategy", "bind"), ""},
+		{"no strategy", one("devlog.dev/strategy", "magic"), host, Settings{}, `2 annotation devlog.dev/strategy: strategy "magic"`},
+		{"strategy for all", one("devlog.dev/strategy", "symlink"), host, Settings{}, "3 "},
+		{"strategy for all, entered", one("devlog.dev/strategy", "symlink"), entered, Settings{}, "3 "},
+		{"strategy for all, inside", one("devlog.dev/strategy", "symlink"), inside, flag("strategy", "symlink"), ""},
+		{"strategy for all, allowed", one("devlog.dev/strategy", "symlink"), trusted, flag("strategy", "symlink"), ""},
+		{"socket", one("devlog.dev/socket", "/run/own/log"), host, flag("socket", "/run/own/log"), ""},
+		{"socket in /dev", one("devlog.dev/socket", "/dev/x"), host, Settings{}, "2 annotation devlog.dev/socket"},
+		{"receiver", one("devlog.dev/receiver", "none"), host, flag("receiver", "none"), ""},
+		{"a program", one("devlog.dev/receiver", "/tmp/evil"), host, Settings{}, "3 annotation devlog.dev/receiver"},
+		{"a program, inside", one("devlog.dev/receiver", "/tmp/evil"), inside, Settings{}, "3 "},
+		{"a program, allowed", one("devlog.dev/receiver", "/opt/x"), trusted, flag("receiver", "/opt/x"), ""},
+		{"a supervisor", one("devlog.dev/supervise", "systemd"), host, Settings{}, "3 annotation devlog.dev/supervise: an annotation may not ask"},
+		{"none, too", one("devlog.dev/supervise", "none"), host, Settings{}, "3 "},
+		{"a supervisor, allowed", one("devlog.dev/supervise", "systemd"), trusted, flag("supervise", "systemd"), ""},
+		{"no supervisor", one("devlog.dev/supervise", "magic"), trusted, Settings{}, `2 annotation devlog.dev/supervise: supervisor "magic"`},
+	} {
+		got, err := Read(tt.given, "c", tt.in)
+		if tt.err == "" {
+			if tt.want.Flags == nil {
+				tt.want.Flags = map[string]string{}
+			}
+			if err != nil || !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("%s: %+v, %v; want %+v", tt.name, got, err, tt.want)
+			}
+			continue
+		}
+		code, says, _ := strings.Cut(tt.err, " ")
+		if refused := errors.As(err, new(*plan.Refusal)); err == nil || refused != (code == "3") || !refused && !errors.As(err, new(usage.Error)) || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v, want kind %s and %q", tt.name, err, code, says)
+		}
+	}
+}
+
+// FuzzReadAnnotations: whatever they say, a file on the host is below the
+// container's own directory.
+func FuzzReadAnnotations(f *testing.F) {
+	f.Add("devlog.dev/rules", "*.* "+ownLogs+"/x")
+	f.Add("devlog.dev/rules", "*.* -"+ownLogs+"/./../x\n*.crit /dev/kmsg")
+	f.Add("devlog.dev/rules", "*.* "+ownLogs+"/..x")
+	f.Add("devlog.dev/socket", "/run/x/../log")
+	f.Fuzz(func(t *testing.T, name, value string) {
+		s, err := Read(map[string]string{name: value}, "c1", Bounds{Dir: ownLogs, Shared: true})
+		if err != nil {
+			return
+		}
+		for _, file := range s.Files {
+			if in, err := filepath.Rel(ownLogs, file); err != nil || in == "." || !filepath.IsLocal(in) {
+				t.Errorf("accepted %q", file)
+			}
+		}
+		if r := s.Flags["receiver"]; r != "" && r != launch.NoReceiver || s.Flags["strategy"] == string(plan.Symlink) {
+			t.Errorf("accepted %+v", s)
+		}
+	})
+}
+
+func TestWithoutLinks(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "c1")
+	if err := WithoutLinks(dir, dir+"/a/messages"); err != nil {
+		t.Errorf("where there is nothing yet: %v", err)
+	}
+	for _, err := range []error{os.MkdirAll(dir+"/a", 0o755), os.WriteFile(dir+"/a/messages", nil, 0o600),
+		os.Symlink("/etc", dir+"/b"), os.Symlink("/etc/passwd", dir+"/c"), os.Symlink(dir, dir+"-link")} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := WithoutLinks(dir, dir+"/a/messages"); err != nil {
+		t.Errorf("a file: %v", err)
+	}
+	for _, in := range [][2]string{{dir, "/b/passwd"}, {dir, "/c"}, {dir + "-link", "/a/messages"}, {dir + "/a/messages", "/x"}} {
+		if err := WithoutLinks(in[0], in[0]+in[1]); !errors.As(err, new(*plan.Refusal)) && !errors.Is(err, unix.ENOTDIR) {
+			t.Errorf("%s: %v, want a refusal", in, err)
+		}
+	}
+}
