@@ -30,10 +30,10 @@ packages: $(TOOLS)/nfpm $(TOOLS)/cyclonedx-gomod ## build .deb, .rpm, .apk and .
 	VERSION='$(VERSION)' PATH="$(abspath $(TOOLS)):$$PATH" packaging/build.sh $(ARCHES)
 
 $(TOOLS)/nfpm:
-	GOBIN=$(abspath $(TOOLS)) go install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
+	GOTOOLCHAIN=auto GOBIN=$(abspath $(TOOLS)) go install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
 
 $(TOOLS)/cyclonedx-gomod:
-	GOBIN=$(abspath $(TOOLS)) go install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CYCLONEDX_VERSION)
+	GOTOOLCHAIN=auto GOBIN=$(abspath $(TOOLS)) go install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CYCLONEDX_VERSION)
 
 .PHONY: demo
 demo: build ## show the problem and its cure on a throw-away host; needs root
@@ -72,8 +72,13 @@ OTHER_ARCHES := arm arm64 loong64 mips mipsle ppc64le riscv64 s390x
 # The processor's older mode is run for all machines of 32 bits.
 ARCH32 := $(if $(filter arm64,$(shell go env GOHOSTARCH)),arm,386)
 
+# The oldest Go that go.mod allows.
+OLDEST_GO := go$(shell sed -n 's/^go //p' go.mod)
+
 .PHONY: test-arches
-test-arches: ## check that all builds for other architectures, and run the unit tests on 32 bits
+test-arches: ## check that all builds with the oldest Go and for other architectures, and run the unit tests on 32 bits
+	GOTOOLCHAIN=$(OLDEST_GO) go vet -tags 'urfave_cli_no_docs soak' ./...
+	cd nri && GOTOOLCHAIN=$(OLDEST_GO) go vet ./...
 	set -e; for arch in $(OTHER_ARCHES) 386; do \
 		GOOS=linux GOARCH=$$arch go build -tags urfave_cli_no_docs ./...; \
 		GOOS=linux GOARCH=$$arch go vet -tags 'urfave_cli_no_docs soak' ./...; \
@@ -119,7 +124,7 @@ bench-micro: .tools/benchstat ## run the micro-benchmarks; BASE=REVISION compare
 	test/bench/micro.sh .tools/benchstat $(BENCH_COUNT) $(BASE)
 
 .tools/benchstat:
-	GOBIN=$(CURDIR)/.tools go install golang.org/x/perf/cmd/benchstat@$(BENCHSTAT_VERSION)
+	GOTOOLCHAIN=auto GOBIN=$(CURDIR)/.tools go install golang.org/x/perf/cmd/benchstat@$(BENCHSTAT_VERSION)
 
 .PHONY: lint
 lint: .tools/golangci-lint ## check the code
@@ -127,7 +132,7 @@ lint: .tools/golangci-lint ## check the code
 	cd nri && ../.tools/golangci-lint run -c ../.golangci.yml
 
 .tools/golangci-lint:
-	GOBIN=$(CURDIR)/.tools go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	GOTOOLCHAIN=auto GOBIN=$(CURDIR)/.tools go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
 
 .PHONY: clean
 clean: ## remove what was built

@@ -1,11 +1,11 @@
 module devlog/nri
 
-go 1.26.0
+go 1.24.0
 
 require (
 	devlog v0.0.0
 	github.com/containerd/nri v0.12.5
-	golang.org/x/sys v0.49.0
+	golang.org/x/sys v0.41.0
 	k8s.io/api v0.34.1
 	sigs.k8s.io/yaml v1.6.0
 )

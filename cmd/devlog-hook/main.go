@@ -1,12 +1,6 @@
 // Command devlog-hook makes syslog(3) work in containers that share the host's
 // /dev. It is a container runtime's hook and a command line; see
 // devlog-hook(8).
-//
-// The runtime is not to watch the cgroup's CPU limit: that keeps its files open
-// and wakes the process up.
-//
-//go:debug containermaxprocs=0
-//go:debug updatemaxprocs=0
 package main
 
 import (

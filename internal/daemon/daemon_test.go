@@ -1,7 +1,3 @@
-// Without this the runtime keeps files of the cgroup open, to look at now and
-// then.
-//go:debug containermaxprocs=0
-
 package daemon
 
 import (

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/dirfd"
 	"devlog/internal/file"
 	"devlog/internal/launch"
 	"devlog/internal/running"
@@ -154,12 +155,12 @@ func (c *clearing) isDue() (bool, error) {
 	if err == nil && now.Sub(info.ModTime()) < clearEvery && !info.ModTime().After(now) {
 		return false, nil
 	}
-	f, err := c.root.OpenFile(stampName, os.O_CREATE|os.O_WRONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	// Truncated, the empty file has a new time.
+	f, err := c.root.OpenFile(stampName, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
 		return false, err
 	}
-	f.Close()
-	return true, c.root.Chtimes(stampName, now, now)
+	return true, f.Close()
 }
 
 // candidates returns the directories that are old enough, at most maxCleared.
@@ -247,15 +248,15 @@ func (c *clearing) remove(old string, d logsDir) error {
 	if err := errors.Join(append(errs, c.root.Remove(old))...); err != nil {
 		return err
 	}
-	links, err := c.root.OpenRoot(launch.ByNameDir)
+	links, err := c.root.OpenFile(launch.ByNameDir, unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil //nolint:nilerr // there are no links
 	}
 	defer links.Close()
-	entries, err := readDir(links, maxLooked)
+	entries, err := readEntries(links, maxLooked)
 	for _, e := range entries {
-		if to, lerr := links.Readlink(e.Name()); lerr == nil && to == filepath.Join("..", strings.TrimPrefix(old, clearPrefix)) {
-			err = errors.Join(err, links.Remove(e.Name()))
+		if to, lerr := dirfd.Readlink(int(links.Fd()), e.Name()); lerr == nil && to == filepath.Join("..", strings.TrimPrefix(old, clearPrefix)) {
+			err = errors.Join(err, c.root.Remove(filepath.Join(launch.ByNameDir, e.Name())))
 		}
 	}
 	return err
@@ -268,7 +269,11 @@ func readDir(root *os.Root, most int) ([]os.DirEntry, error) {
 		return nil, err
 	}
 	defer f.Close()
-	entries, err := f.ReadDir(most)
+	return readEntries(f, most)
+}
+
+func readEntries(dir *os.File, most int) ([]os.DirEntry, error) {
+	entries, err := dir.ReadDir(most)
 	if len(entries) == 0 {
 		err = nil // the end of the directory
 	}

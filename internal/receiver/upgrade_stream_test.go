@@ -29,7 +29,9 @@ func TestUpgradeStreams(t *testing.T) {
 		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: 20}); err != nil {
 			t.Fatal(err)
 		}
-		senders.Go(func() {
+		senders.Add(1)
+		go func() {
+			defer senders.Done()
 			for i := 0; !stop.Load(); i++ {
 				for text := fmt.Appendf(nil, "<13>s%d: %d\x00", s, i); len(text) > 0; {
 					n, err := unix.Write(fd, text)
@@ -44,7 +46,7 @@ func TestUpgradeStreams(t *testing.T) {
 				}
 				sent[s].Add(1)
 			}
-		})
+		}()
 	}
 	counted, cut := dialStream(t, sock), dialStream(t, sock)
 	const long = (64 << 10) + 9

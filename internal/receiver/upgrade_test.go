@@ -46,7 +46,9 @@ func startFlood(t *testing.T, sock string, n int) *flood {
 		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Usec: 100000}); err != nil {
 			t.Fatal(err)
 		}
-		f.senders.Go(func() {
+		f.senders.Add(1)
+		go func() {
+			defer f.senders.Done()
 			for i := 0; !f.stop.Load(); {
 				err := unix.Send(fd, fmt.Appendf(nil, "<13>s%d: %d", s, i), 0)
 				if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
@@ -59,7 +61,7 @@ func startFlood(t *testing.T, sock string, n int) *flood {
 				i++
 				f.sent[s].Add(1)
 			}
-		})
+		}()
 	}
 	t.Cleanup(f.end)
 	return f

@@ -106,7 +106,9 @@ func swapping(t *testing.T, a, b string) (stop func() (swaps int)) {
 	done := make(chan struct{})
 	var racer sync.WaitGroup
 	swaps := 0
-	racer.Go(func() {
+	racer.Add(1)
+	go func() {
+		defer racer.Done()
 		for {
 			select {
 			case <-done:
@@ -117,7 +119,7 @@ func swapping(t *testing.T, a, b string) (stop func() (swaps int)) {
 				}
 			}
 		}
-	})
+	}()
 	return func() int {
 		t.Helper()
 		close(done)

@@ -165,7 +165,9 @@ func (s *SystemdHost) Flood(tag string, senders int) (stop func() []int) {
 	sent := make([]int, senders)
 	for i := range senders {
 		fd := s.Connect()
-		wait.Go(func() {
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
 			for !ended.Load() {
 				if err := Send(fd, fmt.Sprintf("<14>%s: sender %d number %d.", tag, i, sent[i])); err != nil {
 					s.T.Errorf("send: %v", err)
@@ -173,7 +175,7 @@ func (s *SystemdHost) Flood(tag string, senders int) (stop func() []int) {
 				}
 				sent[i]++
 			}
-		})
+		}()
 	}
 	return func() []int {
 		ended.Store(true)

@@ -133,7 +133,11 @@ func TestAccountOfEverything(t *testing.T) {
 	timeout := unix.NsecToTimeval(int64(host.Deadline))
 	for i, s := range senders {
 		host.Check(t, unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &timeout))
-		group.Go(func() { failed <- s.run(i) })
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			failed <- s.run(i)
+		}()
 	}
 	sent := len(senders) * accountEach * (1 + accountRepeats)
 	other := r.Connect()

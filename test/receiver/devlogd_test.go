@@ -30,14 +30,16 @@ func TestReceiverDrains(t *testing.T) {
 	var senders sync.WaitGroup
 	for s := range 4 {
 		fd := r.Connect()
-		senders.Go(func() {
+		senders.Add(1)
+		go func() {
+			defer senders.Done()
 			for i := 0; ; i++ {
 				if err := host.Send(fd, fmt.Sprintf("<13>Jan  1 00:00:00 s%d: message %d.", s, i)); err != nil {
 					return // it has gone
 				}
 				sent.Add(1)
 			}
-		})
+		}()
 	}
 	host.Eventually(t, "3000 messages are sent", func() bool { return sent.Load() >= 3000 })
 	r.Signal(syscall.SIGTERM)

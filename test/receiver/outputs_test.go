@@ -93,14 +93,16 @@ func sendNumbered(t *testing.T, r *host.Receiver, from, to int) {
 	for s := range senders {
 		fd := r.Connect()
 		host.Check(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &timeout))
-		group.Go(func() {
+		group.Add(1)
+		go func() {
+			defer group.Done()
 			for n := from + s; n <= to; n += senders {
 				if err := host.Send(fd, fmt.Sprintf("<13>Jan  1 00:00:00 s: message %d.%s", n, strings.Repeat("x", 950))); err != nil {
 					failed <- fmt.Errorf("send message %d: %w", n, err)
 					return
 				}
 			}
-		})
+		}()
 	}
 	group.Wait()
 	close(failed)

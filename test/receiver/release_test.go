@@ -81,7 +81,9 @@ func startSteady(t *testing.T, socket string, senders int) *steady {
 		host.Check(t, unix.Connect(fd, &unix.SockaddrUnix{Name: socket}))
 		// So that a test that fails ends.
 		host.Check(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Usec: 100000}))
-		f.wait.Go(func() {
+		f.wait.Add(1)
+		go func() {
+			defer f.wait.Done()
 			for !f.stop.Load() {
 				err := host.Send(fd, fmt.Sprintf("<14>test: sender %d number %d.", i, f.sent[i]))
 				if errors.Is(err, unix.EAGAIN) {
@@ -94,7 +96,7 @@ func startSteady(t *testing.T, socket string, senders int) *steady {
 				f.sent[i]++
 				f.n.Add(1)
 			}
-		})
+		}()
 	}
 	t.Cleanup(func() { f.end() })
 	return f
