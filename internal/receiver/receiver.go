@@ -12,6 +12,7 @@ import (
 	"devlog/internal/handover"
 	"devlog/internal/intake"
 	"devlog/internal/logfile"
+	"devlog/internal/lxcexec"
 	"devlog/internal/router"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
@@ -49,7 +50,7 @@ type receiver struct {
 	startRoot file.ID          // this process's root directory at the start
 	cleanups  []*cleanup       // what is to be removed at the end, in this order
 	watcher   *watcher.Watcher // nil if /dev/log is not watched
-	lxcExec   *watcher.LXCExec // nil if this process does not end with LXC's init
+	lxcExec   *lxcexec.Watch   // nil if this process does not end with LXC's init
 
 	self   process
 	hosts  [][]byte      // names of this host that a client may claim
@@ -159,7 +160,7 @@ func (r *receiver) start(o *options, files []handover.File) (err error) {
 		}
 	}
 	if o.alone {
-		r.lxcExec = watcher.NewLXCExec(o.await)
+		r.lxcExec = lxcexec.New(o.await)
 	}
 	if keeps {
 		r.startWatcher(fresh.root, o.command, o.private)

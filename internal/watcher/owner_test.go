@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/handover"
+	"devlog/internal/rerun/reruntest"
 	"devlog/internal/syslog"
 )
 
@@ -18,9 +19,7 @@ import (
 const deadline = 30 * time.Second
 
 func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == beHook {
-		os.Exit(playHook(os.Args[2]))
-	}
+	reruntest.Main()
 	os.Exit(m.Run())
 }
 
@@ -89,24 +88,24 @@ func (f *fake) sockets() (list []Name) {
 }
 
 // watching returns a watcher of the box that watches.
-func watching(b *box) *fake {
+func watching(b *reruntest.Box) *fake {
 	f := starting(b)
 	f.startWatching(f.Next())
 	return f
 }
 
 // watchingPrivate is watching with a /dev of the container's own.
-func watchingPrivate(b *box) *fake {
+func watchingPrivate(b *reruntest.Box) *fake {
 	f := startingAs(b, true)
 	f.startWatching(f.Next())
 	return f
 }
 
 // starting is watching with a watcher that has only just begun.
-func starting(b *box) *fake { return startingAs(b, false) }
+func starting(b *reruntest.Box) *fake { return startingAs(b, false) }
 
 // watchingHost is watching on a prepared host, after the first repair.
-func watchingHost(b *box) *fake {
+func watchingHost(b *reruntest.Box) *fake {
 	f := startingWith(b, Config{Host: true})
 	f.startWatching(f.Next())
 	f.look(time.Now())
@@ -114,18 +113,20 @@ func watchingHost(b *box) *fake {
 	return f
 }
 
-func startingAs(b *box, private bool) *fake { return startingWith(b, Config{Private: private}) }
+func startingAs(b *reruntest.Box, private bool) *fake {
+	return startingWith(b, Config{Private: private})
+}
 
-func startingWith(b *box, c Config) *fake {
-	f := &fake{t: b.t}
+func startingWith(b *reruntest.Box, c Config) *fake {
+	f := &fake{t: b.T}
 	var err error
 	f.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	b.must(err)
-	root, err := unix.Open(b.root, unix.O_PATH|unix.O_CLOEXEC, 0)
-	b.must(err)
-	c.Owner, c.Root, c.Init, c.Command, c.Confined = f, root, -1, b.command(), func() bool { return false }
+	b.Must(err)
+	root, err := unix.Open(b.Root, unix.O_PATH|unix.O_CLOEXEC, 0)
+	b.Must(err)
+	c.Owner, c.Root, c.Init, c.Command, c.Confined = f, root, -1, b.Command(), func() bool { return false }
 	f.Watcher = New(c)
-	b.t.Cleanup(func() {
+	b.T.Cleanup(func() {
 		f.Stop()
 		f.Close()
 		_ = unix.Close(f.epoll)
@@ -134,9 +135,9 @@ func startingWith(b *box, c Config) *fake {
 }
 
 // runOnce waits for the end of the repair that runs.
-func runOnce(b *box, f *fake) {
-	b.t.Helper()
-	b.eventually("the repair ends", func() bool {
+func runOnce(b *reruntest.Box, f *fake) {
+	b.T.Helper()
+	b.Eventually("the repair ends", func() bool {
 		f.Step(time.Now())
 		return f.run == nil
 	})

@@ -6,14 +6,16 @@ import (
 	"testing"
 	"time"
 
+	"devlog/internal/rerun/reruntest"
+
 	"golang.org/x/sys/unix"
 )
 
 // noise makes a name in the directory and removes it.
-func (b *box) noise(dir string) {
-	b.t.Helper()
-	b.must(os.WriteFile(filepath.Join(dir, "noise"), nil, 0o600))
-	b.must(os.Remove(filepath.Join(dir, "noise")))
+func noise(b *reruntest.Box, dir string) {
+	b.T.Helper()
+	b.Must(os.WriteFile(filepath.Join(dir, "noise"), nil, 0o600))
+	b.Must(os.Remove(filepath.Join(dir, "noise")))
 }
 
 // pending says whether the watcher has events to read.
@@ -28,16 +30,16 @@ func pending(t *testing.T, f *fake) bool {
 
 // While /dev/log is there other names beside it are no events at all.
 func TestOtherNamesUnseen(t *testing.T) {
-	b := newBox(t, "link")
+	b := reruntest.New(t, "link")
 	f := watching(b)
-	f.text = toLog // as of a watcher without a socket
-	b.listen()
+	f.text = reruntest.ToLog // as of a watcher without a socket
+	b.Listen()
 	f.look(time.Now())
 	f.readEvents()
-	if b.noise(filepath.Dir(b.dev)); pending(t, f) {
+	if noise(b, filepath.Dir(b.Dev)); pending(t, f) {
 		t.Error("another name is an event")
 	}
-	b.must(relink(b.root, toLog))
+	b.Must(reruntest.Relink(b.Root, reruntest.ToLog))
 	if !pending(t, f) {
 		t.Error("a replaced /dev/log is no event")
 	}
@@ -65,13 +67,13 @@ func steps(f *fake, now time.Time, change func()) (looks int) {
 // Changes without end that need no repair are looked at ever more slowly, whatever
 // changes, and one that comes after a pause is looked at soon.
 func TestPace(t *testing.T) {
-	for name, change := range map[string]func(b *box){
-		"names beside a socket that is gone": func(b *box) { b.noise(filepath.Dir(b.sock)) },
-		"the same link again":                func(b *box) { b.must(relink(b.root, toLog)) },
-		"times":                              func(b *box) { b.must(unix.Lutimes(b.dev, make([]unix.Timeval, 2))) },
+	for name, change := range map[string]func(b *reruntest.Box){
+		"names beside a socket that is gone": func(b *reruntest.Box) { noise(b, filepath.Dir(b.Sock)) },
+		"the same link again":                func(b *reruntest.Box) { b.Must(reruntest.Relink(b.Root, reruntest.ToLog)) },
+		"times":                              func(b *reruntest.Box) { b.Must(unix.Lutimes(b.Dev, make([]unix.Timeval, 2))) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBox(t, "link")
+			b := reruntest.New(t, "link")
 			f := watching(b)
 			f.text = f.container.devLog().text // as of a watcher without a socket
 			now := time.Now()
@@ -90,8 +92,8 @@ func TestPace(t *testing.T) {
 			if d := f.due.at.Sub(last) - quietPace; d > settleFixed+settleRandom+1 {
 				t.Errorf("looks %v after a change that follows a pause", d)
 			}
-			if b.runs() > 0 || !f.due.at.IsZero() && f.run != nil {
-				t.Errorf("%d runs", b.runs())
+			if b.Runs() > 0 || !f.due.at.IsZero() && f.run != nil {
+				t.Errorf("%d runs", b.Runs())
 			}
 		})
 	}
@@ -100,7 +102,7 @@ func TestPace(t *testing.T) {
 // A mount is looked at soon if it changes what is at /dev/log, however many other
 // names were made before.
 func TestMountIsLookedAtSoon(t *testing.T) {
-	b := newBox(t, "link")
+	b := reruntest.New(t, "link")
 	f := watching(b)
 	now := time.Now()
 	for _, changed := range []bool{false, true} {

@@ -8,12 +8,14 @@ package watcher
 
 import (
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/file"
 	"devlog/internal/handover"
+	"devlog/internal/rerun"
 	"devlog/internal/syslog"
 )
 
@@ -90,7 +92,7 @@ type Config struct {
 type Watcher struct {
 	owner     Owner
 	container container
-	command   command
+	command   rerun.Command
 
 	watchAt time.Time // when to begin to watch; zero is since then
 	watches watches
@@ -112,7 +114,7 @@ func New(c Config) *Watcher {
 	w := &Watcher{
 		owner:     c.Owner,
 		container: container{root: os.NewFile(uintptr(c.Root), "root"), host: hostSocket{watched: c.Host}},
-		command:   command{args: c.Command, confined: c.Confined, root: file.Root()},
+		command:   rerun.NewCommand(c.Command, c.Confined),
 		clock:     clock{only: c.Private},
 		watches:   watches{fd: -1}, mounts: mounts{fd: -1},
 	}
@@ -166,7 +168,7 @@ func (w *Watcher) Next() (next time.Time) {
 		}
 	}
 	if w.run != nil {
-		earlier(w.run.wakeAt())
+		earlier(w.run.WakeAt())
 	} else {
 		earlier(w.watchAt)
 		earlier(w.due.at)
@@ -192,14 +194,14 @@ func (w *Watcher) Event(fd int) bool {
 		w.mounts.changed = true
 		return true
 	}
-	return w.run != nil && (fd == w.run.pidfd || fd == w.run.stderr || fd == w.run.pair)
+	return w.run != nil && slices.Contains(w.run.Files(), fd)
 }
 
 // Step does what is due.
 func (w *Watcher) Step(now time.Time) {
 	if w.run != nil {
 		w.takeHandover()
-		if ended, problem := w.run.poll(now); ended {
+		if ended, problem := w.run.Poll(now); ended {
 			w.afterRun(now, problem)
 		}
 	}
@@ -295,11 +297,12 @@ func (w *Watcher) look(now time.Time) {
 func (w *Watcher) afterRun(now time.Time, problem error) {
 	run := w.run
 	w.run = nil
+	repaired := problem == nil && run.Changed()
 	text := w.container.devLog().text
-	w.pause.ended(now, problem == nil && !run.repaired())
+	w.pause.ended(now, problem == nil && !repaired)
 	host := &w.container.host
 	changed := w.container.hostChanged()
-	advice := w.container.hostAfterRun(run.hostGone, problem == nil && run.repaired())
+	advice := w.container.hostAfterRun(run.hostGone, repaired)
 	host.lost = advice != "" || changed && problem != nil
 	if problem == nil {
 		w.pause.failed, w.pause.retries = "", 0
@@ -309,7 +312,7 @@ func (w *Watcher) afterRun(now time.Time, problem error) {
 			w.owner.Say(syslog.Notice, "the other daemon stopped listening; receiving again")
 		case advice != "":
 			w.owner.Say(syslog.Warning, advice)
-		case run.repaired():
+		case repaired:
 			w.countRepaired(now)
 		}
 	} else {
@@ -327,7 +330,7 @@ func (w *Watcher) afterRun(now time.Time, problem error) {
 	}
 	host.lost = false
 	other := mark{}
-	if problem == nil && !run.repaired() {
+	if problem == nil && !repaired {
 		other = w.otherDaemon()
 	}
 	w.watchYielded(now)
@@ -356,9 +359,9 @@ func (w *Watcher) afterRun(now time.Time, problem error) {
 func (w *Watcher) Stop() {
 	file.Shut(&w.mounts.fd) // it would hold the container's file systems
 	if w.run != nil {
-		w.run.finish(endTime)
+		w.run.Finish(endTime)
 		w.takeHandover() // to receive what is queued there, and remove what it has made
-		w.run.close()
+		w.run.Close()
 		w.run = nil
 	}
 	if w.report.unsaid {

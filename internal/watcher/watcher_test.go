@@ -11,44 +11,42 @@ import (
 	"testing"
 	"time"
 
+	"devlog/internal/rerun"
+	"devlog/internal/rerun/reruntest"
 	"devlog/internal/syslog"
 
 	"golang.org/x/sys/unix"
 )
 
 func TestRunTime(t *testing.T) {
-	b := newBox(t, "bind-hang other")
+	b := reruntest.New(t, "bind-hang other")
 	f := watching(b)
-	b.must(os.Remove(b.dev))
+	b.Must(os.Remove(b.Dev))
 	now := time.Now()
 	f.look(now)
-	if f.run == nil || !f.Next().Equal(now.Add(runTime)) {
+	if f.run == nil || !f.Next().Equal(now.Add(rerun.Timeout)) {
 		t.Fatalf("not started until %v", f.Next())
 	}
-	pid := f.run.pid
-	f.Step(now.Add(runTime - 1))
-	if f.run.killed {
+	f.Step(now.Add(rerun.Timeout - 1))
+	if f.Next().IsZero() {
 		t.Error("killed too early")
 	}
-	f.Step(now.Add(runTime))
-	if !f.run.killed || !f.Next().IsZero() {
-		t.Errorf("killed %v, next %v", f.run.killed, f.Next())
+	f.Step(now.Add(rerun.Timeout))
+	if !f.Next().IsZero() {
+		t.Errorf("not killed until %v", f.Next())
 	}
 	runOnce(b, f)
 	if f.said[0] != "/dev/log cannot be repaired: the repair had not ended after 30s" {
 		t.Errorf("%q", f.said)
 	}
-	if err := unix.Kill(pid, 0); !errors.Is(err, unix.ESRCH) {
-		t.Errorf("it still runs: %v", err)
-	}
 }
 
 // Repairs that follow each other do so ever more slowly, until it was quiet.
 func TestBackOff(t *testing.T) {
-	b := newBox(t, "claim")
+	b := reruntest.New(t, "claim")
 	f := watching(b)
-	b.must(os.Remove(b.dev))
-	f.text = toLog
+	b.Must(os.Remove(b.Dev))
+	f.text = reruntest.ToLog
 	var delays []time.Duration
 	for range 9 {
 		now := f.pause.last.Add(f.pause.delay)
@@ -60,11 +58,11 @@ func TestBackOff(t *testing.T) {
 				t.Fatalf("runs at once, or at %v instead of %v", f.Next(), now)
 			}
 		}
-		f.text = toLog // it did nothing, as if there were no repair
+		f.text = reruntest.ToLog // it did nothing, as if there were no repair
 		f.look(now)
 		runOnce(b, f)
 		delays = append(delays, f.pause.delay)
-		f.text = toLog
+		f.text = reruntest.ToLog
 	}
 	ms := time.Millisecond
 	if want := []time.Duration{100 * ms, 200 * ms, 400 * ms, 800 * ms, 1600 * ms, 3200 * ms, 6400 * ms, lastDelay, lastDelay}; !slices.Equal(delays, want) {
@@ -86,12 +84,12 @@ func TestBackOff(t *testing.T) {
 
 // Where another's receiver is always faster, the next look is never far off.
 func TestBackOffIdle(t *testing.T) {
-	b := newBox(t, "nothing")
+	b := reruntest.New(t, "nothing")
 	f := watching(b)
-	b.must(os.Remove(b.dev))
+	b.Must(os.Remove(b.Dev))
 	now := time.Now()
 	for range 8 {
-		f.text = toLog // replaced again
+		f.text = reruntest.ToLog // replaced again
 		f.look(now)
 		runOnce(b, f)
 		now = f.pause.last.Add(f.pause.delay)
@@ -100,7 +98,7 @@ func TestBackOffIdle(t *testing.T) {
 		t.Errorf("the delay is %v, want %v", f.pause.delay, idleDelay)
 	}
 	f.pause.delay = 4 * time.Second // of repairs before
-	f.text = toLog
+	f.text = reruntest.ToLog
 	f.look(f.pause.last.Add(f.pause.delay))
 	runOnce(b, f)
 	if f.pause.delay != 4*time.Second || len(f.said) > 0 {
@@ -142,33 +140,20 @@ func TestNoteEvents(t *testing.T) {
 	}
 }
 
-// A command of the container's own is not executed in place of the one that was
-// there before pivot_root(2).
-func TestAnotherRoot(t *testing.T) {
-	b := newBox(t, "link")
-	f := watching(b)
-	f.command.root.Ino++
-	b.must(os.Remove(b.dev))
-	f.look(time.Now())
-	if f.run != nil || b.runs() > 0 || len(f.said) != 1 || !strings.HasSuffix(f.said[0], ": it was in another root directory") {
-		t.Errorf("%d runs, %q", b.runs(), f.said)
-	}
-}
-
-// What changes before the keeper begins to watch is seen when it does.
+// A watcher sees what changed before it began to watch.
 func TestChangedBeforeWatching(t *testing.T) {
 	for _, changed := range []bool{false, true} {
-		b := newBox(t, "link")
+		b := reruntest.New(t, "link")
 		f := starting(b)
-		f.text = "target" // as of a keeper without a socket
+		f.text = "target" // as without a socket
 		begin := f.Next()
 		if wait := time.Until(begin); f.watches.fd >= 0 || wait <= 0 || wait > watchDelay {
 			t.Errorf("watches %t, from %v on", f.watches.fd >= 0, wait)
 		}
-		b.must(os.Symlink("target", b.dev+".new"))
-		b.must(os.Rename(b.dev+".new", b.dev))
+		b.Must(os.Symlink("target", b.Dev+".new"))
+		b.Must(os.Rename(b.Dev+".new", b.Dev))
 		if changed {
-			b.must(os.Remove(b.dev))
+			b.Must(os.Remove(b.Dev))
 		}
 		f.Step(begin.Add(-1))
 		if f.watches.fd >= 0 || !f.due.at.IsZero() {
@@ -182,7 +167,7 @@ func TestChangedBeforeWatching(t *testing.T) {
 }
 
 func TestNoWatches(t *testing.T) {
-	b := newBox(t, "nothing")
+	b := reruntest.New(t, "nothing")
 	f := watching(b)
 	for range 2 {
 		f.cannotWatch(unix.EMFILE, time.Now())
@@ -199,12 +184,12 @@ func TestNoWatches(t *testing.T) {
 // What somebody changes while a failed repair is dealt with is not taken for what the
 // repair has taken back.
 func TestChangeBesideFailure(t *testing.T) {
-	b := newBox(t, "link")
+	b := reruntest.New(t, "link")
 	f := watching(b)
-	b.must(os.Remove(b.dev))
+	b.Must(os.Remove(b.Dev))
 	f.readEvents()
-	f.due.at, f.pause.retries, f.run = time.Time{}, maxRetries, &run{pidfd: -1, stderr: -1, pair: -1, before: f.container.devLog()}
-	f.onSay = func() { b.must(relink(b.root, "/nowhere")) }
+	f.due.at, f.pause.retries, f.run = time.Time{}, maxRetries, &run{before: f.container.devLog()}
+	f.onSay = func() { b.Must(reruntest.Relink(b.Root, "/nowhere")) }
 	if f.afterRun(time.Now(), errors.New("it fails")); f.due.at.IsZero() {
 		t.Error("the change is not looked at")
 	}
@@ -214,21 +199,17 @@ func TestChangeBesideFailure(t *testing.T) {
 // without its socket's name.
 func TestLetsRepairFinish(t *testing.T) {
 	t.Parallel()
-	b := newBox(t, "bind-slow other")
+	b := reruntest.New(t, "bind-slow other")
 	f := watching(b)
-	b.must(os.Remove(b.dev))
+	b.Must(os.Remove(b.Dev))
 	f.look(time.Now())
-	now := f.run
-	b.eventually("the repair is at work", func() bool {
-		_, err := os.Stat(filepath.Join(b.dir, "hangs"))
+	b.Eventually("the repair is at work", func() bool {
+		_, err := os.Stat(filepath.Join(b.Dir, "hangs"))
 		return err == nil
 	})
-	note(b.dir, "go", "on")
+	reruntest.Note(b.Dir, "go", "on")
 	f.Stop()
-	if now.killed || !now.status.Exited() || now.status.ExitStatus() != 0 {
-		t.Errorf("killed %t, status %v", now.killed, now.status)
-	}
-	if text, err := os.Readlink(b.dev); err != nil || text != "../run/devlog/other" {
+	if text, err := os.Readlink(b.Dev); err != nil || text != "../run/devlog/other" {
 		t.Errorf("/dev/log: %q, %v", text, err)
 	}
 	if len(f.sockets()) != 1 {
@@ -236,43 +217,23 @@ func TestLetsRepairFinish(t *testing.T) {
 	}
 }
 
-// The end of a repair is not waited for longer than that.
-func TestRepairEnds(t *testing.T) {
-	b := newBox(t, "bind-hang other")
-	f := watching(b)
-	b.must(os.Remove(b.dev))
-	f.look(time.Now())
-	now := f.run
-	for _, pidfd := range []int{now.pidfd, -1} { // without one it is polled
-		was := now.pidfd
-		now.pidfd = pidfd
-		if now.ends(10 * time.Millisecond) {
-			t.Error("it has ended")
-		}
-		now.pidfd = was
-	}
-	if now.finish(0); !now.killed || !now.status.Signaled() {
-		t.Errorf("killed %t, status %v", now.killed, now.status)
-	}
-}
-
 // Repairs without end do not need sockets without end, and the socket that /dev/log
 // leads to stays.
 func TestRetireOldest(t *testing.T) {
-	b := newBox(t, "nothing")
+	b := reruntest.New(t, "nothing")
 	f := watching(b)
-	in := filepath.Dir(b.sock)
+	in := filepath.Dir(b.Sock)
 	dir, err := unix.Open(in, unix.O_PATH|unix.O_CLOEXEC, 0)
-	b.must(err)
+	b.Must(err)
 	for i := range 3 * maxSockets {
 		s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-		b.must(err)
+		b.Must(err)
 		n := Name{Dir: dir, Name: fmt.Sprint("s", i), Socket: s}
-		b.must(unix.Bind(s, &unix.SockaddrUnix{Name: filepath.Join(in, n.Name)}))
+		b.Must(unix.Bind(s, &unix.SockaddrUnix{Name: filepath.Join(in, n.Name)}))
 		n.ID, _ = n.lookup()
 		f.has = append(f.has, n)
 	}
-	b.must(relink(b.root, "../run/devlog/s0"))
+	b.Must(reruntest.Relink(b.Root, "../run/devlog/s0"))
 	f.retireOldest()
 	if got := f.sockets(); len(got) != maxSockets || got[0].Name != "s0" || f.inspect() != ok || len(f.said) > 0 {
 		t.Errorf("%d sockets, the first is %q; %q", len(got), got[0].Name, f.said)
@@ -282,9 +243,9 @@ func TestRetireOldest(t *testing.T) {
 // Where /dev is the container's own there is no inotify(7) instance: the watcher looks
 // by the clock, more and more rarely, and sees what was replaced.
 func TestPrivateDev(t *testing.T) {
-	b := newBox(t, "link")
+	b := reruntest.New(t, "link")
 	f := watchingPrivate(b)
-	f.text = toLog // as of a watcher whose owner has no sockets
+	f.text = reruntest.ToLog // as of a watcher whose owner has no sockets
 	if f.watches.fd >= 0 {
 		t.Error("there is an inotify instance")
 	}
@@ -302,22 +263,22 @@ func TestPrivateDev(t *testing.T) {
 	if looks > 70 {
 		t.Errorf("%d looks in ten minutes", looks)
 	}
-	b.must(os.Remove(b.dev))
+	b.Must(os.Remove(b.Dev))
 	if f.Step(f.Next()); f.run == nil {
 		t.Fatal("does not repair")
 	}
 	runOnce(b, f)
-	if f.Step(time.Now().Add(2 * sayEvery)); f.repaired != 1 || f.inspect() != ok || b.runs() != 1 {
-		t.Errorf("%d repairs, %d runs", f.repaired, b.runs())
+	if f.Step(time.Now().Add(2 * sayEvery)); f.repaired != 1 || f.inspect() != ok || b.Runs() != 1 {
+		t.Errorf("%d repairs, %d runs", f.repaired, b.Runs())
 	}
 }
 
 // What a repair cannot change is not tried again by the clock, but when it changes.
 func TestPrivateDevFails(t *testing.T) {
-	b := newBox(t, "fail no")
+	b := reruntest.New(t, "fail no")
 	f := watchingPrivate(b)
-	f.text = toLog
-	b.must(os.Remove(b.dev))
+	f.text = reruntest.ToLog
+	b.Must(os.Remove(b.Dev))
 	now := time.Now()
 	step := func(d time.Duration) {
 		for end := now.Add(d); now.Before(end); {
@@ -332,11 +293,11 @@ func TestPrivateDevFails(t *testing.T) {
 		}
 	}
 	step(10 * time.Minute)
-	if n := b.runs(); n != 1+maxRetries {
+	if n := b.Runs(); n != 1+maxRetries {
 		t.Errorf("%d runs, want %d", n, 1+maxRetries)
 	}
-	b.mode("link")
-	b.must(os.Symlink("/nowhere", b.dev))
+	b.SetMode("link")
+	b.Must(os.Symlink("/nowhere", b.Dev))
 	if step(time.Minute); f.inspect() != ok {
 		t.Error("a change is not looked at")
 	}
@@ -347,28 +308,28 @@ func TestPrivateDevFails(t *testing.T) {
 func TestHostSocket(t *testing.T) {
 	for _, tt := range []struct {
 		mode, said string
-		change     func(b *box, at string)
+		change     func(b *reruntest.Box, at string)
 	}{
 		{"claim", "somebody removed /dev/.devlog-host, the host's socket: restart the host's syslog daemon",
-			func(b *box, at string) { b.must(os.Remove(at)) }},
+			func(b *reruntest.Box, at string) { b.Must(os.Remove(at)) }},
 		{"claim", "somebody removed /dev/.devlog-host, the host's socket: restart the host's syslog daemon",
-			func(b *box, at string) { b.must(os.Remove(at)); b.must(os.Mkdir(at, 0o755)) }},
+			func(b *reruntest.Box, at string) { b.Must(os.Remove(at)); b.Must(os.Mkdir(at, 0o755)) }},
 		{"nothing", "somebody replaced /dev/.devlog-host, the host's socket: unless you just restarted the host's syslog daemon, restart it",
-			func(b *box, at string) { b.bindAt(at + ".new"); b.must(os.Rename(at+".new", at)) }},
+			func(b *reruntest.Box, at string) { b.BindAt(at + ".new"); b.Must(os.Rename(at+".new", at)) }},
 		{"fail taken", "/dev/log cannot be repaired: taken",
-			func(b *box, at string) { b.bindAt(at + ".new"); b.must(os.Rename(at+".new", at)) }},
+			func(b *reruntest.Box, at string) { b.BindAt(at + ".new"); b.Must(os.Rename(at+".new", at)) }},
 	} {
-		b := newBox(t, "nothing")
-		at := filepath.Join(b.root, "dev/.devlog-host")
-		b.bindAt(at)
-		b.must(os.Symlink("../../dev/.devlog-host", b.sock))
+		b := reruntest.New(t, "nothing")
+		at := filepath.Join(b.Root, "dev/.devlog-host")
+		b.BindAt(at)
+		b.Must(os.Symlink("../../dev/.devlog-host", b.Sock))
 		f := watchingHost(b)
-		runs := b.runs()
-		b.mode(tt.mode)
+		runs := b.Runs()
+		b.SetMode(tt.mode)
 		lost := false
 		f.onSay = func() { lost = !f.Tell(&syslog.Message{}) }
 		tt.change(b, at)
-		b.eventually(tt.said, func() bool {
+		b.Eventually(tt.said, func() bool {
 			f.Event(f.watches.fd)
 			f.Step(time.Now())
 			return len(f.said) > 0 && f.run == nil
@@ -376,8 +337,8 @@ func TestHostSocket(t *testing.T) {
 		if f.said[0] != tt.said || !lost {
 			t.Errorf("%q, want %q; told a container %t", f.said, tt.said, !lost)
 		}
-		if f.Step(time.Now()); b.runs() != runs+1 && tt.mode != "fail taken" {
-			t.Errorf("%s: %d repairs, %d before", tt.said, b.runs(), runs)
+		if f.Step(time.Now()); b.Runs() != runs+1 && tt.mode != "fail taken" {
+			t.Errorf("%s: %d repairs, %d before", tt.said, b.Runs(), runs)
 		}
 	}
 }
@@ -385,20 +346,20 @@ func TestHostSocket(t *testing.T) {
 // A daemon of the host that was restarted, and whose new socket a repair has kept, is no
 // attack.
 func TestHostSocketKept(t *testing.T) {
-	b := newBox(t, "nothing")
-	at := filepath.Join(b.root, "dev/.devlog-host")
-	b.bindAt(at)
-	b.must(os.Symlink("../../dev/.devlog-host", b.sock))
+	b := reruntest.New(t, "nothing")
+	at := filepath.Join(b.Root, "dev/.devlog-host")
+	b.BindAt(at)
+	b.Must(os.Symlink("../../dev/.devlog-host", b.Sock))
 	f := watchingHost(b)
-	runs := b.runs()
-	b.bindAt(at + ".new")
-	b.must(os.Symlink(toLog, b.dev+".new"))
-	b.must(os.Rename(at+".new", at))
-	b.must(os.Rename(b.dev+".new", b.dev))
-	b.eventually("a repair", func() bool {
+	runs := b.Runs()
+	b.BindAt(at + ".new")
+	b.Must(os.Symlink(reruntest.ToLog, b.Dev+".new"))
+	b.Must(os.Rename(at+".new", at))
+	b.Must(os.Rename(b.Dev+".new", b.Dev))
+	b.Eventually("a repair", func() bool {
 		f.Event(f.watches.fd)
 		f.Step(time.Now())
-		return b.runs() > runs && f.run == nil
+		return b.Runs() > runs && f.run == nil
 	})
 	if len(f.said) > 0 || f.container.hostChanged() {
 		t.Errorf("said %q", f.said)

@@ -7,24 +7,26 @@ import (
 	"testing"
 	"time"
 
+	"devlog/internal/rerun/reruntest"
+
 	"golang.org/x/sys/unix"
 )
 
 // yielding returns a watcher that has yielded to the daemon with that socket.
-func yielding(b *box) (f *fake, other int) {
-	b.t.Helper()
+func yielding(b *reruntest.Box) (f *fake, other int) {
+	b.T.Helper()
 	f = watching(b)
-	b.must(os.Remove(b.dev))
+	b.Must(os.Remove(b.Dev))
 	f.look(time.Now())
 	runOnce(b, f)
 	if len(f.sockets()) != 1 {
-		b.t.Fatalf("%d sockets: %q", len(f.sockets()), f.said)
+		b.T.Fatalf("%d sockets: %q", len(f.sockets()), f.said)
 	}
-	other = b.listen()
+	other = b.Listen()
 	f.due.at = time.Time{} // due to the repair's own events
 	f.look(time.Now())
 	if !f.yielded.is || len(f.sockets()) > 0 || !f.due.at.IsZero() {
-		b.t.Fatalf("not aside: %+v", f.yielded)
+		b.T.Fatalf("not aside: %+v", f.yielded)
 	}
 	return f, other
 }
@@ -32,7 +34,7 @@ func yielding(b *box) (f *fake, other int) {
 // The end of the daemon that had taken the private socket is noticed without
 // an event, within seconds.
 func TestYieldComesBack(t *testing.T) {
-	b := newBox(t, "bind log")
+	b := reruntest.New(t, "bind log")
 	f, other := yielding(b)
 	f.report.unsaid = false
 	now := f.yielded.againAt
@@ -50,14 +52,14 @@ func TestYieldComesBack(t *testing.T) {
 		t.Errorf("did not wait: %v", f.Next())
 	}
 	// It was only a restart.
-	back := b.listen()
+	back := b.Listen()
 	now = now.Add(yieldedWait)
 	f.look(now)
 	if f.run != nil || !f.yielded.orphanedAt.IsZero() || !f.Next().Equal(now.Add(yieldedEvery)) {
 		t.Errorf("not left alone after a restart: %v", f.Next())
 	}
 	endListener(t, back)
-	b.must(os.Remove(b.sock))
+	b.Must(os.Remove(b.Sock))
 	f.look(now)
 	f.Step(now.Add(yieldedWait))
 	if f.run == nil {
@@ -74,13 +76,13 @@ func TestYieldComesBack(t *testing.T) {
 
 // A repair that cannot take the place again is tried once a minute at most.
 func TestYieldFails(t *testing.T) {
-	b := newBox(t, "bind log")
+	b := reruntest.New(t, "bind log")
 	f, _ := yielding(b)
-	b.must(os.RemoveAll(filepath.Dir(b.sock)))
-	b.mode("fail no")
+	b.Must(os.RemoveAll(filepath.Dir(b.Sock)))
+	b.SetMode("fail no")
 	now := time.Now().Add(time.Hour)
 	f.look(now)
-	before := b.runs()
+	before := b.Runs()
 	now = now.Add(yieldedWait)
 	for range 1 + maxRetries {
 		f.Step(now)
@@ -107,7 +109,7 @@ func TestYieldFails(t *testing.T) {
 			f.Step(now)
 		}
 	}
-	if n := b.runs() - before; n != 1+maxRetries+3 {
+	if n := b.Runs() - before; n != 1+maxRetries+3 {
 		t.Errorf("%d runs", n)
 	}
 	if n := strings.Count(strings.Join(f.said, ""), "cannot be repaired"); n != 1 {
@@ -115,35 +117,31 @@ func TestYieldFails(t *testing.T) {
 	}
 }
 
-// over binds another daemon's socket in the place of /dev/log.
-func (b *box) over() int {
-	b.t.Helper()
-	_ = os.Remove(b.dev)
-	s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	b.must(err)
-	b.t.Cleanup(func() { _ = unix.Close(s) })
-	b.must(unix.Bind(s, &unix.SockaddrUnix{Name: b.dev}))
-	return s
+// over binds another daemon's socket in place of /dev/log.
+func over(b *reruntest.Box) int {
+	b.T.Helper()
+	_ = os.Remove(b.Dev)
+	return b.BindAt(b.Dev)
 }
 
 // A daemon that takes /dev/log itself, which is no harm in a /dev of the
 // container's own: the watcher looks after it as after one that takes its
 // socket's name.
 func TestYieldDevLog(t *testing.T) {
-	b := newBox(t, "nothing")
+	b := reruntest.New(t, "nothing")
 	f := watching(b)
-	dir, err := unix.Open(filepath.Dir(b.sock), unix.O_PATH|unix.O_CLOEXEC, 0)
-	b.must(err)
-	ours := Name{Dir: dir, Name: "log", Socket: b.listen()}
+	dir, err := unix.Open(filepath.Dir(b.Sock), unix.O_PATH|unix.O_CLOEXEC, 0)
+	b.Must(err)
+	ours := Name{Dir: dir, Name: "log", Socket: b.Listen()}
 	ours.ID, _ = ours.lookup()
 	f.has = append(f.has, ours)
 	f.due.at = time.Time{} // due to the socket's own name
 	if f.look(time.Now()); !f.Next().IsZero() || f.inspect() != ok {
 		t.Errorf("looks at %v while all is ok", f.Next())
 	}
-	other := b.over()
+	other := over(b)
 	f.look(time.Now())
-	b.must(os.WriteFile(b.dev+".x", nil, 0o600)) // is no event that matters
+	b.Must(os.WriteFile(b.Dev+".x", nil, 0o600)) // is no event that matters
 	runOnce(b, f)
 	now := f.yielded.againAt
 	if d := time.Until(now); !f.yielded.is || d > yieldedEvery || d < yieldedEvery/2 || !f.due.at.IsZero() {
@@ -152,11 +150,11 @@ func TestYieldDevLog(t *testing.T) {
 	// Another socket there, which may have the same inode number, is looked at by
 	// the repair, and said once.
 	endListener(t, other)
-	other = b.over()
+	other = over(b)
 	f.look(f.pause.last.Add(lastDelay))
 	runOnce(b, f)
-	if f.inspect() != ok || b.runs() != 2 {
-		t.Errorf("not ok, or %d runs: %+v", b.runs(), f.yielded)
+	if f.inspect() != ok || b.Runs() != 2 {
+		t.Errorf("not ok, or %d runs: %+v", b.Runs(), f.yielded)
 	}
 	endListener(t, other) // its name stays
 	if is := f.inspect(); is != orphaned {
@@ -167,7 +165,7 @@ func TestYieldDevLog(t *testing.T) {
 	if f.run != nil || !f.Next().Equal(now.Add(yieldedWait)) {
 		t.Errorf("did not wait: %v", f.Next())
 	}
-	b.mode("link")
+	b.SetMode("link")
 	f.Step(now.Add(yieldedWait))
 	if f.run == nil {
 		t.Fatalf("no repair: %+v", f.yielded)
@@ -181,11 +179,11 @@ func TestYieldDevLog(t *testing.T) {
 		t.Errorf("%q", f.said)
 	}
 	// A name that is gone is repaired at once.
-	other = b.over()
-	b.mode("nothing")
+	other = over(b)
+	b.SetMode("nothing")
 	f.look(f.pause.last.Add(lastDelay))
 	runOnce(b, f)
-	b.must(os.Remove(b.dev))
+	b.Must(os.Remove(b.Dev))
 	if is := f.inspect(); !f.yielded.is || is != replaced {
 		t.Errorf("without a name: %v", is)
 	}
@@ -195,13 +193,13 @@ func TestYieldDevLog(t *testing.T) {
 // What changes while a repair finds nothing to do is looked at by another one:
 // it may be somebody else's.
 func TestYieldNotYet(t *testing.T) {
-	b := newBox(t, "nothing")
+	b := reruntest.New(t, "nothing")
 	f := watching(b)
-	f.has = append(f.has, Name{Dir: -1, Socket: b.listen()})
-	b.over()
+	f.has = append(f.has, Name{Dir: -1, Socket: b.Listen()})
+	over(b)
 	f.due.at = time.Time{}
 	f.look(time.Now())
-	b.over() // meanwhile
+	over(b) // meanwhile
 	runOnce(b, f)
 	if f.yielded.is || f.due.at.IsZero() || len(f.said) > 0 {
 		t.Errorf("%+v: %q", f.yielded, f.said)

@@ -1,4 +1,4 @@
-package watcher
+package lxcexec
 
 import (
 	"fmt"
@@ -143,7 +143,7 @@ func TestNewLXCExec(t *testing.T) {
 		{"lxc-start during the hook", start, 5, true, true},
 		{"unknown", none, 5, true, false},
 	} {
-		if got := newLXCExec(tt.proc, tt.self, tt.await) != nil; got != tt.want {
+		if got := newWatch(tt.proc, tt.self, tt.await) != nil; got != tt.want {
 			t.Errorf("%s: got %v", tt.name, got)
 		}
 	}
@@ -151,7 +151,7 @@ func TestNewLXCExec(t *testing.T) {
 
 func TestStepLXCExec(t *testing.T) {
 	proc := fakeProc(t, "lxc-execute", map[int]string{1: "S", 5: "S"}, fmt.Sprintf("%d 0xffffffff", unix.SYS_WAIT4))
-	w := newLXCExec(proc, 5, false)
+	w := newWatch(proc, 5, false)
 	noPoll := func(fd int) error { return unix.EINVAL }
 	now := w.Next()
 	for range 2 { // the second is too early to look
@@ -159,7 +159,7 @@ func TestStepLXCExec(t *testing.T) {
 			t.Fatal("alone after one look")
 		}
 	}
-	if want := now.Add(aloneConfirm); !w.Next().Equal(want) {
+	if want := now.Add(confirmDelay); !w.Next().Equal(want) {
 		t.Errorf("looks again at %v, want %v", w.Next(), want)
 	}
 	if !w.Step(w.Next(), noPoll) {

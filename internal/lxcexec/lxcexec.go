@@ -1,4 +1,7 @@
-package watcher
+// Package lxcexec notices that LXC's own init waits for this process alone. That init
+// (lxc-execute) ends when every other process of its PID namespace has ended, and the receiver
+// is one of them.
+package lxcexec
 
 import (
 	"os"
@@ -13,43 +16,39 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LXC's own init (lxc-execute) ends when every other process of its PID
-// namespace has, and the receiver is one of them: it must notice that it is
-// the only one left.
-
 const (
-	aloneConfirm  = 100 * time.Millisecond // between the two looks that decide
-	aloneFirst    = 20 * time.Millisecond  // first delay when undecided
-	aloneLast     = time.Second            // last one
-	waitsForAll32 = 0xffffffff             // wait4(2)'s -1 as a pid_t
+	confirmDelay  = 100 * time.Millisecond // between the two scans that must agree
+	firstDelay    = 20 * time.Millisecond  // between scans, while undecided
+	lastDelay     = time.Second
+	waitsForAll32 = 0xffffffff // wait4(2)'s -1 as a pid_t
 )
 
 // lxcInits are the names of the programs that are LXC's own init.
 var lxcInits = map[string]bool{"lxc-execute": true, "init.lxc": true, "init.lxc.static": true, "lxc-init": true}
 
-// scan is what is to be seen of a PID namespace.
+// scan is what /proc shows of a PID namespace.
 type scan struct {
 	exe     file.ID // of process 1
 	exeName string  // its file's name
 	exeOK   bool    // exe and exeName could be read
-	other   int     // a process besides 1 and ourselves, or 0
+	other   int     // a process other than 1 and this one; 0 for none
 	waiting bool    // process 1 waits for any child
 }
 
-// verdict is what follows from a scan.
+// verdict is what a scan means.
 type verdict int
 
 const (
 	stopWatching verdict = iota // process 1 is not LXC's init
-	waitForOther                // look again when scan.other has ended
-	undecided                   // look again soon
-	maybeAlone                  // look again after aloneConfirm
+	waitForOther                // scan again when scan.other has ended
+	undecided                   // scan again soon
+	maybeAlone                  // scan again after confirmDelay
 	isAlone
 )
 
-// judge says what follows from a scan. started is process 1's file when the
-// watch began, while it may still execute its program (await). maybe is that
-// the last verdict was maybeAlone.
+// judge returns the verdict on a scan. started is the file that process 1 executed at the
+// start. With await, process 1 may still execute another program. maybe says that the last
+// verdict was maybeAlone.
 func judge(s scan, started file.ID, await, maybe bool) verdict {
 	switch {
 	case !s.exeOK:
@@ -66,28 +65,28 @@ func judge(s scan, started file.ID, await, maybe bool) verdict {
 	return isAlone
 }
 
-// LXCExec watches whether this process is alone with lxc-execute's init.
-type LXCExec struct {
+// Watch watches whether this process is alone with LXC's init. A nil Watch never is.
+type Watch struct {
 	proc    procDir
 	self    int
 	started file.ID
 	await   bool
 	maybe   bool
 	delay   time.Duration
-	next    time.Time // of the next look; zero while fd is waited for
-	fd      int       // pidfd of another process, or -1
+	next    time.Time // when to scan next; zero while waiting for fd
+	fd      int       // pidfd of another process; -1 for none
 }
 
-// NewLXCExec begins to watch this process's PID namespace. With await, process 1 may
-// still execute its program. It returns nil where there is nothing to watch for.
-func NewLXCExec(await bool) *LXCExec { return newLXCExec("/proc", os.Getpid(), await) }
+// New watches this process's PID namespace. With await, process 1 may still execute its
+// program. It returns nil if process 1 is not LXC's init.
+func New(await bool) *Watch { return newWatch("/proc", os.Getpid(), await) }
 
-// newLXCExec watches the PID namespace of self, as it is seen in proc.
-func newLXCExec(proc procDir, self int, await bool) *LXCExec {
+// newWatch watches the PID namespace of the process self, which proc shows.
+func newWatch(proc procDir, self int, await bool) *Watch {
 	if self == 1 {
 		return nil
 	}
-	w := &LXCExec{proc: proc, self: self, await: await, fd: -1, next: time.Now()}
+	w := &Watch{proc: proc, self: self, await: await, fd: -1, next: time.Now()}
 	s := scan{}
 	proc.readExe(&s)
 	w.started = s.exe
@@ -97,18 +96,17 @@ func newLXCExec(proc procDir, self int, await bool) *LXCExec {
 	return w
 }
 
-// Next returns when Step is to be called although nothing happened; the zero time is
-// never.
-func (w *LXCExec) Next() time.Time {
+// Next returns when to call Step if no event comes before; the zero time for never.
+func (w *Watch) Next() time.Time {
 	if w == nil {
 		return time.Time{}
 	}
 	return w.next
 }
 
-// Step looks if it is time to, and returns whether this process is alone. Event is to
-// be called when the descriptor for which poll was called has an event.
-func (w *LXCExec) Step(now time.Time, poll func(fd int) error) (alone bool) {
+// Step scans if it is time, and returns whether this process is alone. It calls poll for a
+// descriptor whose events the caller must pass to Event.
+func (w *Watch) Step(now time.Time, poll func(fd int) error) (alone bool) {
 	if w == nil || w.next.IsZero() || now.Before(w.next) {
 		return false
 	}
@@ -125,7 +123,7 @@ func (w *LXCExec) Step(now time.Time, poll func(fd int) error) (alone bool) {
 	case stopWatching:
 		w.next = time.Time{}
 	case maybeAlone:
-		w.next = now.Add(aloneConfirm)
+		w.next = now.Add(confirmDelay)
 	case waitForOther:
 		w.delay = 0
 		if fd, err := unix.PidfdOpen(s.other, 0); err != nil {
@@ -142,19 +140,19 @@ func (w *LXCExec) Step(now time.Time, poll func(fd int) error) (alone bool) {
 	return false
 }
 
-// Event takes note of the end of the process that was waited for. It returns false
-// for a descriptor that is not the watch's.
-func (w *LXCExec) Event(fd int) bool {
+// Event handles an event of the descriptor: the process that Step waits for has ended. It
+// returns false if the descriptor belongs to somebody else.
+func (w *Watch) Event(fd int) bool {
 	if w == nil || fd < 0 || fd != w.fd {
 		return false
 	}
-	_ = unix.Close(w.fd) // leaves the epoll by that
+	_ = unix.Close(w.fd) // this also removes it from the epoll
 	w.fd, w.next = -1, time.Now()
 	return true
 }
 
-func (w *LXCExec) later(now time.Time) {
-	w.delay = min(max(2*w.delay, aloneFirst), aloneLast)
+func (w *Watch) later(now time.Time) {
+	w.delay = min(max(2*w.delay, firstDelay), lastDelay)
 	w.next = now.Add(w.delay)
 }
 
@@ -165,7 +163,7 @@ func (p procDir) path(pid int, name string) string {
 	return filepath.Join(string(p), strconv.Itoa(pid), name)
 }
 
-// scan looks at all processes.
+// scan scans all processes.
 func (p procDir) scan(self int) (scan, error) {
 	var s scan
 	p.readExe(&s)
@@ -186,7 +184,7 @@ func (p procDir) scan(self int) (scan, error) {
 	return s, nil
 }
 
-// readExe reads which file process 1 executes.
+// readExe sets the fields about the file that process 1 executes.
 func (p procDir) readExe(s *scan) {
 	name := p.path(1, "exe")
 	target, err := os.Readlink(name)
@@ -202,7 +200,7 @@ func (p procDir) readExe(s *scan) {
 	s.exeOK = true
 }
 
-// state returns the process's state as in proc_pid_stat(5), 0 if it is gone.
+// state returns the process's state (proc_pid_stat(5)); 0 if there is no such process.
 func (p procDir) state(pid int) byte {
 	data, err := os.ReadFile(p.path(pid, "stat"))
 	if err != nil {
@@ -217,8 +215,8 @@ func (p procDir) state(pid int) byte {
 	return text[i+2]
 }
 
-// waits reports whether the process is in wait4(-1) or waitid(P_ALL), or, when
-// that cannot be seen, whether it sleeps.
+// waits returns whether the process is in wait4(-1) or waitid(P_ALL). If this process may not
+// see system calls, it returns whether the process sleeps.
 func (p procDir) waits(pid int) bool {
 	data, err := os.ReadFile(p.path(pid, "syscall"))
 	if err != nil {
@@ -227,7 +225,8 @@ func (p procDir) waits(pid int) bool {
 	return waitsForAll(string(data))
 }
 
-// waitsForAll reads proc_pid_syscall(5): "NUMBER ARGUMENT...", or "running".
+// waitsForAll is waits for the content of proc_pid_syscall(5): "NUMBER ARGUMENT...", or
+// "running".
 func waitsForAll(line string) bool {
 	field := strings.Fields(line)
 	if len(field) < 2 {
