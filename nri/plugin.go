@@ -12,10 +12,12 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/containerd/nri/pkg/api"
 
 	"devlog/internal/annotation"
+	"devlog/internal/environ"
 )
 
 const (
@@ -80,7 +82,7 @@ func (p *Plugin) wanted(pod *api.PodSandbox, c *api.Container) bool {
 	case "":
 		return p.All || p.AllDev && sharesDev(c)
 	default:
-		p.of(pod, c).Warn("annotation has neither the value on nor off: devlog stays off", "annotation", log.Key, "value", log.Value)
+		p.of(pod, c).Warn("annotation has neither the value on nor off: devlog stays off", "annotation", environ.Shorten(log.Key), "value", environ.Shorten(log.Value))
 		return false
 	}
 }
@@ -154,7 +156,9 @@ func (p *Plugin) adjustment(said map[string]annotation.Said) *api.ContainerAdjus
 // hookArgs are the hook's arguments at the stage.
 func (p *Plugin) hookArgs(stage string, said map[string]annotation.Said) []string {
 	args := append([]string{"oci", "--stage", stage}, p.HookArgs...)
-	if _, own := said[rulesName]; !own {
+	// Empty lines are no rules: with them alone a pod would have a file on the node that
+	// the administrator's rules do not give it.
+	if strings.TrimSpace(said[rulesName].Value) == "" {
 		for _, rule := range p.Rules {
 			args = append(args, "--rule", rule)
 		}

@@ -88,6 +88,12 @@ func TestCreateContainer(t *testing.T) {
 	if args := a.Hooks.CreateRuntime[0].Args; !slices.Equal(args[4:], []string{"--no-heal", "--rule", "*.* -/var/log/x"}) {
 		t.Errorf("arguments %q", args)
 	}
+	// A pod that says no rule gets those of the plugin, too.
+	empty := map[string]string{"devlog.dev/log": "on", "devlog.dev/rules": " \n\t\n"}
+	a, _, _ = p.CreateContainer(context.Background(), &api.PodSandbox{Annotations: empty}, &api.Container{Name: "db"})
+	if args := a.Hooks.CreateRuntime[0].Args; !slices.Equal(args[4:], []string{"--no-heal", "--rule", "*.* -/var/log/x"}) {
+		t.Errorf("arguments with an empty rule: %q", args)
+	}
 	for name, c := range map[string]*api.Container{
 		"ours":              {Hooks: &api.Hooks{Prestart: []*api.Hook{{Path: "/usr/libexec/devlog/devlog-hook"}}}},
 		"of another plugin": {Hooks: a.Hooks},
@@ -99,8 +105,26 @@ func TestCreateContainer(t *testing.T) {
 	if a, _, err := p.CreateContainer(context.Background(), nil, &api.Container{}); a != nil || err != nil {
 		t.Errorf("nothing asked: %v, %v", a, err)
 	}
-	if got := metrics(p); !strings.Contains(got, `{result="hooks"} 2`) || !strings.Contains(got, `{result="had_hooks"} 2`) || !strings.Contains(got, `{result="not_wanted"} 1`) {
+	if got := metrics(p); !strings.Contains(got, `{result="hooks"} 3`) || !strings.Contains(got, `{result="had_hooks"} 2`) || !strings.Contains(got, `{result="not_wanted"} 1`) {
 		t.Errorf("counted:\n%s", got)
+	}
+}
+
+// What a pod says is not repeated at any length.
+func TestLongAnnotation(t *testing.T) {
+	p, log := programs(t, Options{})
+	long := strings.Repeat("x", 100_000)
+	for _, annotations := range []map[string]string{{"devlog.dev/log": long}, {"devlog.dev/log." + long: long}} {
+		name := "web"
+		if annotations["devlog.dev/log"] == "" {
+			name = long
+		}
+		if p.wanted(&api.PodSandbox{Annotations: annotations}, &api.Container{Name: name}) {
+			t.Error("wanted")
+		}
+	}
+	if n := strings.Count(log.String(), "xxx..."); n != 3 || strings.Count(log.String(), "\n") != 2 {
+		t.Errorf("%d are shortened:\n%.1000s", n, log)
 	}
 }
 

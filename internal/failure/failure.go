@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,6 +34,9 @@ const (
 	maxNoteName = 200
 	// maxNotes is how many notes are read in a container, maxHostNotes on the host.
 	maxNotes, maxHostNotes = 64, 4096
+	// keptNotes is how many notes stay in a directory. A container that has ended leaves
+	// its note to be read, and a pod that cannot be repaired makes one at each restart.
+	keptNotes = 1000
 	// maxReason is how much of a reason is shown, in bytes.
 	maxReason = 1 << 10
 )
@@ -113,6 +117,7 @@ func Note(dirs []string, container, process, reason string) error {
 	for _, dir := range dirs {
 		err := writeNote(dir, noteName(container), line)
 		if err == nil {
+			prune(dir, keptNotes)
 			return nil
 		}
 		errs = append(errs, err)
@@ -136,6 +141,31 @@ func writeNote(dir, name, line string) error {
 	}
 	_, err = f.WriteString(line)
 	return errors.Join(err, f.Close())
+}
+
+// prune removes the oldest notes in the directory, of those that it looks at, until that
+// many are left. A failure is the next hook's to mend.
+func prune(dir string, most int) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return
+	}
+	defer d.Close()
+	entries, _ := d.ReadDir(maxHostNotes)
+	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return !IsNote(e.Name()) || !e.Type().IsRegular() })
+	if len(entries) <= most {
+		return
+	}
+	changed := make(map[string]time.Time, len(entries))
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil {
+			changed[e.Name()] = info.ModTime()
+		}
+	}
+	slices.SortFunc(entries, func(a, b os.DirEntry) int { return changed[a.Name()].Compare(changed[b.Name()]) })
+	for _, e := range entries[:len(entries)-most] {
+		_ = os.Remove(filepath.Join(dir, e.Name()))
+	}
 }
 
 // Remove removes the container's note from the directories, and directories that are then

@@ -2,6 +2,7 @@ package failure
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -120,5 +121,39 @@ func TestNoteHookFailure(t *testing.T) {
 	Remove(dirs, "c1")
 	if _, err := os.Lstat(dir); err == nil {
 		t.Error("the directory is left")
+	}
+}
+
+// However many containers could not be repaired, a directory has a bounded number of
+// notes: the newest. Other files stay.
+func TestNotesAreBounded(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, age time.Duration) {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		at := time.Now().Add(-age)
+		if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chtimes(path, at, at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range keptNotes + 20 {
+		write(fmt.Sprintf("c%d.log", i), time.Duration(i+1)*time.Minute)
+	}
+	write("other", 1000*time.Hour)
+	if err := os.Mkdir(filepath.Join(dir, "d.log"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := Note([]string{dir}, "new", "", "x"); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != keptNotes+2 {
+		t.Errorf("%d files are left, %v", len(entries), err)
+	}
+	for name, want := range map[string]bool{"new.log": true, "c0.log": true, fmt.Sprintf("c%d.log", keptNotes-2): true,
+		fmt.Sprintf("c%d.log", keptNotes-1): false, fmt.Sprintf("c%d.log", keptNotes+19): false, "other": true, "d.log": true} {
+		if _, err := os.Stat(filepath.Join(dir, name)); (err == nil) != want {
+			t.Errorf("%s is there: %t", name, err == nil)
+		}
 	}
 }

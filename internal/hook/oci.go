@@ -20,8 +20,8 @@ import (
 // (runtime-spec, config.md, "POSIX-platform Hooks").
 type Stage string
 
-// The stages. prestart is deprecated by the specification, and still the one
-// that every engine passes on.
+// The stages. prestart is deprecated by the specification, and the only one of the
+// first two that podman before 2.2 and runc before 1.0.0-rc91 know.
 const (
 	// Prestart and CreateRuntime run in the runtime's namespaces, when the
 	// container's mounts are in place and before pivot_root(2).

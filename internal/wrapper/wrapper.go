@@ -34,7 +34,7 @@ const (
 )
 
 // stages are those at which our hook is added. prestart is the one that every
-// runtime knows.
+// runtime knows: runc before 1.0.0-rc91 skips createRuntime without a word.
 var stages = []string{"prestart"}
 
 // The exit codes, those of env(1).

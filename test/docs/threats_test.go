@@ -23,7 +23,7 @@ func TestThreats(t *testing.T) {
 	tests := testNames(t, "*/*_test.go")
 	packages, err := filepath.Glob("../internal/*")
 	host.Check(t, err)
-	for _, dir := range packages {
+	for _, dir := range append(packages, "../nri") {
 		maps.Copy(tests, testNames(t, dir+"/*_test.go"))
 	}
 	name := regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9_]+)`")

@@ -50,11 +50,20 @@ ended() {
 }
 
 # engine_conf: this containerd's own default configuration, with our pause image and
-# directories. Root may lack CAP_SYS_RESOURCE here.
+# directories, and NRI and CDI switched on. Root may lack CAP_SYS_RESOURCE here.
 engine_conf() {
 	containerd config default | sed -e "s|^root = .*|root = '$data'|" -e 's|restrict_oom_score_adj = false|restrict_oom_score_adj = true|' \
-		-e "s|registry.k8s.io/pause:[0-9.]*|localhost/pause:1|" >/etc/containerd/config.toml
+		-e "s|registry.k8s.io/pause:[0-9.]*|localhost/pause:1|" \
+		-e 's/enable_cdi = false/enable_cdi = true/' \
+		-e '/io.containerd.nri.v1.nri/,/disable/s/disable = true/disable = false/' >/etc/containerd/config.toml
 }
+# one: it is containerd 1, whose file has no directory for more files, and which may
+# lack NRI.
+one() { containerd --version | grep -q ' v\?1\.'; }
+has_nri() { grep -q io.containerd.nri.v1.nri /etc/containerd/config.toml; }
+# validates: NRI's default validator is there, and on.
+validates() { sed -n '/nri.*default_validator/,/required/p' /etc/containerd/config.toml | grep -q 'enable = true'; }
+has_cdi() { grep -q enable_cdi /etc/containerd/config.toml; }
 
 engine_start() {
 	containerd -c /etc/containerd/config.toml >>"$WORK/log/$scenario.containerd" 2>&1 &

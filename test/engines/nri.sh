@@ -3,6 +3,7 @@
 on='{"devlog.dev/log":"on","devlog.dev/rules":"*.* container-stdout"}'
 install
 engine_conf
+sed -i '/nri.*default_validator/,/enable/s/enable = false/enable = true/' /etc/containerd/config.toml
 engine_start
 plugin_start
 
@@ -41,7 +42,7 @@ want "with a wrong annotation a pod starts" runs
 remove
 annotations='{"devlog.dev/log":"on","devlog.dev/rules":"*.* /etc/passwd"}' start refused
 want "with a rule that is refused a pod starts" runs
-want "and why it has no log is noted on the node" grep -q "files below /var/log/devlog/$id only" "/run/devlog/$id.log"
+want "and why it has no log is noted on the node" grep -q "files below /var/log/devlog/$id and to container-stdout only" "/run/devlog/$id.log"
 remove
 
 # Restarts.
@@ -54,10 +55,23 @@ keep=$pod kept=$id
 annotations=$on start without
 want "a pod starts without the plugin" runs
 want "and has no receiver yet" receivers 1
+unless=$pod unless_id=$id
+requires='{"devlog.dev/log":"on","devlog.dev/rules":"*.* container-stdout","required-plugins.noderesource.dev":"[\"devlog\"]"}'
+if validates; then
+	want "one that requires the plugin does not" fails eval 'annotations=$requires create required'
+	remove
+else
+	skip 1 'a pod that requires the plugin'
+fi
+pod=$unless id=$unless_id
 plugin_start
 soon "the plugin repairs it" dlog repaired
 soon "and its messages arrive" said repaired
 want "and it counts one repair for each that asked" counts 'repairs_total{result="done"}' 2
+annotations=$requires start required
+soon "one that requires the plugin starts with it" logged required
+remove
+pod=$unless id=$unless_id
 want "the receiver is in the cgroup of the engine, not of the plugin" outlives_plugin
 engine_stop
 want "both log without the engine" receivers 2
@@ -72,8 +86,8 @@ soon "and that arrives" said last
 remove
 soon "all receivers end" receivers 0
 
-# Two plugins at once, and beside the RuntimeClass.
-"$WORK/plugin/devlog-nri" --dir /opt/devlog --all --index 91 >>"$WORK/log/$scenario.second" 2>&1 &
+# Two plugins at once, as while the DaemonSet is updated.
+"$WORK/plugin/devlog-nri" --dir /opt/devlog --all >>"$WORK/log/$scenario.second" 2>&1 &
 second=$!
 soon "a second plugin connects" grep -q connected "$WORK/log/$scenario.second"
 annotations=$on start twice
@@ -92,4 +106,8 @@ remove
 annotations='{"devlog.dev/log":"off"}' mounts=dev start off
 want "nor one that said off" receivers 0
 remove
-ended 37
+annotations='{"devlog.dev/log":"on","devlog.dev/rules":"\n"}' start blank
+soon "a pod with an empty rule has the plugin's rules" logged blank
+want "and no file on the node" fails grep -rqs hello-blank /var/log/devlog
+remove
+ended 41

@@ -5,7 +5,8 @@
 # printed for each check. Needs root, and a C compiler for runc.
 #
 # The engines are built once, into ${XDG_CACHE_HOME:-/var/cache}/devlog-engines, in
-# some four minutes.
+# some four minutes. CONTAINERD_VERSION is another containerd's, such as v1.7.35, or
+# "debian" for this Debian's own, which test/deps.sh has unpacked.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=test/engines
@@ -50,8 +51,15 @@ built() {
 	echo "$to"
 }
 engines() {
-	local c=github.com/containerd/containerd/v2/cmd
-	CGO_ENABLED=0 go install $c/{containerd,ctr,containerd-shim-runc-v2}@$CONTAINERD_VERSION &&
+	local c=github.com/containerd/containerd cmds=(containerd ctr containerd-shim-runc-v2)
+	case $CONTAINERD_VERSION in
+	debian) test/deps.sh && cp "${cmds[@]/#/$cache/../devlog-test/engines/usr/bin/}" "$GOBIN/" ;;
+	v1.*) ( # its go.mod has what "go install" refuses
+		cd "$GOBIN" && go mod init engines && go get "${cmds[@]/#/$c/cmd/}" "$c@$CONTAINERD_VERSION" &&
+			CGO_ENABLED=0 go build -o ./ "${cmds[@]/#/$c/cmd/}" && rm go.mod go.sum
+	) ;;
+	*) CGO_ENABLED=0 go install $(printf "$c/v2/cmd/%s@$CONTAINERD_VERSION " "${cmds[@]}") ;;
+	esac &&
 		CGO_ENABLED=0 go install sigs.k8s.io/cri-tools/cmd/crictl@$CRICTL_VERSION &&
 		CGO_ENABLED=1 go install -tags seccomp github.com/opencontainers/runc@$RUNC_VERSION
 }

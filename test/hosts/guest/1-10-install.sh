@@ -8,7 +8,7 @@ devlog-hook config podman >/usr/share/containers/oci/hooks.d/devlog.json
 devlog-hook config docker >/etc/docker/daemon.json
 
 # The same with --supervise systemd, for podman --hooks-dir and docker --runtime.
-sed 's/"prestart"\]/"prestart", "--supervise", "systemd"]/' /usr/share/containers/oci/hooks.d/devlog.json |
+sed 's/"createRuntime"\]/"createRuntime", "--supervise", "systemd"]/' /usr/share/containers/oci/hooks.d/devlog.json |
 	sed '/"stages"/s/, "--supervise", "systemd"//' >/etc/devlog-test/supervised/devlog.json
 printf '#!/bin/sh\nDEVLOG_SUPERVISE=systemd exec /usr/libexec/devlog/devlog-runtime "$@"\n' >/etc/devlog-test/runtime
 chmod 755 /etc/devlog-test/runtime
