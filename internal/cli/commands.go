@@ -24,9 +24,11 @@ func (p *program) checkCommand() *cli.Command {
 	return usage.ContainerCommand(cli.Command{
 		Name:  "check",
 		Usage: "say what /dev/log is, whether syslog() works, and what repair would do",
-		Description: "Exit code 0: healthy; 1: needs repair; 3: a repair would be refused. With --host, 1: the host or any\n" +
-			"of its containers needs repair; 3: a repair of the host, or of all unhealthy containers, would be refused.\n" +
-			"Without CONTAINER, --pid and --root, check looks at the root directory that it runs in.",
+		Description: "Without CONTAINER and options: in a container, that container; on a host, the host and all of its\n" +
+			"containers, in one screen. With --host: the host, and the containers that share its /dev.\n" +
+			"Exit code 0: healthy; 1: needs repair; 3: a repair would be refused. Of a host, 1: it, or any of its\n" +
+			"containers, needs repair; 3: all repairs that are needed would be refused. Containers with a /dev of\n" +
+			"their own count only if devlog was set up for them. Colors only on a terminal, and without NO_COLOR.",
 		Flags: flags(targetFlags("the target is the host, and all containers that share its /dev"), planFlags(forceHost), []cli.Flag{
 			&cli.BoolFlag{Name: "json", Usage: "write JSON, for programs", EnvVars: env("JSON")},
 		}),
@@ -40,6 +42,15 @@ func (p *program) checkCommand() *cli.Command {
 			}
 			if !r.Works() {
 				r.Hook = failure.Of(t, p.name)
+			}
+			if t.Inside { // no target was named
+				list, err := hosts.All(o)
+				if err != nil {
+					return err
+				}
+				if len(list) > 0 || t.OnHost() {
+					return p.summarize(c, t, r, list, o)
+				}
 			}
 			if err := report.Check(p.stdout, r, c.Bool("json")); err != nil {
 				return err

@@ -3,6 +3,9 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io"
+	"os"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -21,10 +24,36 @@ func (p *program) checkHost(c *cli.Context, r repair.Result, o repair.Options) e
 	if err != nil {
 		return err
 	}
-	if err := report.CheckHost(p.stdout, r, list, c.Bool("json")); err != nil {
+	if c.Bool("json") {
+		err = report.HostJSON(p.stdout, r, list)
+	} else {
+		err = report.InColors(p.stdout, func(w io.Writer) error { return report.CheckHost(w, r, list) })
+	}
+	if err != nil {
 		return err
 	}
 	return verdict(r, list)
+}
+
+// summarize reports on the host, t, with the result r, and on all of its containers.
+func (p *program) summarize(c *cli.Context, t *target.Target, r repair.Result, list []hosts.Sharer, o repair.Options) error {
+	if slices.ContainsFunc(list, func(s hosts.Sharer) bool { return s.Facts.Dev.Sharing != plan.Private }) {
+		asHost := *t
+		asHost.Host = true // whether containers can have their own logs is what matters then
+		if h, err := repair.Check(&asHost, o); err == nil && h.Facts.NotHost == "" {
+			h.Hook, r = r.Hook, h
+		}
+	}
+	var err error
+	if c.Bool("json") {
+		err = report.HostJSON(p.stdout, r, list)
+	} else {
+		err = report.InColors(p.stdout, func(w io.Writer) error { return report.Summary(w, r, list, os.Geteuid() == 0) })
+	}
+	if err != nil {
+		return err
+	}
+	return verdict(r, slices.DeleteFunc(list, func(s hosts.Sharer) bool { return !s.Concerns() }))
 }
 
 // verdict returns check's answer about the host and its containers. "Needs repair" has

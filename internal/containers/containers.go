@@ -38,8 +38,8 @@ type Container struct {
 	// Pod is what Kubernetes calls it; zero outside Kubernetes.
 	Pod annotation.Pod
 
-	// sandbox says that it only holds a pod's namespaces.
-	sandbox bool
+	// Sandbox says that it only holds a pod's namespaces.
+	Sandbox bool
 	// started tells the process from a later one with the same ID.
 	started uint64
 }
@@ -111,7 +111,7 @@ func merge(c, runtime Container) Container {
 	if c.Pod == (annotation.Pod{}) {
 		c.Pod = runtime.Pod
 	}
-	c.sandbox = c.sandbox || runtime.sandbox
+	c.Sandbox = c.Sandbox || runtime.Sandbox
 	return c
 }
 

@@ -119,7 +119,7 @@ func TestList(t *testing.T) {
 			h.process(42, 40, "nginx", "0::/kubepods.slice/cri-containerd-"+idB+".scope", "e")
 			h.write("tasks/"+idA+"/config.json", `{"annotations":{`+pod+`"io.kubernetes.cri.container-type":"sandbox"}}`)
 			h.write("tasks/"+idB+"/config.json", `{"annotations":{`+pod+`"io.kubernetes.cri.container-name":"nginx"}}`)
-		}, []Container{{ID: idA, Engine: containerd, PID: 41, sandbox: true},
+		}, []Container{{ID: idA, Engine: containerd, PID: 41, Sandbox: true},
 			{ID: idB, Name: "nginx", Engine: containerd, PID: 42, Pod: annotation.Pod{Namespace: "shop", Name: "web-0", Container: "nginx"}}}},
 		"a pod of CRI-O's": {func(h *tree) {
 			h.process(20, 1, "conmon", "0::/kubepods.slice/crio-conmon-"+idA+".scope", "", "conmon", "-c", idA, "-n", "k8s_nginx_web-0_shop_uid_0", "-b", "/tasks/"+idA)
@@ -244,7 +244,7 @@ func TestFind(t *testing.T) {
 		{ID: "a1b2x", Engine: runc, PID: 5},
 		{ID: strings.Repeat("d", 64), Name: "nginx", Engine: containerd, PID: 6, Pod: pod},
 		{ID: "d" + strings.Repeat("dddd", 15) + "ddf", Name: "nginx", Engine: containerd, PID: 7, Pod: other},
-		{ID: strings.Repeat("e", 64), PID: 8, sandbox: true},
+		{ID: strings.Repeat("e", 64), PID: 8, Sandbox: true},
 		{ID: strings.Repeat("f", 64), Name: idC[:4], Engine: docker, PID: 9},
 	}
 	for name, want := range map[string]string{

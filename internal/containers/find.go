@@ -45,7 +45,7 @@ func Find(list []Container, name string) (Container, error) {
 
 // names are the names that people may call it by.
 func (c Container) names() []string {
-	if c.sandbox {
+	if c.Sandbox {
 		return nil
 	}
 	p := c.Pod
@@ -55,13 +55,17 @@ func (c Container) names() []string {
 	return []string{p.String(), p.Namespace + "/" + p.Name + "/" + p.Container, p.Namespace + "/" + p.Name, p.Name + "/" + p.Container, p.Name, p.Container}
 }
 
+// Short is the ID as engines show it to people, if it is a long one.
+func Short(id string) string {
+	if isLongID(id) {
+		return id[:shortID]
+	}
+	return id
+}
+
 // String says which container it is, for people.
 func (c Container) String() string {
-	id := c.ID
-	if isLongID(id) {
-		id = id[:shortID]
-	}
-	words := cmp.Or(c.Engine, "container") + " " + id
+	words := cmp.Or(c.Engine, "container") + " " + Short(c.ID)
 	if name := c.Called(); name != "" && name != c.ID {
 		words += " " + name
 	}
@@ -96,7 +100,7 @@ const maxNamed = 8
 func (e *NotFoundError) Error() string {
 	var named []string
 	for _, c := range e.running {
-		if !c.sandbox && len(named) < maxNamed {
+		if !c.Sandbox && len(named) < maxNamed {
 			named = append(named, cmp.Or(c.Called(), c.ID))
 		}
 	}

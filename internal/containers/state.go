@@ -138,8 +138,8 @@ func (h Host) readBundle(c *Container, bundle string) {
 	if json.Unmarshal(text, &config) != nil {
 		return
 	}
-	c.sandbox = annotation.Sandbox(config.Annotations)
-	if c.sandbox {
+	c.Sandbox = annotation.Sandbox(config.Annotations)
+	if c.Sandbox {
 		return
 	}
 	if c.Pod = annotation.PodOf(config.Annotations); c.Pod != (annotation.Pod{}) {

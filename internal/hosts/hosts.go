@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/containers"
 	"devlog/internal/failure"
 	"devlog/internal/names"
 	"devlog/internal/pidfd"
@@ -21,13 +22,17 @@ import (
 	"devlog/internal/target"
 )
 
-// Sharer is a container that shares the host's /dev.
+// Sharer is a container that shares the host's /dev, or any container from All.
 type Sharer struct {
 	// PID is the host's ID of the container's first process, and Command its name.
 	PID     int    `json:"pid"`
 	Command string `json:"command"`
 	// Name is the container's name; see target.NameOfProcess.
 	Name string `json:"name"`
+	// Called is the name that people know it by, and Engine the program that they start it
+	// with. Only All sets them, where they are known.
+	Called string `json:"called,omitempty"`
+	Engine string `json:"engine,omitempty"`
 	// Facts and Plan are the result of repair.Check.
 	Facts plan.Facts `json:"facts"`
 	Plan  plan.Plan  `json:"plan"`
@@ -49,7 +54,7 @@ func List(o repair.Options) ([]Sharer, error) {
 	}
 	var list []Sharer
 	for _, pid := range pids {
-		if s, ok := inspectInTime(pid, o); ok {
+		if s, ok := inspectInTime(pid, o, sharesDev); ok {
 			list = append(list, s)
 		}
 	}
@@ -57,20 +62,60 @@ func List(o repair.Options) ([]Sharer, error) {
 	return list, nil
 }
 
+// All returns the containers of List and all others that their engines' files and processes
+// show, sorted by process ID. Containers that only hold a pod's namespaces are left out.
+func All(o repair.Options) ([]Sharer, error) {
+	list, err := List(o)
+	if err != nil {
+		return nil, err
+	}
+	at := map[int]int{}
+	for i, s := range list {
+		at[s.PID] = i
+	}
+	known, _ := containers.This().List()
+	for _, c := range known {
+		if c.Sandbox {
+			continue
+		}
+		i, ok := at[c.PID]
+		if !ok {
+			s, ok := inspectInTime(c.PID, o, func(*target.Target) bool { return true })
+			if !ok {
+				continue
+			}
+			i = len(list)
+			list = append(list, s)
+		}
+		list[i].Called, list[i].Engine = c.Called(), c.Engine
+	}
+	slices.SortFunc(list, func(a, b Sharer) int { return a.PID - b.PID })
+	return list, nil
+}
+
+// Concerns says whether devlog has to do with the container: it shares the host's /dev, or
+// devlog was set up for it. Other containers may well do without a /dev/log.
+func (s Sharer) Concerns() bool {
+	return s.Facts.Dev.Sharing != plan.Private || s.Facts.Receiver.State != "" || s.Hook != nil || s.Problem != ""
+}
+
+// sharesDev says whether the target is a container that shares this process's /dev.
+func sharesDev(t *target.Target) bool { return t.SharesPath(names.Dev) && !t.SharesPath("/run") }
+
 // sharerTimeout is how long the inspection of a container may take: a file system that the
 // container made can block for ever.
 const sharerTimeout = 5 * time.Second
 
 // inspectInTime is inspectSharer with that limit. An inspection that takes longer stays
 // behind on its own thread.
-func inspectInTime(pid int, o repair.Options) (Sharer, bool) {
+func inspectInTime(pid int, o repair.Options, wanted func(*target.Target) bool) (Sharer, bool) {
 	type answer struct {
 		sharer Sharer
 		ok     bool
 	}
 	done := make(chan answer, 1)
 	go func() {
-		s, ok := inspectSharer(pid, o)
+		s, ok := inspectSharer(pid, o, wanted)
 		done <- answer{s, ok}
 	}()
 	select {
@@ -81,7 +126,7 @@ func inspectInTime(pid int, o repair.Options) (Sharer, bool) {
 	}
 }
 
-func inspectSharer(pid int, o repair.Options) (Sharer, bool) {
+func inspectSharer(pid int, o repair.Options, wanted func(*target.Target) bool) (Sharer, bool) {
 	s := Sharer{PID: pid, Name: target.NameOfProcess(pid)}
 	t, err := target.OfProcess(pid)
 	if err != nil {
@@ -91,7 +136,7 @@ func inspectSharer(pid int, o repair.Options) (Sharer, bool) {
 	if s.started, err = pidfd.StartTime(pid); err != nil {
 		return s, false
 	}
-	if !t.SharesPath(names.Dev) || t.SharesPath("/run") {
+	if !wanted(t) {
 		return s, false
 	}
 	if comm, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm"); err == nil {

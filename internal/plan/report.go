@@ -36,6 +36,9 @@ func Report(w io.Writer, f Facts, p Plan, hook string) error {
 // LogInWords describes /dev/log, escaped as in Report.
 func (f Facts) LogInWords() string { return syslog.Escape(f.Log.inWords()) }
 
+// ReceiverInWords describes the receiver, escaped as in Report; empty if there has been none.
+func (f Facts) ReceiverInWords() string { return syslog.Escape(f.Receiver.inWords()) }
+
 func (f Facts) devInWords() string {
 	if f.Dev.Kind != rootfs.Directory {
 		return "does not exist"

@@ -31,25 +31,32 @@ func Check(w io.Writer, r repair.Result, asJSON bool) error {
 	if asJSON {
 		return JSON(w, result{r.Facts, r.Plan, r.Hook})
 	}
-	return plan.Report(w, r.Facts, r.Plan, r.Hook.String())
+	return InColors(w, func(w io.Writer) error { return plan.Report(w, r.Facts, r.Plan, r.Hook.String()) })
+}
+
+// HostJSON writes the result of a check of the host and its containers as JSON.
+func HostJSON(w io.Writer, r repair.Result, list []hosts.Sharer) error {
+	return JSON(w, struct {
+		Host       result         `json:"host"`
+		Containers []hosts.Sharer `json:"containers"`
+	}{result{r.Facts, r.Plan, r.Hook}, append([]hosts.Sharer{}, list...)}) // an empty list, not null
 }
 
 // CheckHost writes the result of a check of the host, and of the containers that share its
 // /dev.
-func CheckHost(w io.Writer, r repair.Result, list []hosts.Sharer, asJSON bool) error {
-	if asJSON {
-		return JSON(w, struct {
-			Host       result         `json:"host"`
-			Containers []hosts.Sharer `json:"containers"`
-		}{result{r.Facts, r.Plan, r.Hook}, append([]hosts.Sharer{}, list...)}) // an empty list, not null
-	}
-	if err := Check(w, r, false); err != nil {
+func CheckHost(w io.Writer, r repair.Result, list []hosts.Sharer) error {
+	if err := checkHostAlone(w, r); err != nil {
 		return err
 	}
-	if log := r.Facts.Log; log.Kind == rootfs.Link && log.Target.Kind == rootfs.Absent {
-		fmt.Fprintln(w, danglingNote)
-	}
 	return sharers(w, list)
+}
+
+func checkHostAlone(w io.Writer, r repair.Result) error {
+	err := Check(w, r, false)
+	if log := r.Facts.Log; err == nil && log.Kind == rootfs.Link && log.Target.Kind == rootfs.Absent {
+		_, err = fmt.Fprintln(w, danglingNote)
+	}
+	return err
 }
 
 // danglingNote warns of another effect of a link to nothing: engines look through the link
@@ -89,22 +96,11 @@ func sharers(w io.Writer, list []hosts.Sharer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "PID\tCOMMAND\tCONTAINER\tRECEIVER\t/dev/log\tREPAIR")
 	for _, s := range list {
-		receiver := "none"
-		switch {
-		case s.Facts.Receiver.Unit != "" && s.Facts.Watcher:
-			receiver = "devlogd (systemd)"
-		case s.Facts.Watcher:
-			receiver = "devlogd"
-		case s.Facts.Receiver.State == plan.Gone && s.Plan.Verdict != plan.Healthy:
-			receiver = "gone"
-		case s.Facts.Log.Target.Live && s.Plan.Verdict == plan.Healthy:
-			receiver = "its own"
-		}
 		log, repair := s.Facts.LogInWords(), s.Plan.String()
 		if s.Problem != "" {
-			receiver, log, repair = "?", "?", "failed: "+s.Problem
+			log, repair = "?", "failed: "+s.Problem
 		}
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\n", s.PID, syslog.Escape(s.Command), syslog.Escape(s.Name), receiver, log, syslog.Escape(repair))
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\n", s.PID, syslog.Escape(s.Command), syslog.Escape(s.Name), receiver(s), log, syslog.Escape(repair))
 	}
 	if err := t.Flush(); err != nil {
 		return err
