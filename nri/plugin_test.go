@@ -69,7 +69,7 @@ func TestWanted(t *testing.T) {
 
 func TestCreateContainer(t *testing.T) {
 	asked := map[string]string{"devlog.dev/log": "on", "devlog.dev/rules.web": "*.* container-stdout", "devlog.dev/socket.db": "/x", "other/key": "x"}
-	p, _ := programs(t, Options{Rules: []string{"*.* -/var/log/x"}, HookArgs: []string{"--no-heal"}})
+	p, _ := programs(t, Options{Rules: []string{"*.* -/var/log/x"}, HookArgs: []string{"--no-auto-repair"}})
 	a, updates, err := p.CreateContainer(context.Background(), &api.PodSandbox{Annotations: asked}, &api.Container{Name: "web"})
 	if err != nil || updates != nil {
 		t.Fatalf("%v, %v", updates, err)
@@ -79,13 +79,13 @@ func TestCreateContainer(t *testing.T) {
 	}
 	for stage, hooks := range map[string][]*api.Hook{"createRuntime": a.Hooks.CreateRuntime, "poststop": a.Hooks.Poststop} {
 		if len(hooks) != 1 || hooks[0].Path != p.Dir+"/devlog-hook" || hooks[0].Timeout.GetValue() != hookTimeout ||
-			!slices.Equal(hooks[0].Args, []string{"devlog-hook", "oci", "--stage", stage, "--no-heal"}) {
+			!slices.Equal(hooks[0].Args, []string{"devlog-hook", "oci", "--stage", stage, "--no-auto-repair"}) {
 			t.Errorf("%s: %v", stage, hooks)
 		}
 	}
 	// Rules of the pod's own replace those of the plugin, which come with the others.
 	a, _, _ = p.CreateContainer(context.Background(), &api.PodSandbox{Annotations: asked}, &api.Container{Name: "db"})
-	if args := a.Hooks.CreateRuntime[0].Args; !slices.Equal(args[4:], []string{"--no-heal", "--rule", "*.* -/var/log/x"}) {
+	if args := a.Hooks.CreateRuntime[0].Args; !slices.Equal(args[4:], []string{"--no-auto-repair", "--rule", "*.* -/var/log/x"}) {
 		t.Errorf("arguments %q", args)
 	}
 	// A pod that says no rule gets those of the plugin, too.

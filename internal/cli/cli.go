@@ -171,7 +171,7 @@ func failed(err error) int {
 
 // app is the command line. lxc is LXC's call, if it was LXC that called.
 func (p *program) app(lxc *hook.LXC) *cli.App {
-	commands := []*cli.Command{p.checkCommand(), p.repairCommand(), p.undoCommand(), p.listCommand(), p.ociCommand(), p.healCommand(), p.configCommand()}
+	commands := []*cli.Command{p.checkCommand(), p.repairCommand(), p.undoCommand(), p.listCommand(), p.ociCommand(), p.autoRepairCommand(), p.configCommand()}
 	if lxc != nil {
 		commands = append(commands, p.lxcCommand(*lxc))
 	}

@@ -195,19 +195,19 @@ func (p *program) undoCommand() *cli.Command {
 	})
 }
 
-// healCommand is what a receiver runs when /dev/log has been replaced: the
+// autoRepairCommand is what a receiver runs when /dev/log has been replaced: the
 // same repair, of the container by the handles that it passes, and for the
 // receiver that runs.
-func (p *program) healCommand() *cli.Command {
+func (p *program) autoRepairCommand() *cli.Command {
 	return usage.Command(cli.Command{
-		Name:   "heal",
+		Name:   "auto-repair",
 		Hidden: true,
 		Flags: flags(planFlags(""), receiverFlags(launch.Unsupervised), []cli.Flag{keepFlag(),
 			&cli.BoolFlag{Name: "host", Usage: "it is the host", EnvVars: env("HOST")},
 			&cli.StringFlag{Name: "container", Usage: "what the receiver's sandbox hides of the container", EnvVars: env("CONTAINER")},
 			&cli.BoolFlag{Name: "confined", Usage: "it runs in the receiver's sandbox", EnvVars: env("CONFINED")}}),
 		Action: func(c *cli.Context) error {
-			o, err := p.options(c, "heal") // the receiver has its name already
+			o, err := p.options(c, "auto-repair") // any name: the receiver has its own
 			if err != nil {
 				return err
 			}
@@ -221,7 +221,7 @@ func (p *program) healCommand() *cli.Command {
 				}
 			}
 			if o.Receiver.Handover == nil {
-				return usage.Errorf("heal is for devlogd to call; type devlog-hook repair")
+				return usage.Errorf("auto-repair is for devlogd to call; type devlog-hook repair")
 			}
 			r, err := repairOne(func() (*target.Target, error) {
 				return target.OfReceiver(files, c.Bool("host"), c.String("container"), c.Bool("confined"))

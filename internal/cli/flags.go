@@ -74,7 +74,7 @@ func receiverFlags(supervise launch.Supervisor) []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "receiver", EnvVars: env("RECEIVER"),
 			Usage: "start the receiver `PATH`, or none if the container's own daemon listens (default: devlogd beside this program)"},
-		&cli.BoolFlag{Name: "no-heal", EnvVars: env("NO_HEAL"),
+		&cli.BoolFlag{Name: "no-auto-repair", EnvVars: env("NO_AUTO_REPAIR"),
 			Usage: "do not repair again if /dev/log is replaced"},
 		&cli.StringFlag{Name: "supervise", Value: string(supervise), EnvVars: env("SUPERVISE"),
 			Usage: "`WHO` restarts a killed receiver on the host: none; systemd, which keeps its sockets meanwhile; or auto (systemd where it runs)"},
@@ -95,7 +95,7 @@ func receiverFlags(supervise launch.Supervisor) []cli.Flag {
 		&cli.StringFlag{Name: "sandbox", EnvVars: env("SANDBOX"),
 			Usage: "`WHETHER` the receiver drops privileges that it does not need: auto (the default), on or off"},
 		&cli.StringFlag{Name: "user", EnvVars: env("USER"),
-			Usage: "run the receiver as the user `NAME|UID[:GROUP|GID]` (requires --no-heal)"},
+			Usage: "run the receiver as the user `NAME|UID[:GROUP|GID]` (requires --no-auto-repair)"},
 	}
 }
 
@@ -174,7 +174,7 @@ func (p *program) options(c *cli.Context, name string) (repair.Options, error) {
 	}
 	o.Strategy = strategy
 	o.Force = c.Bool("force")
-	o.NoHeal = c.Bool("no-heal")
+	o.NoAutoRepair = c.Bool("no-auto-repair")
 	o.Watch = c.Bool("keep")
 	o.NoReceiver = o.Receiver.Path == launch.NoReceiver
 	return o, nil
@@ -198,8 +198,8 @@ func sandboxed(c *cli.Context, r *launch.Receiver) error {
 	if _, err := sandbox.ParseUser(r.User); err != nil {
 		return usage.Errorf("--user: %w", err)
 	}
-	if !c.Bool("no-heal") {
-		return usage.Errorf("--user %s: repairs need root: add --no-heal", r.User)
+	if !c.Bool("no-auto-repair") {
+		return usage.Errorf("--user %s: repairs need root: add --no-auto-repair", r.User)
 	}
 	return nil
 }

@@ -49,7 +49,7 @@ type policy struct {
 }
 
 // typed are the commands that people type. They fail with an exit code.
-var typed = []string{"check", "repair", "undo", "list", "heal", "config", "help"}
+var typed = []string{"check", "repair", "undo", "list", "auto-repair", "config", "help"}
 
 // readPolicy looks at the arguments, the program's name first.
 func readPolicy(args []string, getenv func(string) string) policy {

@@ -33,7 +33,7 @@ func (p *program) targetAndOptions(c *cli.Context) (*target.Target, repair.Optio
 		return nil, repair.Options{}, err
 	}
 	if c.String("root") != "" && o.NoReceiver {
-		o.NoHeal = true // a keeper would not know when the container ends
+		o.NoAutoRepair = true // a watcher would not know when the container ends
 	}
 	return t, o, nil
 }

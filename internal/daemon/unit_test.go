@@ -35,10 +35,10 @@ func TestUnitName(t *testing.T) {
 }
 
 func TestRunArgs(t *testing.T) {
-	s := Spec{Path: "/x/devlogd", Args: []string{"--rule", "*.* /$HOME", "--", "heal"}, Env: []string{"TZ=UTC"}}
+	s := Spec{Path: "/x/devlogd", Args: []string{"--rule", "*.* /$HOME", "--", "auto-repair"}, Env: []string{"TZ=UTC"}}
 	args := s.runArgs("devlog-c1.service", "/run/files")
 	i := slices.Index(args, "--")
-	if want := []string{"--", "/x/devlogd", "--rule", "*.* /$$HOME", "--", "heal"}; !slices.Equal(args[i:], want) {
+	if want := []string{"--", "/x/devlogd", "--rule", "*.* /$$HOME", "--", "auto-repair"}; !slices.Equal(args[i:], want) {
 		t.Errorf("%q, want %q", args[i:], want)
 	}
 	for _, want := range []string{"--setenv=TZ=UTC", "--setenv=DEVLOGD_FILES=/run/files", "--unit=devlog-c1.service", "--property=Restart=on-failure",

@@ -14,8 +14,8 @@ type Choice struct {
 	Strategy Strategy
 	// NoReceiver leaves the private socket to the container's own syslog daemon.
 	NoReceiver bool
-	// NoHeal starts no watcher.
-	NoHeal bool
+	// NoAutoRepair starts no watcher.
+	NoAutoRepair bool
 	// Watch starts a watcher on a host; by default none stays there.
 	Watch bool
 	// Force renames a file that is not a socket.
@@ -222,7 +222,7 @@ func nameOfSocket(k rootfs.Kind) bool {
 
 // planHealthy is the plan if messages already arrive. At most a watcher is missing.
 func planHealthy(f Facts, c Choice) Plan {
-	if !c.NoReceiver || c.NoHeal || f.Watcher {
+	if !c.NoReceiver || c.NoAutoRepair || f.Watcher {
 		return Plan{Verdict: Healthy, Advice: openUp(f.Log.Target)}
 	}
 	return Plan{Verdict: NeedsRepair, Strategy: Adopt, Socket: f.Log.Target.Path, Advice: openUp(f.Log.Target),

@@ -140,15 +140,15 @@ func TestPlan(t *testing.T) {
 		// the container's own daemon listens
 		{"no receiver, adopt", shared, link(journal, rootfs.Absent, false, Private), false, false, Choice{NoReceiver: true},
 			"adopt: make /run/systemd/journal/dev-log a link to /run/devlog/log; start a watcher of /dev/log; nothing in /dev changes"},
-		{"no receiver, adopt, nobody stays", shared, link(journal, rootfs.Absent, false, Private), false, false, Choice{NoReceiver: true, NoHeal: true},
+		{"no receiver, adopt, nobody stays", shared, link(journal, rootfs.Absent, false, Private), false, false, Choice{NoReceiver: true, NoAutoRepair: true},
 			"adopt: make /run/systemd/journal/dev-log a link to /run/devlog/log; nothing in /dev changes"},
-		{"no receiver, adopted, nobody stays", shared, link(names.DefaultSocket, rootfs.Absent, false, Private), false, false, Choice{NoReceiver: true, NoHeal: true},
+		{"no receiver, adopted, nobody stays", shared, link(names.DefaultSocket, rootfs.Absent, false, Private), false, false, Choice{NoReceiver: true, NoAutoRepair: true},
 			"nothing to do here; let the container's own daemon listen on " + names.DefaultSocket},
 		{"no receiver, healthy", private, name(rootfs.Socket, true, Private), false, false, Choice{NoReceiver: true},
 			"adopt: start a watcher of /dev/log; nothing in /dev changes"},
 		{"no receiver, symlink", shared, name(rootfs.Absent, false, Shared), false, false, Choice{NoReceiver: true},
 			"symlink: start a watcher of /dev/log; make /run/devlog/log a link to /dev/.devlog-host on the host; make /dev/log a link to /run/devlog/log"},
-		{"no receiver, symlink, nobody stays", shared, name(rootfs.Absent, false, Shared), false, false, Choice{NoReceiver: true, NoHeal: true},
+		{"no receiver, symlink, nobody stays", shared, name(rootfs.Absent, false, Shared), false, false, Choice{NoReceiver: true, NoAutoRepair: true},
 			"symlink: make /run/devlog/log a link to /dev/.devlog-host on the host; make /dev/log a link to /run/devlog/log"},
 	} {
 		c := tt.choice
@@ -438,7 +438,7 @@ func TestPlanAdviceIsEscaped(t *testing.T) {
 	const evil = "/run/\x1b[2Jlog"
 	f := Facts{Inside: true, Dev: shared, Log: link(evil, rootfs.Absent, false, Private), Socket: noSocket, HostSocket: hostSocket(false, false)}
 	f.Socket.Path, f.Log.Known = evil, true
-	p := New(f, Choice{Strategy: Auto, NoReceiver: true, NoHeal: true})
+	p := New(f, Choice{Strategy: Auto, NoReceiver: true, NoAutoRepair: true})
 	if got, want := p.String(), "nothing to do here; "+OwnDaemon+"/run/#033[2Jlog"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -25,7 +25,7 @@ func planSocket(f Facts, c Choice, s Strategy, at PathFacts) Plan {
 	switch {
 	case !listens && !c.NoReceiver:
 		p.Steps = append(p.Steps, Step{Op: OpListen, Path: at.Path}, Step{Op: OpStart})
-	case !c.NoHeal && !f.Watcher:
+	case !c.NoAutoRepair && !f.Watcher:
 		p.Steps = append(p.Steps, Step{Op: OpWatch})
 	case s == Adopt:
 		p = Plan{Verdict: Healthy, Strategy: Adopt, Socket: at.Path, Advice: p.Advice}

@@ -159,7 +159,7 @@ func TestUser(t *testing.T) {
 		t.Errorf("it says %q, want %q", report, want)
 	}
 	_, report = start(t, nil, "--listen", sock, "--rule", "*.* -"+rooted, "--user", "1:1", "--", "true")
-	if !strings.Contains(report, "--no-heal") {
+	if !strings.Contains(report, "--no-auto-repair") {
 		t.Errorf("with a command it says %q", report)
 	}
 }

@@ -355,7 +355,7 @@ func (o *options) validate() error {
 		o.overflow = syslogconf.Block
 	}
 	if o.user != nil && len(o.command) > 0 {
-		return errors.New("--user: the repair needs root: leave out the command, which devlog-hook does with --no-heal")
+		return errors.New("--user: the repair needs root: leave out the command, which devlog-hook does with --no-auto-repair")
 	}
 	if o.needs == "" {
 		o.needs = daemon.NeedsMounts

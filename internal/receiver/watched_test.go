@@ -142,7 +142,7 @@ func TestKeeperCommandMissing(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "")
 	_, socket := passedSocket(t, filepath.Dir(b.sock))
-	d := startReady(t, []passed{socket, {handover.NameRoot, openDir(t, b.root)}}, "--rule", "*.* -"+b.log, "--", "/nowhere", "heal")
+	d := startReady(t, []passed{socket, {handover.NameRoot, openDir(t, b.root)}}, "--rule", "*.* -"+b.log, "--", "/nowhere", "auto-repair")
 	b.must(os.Remove(b.dev))
 	await(t, b.log, "/dev/log cannot be repaired: run /nowhere: no such file or directory\n")
 	d.stop()

@@ -88,7 +88,7 @@ func check(t *target.Target, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, refused(err)
 	}
-	o.NoHeal = o.NoHeal || !t.Lives()
+	o.NoAutoRepair = o.NoAutoRepair || !t.Lives()
 	decide := plan.New
 	if t.Host {
 		decide = plan.NewHost
@@ -113,7 +113,7 @@ func Do(t *target.Target, o Options) (r Result, err error) {
 
 func repair(t *target.Target, o Options) (Result, error) {
 	defer t.Lock()()
-	o.NoHeal = o.NoHeal || !t.Lives()
+	o.NoAutoRepair = o.NoAutoRepair || !t.Lives()
 	if err := clearDev(t); err != nil {
 		return Result{}, err
 	}

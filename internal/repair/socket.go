@@ -189,7 +189,7 @@ func (w *work) start() error {
 		defer old.Close()
 	}
 	job := launch.Job{Target: w.target, Files: w.passed(), Needs: w.rerunNeeds(), PrivateDev: w.facts.Dev.Sharing == plan.Private && !w.target.Host}
-	if !w.options.NoHeal || w.target.Host {
+	if !w.options.NoAutoRepair || w.target.Host {
 		var err error
 		if job.Repair, err = rerunCommand(w.target, w.options); err != nil {
 			return err

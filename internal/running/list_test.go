@@ -10,7 +10,7 @@ func TestParseArguments(t *testing.T) {
 	for text, want := range map[string]Receiver{
 		"devlogd": {},
 		"":        {},
-		"/x/devlogd --name c1 --rule *.*_-/a --rule=*.crit -- /x/devlog-hook heal --socket /run/a": {Name: "c1", Rules: []string{"*.*_-/a", "*.crit"}, Socket: "/run/a"},
+		"/x/devlogd --name c1 --rule *.*_-/a --rule=*.crit -- /x/devlog-hook auto-repair --socket /run/a": {Name: "c1", Rules: []string{"*.*_-/a", "*.crit"}, Socket: "/run/a"},
 		"devlogd --name=c1 --config=/etc/x --metrics-file /m --exit-when-alone --listen /run/b":    {Name: "c1", Config: "/etc/x", Metrics: "/m", Socket: "/run/b"},
 		"devlogd --exit-when-alone --name c1":                                                      {Name: "c1"},
 		"devlogd --name":                                                                           {},

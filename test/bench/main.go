@@ -84,8 +84,8 @@ func inside(bin string, rounds int) error {
 		{name: "no hook"},
 		{name: "C true", hook: []string{nothing}},
 		{name: "program start alone", hook: []string{nothing, hook, "--version"}},
-		{name: "no receiver", hook: []string{hook, "oci", "--stage", "prestart", "--receiver", "none", "--no-heal"}},
-		{name: "no healing", hook: []string{hook, "oci", "--stage", "prestart", "--no-heal"}},
+		{name: "no receiver", hook: []string{hook, "oci", "--stage", "prestart", "--receiver", "none", "--no-auto-repair"}},
+		{name: "no auto-repair", hook: []string{hook, "oci", "--stage", "prestart", "--no-auto-repair"}},
 		{name: "devlog-hook", hook: []string{hook, "oci", "--stage", "prestart"}},
 	}
 	for i := range variants {

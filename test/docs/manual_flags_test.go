@@ -138,7 +138,7 @@ func TestManualNamesCommands(t *testing.T) {
 	if missing, extra := has.less(said), said.less(has); missing != nil || extra != nil {
 		t.Errorf("the synopsis lacks %q; --help lacks %q", missing, extra)
 	}
-	kinds := found(text[strings.Index(text, ".It Cm config"):strings.Index(text, ".It Cm heal")], `(?m)^\.Cm ([a-z0-9-]+)`)
+	kinds := found(text[strings.Index(text, ".It Cm config"):strings.Index(text, ".It Cm auto-repair")], `(?m)^\.Cm ([a-z0-9-]+)`)
 	_, list, _ := strings.Cut(helpOf(t, "devlog-hook", "config"), "\nCOMMANDS:\n")
 	list, _, _ = strings.Cut(list, "\n\n")
 	offered := found(list, `(?m)^   ([a-z0-9-]+) `)

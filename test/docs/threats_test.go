@@ -67,7 +67,7 @@ func TestEngineHostileMountedLog(t *testing.T) {
 	h := host.NewVictim(t)
 	before := host.Guarded(t, h)
 	c := host.NewCheap(t, h, "forger", host.CheapOptions{})
-	if r := c.Hook(false, "repair", "--no-heal", "--strategy", "bind"); r.Code != 0 {
+	if r := c.Hook(false, "repair", "--no-auto-repair", "--strategy", "bind"); r.Code != 0 {
 		t.Fatalf("%+v", r)
 	}
 	at := c.Path("/run/devlog/.devlog-repair")
@@ -105,7 +105,7 @@ done 2>/dev/null`
 	attacker := h.Command(ctx, c.Args("/bin/sh", "-c", mounts)...)
 	host.Check(t, attacker.Start())
 	for limit := time.Now().Add(5 * time.Second); time.Now().Before(limit); {
-		for _, args := range [][]string{{"repair", "--no-heal"}, {"undo"}, {"repair", "--no-heal", "--strategy", "bind"}, {"undo"}} {
+		for _, args := range [][]string{{"repair", "--no-auto-repair"}, {"undo"}, {"repair", "--no-auto-repair", "--strategy", "bind"}, {"undo"}} {
 			host.Sensible(t, c.Hook(false, args...), fmt.Sprint(args))
 		}
 	}

@@ -58,7 +58,7 @@ func moveAside(t *testing.T, what string, make func(t *testing.T, path string), 
 			t.Fatalf("repair --host: %+v", r)
 		}
 	}
-	if r := c.Hook(inside, "repair", "--no-heal"); r.Code != 0 || !link && side != "host" && !strings.Contains(r.Out, "rename /dev/log to "+host.Aside) {
+	if r := c.Hook(inside, "repair", "--no-auto-repair"); r.Code != 0 || !link && side != "host" && !strings.Contains(r.Out, "rename /dev/log to "+host.Aside) {
 		t.Fatalf("repair: %+v", r)
 	}
 	c.WantSent(t, c.Log(inside), "message-of-c1")
@@ -80,7 +80,7 @@ func moveAside(t *testing.T, what string, make func(t *testing.T, path string), 
 	}
 	// A neighbour that comes later relies on what has been made of it.
 	later := host.NewCheap(t, h, "later", host.CheapOptions{})
-	if r := later.Hook(false, "repair", "--no-heal"); r.Code != 0 || strings.Contains(r.Out, "rename") {
+	if r := later.Hook(false, "repair", "--no-auto-repair"); r.Code != 0 || strings.Contains(r.Out, "rename") {
 		t.Errorf("the next repair: %+v", r)
 	}
 	if r := c.Hook(inside, "undo"); r.Code != 0 {

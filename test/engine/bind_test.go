@@ -120,7 +120,7 @@ func TestEngineBindPeers(t *testing.T) {
 			if mounts := strings.Join(host.Table(t, h, c.PID), "\n"); !strings.Contains(mounts, " /dev rw,relatime shared:") {
 				t.Fatalf("the container's /dev has no peers:\n%s", mounts)
 			}
-			if r := c.Hook(inside, "repair", "--no-heal"); r.Code != 0 || !strings.HasPrefix(r.Out, "repaired by bind:") {
+			if r := c.Hook(inside, "repair", "--no-auto-repair"); r.Code != 0 || !strings.HasPrefix(r.Out, "repaired by bind:") {
 				t.Fatalf("repair: %+v", r)
 			}
 			c.WantSent(t, c.Log(inside), "with-peers")
@@ -129,7 +129,7 @@ func TestEngineBindPeers(t *testing.T) {
 				t.Errorf("undo: %+v", r)
 			}
 			b.expectUnharmed()
-			if r := c.Hook(inside, "repair", "--no-heal"); r.Code != 0 {
+			if r := c.Hook(inside, "repair", "--no-auto-repair"); r.Code != 0 {
 				t.Errorf("repair: %+v", r)
 			}
 			c.Stop()
@@ -154,7 +154,7 @@ func TestEngineBindReadOnly(t *testing.T) {
 				if name == "dangling" { // which could also be adopted
 					flags = []string{"--strategy", "bind"}
 				}
-				r := c.Hook(inside, append([]string{"repair", "--no-heal"}, flags...)...)
+				r := c.Hook(inside, append([]string{"repair", "--no-auto-repair"}, flags...)...)
 				if r.Code != 0 || !strings.HasPrefix(r.Out, "repaired by bind:") {
 					t.Fatalf("repair: %+v", r)
 				}
@@ -177,7 +177,7 @@ func TestEngineBindOwnDaemon(t *testing.T) {
 	h := host.NewHost(t)
 	b := newBind(t, h, false)
 	c := host.NewCheap(t, h, "c1", host.CheapOptions{})
-	r := c.Hook(false, "repair", "--no-heal", "--receiver", "none")
+	r := c.Hook(false, "repair", "--no-auto-repair", "--receiver", "none")
 	if r.Code != 0 || !strings.HasPrefix(r.Out, "repaired by bind:") {
 		t.Fatalf("repair: %+v", r)
 	}
@@ -195,7 +195,7 @@ func TestEngineBindOwnDaemon(t *testing.T) {
 		b.expectUnharmed()
 	}
 	mounts := host.Table(t, h, c.PID)
-	if r := c.Hook(false, "repair", "--no-heal", "--receiver", "none"); r.Code != 0 || !slices.Equal(mounts, host.Table(t, h, c.PID)) {
+	if r := c.Hook(false, "repair", "--no-auto-repair", "--receiver", "none"); r.Code != 0 || !slices.Equal(mounts, host.Table(t, h, c.PID)) {
 		t.Errorf("the second repair: %+v", r)
 	}
 }

@@ -24,7 +24,7 @@ type crashCase struct {
 	prepared bool // the host is prepared, and its daemon has bound anew since
 	inside   bool // the command is typed in the container
 	run      string
-	heal     bool // a receiver that was started keeps the repair
+	watched  bool // a receiver that was started keeps the repair
 }
 
 func quiet(f func(t *testing.T, h *host.Host)) func(t *testing.T, h *host.Host) func() string {
@@ -50,8 +50,8 @@ var crashCases = []crashCase{
 	{name: "tmpfs/host's run", make: quiet(nothing), run: "mount -n --rbind /run run"},
 	{name: "tmpfs/read-only run", make: daemonAt, run: "mount -n -t tmpfs -o ro,mode=755 run run", inside: true},
 	{name: "tmpfs/and bind", make: daemonAt, run: "mount -n --rbind /run run"},
-	{name: "kept/symlink", make: quiet(host.StaleSocket), heal: true},
-	{name: "kept/bind", make: daemonAt, heal: true},
+	{name: "kept/symlink", make: quiet(host.StaleSocket), watched: true},
+	{name: "kept/bind", make: daemonAt, watched: true},
 	{name: "host/live", make: daemonAt, host: true},
 	{name: "host/absent", make: quiet(nothing), host: true},
 	{name: "host/stale", make: quiet(host.StaleSocket), host: true},
@@ -75,14 +75,14 @@ func (x *crashing) run(at int, command string) (r host.Result, killed bool) {
 	x.t.Helper()
 	args := []string{command}
 	if command == "repair" {
-		args = append(append(args, fmt.Sprintf("--no-heal=%t", !x.tt.heal)), x.tt.flags...)
+		args = append(append(args, fmt.Sprintf("--no-auto-repair=%t", !x.tt.watched)), x.tt.flags...)
 	}
 	var line []string
 	switch {
 	case x.tt.host:
 		line = append([]string{filepath.Join(x.bin, "devlog-hook"), args[0], "--host"}, args[1:]...)
 		if command == "repair" {
-			line = slices.DeleteFunc(line, func(s string) bool { return strings.HasPrefix(s, "--no-heal") })
+			line = slices.DeleteFunc(line, func(s string) bool { return strings.HasPrefix(s, "--no-auto-repair") })
 		}
 	default:
 		line = x.c.HookArgs(x.tt.inside, args...)

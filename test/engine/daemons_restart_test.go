@@ -13,9 +13,9 @@ import (
 	"devlog/test/host"
 )
 
-// healed is how soon everybody has to log to his own again after /dev/log was
+// repairedIn is how soon everybody has to log to his own again after /dev/log was
 // replaced. The aim is one second; a loaded machine may need more.
-const healed = 15 * time.Second
+const repairedIn = 15 * time.Second
 
 // neighbours starts a container of LXC with a receiver inside and one of runc
 // with a receiver on the host, and returns where one can log.
@@ -75,7 +75,7 @@ func TestHostDaemonRestart(t *testing.T) {
 					e.do()
 					took := soonOwn(t, places, e.name)
 					t.Logf("after %s: %v", e.name, took)
-					if took > healed {
+					if took > repairedIn {
 						t.Errorf("after %s it took %v", e.name, took)
 					}
 				}

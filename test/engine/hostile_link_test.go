@@ -45,12 +45,12 @@ func TestEngineHostileLinkAnywhere(t *testing.T) {
 				if r := c.Hook(inside, "check"); r.Code != 1 {
 					t.Errorf("%s: check: %+v", to, r)
 				}
-				if r := c.Hook(inside, "repair", "--no-heal"); r.Code != 0 {
+				if r := c.Hook(inside, "repair", "--no-auto-repair"); r.Code != 0 {
 					t.Errorf("%s: repair: %+v", to, r)
 				}
 				expectUntouched(to)
 				c.WantSent(t, c.Log(inside), fmt.Sprintf("message-%d-", i))
-				if r := c.Hook(inside, "repair", "--no-heal", "--strategy", "adopt"); r.Code != 0 && r.Code != 3 {
+				if r := c.Hook(inside, "repair", "--no-auto-repair", "--strategy", "adopt"); r.Code != 0 && r.Code != 3 {
 					t.Errorf("%s: adopt: %+v", to, r)
 				}
 				if r := c.Hook(inside, "undo"); r.Code != 0 {

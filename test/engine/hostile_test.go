@@ -21,7 +21,7 @@ import (
 func attack(t *testing.T, c *host.Cheap, what string) {
 	t.Helper()
 	for _, strategy := range []string{"auto", "adopt", "bind"} {
-		host.Sensible(t, c.Hook(false, "repair", "--no-heal", "--strategy", strategy), what+": repair "+strategy)
+		host.Sensible(t, c.Hook(false, "repair", "--no-auto-repair", "--strategy", strategy), what+": repair "+strategy)
 		host.Sensible(t, c.Hook(false, "undo"), what+": undo "+strategy)
 	}
 	if r := c.Hook(false, "check"); r.Code == 2 || r.Code < 0 {
@@ -88,7 +88,7 @@ func TestEngineHostileRace(t *testing.T) {
 			stop := swapping(t, c.Path(s.a), c.Path(s.b))
 			n := 0
 			for limit := time.Now().Add(each); time.Now().Before(limit); n++ {
-				for _, args := range [][]string{{"repair", "--no-heal"}, {"undo"}, {"repair", "--no-heal", "--strategy", "bind"}, {"undo"}} {
+				for _, args := range [][]string{{"repair", "--no-auto-repair"}, {"undo"}, {"repair", "--no-auto-repair", "--strategy", "bind"}, {"undo"}} {
 					host.Sensible(t, c.Hook(false, args...), fmt.Sprint(args))
 				}
 			}
@@ -159,7 +159,7 @@ func TestEngineHostileRecord(t *testing.T) {
 		return false
 	})
 	other := host.NewCheap(t, h, "other", host.CheapOptions{})
-	if r := other.Hook(false, "repair", "--no-heal"); r.Code != 0 {
+	if r := other.Hook(false, "repair", "--no-auto-repair"); r.Code != 0 {
 		t.Fatalf("repair: %+v", r)
 	}
 	others := h.Receivers()
@@ -198,7 +198,7 @@ func TestEngineHostileRecord(t *testing.T) {
 	at := c.Path("/run/devlog/.devlog-repair")
 	for name, text := range records {
 		host.Check(t, os.WriteFile(at, []byte(text), 0o644))
-		host.Sensible(t, c.Hook(false, "repair", "--no-heal"), name+": repair")
+		host.Sensible(t, c.Hook(false, "repair", "--no-auto-repair"), name+": repair")
 		host.Sensible(t, c.Hook(false, "undo"), name+": undo")
 		host.Check(t, os.MkdirAll(filepath.Dir(at), 0o755))
 		host.Check(t, os.WriteFile(at, []byte(text), 0o644))

@@ -26,7 +26,7 @@ func TestEngineLeftovers(t *testing.T) {
 		}
 		leave()
 		for range 2 {
-			if r := c.Hook(inside, "repair", "--no-heal"); r.Code != 0 {
+			if r := c.Hook(inside, "repair", "--no-auto-repair"); r.Code != 0 {
 				t.Fatalf("repair: %+v", r)
 			}
 			if r := c.Hook(inside, "check"); r.Code != 0 {

@@ -51,7 +51,7 @@ func TestEngineAgain(t *testing.T) {
 		c := host.NewCheap(t, h, "c1", host.CheapOptions{})
 		before := host.Look(t, h, c)
 		for i := range 3 {
-			if r := c.Hook(inside, "repair", "--no-heal"); r.Code != 0 {
+			if r := c.Hook(inside, "repair", "--no-auto-repair"); r.Code != 0 {
 				t.Fatalf("repair: %+v", r)
 			}
 			host.Eventually(t, "one receiver", func() bool { return len(h.Receivers()) == 1 })

@@ -162,8 +162,8 @@ func TestEngineMountedLog(t *testing.T) {
 // everybody's messages: it is taken back for the host and the others, by the
 // receiver of any of them, or by repair --host.
 func TestEngineIntruder(t *testing.T) {
-	for _, healed := range []bool{true, false} {
-		t.Run(fmt.Sprintf("healed %t", healed), func(t *testing.T) {
+	for _, autoRepair := range []bool{true, false} {
+		t.Run(fmt.Sprintf("auto-repair %t", autoRepair), func(t *testing.T) {
 			host.NeedContainers(t, "lxc")
 			host.NeedDaemons(t)
 			h := host.NewHost(t)
@@ -172,15 +172,15 @@ func TestEngineIntruder(t *testing.T) {
 			c, other := host.NewCheap(t, h, "c1", host.CheapOptions{}), oldContainer(t, h, "other")
 			other.Start(holdInit)
 			flags := []string{"repair"}
-			if !healed {
-				flags = append(flags, "--no-heal")
+			if !autoRepair {
+				flags = append(flags, "--no-auto-repair")
 			}
 			if r := c.Hook(false, flags...); r.Code != 0 {
 				t.Fatalf("repair: %+v", r)
 			}
 			taken := func() bool { to, err := os.Readlink(h.Path("/dev/log")); return err != nil || to != "/run/devlog/log" }
 			intruder := NewDaemonIn(t, other, host.DaemonKinds[0], "/dev/log")
-			if !healed {
+			if !autoRepair {
 				intruder.Start()
 				if !taken() {
 					t.Fatal("the container's daemon does not take /dev/log")
@@ -220,7 +220,7 @@ func TestEngineIntruder(t *testing.T) {
 
 // A receiver in its sandbox, whose repair found no daemon of the host's, cannot
 // mount. It keeps the repair all the same when such a daemon takes /dev/log.
-func TestEngineConfinedHeals(t *testing.T) {
+func TestEngineConfinedRepairs(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)
 	c := host.NewCheap(t, h, "c1", host.CheapOptions{})

@@ -62,7 +62,7 @@ func TestEngineOneRootfs(t *testing.T) {
 		for _, id := range []string{"left", "right"} {
 			c := host.NewOCI(t, h, runtime, id, host.ThreeClients(id)+host.Hold)
 			dirs = append(dirs, holdAt(t, c))
-			c.Hook("createRuntime", "--no-heal")
+			c.Hook("createRuntime", "--no-auto-repair")
 			cs = append(cs, c)
 		}
 		cs[1].Config["root"] = map[string]any{"path": cs[0].Rootfs}
@@ -87,7 +87,7 @@ func TestEngineHostsRun(t *testing.T) {
 			id := fmt.Sprintf("c-%t", prepared)
 			c := host.NewOCI(t, h, runtime, id, host.ThreeClients(id)+host.Hold)
 			c.Mount("/run", "bind", "/run", "rbind", "rw")
-			c.Hook("createRuntime", "--no-heal")
+			c.Hook("createRuntime", "--no-auto-repair")
 			eachOwn(t, h, c)
 			if to, err := os.Readlink(h.Path("/run/devlog/log")); prepared && (err != nil || to != "/dev/.devlog-host") {
 				t.Errorf("the host's link leads to %q, %v", to, err)
@@ -123,7 +123,7 @@ func TestEngineRoots(t *testing.T) {
 			dir := holdAt(t, c)
 			c.Config["root"].(map[string]any)["readonly"] = tt.readonly
 			tt.make(t, c)
-			c.Hook("prestart", "--no-heal")
+			c.Hook("prestart", "--no-auto-repair")
 			eachOwn(t, h, c)
 			host.End(t, h, c, dir)
 			host.ExpectReceiversEnd(t, h)
@@ -139,7 +139,7 @@ func TestEngineNoPlace(t *testing.T) {
 	c := host.NewCheap(t, h, "c1", host.CheapOptions{Run: "mount -n -t tmpfs run run; echo >run/file; mount -n -o remount,ro run"})
 	before := host.Look(t, h, c)
 	for _, inside := range []bool{true, false} {
-		expectRefusal(t, c.Hook(inside, "repair", "--no-heal"), 3, "/run/devlog/log cannot be made")
+		expectRefusal(t, c.Hook(inside, "repair", "--no-auto-repair"), 3, "/run/devlog/log cannot be made")
 		host.ExpectWorld(t, before, host.Look(t, h, c))
 	}
 }
@@ -164,7 +164,7 @@ func TestEngineNoMount(t *testing.T) {
 			c.Write().Create()
 			c.Start()
 			during := host.Tree(h)
-			r := c.Exec(host.HookIn, "repair", "--no-heal", "--strategy", "symlink")
+			r := c.Exec(host.HookIn, "repair", "--no-auto-repair", "--strategy", "symlink")
 			expectRefusal(t, r, 3, tt.says)
 			if !strings.Contains(r.ErrOut, "; mount a tmpfs of the container's own at ") {
 				t.Errorf("no advice: %+v", r)

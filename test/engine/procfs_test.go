@@ -17,8 +17,8 @@ import (
 func TestReceiverIsNotReached(t *testing.T) {
 	for name, flags := range map[string][]string{
 		"keeps the repair": nil,
-		"no heal":          {"--no-heal"},
-		"user":             {"--no-heal", "--user", "12345:12345"},
+		"no auto-repair":   {"--no-auto-repair"},
+		"user":             {"--no-auto-repair", "--user", "12345:12345"},
 		"off":              {"--sandbox", "off"},
 	} {
 		for _, mounted := range []bool{false, true} {
@@ -67,7 +67,7 @@ func TestReceiverIsNeverReached(t *testing.T) {
 		name  string
 		user  int
 		flags []string
-	}{{"root", 0, nil}, {"user", 12345, []string{"--no-heal", "--user", "12345:12345"}}} {
+	}{{"root", 0, nil}, {"user", 12345, []string{"--no-auto-repair", "--user", "12345:12345"}}} {
 		t.Run(tt.name, func(t *testing.T) {
 			host.NeedContainers(t, "runc")
 			h := host.NewHost(t)

@@ -102,7 +102,7 @@ func TestEngineSharers(t *testing.T) {
 		t.Fatalf("repair: %+v", r)
 	}
 	own := host.NewCheap(t, h, "own", host.CheapOptions{}) // has a daemon of its own
-	if r := own.Hook(false, "repair", "--receiver", "none", "--no-heal"); r.Code != 0 {
+	if r := own.Hook(false, "repair", "--receiver", "none", "--no-auto-repair"); r.Code != 0 {
 		t.Fatalf("repair: %+v", r)
 	}
 	ownReceive := host.Listen(t, own.Path("/run/devlog/log"))

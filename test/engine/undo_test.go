@@ -77,7 +77,7 @@ func TestEngineUndo(t *testing.T) {
 	eachUndo(t, func(t *testing.T, h *host.Host, c *host.Cheap, inside bool, u undoCase) {
 		before := host.Look(t, h, c)
 		for round := range 2 { // a repair after an undo is as good as the first
-			r := c.Hook(inside, append([]string{"repair", "--no-heal"}, u.flags...)...)
+			r := c.Hook(inside, append([]string{"repair", "--no-auto-repair"}, u.flags...)...)
 			by := u.by
 			if inside && u.inside != "" {
 				by = u.inside
@@ -104,7 +104,7 @@ func TestEngineUndo(t *testing.T) {
 func TestEngineUndoAfterKill(t *testing.T) {
 	eachUndo(t, func(t *testing.T, h *host.Host, c *host.Cheap, inside bool, u undoCase) {
 		before := host.Look(t, h, c)
-		if r := c.Hook(inside, append([]string{"repair", "--no-heal"}, u.flags...)...); r.Code != 0 {
+		if r := c.Hook(inside, append([]string{"repair", "--no-auto-repair"}, u.flags...)...); r.Code != 0 {
 			t.Fatalf("repair: %+v", r)
 		}
 		pids := h.Receivers()

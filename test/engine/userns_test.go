@@ -28,7 +28,7 @@ func TestEngineUserNamespaceOCI(t *testing.T) {
 			before := host.Tree(h)
 			c := host.NewOCI(t, h, runtime, s.name, host.ThreeClients(s.name)+host.Hold)
 			c.Mapped()
-			c.Hook("createRuntime", "--no-heal")
+			c.Hook("createRuntime", "--no-auto-repair")
 			eachOwn(t, h, c)
 			_, pid := c.State()
 			for _, name := range s.made {
@@ -132,7 +132,7 @@ func TestEngineUnprivileged(t *testing.T) {
 					return h.Do(c.Args("exec", append([]string{"--user", fmt.Sprintf("%d:%[1]d", user), c.ID}, args...)...)...)
 				}
 				before, files := host.Tree(h), host.Snap(t, c.Rootfs, "/run", "/tmp", "/dev", "/var")
-				r := exec(host.HookIn, "repair", "--no-heal", "--rule", "*.* /tmp/own/messages", "--adopt", "/tmp/own/log")
+				r := exec(host.HookIn, "repair", "--no-auto-repair", "--rule", "*.* /tmp/own/messages", "--adopt", "/tmp/own/log")
 				for _, words := range s.says {
 					if !strings.Contains(r.Out+r.ErrOut, words) {
 						t.Errorf("%+v, want %q", r, words)

@@ -20,7 +20,7 @@ func (s *SystemdHost) Socket() string {
 	return "/proc/" + s.Pid + "/root/run/devlog/log"
 }
 
-// Again waits until there is a socket again, which the receiver has healed.
+// Again waits until there is a socket again, which the receiver has repaired.
 func (s *SystemdHost) Again(pid int) {
 	s.T.Helper()
 	Eventually(s.T, "the socket is there again", func() bool {

@@ -200,7 +200,7 @@ func TestCompromiseOfBind(t *testing.T) {
 		}
 	}
 	if did["mount"] != "allowed" {
-		t.Errorf("what heals could not mount: %v", did)
+		t.Errorf("the repair could not mount: %v", did)
 	}
 	_, pid := c.State()
 	r := h.Do(filepath.Join(host.BinDir, "devlog-hook"), "check", "--pid", fmt.Sprint(pid))
@@ -217,10 +217,10 @@ func TestCheckSaysConfined(t *testing.T) {
 		flags []string
 		want  string
 	}{
-		"heals":   {nil, "confined (capabilities dac_override, fowner, writes to /var/log/devlog/c1, the container only)"},
-		"no heal": {[]string{"--no-heal"}, "confined (no capabilities, writes to /var/log/devlog/c1 only)"},
-		"user":    {[]string{"--no-heal", "--user", "12345:12345"}, "confined (capabilities dac_override, writes to /var/log/devlog/c1 only)"},
-		"off":     {[]string{"--sandbox", "off"}, "not confined (--sandbox off)"},
+		"auto-repair":    {nil, "confined (capabilities dac_override, fowner, writes to /var/log/devlog/c1, the container only)"},
+		"no auto-repair": {[]string{"--no-auto-repair"}, "confined (no capabilities, writes to /var/log/devlog/c1 only)"},
+		"user":           {[]string{"--no-auto-repair", "--user", "12345:12345"}, "confined (capabilities dac_override, writes to /var/log/devlog/c1 only)"},
+		"off":            {[]string{"--sandbox", "off"}, "not confined (--sandbox off)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			host.NeedContainers(t, "runc")

@@ -57,7 +57,7 @@ func TestUpgradeOfHooksReceiver(t *testing.T) {
 		t.Errorf("receivers %v, was %d: %q", got, pid, h.Processes())
 	}
 	host.ExpectDaemon(t, h, pid, c)
-	// It heals, and what heals it hands its socket over.
+	// It repairs, and the repair hands its socket over.
 	host.Check(t, os.Remove(h.Path("/dev/log")))
 	host.Eventually(t, "/dev/log is a link again", func() bool {
 		to, err := os.Readlink(h.Path("/dev/log"))

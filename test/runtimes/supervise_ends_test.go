@@ -46,7 +46,7 @@ func TestSupervisedOutOfMemory(t *testing.T) {
 }
 
 // An upgrade goes on in the service, and the new program is started anew as the
-// old one would have been; what it heals meanwhile is kept.
+// old one would have been; what it repairs meanwhile is kept.
 func TestSupervisedUpgrade(t *testing.T) {
 	s := host.NewSystemdHost(t)
 	s.Must("/bin/busybox", "mkdir", "/tmp/bin")

@@ -82,7 +82,7 @@ func TestSoakFinds(t *testing.T) {
 
 	from = soakClock()
 	s.finds("the host cannot log", func() []string { host.RemoveLog(t, s.h); return looked() })
-	s.healed()
+	s.waitRepaired()
 	s.spans = append(s.spans, span{from, soakClock()})
 	s.clean()
 	s.host.works()

@@ -18,7 +18,7 @@ var hostFaults = []fault{
 	{name: "/dev/log removed", begin: func(b *box) func() { return replaced(b, func() { host.RemoveLog(b.s.t, b.s.h) }) }},
 	{name: "/dev/log dangling", begin: func(b *box) func() { return replaced(b, func() { host.LinkLog(b.s.t, b.s.h, "/run/elsewhere/log") }) }},
 	{name: "/dev/log stale", begin: func(b *box) func() { return replaced(b, func() { host.StaleLog(b.s.t, b.s.h) }) }},
-	{name: "/dev/log removed, healing killed", begin: killHealing},
+	{name: "/dev/log removed, its repair killed", begin: killRepair},
 	{name: "daemon restarted", begin: restartDaemon},
 	{name: "daemon killed", begin: killDaemon},
 	{name: "keeper killed", begin: killKeeper},
@@ -31,7 +31,7 @@ func replaced(b *box, replace func()) func() {
 	over := s.open()
 	replace()
 	return func() {
-		s.healed()
+		s.waitRepaired()
 		over()
 	}
 }
@@ -46,9 +46,9 @@ func (s *soak) open() (over func()) {
 	return func() { s.spans[i].to = soakClock() }
 }
 
-// healed waits until /dev/log is a link for everybody, and leads the host to its
+// waitRepaired waits until /dev/log is a link for everybody, and leads the host to its
 // daemon.
-func (s *soak) healed() {
+func (s *soak) waitRepaired() {
 	s.t.Helper()
 	s.eventually("/dev/log is repaired", func() bool {
 		to, err := os.Readlink(s.h.Path("/dev/log"))
@@ -57,15 +57,15 @@ func (s *soak) healed() {
 	s.host.works()
 }
 
-// killHealing kills what runs to repair /dev/log, if there is anything when it
+// killRepair kills what runs to repair /dev/log, if there is anything when it
 // looks.
-func killHealing(b *box) func() {
+func killRepair(b *box) func() {
 	s := b.s
 	return replaced(b, func() {
 		killed := false
 		for tries := 0; !killed && tries < 20; tries++ {
 			host.RemoveLog(s.t, s.h)
-			killed = s.killOneHealing()
+			killed = s.killOneRepair()
 		}
 		if !killed {
 			s.miss()
@@ -73,14 +73,14 @@ func killHealing(b *box) func() {
 	})
 }
 
-// killOneHealing kills one that repairs /dev/log, if it finds one before /dev/log
+// killOneRepair kills one that repairs /dev/log, if it finds one before /dev/log
 // is repaired.
-func (s *soak) killOneHealing() (killed bool) {
+func (s *soak) killOneRepair() (killed bool) {
 	s.t.Helper()
 	host.WaitFor(func() bool {
 		for _, p := range s.h.Processes() {
 			f := strings.Fields(p)
-			if len(f) > 2 && filepath.Base(f[1]) == "devlog-hook" && f[2] == "heal" {
+			if len(f) > 2 && filepath.Base(f[1]) == "devlog-hook" && f[2] == "auto-repair" {
 				pid, _ := strconv.Atoi(f[0])                                  // it is a number
 				killed = s.h.Do("kill", "-KILL", strconv.Itoa(pid)).Code == 0 // it may have ended
 				return true
@@ -118,7 +118,7 @@ func daemonEnds(b *box, end func()) func() {
 	l.to = soakClock() // what is sent from here on, and is taken, the next one reads
 	return func() {
 		s.daemon.Start()
-		s.healed()
+		s.waitRepaired()
 		over()
 	}
 }

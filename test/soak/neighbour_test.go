@@ -83,7 +83,7 @@ func hostTaken(b *box, put, end string) func() {
 		l.to = soakClock()
 		s.h.Must(hook, "repair", "--host") // the neighbour's socket may have gone since, and a daemon not start without any
 		s.daemon.Start()
-		s.healed()
+		s.waitRepaired()
 		over()
 	}
 }
