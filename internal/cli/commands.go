@@ -216,8 +216,11 @@ func (p *program) autoRepairCommand() *cli.Command {
 				return err
 			}
 			for _, f := range files {
-				if f.Name == handover.NameReceiver {
+				switch f.Name {
+				case handover.NameReceiver:
 					o.Receiver.Handover = os.NewFile(uintptr(f.FD), f.Name)
+				case handover.NameUnbound:
+					o.Receiver.Unbound = os.NewFile(uintptr(f.FD), f.Name)
 				}
 			}
 			if o.Receiver.Handover == nil {

@@ -38,6 +38,9 @@ const (
 	// NameReceiver is a connected SOCK_SEQPACKET socket to a receiver that runs
 	// already, passed by it to the hook that it runs. See SendFiles.
 	NameReceiver = "receiver"
+	// NameUnbound is a datagram socket without a name, passed by a receiver that is
+	// confined to the hook that it runs. See SendNames.
+	NameUnbound = "unbound"
 	// NameUnlink, followed by an entry's name, is a directory from which the
 	// receiver removes that file (unlinkat(2)) when it ends.
 	NameUnlink = "unlink/"
@@ -132,7 +135,7 @@ func Report(fd int, problem error) error {
 // IsSocket says that a file passed with this name is a socket to receive from.
 func IsSocket(name string) bool {
 	switch name {
-	case NameReady, NameInit, NameRoot, NameReceiver, NameCheck, NameChroot:
+	case NameReady, NameInit, NameRoot, NameReceiver, NameUnbound, NameCheck, NameChroot:
 		return false
 	}
 	return !strings.HasPrefix(name, NameUnlink) && !strings.HasPrefix(name, NameRmdir)

@@ -4,9 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/file"
 )
 
 const (
@@ -83,6 +87,65 @@ func ReceiveFiles(socket int) ([]File, error) {
 		files[i] = File{FD: fd, Name: list[i]}
 	}
 	return files, nil
+}
+
+// SendNames tells a confined receiver what SendFiles would hand over: the sandbox lets no
+// program pass open files to another. The socket is the receiver's own, to which this
+// process gave a name. Each directory's own name is its path below the container's root.
+func SendNames(socket int, files []Passed) error {
+	var list []string
+	for _, f := range files {
+		list = append(append(list, f.Name, f.File.Name()), idOf(int(f.File.Fd()))...)
+	}
+	text := []byte(strings.Join(list, "\x00"))
+	if len(files) > MaxFiles || len(text) > maxNames {
+		return fmt.Errorf("hand over %d files with names of %d bytes: %d files and %d bytes at most can be: choose a socket path with fewer directories to make",
+			len(files), len(text), MaxFiles, maxNames)
+	}
+	if err := unix.Send(socket, text, unix.MSG_NOSIGNAL); err != nil {
+		return fmt.Errorf("hand the files over: %w", err)
+	}
+	return nil
+}
+
+// ReceiveNames is ReceiveFiles for what SendNames sends. open opens a directory (O_PATH) by
+// its path below the container's root: one that is another by now is left out. The socket
+// is a duplicate of unbound, which was passed to the hook.
+func ReceiveNames(socket, unbound int, open func(path string) (int, error)) (files []File, err error) {
+	text := make([]byte, maxNames)
+	n, _, err := unix.Recvfrom(socket, text, unix.MSG_DONTWAIT)
+	if err != nil {
+		return nil, fmt.Errorf("receive files: %w", err)
+	}
+	if n == 0 {
+		return nil, nil
+	}
+	list := strings.Split(string(text[:n]), "\x00")
+	files = []File{} // nil is the end
+	for ; len(list) >= 4; list = list[4:] {
+		name, path, id := list[0], list[1], list[2:4]
+		var fd int
+		if IsSocket(name) {
+			fd, err = unix.FcntlInt(uintptr(unbound), unix.F_DUPFD_CLOEXEC, 0)
+		} else if fd, err = open(path); err == nil && !slices.Equal(idOf(fd), id) {
+			unix.Close(fd)
+			continue
+		}
+		if err == nil {
+			files = append(files, File{FD: fd, Name: name})
+		}
+	}
+	return files, nil
+}
+
+// idOf returns the file's identity as SendNames sends it.
+func idOf(fd int) []string {
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil {
+		return []string{"", ""}
+	}
+	id := file.IDOf(&st)
+	return []string{strconv.FormatUint(id.Dev, 10), strconv.FormatUint(id.Ino, 10)}
 }
 
 // Inheritable returns a description of the files for a child that is to find

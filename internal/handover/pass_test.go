@@ -72,6 +72,95 @@ func TestHandover(t *testing.T) {
 	}
 }
 
+// A directory arrives by its path, if it still is the same one, and the socket as it was
+// passed.
+func TestNames(t *testing.T) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pair[1])
+	dir := t.TempDir()
+	open := func(name string) Passed {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		fd, err := unix.Open(filepath.Join(dir, name), unix.O_PATH|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := os.NewFile(uintptr(fd), "/"+name)
+		t.Cleanup(func() { f.Close() })
+		return Passed{File: f, Name: NameUnlink + name}
+	}
+	at := func(path string) (int, error) {
+		return unix.Open(filepath.Join(dir, path), unix.O_PATH|unix.O_CLOEXEC, 0)
+	}
+	socket := nulls(t, 1)[0]
+	socket.Name = NameSocket
+	sent := []Passed{socket, open("stays"), open("goes"), open("changes")}
+	if err := errors.Join(os.Remove(filepath.Join(dir, "goes")), os.Rename(filepath.Join(dir, "changes"), filepath.Join(dir, "was"))); err != nil {
+		t.Fatal(err)
+	}
+	open("changes")
+	before := fdCount(t)
+	if _, err := ReceiveNames(pair[1], 0, at); !errors.Is(err, unix.EAGAIN) {
+		t.Errorf("nothing sent: %v", err)
+	}
+	for _, list := range [][]Passed{sent, nil} {
+		if err := SendNames(pair[0], list); err != nil {
+			t.Fatal(err)
+		}
+		files, err := ReceiveNames(pair[1], int(socket.File.Fd()), at)
+		var names []string
+		for _, f := range files {
+			names = append(names, f.Name)
+			unix.Close(f.FD)
+		}
+		if want := "log unlink/stays"; err != nil || list != nil && strings.Join(names, " ") != want {
+			t.Errorf("got %q, %v, want %q", names, err, want)
+		}
+	}
+	if after := fdCount(t); after != before {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+	if err := SendNames(pair[0], nulls(t, MaxFiles+1)); err == nil || !strings.Contains(err.Error(), "hand over 201 files") {
+		t.Error(err)
+	}
+	unix.Close(pair[0])
+	if files, err := ReceiveNames(pair[1], 0, at); err != nil || files != nil {
+		t.Errorf("at the end: %v, %v", files, err)
+	}
+}
+
+// Whatever the message is, each file in it has a name and is open, and nothing else is.
+func FuzzReceiveNames(f *testing.F) {
+	for _, text := range []string{"log\x00/x\x001\x002", "unlink/a\x00/\x00\x00", "a\x00b", "\x00\x00\x00\x00\x00\x00\x00\x00"} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(pair[0])
+		defer unix.Close(pair[1])
+		before := fdCount(t)
+		if unix.Send(pair[0], text, 0) != nil {
+			t.Skip()
+		}
+		files, err := ReceiveNames(pair[1], 0, func(string) (int, error) { return unix.Open("/", unix.O_PATH|unix.O_CLOEXEC, 0) })
+		for _, f := range files {
+			if unix.Close(f.FD) != nil {
+				t.Errorf("%q is not open", f.Name)
+			}
+		}
+		if after := fdCount(t); err != nil || after != before {
+			t.Errorf("%d descriptors before, %d after, %v", before, after, err)
+		}
+	})
+}
+
 func fdCount(t *testing.T) int {
 	t.Helper()
 	list, err := os.ReadDir("/proc/self/fd")

@@ -49,6 +49,9 @@ type Receiver struct {
 	// Handover is a connected socket to a running receiver, which takes over the private
 	// socket; nil to start one.
 	Handover *os.File
+	// Unbound is a socket without a name that the running receiver has passed: it is
+	// confined, and is told names only. nil if it is not.
+	Unbound *os.File
 	// InitStarting says that the container's init has not been executed yet.
 	InitStarting bool
 	// Warn is called with a sentence for the user about the receiver that was started; may
@@ -226,7 +229,11 @@ type Job struct {
 // running receiver takes over the socket, the process ID is 0.
 func (r *Receiver) Start(j Job) (pid int, end func(), err error) {
 	if r.Handover != nil {
-		return 0, nil, handover.SendFiles(int(r.Handover.Fd()), j.Files)
+		send := handover.SendFiles
+		if r.Unbound != nil {
+			send = handover.SendNames
+		}
+		return 0, nil, send(int(r.Handover.Fd()), j.Files)
 	}
 	t := j.Target
 	spec := daemon.Spec{

@@ -114,6 +114,21 @@ func compromise(dir string) string {
 			}
 			return err
 		}},
+		{"pass", func() error { // a file to another process
+			pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+			if err == nil {
+				err = errors.Join(unix.Sendmsg(pair[0], []byte("x"), unix.UnixRights(pair[0]), nil, 0), unix.Close(pair[0]), unix.Close(pair[1]))
+			}
+			return err
+		}},
+		{"unhide", func() error {
+			return errors.Join(unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0), unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0))
+		}},
+		{"capset", func() error {
+			header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+			var data [2]unix.CapUserData
+			return errors.Join(unix.Capget(&header, &data[0]), unix.Capset(&header, &data[0]))
+		}},
 		{"module", func() error { return unix.DeleteModule("devlog_none", 0) }},
 		{"setuid", func() error {
 			_, _, err := unix.RawSyscall(unix.SYS_SETRESUID, ^uintptr(0), ^uintptr(0), 1)
@@ -128,7 +143,7 @@ func compromise(dir string) string {
 		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EXDEV) {
 			what = "stopped"
 		}
-		fmt.Fprintf(&text, "%s %s %v\n", try.name, what, err)
+		fmt.Fprintf(&text, "%s %s %q\n", try.name, what, fmt.Sprint(err))
 	}
 	return text.String()
 }

@@ -139,7 +139,7 @@ func (r *receiver) confine(o *options) error {
 		return nil
 	}
 	c := &confinement{below: r.below}
-	c.User, c.Guarded = o.user, !r.inside
+	c.User, c.Guarded, c.Passes = o.user, !r.inside, r.store != nil // systemd is to keep new sockets
 	switch {
 	case o.sandbox == sandbox.Off:
 		c.why = "--sandbox off"
@@ -369,6 +369,9 @@ func (c *confinement) inWords(result sandbox.Result) string {
 		where := "nowhere"
 		if len(c.writes) > 0 {
 			where = "to " + strings.Join(c.writes, ", ") + " only"
+		}
+		if !result.Keeps {
+			where += ", can pass on open files"
 		}
 		return fmt.Sprintf("confined (%s, writes %s)", caps, where)
 	}

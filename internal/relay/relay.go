@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"devlog/internal/memfd"
 	"devlog/internal/output"
 )
 
@@ -37,9 +36,6 @@ type Options struct {
 	Frame func(dst []byte, m output.Message) []byte
 	// Notice makes a message by the receiver itself with this text.
 	Notice func(text string) output.Message
-	// Memfd says that the daemon also takes a message as a sealed file in memory, which
-	// can be larger than a datagram.
-	Memfd bool
 	// Wake has Flush called when the descriptor can be written to again, or its other
 	// end is closed. It is called once for each descriptor.
 	Wake func(fd int)
@@ -112,7 +108,7 @@ func (r *Relay) Flush(now time.Time) {
 	}
 	for again := true; r.queued > 0 && (r.fd >= 0 || r.connect(now)); {
 		size := int(binary.NativeEndian.Uint32(r.queue[r.head:]))
-		err := r.send(r.queue[r.head+sizeLen:][:size])
+		err := unix.Send(r.fd, r.queue[r.head+sizeLen:][:size], unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 		switch {
 		case err == nil:
 			r.counts.Written++
@@ -200,31 +196,6 @@ func (r *Relay) await() {
 		r.awaits = true
 		r.Wake(r.fd)
 	}
-}
-
-// send sends one message. What does not fit into a datagram goes as a file.
-func (r *Relay) send(message []byte) error {
-	err := unix.Sendmsg(r.fd, message, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
-	if !errors.Is(err, unix.EMSGSIZE) || !r.Memfd {
-		return err
-	}
-	fd, err := memfd.Create("devlog-message", memfd.Data)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	for rest := message; len(rest) > 0; {
-		n, err := unix.Write(fd, rest)
-		if err != nil {
-			return err
-		}
-		rest = rest[n:]
-	}
-	// journald takes a file only if nobody can change it any more.
-	if err := memfd.Seal(fd, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE|unix.F_SEAL_SEAL); err != nil {
-		return err
-	}
-	return unix.Sendmsg(r.fd, nil, unix.UnixRights(fd), nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 }
 
 // State is what has to be handed over; each pending message has its length in front.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -49,38 +48,15 @@ func (d *daemon) stop() {
 	}
 }
 
-// receive returns the messages that are there, with what files have.
+// receive returns the messages that are there.
 func (d *daemon) receive() (list []string) {
-	d.Helper()
-	buf, rights := make([]byte, 1<<20), make([]byte, 64)
+	buf := make([]byte, 1<<20)
 	for {
-		n, oobn, _, _, err := unix.Recvmsg(d.fd, buf, rights, 0)
+		n, err := unix.Read(d.fd, buf)
 		if err != nil {
 			return list
 		}
-		if oobn == 0 {
-			list = append(list, string(buf[:n]))
-			continue
-		}
-		scms, err := unix.ParseSocketControlMessage(rights[:oobn])
-		if err != nil {
-			d.Fatal(err)
-		}
-		fds, err := unix.ParseUnixRights(&scms[0])
-		if err != nil {
-			d.Fatal(err)
-		}
-		f := os.NewFile(uintptr(fds[0]), "message")
-		seals, err := unix.FcntlInt(f.Fd(), unix.F_GET_SEALS, 0)
-		if want := unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE | unix.F_SEAL_SEAL; err != nil || seals&want != want {
-			d.Errorf("the file has the seals %#x, %v", seals, err)
-		}
-		data, err := os.ReadFile(fmt.Sprintf("/proc/self/fd/%d", fds[0]))
-		if err != nil {
-			d.Fatal(err)
-		}
-		list = append(list, string(data))
-		_ = f.Close()
+		list = append(list, string(buf[:n]))
 	}
 }
 
@@ -98,10 +74,10 @@ type sender struct {
 	woken    int
 }
 
-func newSender(d *daemon, memfd bool) *sender {
+func newSender(d *daemon) *sender {
 	s := &sender{}
 	s.Relay = New(Options{
-		Name: "test", Path: d.path, Memfd: memfd,
+		Name: "test", Path: d.path,
 		Frame: func(dst []byte, m output.Message) []byte {
 			return append(dst, bytes.TrimSuffix(m.Line, []byte("\n"))...)
 		},
@@ -133,7 +109,7 @@ func (d *daemon) counts(s *sender, written, pending, lost uint64) {
 
 func TestRelay(t *testing.T) {
 	d := newDaemon(t)
-	s := newSender(d, false)
+	s := newSender(d)
 	s.add("a", "", "b")
 	d.counts(s, 0, 3, 0)
 	s.Flush(time.Now())
@@ -147,7 +123,7 @@ func TestRelay(t *testing.T) {
 // Messages wait while the daemon does not read, and are sent when it does.
 func TestFull(t *testing.T) {
 	d := newDaemon(t)
-	s := newSender(d, false)
+	s := newSender(d)
 	const n = 2000
 	var want, got []string
 	for i := range n {
@@ -176,7 +152,7 @@ func TestFull(t *testing.T) {
 // that is counted, and it is told.
 func TestRestart(t *testing.T) {
 	d := newDaemon(t)
-	s := newSender(d, false)
+	s := newSender(d)
 	s.add("a")
 	s.Flush(time.Now())
 	d.want("a")
@@ -212,23 +188,20 @@ func TestRestart(t *testing.T) {
 	d.counts(s, 2+kept, 0, 20-kept)
 }
 
-// What is too long for a datagram goes as a file, or is counted.
+// The longest message, all of it escaped, fits into a datagram. What does not is counted.
 func TestLong(t *testing.T) {
 	d := newDaemon(t)
-	long := strings.Repeat("x", 4*sendBuffer)
-	with, without := newSender(d, true), newSender(d, false)
-	for _, s := range []*sender{with, without} {
-		s.add("a", long, "b")
-		s.Flush(time.Now())
-	}
-	d.want("a", long, "b", "a", "b", "1 messages lost on the way here")
-	d.counts(with, 3, 0, 0)
-	d.counts(without, 2, 0, 1)
+	longest, longer := strings.Repeat("x", 4*(64<<10)+4096), strings.Repeat("x", 4*sendBuffer)
+	s := newSender(d)
+	s.add(longest, longer, "b")
+	s.Flush(time.Now())
+	d.want(longest, "b", "1 messages lost on the way here")
+	d.counts(s, 2, 0, 1)
 }
 
 func TestClose(t *testing.T) {
 	d := newDaemon(t)
-	s := newSender(d, false)
+	s := newSender(d)
 	s.add("a", "b")
 	s.Close()
 	d.counts(s, 0, 0, 2)
@@ -236,7 +209,7 @@ func TestClose(t *testing.T) {
 
 func TestDoesNotAllocate(t *testing.T) {
 	d := newDaemon(t)
-	s := newSender(d, false)
+	s := newSender(d)
 	m, buf := output.Message{Line: []byte("text\n")}, make([]byte, 100)
 	if n := testing.AllocsPerRun(100, func() {
 		s.Add(m)
@@ -252,7 +225,7 @@ func TestDoesNotAllocate(t *testing.T) {
 // A daemon that is slower than its senders costs no more than what waits for it.
 func TestSlow(t *testing.T) {
 	d := newDaemon(t)
-	s := newSender(d, false)
+	s := newSender(d)
 	buf := make([]byte, 4096)
 	for range 50_000 {
 		s.add(strings.Repeat("x", 100))
@@ -269,11 +242,11 @@ func TestSlow(t *testing.T) {
 // What waits is sent by the relay that goes on, in order.
 func TestResume(t *testing.T) {
 	d := newDaemon(t)
-	before := newSender(d, false)
+	before := newSender(d)
 	d.stop()
 	before.add("a", "b\nc", "")
 	before.Flush(time.Now())
-	next := newSender(d, false)
+	next := newSender(d)
 	next.Resume(before.State(time.Now()), time.Now())
 	next.Resume(output.State{Written: 2, Lost: []output.Loss{{Reason: "x", N: 3}}, Unsaid: 3, Pending: []byte{9}}, time.Now())
 	d.counts(next, 2, 3, 3)

@@ -2,6 +2,7 @@ package repair
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"runtime"
 	"strconv"
@@ -27,9 +28,19 @@ const (
 
 // newSocket makes the private datagram socket, with a longer queue if the container has its
 // own network namespace. The host's setting is never changed. If the longer queue fails, the
-// socket has the usual one.
-func newSocket(t *target.Target) (int, error) {
+// socket has the usual one. A confined receiver has passed its own socket, for one name.
+func newSocket(t *target.Target, unbound *os.File) (int, error) {
 	s := -1
+	if unbound != nil {
+		at, err := unix.Getsockname(int(unbound.Fd()))
+		if err != nil {
+			return -1, fmt.Errorf("cannot use the receiver's socket: %w", err)
+		}
+		if name, ok := at.(*unix.SockaddrUnix); !ok || name.Name != "@" { // what x/sys/unix says of none
+			return -1, errUsed
+		}
+		return unix.FcntlInt(unbound.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	}
 	_ = rootfs.AsSelf(func() (err error) { // on an error s is still -1
 		s, err = socketInside(t)
 		return err
@@ -42,6 +53,9 @@ func newSocket(t *target.Target) (int, error) {
 
 // errShared says that the container uses the host's network namespace.
 var errShared = errors.New("the network namespace is the host's")
+
+// errUsed says that a repair which was rolled back has used up the passed socket.
+var errUsed = errors.New("the receiver has passed one socket, and it has a name already")
 
 // socketInside makes the socket in the container's network namespace. Its thread stays there
 // and ends with the goroutine.

@@ -2,6 +2,7 @@ package repair
 
 import (
 	"errors"
+	"os"
 	"testing"
 
 	"devlog/internal/devdir"
@@ -58,5 +59,32 @@ func TestInspected(t *testing.T) {
 		if got := w.inspected(); got != tt.want {
 			t.Errorf("%+v: %+v, want %+v", tt.plan, got, tt.want)
 		}
+	}
+}
+
+// The socket that a confined receiver has passed gets one name.
+func TestPassedSocket(t *testing.T) {
+	s, err := rootfs.NewSocket()
+	if err != nil {
+		t.Fatal(err)
+	}
+	passed := os.NewFile(uintptr(s), "unbound")
+	defer passed.Close()
+	d, _ := rootfstest.Dir(t)
+	bind := func(name string) error {
+		f, _, err := d.Bind(func() (int, error) { return newSocket(nil, passed) }, name, rootfs.Stat{Kind: rootfs.Absent})
+		if err == nil {
+			f.Close()
+		}
+		return err
+	}
+	if err := bind("log"); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := d.Listening("log"); err != nil || !l.Live {
+		t.Errorf("it does not listen: %+v, %v", l, err)
+	}
+	if err := bind("other"); !errors.Is(err, errUsed) {
+		t.Errorf("a second name: %v", err)
 	}
 }

@@ -125,7 +125,7 @@ func (w *work) newRecord(before *changes.Changes) changes.Changes {
 // listen binds the private socket. Messages are queued in it until the receiver has started.
 func (w *work) listen(at string) error {
 	name := path.Base(at)
-	socket, id, err := w.at.Bind(func() (int, error) { return newSocket(w.target) }, name, w.inspected())
+	socket, id, err := w.at.Bind(func() (int, error) { return newSocket(w.target, w.options.Receiver.Unbound) }, name, w.inspected())
 	if err != nil {
 		return devdir.Changed(err, rootfs.ErrChanged)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/dirfd"
 	"devlog/internal/file"
 	"devlog/internal/handover"
 )
@@ -46,9 +47,11 @@ func NewCommand(args []string, confined func() bool) Command {
 type Run struct {
 	pid      int // 0 after it was waited for
 	status   unix.WaitStatus
-	pidfd    int // -1 if the kernel has none
-	stderr   int // read end of the pipe; -1 at its end
-	pair     int // our end of the socket for files; -1 at its end
+	pidfd    int      // -1 if the kernel has none
+	stderr   int      // read end of the pipe; -1 at its end
+	pair     int      // our end of the socket for files; -1 at its end
+	root     *os.File // the container's
+	unbound  *os.File // socket for a confined command to give a name to; otherwise nil
 	said     []byte
 	deadline time.Time
 	killed   bool
@@ -57,7 +60,7 @@ type Run struct {
 // Start starts the command, with the container's root directory and a handle (pidfd) on its
 // first process, which may be nil.
 func (c *Command) Start(root, init *os.File, now time.Time) (*Run, error) {
-	r := &Run{pidfd: -1, stderr: -1, pair: -1, deadline: now.Add(Timeout)}
+	r := &Run{pidfd: -1, stderr: -1, pair: -1, root: root, deadline: now.Add(Timeout)}
 	if err := r.start(c, root, init); err != nil {
 		r.Close()
 		return nil, fmt.Errorf("run %s: %w", c.args[0], err)
@@ -98,11 +101,20 @@ func (r *Run) start(c *Command, root, init *os.File) error {
 	if init != nil {
 		passed = append(passed, handover.Passed{File: init, Name: handover.NameInit})
 	}
+	confined := c.confined()
+	if confined { // the sandbox does not let it pass one to this process
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("cannot make a socket: %w", err)
+		}
+		r.unbound = os.NewFile(uintptr(fd), handover.NameUnbound)
+		passed = append(passed, handover.Passed{File: r.unbound, Name: handover.NameUnbound})
+	}
 	files, env := handover.Inheritable(passed)
 	if tz, ok := os.LookupEnv("TZ"); ok {
 		env = append(env, "TZ="+tz)
 	}
-	if c.confined() {
+	if confined {
 		env = append(env, "DEVLOG_CONFINED=1")
 	}
 	proc, err := os.StartProcess(c.args[0], c.args, &os.ProcAttr{
@@ -131,7 +143,7 @@ func (r *Run) WakeAt() time.Time {
 }
 
 // Poll returns whether the command has ended and, if it failed, why. It kills a command that
-// takes too long, and closes the Run's descriptors at its end.
+// takes too long. What an ended command handed over can still be received.
 func (r *Run) Poll(now time.Time) (ended bool, problem error) {
 	r.readStderr()
 	if !r.wait(unix.WNOHANG) {
@@ -141,7 +153,6 @@ func (r *Run) Poll(now time.Time) (ended bool, problem error) {
 		return false, nil
 	}
 	r.readStderr()
-	r.Close()
 	line, _, _ := bytes.Cut(bytes.TrimSpace(r.said), []byte("\n"))
 	switch {
 	case r.status.Exited() && r.status.ExitStatus() == 0:
@@ -228,6 +239,10 @@ func (r *Run) Close() {
 	file.Shut(&r.pidfd)
 	file.Shut(&r.stderr)
 	file.Shut(&r.pair)
+	if r.unbound != nil {
+		_ = r.unbound.Close()
+		r.unbound = nil
+	}
 }
 
 // Files returns the descriptors whose events (EPOLLIN) need a call of Poll and of Receive.
@@ -241,7 +256,7 @@ func (r *Run) Receive() ([]handover.File, error) {
 	if r.pair < 0 {
 		return nil, nil
 	}
-	files, err := handover.ReceiveFiles(r.pair)
+	files, err := r.receive()
 	switch {
 	case errors.Is(err, unix.EAGAIN):
 		return nil, nil
@@ -249,4 +264,14 @@ func (r *Run) Receive() ([]handover.File, error) {
 		file.Shut(&r.pair)
 	}
 	return files, err
+}
+
+// receive receives one message of the command's.
+func (r *Run) receive() ([]handover.File, error) {
+	if r.unbound == nil {
+		return handover.ReceiveFiles(r.pair)
+	}
+	return handover.ReceiveNames(r.pair, int(r.unbound.Fd()), func(path string) (int, error) {
+		return dirfd.OpenInRoot(int(r.root.Fd()), path, unix.O_DIRECTORY)
+	})
 }

@@ -20,11 +20,17 @@ func TestMain(m *testing.M) {
 // started starts the command of a box with that mode.
 func started(t *testing.T, mode string, now time.Time) *Run {
 	t.Helper()
+	return startedAs(t, mode, now, false)
+}
+
+// startedAs is started with a command that is confined, or not.
+func startedAs(t *testing.T, mode string, now time.Time, confined bool) *Run {
+	t.Helper()
 	b := reruntest.New(t, mode)
 	root, err := os.Open(b.Root)
 	b.Must(err)
 	t.Cleanup(func() { _ = root.Close() })
-	c := NewCommand(b.Command(), func() bool { return false })
+	c := NewCommand(b.Command(), func() bool { return confined })
 	r, err := c.Start(root, nil, now)
 	b.Must(err)
 	t.Cleanup(func() {
@@ -64,8 +70,33 @@ func TestRun(t *testing.T) {
 		if r.Changed() != want.changed || (problem == nil) != (want.problem == "") || problem != nil && problem.Error() != want.problem {
 			t.Errorf("%s: changed %t, %v", mode, r.Changed(), problem)
 		}
+		r.Close()
 		if files := r.Files(); len(files) > 0 {
 			t.Errorf("%s: %v are open", mode, files)
+		}
+	}
+}
+
+// What the command has handed over is there after its end too, and works.
+func TestReceive(t *testing.T) {
+	for _, confined := range []bool{false, true} {
+		now := time.Now()
+		r := startedAs(t, "bind x", now, confined)
+		if err := end(t, r, now); err != nil {
+			t.Fatal(err)
+		}
+		files, err := r.Receive()
+		if err != nil || len(files) != 3 {
+			t.Fatalf("confined %t: %v, %v", confined, files, err)
+		}
+		if at, err := unix.Getsockname(files[0].FD); err != nil || !strings.HasSuffix(at.(*unix.SockaddrUnix).Name, "/run/devlog/tmp") {
+			t.Errorf("confined %t: the socket is at %v, %v", confined, at, err)
+		}
+		for _, f := range files {
+			_ = unix.Close(f.FD)
+		}
+		if files, err := r.Receive(); files != nil || err != nil {
+			t.Errorf("confined %t: at the end: %v, %v", confined, files, err)
 		}
 	}
 }

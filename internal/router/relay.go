@@ -68,7 +68,7 @@ func SyslogSocket() string {
 // openRelay opens the output to a daemon of the host.
 func (r *Router) openRelay(a syslogconf.Action) *relay.Relay {
 	o := relay.Options{
-		Name: a.Place(), Path: journal.SocketPath, Memfd: true, Frame: asEntry, Wake: r.Wake, Problem: r.Report,
+		Name: a.Place(), Path: journal.SocketPath, Frame: asEntry, Wake: r.Wake, Problem: r.Report,
 		Notice: func(text string) output.Message {
 			var l lines // its own: those of a message are in use
 			m := r.Own(syslog.Warning, text)
@@ -78,7 +78,7 @@ func (r *Router) openRelay(a syslogconf.Action) *relay.Relay {
 		},
 	}
 	if a.Kind == syslogconf.Syslog {
-		o.Path, o.Memfd, o.Frame = SyslogSocket(), false, asDatagram(a.Format)
+		o.Path, o.Frame = SyslogSocket(), asDatagram(a.Format)
 	}
 	return relay.New(o)
 }

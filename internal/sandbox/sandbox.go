@@ -57,6 +57,8 @@ type Policy struct {
 	// sockets and TCP to what is inside.
 	Landlock bool
 	Rules    []Rule
+	// Passes leaves, with Landlock, sendmsg(2), by which open files are passed to others.
+	Passes bool
 	// User is who the program becomes; nil leaves it who it is.
 	User *User
 }
@@ -69,6 +71,8 @@ type Result struct {
 	Caps bool
 	// Landlock is the version of Landlock that confines; 0 is none.
 	Landlock int
+	// Keeps says that no open file can be passed to others.
+	Keeps bool
 	// Problems are why a part does not hold.
 	Problems []error
 }
@@ -84,6 +88,7 @@ type kernel struct {
 var arg struct {
 	ruleset ruleset
 	path    unix.LandlockPathBeneathAttr
+	filter  unix.SockFprog
 	header  unix.CapUserHeader
 	caps    [2]unix.CapUserData
 }
@@ -126,6 +131,13 @@ func (k *kernel) enter(p Policy) (r Result, err error) {
 		r.Problems = append(r.Problems, err)
 	} else {
 		r.Caps = true
+	}
+	if r.Landlock > 0 { // without it a receiver needs nobody to open files for it
+		if err := k.refuseCalls(p.Passes); err != nil {
+			r.Problems = append(r.Problems, err)
+		} else {
+			r.Keeps = !p.Passes
+		}
 	}
 	return r, nil
 }

@@ -143,6 +143,9 @@ func TestMain(m *testing.M) {
 		}
 		_ = os.Setenv("SANDBOX_TEST", "show")
 		panic(unix.Exec("/proc/self/exe", os.Args, os.Environ()))
+	case "filter":
+		tryFilter()
+		os.Exit(0)
 	case "dropped":
 		DropGuard()
 		fallthrough

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"time"
+	"unsafe"
 
 	"devlog/internal/output"
 	"devlog/internal/safepath"
@@ -275,7 +276,15 @@ func (f *streamFD) Close() (unread uint64) {
 
 // send writes to a socket that others use too: its flags are not ours.
 func send(fd int, p []byte) (int, error) {
-	return unix.SendmsgN(fd, p, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	flags := unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL
+	n, _, err := unix.Syscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), uintptr(flags), 0, 0)
+	switch err {
+	case 0:
+		return int(n), nil
+	case unix.ENOSYS: // of i386 and s390x before Linux 4.3
+		return unix.SendmsgN(fd, p, nil, nil, flags)
+	}
+	return 0, err
 }
 
 // writePolled writes to a file of which others use the same open file

@@ -121,8 +121,7 @@ func (w *Watcher) Tell(m *syslog.Message) bool {
 	alike := *m
 	alike.PID = nil
 	raw := syslog.AppendBody([]byte("<"+strconv.Itoa(int(m.Priority()))+">"), &alike)
-	_, err = unix.SendmsgN(s, raw, nil, nil, unix.MSG_NOSIGNAL)
-	return err == nil
+	return unix.Send(s, raw, unix.MSG_NOSIGNAL) == nil
 }
 
 // inMounts calls f in the container's mount namespace. Kernels before 5.8 cannot

@@ -124,7 +124,7 @@ func startingWith(b *reruntest.Box, c Config) *fake {
 	b.Must(err)
 	root, err := unix.Open(b.Root, unix.O_PATH|unix.O_CLOEXEC, 0)
 	b.Must(err)
-	c.Owner, c.Root, c.Init, c.Command, c.Confined = f, root, -1, b.Command(), func() bool { return false }
+	c.Owner, c.Root, c.Init, c.Command, c.Confined = f, root, -1, b.Command(), func() bool { return b.Confined }
 	f.Watcher = New(c)
 	b.T.Cleanup(func() {
 		f.Stop()

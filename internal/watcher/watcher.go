@@ -200,8 +200,10 @@ func (w *Watcher) Event(fd int) bool {
 // Step does what is due.
 func (w *Watcher) Step(now time.Time) {
 	if w.run != nil {
+		ended, problem := w.run.Poll(now)
 		w.takeHandover()
-		if ended, problem := w.run.Poll(now); ended {
+		if ended {
+			w.run.Close()
 			w.afterRun(now, problem)
 		}
 	}

@@ -1,6 +1,7 @@
 package watcher
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,7 +35,14 @@ func yielding(b *reruntest.Box) (f *fake, other int) {
 // The end of the daemon that had taken the private socket is noticed without
 // an event, within seconds.
 func TestYieldComesBack(t *testing.T) {
+	for _, confined := range []bool{false, true} {
+		t.Run(fmt.Sprintf("confined %t", confined), func(t *testing.T) { yieldComesBack(t, confined) })
+	}
+}
+
+func yieldComesBack(t *testing.T, confined bool) {
 	b := reruntest.New(t, "bind log")
+	b.Confined = confined
 	f, other := yielding(b)
 	f.report.unsaid = false
 	now := f.yielded.againAt

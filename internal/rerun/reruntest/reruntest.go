@@ -71,7 +71,11 @@ func play(dir string) error {
 	case "fail":
 		return fmt.Errorf("%s", arg)
 	case "bind", "bind-hang", "bind-fail", "bind-slow":
-		if err := handOver(root, arg, fds[handover.NameReceiver]); err != nil {
+		unbound, ok := fds[handover.NameUnbound]
+		if !ok {
+			unbound = -1
+		}
+		if err := handOver(root, arg, fds[handover.NameReceiver], unbound); err != nil {
 			return err
 		}
 		switch say {
@@ -97,12 +101,16 @@ func play(dir string) error {
 	return fmt.Errorf("mode %q", mode)
 }
 
-// handOver binds a socket with that name and hands it over, as devlog-hook does.
-func handOver(root, name string, to int) error {
+// handOver binds a socket with that name and hands it over, as devlog-hook does. s is the
+// socket that a confined receiver has passed, otherwise -1.
+func handOver(root, name string, to, s int) (err error) {
 	at := filepath.Join(root, "run/devlog")
-	s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
+	send := handover.SendNames
+	if s < 0 {
+		send = handover.SendFiles
+		if s, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
+			return err
+		}
 	}
 	if err := unix.Bind(s, &unix.SockaddrUnix{Name: at + "/tmp"}); err != nil {
 		return err
@@ -110,11 +118,12 @@ func handOver(root, name string, to int) error {
 	if err := os.Rename(at+"/tmp", at+"/"+name); err != nil {
 		return err
 	}
-	dir, err := os.Open(at)
+	fd, err := unix.Open(at, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
-	return handover.SendFiles(to, []handover.Passed{
+	dir := os.NewFile(uintptr(fd), "/run/devlog")
+	return send(to, []handover.Passed{
 		{File: os.NewFile(uintptr(s), "socket"), Name: handover.NameSocket},
 		{File: dir, Name: handover.NameUnlink + name},
 		{File: dir, Name: handover.NameUnlink + ".devlog-repair"},
@@ -152,6 +161,8 @@ type Box struct {
 	Dev, Sock string
 	// Log is a file for messages.
 	Log string
+	// Confined says that the command runs in the watcher's sandbox.
+	Confined bool
 }
 
 // New makes a Box. For mode see SetMode.
