@@ -6,6 +6,7 @@ package hooks
 import (
 	"embed"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -24,6 +25,9 @@ type Kind struct {
 	Name, Usage string
 	// Files are the names of its files.
 	Files []string
+	// ForAll is the file, in place of Files, that acts on all containers and not only on
+	// those that ask for it; empty if there is no difference.
+	ForAll string
 	// Place says where the files are to be put, if they cannot say it
 	// themselves.
 	Place string
@@ -32,32 +36,42 @@ type Kind struct {
 	Ships bool
 }
 
+// All are the names of all files of the kind.
+func (k Kind) All() []string {
+	if k.ForAll == "" {
+		return k.Files
+	}
+	return append(slices.Clone(k.Files), k.ForAll)
+}
+
+// hooksD says where podman and CRI-O look for hooks (oci-hooks(5)).
+const hooksD = "save it as /usr/share/containers/oci/hooks.d/devlog.json"
+
 // Kinds are all kinds.
 var Kinds = []Kind{
-	{"lxc", "LXC, to be included in a container's configuration", []string{"devlog.lxc.conf"}, "", false},
-	{"lxc-unprivileged", "LXC with a user namespace, the same", []string{"devlog.lxc-unprivileged.conf"}, "", false},
-	{"podman", "a hook for podman, for containers with volumes", []string{"devlog.oci.json"},
-		"save it as /usr/share/containers/oci/hooks.d/devlog.json", false},
-	{"docker", "a runtime for Docker: docker run --runtime devlog", []string{"devlog.docker.json"},
-		"save it as /etc/docker/daemon.json, or add it to what is there, and reload dockerd (SIGHUP)", false},
-	{"containerd", "a runtime for the CRI plugin of containerd 2", []string{"devlog.containerd.toml"}, "", false},
-	{"containerd1", "the same for containerd 1.6 and 1.7", []string{"devlog.containerd1.toml"}, "", false},
-	{"cri-o", "a hook for CRI-O, for pods with the annotation devlog.dev/log: on", []string{"devlog.crio.json"},
-		"save it as /usr/share/containers/oci/hooks.d/devlog.json", false},
-	{"cdi", "a device for podman, Docker, containerd and CRI-O: --device devlog.dev/log=on", []string{"devlog.cdi.json"},
-		"save it as /etc/cdi/devlog.json", false},
-	{"kubernetes", "a RuntimeClass for Kubernetes", []string{"devlog.kubernetes.yaml"}, "", false},
-	{"sysvinit", "init scripts for a host and for a container", []string{"devlog-host.init", "devlog.init"},
-		"save devlog-host.init as /etc/init.d/devlog-host on a host, then: update-rc.d devlog-host defaults; devlog.init as /etc/init.d/devlog in a container, then: update-rc.d devlog defaults", false},
-	{"openrc", "an OpenRC service for a host", []string{"devlog-host.openrc"}, "", false},
-	{"systemd-host", "a systemd service for a host", []string{"devlog-host.service"}, "", false},
-	{"s6", "an s6 service that runs the receiver", []string{"devlog.s6"}, "", false},
-	{"runit", "a runit service that runs the receiver", []string{"devlog.runit"}, "", false},
-	{"rsyslog", "rsyslog sends containers' logs to another rsyslog by RELP", []string{"devlog.rsyslog.conf"}, "", true},
-	{"syslog-ng", "syslog-ng sends containers' logs to a log store by HTTP", []string{"devlog.syslog-ng.conf"}, "", true},
-	{"fluent-bit", "Fluent Bit sends containers' logs to a Fluentd or Fluent Bit", []string{"devlog.fluent-bit.yaml"}, "", true},
-	{"vector", "Vector sends containers' logs to another Vector", []string{"devlog.vector.yaml"}, "", true},
-	{"otel", "the OpenTelemetry Collector sends containers' logs by OTLP", []string{"devlog.otel.yaml"}, "", true},
+	{Name: "lxc", Usage: "LXC, to be included in a container's configuration", Files: []string{"devlog.lxc.conf"}},
+	{Name: "lxc-unprivileged", Usage: "LXC with a user namespace, the same", Files: []string{"devlog.lxc-unprivileged.conf"}},
+	{Name: "podman", Usage: "a hook for podman: podman run --annotation devlog.dev/log=on", Files: []string{"devlog.oci.json"},
+		ForAll: "devlog.oci-all.json", Place: hooksD},
+	{Name: "docker", Usage: "a runtime for Docker: docker run --runtime devlog", Files: []string{"devlog.docker.json"},
+		Place: "save it as /etc/docker/daemon.json, or add it to what is there, and reload dockerd (SIGHUP)"},
+	{Name: "containerd", Usage: "a runtime for the CRI plugin of containerd 2", Files: []string{"devlog.containerd.toml"}},
+	{Name: "containerd1", Usage: "the same for containerd 1.6 and 1.7", Files: []string{"devlog.containerd1.toml"}},
+	{Name: "cri-o", Usage: "a hook for CRI-O, for pods with the annotation devlog.dev/log: on", Files: []string{"devlog.oci.json"}, Place: hooksD},
+	{Name: "cdi", Usage: "a device for podman, Docker, containerd and CRI-O: --device devlog.dev/log=on", Files: []string{"devlog.cdi.json"},
+		Place: "save it as /etc/cdi/devlog.json"},
+	{Name: "kubernetes", Usage: "a RuntimeClass for Kubernetes", Files: []string{"devlog.kubernetes.yaml"}},
+	{Name: "sysvinit", Usage: "init scripts for a host and for a container", Files: []string{"devlog-host.init", "devlog.init"},
+		Place: "save devlog-host.init as /etc/init.d/devlog-host on a host, then: update-rc.d devlog-host defaults; devlog.init as /etc/init.d/devlog in a container, then: update-rc.d devlog defaults"},
+	{Name: "openrc", Usage: "an OpenRC service for a host", Files: []string{"devlog-host.openrc"}},
+	{Name: "systemd-host", Usage: "a systemd service for a host", Files: []string{"devlog-host.service"}},
+	{Name: "s6", Usage: "an s6 service that runs the receiver", Files: []string{"devlog.s6"}},
+	{Name: "runit", Usage: "a runit service that runs the receiver", Files: []string{"devlog.runit"}},
+	{Name: "rsyslog", Usage: "rsyslog sends containers' logs to another rsyslog by RELP", Files: []string{"devlog.rsyslog.conf"}, Ships: true},
+	{Name: "syslog-ng", Usage: "syslog-ng sends containers' logs to a log store by HTTP", Files: []string{"devlog.syslog-ng.conf"}, Ships: true},
+	{Name: "fluent-bit", Usage: "Fluent Bit sends containers' logs to a Fluentd or Fluent Bit", Files: []string{"devlog.fluent-bit.yaml"}, Ships: true},
+	{Name: "vector", Usage: "Vector sends containers' logs to another Vector", Files: []string{"devlog.vector.yaml"}, Ships: true},
+	{Name: "otel", Usage: "the OpenTelemetry Collector sends containers' logs by OTLP", Files: []string{"devlog.otel.yaml"}, Ships: true},
 }
 
 // File returns the text of a file for programs in the directory dir.

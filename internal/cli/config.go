@@ -19,10 +19,11 @@ func (p *program) configCommand() *cli.Command {
 	c := usage.Command(cli.Command{
 		Name:      "config",
 		Usage:     "print a configuration file for a runtime, init system or log shipper",
-		UsageText: "devlog-hook config KIND [--dir DIR] [--server NAME]",
+		UsageText: "devlog-hook config KIND [--all] [--dir DIR] [--server NAME]",
 		Description: "The file has this program's own path in it. The file says where to save it, or standard error does\n" +
 			"where the format has no comments. With --dir DIR after KIND, the files are written to that\n" +
-			"directory instead, which is created if it does not exist. The files for log shippers name the server of --server.",
+			"directory instead, which is created if it does not exist. config podman --all prints a file for all\n" +
+			"containers. The files for log shippers name the server of --server.",
 		Action: func(*cli.Context) error {
 			return usage.Errorf("config needs a KIND: see devlog-hook config --help")
 		},
@@ -40,6 +41,9 @@ func (p *program) configCommand() *cli.Command {
 		if kind.Ships {
 			flags = append(flags, &cli.StringFlag{Name: "server", Value: hooks.Server, Usage: "send to the server `NAME`, a host's name or address", EnvVars: env("SERVER")})
 		}
+		if kind.ForAll != "" {
+			flags = append(flags, &cli.BoolFlag{Name: "all", Usage: "print the file for all containers, not only for those that ask for it", EnvVars: env("ALL")})
+		}
 		c.Subcommands = append(c.Subcommands, usage.Command(cli.Command{
 			Name:  kind.Name,
 			Usage: kind.Usage,
@@ -48,6 +52,9 @@ func (p *program) configCommand() *cli.Command {
 				self, err := os.Executable()
 				if err != nil {
 					return fmt.Errorf("cannot find this program: %w", err)
+				}
+				if ctx.Bool("all") {
+					kind.Files = []string{kind.ForAll}
 				}
 				return p.config(kind, filepath.Dir(self), ctx.String("dir"), ctx.String("server"))
 			},

@@ -15,7 +15,7 @@ func TestLogByName(t *testing.T) {
 		host.NeedContainers(t, "podman", "runc")
 		h := host.NewHost(t)
 		host.Install(t, h)
-		podman := host.NewPodman(t, h, "--hooks-dir", host.HooksDir(t, "devlog.oci.json"))
+		podman := host.NewPodman(t, h, "--hooks-dir", host.HooksDir(t, "devlog.oci-all.json"))
 		id := host.RunPodman(t, h, podman, "web")
 		host.WantByName(t, h, "web", id)
 		h.Must(podman("exec", "web", "/bin/sh", "-c", host.ThreeClients("x"))...)

@@ -1,8 +1,10 @@
 package engine
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"devlog/test/host"
@@ -24,24 +26,93 @@ func TestOrdinaryDocker(t *testing.T) {
 	host.ExpectReceiversEnd(t, h)
 }
 
+// podman has three ways to have devlog act: a device, an annotation, and for all containers.
 func TestOrdinaryPodman(t *testing.T) {
+	for name, tt := range map[string]struct {
+		hooks string // of hooks.d
+		asks  []string
+	}{
+		"device":     {"", []string{"--device", "devlog.dev/log=on"}},
+		"annotation": {"devlog.oci.json", []string{"--annotation", "devlog.dev/log=on"}},
+		"all":        {"devlog.oci-all.json", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			host.NeedContainers(t, "podman", "runc")
+			h := host.NewHost(t)
+			host.Install(t, h)
+			host.Overlay(h, "/etc")
+			h.Must("mkdir", "-p", "/etc/cdi")
+			h.Must("cp", host.HookFile(t, "devlog.cdi.json"), "/etc/cdi/devlog.json")
+			var global []string
+			if tt.hooks != "" {
+				global = []string{"--hooks-dir", host.HooksDir(t, tt.hooks)}
+			}
+			run := ordinary(t, h, global)
+			host.WantOnce(t, run(tt.asks...), host.ThreeTexts("a")...)
+			without := []string{} // who does not ask has nothing of it
+			if name == "all" {
+				without = []string{"--annotation", "devlog.dev/log=off"}
+			}
+			if log := run(without...); host.Exists(filepath.Dir(log)) {
+				t.Errorf("a container that does not ask for it has %s", filepath.Dir(log))
+			}
+			host.ExpectReceiversEnd(t, h)
+		})
+	}
+}
+
+// ordinary returns what runs three clients in a container of podman's, with more options, and
+// returns where its log would be, seen from the test.
+func ordinary(t *testing.T, h *host.Host, global []string) func(options ...string) (log string) {
+	t.Helper()
+	podman := host.NewPodman(t, h, global...)
+	return func(options ...string) string {
+		t.Helper()
+		dir := t.TempDir()
+		rootfs := filepath.Join(dir, "rootfs")
+		host.NewRootfs(t, rootfs)
+		line := append(podman("run", "--rm", "--network", "none", "--cidfile", dir+"/id", "--ulimit", "nofile=1024:1024",
+			"--ulimit", "nproc=4096:4096"), options...)
+		r := h.Do(append(line, "--rootfs", rootfs, "/bin/sh", "-c", host.ThreeClients("a")+"exit 5")...)
+		if r.Code != 5 {
+			t.Fatalf("podman run %q: %+v", options, r)
+		}
+		id, err := os.ReadFile(dir + "/id")
+		host.Check(t, err)
+		return h.Path("/var/log/devlog/" + string(id) + "/messages")
+	}
+}
+
+// An ordinary container that logs nothing costs an empty file, and no inotify instance, of
+// which a user has 128.
+func TestOrdinarySilent(t *testing.T) {
 	host.NeedContainers(t, "podman", "runc")
 	h := host.NewHost(t)
 	host.Install(t, h)
-	host.Overlay(h, "/etc")
-	h.Must("mkdir", "-p", "/etc/cdi")
-	h.Must("cp", host.HookFile(t, "devlog.cdi.json"), "/etc/cdi/devlog.json")
-	dir := t.TempDir()
-	rootfs := filepath.Join(dir, "rootfs")
+	podman := host.NewPodman(t, h, "--hooks-dir", host.HooksDir(t, "devlog.oci-all.json"))
+	rootfs := filepath.Join(t.TempDir(), "rootfs")
 	host.NewRootfs(t, rootfs)
-	r := h.Do(host.NewPodman(t, h)("run", "--rm", "--network", "none", "--cidfile", dir+"/id", "--ulimit", "nofile=1024:1024",
-		"--ulimit", "nproc=4096:4096", "--device", "devlog.dev/log=on", "--rootfs", rootfs, "/bin/sh", "-c", host.ThreeClients("a")+"exit 5")...)
-	if r.Code != 5 {
-		t.Fatalf("podman run: %+v", r)
+	h.Detached(podman("run", "--detach", "--interactive", "--name", "quiet", "--network", "none", "--ulimit", "nofile=1024:1024",
+		"--ulimit", "nproc=4096:4096", "--rootfs", rootfs, "/bin/sh", "-c", "read _")...)
+	id := strings.TrimSpace(h.Must(podman("inspect", "-f", "{{.Id}}", "quiet")...).Out)
+	dir := h.Path("/var/log/devlog/" + id)
+	if said, err := os.ReadFile(dir + "/messages"); err != nil || len(said) > 0 {
+		t.Errorf("its log has %q, %v", said, err)
 	}
-	id, err := os.ReadFile(dir + "/id")
+	receivers := h.Receivers()
+	if len(receivers) != 1 {
+		t.Fatalf("the receivers are %v", receivers)
+	}
+	fds, err := filepath.Glob(h.Path(fmt.Sprintf("/proc/%d/fd/*", receivers[0])))
 	host.Check(t, err)
-	host.WantOnce(t, h.Path("/var/log/devlog/"+string(id)+"/messages"), host.ThreeTexts("a")...)
+	for _, fd := range fds {
+		if to, err := os.Readlink(fd); err == nil && strings.Contains(to, "inotify") {
+			t.Error("the receiver has an inotify instance")
+		}
+	}
+	h.Must(podman("exec", "quiet", "/bin/sh", "-c", host.ThreeClients("b"))...)
+	host.WantOnce(t, filepath.Join(dir, "messages"), host.ThreeTexts("b")...)
+	h.Must(podman("rm", "--force", "--time", "0", "quiet")...)
 	host.ExpectReceiversEnd(t, h)
 }
 

@@ -66,7 +66,7 @@ func TestPodmanLogByName(t *testing.T) {
 	host.NeedContainers(t, "podman", "runc")
 	h := host.NewHost(t)
 	host.Install(t, h)
-	podman := host.NewPodman(t, h, "--hooks-dir", host.HooksDir(t, "devlog.oci.json"))
+	podman := host.NewPodman(t, h, "--hooks-dir", host.HooksDir(t, "devlog.oci-all.json"))
 	rootfs := filepath.Join(t.TempDir(), "rootfs")
 	host.NewRootfs(t, rootfs)
 	run := func(name string, flags ...string) {

@@ -152,7 +152,7 @@ func TestRootlessMessages(t *testing.T) {
 					receive = host.ListenOn(t, h, "/dev/log")
 				}
 				before := h.Tree([]string{"/dev/pts", "/dev/shm"}, "/dev", "/var/log")
-				result := r.run(runtime, host.HooksDir(t, "devlog.oci.json"), host.ThreeClients("a")+"exit 5")
+				result := r.run(runtime, host.HooksDir(t, "devlog.oci-all.json"), host.ThreeClients("a")+"exit 5")
 				if result.Code != 5 {
 					said, _ := os.ReadFile(r.err)
 					t.Fatalf("podman run: %+v, and the hook says %q", result, said)

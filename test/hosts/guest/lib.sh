@@ -104,7 +104,7 @@ log_of() { cat "$(cat "$truth/$1/log")"; }
 podman_args=(--network none -v /dev:/dev --stop-timeout 30)
 podman_run() {
 	setup "$1"
-	podman "${podman_global[@]}" run -d --name "$1" "${podman_args[@]}" -v "$truth/$1:/truth" -v /test/loop:/loop:ro -e NAME="$1" "${@:2}" localhost/bb /loop
+	podman "${podman_global[@]}" run -d --name "$1" --annotation devlog.dev/log=on "${podman_args[@]}" -v "$truth/$1:/truth" -v /test/loop:/loop:ro -e NAME="$1" "${@:2}" localhost/bb /loop
 	logs_to "$1" "/var/log/devlog/$(podman inspect -f '{{.Id}}' "$1")/messages"
 }
 podman_global=()
@@ -192,6 +192,7 @@ podman_unit() {
 			Exec=/loop
 			Network=none
 			Volume=/dev:/dev
+			Annotation=devlog.dev/log=on
 			Volume=$truth/$name:/truth
 			Volume=/test/loop:/loop:ro
 			Environment=NAME=$name
@@ -201,7 +202,7 @@ podman_unit() {
 			TimeoutStopSec=60
 		Q
 	else
-		podman "${podman_global[@]}" create --name "$name" "${podman_args[@]}" -v "$truth/$name:/truth" -v /test/loop:/loop:ro -e NAME="$name" localhost/bb /loop
+		podman "${podman_global[@]}" create --name "$name" --annotation devlog.dev/log=on "${podman_args[@]}" -v "$truth/$name:/truth" -v /test/loop:/loop:ro -e NAME="$name" localhost/bb /loop
 		podman generate systemd --name "$name" |
 			sed "s,podman start,podman ${podman_global[*]} start," >"/etc/systemd/system/$name.service"
 	fi
