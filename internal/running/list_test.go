@@ -11,9 +11,9 @@ func TestParseArguments(t *testing.T) {
 		"devlogd": {},
 		"":        {},
 		"/x/devlogd --name c1 --rule *.*_-/a --rule=*.crit -- /x/devlog-hook auto-repair --socket /run/a": {Name: "c1", Rules: []string{"*.*_-/a", "*.crit"}, Socket: "/run/a"},
-		"devlogd --name=c1 --config=/etc/x --metrics-file /m --exit-when-alone --listen /run/b":    {Name: "c1", Config: "/etc/x", Metrics: "/m", Socket: "/run/b"},
-		"devlogd --exit-when-alone --name c1":                                                      {Name: "c1"},
-		"devlogd --name":                                                                           {},
+		"devlogd --name=c1 --config=/etc/x --metrics-file /m --exit-when-alone --listen /run/b":           {Name: "c1", Config: "/etc/x", Metrics: "/m", Socket: "/run/b"},
+		"devlogd --exit-when-alone --name c1":                                                             {Name: "c1"},
+		"devlogd --name":                                                                                  {},
 	} {
 		got, ok := parseArguments([]byte(strings.ReplaceAll(text, " ", "\x00") + "\x00"))
 		if !ok || !reflect.DeepEqual(got, want) {
