@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,8 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// freezer is a cgroup of which the processes do not end by a signal: they are in
-// an uninterruptible sleep.
+// freezer makes a cgroup whose processes no signal ends: they are in an uninterruptible sleep.
 func freezer(t *testing.T) (dir string, thaw func()) {
 	t.Helper()
 	dir = filepath.Join("/sys/fs/cgroup/freezer", fmt.Sprintf("devlog-test-%d", os.Getpid()))
@@ -24,12 +24,38 @@ func freezer(t *testing.T) (dir string, thaw func()) {
 	thaw = func() { _ = os.WriteFile(filepath.Join(dir, "freezer.state"), []byte("THAWED"), 0o644) }
 	t.Cleanup(func() {
 		thaw()
-		deadline := time.Now().Add(20 * time.Second)
-		for os.Remove(dir) != nil && time.Now().Before(deadline) { // once it is empty
-			time.Sleep(10 * time.Millisecond)
+		text, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+		if err != nil {
+			t.Error(err)
+		}
+		for pid := range strings.FieldsSeq(string(text)) {
+			awaitEnd(t, pid)
+		}
+		if err := os.Remove(dir); err != nil {
+			t.Error(err)
 		}
 	})
 	return dir, thaw
+}
+
+// awaitEnd waits for the end of the process, which was killed.
+func awaitEnd(t *testing.T, pid string) {
+	t.Helper()
+	n, err := strconv.Atoi(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.PidfdOpen(n, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 20_000); n == 0 || err != nil {
+		t.Errorf("process %s does not end: %v", pid, err)
+	}
 }
 
 // A receiver that is not ready and that no signal ends does not hold up the hook: it

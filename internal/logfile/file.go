@@ -72,20 +72,13 @@ type File struct {
 	rotation *rotation // nil if the file just grows
 }
 
-// Open returns the output to the file path, which is created (mode 0640)
-// together with its directories (mode 0755) if it does not exist. If the file
-// cannot be opened the error says why, and the output is there nevertheless and
-// tries again. A full disk is no error.
+// Open is OpenGuarded for a file system that cannot hang.
 func Open(path string, o Options) (*File, error) {
-	return openFile(path, o, openHandle)
-}
-
-func openFile(path string, o Options, open func(safepath.Place) (handle, error)) (*File, error) {
-	f := newFile(path, o, open)
+	f := newFile(path, o, openHandle)
 	return f, f.start()
 }
 
-// newFile returns a File that start has to open.
+// newFile returns a File for the path. start opens it.
 func newFile(path string, o Options, open func(safepath.Place) (handle, error)) *File {
 	f := &File{Place: safepath.New(path, o.Below), open: open, lines: output.NewBuffer(output.BufferOptions{Notice: o.Notice, Limit: maxPending, Slowest: lastRetry})}
 	if o.Rotation.Size > 0 {
@@ -94,6 +87,9 @@ func newFile(path string, o Options, open func(safepath.Place) (handle, error)) 
 	return f
 }
 
+// start opens the file. It creates the file (mode 0640) and its directories (mode 0755) if they
+// do not exist. If the file cannot be opened, the error says why, and the File tries again
+// later. A full disk is not an error.
 func (f *File) start() error {
 	if err := f.reopen(time.Now()); err != nil && !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
 		return err

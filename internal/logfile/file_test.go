@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"devlog/internal/output"
+	"devlog/internal/output/outputtest"
 	"devlog/internal/safepath"
 
 	"golang.org/x/sys/unix"
@@ -53,11 +54,15 @@ func (f *fakeFile) Retract(n int) bool {
 	return true
 }
 
-func testNotice(dst []byte, text string) []byte { return fmt.Appendf(dst, "NOTICE %s\n", text) }
+// openTestHandle is Open with another way to open the file.
+func openTestHandle(path string, o Options, open func(safepath.Place) (handle, error)) (*File, error) {
+	f := newFile(path, o, open)
+	return f, f.start()
+}
 
 func newTestFile[H handle](t *testing.T, files ...H) *File {
 	t.Helper()
-	f, err := openFile("/f", Options{Notice: testNotice}, func(safepath.Place) (handle, error) {
+	f, err := openTestHandle("/f", Options{Notice: outputtest.Notice}, func(safepath.Place) (handle, error) {
 		if len(files) == 0 {
 			return nil, fmt.Errorf("open: %w", unix.EACCES)
 		}
@@ -71,38 +76,22 @@ func newTestFile[H handle](t *testing.T, files ...H) *File {
 	return f
 }
 
-func message(text string) output.Message {
-	return output.Message{Line: []byte(text + "\n"), Body: []byte(text)}
-}
-
-func wantCounts(t *testing.T, o output.Output, want string) {
-	t.Helper()
-	c := o.Counts()
-	got := fmt.Sprint(c.Written, " ", c.Pending)
-	for _, l := range c.Lost {
-		got += fmt.Sprintf(" %s=%d", l.Reason, l.N)
-	}
-	if got != want {
-		t.Errorf("counts: got %s, want %s", got, want)
-	}
-}
-
 func TestFileBatches(t *testing.T) {
 	disk := &fakeFile{room: 1000}
 	f := newTestFile(t, disk)
 	now := time.Now()
 	for i := range 5 {
-		f.Add(message(fmt.Sprint(i)))
+		f.Add(outputtest.Message(fmt.Sprint(i)))
 	}
 	f.Flush(now)
 	f.Flush(now)
 	if got := string(disk.data); got != "0\n1\n2\n3\n4\n" || disk.writes != 1 || disk.syncs != 0 {
 		t.Errorf("%q with %d writes, %d syncs", got, disk.writes, disk.syncs)
 	}
-	m := message("5")
+	m := outputtest.Message("5")
 	m.Sync = true
 	f.Add(m)
-	f.Add(message("6"))
+	f.Add(outputtest.Message("6"))
 	f.Flush(now)
 	if disk.writes != 2 || disk.syncs != 1 {
 		t.Errorf("%d writes, %d syncs", disk.writes, disk.syncs)
@@ -110,7 +99,7 @@ func TestFileBatches(t *testing.T) {
 	if !f.Next().IsZero() {
 		t.Error("wants to be woken up with nothing to do")
 	}
-	wantCounts(t, f, "7 0")
+	outputtest.WantCounts(t, f, "7 0")
 	f.Close()
 	if !disk.closed {
 		t.Error("not closed")
@@ -120,7 +109,7 @@ func TestFileBatches(t *testing.T) {
 func TestFileNoAllocation(t *testing.T) {
 	disk := &fakeFile{room: 1 << 30, data: make([]byte, 0, 1<<20)}
 	f := newTestFile(t, disk)
-	m := message("hello")
+	m := outputtest.Message("hello")
 	now := time.Now()
 	if n := testing.AllocsPerRun(1000, func() { f.Add(m); f.Flush(now) }); n != 0 {
 		t.Errorf("%v allocations", n)
@@ -131,19 +120,19 @@ func TestFileDiskFull(t *testing.T) {
 	disk := &fakeFile{room: 6}
 	f := newTestFile(t, disk)
 	now := time.Now()
-	f.Add(message("aaa"))
-	f.Add(message("bbb"))
+	f.Add(outputtest.Message("aaa"))
+	f.Add(outputtest.Message("bbb"))
 	f.Flush(now)
 	if string(disk.data) != "aaa\nbb" {
 		t.Fatalf("%q", disk.data)
 	}
-	wantCounts(t, f, "1 1")
+	outputtest.WantCounts(t, f, "1 1")
 	next := f.Next()
 	if !next.After(now) || next.Sub(now) > time.Second {
 		t.Errorf("tries again after %v", next.Sub(now))
 	}
 	writes := disk.writes
-	f.Add(message("ccc"))
+	f.Add(outputtest.Message("ccc"))
 	f.Flush(now)
 	if disk.writes != writes {
 		t.Error("tries again at once")
@@ -153,20 +142,20 @@ func TestFileDiskFull(t *testing.T) {
 	if string(disk.data) != "aaa\nbbb\nccc\n" || !f.Next().IsZero() {
 		t.Errorf("%q, next %v", disk.data, f.Next())
 	}
-	wantCounts(t, f, "3 0")
+	outputtest.WantCounts(t, f, "3 0")
 }
 
 func TestFileLost(t *testing.T) {
 	disk := &fakeFile{}
 	f := newTestFile(t, disk)
 	now := time.Now()
-	m := message(strings.Repeat("x", 1023))
+	m := outputtest.Message(strings.Repeat("x", 1023))
 	const sent = 1500
 	for range sent {
 		f.Add(m)
 		f.Flush(now)
 	}
-	wantCounts(t, f, "0 1024 disk full=476")
+	outputtest.WantCounts(t, f, "0 1024 disk full=476")
 	if n := f.Counts().Untold; n != 476 {
 		t.Errorf("%d lost that the file does not tell of", n)
 	}
@@ -180,17 +169,17 @@ func TestFileLost(t *testing.T) {
 	disk.room = 1<<20 + 10 // the notice does not fit
 	now = f.Next()
 	f.Flush(now)
-	wantCounts(t, f, "1024 0 disk full=476")
+	outputtest.WantCounts(t, f, "1024 0 disk full=476")
 	if n := f.Counts().Untold; n != 476 {
 		t.Errorf("%d lost that the file does not tell of, while the notice waits", n)
 	}
-	f.Add(message("after"))
+	f.Add(outputtest.Message("after"))
 	disk.room = 1000
 	f.Flush(f.Next())
 	if want := "x\nNOTICE 476 messages lost (disk full)\nafter\n"; !bytes.HasSuffix(disk.data, []byte(want)) {
 		t.Errorf("ends in %q", disk.data[len(disk.data)-100:])
 	}
-	wantCounts(t, f, "1025 0 disk full=476")
+	outputtest.WantCounts(t, f, "1025 0 disk full=476")
 	if n := f.Counts().Untold; n != 0 {
 		t.Errorf("%d lost that the file does not tell of", n)
 	}
@@ -200,15 +189,15 @@ func TestFileHugeMessage(t *testing.T) {
 	disk := &fakeFile{}
 	f := newTestFile(t, disk)
 	now := time.Now()
-	huge := message(strings.Repeat("x", 3*maxPending/2))
+	huge := outputtest.Message(strings.Repeat("x", 3*maxPending/2))
 	f.Add(huge) // alone it is kept, whatever its size
 	f.Flush(now)
-	f.Add(message("y"))
-	wantCounts(t, f, "0 1 disk full=1")
+	f.Add(outputtest.Message("y"))
+	outputtest.WantCounts(t, f, "0 1 disk full=1")
 	disk.room = 10 * maxPending
 	f.Flush(f.Next())
 	f.Flush(now)
-	wantCounts(t, f, "1 0 disk full=1")
+	outputtest.WantCounts(t, f, "1 0 disk full=1")
 	if f.lines.Capacity() > 2*output.BatchSize {
 		t.Errorf("keeps %d bytes", f.lines.Capacity())
 	}
@@ -217,39 +206,39 @@ func TestFileHugeMessage(t *testing.T) {
 func TestFileCloseWhileFull(t *testing.T) {
 	disk := &fakeFile{room: 6}
 	f := newTestFile(t, disk)
-	f.Add(message("aaa"))
-	f.Add(message("bbb"))
+	f.Add(outputtest.Message("aaa"))
+	f.Add(outputtest.Message("bbb"))
 	f.Flush(time.Now())
 	f.Close()
 	if string(disk.data) != "aaa\n" {
 		t.Errorf("a torn line is left: %q", disk.data)
 	}
-	wantCounts(t, f, "1 0 disk full=1")
+	outputtest.WantCounts(t, f, "1 0 disk full=1")
 }
 
 func TestFileReopen(t *testing.T) {
 	full, next := &fakeFile{room: 6}, &fakeFile{room: 1000}
 	f := newTestFile(t, full, next)
 	now := time.Now()
-	f.Add(message("aaa"))
-	f.Add(message("bbb"))
+	f.Add(outputtest.Message("aaa"))
+	f.Add(outputtest.Message("bbb"))
 	f.Reopen(now)
 	if string(full.data) != "aaa\n" || string(next.data) != "bbb\n" || !full.closed {
 		t.Errorf("old %q, new %q", full.data, next.data)
 	}
 	f.Reopen(now) // there is no third
-	f.Add(message("ccc"))
+	f.Add(outputtest.Message("ccc"))
 	f.Flush(now)
 	if got := string(next.data); !strings.HasPrefix(got, "bbb\nNOTICE open: permission denied") || !strings.HasSuffix(got, "\nccc\n") {
 		t.Errorf("%q", got)
 	}
-	wantCounts(t, f, "3 0")
+	outputtest.WantCounts(t, f, "3 0")
 }
 
 func TestFileSyncFails(t *testing.T) {
 	disk := &fakeFile{room: 1000, syncErr: unix.EIO}
 	f := newTestFile(t, disk)
-	m := message("a")
+	m := outputtest.Message("a")
 	m.Sync = true
 	for range 2 {
 		f.Add(m)
@@ -258,38 +247,38 @@ func TestFileSyncFails(t *testing.T) {
 	if got := string(disk.data); strings.Count(got, "NOTICE sync /f: input/output error") != 1 || strings.Count(got, "a\n") != 2 {
 		t.Errorf("%q", got)
 	}
-	wantCounts(t, f, "2 0")
+	outputtest.WantCounts(t, f, "2 0")
 }
 
 func TestFileOpenedLater(t *testing.T) {
 	disk := &fakeFile{room: 1000}
 	problem := error(unix.ENOSPC)
-	f, err := openFile("/f", Options{Notice: testNotice}, func(safepath.Place) (handle, error) { return disk, problem })
+	f, err := openTestHandle("/f", Options{Notice: outputtest.Notice}, func(safepath.Place) (handle, error) { return disk, problem })
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.Add(message("a"))
+	f.Add(outputtest.Message("a"))
 	f.Flush(f.Next())
-	wantCounts(t, f, "0 1")
+	outputtest.WantCounts(t, f, "0 1")
 	problem = nil
 	f.Flush(f.Next())
-	wantCounts(t, f, "1 0")
+	outputtest.WantCounts(t, f, "1 0")
 }
 
 func TestOpenFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a", "b", "messages")
-	f, err := Open(path, Options{Notice: testNotice})
+	f, err := Open(path, Options{Notice: outputtest.Notice})
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.Add(message("a"))
+	f.Add(outputtest.Message("a"))
 	f.Flush(time.Now())
 	if err := os.Rename(path, path+".1"); err != nil {
 		t.Fatal(err)
 	}
 	f.Reopen(time.Now())
-	f.Add(message("b"))
+	f.Add(outputtest.Message("b"))
 	f.Flush(time.Now())
 	f.Close()
 	for p, want := range map[string]string{path + ".1": "a\n", path: "b\n"} {
@@ -319,7 +308,7 @@ func TestOpenFileRefuses(t *testing.T) {
 		dir:         "is a directory",
 		file + "/x": "not a directory",
 	} {
-		_, err := Open(path, Options{Notice: testNotice})
+		_, err := Open(path, Options{Notice: outputtest.Notice})
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: got %v, want %s", path, err, want)
 		}
@@ -362,7 +351,7 @@ func TestRetract(t *testing.T) {
 // What is closed without a flush is accounted for too.
 func TestCloseUnflushed(t *testing.T) {
 	f := newTestFile(t, &fakeFile{room: 100})
-	f.Add(message("a"))
+	f.Add(outputtest.Message("a"))
 	f.Close()
 	if c := f.Counts(); c.Written != 0 || c.Pending != 0 || len(c.Lost) != 1 || c.Lost[0].N != 1 {
 		t.Errorf("%+v", c)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"devlog/internal/output"
+	"devlog/internal/output/outputtest"
 	"devlog/internal/watchdog"
 )
 
@@ -18,10 +19,11 @@ type frozenFile struct {
 	warm  *sync.Cond
 	stuck bool // a call hangs
 	cold  bool
+	woken chan struct{} // the loop is to look at the file again
 }
 
 func newFrozenFile() *frozenFile {
-	f := &frozenFile{fakeFile: fakeFile{room: 1 << 30}}
+	f := &frozenFile{fakeFile: fakeFile{room: 1 << 30}, woken: make(chan struct{}, 1)}
 	f.warm = sync.NewCond(&f.mu)
 	return f
 }
@@ -40,7 +42,29 @@ func (f *frozenFile) Write(p []byte) (int, error) {
 func (f *frozenFile) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	defer f.wake()
 	return f.fakeFile.Close()
+}
+
+// wake is what a watchdog calls to wake the loop.
+func (f *frozenFile) wake() {
+	select {
+	case f.woken <- struct{}{}:
+	default:
+	}
+}
+
+// soon waits until that is done. It looks each time that the loop is to be woken up.
+func (f *frozenFile) soon(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	timeout := time.After(30 * time.Second)
+	for !done() {
+		select {
+		case <-f.woken:
+		case <-timeout:
+			t.Fatalf("%s: not so in time", what)
+		}
+	}
 }
 
 func (f *frozenFile) freeze(cold bool) {
@@ -61,16 +85,7 @@ func newTestGuarded(t *testing.T) (g *Guarded, f *frozenFile, problems *[]error)
 	t.Helper()
 	f, problems = newFrozenFile(), new([]error)
 	inner := newTestFile(t, f)
-	return newGuarded(inner, GuardOptions{Problem: func(err error) { *problems = append(*problems, err) }}), f, problems
-}
-
-func soon(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !done(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not so in time", what)
-		}
-	}
+	return newGuarded(inner, GuardOptions{Watchdog: watchdog.New(func() {}, f.wake), Problem: func(err error) { *problems = append(*problems, err) }}), f, problems
 }
 
 // A file that hangs takes the patience of one call. What is added meanwhile is kept up
@@ -78,11 +93,11 @@ func soon(t *testing.T, what string, done func() bool) {
 func TestGuarded(t *testing.T) {
 	t.Parallel()
 	g, f, problems := newTestGuarded(t)
-	g.Add(message("before"))
+	g.Add(outputtest.Message("before"))
 	g.Flush(time.Now())
-	wantCounts(t, g, "1 0")
+	outputtest.WantCounts(t, g, "1 0")
 	f.freeze(true)
-	g.Add(message("stuck"))
+	g.Add(outputtest.Message("stuck"))
 	begin := time.Now()
 	g.Flush(begin)
 	if took := time.Since(begin); took < watchdog.Patience {
@@ -91,11 +106,11 @@ func TestGuarded(t *testing.T) {
 	if !g.Hangs() || len(*problems) != 0 {
 		t.Errorf("it hangs: %v, problems %v", g.Hangs(), *problems)
 	}
-	wantCounts(t, g, "1 1")
+	outputtest.WantCounts(t, g, "1 1")
 	long := string(bytes.Repeat([]byte("x"), 1023))
 	begin = time.Now()
 	for range 1030 {
-		g.Add(message(long))
+		g.Add(outputtest.Message(long))
 		g.Flush(time.Now())
 	}
 	if took := time.Since(begin); took >= watchdog.Patience {
@@ -107,18 +122,18 @@ func TestGuarded(t *testing.T) {
 	if n := g.Buffered(); n > maxPending {
 		t.Errorf("%d bytes are kept", n)
 	}
-	wantCounts(t, g, "1 1024 file system does not answer=7")
+	outputtest.WantCounts(t, g, "1 1024 file system does not answer=7")
 	if g.Next().IsZero() {
 		t.Error("nothing would look whether the file is back")
 	}
 	f.freeze(false)
-	soon(t, "it answers again", func() bool { return !g.Hangs() })
+	f.soon(t, "it answers again", func() bool { return !g.Hangs() })
 	g.Flush(time.Now())
-	soon(t, "all is written", func() bool { return !g.Hangs() })
-	g.Add(message("after"))
+	f.soon(t, "all is written", func() bool { return !g.Hangs() })
+	g.Add(outputtest.Message("after"))
 	g.Flush(time.Now())
-	soon(t, "the last is written", func() bool { return !g.Hangs() && g.Counts().Pending == 0 })
-	wantCounts(t, g, "1026 0 file system does not answer=7")
+	f.soon(t, "the last is written", func() bool { return !g.Hangs() && g.Counts().Pending == 0 })
+	outputtest.WantCounts(t, g, "1026 0 file system does not answer=7")
 	data, _ := f.read()
 	if want := "before\nstuck\n" + string(bytes.Repeat([]byte(long+"\n"), 1023)) + "NOTICE 7 messages lost (file system does not answer)\nafter\n"; data != want {
 		t.Errorf("%d bytes, want %d: ...%q", len(data), len(want), data[max(0, len(data)-200):])
@@ -132,32 +147,32 @@ func TestGuarded(t *testing.T) {
 func TestGuardedDistrusts(t *testing.T) {
 	t.Parallel()
 	g, f, _ := newTestGuarded(t)
-	dog := watchdog.New(func() { t.Error("the loop goes on elsewhere") }, func() {})
+	dog := watchdog.New(func() { t.Error("the loop goes on elsewhere") }, f.wake)
 	g.Watchdog = dog
 	f.freeze(true)
-	g.Add(message("a"))
+	g.Add(outputtest.Message("a"))
 	g.Flush(time.Now()) // not at the loop's top
 	f.freeze(false)
-	soon(t, "it answers again", func() bool { return !g.Hangs() })
+	f.soon(t, "it answers again", func() bool { return !g.Hangs() })
 	dog.Top(true)
 	f.freeze(true)
 	begin := time.Now()
 	for range 3 {
-		g.Add(message("b"))
+		g.Add(outputtest.Message("b"))
 		g.Flush(time.Now())
 	}
 	if took := time.Since(begin); took >= watchdog.Patience/2 {
 		t.Errorf("it took %v", took)
 	}
 	f.freeze(false)
-	soon(t, "all is written", func() bool {
+	f.soon(t, "all is written", func() bool {
 		g.Flush(time.Now())
 		return g.Counts().Pending == 0
 	})
-	wantCounts(t, g, "4 0")
+	outputtest.WantCounts(t, g, "4 0")
 	g.trusted = time.Time{}
 	f.freeze(false)
-	g.Add(message("c"))
+	g.Add(outputtest.Message("c"))
 	g.Flush(time.Now())
 	if data, _ := f.read(); data != "a\nb\nb\nb\nc\n" {
 		t.Errorf("%q", data)
@@ -168,15 +183,15 @@ func TestGuardedDistrusts(t *testing.T) {
 func TestGuardedReopen(t *testing.T) {
 	t.Parallel()
 	first, second := newFrozenFile(), newFrozenFile()
-	g := newGuarded(newTestFile(t, first, second), GuardOptions{Problem: func(error) {}})
+	g := newGuarded(newTestFile(t, first, second), GuardOptions{Watchdog: watchdog.New(func() {}, first.wake), Problem: func(error) {}})
 	first.freeze(true)
-	g.Add(message("a"))
+	g.Add(outputtest.Message("a"))
 	g.Flush(time.Now())
 	begin := time.Now()
 	g.Reopen(begin)
 	g.SetRotation(Rotation{Size: 1000, Count: 2})
 	s := g.State(begin)
-	g.Add(message("b"))
+	g.Add(outputtest.Message("b"))
 	if took := time.Since(begin); took >= watchdog.Patience {
 		t.Errorf("it took %v", took)
 	}
@@ -184,10 +199,10 @@ func TestGuardedReopen(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	first.freeze(false)
-	soon(t, "it answers again", func() bool { return !g.Hangs() })
-	g.Add(message("c"))
+	first.soon(t, "it answers again", func() bool { return !g.Hangs() })
+	g.Add(outputtest.Message("c"))
 	g.Flush(time.Now())
-	g.Add(message("d"))
+	g.Add(outputtest.Message("d"))
 	g.Flush(time.Now())
 	data, closed := first.read()
 	more, _ := second.read()
@@ -206,14 +221,14 @@ func TestGuardedClose(t *testing.T) {
 	g, f, _ := newTestGuarded(t)
 	f.freeze(true)
 	for i := range 3 {
-		g.Add(message(fmt.Sprint(i)))
+		g.Add(outputtest.Message(fmt.Sprint(i)))
 	}
 	g.Flush(time.Now())
-	g.Add(message("more"))
+	g.Add(outputtest.Message("more"))
 	g.Close()
-	wantCounts(t, g, "0 0 file system does not answer=4")
+	outputtest.WantCounts(t, g, "0 0 file system does not answer=4")
 	f.freeze(false)
-	soon(t, "the file is closed", func() bool { _, closed := f.read(); return closed })
+	f.soon(t, "the file is closed", func() bool { _, closed := f.read(); return closed })
 }
 
 // What a program before this one has left is kept for a file that hangs.
@@ -221,16 +236,16 @@ func TestGuardedResume(t *testing.T) {
 	t.Parallel()
 	g, f, _ := newTestGuarded(t)
 	f.freeze(true)
-	g.Add(message("a"))
+	g.Add(outputtest.Message("a"))
 	g.Flush(time.Now())
 	s := output.State{Written: 5, Lost: []output.Loss{{Reason: "disk full", N: 2}}, Pending: []byte("NOTICE 2 messages lost (disk full)\nb\n"), Ours: true, Unsaid: 2, UnsaidBy: "disk full", FD: -1}
 	g.Resume(s, time.Now())
-	wantCounts(t, g, "5 2 disk full=2")
+	outputtest.WantCounts(t, g, "5 2 disk full=2")
 	f.freeze(false)
-	soon(t, "it answers again", func() bool { return !g.Hangs() })
+	f.soon(t, "it answers again", func() bool { return !g.Hangs() })
 	g.Flush(time.Now())
-	soon(t, "all is written", func() bool { g.Flush(time.Now()); return g.Counts().Pending == 0 })
-	wantCounts(t, g, "7 0 disk full=2")
+	f.soon(t, "all is written", func() bool { g.Flush(time.Now()); return g.Counts().Pending == 0 })
+	outputtest.WantCounts(t, g, "7 0 disk full=2")
 	if data, _ := f.read(); data != "a\nb\nNOTICE 2 messages lost (disk full)\n" {
 		t.Errorf("%q", data)
 	}

@@ -9,48 +9,20 @@ import (
 	"testing"
 	"time"
 
+	"devlog/internal/output/outputtest"
 	"devlog/internal/safepath"
 
 	"golang.org/x/sys/unix"
 )
 
-// logs makes a directory for containers' logs, with the one of the container c1
-// in it, and a file elsewhere that nobody may touch.
-func logs(t *testing.T) (below, dir, victim string) {
-	t.Helper()
-	top := t.TempDir()
-	below, victim = filepath.Join(top, "logs"), filepath.Join(top, "etc", "victim")
-	dir = filepath.Join(below, "c1")
-	err := errors.Join(os.MkdirAll(dir, 0o755), os.Mkdir(filepath.Dir(victim), 0o755), os.WriteFile(victim, []byte("precious"), 0o600))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if text, err := os.ReadFile(victim); err != nil || string(text) != "precious" {
-			t.Errorf("the file elsewhere: %q, %v", text, err)
-		}
-		if entries, err := os.ReadDir(filepath.Dir(victim)); err != nil || len(entries) != 1 {
-			t.Errorf("made elsewhere: %v, %v", entries, err)
-		}
-	})
-	return below, dir, victim
-}
-
 func openBelow(below, path string, r Rotation) (*File, error) {
-	return Open(path, Options{Notice: testNotice, Rotation: r, Below: below})
-}
-
-func must(t *testing.T, errs ...error) {
-	t.Helper()
-	if err := errors.Join(errs...); err != nil {
-		t.Fatal(err)
-	}
+	return Open(path, Options{Notice: outputtest.Notice, Rotation: r, Below: below})
 }
 
 // What a container has put into its own directory of logs leads nowhere.
 func TestBelowRefuses(t *testing.T) {
-	below, dir, victim := logs(t)
-	must(t,
+	below, dir, victim := outputtest.Logs(t)
+	outputtest.Must(t,
 		os.Symlink(victim, dir+"/link"),
 		os.Symlink(filepath.Join(filepath.Dir(victim), "new"), dir+"/dangling"),
 		os.Symlink(filepath.Dir(victim), dir+"/sub"),
@@ -81,17 +53,17 @@ func TestBelowRefuses(t *testing.T) {
 
 // Below it directories are made, and links above it and elsewhere are followed.
 func TestBelow(t *testing.T) {
-	below, _, _ := logs(t)
+	below, _, _ := outputtest.Logs(t)
 	linked := filepath.Join(filepath.Dir(below), "linked")
 	target, link := filepath.Join(filepath.Dir(below), "target"), filepath.Join(filepath.Dir(below), "link")
-	must(t, os.Symlink("logs", linked), os.WriteFile(target, nil, 0o600), os.Symlink("target", link))
+	outputtest.Must(t, os.Symlink("logs", linked), os.WriteFile(target, nil, 0o600), os.Symlink("target", link))
 	for path, real := range map[string]string{
 		linked + "/new/a/messages": below + "/new/a/messages",
 		link:                       target,
 	} {
 		f, err := openBelow(linked, path, Rotation{})
-		must(t, err)
-		f.Add(message("x"))
+		outputtest.Must(t, err)
+		f.Add(outputtest.Message("x"))
 		f.Flush(time.Now())
 		f.Close()
 		if text, err := os.ReadFile(real); err != nil || string(text) != "x\n" {
@@ -113,27 +85,27 @@ func TestBelowFollow(t *testing.T) {
 	} {
 		for _, reopen := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s,%t", name, reopen), func(t *testing.T) {
-				below, dir, victim := logs(t)
+				below, dir, victim := outputtest.Logs(t)
 				path := filepath.Join(dir, "sub", filepath.Base(victim))
 				f, err := openBelow(below, path, Rotation{})
-				must(t, err)
-				must(t, replace(path, victim))
+				outputtest.Must(t, err)
+				outputtest.Must(t, replace(path, victim))
 				now := time.Now()
 				if reopen {
 					f.Reopen(now)
 				}
-				f.Add(message("a"))
+				f.Add(outputtest.Message("a"))
 				f.Flush(now.Add(2 * lookTime))
 				var text [4 << 10]byte
 				fd := int(f.file.(fdHandle))
 				old, err := os.Open("/proc/self/fd/" + fmt.Sprint(fd))
-				must(t, err)
+				outputtest.Must(t, err)
 				defer old.Close()
 				n, _ := old.Read(text[:])
 				if got := string(text[:n]); !strings.Contains(got, "a\n") || !strings.Contains(got, writingOn+"\n") {
 					t.Errorf("the old file has %q", got)
 				}
-				wantCounts(t, f, "1 0")
+				outputtest.WantCounts(t, f, "1 0")
 				f.Close()
 			})
 		}
@@ -143,20 +115,20 @@ func TestBelowFollow(t *testing.T) {
 // Links in the places of old files are renamed and removed like these, and
 // nothing is read or written through them.
 func TestBelowRotate(t *testing.T) {
-	below, dir, victim := logs(t)
+	below, dir, victim := outputtest.Logs(t)
 	path := filepath.Join(dir, "log")
 	f, err := openBelow(below, path, Rotation{Size: 2, Count: 3, Gzip: true})
-	must(t, err)
+	outputtest.Must(t, err)
 	for _, name := range []string{".0", ".1", ".1.gz", ".gz.tmp"} {
-		must(t, os.Symlink(victim, path+name))
+		outputtest.Must(t, os.Symlink(victim, path+name))
 	}
 	for _, text := range []string{"a", "b", "c", "d", "e"} {
-		f.Add(message(text))
+		f.Add(outputtest.Message(text))
 		f.Flush(time.Now())
 		finish(t, f)
 	}
 	entries, err := os.ReadDir(dir)
-	must(t, err)
+	outputtest.Must(t, err)
 	for _, e := range entries {
 		if e.Type().IsRegular() && strings.HasSuffix(e.Name(), gzipSuffix) {
 			t.Errorf("%s was made though a link is in the way", e.Name())
@@ -165,9 +137,9 @@ func TestBelowRotate(t *testing.T) {
 	if text, err := os.ReadFile(path + ".0"); err != nil || string(text) == "precious" {
 		t.Errorf("the latest old file: %q, %v", text, err)
 	}
-	must(t, os.Remove(path+".gz.tmp"))
+	outputtest.Must(t, os.Remove(path+".gz.tmp"))
 	for _, text := range []string{"f", "g", "h"} {
-		f.Add(message(text))
+		f.Add(outputtest.Message(text))
 		f.Flush(time.Now())
 		finish(t, f)
 	}
@@ -177,10 +149,10 @@ func TestBelowRotate(t *testing.T) {
 
 // An old file that a link takes the place of just before it is compressed.
 func TestBelowCompress(t *testing.T) {
-	below, dir, victim := logs(t)
+	below, dir, victim := outputtest.Logs(t)
 	path := filepath.Join(dir, "log")
 	d, name, err := safepath.New(path, below).Folder()
-	must(t, err, os.Symlink(victim, path+".1"))
+	outputtest.Must(t, err, os.Symlink(victim, path+".1"))
 	job := startCompression(d, name, "log.1")
 	if err := <-job.done; err == nil || !strings.HasSuffix(err.Error(), "log.1: unexpected file type") {
 		t.Errorf("got %v", err)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"devlog/internal/output/outputtest"
 	"devlog/internal/safepath"
 
 	"golang.org/x/sys/unix"
@@ -21,7 +22,7 @@ import (
 func openRotating(t *testing.T, r Rotation) (*File, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "log")
-	f, err := Open(path, Options{Notice: testNotice, Rotation: r})
+	f, err := Open(path, Options{Notice: outputtest.Notice, Rotation: r})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,16 +84,16 @@ func finish(t *testing.T, f *File) {
 func TestRotate(t *testing.T) {
 	f, path := openRotating(t, Rotation{Size: 10, Count: 2})
 	for i := range 10 { // three of three bytes fit
-		f.Add(message(fmt.Sprintf("%02d", i)))
+		f.Add(outputtest.Message(fmt.Sprintf("%02d", i)))
 	}
 	f.Flush(time.Now()) // one batch, several files
 	wantContents(t, path, map[string]string{"log": "09\n", "log.0": "06\n07\n08\n", "log.1": "03\n04\n05\n"})
-	f.Add(message("longer than a file may be"))
+	f.Add(outputtest.Message("longer than a file may be"))
 	f.Flush(time.Now())
-	f.Add(message("x"))
+	f.Add(outputtest.Message("x"))
 	f.Flush(time.Now())
 	wantContents(t, path, map[string]string{"log": "x\n", "log.0": "longer than a file may be\n", "log.1": "09\n"})
-	wantCounts(t, f, "12 0")
+	outputtest.WantCounts(t, f, "12 0")
 	f.Close()
 }
 
@@ -110,7 +111,7 @@ func TestRotateLarge(t *testing.T) {
 func TestRotateKeepsNone(t *testing.T) {
 	f, path := openRotating(t, Rotation{Size: 4})
 	for _, text := range []string{"a", "b", "c"} {
-		f.Add(message(text))
+		f.Add(outputtest.Message(text))
 		f.Flush(time.Now())
 	}
 	wantContents(t, path, map[string]string{"log": "c\n"})
@@ -122,11 +123,11 @@ func TestRotateAtStart(t *testing.T) {
 	if err := os.WriteFile(path, []byte("a lot of text\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f, err := Open(path, Options{Notice: testNotice, Rotation: Rotation{Size: 10, Count: 1}})
+	f, err := Open(path, Options{Notice: outputtest.Notice, Rotation: Rotation{Size: 10, Count: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.Add(message("x"))
+	f.Add(outputtest.Message("x"))
 	f.Flush(time.Now())
 	wantContents(t, path, map[string]string{"log": "x\n", "log.0": "a lot of text\n"})
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
@@ -142,12 +143,12 @@ func TestRotateLink(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Close()
-	f, err := Open(link, Options{Notice: testNotice, Rotation: Rotation{Size: 2, Count: 1}})
+	f, err := Open(link, Options{Notice: outputtest.Notice, Rotation: Rotation{Size: 2, Count: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.Add(message("a"))
-	f.Add(message("b"))
+	f.Add(outputtest.Message("a"))
+	f.Add(outputtest.Message("b"))
 	f.Flush(time.Now())
 	wantContents(t, path, map[string]string{"log": "b\n", "log.0": "a\n"})
 	wantContents(t, link, map[string]string{"link": "b\n"})
@@ -183,7 +184,7 @@ func TestRotateFails(t *testing.T) {
 			now := time.Now()
 			add := func(text string) {
 				t.Helper()
-				f.Add(message(text))
+				f.Add(outputtest.Message(text))
 				f.Flush(now)
 			}
 			for _, text := range []string{"a", "b", "c"} {
@@ -200,7 +201,7 @@ func TestRotateFails(t *testing.T) {
 			now = now.Add(2 * rotateRetry)
 			add("e")
 			wantContents(t, path, map[string]string{"log": "e\n", "log.0": "c\nd\n" + notice + "d\nd\nd\nd\n", "log.1": "b\n", "log.2": "a\n"})
-			wantCounts(t, f, "9 0")
+			outputtest.WantCounts(t, f, "9 0")
 		})
 	}
 }
@@ -209,7 +210,7 @@ func TestRotateFails(t *testing.T) {
 func TestRotateWhileFull(t *testing.T) {
 	first, second := &fakeFile{room: 7}, &fakeFile{room: 100}
 	files := []*fakeFile{first, second}
-	f, err := openFile("/f", Options{Notice: testNotice, Rotation: Rotation{Size: 8, Count: 1}}, func(safepath.Place) (handle, error) {
+	f, err := openTestHandle("/f", Options{Notice: outputtest.Notice, Rotation: Rotation{Size: 8, Count: 1}}, func(safepath.Place) (handle, error) {
 		next := files[0]
 		files = files[1:]
 		return next, nil
@@ -218,10 +219,10 @@ func TestRotateWhileFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.rotation.rename = func(safepath.Folder, string, string) error { return nil }
-	f.Add(message("aaaa"))
-	f.Add(message("bb"))
+	f.Add(outputtest.Message("aaaa"))
+	f.Add(outputtest.Message("bb"))
 	f.Flush(time.Now())
-	f.Add(message("cc"))
+	f.Add(outputtest.Message("cc"))
 	f.Flush(time.Now())
 	if f.lines.Torn() != 2 {
 		t.Fatalf("%d bytes of a torn line in %q", f.lines.Torn(), first.data)
@@ -237,14 +238,14 @@ func TestRotateWhileFull(t *testing.T) {
 func TestRotateTogether(t *testing.T) {
 	r := Rotation{Size: 4, Count: 9}
 	a, path := openRotating(t, r)
-	b, err := Open(path, Options{Notice: testNotice, Rotation: r})
+	b, err := Open(path, Options{Notice: outputtest.Notice, Rotation: r})
 	if err != nil {
 		t.Fatal(err)
 	}
 	now := time.Now()
 	for i := range 8 {
 		f := []*File{a, b}[i%2]
-		f.Add(message(fmt.Sprint(i)))
+		f.Add(outputtest.Message(fmt.Sprint(i)))
 		f.Flush(now)
 	}
 	got := ""
@@ -262,9 +263,9 @@ func TestRotateTogether(t *testing.T) {
 	if err != nil || !h.Lock() {
 		t.Fatal(err)
 	}
-	a.Add(message("aaaa"))
+	a.Add(outputtest.Message("aaaa"))
 	a.Flush(now)
-	wantCounts(t, a, "5 0")
+	outputtest.WantCounts(t, a, "5 0")
 	if got := contents(t, path)["log"]; !strings.HasSuffix(got, "aaaa\n") || len(got) < 6 {
 		t.Errorf("%q", got)
 	}
@@ -273,7 +274,7 @@ func TestRotateTogether(t *testing.T) {
 func TestGzip(t *testing.T) {
 	f, path := openRotating(t, Rotation{Size: 2, Count: 4, Gzip: true})
 	for _, text := range []string{"a", "b", "c", "d", "e", "f"} {
-		f.Add(message(text))
+		f.Add(outputtest.Message(text))
 		f.Flush(time.Now())
 	}
 	finish(t, f)
@@ -293,7 +294,7 @@ func TestGzipAfterCrash(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	f, err := Open(path, Options{Notice: testNotice, Rotation: Rotation{Size: 100, Count: 3, Gzip: true}})
+	f, err := Open(path, Options{Notice: outputtest.Notice, Rotation: Rotation{Size: 100, Count: 3, Gzip: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -321,7 +322,7 @@ func TestGzipFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, text := range []string{"a", "b", "c"} {
-		f.Add(message(text))
+		f.Add(outputtest.Message(text))
 		f.Flush(time.Now())
 	}
 	finish(t, f)
@@ -351,7 +352,7 @@ func TestFollow(t *testing.T) {
 	now := time.Now()
 	write := func(text string) {
 		t.Helper()
-		f.Add(message(text))
+		f.Add(outputtest.Message(text))
 		f.Flush(now)
 	}
 	write("a")
@@ -377,7 +378,7 @@ func TestFollow(t *testing.T) {
 	}
 	write("f")
 	wantContents(t, path, map[string]string{"log": "f\n"})
-	wantCounts(t, f, "6 0")
+	outputtest.WantCounts(t, f, "6 0")
 }
 
 // A file that cannot be opened anew is better than none, and this is said once.
@@ -387,7 +388,7 @@ func TestFollowFails(t *testing.T) {
 	now := time.Now()
 	for range 3 {
 		now = now.Add(2 * lookTime)
-		f.Add(message("a"))
+		f.Add(outputtest.Message("a"))
 		f.Flush(now)
 	}
 	if got := string(disk.data); got != "a\nNOTICE open: permission denied: writing to the old one\na\na\n" {

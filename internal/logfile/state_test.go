@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"devlog/internal/output"
+	"devlog/internal/output/outputtest"
 )
 
 func TestFileState(t *testing.T) {
@@ -14,24 +15,24 @@ func TestFileState(t *testing.T) {
 		disk := &fakeFile{room: 6}
 		f := newTestFile(t, stubborn{disk, retracts})
 		now := time.Now()
-		sync := message("ccc")
+		sync := outputtest.Message("ccc")
 		sync.Sync = true
-		for _, m := range []output.Message{message("aaa"), message("bbb"), sync} {
+		for _, m := range []output.Message{outputtest.Message("aaa"), outputtest.Message("bbb"), sync} {
 			f.Add(m)
 		}
 		f.Flush(now)
 		f.lines.Resume(output.State{Lost: []output.Loss{{Reason: "disk full", N: 2}}, Unsaid: 2, UnsaidBy: "disk full"})
 		s := f.State(now)
-		wantCounts(t, f, "1 2 disk full=2")
-		f.Add(message("after")) // it is still an output, and what it hands over is not its own any more
+		outputtest.WantCounts(t, f, "1 2 disk full=2")
+		f.Add(outputtest.Message("after")) // it is still an output, and what it hands over is not its own any more
 		if want := "bbb\nccc\n"; string(s.Pending) != want || s.Written != 1 || s.FD != -1 || !s.Sync {
 			t.Errorf("%s: %+v", name, s)
 		}
 		disk.room = 1000
 		g := newTestFile(t, stubborn{disk, true})
-		g.Add(message("new"))
+		g.Add(outputtest.Message("new"))
 		g.Resume(s, now)
-		wantCounts(t, g, "1 3 disk full=2")
+		outputtest.WantCounts(t, g, "1 3 disk full=2")
 		if g.Buffered() != len("bbb\nccc\nnew\n") {
 			t.Errorf("%s: %d bytes are pending", name, g.Buffered())
 		}
@@ -39,7 +40,7 @@ func TestFileState(t *testing.T) {
 		if want := "aaa\nbbb\nccc\nnew\nNOTICE 2 messages lost (disk full)\n"; string(disk.data) != want || disk.syncs != 1 {
 			t.Errorf("%s: %q, %d syncs", name, disk.data, disk.syncs)
 		}
-		wantCounts(t, g, "4 0 disk full=2")
+		outputtest.WantCounts(t, g, "4 0 disk full=2")
 	}
 }
 
@@ -61,7 +62,7 @@ func TestFileEndsTornLine(t *testing.T) {
 		if err := os.WriteFile(path, []byte(tt.before), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		f, err := Open(path, Options{Notice: testNotice, Rotation: Rotation{Size: 1 << 20}})
+		f, err := Open(path, Options{Notice: outputtest.Notice, Rotation: Rotation{Size: 1 << 20}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,10 +71,10 @@ func TestFileEndsTornLine(t *testing.T) {
 			t.Errorf("%s: %q after opening, %v", name, got, err)
 		}
 		for _, text := range []string{"next", "last"} {
-			f.Add(message(text))
+			f.Add(outputtest.Message(text))
 			f.Flush(time.Now())
 		}
-		wantCounts(t, f, "2 0")
+		outputtest.WantCounts(t, f, "2 0")
 		f.Close()
 		if got, err := os.ReadFile(path); err != nil || string(got) != tt.want {
 			t.Errorf("%s: %q, want %q, %v", name, got, tt.want, err)
@@ -84,12 +85,12 @@ func TestFileEndsTornLine(t *testing.T) {
 func TestFileEndsTornLineLater(t *testing.T) {
 	disk := &fakeFile{data: []byte("hal")}
 	f := newTestFile(t, disk)
-	f.Add(message("next"))
+	f.Add(outputtest.Message("next"))
 	f.Flush(time.Now())
-	wantCounts(t, f, "0 1")
+	outputtest.WantCounts(t, f, "0 1")
 	disk.room = 100
 	f.Flush(f.Next())
-	wantCounts(t, f, "1 0")
+	outputtest.WantCounts(t, f, "1 0")
 	if got := string(disk.data); got != "hal\nnext\n" {
 		t.Errorf("%q", got)
 	}
@@ -98,7 +99,7 @@ func TestFileEndsTornLineLater(t *testing.T) {
 	f = newTestFile(t, disk)
 	f.Resume(output.State{Pending: []byte("half\nnext\n"), Torn: 3, FD: -1}, time.Now())
 	f.Flush(time.Now())
-	wantCounts(t, f, "2 0")
+	outputtest.WantCounts(t, f, "2 0")
 	if got := string(disk.data); got != "half\nnext\n" {
 		t.Errorf("%q", got)
 	}

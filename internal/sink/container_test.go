@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"devlog/internal/output/outputtest"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -69,10 +71,10 @@ func TestContainerPipe(t *testing.T) {
 	if s.file != nil {
 		t.Error("it is opened before the first message")
 	}
-	s.Add(message("a"))
+	s.Add(outputtest.Message("a"))
 	s.Flush(time.Now())
 	end()
-	s.Add(message("b"))
+	s.Add(outputtest.Message("b"))
 	s.Flush(time.Now())
 	s.Close()
 	if got := readAll(int(r.Fd())); got != "a\nb\n" || len(*problems) > 0 {
@@ -81,7 +83,7 @@ func TestContainerPipe(t *testing.T) {
 	if n, err := unix.Read(int(r.Fd()), make([]byte, 1)); n != 0 || err != nil {
 		t.Errorf("not the end: %d, %v", n, err)
 	}
-	wantCounts(t, s, "2 0")
+	outputtest.WantCounts(t, s, "2 0")
 }
 
 // Only a pipe without a name can be opened again by its handle in a sandbox.
@@ -101,13 +103,7 @@ func TestContainerHeld(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer fifo.Close()
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(pair[0])
-	socket := os.NewFile(uintptr(pair[1]), "socket")
-	defer socket.Close()
+	_, socket := socketFile(t)
 	for _, tt := range []struct {
 		name string
 		out  *os.File
@@ -139,17 +135,17 @@ func TestContainerShort(t *testing.T) {
 		if n, err := unix.Read(int(r.Fd()), make([]byte, 1)); n != 0 || err != nil {
 			t.Errorf("not the end: %d, %v", n, err)
 		}
-		s.Add(message("a"))
+		s.Add(outputtest.Message("a"))
 		s.Flush(time.Now())
 		s.Close()
 		if pinned {
-			wantCounts(t, s, "1 0")
+			outputtest.WantCounts(t, s, "1 0")
 			if got := readAll(int(r.Fd())); got != "a\n" {
 				t.Errorf("%q", got)
 			}
 			continue
 		}
-		wantCounts(t, s, "0 0 "+errEnded.Error()+"=1")
+		outputtest.WantCounts(t, s, "0 0 "+errEnded.Error()+"=1")
 		if len(*problems) != 1 || !strings.HasSuffix((*problems)[0], errEnded.Error()) {
 			t.Errorf("%q", *problems)
 		}
@@ -164,25 +160,19 @@ func TestContainerShared(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(pair[0])
-	socket := os.NewFile(uintptr(pair[1]), "socket")
-	defer socket.Close()
+	peer, socket := socketFile(t)
 	for _, out := range []*os.File{f, socket} {
 		if _, err := out.WriteString("theirs\n"); err != nil {
 			t.Fatal(err)
 		}
 		pidfd, _ := startInit(t, out)
 		s, problems := openTestContainer(pidfd)
-		s.Add(message("ours"))
+		s.Add(outputtest.Message("ours"))
 		s.Flush(time.Now())
 		if len(*problems) > 0 && strings.Contains((*problems)[0], "no such device") { // no pidfd_getfd(2) for us here
 			t.Skip(*problems)
 		}
-		wantCounts(t, s, "1 0")
+		outputtest.WantCounts(t, s, "1 0")
 		s.Close()
 		if _, err := out.WriteString("theirs\n"); err != nil {
 			t.Fatal(err)
@@ -193,7 +183,7 @@ func TestContainerShared(t *testing.T) {
 		t.Errorf("file: %q, %v", got, err)
 	}
 	buf := make([]byte, 100)
-	if n, err := unix.Read(pair[0], buf); err != nil || string(buf[:n]) != want {
+	if n, err := unix.Read(peer, buf); err != nil || string(buf[:n]) != want {
 		t.Errorf("socket: %q, %v", buf[:max(n, 0)], err)
 	}
 }
@@ -236,10 +226,10 @@ func TestContainerForeignStdout(t *testing.T) {
 					s.open, s.early = c.open, func(time.Time) { c.pinNow() }
 				}
 				s.Flush(time.Now()) // it is pinned
-				s.Add(message("ours"))
+				s.Add(outputtest.Message("ours"))
 				s.Flush(time.Now())
 				end()
-				s.Add(message("ours"))
+				s.Add(outputtest.Message("ours"))
 				s.Flush(time.Now().Add(time.Hour))
 				if s.Counts().Written > 0 || len(*problems) != 1 || !strings.Contains((*problems)[0], errNotTheirs.Error()) {
 					t.Errorf("%s opened with %s, by path %t: %+v, problems %q", path, name, byPath, s.Counts(), *problems)
@@ -277,9 +267,9 @@ func TestContainerByPath(t *testing.T) {
 		c := &container{init: func() int { return pidfd }, pin: -1, take: refuseTaking}
 		s.open, s.early = c.open, func(time.Time) { c.pinNow() }
 		s.Flush(time.Now())
-		s.Add(message("a"))
+		s.Add(outputtest.Message("a"))
 		s.Flush(time.Now())
-		wantCounts(t, s, tt.want)
+		outputtest.WantCounts(t, s, tt.want)
 		s.Close()
 		end()
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"devlog/internal/output/outputtest"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -61,13 +63,13 @@ func newTestKernel(t *testing.T) (*Kernel, *fakeKernel) {
 
 func TestKernelRecord(t *testing.T) {
 	k, log := newTestKernel(t)
-	m := message("app[1]: hi")
+	m := outputtest.Message("app[1]: hi")
 	m.Priority = 10
 	k.Add(m)
 	if len(log.records) != 1 || log.records[0] != "<10>box: app[1]: hi" {
 		t.Errorf("%q", log.records)
 	}
-	wantCounts(t, k, "1 0")
+	outputtest.WantCounts(t, k, "1 0")
 	if !k.Next().IsZero() {
 		t.Error("wants to be woken up with nothing to do")
 	}
@@ -76,9 +78,9 @@ func TestKernelRecord(t *testing.T) {
 func TestKernelBudget(t *testing.T) {
 	k, log := newTestKernel(t)
 	for i := range 50 {
-		k.Add(message(fmt.Sprint(i)))
+		k.Add(outputtest.Message(fmt.Sprint(i)))
 	}
-	wantCounts(t, k, "10 0 kernel log rate limit=40")
+	outputtest.WantCounts(t, k, "10 0 kernel log rate limit=40")
 	log.now = k.Next()
 	k.Flush(log.now)
 	if got := log.records[len(log.records)-1]; got != "<44>box: devlogd: 40 messages withheld (kernel log rate limit)" {
@@ -88,9 +90,9 @@ func TestKernelBudget(t *testing.T) {
 		t.Error("wants to be woken up although all is said")
 	}
 	for i := range 20 {
-		k.Add(message(fmt.Sprint(i)))
+		k.Add(outputtest.Message(fmt.Sprint(i)))
 	}
-	wantCounts(t, k, "19 0 kernel log rate limit=51")
+	outputtest.WantCounts(t, k, "19 0 kernel log rate limit=51")
 	k.Close()
 	if got := log.records[len(log.records)-1]; !strings.Contains(got, "11 messages withheld") {
 		t.Errorf("at the end: %q", got)
@@ -106,7 +108,7 @@ func TestKernelPace(t *testing.T) {
 		k, log := newTestKernel(t)
 		for range 300 {
 			log.now = log.now.Add(step)
-			k.Add(message("x"))
+			k.Add(outputtest.Message("x"))
 			k.Flush(log.now)
 		}
 		if log.dropped != 0 {
@@ -118,7 +120,7 @@ func TestKernelPace(t *testing.T) {
 func TestKernelSplits(t *testing.T) {
 	k, log := newTestKernel(t)
 	text := strings.Repeat("0123456789é", 200)
-	k.Add(message(text))
+	k.Add(outputtest.Message(text))
 	joined := ""
 	for i, r := range log.records {
 		if len(r) >= 1024 || !utf8.ValidString(r) {
@@ -136,29 +138,29 @@ func TestKernelSplits(t *testing.T) {
 	if joined != text || len(log.records) != 3 {
 		t.Errorf("%d records: %q", len(log.records), joined)
 	}
-	k.Add(message(strings.Repeat("x", 64<<10)))
+	k.Add(outputtest.Message(strings.Repeat("x", 64<<10)))
 	if last := log.records[len(log.records)-1]; len(log.records) != 3+maxRecords || !strings.HasSuffix(last, "x [cut]") {
 		t.Errorf("%d records, the last %q", len(log.records), last)
 	}
-	k.Add(message(strings.Repeat("x", 64<<10)))
-	wantCounts(t, k, "2 0 kernel log rate limit=1")
+	k.Add(outputtest.Message(strings.Repeat("x", 64<<10)))
+	outputtest.WantCounts(t, k, "2 0 kernel log rate limit=1")
 }
 
 func TestKernelErrors(t *testing.T) {
 	k, log := newTestKernel(t)
 	log.err = unix.EIO
-	k.Add(message("x"))
-	wantCounts(t, k, "0 0 input/output error=1")
+	k.Add(outputtest.Message("x"))
+	outputtest.WantCounts(t, k, "0 0 input/output error=1")
 
 	k, err := newKernel("/dev/kmsg", "box", time.Now, func() (recordWriter, error) { return nil, unix.EPERM })
 	if !errors.Is(err, unix.EPERM) {
 		t.Fatal(err)
 	}
-	k.Add(message("x"))
+	k.Add(outputtest.Message("x"))
 	k.Flush(time.Now())
 	k.Reopen(time.Now())
 	k.Close()
-	wantCounts(t, k, "0 0 kernel log not available=1")
+	outputtest.WantCounts(t, k, "0 0 kernel log not available=1")
 }
 
 func TestOpenKernel(t *testing.T) {
@@ -182,8 +184,8 @@ func TestOpenKernelHostile(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "not the kernel's log") && !errors.Is(err, ErrKernelOff) {
 			t.Errorf("%s: %v", path, err)
 		}
-		k.Add(message("a"))
-		wantCounts(t, k, "0 0 kernel log not available=1")
+		k.Add(outputtest.Message("a"))
+		outputtest.WantCounts(t, k, "0 0 kernel log not available=1")
 		k.Close()
 	}
 	if got := readAll(reader); got != "" {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"devlog/internal/output"
+	"devlog/internal/output/outputtest"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,7 +22,7 @@ import (
 func TestKernelState(t *testing.T) {
 	k, log := newTestKernel(t)
 	for i := range 15 {
-		k.Add(message(fmt.Sprint(i)))
+		k.Add(outputtest.Message(fmt.Sprint(i)))
 	}
 	log.now = log.now.Add(2 * time.Second)
 	s := k.State(log.now)
@@ -39,15 +40,15 @@ func TestKernelState(t *testing.T) {
 	if l.log != kmsg(null) {
 		t.Fatalf("it writes to %v", l.log)
 	}
-	l.Add(message("withheld")) // the interval is not over
-	wantCounts(t, l, "10 0 kernel log rate limit=6")
+	l.Add(outputtest.Message("withheld")) // the interval is not over
+	outputtest.WantCounts(t, l, "10 0 kernel log rate limit=6")
 	fresh.now = l.Next()
 	if d := fresh.now.Sub(log.now); d <= 0 || d > kernelInterval {
 		t.Errorf("reports after %v", d)
 	}
 	l.Flush(fresh.now)
-	l.Add(message("written"))
-	wantCounts(t, l, "11 0 kernel log rate limit=6")
+	l.Add(outputtest.Message("written"))
+	outputtest.WantCounts(t, l, "11 0 kernel log rate limit=6")
 	if again := l.State(fresh.now); again.FD != null || again.Used != 2 || again.Unsaid != 0 {
 		t.Errorf("%+v", again)
 	}
@@ -67,8 +68,8 @@ func TestKernelState(t *testing.T) {
 		t.Fatal("it could be opened")
 	}
 	denied.Resume(s, time.Now())
-	denied.Add(message("x"))
-	wantCounts(t, denied, "10 0 kernel log rate limit=5 "+lostClosed+"=1")
+	denied.Add(outputtest.Message("x"))
+	outputtest.WantCounts(t, denied, "10 0 kernel log rate limit=5 "+lostClosed+"=1")
 	if _, err := unix.FcntlInt(uintptr(null), unix.F_GETFD, 0); err == nil {
 		t.Error("the log is left open")
 	}
@@ -80,12 +81,12 @@ func TestStreamState(t *testing.T) {
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	o := StreamOptions{Kind: FIFO, Path: path, Notice: testNotice, Wake: func(int) {}, Problem: func(err error) { t.Error(err) }}
+	o := StreamOptions{Kind: FIFO, Path: path, Notice: outputtest.Notice, Wake: func(int) {}, Problem: func(err error) { t.Error(err) }}
 	s := OpenStream(o)
 	now := time.Now()
-	s.Add(message("unread"))
+	s.Add(outputtest.Message("unread"))
 	s.Flush(now)
-	s.Add(message("pending"))
+	s.Add(outputtest.Message("pending"))
 	state := s.State(now)
 	if state.FD < 0 || string(state.Pending) != "pending\n" || state.Written != 1 {
 		t.Fatalf("%+v", state)
@@ -112,7 +113,7 @@ func TestStreamState(t *testing.T) {
 	if err != nil || string(buf[:n]) != "unread\npending\n" {
 		t.Errorf("%q, %v", buf[:max(n, 0)], err)
 	}
-	wantCounts(t, next, "2 0")
+	outputtest.WantCounts(t, next, "2 0")
 	next.Close()
 	// Another pipe under the name is not the old one.
 	if err := os.Remove(path); err != nil {
@@ -132,24 +133,9 @@ func TestStreamState(t *testing.T) {
 	}
 }
 
-// A line that a process which was killed has left half written never becomes
-// part of the next one, and who only opens the file changes nothing.
-// On a full disk the torn line is ended once there is room; a line of which the
-// rest was handed over is no such one.
-// A line that a standard output has in part is completed by the next program.
+// The next program completes a line that is partly written to a standard output.
 func TestStreamStateTorn(t *testing.T) {
-	pipe := make([]int, 2)
-	if err := unix.Pipe2(pipe, unix.O_CLOEXEC); err != nil {
-		t.Fatal(err)
-	}
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, ends := range map[string][2]int{"pipe": {pipe[0], pipe[1]}, "socket": {pair[0], pair[1]}} {
-		if err := unix.SetNonblock(ends[0], true); err != nil {
-			t.Fatal(err)
-		}
+	for name, ends := range standardOutputs(t) {
 		open := func() *Stream {
 			s, _, _ := openTestStream(StreamOptions{Kind: Stdout})
 			s.open = func() (stream, error) { return openStdout(ends[1]) }

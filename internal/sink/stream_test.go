@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"devlog/internal/output/outputtest"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -15,7 +17,7 @@ import (
 // problems to problems.
 func openTestStream(o StreamOptions) (s *Stream, waits *[]int, problems *[]string) {
 	waits, problems = new([]int), new([]string)
-	o.Notice = testNotice
+	o.Notice = outputtest.Notice
 	o.Wake = func(fd int) { *waits = append(*waits, fd) }
 	o.Problem = func(err error) { *problems = append(*problems, err.Error()) }
 	return OpenStream(o), waits, problems
@@ -59,7 +61,7 @@ func readAll(fd int) string {
 func fill(t *testing.T, s *Stream, size int) int {
 	t.Helper()
 	for n := 1; n < 1_000_000; n++ {
-		s.Add(message(fmt.Sprintf("%06d%s", n, strings.Repeat("x", size-7))))
+		s.Add(outputtest.Message(fmt.Sprintf("%06d%s", n, strings.Repeat("x", size-7))))
 		s.Flush(time.Now())
 		if len(s.Counts().Lost) > 0 {
 			return n
@@ -106,8 +108,8 @@ func TestFIFO(t *testing.T) {
 			t.Errorf("size %d: notice %q", size, notice)
 		}
 		wantNumbered(t, text, n-1)
-		wantCounts(t, s, fmt.Sprintf("%d 0 pipe full=1", n-1))
-		s.Add(message("after"))
+		outputtest.WantCounts(t, s, fmt.Sprintf("%d 0 pipe full=1", n-1))
+		s.Add(outputtest.Message("after"))
 		s.Flush(time.Now())
 		if got := readAll(fd); got != "after\n" || len(*problems) > 0 {
 			t.Errorf("%q, problems %q", got, *problems)
@@ -124,7 +126,7 @@ func TestFIFOReaderEnds(t *testing.T) {
 	fd := openReader(t, path)
 	write := func(texts ...string) {
 		for _, text := range texts {
-			s.Add(message(text))
+			s.Add(outputtest.Message(text))
 		}
 		s.Flush(time.Now())
 	}
@@ -141,13 +143,13 @@ func TestFIFOReaderEnds(t *testing.T) {
 	write("c", "d")
 	unix.Close(fd)
 	s.Close()
-	wantCounts(t, s, "2 0 read by nobody=2")
+	outputtest.WantCounts(t, s, "2 0 read by nobody=2")
 
 	s, _, _ = openTestStream(StreamOptions{Kind: FIFO, Path: path})
 	fd = openReader(t, path)
 	write("e")
 	s.Close()
-	wantCounts(t, s, "1 0")
+	outputtest.WantCounts(t, s, "1 0")
 	if got := readAll(fd); got != "e\n" {
 		t.Errorf("after the end: %q", got)
 	}
@@ -165,7 +167,7 @@ func TestFIFOAppears(t *testing.T) {
 	if want := "cannot open the pipe " + path + ": no such file or directory: make one with mkfifo"; len(*problems) != 1 || (*problems)[0] != want || !s.Next().IsZero() {
 		t.Errorf("%q, next %v", *problems, s.Next())
 	}
-	s.Add(message("a"))
+	s.Add(outputtest.Message("a"))
 	for range 20 {
 		now = s.Next()
 		s.Flush(now)
@@ -177,7 +179,7 @@ func TestFIFOAppears(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Reopen(now)
-	wantCounts(t, s, "0 1")
+	outputtest.WantCounts(t, s, "0 1")
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +196,7 @@ func TestFIFOAppears(t *testing.T) {
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.Add(message("b"))
+	s.Add(outputtest.Message("b"))
 	s.Flush(now.Add(2 * lookTime))
 	if got := readAll(openReader(t, path)); got != "b\n" {
 		t.Errorf("another pipe of that name: %q", got)
@@ -211,18 +213,7 @@ func TestStdout(t *testing.T) {
 		}
 		return n
 	}
-	pipe := make([]int, 2)
-	if err := unix.Pipe2(pipe, unix.O_CLOEXEC); err != nil {
-		t.Fatal(err)
-	}
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, ends := range map[string][2]int{"pipe": {pipe[0], pipe[1]}, "socket": {pair[0], pair[1]}} {
-		if err := unix.SetNonblock(ends[0], true); err != nil {
-			t.Fatal(err)
-		}
+	for name, ends := range standardOutputs(t) {
 		s, _, problems := openTestStream(StreamOptions{Kind: Stdout})
 		s.open = func() (stream, error) { return openStdout(ends[1]) }
 		before := flags(ends[1])
@@ -245,9 +236,9 @@ func TestStdout(t *testing.T) {
 		}
 		wantNumbered(t, text, n-1)
 		unix.Close(ends[0])
-		s.Add(message("closed"))
+		s.Add(outputtest.Message("closed"))
 		s.Flush(time.Now())
-		wantCounts(t, s, fmt.Sprintf("%d 1 standard output blocked=1", n-1))
+		outputtest.WantCounts(t, s, fmt.Sprintf("%d 1 standard output blocked=1", n-1))
 		s.Close()
 		unix.Close(ends[1])
 	}
@@ -255,10 +246,7 @@ func TestStdout(t *testing.T) {
 
 // Without /proc a pipe is written to only when that does not wait.
 func TestSharedPipe(t *testing.T) {
-	ends := make([]int, 2)
-	if err := unix.Pipe2(ends, unix.O_CLOEXEC); err != nil {
-		t.Fatal(err)
-	}
+	ends := pipe(t)
 	defer unix.Close(ends[0])
 	s, _, _ := openTestStream(StreamOptions{Kind: Stdout})
 	s.open = func() (stream, error) { return wrap(ends[1], true), nil }
@@ -287,7 +275,7 @@ func TestStdoutFile(t *testing.T) {
 	s.open = func() (stream, error) { return openStdout(int(f.Fd())) }
 	for _, text := range []string{"a", "b"} {
 		fmt.Fprintln(f, "theirs")
-		s.Add(message(text))
+		s.Add(outputtest.Message(text))
 		s.Flush(time.Now())
 	}
 	s.Close()
@@ -301,7 +289,7 @@ func TestStreamNoAllocation(t *testing.T) {
 	path := makeFIFO(t)
 	s, _, _ := openTestStream(StreamOptions{Kind: FIFO, Path: path})
 	fd := openReader(t, path)
-	m, now, buf := message("hello"), time.Now(), make([]byte, 100)
+	m, now, buf := outputtest.Message("hello"), time.Now(), make([]byte, 100)
 	if n := testing.AllocsPerRun(1000, func() {
 		s.Add(m)
 		s.Flush(now)
@@ -314,11 +302,11 @@ func TestStreamNoAllocation(t *testing.T) {
 }
 
 func BenchmarkStream(b *testing.B) {
-	s := newStream(StreamOptions{Notice: testNotice}, func() (stream, error) {
+	s := newStream(StreamOptions{Notice: outputtest.Notice}, func() (stream, error) {
 		fd, err := unix.Open("/dev/null", unix.O_WRONLY|unix.O_CLOEXEC, 0)
 		return wrap(fd, false), err
 	})
-	m := message("Feb  3 04:05:06 box cron[12]: (root) CMD (run-parts --report /etc/cron.hourly)")
+	m := outputtest.Message("Feb  3 04:05:06 box cron[12]: (root) CMD (run-parts --report /etc/cron.hourly)")
 	now := time.Now()
 	for b.Loop() {
 		s.Add(m)

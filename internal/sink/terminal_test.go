@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"devlog/internal/output/outputtest"
 	"devlog/internal/safepath"
 
 	"golang.org/x/sys/unix"
@@ -67,13 +68,13 @@ func TestTerminal(t *testing.T) {
 	master, path := openPTY(t)
 	setRaw(t, master)
 	s, waits, problems := openTestStream(StreamOptions{Kind: Terminal, Path: path})
-	s.Add(message("a"))
+	s.Add(outputtest.Message("a"))
 	s.Flush(time.Now())
 	wantRead(t, master, "a\r\n")
 	if err := unix.IoctlSetInt(s.file.FD(), unix.TCXONC, unix.TCOOFF); err != nil { // what ^S does
 		t.Fatal(err)
 	}
-	s.Add(message("stopped"))
+	s.Add(outputtest.Message("stopped"))
 	s.Flush(time.Now())
 	if got := readAll(master); got != "" || len(*waits) != 1 || !s.Waits() {
 		t.Errorf("%q while stopped, waits for %v", got, *waits)
@@ -84,15 +85,15 @@ func TestTerminal(t *testing.T) {
 	s.Flush(time.Now())
 	wantRead(t, master, "stopped\r\n")
 	unix.Close(master)
-	s.Add(message("b"))
+	s.Add(outputtest.Message("b"))
 	s.Flush(time.Now())
 	s.Flush(s.Next())
-	wantCounts(t, s, "2 1")
+	outputtest.WantCounts(t, s, "2 1")
 	if len(*problems) != 1 || s.Next().IsZero() {
 		t.Errorf("problems of a terminal that has gone: %q, next %v", *problems, s.Next())
 	}
 	s.Close()
-	wantCounts(t, s, "2 0 no such file or directory=1")
+	outputtest.WantCounts(t, s, "2 0 no such file or directory=1")
 }
 
 // What is no terminal is not written to, nor one that a link leads to where containers

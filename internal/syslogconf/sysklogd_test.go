@@ -149,6 +149,14 @@ func theirs(t *testing.T, program, config string) string {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(program, "-F", "-k", "-K", "-n", "-s", "-s", "-m", "0", "-f", conf, "-p", sock, "-P", filepath.Join(dir, "pid"), "-C", filepath.Join(dir, "cache"))
+	watch, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err == nil {
+		defer unix.Close(watch)
+		_, err = unix.InotifyAddWatch(watch, dir, unix.IN_CREATE|unix.IN_MODIFY|unix.IN_ATTRIB)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -162,9 +170,13 @@ func theirs(t *testing.T, program, config string) string {
 	}
 	defer unix.Close(fd)
 	await := func(what string, done func() bool) {
-		for end := time.Now().Add(10 * time.Second); !done(); time.Sleep(time.Millisecond) {
-			if time.Now().After(end) {
+		for end := time.Now().Add(10 * time.Second); !done(); {
+			left := int(time.Until(end).Milliseconds())
+			if left <= 0 {
 				t.Fatalf("%s: sysklogd has not got %s", config, what)
+			}
+			if _, err := unix.Poll([]unix.PollFd{{Fd: int32(watch), Events: unix.POLLIN}}, left); err == nil {
+				_, _ = unix.Read(watch, make([]byte, 4096)) // done looks at all
 			}
 		}
 	}

@@ -1,0 +1,154 @@
+package plan
+
+import (
+	"testing"
+
+	"devlog/internal/names"
+	"devlog/internal/rootfs"
+)
+
+func TestPlanSocket(t *testing.T) {
+	absent := name(rootfs.Absent, false, Shared)
+	for _, tt := range []struct {
+		state  string
+		socket PathFacts
+		want   string
+	}{
+		{"somebody of this container listens already", PathFacts{Path: names.DefaultSocket, Kind: rootfs.Socket, Live: true, Sharing: Private},
+			"symlink: start a watcher of /dev/log; make /dev/log a link to /run/devlog/log"},
+		{"a stale socket", PathFacts{Path: names.DefaultSocket, Kind: rootfs.Socket, Sharing: Private},
+			"symlink: listen on /run/devlog/log; make /dev/log a link to /run/devlog/log"},
+		{"a place of the host's", PathFacts{Path: names.DefaultSocket, Kind: rootfs.Absent, Sharing: Shared, MountAt: "/run/devlog"},
+			"symlink: mount a tmpfs at /run/devlog, in this container only; listen on /run/devlog/log; make /dev/log a link to /run/devlog/log"},
+		{"another container's", PathFacts{Path: names.DefaultSocket, Kind: rootfs.Socket, Live: true, Foreign: true, Sharing: Private, MountAt: "/run/devlog"},
+			"symlink: mount a tmpfs at /run/devlog, in this container only; listen on /run/devlog/log; make /dev/log a link to /run/devlog/log"},
+		{"read-only", PathFacts{Path: names.DefaultSocket, Kind: rootfs.Absent, Sharing: Private, Unwritable: "read-only file system", MountAt: "/run"},
+			"symlink: mount a tmpfs at /run, in this container only; listen on /run/devlog/log; make /dev/log a link to /run/devlog/log"},
+		{"read-only, nothing can be hidden", PathFacts{Path: names.DefaultSocket, Kind: rootfs.Absent, Sharing: Private, Unwritable: "read-only file system"},
+			"refused: /run/devlog/log cannot be made (read-only file system); mount a tmpfs of the container's own at /run"},
+		{"a directory", PathFacts{Path: names.DefaultSocket, Kind: rootfs.Directory, Sharing: Private},
+			"refused: /run/devlog/log is a directory; remove it, or name another place with --socket"},
+	} {
+		f := Facts{Dev: shared, Log: absent, Socket: tt.socket, MayMount: true, HostSocket: hostSocket(true, false)}
+		if got := New(f, Choice{Strategy: Auto}).String(); got != tt.want {
+			t.Errorf("%s:\n got %s\nwant %s", tt.state, got, tt.want)
+		}
+	}
+}
+
+// A container with another private socket does not get the link that a prepared host
+// shares with all containers.
+func TestPlanElsewhere(t *testing.T) {
+	socket := PathFacts{Path: "/run/own/log", Kind: rootfs.Absent, Sharing: Private}
+	for _, tt := range []struct {
+		state string
+		log   LogFacts
+		mount bool
+		want  string
+	}{
+		{"absent", name(rootfs.Absent, false, Shared), true, "refused"},
+		{"stale, may mount", name(rootfs.Socket, false, Shared), true,
+			"bind: listen on /run/own/log; mount a link to /run/own/log over /dev/log, in this container only"},
+		{"stale", name(rootfs.Socket, false, Shared), false, "refused"},
+		{"re-bound, may mount", name(rootfs.Socket, true, Shared), true,
+			"bind: listen on /run/own/log; mount a link to /run/own/log over /dev/log, in this container only"},
+		{"re-bound", name(rootfs.Socket, true, Shared), false, "refused"},
+	} {
+		f := Facts{Dev: shared, Log: tt.log, Socket: socket, HostSocket: hostSocket(true, false), MayMount: tt.mount}
+		p := New(f, Choice{Strategy: Auto})
+		if got := p.String(); got != tt.want && (tt.want != "refused" || p.Verdict != Refused) {
+			t.Errorf("%s:\n got %s\nwant %s", tt.state, got, tt.want)
+		}
+	}
+}
+
+// The host can see whether the daemon that bound a new /dev/log is its own: a neighbour's
+// socket never becomes the host's.
+func TestPlanRebound(t *testing.T) {
+	for _, tt := range []struct {
+		state        string
+		inside, here bool
+		strategy     Strategy
+	}{
+		{"from the host, the host's", false, true, Symlink},
+		{"from the host, another's", false, false, Bind},
+		{"from inside nobody can tell", true, false, Symlink},
+	} {
+		f := Facts{Inside: tt.inside, Dev: shared, Log: name(rootfs.Socket, true, Shared), Socket: noSocket,
+			HostSocket: hostSocket(true, false), MayMount: true}
+		f.Log.Target.Here = tt.here
+		if p := New(f, Choice{Strategy: Auto}); p.Strategy != tt.strategy {
+			t.Errorf("%s: %s, want %s", tt.state, p, tt.strategy)
+		}
+	}
+	// On the host, its own present socket has precedence over an old one.
+	f := Facts{Inside: true, Host: true, Dev: private, Log: name(rootfs.Socket, true, Private), HostSocket: hostSocket(true, true)}
+	if p := NewHost(f, Choice{}); p.Verdict != Refused {
+		t.Errorf("a socket of which it is not seen whose it is becomes the host's, or goes: %s", p)
+	}
+	f.Log.Intruder = true
+	if p := NewHost(f, Choice{}); p.Has(OpPreserve) || !p.Has(OpLink) || p.Advice == "" {
+		t.Errorf("another's socket becomes the host's, or stays: %+v", p)
+	}
+	f.Log.Target.Here, f.Log.Intruder = true, false
+	if p := NewHost(f, Choice{}); !p.Has(OpPreserve) {
+		t.Errorf("the host's daemon is not kept: %s", p)
+	}
+}
+
+// A link that dangles here may work for others. Where that can be seen, it is left alone.
+func TestPlanElsewhereLive(t *testing.T) {
+	log := link("/run/x/log", rootfs.Absent, false, Unknown)
+	log.Target.Unwritable = "not a directory"
+	f := Facts{Dev: shared, Log: log, Socket: noSocket, HostSocket: hostSocket(false, false)}
+	for _, f.Log.Known = range []bool{false, true} {
+		if p := New(f, Choice{Strategy: Auto}); p.Verdict != Refused || p.Advice == "" {
+			t.Errorf("nothing may be mounted: %s", p)
+		}
+		f.MayMount = true
+		if p := New(f, Choice{Strategy: Auto}); p.Strategy != Bind {
+			t.Errorf("may mount: %s", p)
+		}
+		f.MayPrepare = true
+		if p := New(f, Choice{Strategy: Auto}); p.Strategy != Symlink {
+			t.Errorf("it is of no use on the host: %s", p)
+		}
+		f.Log.OnHost = true
+		if p := New(f, Choice{Strategy: Auto}); p.Strategy != Bind {
+			t.Errorf("somebody listens there on the host: %s", p)
+		}
+		f.Log.OnHost, f.MayMount, f.MayPrepare = false, false, false
+	}
+	f.Dev = private
+	if p := New(f, Choice{Strategy: Auto}); p.Strategy != Symlink {
+		t.Errorf("/dev is the container's own: %s", p)
+	}
+}
+
+// On a prepared host whose daemon has ended there is nothing to repair, but something to
+// do.
+func TestPlanAwaitsDaemon(t *testing.T) {
+	f := Facts{Inside: true, Host: true, Dev: private, Log: link("/run/devlog/log", rootfs.Socket, false, Private), HostSocket: hostSocket(true, false)}
+	f.Log.Target.Path = "/dev/.devlog-host"
+	for what, p := range map[string]Plan{"check": New(f, Choice{Strategy: Auto}), "check --host": NewHost(f, Choice{})} {
+		if p.String() != "nothing to do here; start the host's syslog daemon, or restart it if it runs" || p.Works() {
+			t.Errorf("%s: %s, works: %t", what, p, p.Works())
+		}
+	}
+	f.HostSocket = hostSocket(false, false)
+	if p := New(f, Choice{Strategy: Auto}); p.String() != "nothing to do here; run devlog-hook repair --host, then restart the host's syslog daemon" {
+		t.Errorf("without its name: %s", p)
+	}
+	if p := NewHost(f, Choice{Strategy: Auto}); p.Verdict != NeedsRepair || p.Advice != restartDaemon || !p.Has(OpHostLink) {
+		t.Errorf("check --host without its name: %+v", p)
+	}
+	f.HostSocket = hostSocket(true, true)
+	f.Log.Target.Live = true
+	if p := NewHost(f, Choice{}); !p.Works() {
+		t.Errorf("with the daemon: %s", p)
+	}
+	f.Log = name(rootfs.Absent, false, Private)
+	if p := NewHost(f, Choice{}); p.Verdict != NeedsRepair || p.Advice == "" {
+		t.Errorf("prepared without a daemon: %+v", p)
+	}
+}
