@@ -25,6 +25,18 @@ import (
 // known are more paths to which the administrator allows a shared /dev/log to point; see
 // plan.KnownPaths. The error is devdir.ErrChanged if /dev changed meanwhile.
 func Facts(t *target.Target, socket string, known ...string) (plan.Facts, error) {
+	return facts(t, socket, known, (*inspection).log)
+}
+
+// Contested is Facts while others replace /dev/log all the time: it does not look at the
+// name, which counts as a link to the private socket.
+func Contested(t *target.Target, socket string) (plan.Facts, error) {
+	f, err := facts(t, socket, nil, func(*inspection) error { return nil })
+	f.Log = plan.LogFacts{Kind: rootfs.Link, Link: socket, Known: true, Target: f.Socket}
+	return f, err
+}
+
+func facts(t *target.Target, socket string, known []string, log func(*inspection) error) (plan.Facts, error) {
 	f := plan.Facts{Inside: t.Inside, Host: t.Host, NotRoot: os.Geteuid() != 0, MayMount: t.MayMount(), MayPrepare: t.MayPrepare(),
 		HostSocket: plan.SocketFacts{Kind: rootfs.Absent}}
 	dev, err := t.Root.Dir(names.Dev)
@@ -46,7 +58,7 @@ func Facts(t *target.Target, socket string, known ...string) (plan.Facts, error)
 	if err := dev.Writable(); err != nil {
 		f.Dev.Unwritable = err.Error()
 	}
-	for _, part := range []func() error{i.hostSocket, i.devSharing, i.log, func() error { return i.socket(socket) }} {
+	for _, part := range []func() error{i.hostSocket, i.devSharing, func() error { return log(&i) }, func() error { return i.socket(socket) }} {
 		if err := part(); err != nil {
 			return f, err
 		}
@@ -133,7 +145,7 @@ func (i *inspection) log() error {
 	}
 	if st.Kind == rootfs.Link {
 		if log.Link, err = i.dev.Readlink(names.Log); err != nil {
-			return err
+			return devdir.Changed(err, unix.ENOENT, unix.EINVAL)
 		}
 		log.Known = plan.IsKnown(log.Link, i.known)
 		log.OnHost = i.facts.MayPrepare && i.facts.Dev.Sharing != plan.Private && listensOnHost()

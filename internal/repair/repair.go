@@ -52,6 +52,8 @@ type Options struct {
 	Typed bool
 	// Receiver says which receiver to start, and how.
 	Receiver launch.Receiver
+	// contested says that others replace /dev/log all the time.
+	contested bool
 }
 
 // Result is the result of a check or a repair.
@@ -85,6 +87,9 @@ func Check(t *target.Target, o Options) (r Result, err error) {
 
 func check(t *target.Target, o Options) (Result, error) {
 	facts, err := inspect.Facts(t, o.Socket, o.Known...)
+	if o.contested {
+		facts, err = inspect.Contested(t, o.Socket)
+	}
 	if err != nil {
 		return Result{}, refused(err)
 	}
@@ -117,7 +122,9 @@ func repair(t *target.Target, o Options) (Result, error) {
 	if err := clearDev(t); err != nil {
 		return Result{}, err
 	}
-	for range MaxTries {
+	for try := range MaxTries {
+		// The name is not needed to start a receiver, which repairs again once it can.
+		o.contested = try == MaxTries-1 && !t.Host && !o.NoReceiver && !o.NoAutoRepair && o.Receiver.Handover == nil
 		r, err := check(t, o)
 		if errors.Is(err, devdir.ErrChanged) {
 			continue
@@ -139,6 +146,9 @@ func repair(t *target.Target, o Options) (Result, error) {
 			}
 			return r, &plan.Refusal{Reason: r.Plan.Reason, Advice: r.Plan.Advice}
 		}
+		if o.contested {
+			r.Plan.Advice = contestedAdvice
+		}
 		err = apply(t, r.Facts, r.Plan, o)
 		if errors.Is(err, devdir.ErrChanged) {
 			continue
@@ -153,6 +163,9 @@ func repair(t *target.Target, o Options) (Result, error) {
 	}
 	return Result{}, fmt.Errorf("cannot repair /dev/log: %w %d times in a row; find out who replaces it", devdir.ErrChanged, MaxTries)
 }
+
+// contestedAdvice is the advice if only the receiver could be started.
+const contestedAdvice = "find out who replaces /dev/log all the time: the receiver repairs it as often as it may"
 
 // deniedError says that a mount was denied although this process has CAP_SYS_ADMIN.
 type deniedError struct{ error }

@@ -5,6 +5,8 @@ import (
 	"os"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"devlog/internal/devdir"
 	"devlog/internal/inspect"
 	"devlog/internal/names"
@@ -86,5 +88,37 @@ func TestPassedSocket(t *testing.T) {
 	}
 	if err := bind("other"); !errors.Is(err, errUsed) {
 		t.Errorf("a second name: %v", err)
+	}
+}
+
+// While others replace /dev/log all the time a repair does not touch the name, whatever it is:
+// it makes the private socket, and starts what repairs later.
+func TestContested(t *testing.T) {
+	for name, put := range map[string]func(path string) error{
+		"nothing": func(string) error { return nil },
+		"FIFO":    func(path string) error { return unix.Mkfifo(path, 0o666) },
+		"link":    func(path string) error { return os.Symlink("/etc/nologin", path) },
+		"loop":    func(path string) error { return os.Symlink("log", path) },
+	} {
+		dir := rootfstest.Root(t)
+		if err := put(dir + "/dev/log"); err != nil {
+			t.Fatal(err)
+		}
+		target, err := target.AtRoot(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer target.Close()
+		o := Options{Socket: names.DefaultSocket, contested: true}
+		o.Strategy = plan.Auto
+		r, err := check(target, o)
+		if err != nil || r.Plan.Verdict != plan.NeedsRepair || !r.Plan.Has(plan.OpListen) || !r.Plan.Has(plan.OpStart) {
+			t.Errorf("%s: %+v, %v", name, r.Plan, err)
+		}
+		for _, s := range r.Plan.Steps {
+			if s.Path == names.LogPath {
+				t.Errorf("%s: it changes /dev/log: %+v", name, s)
+			}
+		}
 	}
 }

@@ -41,6 +41,9 @@ func rerunCommand(t *target.Target, o Options) ([]string, error) {
 
 // rerunMounts says that repairing again needs mounts, as this repair or an earlier one did.
 func (w *work) rerunMounts() bool {
+	if w.options.contested && w.facts.Dev.Sharing != plan.Private && !w.facts.HostPrepared() {
+		return true // what it will need is not known
+	}
 	return w.plan.Has(plan.OpMount) || w.plan.Has(plan.OpTmpfs) || w.recorded.Mounted || w.options.Strategy == plan.Bind
 }
 
