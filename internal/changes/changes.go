@@ -58,6 +58,31 @@ type Changes struct {
 	Socket string `json:"socket"`
 	// Host says that this is a prepared host.
 	Host bool `json:"host,omitempty"`
+	// Listen are the further sockets of the receiver.
+	Listen []Further `json:"listen,omitempty"`
+}
+
+// MaxListen is how many further sockets a receiver can have.
+const MaxListen = 16
+
+// Further is a further socket of a receiver, beside the private one.
+type Further struct {
+	Path string `json:"path"`
+	// ID is the file's identity. It is for people: the container can forge it.
+	ID rootfs.ID `json:"id"`
+	// Made is how many directories were created for it: the last ones on its path.
+	Made int `json:"made,omitempty"`
+}
+
+// AddListen adds a further socket, or replaces the one with that path.
+func (r *Changes) AddListen(s Further) {
+	i := slices.IndexFunc(r.Listen, func(o Further) bool { return o.Path == s.Path })
+	if i < 0 {
+		r.Listen = append(r.Listen, s)
+		return
+	}
+	s.Made = max(s.Made, r.Listen[i].Made)
+	r.Listen[i] = s
 }
 
 // Read returns the record in the directory; nil if it is missing or cannot be read: a

@@ -82,6 +82,8 @@ func receiverFlags(supervise launch.Supervisor) []cli.Flag {
 			Usage: "the container's `NAME` in messages and paths (default: its name in the runtime, or the host name)"},
 		&cli.StringSliceFlag{Name: "rule",
 			Usage: "a `RULE` for the receiver, SELECTOR ACTION; may be repeated [$DEVLOG_RULE, one a line; $DEVLOG_RULE_*]"},
+		&cli.StringSliceFlag{Name: "listen", EnvVars: env("LISTEN"),
+			Usage: "also receive from a socket at `PATH` in the container, such as one in a daemon's chroot; may be repeated (one a line)"},
 		&cli.StringFlag{Name: "config", EnvVars: env("CONFIG"),
 			Usage: "a `FILE` of rules for the receiver (default: " + syslogconf.DefaultConfig + ", if it exists)"},
 		&cli.StringFlag{Name: "rate", EnvVars: env("RATE"),
@@ -134,6 +136,10 @@ func (p *program) options(c *cli.Context, name string) (repair.Options, error) {
 	if err != nil {
 		return repair.Options{}, usage.Error{Err: err}
 	}
+	listen, err := furtherSockets(c)
+	if err != nil {
+		return repair.Options{}, usage.Error{Err: err}
+	}
 	rules := c.StringSlice("rule")
 	if len(rules) == 0 {
 		rules = syslogconf.RulesFromEnv(os.Environ())
@@ -160,7 +166,7 @@ func (p *program) options(c *cli.Context, name string) (repair.Options, error) {
 			p.passOver(text)
 		}
 	}
-	o := repair.Options{Socket: socket, Known: known, Receiver: launch.Receiver{
+	o := repair.Options{Socket: socket, Known: known, Listen: listen, Receiver: launch.Receiver{
 		Path: c.String("receiver"), Names: launch.Names{Name: p.name}, Config: c.String("config"), Rules: rules,
 		Limits: launch.Limits{Rate: rate, Overflow: overflow, CompressRepeats: c.Bool("compress-repeats"),
 			MetricsFile: strings.ReplaceAll(c.String("metrics-file"), "{name}", p.name)},
@@ -214,4 +220,17 @@ func (p *program) setName(c *cli.Context, name string) error {
 	}
 	p.name = name
 	return nil
+}
+
+// furtherSockets reads --listen.
+func furtherSockets(c *cli.Context) ([]string, error) {
+	list, err := settings.FurtherSockets(c.StringSlice("listen"), c.String("socket"))
+	switch {
+	case err != nil || len(list) == 0:
+	case c.Bool("host"):
+		err = errors.New("--listen is for a container: leave it out with --host")
+	case c.String("receiver") == launch.NoReceiver:
+		err = errors.New("--listen needs a receiver: leave out --receiver none, or let the container's own daemon listen there")
+	}
+	return list, err
 }

@@ -42,7 +42,8 @@ const (
 	// confined to the hook that it runs. See SendNames.
 	NameUnbound = "unbound"
 	// NameUnlink, followed by an entry's name, is a directory from which the
-	// receiver removes that file (unlinkat(2)) when it ends.
+	// receiver removes that file (unlinkat(2)) when it ends. Behind a socket it is the
+	// socket's name.
 	NameUnlink = "unlink/"
 	// NameRmdir, followed by an entry's name, is a directory from which the
 	// receiver removes that empty directory when it ends.
@@ -142,10 +143,15 @@ func IsSocket(name string) bool {
 }
 
 // Describe makes a description of files by the names with which they were passed, by a
-// hook or a service manager: a hook of another version is to understand them.
+// hook or a service manager: a hook of another version is to understand them. A file to
+// remove that follows a socket is the socket's name: the kernel knows only the one that it was
+// bound with, and it was renamed since.
 func Describe(files []File) (*Description, error) {
 	d := NewDescription()
+	var socket *Socket // the file before, if it was one
 	for _, f := range files {
+		before := socket
+		socket = nil
 		unlink, isUnlink := strings.CutPrefix(f.Name, NameUnlink)
 		rmdir, isRmdir := strings.CutPrefix(f.Name, NameRmdir)
 		p := &Place{Dir: f.FD, Name: Text(unlink)}
@@ -161,29 +167,15 @@ func Describe(files []File) (*Description, error) {
 			if strings.Contains(string(p.Name), "/") {
 				return d, fmt.Errorf("use passed descriptor %d (%s): %q is not a name in a directory", f.FD, f.Name, p.Name)
 			}
+			var kind uint32
+			if p.ID, kind = file.Named(p.Dir, string(p.Name)); before != nil && kind == unix.S_IFSOCK {
+				before.Place, before.ID = len(d.Places), p.ID
+			}
 			d.Places = append(d.Places, p)
 		case IsSocket(f.Name):
-			d.Sockets = append(d.Sockets, &Socket{FD: f.FD, Place: -1})
+			socket = &Socket{FD: f.FD, Place: -1}
+			d.Sockets = append(d.Sockets, socket)
 		}
 	}
-	d.pair()
 	return d, nil
-}
-
-// pair finds which file each name is of, and the sockets' names: the kernel knows only
-// the one that a socket was bound with, and it was renamed since. Sockets and their
-// names are passed in the same order.
-func (d *Description) pair() {
-	next := 0
-	for i, p := range d.Places {
-		id, kind := file.Named(p.Dir, string(p.Name))
-		if kind == 0 {
-			continue
-		}
-		p.ID = id
-		if kind == unix.S_IFSOCK && next < len(d.Sockets) {
-			d.Sockets[next].Place, d.Sockets[next].ID = i, p.ID
-			next++
-		}
-	}
 }

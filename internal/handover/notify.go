@@ -73,6 +73,12 @@ func takeFrom(name string, limit time.Duration) ([]File, error) {
 	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: name}); err != nil {
 		return nil, err
 	}
+	return takeAt(fd, limit)
+}
+
+// takeAt returns the files of one SendFiles at the other end, which must be this process's
+// user's.
+func takeAt(fd int, limit time.Duration) ([]File, error) {
 	if _, err := SamePeer(fd); err != nil {
 		return nil, err
 	}

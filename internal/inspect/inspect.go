@@ -13,6 +13,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/changes"
 	"devlog/internal/devdir"
 	"devlog/internal/file"
 	"devlog/internal/names"
@@ -21,22 +22,23 @@ import (
 	"devlog/internal/target"
 )
 
-// Facts gathers the facts about the target, whose private socket will be at that path.
-// known are more paths to which the administrator allows a shared /dev/log to point; see
-// plan.KnownPaths. The error is devdir.ErrChanged if /dev changed meanwhile.
-func Facts(t *target.Target, socket string, known ...string) (plan.Facts, error) {
-	return facts(t, socket, known, (*inspection).log)
+// Facts gathers the facts about the target, whose private socket will be at that path, and
+// whose further sockets at those of listen. known are more paths to which the administrator
+// allows a shared /dev/log to point; see plan.KnownPaths. The error is devdir.ErrChanged if
+// /dev changed meanwhile.
+func Facts(t *target.Target, socket string, listen []string, known ...string) (plan.Facts, error) {
+	return facts(t, socket, listen, known, (*inspection).log)
 }
 
 // Contested is Facts while others replace /dev/log all the time: it does not look at the
 // name, which counts as a link to the private socket.
-func Contested(t *target.Target, socket string) (plan.Facts, error) {
-	f, err := facts(t, socket, nil, func(*inspection) error { return nil })
+func Contested(t *target.Target, socket string, listen []string) (plan.Facts, error) {
+	f, err := facts(t, socket, listen, nil, func(*inspection) error { return nil })
 	f.Log = plan.LogFacts{Kind: rootfs.Link, Link: socket, Known: true, Target: f.Socket}
 	return f, err
 }
 
-func facts(t *target.Target, socket string, known []string, log func(*inspection) error) (plan.Facts, error) {
+func facts(t *target.Target, socket string, listen, known []string, log func(*inspection) error) (plan.Facts, error) {
 	f := plan.Facts{Inside: t.Inside, Host: t.Host, NotRoot: os.Geteuid() != 0, MayMount: t.MayMount(), MayPrepare: t.MayPrepare(),
 		HostSocket: plan.SocketFacts{Kind: rootfs.Absent}}
 	dev, err := t.Root.Dir(names.Dev)
@@ -58,7 +60,8 @@ func facts(t *target.Target, socket string, known []string, log func(*inspection
 	if err := dev.Writable(); err != nil {
 		f.Dev.Unwritable = err.Error()
 	}
-	for _, part := range []func() error{i.hostSocket, i.devSharing, func() error { return log(&i) }, func() error { return i.socket(socket) }} {
+	for _, part := range []func() error{i.hostSocket, i.devSharing, func() error { return log(&i) },
+		func() error { return i.socket(socket) }, func() error { return i.listen(listen) }} {
 		if err := part(); err != nil {
 			return f, err
 		}
@@ -73,6 +76,8 @@ type inspection struct {
 	dev     *rootfs.Dir
 	devStat rootfs.Stat
 	known   []string
+	// recorded are the further sockets that an earlier repair of the container has made.
+	recorded []changes.Further
 	// own says that /dev looks like one that a runtime makes for a container.
 	own bool
 	// foreign is the device of a file system on which a listener of the host or of

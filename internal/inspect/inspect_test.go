@@ -51,7 +51,7 @@ func TestInspectHostileLink(t *testing.T) {
 		if err := errors.Join(os.WriteFile(dir+"/file", nil, 0o600), os.Symlink(tt.text, dir+"/dev/log")); err != nil {
 			t.Fatal(err)
 		}
-		f, err := Facts(target, names.DefaultSocket)
+		f, err := Facts(target, names.DefaultSocket, nil)
 		if err != nil {
 			t.Errorf("%s: %v", tt.text, err)
 			continue
@@ -60,7 +60,7 @@ func TestInspectHostileLink(t *testing.T) {
 		if p := plan.New(f, plan.Choice{Strategy: plan.Auto}); p.Strategy != plan.Symlink {
 			t.Errorf("%s: not listed: %s", tt.text, p)
 		}
-		if f, err = Facts(target, names.DefaultSocket, tt.text); err != nil {
+		if f, err = Facts(target, names.DefaultSocket, nil, tt.text); err != nil {
 			t.Fatal(err)
 		}
 		f.Dev.Sharing = plan.Shared

@@ -46,6 +46,9 @@ func (i *inspection) path(p *rootfs.Place) (plan.PathFacts, error) {
 			// As this program's own user: the container's root cannot see the receiver.
 			_ = rootfs.AsSelf(func() error {
 				f.Foreign = f.Live && !ours && running.Alive(r, i.target, p.Dir)
+				if ours && i.recorded == nil {
+					i.recorded = r.Listen
+				}
 				if ours && !i.facts.Watcher {
 					i.facts.Receiver = running.Facts(r, i.target, p.Dir, i.facts.Receiver)
 					i.facts.Watcher = i.facts.Receiver.Alive()

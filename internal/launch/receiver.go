@@ -19,6 +19,7 @@ import (
 	"devlog/internal/names"
 	"devlog/internal/plan"
 	"devlog/internal/rootfs"
+	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
 	"devlog/internal/target"
 )
@@ -54,11 +55,18 @@ type Receiver struct {
 	Unbound *os.File
 	// InitStarting says that the container's init has not been executed yet.
 	InitStarting bool
-	// Warn is called with a sentence for the user about the receiver that was started; may
-	// be nil.
+	// Warn is called with a sentence for the user; may be nil. See Say.
 	Warn func(text string)
 	// logs is the directory on the host for containers' logs; Prepare sets it.
 	logs string
+}
+
+// Say has the user know, and the container's log if the receiver is not started yet.
+func (r *Receiver) Say(text string) {
+	r.Notices = append(slices.Clone(r.Notices), syslog.Escape(text))
+	if r.Warn != nil {
+		r.Warn(text)
+	}
 }
 
 // Names are what the container is called.

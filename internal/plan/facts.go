@@ -36,6 +36,9 @@ type Facts struct {
 	Log LogFacts `json:"log"`
 	// Socket is the private socket, to which /dev/log should point.
 	Socket PathFacts `json:"socket"`
+	// Listen are the further sockets: those that are asked for, and those that a repair
+	// has made.
+	Listen []ListenFacts `json:"listen,omitempty"`
 	// NotHost is why this cannot be the host although it should be, or empty.
 	NotHost string `json:"not_host,omitempty"`
 	// Watcher says that a receiver of an earlier repair runs and repairs again when

@@ -22,8 +22,12 @@ type Choice struct {
 	Force bool
 }
 
-// New decides what to do about a container's /dev/log. It depends only on its arguments.
-func New(f Facts, c Choice) Plan {
+// New decides what to do about a container's /dev/log and its further sockets. It depends only
+// on its arguments.
+func New(f Facts, c Choice) Plan { return addListen(planLog(f, c), f) }
+
+// planLog decides what to do about /dev/log.
+func planLog(f Facts, c Choice) Plan {
 	switch {
 	case f.Dev.Kind != rootfs.Directory:
 		return refuse("there is no directory /dev", "mount one into the container")
@@ -38,7 +42,7 @@ func New(f Facts, c Choice) Plan {
 	case f.Log.Mounted:
 		return planMounted(f, c)
 	case !nameOfSocket(f.Log.Kind):
-		return planRename(f, c, c.Force || f.Dev.Sharing != Private, New)
+		return planRename(f, c, c.Force || f.Dev.Sharing != Private, planLog)
 	case !f.Log.Target.socketOrNothing() && !f.Log.ofAnybody(f.Dev):
 		return refuse(fmt.Sprintf("/dev/log points to %s, a %s", f.Log.Target.Path, f.Log.Target.Kind),
 			"remove it, or point /dev/log elsewhere")

@@ -16,15 +16,18 @@ import (
 // or empty. What a container can choose, such as a link's text, is escaped.
 func Report(w io.Writer, f Facts, p Plan, hook string) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, row := range [][2]string{
+	rows := [][2]string{
 		{"/dev", f.devInWords()},
 		{"/dev/log", f.Log.inWords()},
 		{"moved", f.Log.oldInWords()},
 		{"syslog()", f.syslogInWords()},
 		{"receiver", f.Receiver.inWords()},
-		{"hook", hook},
-		{"repair", p.String()},
-	} {
+	}
+	for _, l := range f.Listen {
+		rows = append(rows, [2]string{"listen", l.Path + ", " + l.inWords()})
+	}
+	rows = append(rows, [2]string{"hook", hook}, [2]string{"repair", p.String()})
+	for _, row := range rows {
 		if row[1] == "" {
 			continue
 		}

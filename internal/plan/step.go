@@ -51,7 +51,9 @@ const (
 	OpTmpfs       Op = "mount a tmpfs"    // over the directory Path
 	OpPrepare     Op = "prepare"          // create the directory Path, and record there what undo needs
 	OpListen      Op = "listen"           // bind a socket at Path
+	OpListenToo   Op = "listen too"       // bind a further socket at Path, if that is possible
 	OpStart       Op = "start"            // start the receiver
+	OpHand        Op = "hand over"        // hand the further sockets over to the receiver that runs
 	OpWatch       Op = "watch"            // start a receiver that only watches /dev/log
 	OpPoint       Op = "point"            // make Path, a path of this container alone, a link to Text
 	OpRename      Op = "rename"           // rename Path to Text beside it
@@ -79,8 +81,10 @@ func (s Step) inWords() string {
 		return fmt.Sprintf("mount a tmpfs at %s, in this container only", s.Path)
 	case OpPrepare:
 		return fmt.Sprintf("create %s if it is missing, and record there what undo needs", s.Path)
-	case OpListen:
+	case OpListen, OpListenToo:
 		return "listen on " + s.Path
+	case OpHand:
+		return "hand it over to the receiver that runs"
 	case OpStart:
 		return "start the receiver"
 	case OpWatch:
@@ -129,7 +133,7 @@ func (p Plan) String() string {
 	}
 	var words []string
 	for _, s := range p.Steps {
-		if s.Op != OpStart && s.Op != OpPrepare { // every repair has them
+		if s.Op != OpStart && s.Op != OpPrepare && s.Op != OpHand { // every repair has them
 			words = append(words, s.String())
 		}
 	}

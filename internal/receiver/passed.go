@@ -17,7 +17,7 @@ const (
 	// the receiver that the record names, whoever wrote the files last.
 	ownPrefix = ".devlog-"
 	// maxCleanups is how many names to remove are remembered.
-	maxCleanups = 128
+	maxCleanups = 192
 )
 
 // cleanup is a passed name in a directory, to be removed at the end.

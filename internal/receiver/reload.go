@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/handover"
 	"devlog/internal/router"
 	"devlog/internal/syslog"
 )
@@ -25,7 +26,28 @@ func (r *receiver) hangUp() {
 	if zoneErr != nil {
 		r.say(syslog.Warning, r.inSandbox(zoneErr)+": the time zone stays as it was")
 	}
+	r.fetchSockets()
 }
+
+// fetchSockets takes the further sockets that a hook has for this receiver.
+func (r *receiver) fetchSockets() {
+	files, answer, err := handover.Fetch(r.self.pid)
+	if err == nil && answer < 0 {
+		return
+	}
+	if err == nil {
+		if err = errWatches; r.receives {
+			err = owner{r}.TakeOver(files, 0)
+		}
+		err = handover.Report(answer, err)
+	}
+	if err != nil {
+		r.say(syslog.Warning, "cannot take further sockets: "+err.Error())
+	}
+}
+
+// errWatches says that this process receives nothing.
+var errWatches = errors.New("it only watches /dev/log")
 
 // reload reads the rules again. If one is wrong, or a new output cannot be
 // opened, the rules stay as they were.

@@ -16,6 +16,7 @@ import (
 	"devlog/internal/daemon"
 	"devlog/internal/devdir"
 	"devlog/internal/failure"
+	"devlog/internal/handover"
 	"devlog/internal/inspect"
 	"devlog/internal/launch"
 	"devlog/internal/names"
@@ -48,6 +49,8 @@ type Options struct {
 	Socket string
 	// Known are more paths to which a shared /dev/log may point, from the administrator.
 	Known []string
+	// Listen are further sockets for the receiver, paths in the container.
+	Listen []string
 	// Typed says that a user typed the command, who may be able to become root.
 	Typed bool
 	// Receiver says which receiver to start, and how.
@@ -86,9 +89,9 @@ func Check(t *target.Target, o Options) (r Result, err error) {
 }
 
 func check(t *target.Target, o Options) (Result, error) {
-	facts, err := inspect.Facts(t, o.Socket, o.Known...)
+	facts, err := inspect.Facts(t, o.Socket, o.Listen, o.Known...)
 	if o.contested {
-		facts, err = inspect.Contested(t, o.Socket)
+		facts, err = inspect.Contested(t, o.Socket, o.Listen)
 	}
 	if err != nil {
 		return Result{}, refused(err)
@@ -139,6 +142,9 @@ func repair(t *target.Target, o Options) (Result, error) {
 		}
 		switch r.Plan.Verdict {
 		case plan.Healthy:
+			for _, text := range r.Plan.Unheard(r.Facts) {
+				o.Receiver.Say(text)
+			}
 			return r, nil
 		case plan.Refused:
 			if t.Denied != nil {
@@ -223,6 +229,8 @@ type work struct {
 	// made are the directories that were created for the socket and that link.
 	made   []rootfs.Made
 	socket *os.File
+	// further are the further sockets, each followed by its name.
+	further []handover.Passed
 	// rollback undoes the completed steps and is called last first if a step fails. done
 	// is called if none fails.
 	rollback, done []func()
@@ -242,6 +250,9 @@ func apply(t *target.Target, f plan.Facts, p plan.Plan, o Options) (err error) {
 		if err := rootfs.AsSelf(func() error { return o.Receiver.Prepare(t) }); err != nil {
 			return err
 		}
+	}
+	for _, text := range p.Unheard(f) {
+		o.Receiver.Say(text)
 	}
 	w := &work{target: t, facts: f, plan: p, options: o}
 	defer func() {
@@ -277,6 +288,9 @@ func (w *work) close() {
 	for _, m := range w.made {
 		m.Parent.Close()
 	}
+	for _, f := range w.further {
+		f.File.Close()
+	}
 	if w.socket != nil {
 		w.socket.Close()
 	}
@@ -290,6 +304,11 @@ func (w *work) do(s plan.Step) error {
 		return w.prepare(s.Path)
 	case plan.OpListen:
 		return w.listen(s.Path)
+	case plan.OpListenToo:
+		w.listenToo(s.Path)
+		return nil
+	case plan.OpHand:
+		return w.hand()
 	case plan.OpPoint:
 		return w.point(s.Path, s.Text)
 	case plan.OpStart, plan.OpWatch:

@@ -25,7 +25,7 @@ func TestListenChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer target.Close()
-	f, err := inspect.Facts(target, "/run/log")
+	f, err := inspect.Facts(target, "/run/log", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -76,6 +76,7 @@ func (w *work) passed() []handover.Passed {
 		files = append(files, handover.Passed{File: w.socket, Name: handover.NameSocket})
 		pass(w.at, handover.NameUnlink, path.Base(w.plan.Socket))
 	}
+	files = append(files, w.further...)
 	pass(w.at, handover.NameUnlink, names.Link)
 	if w.target.Host {
 		return files // a host stays prepared without a watcher; the directory only marks the watcher

@@ -46,7 +46,7 @@ func Settle(r *changes.Changes, at *rootfs.Dir) error {
 	crash.Point()
 	_ = rootfs.AsSelf(func() error {
 		for _, pid := range others { // as the record now names another, they leave its files alone
-			interrupt(pid, at)
+			_ = Signal(pid, at, unix.SIGINT) // or it has ended
 		}
 		return nil
 	})
@@ -54,16 +54,18 @@ func Settle(r *changes.Changes, at *rootfs.Dir) error {
 	return r.Write(at)
 }
 
-// interrupt tells the process to end if it is a receiver of that directory.
-func interrupt(pid int, at *rootfs.Dir) {
+// Signal sends the process a signal if it is a receiver of that directory; else the error is
+// ESRCH.
+func Signal(pid int, at *rootfs.Dir, s unix.Signal) error {
 	handle, err := pidfd.Open(pid)
 	if err != nil {
-		return // it has ended
+		return err
 	}
 	defer handle.Close()
-	if isReceiverAt(pid, at) {
-		_ = unix.PidfdSendSignal(int(handle.Fd()), unix.SIGINT, nil, 0)
+	if !isReceiverAt(pid, at) {
+		return unix.ESRCH
 	}
+	return unix.PidfdSendSignal(int(handle.Fd()), s, nil, 0)
 }
 
 // newest returns the newest receiver of the directory, 0 for none, and all others.

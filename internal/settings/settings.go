@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"devlog/internal/annotation"
+	"devlog/internal/changes"
 	"devlog/internal/launch"
 	"devlog/internal/plan"
 	"devlog/internal/rootfs"
@@ -25,6 +26,7 @@ const (
 	namedRules     = "rules"
 	namedStrategy  = "strategy"
 	namedSocket    = "socket"
+	namedListen    = "listen"
 	namedReceiver  = "receiver"
 	namedSupervise = "supervise"
 	namedRate      = "rate"
@@ -100,6 +102,8 @@ func (s *Settings) read(name, value string, b Bounds) (err error) {
 		}
 	case namedSocket:
 		err = CheckSocket("socket", value)
+	case namedListen:
+		_, err = SocketPaths("listen", []string{value})
 	case namedReceiver:
 		if value != launch.NoReceiver && !b.All {
 			err = notAllowed(fmt.Sprintf("an annotation may set the receiver only to %q", launch.NoReceiver))
@@ -220,4 +224,22 @@ func SocketPaths(option string, values []string) (paths []string, err error) {
 		}
 	}
 	return paths, nil
+}
+
+// FurtherSockets reads the values of --listen, one path a line, and returns each path once.
+// socket is the private socket's path.
+func FurtherSockets(values []string, socket string) (list []string, err error) {
+	given, err := SocketPaths("listen", values)
+	for _, at := range given {
+		switch {
+		case path.Dir(at) == path.Dir(socket):
+			return nil, fmt.Errorf("--listen %s: want a path in another directory than the private socket's", at)
+		case slices.Contains(list, at):
+		case len(list) == changes.MaxListen:
+			return nil, fmt.Errorf("--listen: want at most %d paths", changes.MaxListen)
+		default:
+			list = append(list, at)
+		}
+	}
+	return list, err
 }

@@ -2,6 +2,7 @@ package settings
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -70,6 +71,8 @@ func TestReadAnnotations(t *testing.T) {
 		{"strategy for all, allowed", one("devlog.dev/strategy", "symlink"), trusted, flag("strategy", "symlink"), ""},
 		{"socket", one("devlog.dev/socket", "/run/own/log"), host, flag("socket", "/run/own/log"), ""},
 		{"socket in /dev", one("devlog.dev/socket", "/dev/x"), host, Settings{}, "2 annotation devlog.dev/socket"},
+		{"further sockets", one("devlog.dev/listen", "/a/log\n/b/log"), host, flag("listen", "/a/log\n/b/log"), ""},
+		{"further sockets in /dev", one("devlog.dev/listen", "/a/log\n/dev/x"), host, Settings{}, "2 annotation devlog.dev/listen"},
 		{"receiver", one("devlog.dev/receiver", "none"), host, flag("receiver", "none"), ""},
 		{"a program", one("devlog.dev/receiver", "/tmp/evil"), host, Settings{}, "3 annotation devlog.dev/receiver"},
 		{"a program, inside", one("devlog.dev/receiver", "/tmp/evil"), inside, Settings{}, "3 "},
@@ -136,6 +139,37 @@ func TestWithoutLinks(t *testing.T) {
 	for _, in := range [][2]string{{dir, "/b/passwd"}, {dir, "/c"}, {dir + "-link", "/a/messages"}, {dir + "/a/messages", "/x"}} {
 		if err := WithoutLinks(in[0], in[0]+in[1]); !errors.As(err, new(*plan.Refusal)) && !errors.Is(err, unix.ENOTDIR) {
 			t.Errorf("%s: %v, want a refusal", in, err)
+		}
+	}
+}
+
+func TestFurtherSockets(t *testing.T) {
+	many := ""
+	for i := range 16 {
+		many += fmt.Sprintf("/a/%d\n", i)
+	}
+	for _, tt := range []struct {
+		values []string
+		n      int
+		err    string
+	}{
+		{nil, 0, ""},
+		{[]string{"", " \n"}, 0, ""},
+		{[]string{"/a/log\n /b/log\n", "/a/log"}, 2, ""},
+		{[]string{many}, 16, ""},
+		{[]string{many, "/a/15"}, 16, ""},
+		{[]string{many, "/b/log"}, 0, "at most 16"},
+		{[]string{"/run/devlog/log"}, 0, "another directory"},
+		{[]string{"/run/devlog/.devlog-repair"}, 0, "another directory"},
+		{[]string{"/dev/log"}, 0, "outside it"},
+		{[]string{"a/log"}, 0, "absolute"},
+		{[]string{"/a/../dev/log"}, 0, "absolute"},
+		{[]string{"/a/:"}, 0, "colon"},
+		{[]string{"/" + strings.Repeat("a", 107)}, 0, "107 bytes"},
+	} {
+		list, err := FurtherSockets(tt.values, "/run/devlog/log")
+		if len(list) != tt.n || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+			t.Errorf("%q: %q, %v", tt.values, list, err)
 		}
 	}
 }

@@ -332,6 +332,9 @@ func removeStale(at *rootfs.Dir, name string) error {
 // If a repair mounted a tmpfs, the record goes with it.
 func removeRest(r *changes.Changes, t *target.Target, at *rootfs.Dir) error {
 	changes.RemoveTemporary(at)
+	for _, s := range slices.Backward(r.Listen) {
+		removeFurther(s, t)
+	}
 	for _, name := range []string{names.Link, names.Record} {
 		if top := t.OwnTmpfs(at); top != nil && name == names.Record {
 			err := t.Mounts().Unmount(top, "")
@@ -345,12 +348,31 @@ func removeRest(r *changes.Changes, t *target.Target, at *rootfs.Dir) error {
 		}
 	}
 	for _, dir := range slices.Backward(r.Made) {
-		parent, err := t.Root.Dir(path.Dir(dir))
-		if err != nil {
-			continue // it is gone
-		}
-		_ = parent.Rmdir(path.Base(dir)) // it stays if it is in use
-		parent.Close()
+		removeDir(dir, t)
 	}
 	return nil
+}
+
+// removeFurther removes a further socket that a killed receiver left, and what was created for
+// it. A live one, which another daemon can have made since, stays, as what else is in the way.
+func removeFurther(s changes.Further, t *target.Target) {
+	dir := path.Dir(s.Path)
+	if at, err := t.Root.Dir(dir); err == nil {
+		_ = removeStale(at, path.Base(s.Path))
+		at.Close()
+	}
+	for ; s.Made > 0 && dir != "/"; s.Made-- {
+		removeDir(dir, t)
+		dir = path.Dir(dir)
+	}
+}
+
+// removeDir removes a directory that a repair has created. It stays if it is in use.
+func removeDir(dir string, t *target.Target) {
+	parent, err := t.Root.Dir(path.Dir(dir))
+	if err != nil {
+		return // it is gone
+	}
+	_ = parent.Rmdir(path.Base(dir))
+	parent.Close()
 }

@@ -9,8 +9,8 @@ import (
 	"devlog/internal/syslog"
 )
 
-// maxSockets is how many sockets the owner receives from.
-const maxSockets = 16
+// maxSockets is how many sockets the owner receives from, unless more have names.
+const maxSockets = 32
 
 // run is a repair that runs.
 type run struct {
@@ -62,8 +62,9 @@ func (w *Watcher) retireOldest() {
 		}
 	}
 	id, err := w.container.resolve()
-	for i, n := 0, len(sockets)-maxSockets; n > 0; i++ {
-		if s := sockets[i]; err != nil || s.ID != id || i+1 == len(sockets) {
+	for n := len(sockets) - maxSockets; n > 0 && len(sockets) > 0; sockets = sockets[1:] {
+		named, _ := sockets[0].lookup()
+		if s := sockets[0]; (err != nil || s.ID != id) && (s.Dir < 0 || named != s.ID) {
 			w.owner.Retire(s.Socket)
 			n--
 		}

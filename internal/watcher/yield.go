@@ -61,16 +61,22 @@ func (w *Watcher) watchYielded(now time.Time) {
 
 // yieldSocket gives up a socket of which another daemon has the name.
 func (w *Watcher) yieldSocket(s Name) {
+	id, err := w.container.resolve()
+	others := err == nil && id != s.ID && w.owns(id)
 	where := w.container.devLog().text
-	if path.Base(where) != s.Name {
+	if path.Base(where) != s.Name || others {
 		dir, err := os.Readlink(file.Path(s.Dir))
 		if err != nil {
 			dir = ""
 		}
 		where = path.Join(dir, s.Name)
 	}
-	w.yielded.is = true
 	w.owner.Retire(s.Socket)
+	if others { // it was a further socket
+		w.owner.Say(syslog.Notice, "another daemon listens on "+where+" now; devlogd receives nothing there")
+		return
+	}
+	w.yielded.is = true
 	w.sayYielded(where)
 }
 

@@ -37,25 +37,27 @@ var logged = []struct{ name, priority, tag, pid, text string }{
 	{"glibc", "daemon.notice", "glibc", "PID", `from glibc`},
 }
 
-// Real programs in one container: each message has the facility, severity, tag,
-// process ID, host and text that its program gave it.
-func TestPrograms(t *testing.T) {
-	host.NeedContainers(t, "runc", "python3", "perl", "logger", "gcc")
+// programsBox is where the container's own files are: not on the file system of the other
+// layers.
+const programsBox = "/run/box"
+
+// programsContainer is a container in which the script runs, with the root directory of this
+// machine and the unpacked programs.
+func programsContainer(t *testing.T, h *host.Host, name string) *host.OCI {
+	t.Helper()
 	if _, err := os.Stat(programs()); err != nil {
 		if os.Getenv("DEVLOG_TEST_REQUIRE") != "" {
 			t.Fatalf("this test needs real programs: %v; run test/deps.sh", err)
 		}
 		t.Skipf("this test needs real programs: %v; run test/deps.sh", err)
 	}
-	script, err := filepath.Abs("testdata/programs.sh")
+	script, err := filepath.Abs(filepath.Join("testdata", name))
 	host.Check(t, err)
-	h := host.NewHost(t)
-	c := host.NewOCI(t, h, "runc", "c1", "exec /bin/sh /opt/programs.sh")
-	const box = "/run/box" // not on the file system of the other layers
-	h.Must("mkdir", "-p", box+"/upper/opt", box+"/upper/usr", box+"/work")
-	h.Must("sh", "-c", "cd "+programs()+` && cp -a etc var usr `+box+`/upper && for d in bin sbin lib; do ! [ -d $d ] || cp -a $d `+box+`/upper/usr; done`)
-	h.Must("cp", script, buildGo(t, t.TempDir(), "testdata/goclient.go"), host.Client, box+"/upper/opt")
-	h.Must("mount", "-t", "overlay", "overlay", "-o", "lowerdir=/,upperdir="+box+"/upper,workdir="+box+"/work", c.Rootfs)
+	c := host.NewOCI(t, h, "runc", "c1", "exec /bin/sh /opt/"+name)
+	h.Must("mkdir", "-p", programsBox+"/upper/opt", programsBox+"/upper/usr", programsBox+"/work")
+	h.Must("sh", "-c", "cd "+programs()+` && cp -a etc var usr `+programsBox+`/upper && for d in bin sbin lib; do ! [ -d $d ] || cp -a $d `+programsBox+`/upper/usr; done`)
+	h.Must("cp", script, programsBox+"/upper/opt")
+	h.Must("mount", "-t", "overlay", "overlay", "-o", "lowerdir=/,upperdir="+programsBox+"/upper,workdir="+programsBox+"/work", c.Rootfs)
 	c.Mount("/tmp", "tmpfs", "tmpfs", "mode=1777")
 	c.Mount("/run", "tmpfs", "tmpfs", "mode=755")
 	c.Config["hostname"] = "Inner-7"
@@ -67,13 +69,29 @@ func TestPrograms(t *testing.T) {
 	process["capabilities"] = map[string]any{"bounding": caps, "effective": caps, "permitted": caps}
 	process["env"] = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin:/opt",
 		"LD_LIBRARY_PATH=/usr/lib/postfix:/usr/libexec/sudo", "LC_ALL=C"}
-	c.Hook("createRuntime", "--rule", "*.* -/var/log/devlog/c1/messages;JSON")
+	return c
+}
+
+// runPrograms runs that container. Its script is to succeed.
+func runPrograms(t *testing.T, h *host.Host, c *host.OCI) {
+	t.Helper()
 	c.Write()
 	if r := h.Do(c.Args("run")...); r.Code != 0 {
-		log, _ := os.ReadFile(h.Path(box + "/upper/opt/log"))
+		log, _ := os.ReadFile(h.Path(programsBox + "/upper/opt/log"))
 		text, _ := os.ReadFile(c.Log())
 		t.Fatalf("%+v\n%s\n%s", r, log, text)
 	}
+}
+
+// Real programs in one container: each message has the facility, severity, tag,
+// process ID, host and text that its program gave it.
+func TestPrograms(t *testing.T) {
+	host.NeedContainers(t, "runc", "python3", "perl", "logger", "gcc")
+	h := host.NewHost(t)
+	c := programsContainer(t, h, "programs.sh")
+	h.Must("cp", buildGo(t, t.TempDir(), "testdata/goclient.go"), host.Client, c.Rootfs+"/opt")
+	c.Hook("createRuntime", "--rule", "*.* -/var/log/devlog/c1/messages;JSON")
+	runPrograms(t, h, c)
 	host.ExpectReceiversEnd(t, h)
 	text, err := os.ReadFile(c.Log())
 	host.Check(t, err)

@@ -1,0 +1,85 @@
+package handover
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A receiver that runs is given further sockets so: the hook listens at a name that only root
+// can make and sends the receiver SIGHUP. The receiver connects, takes one SendFiles, and
+// answers as Report does.
+
+// fetchDir is the directory of that name.
+const fetchDir = "/run"
+
+// fetchTime is how long the receiver waits for the files: it receives nothing meanwhile.
+const fetchTime = time.Second
+
+// FetchName returns the name in /run at which the receiver with that process ID fetches files.
+func FetchName(pid int) string { return ".devlog-files-" + strconv.Itoa(pid) }
+
+// Fetch returns the files that a hook has for the receiver with that process ID, and a
+// descriptor for Report; -1 if there is no hook.
+func Fetch(pid int) (files []File, answer int, err error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, -1, err
+	}
+	err = unix.Connect(fd, &unix.SockaddrUnix{Name: fetchDir + "/" + FetchName(pid)})
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED) {
+		return nil, -1, unix.Close(fd)
+	}
+	if err == nil {
+		files, err = takeAt(fd, fetchTime)
+	}
+	if err != nil {
+		return nil, -1, errors.Join(fmt.Errorf("cannot take the files from the hook: %w", err), unix.Close(fd))
+	}
+	return files, fd, nil
+}
+
+// Serve sends the files to the process, which is to fetch them at the listening socket, and
+// returns its answer.
+func Serve(listener, pid int, files []Passed, deadline time.Time) error {
+	for {
+		if err := Poll(time.Until(deadline), listener); err != nil {
+			return err
+		}
+		conn, _, err := unix.Accept4(listener, unix.SOCK_CLOEXEC)
+		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) || errors.Is(err, unix.ECONNABORTED) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		peer, err := unix.GetsockoptUcred(conn, unix.SOL_SOCKET, unix.SO_PEERCRED)
+		if err == nil && int(peer.Pid) == pid {
+			err = serve(conn, files, deadline)
+			return errors.Join(err, unix.Close(conn))
+		}
+		_ = unix.Close(conn) // another process
+	}
+}
+
+func serve(conn int, files []Passed, deadline time.Time) error {
+	if err := SendFiles(conn, files); err != nil {
+		return err
+	}
+	if err := Poll(time.Until(deadline), conn); err != nil {
+		return err
+	}
+	var answer [1 << 10]byte
+	n, err := unix.Read(conn, answer[:])
+	if err != nil {
+		return err
+	}
+	if text := string(bytes.TrimSpace(answer[:n])); text != ReportReady {
+		return errors.New(text)
+	}
+	return nil
+}

@@ -1,0 +1,129 @@
+package repair
+
+import (
+	"fmt"
+	"os"
+	"path"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/changes"
+	"devlog/internal/handover"
+	"devlog/internal/plan"
+	"devlog/internal/rootfs"
+	"devlog/internal/running"
+	"devlog/internal/target"
+)
+
+// listenToo binds a further socket. If it cannot, it says so: the container still has its
+// /dev/log.
+func (w *work) listenToo(at string) {
+	if err := w.bindFurther(at); err != nil {
+		w.options.Receiver.Say("cannot listen on " + at + ": " + err.Error())
+	}
+}
+
+func (w *work) bindFurther(at string) error {
+	dir, made, err := w.target.Root.MkdirAll(path.Dir(at))
+	if err != nil {
+		return err
+	}
+	name := path.Base(at)
+	s := changes.Further{Path: at, Made: len(made)}
+	socket, id, err := dir.Bind(func() (int, error) { return newSocket(w.target, nil) }, name, w.foundAt(at))
+	if err != nil {
+		rootfs.RemoveAll(made)
+		dir.Close()
+		return err
+	}
+	w.rollback = append(w.rollback, func() {
+		if st, err := dir.Lstat(name); err == nil && st.ID == id {
+			_ = dir.Unlink(name)
+		}
+		removeDirs(made)
+	})
+	w.made = append(w.made, made...)
+	w.further = append(w.further, handover.Passed{File: socket, Name: handover.NameSocket},
+		handover.Passed{File: dir.File(), Name: handover.NameUnlink + name})
+	s.ID = id
+	w.recorded.AddListen(s)
+	return w.recorded.Write(w.at)
+}
+
+// foundAt returns what was found at the path of a further socket.
+func (w *work) foundAt(at string) rootfs.Stat {
+	for _, l := range w.facts.Listen {
+		if l.Path == at {
+			return rootfs.Stat{Kind: l.Kind, ID: l.ID}
+		}
+	}
+	return rootfs.Stat{Kind: rootfs.Absent}
+}
+
+const (
+	// handTime is how long a receiver that runs may take to fetch sockets.
+	handTime = 10 * time.Second
+	// handDir is where it does that, in its own root.
+	handDir = "/run"
+)
+
+// hand hands the further sockets over to the receiver that runs: it fetches them on SIGHUP.
+func (w *work) hand() error {
+	if len(w.further) == 0 {
+		return nil // why has been said
+	}
+	return rootfs.AsSelf(func() error {
+		err := w.handTo(w.facts.Receiver.PID)
+		if err != nil {
+			err = &plan.Refusal{Reason: "the receiver that runs cannot take further sockets: " + err.Error(),
+				Advice: "run devlog-hook undo, then repair with all --listen options"}
+		}
+		return err
+	})
+}
+
+func (w *work) handTo(pid int) error {
+	deadline := time.Now().Add(handTime)
+	proc := "/proc/" + strconv.Itoa(pid)
+	status, err := os.ReadFile(proc + "/status")
+	if err != nil {
+		return err
+	}
+	root, err := rootfs.Open(proc + "/root")
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	dir, err := root.Dir(handDir)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	name := handover.FetchName(target.InnermostPID(string(status)))
+	found, err := dir.Lstat(name)
+	if err != nil {
+		return err
+	}
+	listener, _, err := dir.Bind(func() (int, error) {
+		return unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	}, name, found)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	defer dir.Unlink(name) //nolint:errcheck // nobody listens there any more
+	fd := int(listener.Fd())
+	if err := unix.Listen(fd, 1); err != nil {
+		return fmt.Errorf("cannot listen for it: %w", err)
+	}
+	files := append([]handover.Passed{}, w.further...)
+	for i := len(w.made) - 1; i >= 0; i-- {
+		files = append(files, handover.Passed{File: w.made[i].Parent.File(), Name: handover.NameRmdir + w.made[i].Name})
+	}
+	if err := running.Signal(pid, w.at, unix.SIGHUP); err != nil {
+		return err
+	}
+	return handover.Serve(fd, pid, files, deadline)
+}

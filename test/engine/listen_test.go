@@ -1,0 +1,156 @@
+package engine
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"devlog/test/host"
+)
+
+// Further sockets, each in a directory that is not there yet.
+const (
+	chroot  = "/var/lib/haproxy/dev/log"
+	another = "/var/lib/named/dev/log"
+)
+
+// wantAt sends to a socket of the container, and waits for the message.
+func wantAt(t *testing.T, c *host.Cheap, log, path, text string) {
+	t.Helper()
+	dir, err := os.Open(c.Path(filepath.Dir(path))) // a whole path is too long for a socket
+	host.Check(t, err)
+	defer dir.Close()
+	conn, err := net.Dial("unixgram", "/proc/self/fd/"+strconv.Itoa(int(dir.Fd()))+"/"+filepath.Base(path))
+	host.Check(t, err)
+	defer conn.Close()
+	_, err = conn.Write([]byte("<13>t: " + text))
+	host.Check(t, err)
+	host.WantOnce(t, log, text)
+}
+
+// eachSide runs a test with the hook inside the container, and on the host.
+func eachSide(t *testing.T, test func(t *testing.T, h *host.Host, c *host.Cheap, inside bool)) {
+	for _, inside := range []bool{true, false} {
+		t.Run(map[bool]string{true: "inside", false: "pid"}[inside], func(t *testing.T) {
+			host.NeedContainers(t)
+			h := host.NewHost(t)
+			host.Journal(t, h)
+			test(t, h, host.NewCheap(t, h, "c1", host.CheapOptions{}), inside)
+		})
+	}
+}
+
+// The receiver gets further sockets, also later; a repair is repeated without harm, an upgrade
+// keeps them, a repair after a kill brings them back, and undo leaves nothing.
+func TestEngineListen(t *testing.T) {
+	eachSide(t, func(t *testing.T, h *host.Host, c *host.Cheap, inside bool) {
+		log := c.Log(inside)
+		if r := c.Hook(inside, "repair", "--listen", chroot); r.Code != 0 || strings.Contains(r.Out, "cannot") {
+			t.Fatalf("%+v", r)
+		}
+		wantAt(t, c, log, chroot, "first")
+		if r := c.Hook(inside, "repair", "--listen", chroot); r.Code != 0 || !strings.HasPrefix(r.Out, "nothing to do") {
+			t.Errorf("the same again: %+v", r)
+		}
+		if r := c.Hook(inside, "repair", "--listen", another, "--listen", chroot); r.Code != 0 || !strings.Contains(r.Out, "listen on "+another) {
+			t.Fatalf("another list: %+v", r)
+		}
+		wantAt(t, c, log, another, "second")
+		wantAt(t, c, log, chroot, "third")
+		c.WantSent(t, log, "fourth")
+		r := c.Hook(inside, "check")
+		for _, at := range []string{chroot, another} {
+			if !strings.Contains(r.Out, "listen    "+at+", where the receiver listens\n") {
+				t.Errorf("check: %+v", r)
+			}
+		}
+		pid := h.Receivers()[0]
+		if !inside { // one inside runs from memory
+			h.Must("kill", "-USR2", strconv.Itoa(pid))
+			host.WantOnce(t, log, "upgraded to devlogd devel from devel")
+			wantAt(t, c, log, another, "upgraded")
+		}
+		h.Must("kill", "-KILL", strconv.Itoa(pid))
+		host.WaitDead(t, h, pid)
+		if r := c.Hook(inside, "check"); !strings.Contains(r.Out, "listen    "+chroot+", where nobody listens") {
+			t.Errorf("check after a kill: %+v", r)
+		}
+		if r := c.Hook(inside, "repair", "--listen", chroot); r.Code != 0 {
+			t.Fatalf("after a kill: %+v", r)
+		}
+		wantAt(t, c, log, chroot, "after a kill")
+		if r := c.Hook(inside, "undo"); r.Code != 0 {
+			t.Fatalf("undo: %+v", r)
+		}
+		host.ExpectReceiversEnd(t, h)
+		for _, dir := range []string{"/var/lib", "/run/devlog"} {
+			if _, err := os.Lstat(c.Path(dir)); !os.IsNotExist(err) {
+				t.Errorf("left: %s: %v", dir, err)
+			}
+		}
+	})
+}
+
+// What is in the way of a further socket stays, is said, and does not keep /dev/log from being
+// repaired.
+func TestEngineListenBlocked(t *testing.T) {
+	eachSide(t, func(t *testing.T, h *host.Host, c *host.Cheap, inside bool) {
+		c.Sh("mkdir -p /srv/dir /srv/ro /opt/x; mount -n -t tmpfs -o ro ro /srv/ro; ln -s /run/live /srv/link; ln -s /dev /srv/dev; ln -s /no/where /srv/dangling")
+		host.Bind(t, c.Path("/srv/live"))
+		dead := c.Path("/srv/dead")
+		host.StaleSocketAt(t, dead)
+		log := c.Log(inside)
+		blocked := map[string]string{
+			"/srv/dir": "it is a directory, not a socket", "/srv/link": "it is a link, not a socket", "/srv/live": "somebody else listens there",
+			"/srv/ro/log": "read-only file system", "/srv/dev/log": "it is a directory of devlog's own, or /dev",
+			"/srv/dangling/log": "a link on the way leads nowhere", "/srv/1/2/3/4/5/6/7/8/9/log": "more than 8 directories are missing",
+		}
+		args := []string{"repair", "--listen", "/srv/dead"}
+		for at := range blocked {
+			args = append(args, "--listen", at)
+		}
+		r := c.Hook(inside, args...)
+		if r.Code != 0 {
+			t.Fatalf("%+v", r)
+		}
+		var notices []string
+		for at, why := range blocked {
+			if !strings.Contains(r.Out, "cannot listen on "+at+": "+why+"\n") {
+				t.Errorf("%s is not said of %s: %+v", why, at, r)
+			}
+			notices = append(notices, "cannot listen on "+at+": "+why)
+		}
+		host.WantOnce(t, log, notices...)
+		c.WantSent(t, log, "works")
+		wantAt(t, c, log, "/srv/dead", "replaced")
+		if !host.CanConnect(c.Path("/srv/live")) {
+			t.Error("the other's socket is gone")
+		}
+		if r := c.Hook(inside, "undo"); r.Code != 0 {
+			t.Errorf("undo: %+v", r)
+		}
+		for _, at := range []string{"/srv/dir", "/srv/live", "/srv/link"} {
+			if _, err := os.Lstat(c.Path(at)); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// A container's end leaves nothing of what was made for further sockets.
+func TestEngineListenEnd(t *testing.T) {
+	host.NeedContainers(t, "runc")
+	h := host.NewHost(t)
+	c := host.NewOCI(t, h, "runc", "c1", "client t 13 x")
+	c.Hook("createRuntime", "--listen", chroot)
+	c.Write()
+	h.Must(c.Args("run")...)
+	host.ExpectReceiversEnd(t, h)
+	host.WantOnce(t, c.Log(), "x")
+	if _, err := os.Lstat(filepath.Join(c.Rootfs, "var/lib")); !os.IsNotExist(err) {
+		t.Errorf("left: %v", err)
+	}
+}
