@@ -35,13 +35,13 @@ const (
 	exitFailed      = 4
 )
 
-// check's answers, which it has written in full: no failures.
+// check has printed its answer in full: these are not failures.
 var (
 	errNeedsRepair = errors.New("needs repair")
 	errRefuses     = errors.New("a repair would be refused")
 )
 
-// failures are the errors of several containers: each is a line of its own.
+// failures are the errors of several containers. Each is reported on its own line.
 type failures []error
 
 func (f failures) Error() string   { return errors.Join(f...).Error() }
@@ -52,33 +52,33 @@ type program struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	policy
-	// name is the container's, as soon as it is known.
+	// name is the container's name, once it is known.
 	name string
-	// process is the mark of its first process, on the host.
+	// process is the failure.ProcessTag of its first process, on the host.
 	process string
 	// hostSide says that the hook is not in the container.
 	hostSide bool
-	// logs are the directories for notes of hooks, nil for the usual ones; kmsg
-	// is the kernel's log, devLog the host's.
+	// logs are the directories for notes of hooks, nil for the usual ones. kmsg is the
+	// kernel's log, and devLog is the host's.
 	logs         []string
 	kmsg, devLog string
-	// typed says that somebody has typed the command, who can become root.
+	// typed says that a user typed the command, who may be able to become root.
 	typed bool
 
-	// warned says that what is passed over has been said.
+	// warned says that the warnings about ignored variables were printed.
 	warned bool
-	// passedOver are the warnings about that, for the receiver to repeat.
+	// passedOver are the warnings about ignored settings, which the receiver repeats.
 	passedOver []string
-	// keepLogs is how long logs of ended containers are kept; 0 is for ever.
+	// keepLogs is how long to keep logs of ended containers; 0 for ever.
 	keepLogs time.Duration
-	// warnings are what is to be said of a receiver that was started.
+	// warnings are about the receiver that was started.
 	warnings []string
 }
 
 // Main runs devlog-hook with these arguments, the program's name first, and
 // returns its exit code.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	sandbox.Hide() // a hook has the host's root directory, or is in its receiver's sandbox
+	sandbox.Hide() // a hook has the host's root directory, or runs in its receiver's sandbox
 	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, kmsg: "/dev/kmsg", devLog: "/dev/log"}
 	return p.main(args)
 }
@@ -94,7 +94,7 @@ func (p *program) main(args []string) (code int) {
 		}
 		code = p.code(code)
 	}()
-	// The directories and sockets made here are for every user.
+	// Every user must be able to reach the directories and sockets made here.
 	unix.Umask(0o022)
 	err := handover.CloseOnExec()
 	if _, perr := os.Stat("/proc/self/fd"); perr != nil {
@@ -114,15 +114,14 @@ func (p *program) run(args []string) error {
 		p.name, p.hostSide, p.process = call.Name, call.OnHost(), failure.ProcessTag(call.PID)
 		return p.app(&call).Run([]string{args[0], "lxc"})
 	}
-	if len(args) > 1 && args[1] == "help" { // help COMMAND, as COMMAND --help
+	if len(args) > 1 && args[1] == "help" { // help COMMAND is COMMAND --help
 		args = slices.Concat(args[:1], args[2:], []string{"--help"})
 	}
 	app := p.app(nil)
 	return app.Run(usage.ContainerLast(args, app.Commands))
 }
 
-// exit writes the error as one line where somebody will see it, and returns
-// the exit code that goes with it.
+// exit reports the error and returns its exit code.
 func (p *program) exit(err error) int {
 	var many failures
 	switch {
@@ -146,8 +145,8 @@ func (p *program) exit(err error) int {
 	return failed(err)
 }
 
-// asRoot adds to the error what to do about it, if it is that the user has too few
-// rights. A refusal has its own advice, and a hook cannot choose who runs it.
+// asRoot adds the advice to run as root if the user lacks privileges. A refusal has its own
+// advice, and a hook cannot choose its user.
 func (p *program) asRoot(err error) error {
 	var refusal *plan.Refusal
 	if !p.typed || os.Geteuid() == 0 || !errors.Is(err, os.ErrPermission) || errors.As(err, &refusal) {
@@ -156,26 +155,26 @@ func (p *program) asRoot(err error) error {
 	return fmt.Errorf("%w: %s", err, plan.RunAsRoot)
 }
 
-// failed is the exit code that goes with the error.
+// failed returns the error's exit code.
 func failed(err error) int {
 	var bad usage.Error
 	var refusal *plan.Refusal
 	switch {
 	case errors.As(err, &bad):
 		return exitUsage
-	case errors.As(err, &refusal), errors.Is(err, os.ErrPermission): // whatever denied it
+	case errors.As(err, &refusal), errors.Is(err, os.ErrPermission): // whichever call was denied
 		return exitRefused
 	}
 	return exitFailed
 }
 
-// app is the command line. lxc is LXC's call, if it was LXC that called.
+// app returns the command line. lxc is LXC's call; nil for another caller.
 func (p *program) app(lxc *hook.LXC) *cli.App {
 	commands := []*cli.Command{p.checkCommand(), p.repairCommand(), p.undoCommand(), p.listCommand(), p.ociCommand(), p.autoRepairCommand(), p.configCommand()}
 	if lxc != nil {
 		commands = append(commands, p.lxcCommand(*lxc))
 	}
-	cli.VersionPrinter = func(c *cli.Context) { fmt.Fprintf(c.App.Writer, "%s %s\n", programName, Version) } // as devlogd does
+	cli.VersionPrinter = func(c *cli.Context) { fmt.Fprintf(c.App.Writer, "%s %s\n", programName, Version) } // the format of devlogd
 	return &cli.App{
 		Name:      programName,
 		Usage:     "make syslog(3) work in containers that share the host's /dev",

@@ -76,10 +76,10 @@ func (p *program) repairCommand() *cli.Command {
 				return usage.Errorf("--all goes with --host")
 			}
 			if c.Bool("keep") && !c.Bool("host") {
-				return usage.Errorf("--keep goes with --host: elsewhere the receiver keeps the repair")
+				return usage.Errorf("--keep goes with --host: for containers the receiver does it")
 			}
 			if c.Bool("all") && c.IsSet("name") {
-				return usage.Errorf("--name is one container's: leave it out with --all")
+				return usage.Errorf("--name names one container: leave it out with --all")
 			}
 			if c.Bool("dry-run") {
 				return p.dryRun(c, t, o)
@@ -101,7 +101,7 @@ func (p *program) repairCommand() *cli.Command {
 	})
 }
 
-// undoOf is the command that undoes a repair of the same target.
+// undoOf returns the command that undoes a repair of the same target.
 func undoOf(c *cli.Context) string {
 	typed := programName + " undo"
 	for _, flag := range []string{"pid", "root"} {
@@ -195,9 +195,8 @@ func (p *program) undoCommand() *cli.Command {
 	})
 }
 
-// autoRepairCommand is what a receiver runs when /dev/log has been replaced: the
-// same repair, of the container by the handles that it passes, and for the
-// receiver that runs.
+// autoRepairCommand is the command that a receiver runs after /dev/log was replaced. It
+// repairs the container whose handles it inherits, for the receiver that already runs.
 func (p *program) autoRepairCommand() *cli.Command {
 	return usage.Command(cli.Command{
 		Name:   "auto-repair",

@@ -22,14 +22,13 @@ import (
 	"devlog/internal/usage"
 )
 
-// env is the environment variable that stands for a flag.
+// env returns the environment variable that sets a flag.
 func env(name string) []string { return []string{"DEVLOG_" + name} }
 
-// flags joins lists of flags. Every command gets new flags: the library stores their values
-// in them.
+// flags joins lists of flags. Every command needs its own: the library stores values in them.
 func flags(groups ...[]cli.Flag) []cli.Flag { return slices.Concat(groups...) }
 
-// targetFlags name the target; host says what --host means to the command.
+// targetFlags choose the target. host describes --host.
 func targetFlags(host string) []cli.Flag {
 	return []cli.Flag{
 		&cli.IntFlag{Name: "pid", Usage: "the target is the container of process `N`, from the host", EnvVars: env("PID")},
@@ -38,7 +37,7 @@ func targetFlags(host string) []cli.Flag {
 	}
 }
 
-// forceHost is what --force means with --host.
+// forceHost describes --force with --host.
 const forceHost = "; with --host: treat this as the host, even if it looks like a container"
 
 func keepFlag() cli.Flag {
@@ -51,8 +50,8 @@ func keepLogsFlag() cli.Flag {
 		Usage: "remove logs of ended containers `TIME` after their last message, such as 30d (default: never); at most once an hour, on the host"}
 }
 
-// planFlags choose how to repair; host is what --force means with --host, if the command has
-// that option.
+// planFlags choose how to repair. host describes --force with --host; empty for commands
+// without --host.
 func planFlags(host string) []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "strategy", Value: string(plan.Auto), EnvVars: env("STRATEGY"),
@@ -101,7 +100,7 @@ func receiverFlags(supervise launch.Supervisor) []cli.Flag {
 	}
 }
 
-// limits reads the flags of a receiver's rate.
+// limits reads the flags about the receiver's rate.
 func limits(c *cli.Context) (rate syslogconf.Rate, overflow syslogconf.Overflow, err error) {
 	if text := c.String("rate"); text != "" {
 		if rate, err = syslogconf.ParseRate(text); err != nil {
@@ -119,7 +118,7 @@ func limits(c *cli.Context) (rate syslogconf.Rate, overflow syslogconf.Overflow,
 	return rate, overflow, nil
 }
 
-// options reads the flags of a repair of the container with that name.
+// options reads the flags of a repair. name is the container's name without --name.
 func (p *program) options(c *cli.Context, name string) (repair.Options, error) {
 	if err := p.setName(c, name); err != nil {
 		return repair.Options{}, err
@@ -160,7 +159,7 @@ func (p *program) options(c *cli.Context, name string) (repair.Options, error) {
 	if err != nil {
 		return repair.Options{}, usage.Error{Err: err}
 	}
-	if !p.warned { // else of another of many containers
+	if !p.warned { // once, also for several containers
 		p.warned = true
 		for _, text := range environ.Unknown(os.Environ()) {
 			p.passOver(text)
@@ -186,8 +185,8 @@ func (p *program) options(c *cli.Context, name string) (repair.Options, error) {
 	return o, nil
 }
 
-// passOver says what was meant for this program and is passed over. Nobody may see
-// what a hook says, so that the receiver repeats it among the container's messages.
+// passOver warns about a setting that is ignored. Runtimes hide what a hook writes, so the
+// receiver repeats the warning among the container's messages.
 func (p *program) passOver(text string) {
 	p.passedOver = append(p.passedOver, p.line(errors.New(text)))
 }
@@ -210,7 +209,7 @@ func sandboxed(c *cli.Context, r *launch.Receiver) error {
 	return nil
 }
 
-// setName sets the container's name: the one given by --name, or else this.
+// setName sets the container's name to --name, or else to this name.
 func (p *program) setName(c *cli.Context, name string) error {
 	if given := c.String("name"); given != "" {
 		name = given

@@ -39,7 +39,7 @@ func (p *program) checkHost(c *cli.Context, r repair.Result, o repair.Options) e
 func (p *program) summarize(c *cli.Context, t *target.Target, r repair.Result, list []hosts.Sharer, o repair.Options) error {
 	if slices.ContainsFunc(list, func(s hosts.Sharer) bool { return s.Facts.Dev.Sharing != plan.Private }) {
 		asHost := *t
-		asHost.Host = true // whether containers can have their own logs is what matters then
+		asHost.Host = true // then the question is whether containers can have their own logs
 		if h, err := repair.Check(&asHost, o); err == nil && h.Facts.NotHost == "" {
 			h.Hook, r = r.Hook, h
 		}

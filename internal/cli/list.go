@@ -29,7 +29,7 @@ func (p *program) listCommand() *cli.Command {
 			if err != nil {
 				return fmt.Errorf("cannot find the receivers: %w", err)
 			}
-			list := make([]report.Served, 0, len(receivers)) // JSON's empty list, not null
+			list := make([]report.Served, 0, len(receivers)) // an empty list in JSON, not null
 			for _, r := range receivers {
 				container, _ := containers.This().OfProcess(r.Container)
 				list = append(list, report.ServedBy(r, container))

@@ -9,9 +9,9 @@ import (
 	"devlog/internal/usage"
 )
 
-// lxcCommand is what LXC calls. It has no arguments of its own: all flags come
-// from the environment (lxc.environment, or the hook's shell line on the host).
-// Standard input is the container's console and is never read.
+// lxcCommand is what LXC calls. It takes no arguments: all flags come from the environment
+// (lxc.environment, or the hook's shell line on the host). Standard input is the container's
+// console, so it is never read.
 func (p *program) lxcCommand(call hook.LXC) *cli.Command {
 	return usage.Command(cli.Command{
 		Name:   "lxc",

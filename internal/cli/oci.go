@@ -40,7 +40,7 @@ func (p *program) oci(c *cli.Context) error {
 	stage, stageErr := hook.ParseStage(c.String("stage"))
 	container, err := hook.ReadOCI(p.stdin, stage)
 	p.locate(stage, container)
-	p.name = container.ID // what is wrong is written to its file
+	p.name = container.ID // errors go to the note of this name
 	if stage != hook.Poststop {
 		p.forget()
 	}
@@ -81,15 +81,15 @@ func (p *program) oci(c *cli.Context) error {
 }
 
 const (
-	// stateTime is how long a runtime may take to write the container's state, in ms.
+	// stateTime is how long to wait for the container's state, in ms.
 	stateTime = 200
-	// stateSize is how much of it is looked at for a name, in bytes.
+	// stateSize is how much of the state is read, in bytes.
 	stateSize = 64 << 10
 )
 
-// nameCaller finds out for which container a runtime has called this program with
-// arguments that it does not know, if it was one: some runtimes keep to
-// themselves what a hook says.
+// nameCaller finds the container's name after a usage error, so that the error reaches the
+// container's note: some runtimes hide what a hook writes. A runtime may have called this
+// program without any known command.
 func (p *program) nameCaller(args []string) {
 	has := func(word string) bool { return strings.Contains(strings.Join(args, " "), word) }
 	if name := os.Getenv("LXC_NAME"); p.hook && name != "" {
@@ -110,8 +110,8 @@ func (p *program) nameCaller(args []string) {
 		}
 	}
 	state := make([]byte, stateSize)
-	n, _ := p.stdin.Read(state)                                                             // once: whoever types this may leave it open
-	container, err := hook.ReadOCI(bytes.NewReader(state[:max(n, 0)]), hook.StartContainer) // its bundle is not looked at
+	n, _ := p.stdin.Read(state)                                                             // one read: a user's terminal may stay open
+	container, err := hook.ReadOCI(bytes.NewReader(state[:max(n, 0)]), hook.StartContainer) // without reading its bundle
 	if err != nil {
 		return
 	}
@@ -126,7 +126,7 @@ func (p *program) nameCaller(args []string) {
 	p.locate(stage, container)
 }
 
-// locate finds out where the hook runs, which is where its errors are reported.
+// locate sets where the hook runs, and so where errors are reported.
 func (p *program) locate(stage hook.Stage, c hook.Container) {
 	p.hostSide = stage != hook.StartContainer || target.CheckStage(stage, c) != nil
 	switch {
@@ -137,33 +137,33 @@ func (p *program) locate(stage hook.Stage, c hook.Container) {
 	}
 }
 
-// clear clears up after a container that has ended. A failure is said and no
-// more: it must not keep a runtime from forgetting the container.
+// clear cleans up after a container that has ended. It only reports errors: they must not keep
+// a runtime from removing the container.
 func (p *program) clear(root string, o repair.Options) {
 	if root == "" {
 		return
 	}
 	if _, err := undo.Clear(root, o.Socket, o.Known...); err != nil {
-		p.say(fmt.Errorf("clear up in %s: %w", root, err))
+		p.say(fmt.Errorf("cannot clean up in %s: %w", root, err))
 	}
 }
 
-// ownEnv says why the environment is not the hook's own. Some runtimes hand the
-// container's to createContainer hooks without one, which run on the host's
-// files with all the runtime's rights.
+// ownEnv refuses an environment that is the container's. Some runtimes pass it to
+// createContainer hooks that have no "env" of their own, and such a hook runs on the host's
+// files with the runtime's privileges.
 func ownEnv(environ, containers []string) error {
 	for _, e := range environ {
 		if strings.HasPrefix(e, "DEVLOG_") && slices.Contains(containers, e) {
 			name, _, _ := strings.Cut(e, "=")
-			return &plan.Refusal{Reason: name + " is of the container's environment, not of the hook's",
+			return &plan.Refusal{Reason: name + " comes from the container's environment, not from the hook's",
 				Advice: `give the hook an "env" of its own in its configuration`}
 		}
 	}
 	return nil
 }
 
-// podNames has a pod's container log under the pod's name in place of the container's ID,
-// unless --name is given, and links its log by the pod's names.
+// podNames logs a pod's container under the pod's name instead of the container's ID, unless
+// --name is given. It also links the log by the pod's names.
 func podNames(c *cli.Context, pod annotation.Pod, r *launch.Receiver) {
 	r.ByName = pod.String()
 	if c.String("name") == "" && hook.CheckName(pod.Name) == nil {

@@ -38,8 +38,7 @@ func (p *program) targetAndOptions(c *cli.Context) (*target.Target, repair.Optio
 	return t, o, nil
 }
 
-// onTarget is the action of a command that has its target and its options by
-// flags.
+// onTarget returns the action of a command on a target.
 func (p *program) onTarget(run func(*cli.Context, *target.Target, repair.Options) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		t, o, err := p.targetAndOptions(c)
@@ -61,8 +60,8 @@ func repairOne(open func() (*target.Target, error), o repair.Options) (repair.Re
 	return repair.Do(t, o)
 }
 
-// target reads the flags that name the container, and returns the name that
-// it goes by if nothing else is said.
+// target reads the flags that choose the container. It also returns the container's name
+// without --name.
 func (p *program) target(c *cli.Context) (t *target.Target, name string, err error) {
 	p.typed = true
 	given := 0
@@ -82,8 +81,8 @@ func (p *program) target(c *cli.Context) (t *target.Target, name string, err err
 		t, name, err = target.Named(c.Args().First())
 		return t, name, notFound(err)
 	case c.IsSet("root") && root == "":
-		// As of a variable that is not set: never this process's own root.
-		return nil, "", usage.Errorf("--root: it is empty: want a directory")
+		// A shell variable may be unset. Do not fall back to this process's root.
+		return nil, "", usage.Errorf("--root is empty: want a directory")
 	case c.IsSet("pid") && pid < 1:
 		return nil, "", usage.Errorf("--pid %d: want a process ID", pid)
 	case c.IsSet("pid"):
@@ -104,8 +103,8 @@ func (p *program) target(c *cli.Context) (t *target.Target, name string, err err
 	return t, name, err
 }
 
-// nameOfRoot is a container's name, made of its root directory's path: most
-// keep it in a directory of that name.
+// nameOfRoot derives a container's name from its root directory's path. Most engines keep the
+// root in a directory of that name.
 func nameOfRoot(root string) string {
 	abs, err := filepath.Abs(root)
 	if err != nil {
@@ -117,7 +116,7 @@ func nameOfRoot(root string) string {
 	return filepath.Base(filepath.Dir(abs))
 }
 
-// notFound adds to an error about a container's name what to do about it.
+// notFound adds advice to an error about a container's name.
 func notFound(err error) error {
 	var missing *containers.NotFoundError
 	switch {

@@ -1,5 +1,5 @@
-// Package eventloop owns waiting: one goroutine waits with epoll(7) until a file is
-// ready, a timer is due or a signal came, and calls whoever asked for it.
+// Package eventloop owns waiting: one goroutine waits with epoll(7) for files, timers and
+// signals, and calls their handlers.
 package eventloop
 
 import (
@@ -11,18 +11,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxEvents is how many events one wait returns at most.
+// maxEvents is the most events that one wait returns.
 const maxEvents = 64
 
-// Loop waits for events. Only the goroutine that calls Run may use it, but for Wake.
+// Loop waits for events. Only the goroutine that calls Run may use it, except for Wake.
 type Loop struct {
 	epoll   int
 	files   map[int]*polled
-	last    int32 // generation of the file that was added last
+	last    int32 // generation of the last file that was added
 	timers  timers
 	firing  bool
 	tasks   []*Task
-	next    int // of the tasks, the first that has not run
+	next    int // index of the first task that has not run
 	waiter  waiter
 	yield   func() bool
 	now     time.Time
@@ -31,24 +31,24 @@ type Loop struct {
 	signals *Signals
 }
 
-// polled is a descriptor that is waited for.
+// polled is a descriptor that the loop waits for.
 type polled struct {
-	// generation tells it from an earlier file with the same number: epoll(7) reports
-	// a closed file for as long as another process has it open.
+	// generation distinguishes it from an earlier file with the same number: epoll(7) reports
+	// a closed file as long as another process has it open.
 	generation int32
 	ready      func() error
 }
 
-// New returns a loop that waits for nothing yet. Close it.
+// New returns a loop that waits for nothing yet. The caller must close it.
 func New() (*Loop, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
-		return nil, fmt.Errorf("create an epoll instance: %w", err)
+		return nil, fmt.Errorf("cannot create an epoll instance: %w", err)
 	}
 	return &Loop{epoll: epoll, files: map[int]*polled{}, now: time.Now()}, nil
 }
 
-// Close ends the loop's use of the kernel. The files stay open.
+// Close closes the epoll instance. The files stay open.
 func (l *Loop) Close() {
 	if l.signals != nil {
 		l.signals.close()
@@ -56,26 +56,26 @@ func (l *Loop) Close() {
 	_ = unix.Close(l.epoll)
 }
 
-// Now is the time at which the events of this round were received.
+// Now returns the time of this round's events.
 func (l *Loop) Now() time.Time { return l.now }
 
-// Add has ready called each time fd can be read. An error of ready ends Run.
-// Closing fd also removes it.
+// Add makes the loop call ready each time fd can be read. An error of ready ends Run. Closing
+// fd removes it too.
 func (l *Loop) Add(fd int, ready func() error) error { return l.Poll(fd, unix.EPOLLIN, ready) }
 
-// Poll has ready called for these events (epoll_ctl(2)) of fd.
+// Poll makes the loop call ready for these events (epoll_ctl(2)) of fd.
 func (l *Loop) Poll(fd int, events uint32, ready func() error) error {
 	l.last++
 	event := unix.EpollEvent{Events: events, Fd: int32(fd), Pad: l.last}
 	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
-		return fmt.Errorf("wait for descriptor %d: %w", fd, err)
+		return fmt.Errorf("cannot wait for descriptor %d: %w", fd, err)
 	}
 	l.files[fd] = &polled{l.last, ready}
 	return nil
 }
 
-// Change changes the events of fd, for which ready is called if fd is not known, or
-// another file has that number now.
+// Change changes the events of fd. If fd is not known, or its number now belongs to another
+// file, it calls Poll.
 func (l *Loop) Change(fd int, events uint32, ready func() error) error {
 	err := l.control(unix.EPOLL_CTL_MOD, fd, events)
 	if errors.Is(err, unix.ENOENT) {
@@ -84,24 +84,24 @@ func (l *Loop) Change(fd int, events uint32, ready func() error) error {
 	return err
 }
 
-// Remove stops waiting for fd. Call it before fd is closed.
+// Remove stops waiting for fd. Call it before closing fd.
 func (l *Loop) Remove(fd int) error {
 	delete(l.files, fd)
 	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, fd, nil); err != nil && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("stop waiting for descriptor %d: %w", fd, err)
+		return fmt.Errorf("cannot stop waiting for descriptor %d: %w", fd, err)
 	}
 	return nil
 }
 
-// Pause stops waiting for fd until Resume: what can be read waits in the kernel.
+// Pause stops waiting for fd until Resume. Data waits in the kernel.
 func (l *Loop) Pause(fd int) error {
 	if l.files[fd] == nil {
-		return fmt.Errorf("pause descriptor %d: %w", fd, unix.ENOENT)
+		return fmt.Errorf("cannot pause descriptor %d: %w", fd, unix.ENOENT)
 	}
-	// An end that was closed is reported also where no events are asked for
-	// (EPOLLHUP in epoll_ctl(2)), so that the descriptor has to leave.
+	// Remove the descriptor: the kernel reports EPOLLHUP even if no events are asked for
+	// (epoll_ctl(2)).
 	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, fd, nil); err != nil && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("pause descriptor %d: %w", fd, err)
+		return fmt.Errorf("cannot pause descriptor %d: %w", fd, err)
 	}
 	return nil
 }
@@ -109,26 +109,26 @@ func (l *Loop) Pause(fd int) error {
 // Resume waits for fd again.
 func (l *Loop) Resume(fd int) error {
 	err := l.control(unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN)
-	if errors.Is(err, unix.EEXIST) { // it was not paused
+	if errors.Is(err, unix.EEXIST) { // not paused
 		return nil
 	}
 	return err
 }
 
-// control has the kernel wait for the events of a file that is known.
+// control changes what the kernel waits for. The file must be known.
 func (l *Loop) control(operation, fd int, events uint32) error {
 	f := l.files[fd]
 	if f == nil {
-		return fmt.Errorf("wait for descriptor %d: %w", fd, unix.ENOENT)
+		return fmt.Errorf("cannot wait for descriptor %d: %w", fd, unix.ENOENT)
 	}
 	event := unix.EpollEvent{Events: events, Fd: int32(fd), Pad: f.generation}
 	if err := unix.EpollCtl(l.epoll, operation, fd, &event); err != nil {
-		return fmt.Errorf("wait for descriptor %d: %w", fd, err)
+		return fmt.Errorf("cannot wait for descriptor %d: %w", fd, err)
 	}
 	return nil
 }
 
-// Task is something to do once at the end of a round, however often it was asked for.
+// Task runs once at the end of a round, however often Soon queued it.
 type Task struct {
 	run    func()
 	queued bool
@@ -137,8 +137,7 @@ type Task struct {
 // NewTask returns a task that calls run.
 func NewTask(run func()) *Task { return &Task{run: run} }
 
-// Soon runs the task when the events of this round are handled. It costs nothing
-// where the task is queued already.
+// Soon queues the task for the end of this round. If it is queued already, that costs nothing.
 func (l *Loop) Soon(t *Task) {
 	if !t.queued {
 		t.queued = true
@@ -146,21 +145,21 @@ func (l *Loop) Soon(t *Task) {
 	}
 }
 
-// Stop has Run return once this round is over.
+// Stop makes Run return after this round.
 func (l *Loop) Stop() { l.stopped = true }
 
-// Fail has Run return this error once this round is over.
+// Fail makes Run return this error after this round.
 func (l *Loop) Fail(err error) {
 	l.err = errors.Join(l.err, err)
 	l.stopped = true
 }
 
-// ErrYielded says that another goroutine runs the loop now.
+// ErrYielded means that another goroutine now runs the loop.
 var ErrYielded = errors.New("another goroutine runs the loop")
 
-// Run waits for events and handles them until Stop is called or something fails.
-// While a task hangs another goroutine may call Run, which goes on with the next
-// task; it returns ErrYielded when yield (see SetYield) says so.
+// Run waits for events and handles them until Stop or an error. While a task hangs, another
+// goroutine may call Run, which continues with the next task. Run returns ErrYielded if yield
+// (SetYield) says so.
 func (l *Loop) Run() error {
 	for {
 		if l.yield != nil && l.yield() {
@@ -174,7 +173,7 @@ func (l *Loop) Run() error {
 	}
 }
 
-// RunOnce handles what is ready now, without waiting.
+// RunOnce handles what is ready now. It does not wait.
 func (l *Loop) RunOnce() error {
 	l.round(0)
 	l.runTasks()
@@ -187,23 +186,22 @@ func (l *Loop) result() error {
 	return err
 }
 
-// SetYield has yield called before each round; see Run.
+// SetYield makes Run call yield before each round.
 func (l *Loop) SetYield(yield func() bool) { l.yield = yield }
 
-// round waits for at most timeout milliseconds, -1 for as long as it takes, and handles
-// what came.
+// round waits for at most timeout milliseconds (-1: without limit) and handles the events.
 func (l *Loop) round(timeout int) {
 	var events [maxEvents]unix.EpollEvent
 	n, err := l.waiter.wait(l.epoll, events[:], timeout)
 	l.now = time.Now()
 	if err != nil {
-		l.Fail(fmt.Errorf("wait for events: %w", err))
+		l.Fail(fmt.Errorf("cannot wait for events: %w", err))
 		return
 	}
 	for _, event := range events[:n] {
 		f := l.files[int(event.Fd)]
 		if f == nil || f.generation != event.Pad {
-			continue // closed since
+			continue // closed meanwhile
 		}
 		if err := f.ready(); err != nil {
 			l.Fail(err)
@@ -212,7 +210,8 @@ func (l *Loop) round(timeout int) {
 	l.fire()
 }
 
-// runTasks runs what was asked for; what the tasks ask for runs in the next round, at once.
+// runTasks runs the queued tasks. Tasks that they queue run in the next round, which does not
+// wait.
 func (l *Loop) runTasks() {
 	for end := len(l.tasks); l.next < end && l.next < len(l.tasks); {
 		t := l.tasks[l.next]
@@ -227,7 +226,7 @@ func (l *Loop) runTasks() {
 	}
 }
 
-// timeout is the time in milliseconds until something is due, -1 for never.
+// timeout returns the time in milliseconds until something is due; -1 for never.
 func (l *Loop) timeout(now time.Time) int {
 	if l.next < len(l.tasks) || l.stopped {
 		return 0
@@ -236,6 +235,6 @@ func (l *Loop) timeout(now time.Time) int {
 	if next.IsZero() {
 		return -1
 	}
-	// epoll_wait(2) takes an int of 32 bits: a later time is waited for again.
+	// epoll_wait(2) takes a 32-bit int. For a later time the loop waits again.
 	return int(min(max(0, (next.Sub(now)+time.Millisecond-1)/time.Millisecond), math.MaxInt32))
 }

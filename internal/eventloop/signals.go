@@ -10,34 +10,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// wakeUp in the pipe stands for no signal.
+// wakeUp is a byte in the pipe that means no signal.
 const wakeUp = 0
 
-// Signals makes every signal a byte in a pipe, which a loop can wait for.
+// Signals writes every signal as a byte to a pipe, which a loop can wait for.
 type Signals struct {
 	which  []os.Signal
 	pipe   [2]int // read and write end
 	caught chan os.Signal
-	done   chan struct{} // closed when every signal caught is in the pipe
+	done   chan struct{} // closed when every caught signal is in the pipe
 }
 
-// NewSignals takes the signals from a channel to which signal.Notify sends these.
+// NewSignals catches these signals. from is a channel that signal.Notify sends them to.
 func NewSignals(from chan os.Signal, which ...os.Signal) (*Signals, error) {
 	s := &Signals{which: which}
 	if err := unix.Pipe2(s.pipe[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
-		return nil, fmt.Errorf("create a pipe for signals: %w", err)
+		return nil, fmt.Errorf("cannot create a pipe for signals: %w", err)
 	}
 	s.forward(from)
 	return s, nil
 }
 
-// Handle has handle called for each signal, and once with 0 after each call of Wake.
+// Handle makes the loop call handle for each signal, and with 0 after each Wake.
 func (l *Loop) Handle(s *Signals, handle func(unix.Signal)) error {
 	l.signals = s
 	return l.Add(s.pipe[0], func() error { s.Take(handle); return nil })
 }
 
-// Take calls handle for what is in the pipe.
+// Take calls handle for each byte in the pipe.
 func (s *Signals) Take(handle func(unix.Signal)) {
 	var buf [64]byte
 	n, _ := unix.Read(s.pipe[0], buf[:]) // an empty pipe does not block
@@ -51,7 +51,7 @@ func (s *Signals) forward(from chan os.Signal) {
 	go func(from chan os.Signal, to int, done chan struct{}) {
 		for s := range from {
 			if n, ok := s.(unix.Signal); ok {
-				_, _ = unix.Write(to, []byte{byte(n)}) // a full pipe wakes up as well
+				_, _ = unix.Write(to, []byte{byte(n)}) // a full pipe wakes the loop too
 			}
 		}
 		close(done)
@@ -61,45 +61,45 @@ func (s *Signals) forward(from chan os.Signal) {
 // Wake ends the loop's wait. Any goroutine may call it.
 func (s *Signals) Wake() { _, _ = unix.Write(s.pipe[1], []byte{wakeUp}) }
 
-// Hold prepares for execve(2): after it every signal caught so far is in the pipe, and
-// no signal has the default action. execve(2) resets caught signals to that; it keeps
-// ignored signals ignored, and signals that the executing thread blocks pending.
+// Hold prepares for execve(2). After it, every caught signal is in the pipe, and no signal has
+// the default action: execve(2) would reset caught signals to that. It keeps ignored signals
+// ignored, and blocked signals pending.
 //
-// SIGUSR1 and SIGUSR2 are blocked, and reach the new program. SIGTERM, SIGINT and SIGHUP
-// cannot: Go's runtime unblocks them before anything can catch them (runtime.minit and
-// blockableSig), so they are ignored. A SIGHUP is as good as done, since the new program
-// opens all files. A SIGTERM or SIGINT is lost that comes between here and the start of
-// the new program's runtime, and a SIGTERM between that and package earlysignal ends it:
-// less than a millisecond each.
+// SIGUSR1 and SIGUSR2 are blocked, and reach the new program. SIGTERM, SIGINT and SIGHUP are
+// ignored, because Go's runtime would unblock them before the new program can catch them
+// (runtime.minit and blockableSig). Losing a SIGHUP does no harm, since the new program opens
+// all files. A SIGTERM or SIGINT is lost if it comes between here and the start of the new
+// program's runtime. A SIGTERM between that and package earlysignal ends the new program. Each
+// takes less than a millisecond.
 func (s *Signals) Hold() (old unix.Sigset_t, err error) {
 	if err := unix.PthreadSigmask(unix.SIG_BLOCK, sigset(s.which...), &old); err != nil {
-		return old, fmt.Errorf("block signals: %w", err)
+		return old, fmt.Errorf("cannot block signals: %w", err)
 	}
-	// What KeepThread has blocked would be so in every thread of the new program.
+	// Every thread of the new program would inherit what KeepThread blocked.
 	if err := unix.PthreadSigmask(unix.SIG_UNBLOCK, urgent, nil); err != nil {
-		return old, fmt.Errorf("unblock SIGURG: %w", errors.Join(err, unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)))
+		return old, fmt.Errorf("cannot unblock SIGURG: %w", errors.Join(err, unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)))
 	}
 	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGTERM)
 	s.stop()
 	return old, nil
 }
 
-// Release undoes Hold; from is as for NewSignals.
+// Release undoes Hold. from is the channel of NewSignals.
 func (s *Signals) Release(from chan os.Signal, old unix.Sigset_t) {
 	s.forward(from)
-	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil) // it worked to set another
+	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil) // blocking worked, so this does too
 }
 
-// Pending reports whether a signal is in the pipe.
+// Pending returns whether a signal is in the pipe.
 func (s *Signals) Pending() bool {
 	fds := []unix.PollFd{{Fd: int32(s.pipe[0]), Events: unix.POLLIN}}
 	n, err := unix.Poll(fds, 0)
 	return err == nil && n > 0
 }
 
-// Fetch puts the signals into the pipe that wait for a thread which is stuck. The
-// kernel gives a signal to any thread, and a thread that waits for a file system does
-// not take it (complete_signal in kernel/signal.c).
+// Fetch moves signals that are pending for a stuck thread to the pipe. The kernel may give a
+// signal to any thread, and a thread that waits for a file system does not handle it
+// (complete_signal in kernel/signal.c).
 func (s *Signals) Fetch() {
 	set, now := sigset(s.which...), unix.Timespec{}
 	for {
@@ -107,12 +107,12 @@ func (s *Signals) Fetch() {
 		if err != 0 {
 			return
 		}
-		_, _ = unix.Write(s.pipe[1], []byte{byte(n)}) // a full pipe wakes up as well
+		_, _ = unix.Write(s.pipe[1], []byte{byte(n)}) // a full pipe wakes the loop too
 	}
 }
 
-// kernelSigset is the size in bytes of the kernel's sigset_t (not on MIPS, which has
-// twice as many signals: there a signal waits with the thread).
+// kernelSigset is the size of the kernel's sigset_t in bytes. MIPS has twice as many signals:
+// there Fetch fails, and the signal waits with its thread.
 const kernelSigset = 8
 
 func (s *Signals) stop() {
@@ -121,14 +121,14 @@ func (s *Signals) stop() {
 	<-s.done
 }
 
-// close ends catching and closes the pipe.
+// close stops catching signals and closes the pipe.
 func (s *Signals) close() {
 	s.stop()
 	_ = unix.Close(s.pipe[0])
 	_ = unix.Close(s.pipe[1])
 }
 
-// sigset is a set of signals as the kernel takes it.
+// sigset returns the signals as the kernel's set.
 func sigset(signals ...os.Signal) *unix.Sigset_t {
 	set := new(unix.Sigset_t)
 	const bits = 8 * int(unsafe.Sizeof(set.Val[0]))

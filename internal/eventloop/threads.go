@@ -9,15 +9,15 @@ import (
 	"devlog/internal/file"
 )
 
-// A thread that waits for hangTime hangs: a write to a busy disk can take some tenths of
-// a second. hangPause is the time between two looks.
+// A thread hangs if it waits for hangTime: a write to a busy disk can take some tenths of a
+// second. hangPause is the time between two checks.
 const (
 	hangTime  = time.Second
 	hangPause = 5 * time.Millisecond
 )
 
-// ThreadHangs reports whether a thread of this process waits, and nothing can end that
-// ("D" in proc_pid_stat(5)). Without /proc none is known to.
+// ThreadHangs returns whether a thread of this process is in uninterruptible sleep ("D" in
+// proc_pid_stat(5)). Without /proc it returns false.
 func ThreadHangs() bool {
 	for end := time.Now().Add(hangTime); time.Now().Before(end); {
 		if !threadWaits("/proc/self/task") {
@@ -40,7 +40,7 @@ func threadWaits(tasks string) bool {
 	for _, name := range names {
 		stat, err := file.Read(tasks+"/"+name+"/stat", 4<<10)
 		if err != nil {
-			continue // it has ended
+			continue // the thread has ended
 		}
 		if _, state, ok := bytes.Cut(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" ")); ok && bytes.HasPrefix(state, []byte("D")) {
 			return true

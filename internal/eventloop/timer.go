@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// Timer calls a function when its time has come. It is not due until Set is called.
+// Timer calls a function at a time that Set sets.
 type Timer struct {
 	loop  *Loop
 	at    time.Time
-	index int // in the heap; -1 while it is not set
+	index int // in the heap; -1 if not set
 	fire  func(now time.Time)
 }
 
@@ -18,8 +18,8 @@ func (l *Loop) NewTimer(fire func(now time.Time)) *Timer {
 	return &Timer{loop: l, index: -1, fire: fire}
 }
 
-// Set makes the timer due at this time, once; the zero time stops it. What is set
-// while timers are called is not due before the next round.
+// Set sets the time, for one call; the zero time stops the timer. A timer that is set while
+// timers fire does not fire before the next round.
 func (t *Timer) Set(at time.Time) {
 	if l := t.loop; l.firing && !at.IsZero() && !at.After(l.now) {
 		at = l.now.Add(1)
@@ -40,10 +40,10 @@ func (t *Timer) Set(at time.Time) {
 	t.at = at
 }
 
-// timers is a heap of timers, the earliest first.
+// timers is a heap of timers, earliest first.
 type timers []*Timer
 
-// next is when the first one is due; zero for never.
+// next returns the time of the first timer; zero for none.
 func (h timers) next() time.Time {
 	if len(h) == 0 {
 		return time.Time{}
@@ -59,14 +59,14 @@ func (h timers) Swap(i, j int) {
 	h[i].index, h[j].index = i, j
 }
 
-// Push is for the package heap.
+// Push implements heap.Interface.
 func (h *timers) Push(t any) {
 	timer, _ := t.(*Timer)
 	timer.index = len(*h)
 	*h = append(*h, timer)
 }
 
-// Pop is for the package heap.
+// Pop implements heap.Interface.
 func (h *timers) Pop() any {
 	last := len(*h) - 1
 	t := (*h)[last]

@@ -8,36 +8,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A system call that blocks makes Go's scheduler hand over to other threads and
-// back: at some thousand messages a second that costs several times what the
-// messages do. While events keep coming, the loop therefore waits in a system call
-// that the scheduler does not know of, and keeps the only processor (GOMAXPROCS) it
-// has. Other goroutines wait meanwhile: the scheduler's monitor gives them a turn
-// within some 50 ms. The monitor runs up to a hundred times a second for as long,
-// which is why a loop that has had nothing to do for a moment blocks in the usual
-// way: then nothing wakes it up.
+// A system call that blocks makes Go's scheduler switch threads: at some thousand messages a
+// second that costs several times as much as the messages. So while events keep coming, the
+// loop waits in a system call that the scheduler does not see, and keeps its only processor
+// (GOMAXPROCS). Other goroutines wait meanwhile: the scheduler's monitor gives them a turn
+// within about 50 ms. For that the monitor runs up to a hundred times a second, so after a
+// moment without events the loop blocks as usual. Then nothing wakes up.
 
-// attentive is for how long in milliseconds after an event the loop waits for more
-// without telling the scheduler.
+// attentive is how long after an event the loop waits without telling the scheduler, in
+// milliseconds.
 const attentive = 50
 
 // waiter waits for events of an epoll(7) instance.
 type waiter struct {
-	busy bool // an event came a moment ago
-	// shares says that another goroutine has work now, and idle is called when
-	// nothing has happened for a moment; nil for neither.
+	busy bool // an event came recently
+	// shares returns whether another goroutine has work now. idle is called after a moment
+	// without events. Both may be nil.
 	shares func() bool
 	idle   func()
 }
 
-// SetShares has the loop give way to other goroutines while shares returns true.
+// SetShares makes the loop yield to other goroutines while shares returns true.
 func (l *Loop) SetShares(shares func() bool) { l.waiter.shares = shares }
 
-// SetIdle has idle called when nothing has happened for a moment.
+// SetIdle makes the loop call idle after a moment without events.
 func (l *Loop) SetIdle(idle func()) { l.waiter.idle = idle }
 
-// wait waits for events, at most timeout milliseconds, or without end if that is -1,
-// and returns how many there are: 0 also when a signal came.
+// wait waits for events, at most timeout milliseconds (-1: without limit), and returns how
+// many there are. It also returns 0 after a signal.
 func (w *waiter) wait(epoll int, events []unix.EpollEvent, timeout int) (int, error) {
 	if w.busy && (w.shares == nil || !w.shares()) {
 		first := attentive
@@ -46,7 +44,7 @@ func (w *waiter) wait(epoll int, events []unix.EpollEvent, timeout int) (int, er
 		}
 		n, err := epollWaitRaw(epoll, events, first)
 		if errors.Is(err, unix.EINTR) {
-			KeepThread() // it may be another one than before
+			KeepThread() // the thread may have changed
 		}
 		if n > 0 || err != nil || first == timeout {
 			return n, ignoreEINTR(err)
@@ -74,7 +72,7 @@ func ignoreEINTR(err error) error {
 	return err
 }
 
-// epollWaitRaw is epoll_wait(2) unknown to the scheduler.
+// epollWaitRaw is epoll_wait(2) without telling the scheduler.
 func epollWaitRaw(epoll int, events []unix.EpollEvent, timeout int) (int, error) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epoll), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), uintptr(timeout), 0, 0)
 	if errno != 0 {
@@ -85,28 +83,26 @@ func epollWaitRaw(epoll int, events []unix.EpollEvent, timeout int) (int, error)
 
 var urgent = sigset(unix.SIGURG)
 
-// KeepThread has this thread woken up on time, and keeps from it the signal by
-// which the scheduler's monitor interrupts whoever has run for long (SIGURG, since Go
-// 1.14), which would end the wait a hundred times a second. The scheduler gets what it
-// wants at the next call of a function all the same. Go restores the mask when it
-// forks.
+// KeepThread makes the kernel wake this thread on time, and blocks SIGURG in it. The
+// scheduler's monitor sends that signal to preempt a goroutine that has run for long (since Go
+// 1.14), which would end the wait a hundred times a second. The goroutine still yields at its
+// next function call. Go restores the mask when it forks.
 func KeepThread() {
-	_ = unix.PthreadSigmask(unix.SIG_BLOCK, urgent, nil) // raw; without it all costs more
+	_ = unix.PthreadSigmask(unix.SIG_BLOCK, urgent, nil) // a raw call; without it everything costs more
 	_, _, _ = unix.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, usualSlack, 0)
 }
 
 const (
-	// usualSlack is the kernel's own, in nanoseconds.
+	// usualSlack is the kernel's default, in nanoseconds.
 	usualSlack = 50_000
-	// slack is how much later than they want, in nanoseconds, the clock may wake up all
-	// threads but the loop's.
+	// slack is how late the kernel may wake the threads other than the loop's, in nanoseconds.
 	slack = 40_000_000
 )
 
-// CalmMonitor has the scheduler's monitor wake up when the processor is awake
-// anyway (PR_SET_TIMERSLACK, prctl(2)): else it does a hundred times a second while
-// messages come, which at that rate costs as much as the messages do. What runs
-// beside the loop may wait as much longer for its turn: WakeMonitor undoes it.
+// CalmMonitor lets the scheduler's monitor wake up late, when the processor is awake anyway
+// (PR_SET_TIMERSLACK, prctl(2)). Otherwise it wakes up a hundred times a second while messages
+// come, which at a low rate costs as much as the messages. Other goroutines may wait longer
+// for their turn: WakeMonitor undoes it.
 func CalmMonitor() {
 	setSlack(slack)
 	KeepThread()
@@ -115,10 +111,11 @@ func CalmMonitor() {
 // WakeMonitor undoes CalmMonitor.
 func WakeMonitor() { setSlack(usualSlack) }
 
-// setSlack sets it in every thread. It would wait for one that hangs.
+// setSlack sets the slack of every thread. Do not call it while a thread hangs: it would wait
+// for that thread.
 func setSlack(ns uintptr) {
 	if ThreadHangs() {
 		return
 	}
-	_, _, _ = syscall.AllThreadsSyscall(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, ns, 0) // without it all costs more
+	_, _, _ = syscall.AllThreadsSyscall(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, ns, 0) // without it everything costs more
 }

@@ -6,16 +6,15 @@ import (
 	"strings"
 )
 
-// NameFromCgroup guesses a container's name from the cgroups of one of its
-// processes, the text of /proc/PID/cgroup (cgroups(7)): the outermost element
-// under which the common runtimes put a container, since the container itself
-// can make those further in. It is empty where no cgroup looks like one's.
+// NameFromCgroup guesses a container's name from /proc/PID/cgroup (cgroups(7)) of one of its
+// processes. It uses the outermost cgroup under which a common runtime puts a container: the
+// container can make inner ones itself. It returns "" if no cgroup looks like a container's.
 func NameFromCgroup(text string) string {
 	return nameFromCgroup(text, func(name string) bool { return CheckName(name) == nil })
 }
 
-// RawNameFromCgroup is NameFromCgroup for a name as the runtime has it, which may
-// be none that CheckName takes.
+// RawNameFromCgroup is NameFromCgroup without CheckName: it returns the runtime's name for the
+// container.
 func RawNameFromCgroup(text string) string {
 	return nameFromCgroup(text, func(name string) bool { return name != "" })
 }
@@ -40,8 +39,8 @@ func nameFromCgroup(text string, accepted func(string) bool) string {
 	return ""
 }
 
-// containerName is the container's name that an element of a cgroup's path, in
-// that directory, stands for, if it does.
+// containerName returns the name of the container whose cgroup is element in the directory
+// dir; "" if it is not a container's.
 func containerName(dir, element string) string {
 	name := ""
 	unit, isScope := strings.CutSuffix(element, ".scope") // systemd: RUNTIME-ID.scope
@@ -70,8 +69,7 @@ func containerName(dir, element string) string {
 	return name
 }
 
-// unescapeUnit is the text that a part of a unit's name stands for, as systemd-escape(1)
-// writes it.
+// unescapeUnit undoes systemd-escape(1) for a part of a unit's name.
 func unescapeUnit(text string) string {
 	var b strings.Builder
 	for len(text) > 0 {
@@ -92,8 +90,8 @@ func unescapeUnit(text string) string {
 	return b.String()
 }
 
-// withoutPart is the container's ID: podman and CRI-O have its monitor in a cgroup
-// conmon-ID, and podman the container of a service (a quadlet) in payload-ID.
+// withoutPart returns the container's ID: podman and CRI-O name their monitor's cgroup
+// conmon-ID, and podman names the cgroup of a service's container (a quadlet) payload-ID.
 func withoutPart(id string) string {
 	for _, part := range []string{"conmon-", "payload-"} {
 		if rest, ok := strings.CutPrefix(id, part); ok {
@@ -103,8 +101,8 @@ func withoutPart(id string) string {
 	return id
 }
 
-// isPod says whether a cgroup is that of a pod, as kubelet names them without
-// systemd: kubepods/[QOS/]podUID.
+// isPod returns whether the cgroup is a pod's, as kubelet names them without systemd:
+// kubepods/[QOS/]podUID.
 func isPod(dir string) bool {
 	above := path.Dir(dir)
 	return strings.HasPrefix(path.Base(dir), "pod") && (path.Base(above) == "kubepods" || path.Base(path.Dir(above)) == "kubepods")

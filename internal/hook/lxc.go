@@ -7,15 +7,13 @@ import (
 	"strings"
 )
 
-// The types of LXC's hooks that can be served (lxc.container.conf(5),
-// "CONTAINER HOOKS").
+// The types of LXC hooks that are supported (lxc.container.conf(5), "CONTAINER HOOKS").
 const (
-	// LXCStart runs in the container's namespaces, right before its init is
-	// executed.
+	// LXCStart runs in the container's namespaces, just before its init is executed.
 	LXCStart = "start"
-	// LXCStartHost runs on the host, after LXCStart and before the init too.
+	// LXCStartHost runs on the host, after LXCStart and before the init.
 	LXCStartHost = "start-host"
-	// LXCPostStop runs on the host when the container is gone.
+	// LXCPostStop runs on the host after the container's end.
 	LXCPostStop = "post-stop"
 )
 
@@ -25,17 +23,16 @@ type LXC struct {
 	Name string
 	// Type is the hook's type: start, stop, mount, ...
 	Type string
-	// PID is the container's init, as the host sees it (LXC_PID); 0 where LXC
-	// does not say.
+	// PID is the container's init, as the host sees it (LXC_PID); 0 if LXC does not set it.
 	PID int
-	// Rootfs is the container's root directory on the host (LXC_ROOTFS_PATH), or
-	// empty where it is no directory.
+	// Rootfs is the container's root directory on the host (LXC_ROOTFS_PATH); empty if it is
+	// not a directory.
 	Rootfs string
 }
 
-// ParseLXC returns LXC's call, if it is one: LXC passes "NAME lxc TYPE" as
-// arguments (lxc.hook.version 0) or LXC_NAME and LXC_HOOK_TYPE in the
-// environment (version 1). args are without the program's name.
+// ParseLXC returns LXC's call, and whether it is one: LXC passes "NAME lxc TYPE" as arguments
+// (lxc.hook.version 0), or LXC_NAME and LXC_HOOK_TYPE in the environment (version 1). args are
+// without the program's name.
 func ParseLXC(args []string, getenv func(string) string) (call LXC, ok bool) {
 	switch {
 	case len(args) >= 3 && args[1] == "lxc" && args[0] == getenv("LXC_NAME"):
@@ -48,17 +45,17 @@ func ParseLXC(args []string, getenv func(string) string) (call LXC, ok bool) {
 	if pid, err := strconv.Atoi(getenv("LXC_PID")); err == nil && pid > 0 {
 		call.PID = pid
 	}
-	// TYPE:PATH, of which dir is the default (lxc.rootfs.path).
+	// The value is TYPE:PATH. The default type is dir (lxc.rootfs.path).
 	if rootfs := strings.TrimPrefix(getenv("LXC_ROOTFS_PATH"), "dir:"); filepath.IsAbs(rootfs) {
 		call.Rootfs = rootfs
 	}
 	return call, true
 }
 
-// OnHost says that the hook runs on the host.
+// OnHost returns whether the hook runs on the host.
 func (c LXC) OnHost() bool { return c.Type != LXCStart }
 
-// Check says why a hook of this type cannot be served.
+// Check returns an error if hooks of this type are not supported.
 func (c LXC) Check() error {
 	switch c.Type {
 	case LXCStart, LXCPostStop:

@@ -1,5 +1,5 @@
-// Package hook owns the call: what a container runtime says to a hook when it
-// runs one, and which container that means.
+// Package hook owns a container runtime's call of a hook: what it passes, and which container
+// it means.
 package hook
 
 import (
@@ -20,8 +20,8 @@ import (
 // (runtime-spec, config.md, "POSIX-platform Hooks").
 type Stage string
 
-// The stages. prestart is deprecated by the specification, and the only one of the
-// first two that podman before 2.2 and runc before 1.0.0-rc91 know.
+// The stages. The specification deprecates prestart, but podman before 2.2 and runc before
+// 1.0.0-rc91 do not know createRuntime.
 const (
 	// Prestart and CreateRuntime run in the runtime's namespaces, when the
 	// container's mounts are in place and before pivot_root(2).
@@ -57,7 +57,7 @@ func stageNames() (names []string) {
 	return names
 }
 
-// OnHost says that hooks of the stage run in the runtime's namespaces.
+// OnHost returns whether hooks of the stage run in the runtime's namespaces.
 func (s Stage) OnHost() bool { return s != CreateContainer && s != StartContainer }
 
 const (
@@ -66,32 +66,28 @@ const (
 	maxID     = 255 // NAME_MAX: the ID becomes a directory's name
 )
 
-// Container is what a hook needs to know of the container it was run for.
+// Container is what a hook knows about its container.
 type Container struct {
 	// ID is the container's ID: a name without a slash, at most 255 bytes.
 	ID string
-	// PID is the container's first process, as the hook sees it; 0 at the stages
-	// that have no use for it. At startContainer that is what the runtime says,
-	// which may be 0 or the host's number.
+	// PID is the container's first process, as the hook sees it; 0 at stages that do not need
+	// it. At startContainer it is the runtime's number, which may be 0 or the host's.
 	PID int
-	// Rootfs is the absolute path of the container's root directory on the host,
-	// which in the mount namespace of the process PID it is until pivot_root(2).
-	// It is empty at startContainer, and at poststop where it is not known.
+	// Rootfs is the absolute path of the container's root directory on the host: in the mount
+	// namespace of PID until pivot_root(2). It is empty at startContainer, and at poststop if
+	// it is not known.
 	Rootfs string
-	// Annotations are what whoever started the container has said of it
-	// (runtime-spec, config.md, "Annotations").
+	// Annotations are the container's annotations (runtime-spec, config.md, "Annotations").
 	Annotations map[string]string
 	// Env is the environment of the container's process, NAME=VALUE each.
 	Env []string
-	// Hostname is the container's host name as its config.json has it; empty if it
-	// has none of its own.
+	// Hostname is the container's host name in its config.json; empty if it has none.
 	Hostname string
 }
 
-// ReadOCI reads a container's state (runtime-spec, runtime.md, "State") as a
-// runtime writes it on the standard input of a hook of that stage, and what the
-// container's config.json says of it. Unknown fields are passed over. With an
-// error it returns the ID alone, where that could be read.
+// ReadOCI reads the container's state (runtime-spec, runtime.md, "State"), which the runtime
+// writes to a hook's standard input, and the container's config.json. It ignores unknown
+// fields. With an error it returns only the ID, if that could be read.
 func ReadOCI(r io.Reader, stage Stage) (Container, error) {
 	state, err := parseState(r, stage)
 	known := Container{}
@@ -99,21 +95,21 @@ func ReadOCI(r io.Reader, stage Stage) (Container, error) {
 		known.ID = state.ID
 	}
 	if err != nil {
-		return known, fmt.Errorf("read the container's state from standard input: %w", err)
+		return known, fmt.Errorf("cannot read the container's state from standard input: %w", err)
 	}
 	c := Container{ID: state.ID, Annotations: state.Annotations}
 	if stage != CreateContainer && stage != Poststop {
-		c.PID = state.Pid // with the host's /proc in the container it is another's number
+		c.PID = state.Pid // the runtime's number is wrong where the host's /proc is mounted
 	}
 	if stage == StartContainer {
-		return c, nil // the bundle is not seen in there
+		return c, nil // the container cannot see the bundle
 	}
 	config, err := readConfig(filepath.Join(state.Bundle, "config.json"))
 	if stage == Poststop && err != nil {
-		return c, nil //nolint:nilerr // it may be gone already, and nothing is to fail
+		return c, nil //nolint:nilerr // the bundle may be gone, and poststop must not fail
 	}
 	if err != nil {
-		return known, fmt.Errorf("read the container's configuration: %w", err)
+		return known, fmt.Errorf("cannot read the container's configuration: %w", err)
 	}
 	if c.Rootfs = config.Root.Path; !filepath.IsAbs(c.Rootfs) {
 		c.Rootfs = filepath.Join(state.Bundle, c.Rootfs)
@@ -141,7 +137,7 @@ func parseState(r io.Reader, stage Stage) (specs.State, error) {
 		return s, fmt.Errorf("bad id: %w", err)
 	}
 	if stage != Poststop && stage.OnHost() && s.Pid < 1 {
-		return s, fmt.Errorf("pid is %d, no process: want the container's first one, as %s hooks get it; give --stage the stage at which the hook is run, such as %s",
+		return s, fmt.Errorf("pid is %d, which is not a process: %s hooks get the container's first process; set --stage to the stage at which the hook runs, such as %s",
 			s.Pid, stage, CreateContainer)
 	}
 	if stage != StartContainer && !filepath.IsAbs(s.Bundle) {
@@ -150,8 +146,8 @@ func parseState(r io.Reader, stage Stage) (specs.State, error) {
 	return s, nil
 }
 
-// config is what is of interest of a config.json. It is not a specs.Spec:
-// nothing else has to be well-formed.
+// config is the part of a config.json that matters here. It is not a specs.Spec, so other
+// errors in the file do not matter.
 type config struct {
 	Root struct {
 		Path string `json:"path"`
@@ -191,13 +187,13 @@ func parseJSON(data []byte, v any) error {
 		return errors.New("it is empty")
 	}
 	if err := json.Unmarshal(data, v); err != nil {
-		return fmt.Errorf("no valid JSON: %w", err)
+		return fmt.Errorf("not valid JSON: %w", err)
 	}
 	return nil
 }
 
-// CheckName says why a container's name cannot be used as one: it becomes part
-// of host paths and of log lines.
+// CheckName returns an error if the container's name cannot be used in host paths and log
+// lines.
 func CheckName(name string) error {
 	switch {
 	case name == "":
@@ -205,7 +201,7 @@ func CheckName(name string) error {
 	case len(name) > maxID:
 		return fmt.Errorf("%d bytes are too long: at most %d", len(name), maxID)
 	case name == "." || name == "..":
-		return fmt.Errorf("%q is no name", name)
+		return fmt.Errorf("%q is not a name", name)
 	case strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == '/' || r > '~' }):
 		return fmt.Errorf("%q: use printable ASCII without space and slash", name)
 	}

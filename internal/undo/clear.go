@@ -15,10 +15,10 @@ import (
 	"devlog/internal/target"
 )
 
-// Clear removes what a repair left in the root directory of a container that has ended, if
-// its receiver could not: it was killed, or ended with the container's PID namespace. It
-// returns false if there is nothing to remove, or no such directory. /dev is not touched:
-// others may use it.
+// Clear removes what a repair left in the root directory of a container that has ended, if its
+// receiver could not: it was killed, or ended with the container's PID namespace. It returns
+// false if there is nothing to remove, or no such directory. It does not touch /dev, which
+// others may use.
 func Clear(dir, socket string, known ...string) (cleared bool, err error) {
 	t, err := target.AtRoot(dir)
 	if errors.Is(err, unix.ENOENT) {
@@ -39,9 +39,9 @@ func Clear(dir, socket string, known ...string) (cleared bool, err error) {
 	return cleared, nil
 }
 
-// clearDirs returns the directories that may have a repair's record: the socket's, and the
-// one to which the host's /dev/log points, which was the container's too. That one must be
-// a known path: elsewhere a neighbour may have forged a record.
+// clearDirs returns the directories that may have a repair's record: the socket's, and the one
+// to which the host's /dev/log points, because the container may have shared it. The latter
+// must be a known path: elsewhere a neighbour may have forged a record.
 func clearDirs(socket string, known []string) []string {
 	dirs := []string{path.Dir(socket)}
 	to, err := os.Readlink(names.LogPath)
@@ -51,8 +51,8 @@ func clearDirs(socket string, known []string) []string {
 	return dirs
 }
 
-// clearAt clears the directory if it has the record of a repair that nobody uses. What the
-// record says is only used inside the root.
+// clearAt clears the directory if it has the record of a repair and no receiver uses it. Paths
+// in the record are only used inside the root.
 func clearAt(t *target.Target, dir string) (bool, error) {
 	at, err := t.Root.Dir(dir)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
@@ -66,7 +66,8 @@ func clearAt(t *target.Target, dir string) (bool, error) {
 	if r == nil || r.Host {
 		return false, nil
 	}
-	// It is another container's with this root directory, or is about to end and to clear up.
+	// Another container may use this root directory, or its receiver is about to end and clean
+	// up.
 	if len(running.In(at)) > 0 {
 		return false, nil
 	}

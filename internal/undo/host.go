@@ -16,8 +16,8 @@ import (
 	"devlog/internal/rootfs"
 )
 
-// restoreHostName makes the host's live socket /dev/log again, if /dev/log is no longer
-// the link of the repair.
+// restoreHostName renames the host's live socket back to /dev/log, if /dev/log is no longer
+// the repair's link.
 func restoreHostName(dev *rootfs.Dir, log rootfs.Stat) error {
 	prepared, err := dev.Lstat(names.HostSocket)
 	if err != nil || prepared.Kind != rootfs.Socket || prepared.ID == log.ID {
@@ -54,8 +54,8 @@ func restoreHostName(dev *rootfs.Dir, log rootfs.Stat) error {
 // still follow the link.
 func releaseHost(r *changes.Changes, dev, at *rootfs.Dir) error {
 	time.Sleep(resolveTime)
-	// Somebody else may have held the lock: if a container has made the link again, the
-	// host would be cut off.
+	// Somebody else may have held the lock. If a container has made the link again, removing
+	// the socket would cut the host off.
 	if st, err := dev.Lstat(names.Log); err != nil || isLink(r, dev, names.Log, st) {
 		return errors.Join(devdir.ErrChanged, err)
 	}

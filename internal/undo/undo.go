@@ -1,5 +1,4 @@
-// Package undo owns the way back: it restores what repairs changed, on request and
-// after a container has ended.
+// Package undo restores what repairs changed, on request and after a container's end.
 package undo
 
 import (
@@ -25,13 +24,13 @@ import (
 	"devlog/internal/target"
 )
 
-// resolveTime is how long a client may take to follow a link after it has read it. For that
-// time the link's target stays.
+// resolveTime is how long a client may take between reading a link and following it. The
+// target stays that long.
 const resolveTime = 250 * time.Millisecond
 
-// Do restores what repairs of the target changed and ends its receiver, which first writes
-// the messages that it has. It returns false if there was nothing to undo. The error is a
-// *plan.Refusal if it would not be safe from here.
+// Do restores what repairs of the target changed and ends its receiver, which first writes its
+// queued messages. It returns false if there was nothing to undo. The error is a *plan.Refusal
+// if an undo from here would not be safe.
 func Do(t *target.Target, socket string) (undone bool, err error) {
 	err = rootfs.As(t.UID, t.GID, func() error {
 		defer t.Lock()()
@@ -72,14 +71,14 @@ func undoAt(t *target.Target, dir string) (undone bool, err error) {
 		if err := mayUndo(r, t); err != nil {
 			return false, err
 		}
-		if err := at.Writable(); errors.Is(err, os.ErrPermission) { // before anything is changed
+		if err := at.Writable(); errors.Is(err, os.ErrPermission) { // check before changing anything
 			return false, fmt.Errorf("cannot undo the repair recorded in %s: %w", dir, err)
 		}
 		return true, undoChanges(r, t, at)
 	} else if r != nil && r.Host && r.MountNS == t.MountNS {
 		return false, &plan.Refusal{Reason: "this is a prepared host", Advice: "run devlog-hook undo --host"}
 	}
-	// A repair that was killed before it could write a record can only have mounted a tmpfs.
+	// A repair that was killed before it wrote a record can only have mounted a tmpfs.
 	top := t.OwnTmpfs(at)
 	if top == nil {
 		return false, nil
@@ -133,18 +132,18 @@ func undoChanges(r *changes.Changes, t *target.Target, at *rootfs.Dir) error {
 	if !t.Trusts(r) {
 		r.Set, r.Pointed = "", ""
 	}
-	if r.Host { // it receives nothing, and would prepare the host again
+	if r.Host { // a host's watcher receives nothing, and would prepare the host again
 		if err := running.End(at); err != nil {
 			return err
 		}
 		crash.Point()
 	}
-	// First the name, so that no new messages arrive after the receiver's last ones.
+	// Remove the name first, so that no new messages arrive after the receiver's last ones.
 	if r.Mounted && sameNS {
 		if over, err := dev.MountedOver(names.Log); err != nil {
 			return err
 		} else if over && ourMount(dev) {
-			// Without the link no receiver can mount it again meanwhile.
+			// Without the link no receiver can mount it again.
 			if err := at.Unlink(names.Link); err != nil && !errors.Is(err, unix.ENOENT) {
 				return err
 			}
@@ -186,16 +185,16 @@ func undoChanges(r *changes.Changes, t *target.Target, at *rootfs.Dir) error {
 // restore restores /dev/log and, on a host, removes what only a prepared host needs.
 func restore(r *changes.Changes, dev, at *rootfs.Dir) error {
 	err := restoreLog(r, dev)
-	if err != nil && !errors.Is(err, devdir.ErrChanged) { // another's file stays
+	if err != nil && !errors.Is(err, devdir.ErrChanged) { // another program's file stays
 		return err
 	}
-	if r.Host { // before a container, which finds the host still prepared, makes its link again
+	if r.Host { // do this before a container makes its link again because the host still looks prepared
 		return releaseHost(r, dev, at)
 	}
 	return nil
 }
 
-// ourMount says whether the mount over /dev/log is a repair's: only repairs mount a link.
+// ourMount returns whether a repair made the mount over /dev/log: only repairs mount a link.
 func ourMount(dev *rootfs.Dir) bool {
 	st, err := dev.Lstat(names.Log)
 	return err == nil && st.Kind == rootfs.Link
@@ -229,11 +228,11 @@ func restoreLog(r *changes.Changes, dev *rootfs.Dir) error {
 		return err
 	}
 	if l.Live && r.Host && inspect.ForeignOnHost(prepared.ID) {
-		l.Live = false // a container's daemon must not get the host's messages for good
+		l.Live = false // a container's daemon must not keep the host's messages
 	}
 	switch hostSocket := prepared.Kind == rootfs.Socket; {
 	case r.Host && hostSocket && l.Live:
-		// The host's clients can reach its socket at all times.
+		// The host's clients can reach its socket at every moment.
 		return devdir.Replace(dev, st.ID, func(tmp string) error { return dev.Link(names.HostSocket, tmp, prepared.ID) })
 	case hostSocket && !r.Host:
 		return nil // a prepared host stays prepared
@@ -246,8 +245,8 @@ func restoreLog(r *changes.Changes, dev *rootfs.Dir) error {
 	}
 }
 
-// hasSharers says whether containers share this host's /dev: they may rely on its link. If
-// it cannot tell, the answer is yes.
+// hasSharers returns whether containers share this host's /dev: they may rely on its link. It
+// returns true if it cannot tell.
 func hasSharers() bool {
 	list, err := hosts.List(repair.Options{Socket: names.DefaultSocket})
 	return err != nil || len(list) > 0
@@ -265,12 +264,12 @@ func unpoint(r *changes.Changes, t *target.Target) error {
 	defer d.Close()
 	name := path.Base(r.Pointed)
 	if text, err := d.Readlink(name); err != nil || text != r.Socket {
-		return nil //nolint:nilerr // it is another's file by now
+		return nil //nolint:nilerr // another program's file
 	}
 	return d.Unlink(name)
 }
 
-// isLink says whether the name is the link that the repair made.
+// isLink returns whether the name is the link that the repair made.
 func isLink(r *changes.Changes, dev *rootfs.Dir, name string, st rootfs.Stat) bool {
 	if st.Kind != rootfs.Link {
 		return false
@@ -301,7 +300,7 @@ func restoreOld(r *changes.Changes, dev *rootfs.Dir) error {
 		}
 		return devdir.Changed(dev.RenameNew(names.Old, names.Log), unix.EEXIST)
 	case isLink(r, dev, names.Log, log):
-		// An exchange, because it may be a directory.
+		// Exchange, because names.Old may be a directory.
 		if err := dev.Exchange(names.Old, names.Log); err != nil {
 			return devdir.Changed(err, unix.ENOENT)
 		}
@@ -328,8 +327,8 @@ func removeStale(at *rootfs.Dir, name string) error {
 	return at.Unlink(name)
 }
 
-// removeRest removes what is left. The record is last: without it there is nothing to undo.
-// If a repair mounted a tmpfs, the record goes with it.
+// removeRest removes the rest. The record is last: without it there is nothing to undo. If a
+// repair mounted a tmpfs, the record goes with it.
 func removeRest(r *changes.Changes, t *target.Target, at *rootfs.Dir) error {
 	changes.RemoveTemporary(at)
 	for _, s := range slices.Backward(r.Listen) {

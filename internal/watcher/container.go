@@ -14,17 +14,17 @@ import (
 	"devlog/internal/syslog"
 )
 
-// container is a container as it is seen from outside of it.
+// container is the container's files and first process, seen from outside.
 type container struct {
 	root *os.File
-	init *os.File // its first process (pidfd); nil if there is none
+	init *os.File // its first process (pidfd); nil for none
 	host hostSocket
 }
 
-// mark tells one /dev/log from another.
+// mark identifies what is at /dev/log.
 type mark struct {
 	id   file.ID
-	text string // of a link
+	text string // of a link; otherwise empty
 }
 
 // openDev opens a handle on the root's /dev.
@@ -37,7 +37,7 @@ func (c *container) openDev() (int, error) {
 	return fd, err
 }
 
-// devLog says what is at /dev/log; zero if nothing is.
+// devLog returns what is at /dev/log; zero for nothing.
 func (c *container) devLog() (m mark) {
 	dev, err := c.openDev()
 	if err != nil {
@@ -45,11 +45,12 @@ func (c *container) devLog() (m mark) {
 	}
 	defer unix.Close(dev)
 	m.id, _ = Name{Dir: dev, Name: names.Log}.lookup()
-	m.text, _ = dirfd.Readlink(dev, names.Log) // empty if it is no link
+	m.text, _ = dirfd.Readlink(dev, names.Log) // empty if it is not a link
 	return m
 }
 
-// openTarget opens a handle on the directory of the name that /dev/log is a link to.
+// openTarget opens a handle on the directory that /dev/log points into. name is the name
+// there.
 func (c *container) openTarget() (fd int, name string, err error) {
 	dir, name := path.Split(c.devLog().text)
 	if name == "" {
@@ -62,12 +63,12 @@ func (c *container) openTarget() (fd int, name string, err error) {
 	return fd, name, err
 }
 
-// openLog opens a handle on the file that /dev/log leads to.
+// openLog opens a handle on the file that /dev/log points to.
 func (c *container) openLog() (int, error) {
 	return dirfd.OpenInRoot(int(c.root.Fd()), names.LogPath, 0)
 }
 
-// resolve says which file /dev/log leads to.
+// resolve returns the file that /dev/log points to.
 func (c *container) resolve() (file.ID, error) {
 	fd, err := c.openLog()
 	if err != nil {
@@ -81,7 +82,7 @@ func (c *container) resolve() (file.ID, error) {
 	return file.IDOf(&st), nil
 }
 
-// isOrphaned reports whether nobody listens where /dev/log leads.
+// isOrphaned returns whether nobody listens where /dev/log points.
 func (c *container) isOrphaned() bool {
 	fd, err := c.openLog()
 	if err != nil {
@@ -93,14 +94,14 @@ func (c *container) isOrphaned() bool {
 		_ = unix.Close(to)
 		return false
 	}
-	// What is no socket refuses too, and is not ours to replace.
+	// Other files refuse a connection too, but the watcher must not replace them.
 	var st unix.Stat_t
 	return errors.Is(err, unix.ECONNREFUSED) && unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFSOCK
 }
 
-// Tell passes a message to whoever listens at the container's /dev/log, which is the
-// only place for it where the Watcher's owner has no output. It reports whether the
-// message was taken. A container does not get what is for the host's administrator.
+// Tell sends a message to whoever listens at the container's /dev/log, for an Owner without
+// outputs of its own. It returns whether that worked. A container must not get messages for
+// the host's administrator.
 func (w *Watcher) Tell(m *syslog.Message) bool {
 	if w.container.host.lost {
 		return false
@@ -124,8 +125,8 @@ func (w *Watcher) Tell(m *syslog.Message) bool {
 	return unix.Send(s, raw, unix.MSG_NOSIGNAL) == nil
 }
 
-// inMounts calls f in the container's mount namespace. Kernels before 5.8 cannot
-// enter it by a pidfd.
+// inMounts calls f in the container's mount namespace. Kernels before 5.8 cannot enter it by
+// pidfd.
 func (c *container) inMounts(f func() error) error {
 	if c.init == nil {
 		return f()
@@ -133,8 +134,8 @@ func (c *container) inMounts(f func() error) error {
 	return dirfd.InMounts(c.init, f)
 }
 
-// openUncovered opens a handle on the directory without what is mounted below it. It
-// takes the privileges of one who may mount.
+// openUncovered opens a handle on the directory without the mounts below it. It needs
+// CAP_SYS_ADMIN.
 func (c *container) openUncovered(dir int) (fd int, err error) {
 	err = c.inMounts(func() (err error) {
 		fd, err = unix.OpenTree(dir, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)

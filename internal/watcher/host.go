@@ -7,16 +7,16 @@ import (
 	"devlog/internal/names"
 )
 
-// A prepared host's daemon is reached by the name names.HostSocket in /dev. Root of any
-// container that shares /dev can remove that name, or put a socket of its own there and
-// receive the host's messages. /dev/log itself does not change by that.
+// The daemon of a prepared host receives at the name names.HostSocket in /dev. Root of any
+// container that shares /dev can remove that name, or bind its own socket there and receive
+// the host's messages. /dev/log itself does not change then.
 
-// hostSocket is what the watcher of a host knows of that name.
+// hostSocket is what the watcher of a host knows about that name.
 type hostSocket struct {
 	watched bool
 	id      file.ID // of the socket; zero for none
-	log     mark    // what was at /dev/log then
-	lost    bool    // what is sent to /dev/log may reach a container
+	log     mark    // what was at /dev/log at that time
+	lost    bool    // a container may receive what is sent to /dev/log
 }
 
 // socketOfHost returns the identity of the host's socket; zero if there is no socket.
@@ -33,13 +33,13 @@ func (c *container) socketOfHost() file.ID {
 	return id
 }
 
-// hostChanged reports whether the host's socket is another than it was.
+// hostChanged returns whether the host's socket was replaced or removed.
 func (c *container) hostChanged() bool { return c.host.watched && c.socketOfHost() != c.host.id }
 
-// hostGone reports whether the host's socket has lost its name.
+// hostGone returns whether the host's socket has no name any more.
 func (c *container) hostGone() bool { return c.hostChanged() && c.socketOfHost() == file.ID{} }
 
-// noteHost takes note of the host's socket as it is now.
+// noteHost records the host's present socket.
 func (c *container) noteHost() {
 	if c.host.watched {
 		c.host.id, c.host.log = c.socketOfHost(), c.devLog()
@@ -59,10 +59,9 @@ func (w *Watcher) armHost() error {
 	return w.watches.add(dev, names.HostSocket, false)
 }
 
-// hostAfterRun takes note of the host's socket after a repair, and returns what to tell the
-// administrator if somebody removed or replaced it; empty for nothing. gone says that it had
-// lost its name before: the repair puts another one there. repaired says that the repair
-// changed something.
+// hostAfterRun records the host's socket after a repair. If somebody removed or replaced it,
+// it returns what to tell the administrator. gone says that the socket had no name before the
+// repair, which makes another. repaired says that the repair changed something.
 func (c *container) hostAfterRun(gone, repaired bool) (text string) {
 	if !gone && !c.hostChanged() {
 		return ""
@@ -72,7 +71,7 @@ func (c *container) hostAfterRun(gone, repaired bool) (text string) {
 	switch {
 	case gone, c.host.id == file.ID{}:
 		return "somebody removed /dev/" + names.HostSocket + ", the host's socket: restart the host's syslog daemon"
-	case repaired || c.host.log != was: // the daemon was restarted, and a repair kept its new socket
+	case repaired || c.host.log != was: // the daemon restarted, and a repair moved its new socket
 		return ""
 	}
 	return "somebody replaced /dev/" + names.HostSocket + ", the host's socket: unless you just restarted the host's syslog daemon, restart it"

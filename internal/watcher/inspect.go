@@ -11,23 +11,23 @@ import (
 	"devlog/internal/file"
 )
 
-// state is what /dev/log is in.
+// state is the state of /dev/log.
 type state int
 
 const (
-	ok       state = iota // it leads here, or where it led when it was repaired
-	unknown               // that cannot be said
-	replaced              // it leads elsewhere
-	orphaned              // it leads to where another daemon listened, and nobody does now
+	ok       state = iota // it points to the Owner's socket, or where the repair pointed it
+	unknown               // not known
+	replaced              // it points elsewhere
+	orphaned              // it points to where another daemon listened, and nobody listens now
 )
 
-// inspect says which state /dev/log is in, and gives up a socket of which another
-// daemon has taken the name.
+// inspect returns the state of /dev/log. It gives up sockets whose name another daemon has
+// taken.
 func (w *Watcher) inspect() state {
 	for _, s := range w.owner.Names() {
 		if w.lost(s) {
 			w.yieldSocket(s)
-			w.arm(time.Now()) // its name matters no more
+			w.arm(time.Now()) // stop watching its name
 		}
 	}
 	id, err := w.container.resolve()
@@ -56,17 +56,17 @@ func (w *Watcher) inspect() state {
 	return replaced
 }
 
-// receives says that the owner has sockets.
+// receives returns whether the Owner has sockets.
 func (w *Watcher) receives() bool {
 	return slices.ContainsFunc(w.owner.Names(), func(n Name) bool { return n.Socket >= 0 })
 }
 
-// owns says that the file is a socket of the owner's.
+// owns returns whether the file is one of the Owner's sockets.
 func (w *Watcher) owns(id file.ID) bool {
 	return id != file.ID{} && slices.ContainsFunc(w.owner.Names(), func(n Name) bool { return n.Socket >= 0 && n.ID == id })
 }
 
-// lost reports whether another daemon listens where the socket did.
+// lost returns whether another daemon listens at the socket's name.
 func (w *Watcher) lost(s Name) bool {
 	if s.Socket < 0 || s.Dir < 0 {
 		return false
@@ -84,6 +84,6 @@ func (w *Watcher) lost(s Name) bool {
 	if err == nil {
 		_ = unix.Close(to)
 	}
-	// A stream socket, or one that denies writing, is another daemon's too.
+	// A stream socket, or one that denies writing, belongs to another daemon too.
 	return err == nil || errors.Is(err, unix.EPROTOTYPE) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM)
 }

@@ -8,22 +8,21 @@ import (
 	"devlog/internal/pidfd"
 )
 
-// An init may mount a file system over the directory of the private socket: systemd
-// does over /run, where nothing has been mounted yet. inotify(7) tells nothing of
-// that, but a mount namespace's table of mounts does.
+// An init may mount a file system over the directory of the private socket: systemd mounts
+// /run if nothing is mounted there. inotify(7) does not report that, but the mount namespace's
+// mountinfo does.
 
-// mountEvents are once a change of the table (proc_pid_mounts(5)), until armMounts: a
-// start has dozens, of which the first one says enough.
+// mountEvents report one change of mountinfo (proc_pid_mounts(5)) until armMounts: a boot
+// makes dozens, and the first is enough.
 const mountEvents = unix.EPOLLPRI | unix.EPOLLONESHOT
 
-// mounts is the container's table of mounts.
+// mounts is the container's mountinfo.
 type mounts struct {
 	fd      int  // -1 if it cannot be watched
-	changed bool // there was a change of it
+	changed bool // it has changed
 }
 
-// watchMounts watches the container's mounts. Where that cannot be, the watcher sees
-// what the other events tell.
+// watchMounts watches the container's mounts. If that fails, the other events must do.
 func (w *Watcher) watchMounts() {
 	process := "self"
 	if w.container.init != nil {
@@ -44,9 +43,9 @@ func (w *Watcher) watchMounts() {
 	w.mounts.fd = fd
 }
 
-// armMounts waits for the next change of the mounts.
+// armMounts waits for the next change.
 func (w *Watcher) armMounts() {
 	if w.mounts.fd >= 0 {
-		_ = w.owner.Poll(w.mounts.fd, mountEvents) // it is known: nothing can fail
+		_ = w.owner.Poll(w.mounts.fd, mountEvents) // the descriptor is known, so this cannot fail
 	}
 }

@@ -9,55 +9,51 @@ import (
 )
 
 const (
-	// settleFixed and settleRandom are how long what changes is left to settle.
-	// Every container's watcher sees the change of a shared /dev: the first one to
-	// repair it spares the others the work.
+	// settleFixed and settleRandom are how long changes settle before a check. Every
+	// container's watcher sees a change of a shared /dev, and the first to repair it saves the
+	// others the work.
 	settleFixed  = 20 * time.Millisecond
 	settleRandom = 30 * time.Millisecond
-	// firstPace and lastPace are how much longer changes are left to settle that
-	// keep coming and need no repair. Names in a shared /dev are anybody's to make:
-	// a hundred watchers that look every three seconds take half a percent of a
-	// processor.
+	// firstPace and lastPace are added to that while changes keep coming and need no repair.
+	// Any container can change names in a shared /dev: a hundred watchers that check every
+	// three seconds take half a percent of a processor.
 	firstPace = 25 * time.Millisecond
 	lastPace  = 3 * time.Second
-	// quietPace is the time without a look after which the next one is prompt again.
+	// quietPace is the time without a check after which the next is prompt again.
 	quietPace = 30 * time.Second
-	// maxEarly is how often between two looks the watches are renewed at once.
+	// maxEarly is how often the watches are renewed at once between two checks.
 	maxEarly = 3
 
-	// firstLook and lastLook are the shortest and the longest time between two looks
-	// where no event tells of a change.
+	// firstLook and lastLook are the shortest and longest time between checks without events.
 	firstLook = time.Second
 	lastLook  = 15 * time.Second
 
-	// firstDelay and lastDelay are the shortest and the longest time between two
-	// repairs of those that follow each other.
+	// firstDelay and lastDelay are the shortest and longest time between repairs in a row.
 	firstDelay = 100 * time.Millisecond
 	lastDelay  = 10 * time.Second
-	// idleDelay is the longest time after repairs that found nothing to do: where
-	// many share a /dev, mostly another's was faster.
+	// idleDelay is the longest time after repairs that had nothing to do: where many
+	// containers share a /dev, another watcher was usually faster.
 	idleDelay = time.Second
-	// quiet is the time after which repairs do not follow each other.
+	// quiet is the time after which a repair no longer counts as one in a row.
 	quiet = time.Minute
-	// maxRetries is how often a failed repair is tried again by the clock.
+	// maxRetries is how often a failed repair is retried on a timer.
 	maxRetries = 5
 
-	// sayEvery is the time between two messages about repairs.
+	// sayEvery is how often repairs are reported.
 	sayEvery = time.Minute
-	// forget is the time without a repair after which their count begins again.
+	// forget is the time without a repair after which the count restarts.
 	forget = time.Hour
 )
 
-// due is when to look whether a repair is needed.
+// due is when to check whether a repair is needed.
 type due struct {
-	at   time.Time // zero is never
+	at   time.Time // zero for never
 	last time.Time
-	pace time.Duration // added to the time until the next look
+	pace time.Duration // added to the time until the next check
 }
 
-// settle has the watcher look at what has changed: soon, or the later the more often
-// there was no reason to, and each watcher at a time of its own. Until then each watch
-// wakes it up once at most.
+// settle schedules a check: soon, or later if earlier checks found nothing. The random part
+// differs between watchers. Until the check, each watch wakes the watcher at most once.
 func (d *due) settle(now time.Time, soon bool) {
 	if now.Sub(d.last) > quietPace {
 		d.pace = 0
@@ -71,14 +67,14 @@ func (d *due) settle(now time.Time, soon bool) {
 	}
 }
 
-// slower has the next look take longer: this one had no reason.
+// slower delays the next check: this one found nothing.
 func (d *due) slower() { d.pace = min(max(2*d.pace, firstPace), lastPace) }
 
-// clock is when to look where no event tells of a change: soon after the start and after
-// changes, then ever more rarely.
+// clock is when to check without events: soon after the start and after changes, then less and
+// less often.
 type clock struct {
-	only  bool      // /dev is the container's own, and nothing is watched
-	at    time.Time // zero is never
+	only  bool      // nothing is watched, because /dev is the container's own
+	at    time.Time // zero for never
 	every time.Duration
 }
 
@@ -87,22 +83,22 @@ func (c *clock) start(now time.Time) {
 	c.next(now)
 }
 
-// next sets the time of the next look, for each watcher another one.
+// next schedules the next check, at a random time that differs between watchers.
 func (c *clock) next(now time.Time) {
 	c.every = min(max(2*c.every, firstLook), lastLook)
 	c.at = now.Add(c.every*3/4 + rand.N(c.every/2))
 }
 
-// pause is the time between repairs that follow each other.
+// pause is the time between repairs in a row.
 type pause struct {
 	runs    int
 	last    time.Time     // end of the last repair
-	delay   time.Duration // from then to the next one
+	delay   time.Duration // from the end of the last repair to the next
 	retries int
-	failed  string // why no repair is possible, as was said
+	failed  string // why no repair is possible, as reported
 }
 
-// ended notes that a repair has ended. One that was idle had nothing to do.
+// ended records the end of a repair. idle says that it had nothing to do.
 func (p *pause) ended(now time.Time, idle bool) {
 	p.last = now
 	limit := lastDelay
@@ -112,16 +108,16 @@ func (p *pause) ended(now time.Time, idle bool) {
 	p.delay = min(max(2*p.delay, firstDelay), limit)
 }
 
-// report is what is to be said about repairs.
+// report is what to report about repairs.
 type report struct {
 	repaired uint64
-	since    time.Time // the first of these
-	at       time.Time // the last of these
-	unsaid   bool      // there were some since the last message
+	since    time.Time // the time of the first one
+	at       time.Time // the time of the last one
+	unsaid   bool      // some came since the last report
 	saidAt   time.Time
 }
 
-// countRepaired counts a repair and says so, at most once a minute.
+// countRepaired counts a repair. It reports repairs at most once a minute.
 func (w *Watcher) countRepaired(now time.Time) {
 	r := &w.report
 	if now.Sub(r.at) > forget {

@@ -10,19 +10,19 @@ import (
 	"devlog/internal/names"
 )
 
-// remountEvery is the shortest time between two mounts without a repair: if /dev/log is
-// replaced more often, the pauses between repairs apply.
+// remountEvery is the shortest time between two remounts. If /dev/log is replaced more often,
+// the repair does it, with its pauses.
 const remountEvery = time.Second
 
-// remounts are the mounts without a repair.
+// remounts are mounts without a repair.
 type remounts struct {
-	at    time.Time // the last one
-	early int       // how often the watches were renewed for one since the last look
+	at    time.Time // of the last remount
+	early int       // how often the watches were renewed early since the last check
 }
 
-// remount mounts that link over /dev/log again where a daemon has just taken the
-// name: with the file that it unlinked went the mount. A repair does that, too, but
-// what the container logs until then lands in the host's log.
+// remount mounts the link over /dev/log again after a daemon replaced /dev/log: unlinking the
+// file below removed the mount. A repair does that too, but later, and until then the
+// container's messages go to the host's log.
 func (w *Watcher) remount(now time.Time) {
 	link := w.mountedLink()
 	if link == nil || now.Sub(w.remounts.at) < remountEvery {
@@ -32,12 +32,12 @@ func (w *Watcher) remount(now time.Time) {
 	if tried {
 		w.remounts.at = now
 	}
-	if err == nil && w.inspect() == ok { // else the repair says what is wrong
+	if err == nil && w.inspect() == ok { // otherwise the repair reports the problem
 		w.countRepaired(now)
 	}
 }
 
-// mountedLink is the link that was mounted over /dev/log; nil for none.
+// mountedLink returns the link that is mounted over /dev/log; nil for none.
 func (w *Watcher) mountedLink() *Name {
 	for _, n := range w.owner.Names() {
 		if n.Name != names.Link {
@@ -50,8 +50,8 @@ func (w *Watcher) mountedLink() *Name {
 	return nil
 }
 
-// mount mounts the link over a socket at /dev/log, in the container's mount
-// namespace. Without a socket there it is not tried, which costs next to nothing.
+// mount mounts the link over a socket at /dev/log, in the container's mount namespace. It does
+// not try without a socket there, which is cheap.
 func (c *container) mount(link Name) (tried bool, err error) {
 	dev, err := c.openDev()
 	if err != nil {
@@ -60,12 +60,12 @@ func (c *container) mount(link Name) (tried bool, err error) {
 	defer unix.Close(dev)
 	log := Name{Dir: dev, Name: names.Log}
 	if _, mode := log.lookup(); mode != unix.S_IFSOCK {
-		return false, fmt.Errorf("mount over /dev/log: %w", unix.ENOTSOCK)
+		return false, fmt.Errorf("cannot mount over /dev/log: %w", unix.ENOTSOCK)
 	}
 	return true, c.inMounts(func() error { return mountOver(link, log) })
 }
 
-// mountOver mounts a copy of the file from over the file to, following neither.
+// mountOver mounts a copy of the file from over the file to. It follows no links.
 func mountOver(from, to Name) error {
 	tree, err := dirfd.Clone(from.Dir, from.Name)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 // maxSockets is how many sockets the owner receives from, unless more have names.
 const maxSockets = 32
 
-// run is a repair that runs.
+// run is a running repair.
 type run struct {
 	*rerun.Run
 	before   mark // what was at /dev/log when it started

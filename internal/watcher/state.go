@@ -2,10 +2,10 @@ package watcher
 
 import "time"
 
-// State is what a Watcher knows of the past, for one that goes on in its place.
+// State is what a Watcher knows of the past, for its successor.
 type State struct {
-	Text                              string // where /dev/log led
-	Failed, Problem                   string // what was said
+	Text                              string // what /dev/log pointed to
+	Failed, Problem                   string // what was reported
 	Yielded, Unsaid                   bool
 	Runs, Retries                     int
 	Delay                             time.Duration
@@ -13,7 +13,7 @@ type State struct {
 	Last, Since, At, SaidAt, Orphaned time.Time
 }
 
-// State returns what the Watcher knows.
+// State returns the Watcher's state.
 func (w *Watcher) State() State {
 	return State{
 		Text: w.text, Failed: w.pause.failed, Problem: w.watches.problem,
@@ -23,12 +23,12 @@ func (w *Watcher) State() State {
 	}
 }
 
-// Follows returns where /dev/log leads, if it is a link, and whether another daemon
-// receives what is logged.
+// Follows returns what /dev/log points to if it is a link, and whether another daemon receives
+// the container's messages.
 func (w *Watcher) Follows() (text string, yielded bool) { return w.text, w.yielded.is }
 
-// resume has the watcher go on, and look at once: what has happened meanwhile was no
-// event.
+// resume restores the state, and checks /dev/log at once: changes before the restart caused no
+// events.
 func (w *Watcher) resume(s *State, now time.Time) {
 	w.text, w.watches.problem, w.yielded.is, w.yielded.orphanedAt = s.Text, s.Problem, s.Yielded, s.Orphaned
 	w.pause = pause{runs: s.Runs, last: s.Last, delay: s.Delay, retries: s.Retries, failed: s.Failed}

@@ -1,9 +1,8 @@
-// Package watcher watches /dev/log of a container, and has devlog-hook repair it
-// again when somebody has replaced it, such as a syslog daemon of the host that
-// starts and unlinks it.
+// Package watcher watches a container's /dev/log, and reruns the repair when it was replaced,
+// for example by a syslog daemon of the host that started.
 //
-// A Watcher has no goroutine, no globals and no event loop of its own: it works for
-// an Owner, on whose loop it waits. A process may have many.
+// A Watcher has no goroutine, no globals and no event loop of its own: its Owner's loop calls
+// it. A process may have many.
 package watcher
 
 import (
@@ -20,44 +19,43 @@ import (
 )
 
 const (
-	// watchDelay is how long after its start a watcher begins to watch. What ends
-	// sooner is spared that: to give up an inotify(7) instance takes the kernel
-	// longer than all else at a short container's end, some 15 ms.
+	// watchDelay is how long after its start a Watcher begins to watch. Closing an inotify(7)
+	// instance takes the kernel about 15 ms, longer than the rest of a short container's end,
+	// so containers that end sooner do not get one.
 	watchDelay = 250 * time.Millisecond
-	// endTime is how long a repair may go on when the watcher ends: killed, it
-	// could leave the host without its socket's name. It takes milliseconds.
+	// endTime is how long a repair may continue when the Watcher stops. It usually takes
+	// milliseconds, but killing it could leave the host without its socket's name.
 	endTime = 2 * time.Second
 )
 
-// Owner is what a Watcher works for: what receives the container's messages.
+// Owner receives the container's messages, and has a Watcher.
 type Owner interface {
-	// Names returns the names that the repair has made, with the sockets at them.
-	// The Watcher keeps none of them.
+	// Names returns the names that the repair made, and their sockets. The Watcher does not
+	// store them.
 	Names() []Name
-	// Retire gives up the socket, whose name another daemon has now.
+	// Retire closes the socket: another daemon has its name.
 	Retire(socket int)
-	// TakeOver takes the sockets and names of the repair with that number, which
-	// is Name.Run from then on.
+	// TakeOver adds the sockets and names of a repair. run becomes their Name.Run.
 	TakeOver(files []handover.File, run int) error
 	// Repaired is called after each repair that was needed.
 	Repaired()
-	// Say logs a message of the Watcher's.
+	// Say logs a message.
 	Say(severity syslog.Severity, text string)
-	// Poll has Event called for these events (epoll_ctl(2)) of the descriptor, until
-	// it is closed. For one that is known it changes the events.
+	// Poll makes the loop call Event for these events (epoll_ctl(2)) of the descriptor, until
+	// it is closed. A second call changes the events.
 	Poll(fd int, events uint32) error
 }
 
-// Name is a name in a directory that a repair has made.
+// Name is a name that a repair made in a directory.
 type Name struct {
-	Dir    int // -1 if it is not known
+	Dir    int // -1 if unknown
 	Name   string
-	Socket int     // what receives there; -1 for none
-	ID     file.ID // of the socket's name; zero if it is not known
-	Run    int     // the repair that handed the socket over
+	Socket int     // that receives there; -1 for none
+	ID     file.ID // of the socket's name; zero if unknown
+	Run    int     // the number of the repair that handed it over
 }
 
-// lookup says which file has the name now; zero if none has.
+// lookup returns the file that has the name now; zero for none.
 func (n Name) lookup() (id file.ID, mode uint32) {
 	if n.Dir < 0 {
 		return file.ID{}, 0
@@ -68,23 +66,22 @@ func (n Name) lookup() (id file.ID, mode uint32) {
 // Config says what to watch, and how to repair it.
 type Config struct {
 	Owner Owner
-	// Root is the container's root directory, which the Watcher closes.
+	// Root is the container's root directory. The Watcher closes it.
 	Root int
-	// Init is a handle (pidfd) on its first process, of which the Watcher makes one of
-	// its own; -1 for none.
+	// Init is a handle (pidfd) on the first process; -1 for none. The Watcher duplicates it.
 	Init int
-	// Command repairs. It is given Root, Init and a socket for what it hands over.
+	// Command repairs. It gets Root, Init and a socket for the files that it hands over.
 	Command []string
-	// Private says that /dev is the container's own. Then only the container itself can
-	// replace /dev/log, and the Watcher looks by the clock: it needs no inotify(7)
-	// instance, of which a user has 128 by default.
+	// Private says that only the container uses its /dev. Then only the container can replace
+	// /dev/log, and the Watcher polls: it needs no inotify(7) instance, of which a user has
+	// 128 by default.
 	Private bool
-	// Host says that it is a prepared host. Then the Watcher also watches the name of its
-	// daemon's socket.
+	// Host says that this is a prepared host. Then the Watcher also watches the name of the
+	// host daemon's socket.
 	Host bool
 	// Confined says that the command runs in this process's sandbox.
 	Confined func() bool
-	// State is where another Watcher left off; nil for none.
+	// State is the state of an earlier Watcher; nil for none.
 	State *State
 }
 
@@ -94,22 +91,22 @@ type Watcher struct {
 	container container
 	command   rerun.Command
 
-	watchAt time.Time // when to begin to watch; zero is since then
+	watchAt time.Time // when to begin to watch; zero once it does
 	watches watches
 	mounts  mounts
 	due     due
 	clock   clock
-	run     *run // the repair that runs now, or nil
+	run     *run // the running repair, or nil
 	pause   pause
 	yielded yielded
 	report  report
 
-	text     string // where /dev/log led when it was right, if it is a link
-	seen     mark   // what was at /dev/log at the last look
+	text     string // what /dev/log pointed to when it was correct, if it is a link
+	seen     mark   // what was at /dev/log at the last check
 	remounts remounts
 }
 
-// New returns a Watcher that begins to watch when Next says.
+// New returns a Watcher. It begins to watch at the time that Next returns.
 func New(c Config) *Watcher {
 	w := &Watcher{
 		owner:     c.Owner,
@@ -130,22 +127,21 @@ func New(c Config) *Watcher {
 	w.watchAt = now.Add(watchDelay)
 	w.container.noteHost()
 	w.watchMounts()
-	w.inspect() // to know where /dev/log leads; what is wrong now is being repaired
+	w.inspect() // to learn where /dev/log points; if it is wrong, a repair is running already
 	w.watchYielded(now)
 	return w
 }
 
-// Root returns the handle of the container's root directory.
+// Root returns the handle on the container's root directory.
 func (w *Watcher) Root() int { return int(w.container.root.Fd()) }
 
-// Running reports whether a repair runs, which is a child that only this program
-// can wait for.
+// Running returns whether a repair runs. It is a child of this process.
 func (w *Watcher) Running() bool { return w.run != nil }
 
-// startWatching begins to watch, and looks at what has changed before.
+// startWatching begins to watch, and checks for earlier changes.
 func (w *Watcher) startWatching(now time.Time) {
 	w.watchAt = time.Time{}
-	w.container.noteHost() // the repair that started this has kept the socket by now
+	w.container.noteHost() // the repair that started this process has moved the socket by now
 	if w.clock.only {
 		w.clock.start(now)
 	} else if err := w.watches.open(w.owner); err != nil {
@@ -159,8 +155,7 @@ func (w *Watcher) startWatching(now time.Time) {
 	w.watchYielded(now)
 }
 
-// Next returns when Step is to be called although nothing happened; the zero time is
-// never.
+// Next returns when to call Step if no event comes before; the zero time for never.
 func (w *Watcher) Next() (next time.Time) {
 	earlier := func(t time.Time) {
 		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
@@ -181,8 +176,8 @@ func (w *Watcher) Next() (next time.Time) {
 	return next
 }
 
-// Event takes note of an event of the descriptor. It returns false for one that is
-// not the Watcher's. Step is to be called after it.
+// Event handles an event of the descriptor. It returns false if the descriptor belongs to
+// somebody else. Call Step after it.
 func (w *Watcher) Event(fd int) bool {
 	switch {
 	case fd < 0:
@@ -231,11 +226,11 @@ func (w *Watcher) Step(now time.Time) {
 	}
 }
 
-// noteChange has the watcher look once what changes has settled.
+// noteChange schedules a check for when the changes have settled.
 func (w *Watcher) noteChange(now time.Time) {
 	mounted, named := w.mounts.changed, w.watches.named
 	w.mounts.changed, w.watches.changed, w.watches.named = false, false, false
-	// A daemon that has unlinked is about to bind. An undo unmounts, too; only a
+	// A daemon that has unlinked /dev/log is about to bind. An undo unmounts too, but only a
 	// daemon that starts changes the name.
 	if (mounted || named) && w.remounts.early < maxEarly && w.mountedLink() != nil {
 		w.remounts.early++
@@ -247,11 +242,11 @@ func (w *Watcher) noteChange(now time.Time) {
 	w.due.settle(now, mounted && w.container.devLog() != w.seen)
 }
 
-// lookByClock looks where no event tells of a change. What cannot be said or repaired is
-// looked at when it changes.
+// lookByClock checks /dev/log when no events are available. A state that is unknown or cannot
+// be repaired is checked again only when it changes.
 func (w *Watcher) lookByClock(now time.Time) {
 	if !w.clock.only && w.watches.fd >= 0 && w.watches.problem == "" {
-		w.clock.at = time.Time{} // it is watched again
+		w.clock.at = time.Time{} // events are available again
 		return
 	}
 	w.clock.next(now)
@@ -261,9 +256,9 @@ func (w *Watcher) lookByClock(now time.Time) {
 	}
 }
 
-// look starts a repair if one is needed and the last one is long enough ago.
+// look starts a repair if one is needed and the last one was long enough ago.
 func (w *Watcher) look(now time.Time) {
-	w.readEvents() // before looking: what changes from here on is an event
+	w.readEvents() // first: changes from here on cause new events
 	w.watches.changed, w.watches.named = false, false
 	w.arm(now)
 	is := w.inspect()
@@ -279,8 +274,8 @@ func (w *Watcher) look(now time.Time) {
 		w.due.slower()
 		return
 	}
-	// What is orphaned is looked at by the clock: a repair that keeps failing is
-	// not to be tried five times a minute for that.
+	// An orphaned /dev/log is checked on a timer. Do not rerun a failing repair five times a
+	// minute for it.
 	if now.Sub(w.pause.last) > quiet && is != orphaned {
 		w.pause.delay, w.pause.retries = 0, 0
 	}
@@ -295,7 +290,7 @@ func (w *Watcher) look(now time.Time) {
 	}
 }
 
-// afterRun draws the conclusions from a repair that has ended.
+// afterRun handles the end of a repair.
 func (w *Watcher) afterRun(now time.Time, problem error) {
 	run := w.run
 	w.run = nil
@@ -337,8 +332,8 @@ func (w *Watcher) afterRun(now time.Time, problem error) {
 	}
 	w.watchYielded(now)
 	w.arm(now)
-	// A repair that fails takes back what it did: these events are its own. What
-	// changes after this look is another event.
+	// A failed repair undoes its changes: these events are its own. Changes after this check
+	// cause new events.
 	w.readEvents()
 	own := problem != nil && w.container.devLog() == run.before
 	if w.watches.changed && !own {
@@ -356,13 +351,13 @@ func (w *Watcher) afterRun(now time.Time, problem error) {
 	}
 }
 
-// Stop waits for the end of the repair that runs, if one does, and kills it if that
-// takes long: nothing is to be repaired any more once the owner ends.
+// Stop waits for the end of a running repair, and kills it after endTime: nothing is repaired
+// after the Owner's end.
 func (w *Watcher) Stop() {
-	file.Shut(&w.mounts.fd) // it would hold the container's file systems
+	file.Shut(&w.mounts.fd) // an open file keeps the container's file systems busy
 	if w.run != nil {
 		w.run.Finish(endTime)
-		w.takeHandover() // to receive what is queued there, and remove what it has made
+		w.takeHandover() // to read queued messages, and to remove its names
 		w.run.Close()
 		w.run = nil
 	}
@@ -372,7 +367,7 @@ func (w *Watcher) Stop() {
 	w.due.at = time.Time{}
 }
 
-// Close closes what a Watcher that has been stopped holds.
+// Close closes the descriptors of a stopped Watcher.
 func (w *Watcher) Close() {
 	file.Shut(&w.watches.fd)
 	_ = w.container.root.Close()

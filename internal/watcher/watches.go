@@ -15,27 +15,27 @@ import (
 )
 
 const (
-	// fileMask are the events by which a file loses its name: unlink(2), and
-	// rename(2) over it, change its number of links.
+	// fileMask are the events when a file loses its name: unlink(2), and rename(2) over it,
+	// change its link count.
 	fileMask = unix.IN_ATTRIB | unix.IN_MOVE_SELF | unix.IN_DELETE_SELF | unix.IN_DONT_FOLLOW | unix.IN_ONESHOT
-	// dirMask are the events by which a name in a directory gets or loses its file.
+	// dirMask are the events when a name in a directory gets or loses its file.
 	dirMask = unix.IN_CREATE | unix.IN_MOVED_TO | unix.IN_DELETE | unix.IN_MOVED_FROM |
 		unix.IN_MOVE_SELF | unix.IN_DELETE_SELF | unix.IN_ONLYDIR | unix.IN_ONESHOT
 )
 
-// watches is what is watched, and what has happened to it.
+// watches are the current watches, and the events that came.
 type watches struct {
-	fd           int // the inotify(7) instance; -1 if the kernel gives none
+	fd           int // inotify(7) instance; -1 for none
 	list, before []watched
-	changed      bool   // there was an event
-	named        bool   // there was one of /dev/log itself
-	problem      string // why something is not watched, as was said
+	changed      bool   // an event came
+	named        bool   // an event of /dev/log itself came
+	problem      string // why something cannot be watched, as reported
 }
 
-// watched is a file that has a name that matters or, where that cannot be watched,
-// the directory of the name. inotify(7) tells of changes in other mount namespaces
-// too, for it watches files, not paths. Every watch is for one event: then the
-// watcher looks, and watches again. Whoever changes names without end meets its pace.
+// watched is a watched file that has one of the names or, if it cannot be watched, the
+// directory of the name. inotify(7) watches files, not paths, so it also sees changes in other
+// mount namespaces. Every watch reports one event. Then the Watcher checks, and watches again,
+// at its own pace: names that change all the time do not keep it busy.
 type watched struct {
 	wd     int
 	name   string // in the directory; empty if it is the file
@@ -50,41 +50,41 @@ func (w *watches) open(owner Owner) (err error) {
 	return owner.Poll(w.fd, unix.EPOLLIN)
 }
 
-// add watches the file that has the name or, without one, the directory.
+// add watches the file that has the name. Without such a file it watches the directory.
 func (w *watches) add(dir int, name string, devLog bool) error {
 	at := file.Path(dir)
 	err := w.watch(at+"/"+name, "", fileMask, devLog)
 	if err == nil {
 		return nil
 	}
-	// Everybody's names in the directory are events, but there is no other way.
+	// Other names in the directory cause events too, but there is no other way.
 	if err := w.watch(at, name, dirMask, devLog); err != nil {
 		return err
 	}
 	if errors.Is(err, unix.ENOENT) {
-		_ = w.watch(at+"/"+name, "", fileMask, devLog) // it may be there by now
+		_ = w.watch(at+"/"+name, "", fileMask, devLog) // it may exist by now
 	}
 	return nil
 }
 
 func (w *watches) watch(path, name string, mask uint32, devLog bool) error {
-	wd, err := unix.InotifyAddWatch(w.fd, path, mask) // the same one for the same file
+	wd, err := unix.InotifyAddWatch(w.fd, path, mask) // the same watch descriptor for the same file
 	if err == nil {
 		w.list = append(w.list, watched{wd, name, devLog})
 	}
 	return err
 }
 
-// trim ends the watches that were and are no more.
+// trim removes watches that are no longer in the list.
 func (w *watches) trim() {
 	for _, old := range w.before {
 		if !slices.ContainsFunc(w.list, func(n watched) bool { return n.wd == old.wd }) {
-			_, _ = unix.InotifyRmWatch(w.fd, uint32(old.wd)) // it may have gone with its file
+			_, _ = unix.InotifyRmWatch(w.fd, uint32(old.wd)) // it may be gone with its file
 		}
 	}
 }
 
-// read takes note of what has happened.
+// read reads the events.
 func (w *watches) read() {
 	if w.fd < 0 {
 		return
@@ -102,7 +102,7 @@ func (w *watches) read() {
 	}
 }
 
-// note takes note of the events, as inotify(7) writes them.
+// note handles events in the format of inotify(7).
 func (w *watches) note(events []byte) {
 	for len(events) >= unix.SizeofInotifyEvent {
 		wd := int(int32(binary.NativeEndian.Uint32(events)))
@@ -110,24 +110,24 @@ func (w *watches) note(events []byte) {
 		size := min(binary.NativeEndian.Uint32(events[12:]), uint32(len(events)-unix.SizeofInotifyEvent))
 		name := unix.ByteSliceToString(events[unix.SizeofInotifyEvent:][:size])
 		events = events[unix.SizeofInotifyEvent+size:]
-		if mask&unix.IN_IGNORED != 0 { // the end of a watch; the event that ended it was before
+		if mask&unix.IN_IGNORED != 0 { // a watch ended; its last event came before
 			continue
 		}
 		w.changed = true
 		n := watched{wd, name, true}
-		// An event may have come before the watches were renewed.
+		// The event may come from a watch of before the renewal.
 		w.named = w.named || mask&unix.IN_Q_OVERFLOW != 0 || slices.Contains(w.list, n) || slices.Contains(w.before, n)
 	}
 }
 
-// readEvents takes note of what has happened to the names.
+// readEvents reads the events about the names.
 func (w *Watcher) readEvents() {
 	if w.watches.read(); w.watches.named {
-		w.yielded.to = file.ID{} // another file may have its number
+		w.yielded.to = file.ID{} // another file may have this inode number now
 	}
 }
 
-// arm watches the names that matter now, and no others.
+// arm watches the names that matter now, and removes all other watches.
 func (w *Watcher) arm(now time.Time) {
 	w.armMounts()
 	if w.watches.fd < 0 {
@@ -144,7 +144,7 @@ func (w *Watcher) arm(now time.Time) {
 		}
 	}
 	if w.container.devLog().text != "" {
-		// Without the directory there is nobody listening in it either.
+		// If the directory does not exist, no daemon listens in it.
 		if dir, name, err := w.container.openTarget(); err == nil {
 			if err := w.watches.add(dir, name, false); err != nil {
 				problem = err
@@ -160,7 +160,7 @@ func (w *Watcher) arm(now time.Time) {
 	}
 }
 
-// armDevLog watches /dev/log. No directory is kept open: its file system could not be
+// armDevLog watches /dev/log. It keeps no directory open: the file system could then not be
 // unmounted.
 func (w *Watcher) armDevLog() error {
 	dev, err := w.container.openDev()
@@ -171,7 +171,7 @@ func (w *Watcher) armDevLog() error {
 	if w.mountedLink() == nil {
 		return w.watches.add(dev, names.Log, true)
 	}
-	// What others replace is below the mount.
+	// The name that others replace is below the mount.
 	under, err := w.container.openUncovered(dev)
 	if err != nil {
 		return w.watches.watch(file.Path(dev), names.Log, dirMask, true)
@@ -180,7 +180,7 @@ func (w *Watcher) armDevLog() error {
 	return w.watches.add(under, names.Log, true)
 }
 
-// cannotWatch says, once, why /dev/log is looked at by the clock.
+// cannotWatch reports, once, why /dev/log is polled.
 func (w *Watcher) cannotWatch(err error, now time.Time) {
 	if w.clock.at.IsZero() {
 		w.clock.start(now)

@@ -11,31 +11,30 @@ import (
 	"devlog/internal/syslog"
 )
 
-// A container's own daemon may take our socket's name, or /dev/log, and so what is
-// logged. The owner yields, and receives again once nobody listens there. A datagram
-// socket's end is no event, not even for those that are connected to it: the watcher
-// looks by the clock, for as long as that lasts.
+// A container's own daemon may take the socket's name, or /dev/log, and so the messages. The
+// Owner yields, and receives again once nobody listens there. Closing a datagram socket causes
+// no event, not even for connected senders, so the Watcher polls meanwhile.
 
 const (
-	// yieldedEvery is the time between two looks whether the other daemon listens.
+	// yieldedEvery is how often to check whether the other daemon still listens.
 	yieldedEvery = 3 * time.Second
-	// yieldedWait is how long nobody may listen before the owner does again: a
+	// yieldedWait is how long the other daemon may be gone before the Owner receives again. A
 	// daemon that restarts takes less.
 	yieldedWait = 5 * time.Second
-	// yieldedRetry is yieldedEvery where the owner could not receive again.
+	// yieldedRetry replaces yieldedEvery after repairs that failed.
 	yieldedRetry = time.Minute
 )
 
-// yielded is that another daemon receives what is logged.
+// yielded says whether another daemon receives the messages.
 type yielded struct {
 	is bool
-	to file.ID // the other daemon's socket, if that is at /dev/log itself
-	// againAt is when to look whether it still listens, whatever happens or not;
-	// zero is never. orphanedAt is since when it has not.
+	to file.ID // the other daemon's socket, if it is at /dev/log itself
+	// againAt is when to check whether it still listens, even without events; zero for never.
+	// orphanedAt is when it stopped; zero if it listens.
 	againAt, orphanedAt time.Time
 }
 
-// wait returns until when to wait for the other daemon, which may only restart.
+// wait returns how long to wait for the other daemon, which may be restarting.
 func (y *yielded) wait(now time.Time, orphaned bool) (until time.Time) {
 	if !orphaned {
 		y.orphanedAt = time.Time{}
@@ -47,7 +46,7 @@ func (y *yielded) wait(now time.Time, orphaned bool) (until time.Time) {
 	return y.orphanedAt.Add(yieldedWait)
 }
 
-// watchYielded sets the time of the next look at the other daemon's socket.
+// watchYielded schedules the next check of the other daemon's socket.
 func (w *Watcher) watchYielded(now time.Time) {
 	switch {
 	case !w.yielded.is:
@@ -59,7 +58,7 @@ func (w *Watcher) watchYielded(now time.Time) {
 	}
 }
 
-// yieldSocket gives up a socket of which another daemon has the name.
+// yieldSocket gives up a socket whose name another daemon has taken.
 func (w *Watcher) yieldSocket(s Name) {
 	id, err := w.container.resolve()
 	others := err == nil && id != s.ID && w.owns(id)
@@ -80,11 +79,11 @@ func (w *Watcher) yieldSocket(s Name) {
 	w.sayYielded(where)
 }
 
-// otherDaemon is what is at /dev/log if what is sent there comes to another daemon
-// and not to the owner's sockets; zero if not. To the repair that is as good.
+// otherDaemon returns what is at /dev/log if messages sent there reach another daemon and not
+// the Owner; zero otherwise. For the repair that is a healthy state.
 func (w *Watcher) otherDaemon() mark {
 	if !w.yielded.is && !w.receives() {
-		return mark{} // the owner only has /dev/log watched
+		return mark{} // the Owner only watches
 	}
 	now := w.container.devLog()
 	if id, err := w.container.resolve(); err != nil || w.owns(id) || w.container.isOrphaned() {
@@ -93,7 +92,7 @@ func (w *Watcher) otherDaemon() mark {
 	return now
 }
 
-// yieldTo leaves it to the other daemon to receive. The owner's sockets stay.
+// yieldTo lets the other daemon receive. The Owner keeps its sockets.
 func (w *Watcher) yieldTo(other mark) {
 	w.yielded.to = file.ID{}
 	if other.text == "" {
@@ -109,8 +108,8 @@ func (w *Watcher) sayYielded(where string) {
 	w.owner.Say(syslog.Notice, "another daemon listens on "+where+" now; devlogd only watches /dev/log")
 }
 
-// isBack reports whether an owner that had yielded receives again what is sent to
-// /dev/log; then it yields no more.
+// isBack returns whether an Owner that had yielded now receives what is sent to /dev/log. If
+// so, it no longer yields.
 func (w *Watcher) isBack() bool {
 	if !w.yielded.is {
 		return false
