@@ -28,7 +28,7 @@ func TestFile(t *testing.T) {
 				t.Errorf("%s has no path of ours:\n%s", name, moved)
 			}
 			if isJSON := strings.HasSuffix(name, ".json"); isJSON && !json.Valid(standing) {
-				t.Errorf("%s is no valid JSON", name)
+				t.Errorf("%s is not valid JSON", name)
 			} else if isJSON != (kind.Place != "") && len(kind.Files) == 1 {
 				t.Errorf("%s: where it goes is said %q", name, kind.Place)
 			}

@@ -1,6 +1,5 @@
-// Package journal owns the native protocol of systemd's journal: entries of fields, as
-// https://systemd.io/JOURNAL_NATIVE_PROTOCOL/ and systemd.journal-fields(7) describe
-// them, written and read.
+// Package journal reads and writes the native protocol of systemd's journal: entries of fields
+// (https://systemd.io/JOURNAL_NATIVE_PROTOCOL/, systemd.journal-fields(7)).
 package journal
 
 import (
@@ -18,13 +17,13 @@ import (
 const SocketPath = "/run/systemd/journal/socket"
 
 const (
-	// maxName is how many bytes a field's name may have
-	// (journal_field_valid in src/libsystemd/sd-journal/journal-file.c).
+	// maxName is the longest name of a field, in bytes (journal_field_valid in
+	// src/libsystemd/sd-journal/journal-file.c).
 	maxName = 64
-	// maxFields is how many fields an entry may have (ENTRY_FIELD_COUNT_MAX in
+	// maxFields is the most fields of an entry (ENTRY_FIELD_COUNT_MAX in
 	// src/journal/journald-native.c).
 	maxFields = 1024
-	// maxParams is how many parameters of structured data become fields.
+	// maxParams is the most parameters of structured data that become fields.
 	maxParams = 64
 )
 
@@ -41,16 +40,15 @@ func AppendField(dst []byte, name string, value []byte) []byte {
 	return append(append(dst, value...), '\n')
 }
 
-// appendNumber is AppendField of a number.
+// appendNumber is AppendField for a number.
 func appendNumber(dst []byte, name string, n int) []byte {
 	dst = append(append(dst, name...), '=')
 	return append(strconv.AppendInt(dst, int64(n), 10), '\n')
 }
 
-// AppendMessage appends an entry for a message that came at this time (as RFC 3164
-// writes it), and returns it with the offset in it of what is behind the time. Text that
-// is not UTF-8, or has a NUL, is escaped as in a line of a file, and SYSLOG_RAW has it
-// as it was.
+// AppendMessage appends an entry for a message. stamp is its time as in RFC 3164. It also
+// returns the offset of what follows the time. Text that is not UTF-8, or has a NUL, is
+// escaped as in a line of a file, and SYSLOG_RAW has it unchanged.
 func AppendMessage(dst, stamp []byte, m *syslog.Message) (entry []byte, body int) {
 	dst = append(append(append(dst, "SYSLOG_TIMESTAMP="...), stamp...), '\n')
 	body = len(dst)
@@ -81,8 +79,7 @@ func AppendMessage(dst, stamp []byte, m *syslog.Message) (entry []byte, body int
 	return AppendField(dst, "SYSLOG_RAW", m.Text), body
 }
 
-// appendData appends the parameters of RFC 5424's structured data, each as a field
-// SD_ID_NAME.
+// appendData appends the parameters of RFC 5424's structured data, each as a field SD_ID_NAME.
 func appendData(dst, data []byte) []byte {
 	n := 0
 	for data = bytes.TrimSpace(data); len(data) > 0 && data[0] == '['; {
@@ -110,8 +107,7 @@ func appendData(dst, data []byte) []byte {
 	return dst
 }
 
-// param reads NAME="VALUE", in which \", \\ and \] stand for themselves (RFC 5424,
-// 6.3.3).
+// param reads NAME="VALUE". In it \", \\ and \] stand for ", \ and ] (RFC 5424, 6.3.3).
 func param(data []byte) (name, value, rest []byte, ok bool) {
 	name, rest, ok = bytes.Cut(data, []byte(`="`))
 	if !ok {
@@ -131,7 +127,7 @@ func param(data []byte) (name, value, rest []byte, ok bool) {
 	return nil, nil, nil, false
 }
 
-// fieldName makes a valid name of a prefix and these parts.
+// fieldName makes a valid name from a prefix and these parts.
 func fieldName(prefix string, parts ...[]byte) string {
 	name := []byte(prefix)
 	for _, part := range parts {
@@ -149,16 +145,16 @@ func fieldName(prefix string, parts ...[]byte) string {
 	return string(name[:min(len(name), maxName)])
 }
 
-// The ways in which an entry is wrong.
+// What can be wrong with an entry.
 var (
 	ErrUnfinished = errors.New("a field ends early")
 	ErrFields     = fmt.Errorf("it has more than %d fields", maxFields)
 )
 
-// Parse calls field for each field of an entry whose name is valid and that is not
-// trusted ("_..."): what a client sends as trusted is only said by the client. The name and
-// value are valid during the call. journald takes several entries in one datagram, with
-// an empty line between them; end is called after each.
+// Parse calls field for each field that has a valid name and is not trusted ("_..."): journald
+// alone sets trusted fields, so a client's are ignored. The name and value are valid during
+// the call. One datagram may hold several entries, with an empty line between them. Parse
+// calls end after each.
 func Parse(entry []byte, field func(name, value []byte), end func()) error {
 	n, open := 0, false
 	for len(entry) > 0 {
@@ -198,7 +194,7 @@ func Parse(entry []byte, field func(name, value []byte), end func()) error {
 	return nil
 }
 
-// validName reports whether clients may give a field this name.
+// validName returns whether clients may use the name for a field.
 func validName(name []byte) bool {
 	if len(name) == 0 || len(name) > maxName || name[0] < 'A' || name[0] > 'Z' {
 		return false

@@ -11,43 +11,43 @@ import (
 )
 
 const (
-	// BatchSize is how many bytes are gathered for one write(2) at most.
+	// BatchSize is the most bytes that one write(2) gets.
 	BatchSize = 64 << 10
-	// FirstRetry is the time between the first two attempts to write; each
-	// further one takes twice the time of the last, up to BufferOptions.Slowest.
+	// FirstRetry is the time before the first retry of a write. It doubles with each retry, up
+	// to BufferOptions.Slowest.
 	FirstRetry = 50 * time.Millisecond
 )
 
-// BufferOptions are how a Buffer keeps and ends lines.
+// BufferOptions are the options of a Buffer.
 type BufferOptions struct {
 	Notice  Notice
-	Limit   int           // bytes that are kept while they cannot be written
+	Limit   int           // the most bytes to keep while writing fails
 	Slowest time.Duration // the longest time between two attempts
 	CRLF    bool          // lines end in CR LF
 }
 
-// Buffer holds whole lines on their way to one place: it keeps what cannot be written
-// yet, counts what exceeds the limit as lost, and has the place told of that later.
+// Buffer holds whole lines that wait to be written to one output. Lines beyond the limit are
+// counted as lost, and a notice in the output says so later.
 type Buffer struct {
 	BufferOptions
 
 	buf    []byte
-	head   int   // lines before it are written
-	torn   int   // so many bytes of the first line are written
-	ours   bool  // the first line is our own notice
-	stuck  error // why the last attempt failed; nil if it did not
+	head   int   // offset of the first line that is not written
+	torn   int   // bytes of the first line that are written
+	ours   bool  // the first line is a notice
+	stuck  error // why the last attempt failed; nil if it succeeded
 	retry  time.Time
 	delay  time.Duration
-	added  uint64 // messages, with those that an output before this one was given
+	added  uint64 // all messages, with those of an earlier program's output
 	counts Counts
 	untold untold
 }
 
-// untold is what the place is to be told of: lost messages.
+// untold is what no notice in the output says yet: lost messages.
 type untold struct {
-	n       uint64 // of so many no notice tells yet
+	n       uint64 // lost messages without a notice
 	why     string
-	telling uint64 // of so many a notice tells that waits
+	telling uint64 // lost messages whose notice is not written yet
 }
 
 // NewBuffer returns an empty buffer.
@@ -55,15 +55,15 @@ func NewBuffer(o BufferOptions) Buffer { return Buffer{BufferOptions: o} }
 
 var newline = []byte{'\n'}
 
-// Writer is where lines are written to.
+// Writer is what lines are written to.
 type Writer interface {
 	Write(p []byte) (int, error)
 }
 
-// Size is how many bytes wait.
+// Size returns how many bytes wait.
 func (b *Buffer) Size() int { return len(b.buf) - b.head }
 
-// Add takes a line; while writing fails it is lost beyond the limit.
+// Add adds a line. While writing fails, lines beyond the limit are lost.
 func (b *Buffer) Add(line []byte) {
 	b.added++
 	if b.stuck != nil && b.Size() > 0 && b.Size()+len(line) > b.Limit {
@@ -72,7 +72,7 @@ func (b *Buffer) Add(line []byte) {
 		b.counts.Lose(b.untold.why, 1)
 		return
 	}
-	if b.head > 0 && len(b.buf)+len(line)+1 > cap(b.buf) { // better than to grow
+	if b.head > 0 && len(b.buf)+len(line)+1 > cap(b.buf) { // rather than growing
 		b.buf, b.head = b.buf[:copy(b.buf, b.buf[b.head:])], 0
 	}
 	b.buf = append(b.buf, line...)
@@ -85,14 +85,13 @@ func (b *Buffer) endLine() {
 	}
 }
 
-// Say adds a notice by the receiver; nothing else may wait.
+// Say adds a notice. Nothing else may wait.
 func (b *Buffer) Say(text string) {
 	b.buf, b.head, b.ours = b.Notice(b.buf[:0], text), 0, true
 	b.endLine()
 }
 
-// TellLost adds the notice of what was lost, if something was; nothing else
-// may wait.
+// TellLost adds the notice about lost messages, if there are any. Nothing else may wait.
 func (b *Buffer) TellLost() bool {
 	if b.untold.n == 0 {
 		return false
@@ -102,8 +101,8 @@ func (b *Buffer) TellLost() bool {
 	return true
 }
 
-// first returns what is to be written next: the rest of a torn line, or the
-// whole lines that fit into this many bytes, at least one.
+// first returns what to write next: the rest of a torn line, or the whole lines that fit into
+// most bytes, at least one.
 func (b *Buffer) first(most int) []byte {
 	rest := b.buf[b.head+b.torn:]
 	if b.torn == 0 {
@@ -117,7 +116,7 @@ func (b *Buffer) first(most int) []byte {
 	return rest[:bytes.IndexByte(rest, '\n')+1]
 }
 
-// Write writes what first returns to w. It is no error when less is written.
+// Write writes what first returns. Writing only a part is not an error.
 func (b *Buffer) Write(w Writer, most int) error {
 	for {
 		n, err := w.Write(b.first(most))
@@ -132,8 +131,7 @@ func (b *Buffer) Write(w Writer, most int) error {
 	}
 }
 
-// wrote takes out the whole lines of the first n bytes that were not written
-// before.
+// wrote removes the whole lines of the first n bytes that were not written before.
 func (b *Buffer) wrote(n int) {
 	n += b.torn
 	done := b.buf[b.head : b.head+n]
@@ -150,30 +148,30 @@ func (b *Buffer) wrote(n int) {
 	}
 }
 
-// Capacity is how many bytes of memory the buffer has.
+// Capacity returns the buffer's memory in bytes.
 func (b *Buffer) Capacity() int { return cap(b.buf) }
 
-// Trim gives back memory that a big message has taken.
+// Trim frees memory that a big message needed.
 func (b *Buffer) Trim() {
 	if b.Size() == 0 && cap(b.buf) > 2*BatchSize {
 		b.buf = nil
 	}
 }
 
-// Fail notes why an attempt failed, and when to make the next one.
+// Fail records why an attempt failed, and schedules the next.
 func (b *Buffer) Fail(now time.Time, err error) {
 	b.stuck = err
 	b.delay = min(max(2*b.delay, FirstRetry), b.Slowest)
 	b.retry = now.Add(b.delay)
 }
 
-// Succeed notes that all was written.
+// Succeed records that everything was written.
 func (b *Buffer) Succeed() { b.stuck, b.delay = nil, 0 }
 
-// Due says that it is time to write.
+// Due returns whether it is time to write.
 func (b *Buffer) Due(now time.Time) bool { return b.stuck == nil || !now.Before(b.retry) }
 
-// Next is when to write although nothing is added; zero is never.
+// Next returns when to write if nothing is added before; zero for never.
 func (b *Buffer) Next() time.Time {
 	if b.stuck == nil || b.Size() == 0 && b.untold.n == 0 {
 		return time.Time{}
@@ -181,7 +179,7 @@ func (b *Buffer) Next() time.Time {
 	return b.retry
 }
 
-// Counts is what became of the lines.
+// Counts returns what happened to the lines.
 func (b *Buffer) Counts() Counts {
 	c := b.counts
 	c.Untold = b.untold.n
@@ -192,7 +190,7 @@ func (b *Buffer) Counts() Counts {
 	return c
 }
 
-// GiveUp counts what waits as lost.
+// GiveUp counts everything that waits as lost.
 func (b *Buffer) GiveUp() {
 	if b.stuck == nil {
 		b.stuck = errClosed
@@ -202,15 +200,15 @@ func (b *Buffer) GiveUp() {
 	b.buf, b.head, b.torn, b.ours = nil, 0, 0, false
 }
 
-// errClosed is why something is lost that nobody has tried to write.
+// errClosed is the reason for messages that were never tried.
 const errClosed = Cause("closed before it was written")
 
-// Cause is an error that is said in the same words as the reason of a loss.
+// Cause is an error whose text is also the reason of a loss.
 type Cause string
 
 func (c Cause) Error() string { return string(c) }
 
-// Reason is why messages are lost, in few words.
+// Reason returns the error as the reason of a loss, in a few words.
 func Reason(err error) string {
 	var errno unix.Errno
 	var why Cause
@@ -227,42 +225,42 @@ func Reason(err error) string {
 	return err.Error()
 }
 
-// Stuck reports whether the last attempt to write failed.
+// Stuck returns whether the last attempt to write failed.
 func (b *Buffer) Stuck() bool { return b.stuck != nil }
 
-// Block says why nothing can be written now, without a time for the next attempt.
+// Block stops writing for this reason, without a time for the next attempt.
 func (b *Buffer) Block(why error) { b.stuck = why }
 
-// Retry has the next attempt be made then.
+// Retry schedules the next attempt.
 func (b *Buffer) Retry(at time.Time) { b.retry = at }
 
-// Torn is how many bytes of the first line are written.
+// Torn returns how many bytes of the first line are written.
 func (b *Buffer) Torn() int { return b.torn }
 
-// Mend has the first line be written whole, though a part of it was.
+// Mend makes the first line be written again as a whole.
 func (b *Buffer) Mend() { b.torn = 0 }
 
-// FirstLine is the size of the first line, in bytes.
+// FirstLine returns the size of the first line in bytes.
 func (b *Buffer) FirstLine() int { return bytes.IndexByte(b.buf[b.head:], '\n') + 1 }
 
-// Untold reports whether the place is to be told of a loss.
+// Untold returns whether a loss has no notice yet.
 func (b *Buffer) Untold() bool { return b.untold.n > 0 }
 
-// Unread counts n messages, at most as many as were written, as lost for that reason.
+// Unread counts n of the written messages (or fewer, if fewer were written) as lost.
 func (b *Buffer) Unread(n uint64, why string) {
 	n = min(n, b.counts.Written)
 	b.counts.Written -= n
 	b.counts.Lose(why, n)
 }
 
-// Outline is what is known of a buffer that somebody else uses.
+// Outline is what is known about a buffer while another goroutine uses it.
 type Outline struct {
 	added, written, untold uint64
 	lost                   []Loss
 	size                   int
 }
 
-// Note brings the outline up to date. While nothing is lost it does not allocate.
+// Note updates the outline. It does not allocate while nothing is lost.
 func (b *Buffer) Note(o *Outline) {
 	o.added, o.written, o.untold, o.size = b.added, b.counts.Written, b.untold.n+b.untold.telling, b.Size()
 	if !slices.Equal(o.lost, b.counts.Lost) {
@@ -270,11 +268,11 @@ func (b *Buffer) Note(o *Outline) {
 	}
 }
 
-// Size is how many bytes waited.
+// Size returns how many bytes waited.
 func (o *Outline) Size() int { return o.size }
 
-// CountsAfter says what became of the messages of the outline and of this buffer's,
-// which follow.
+// CountsAfter returns the counts of the outline's messages and of this buffer's messages,
+// which follow them.
 func (b *Buffer) CountsAfter(o *Outline) Counts {
 	c := Counts{Written: o.written + b.counts.Written, Untold: o.untold + b.untold.n, Lost: slices.Clone(o.lost)}
 	for _, l := range b.counts.Lost {
@@ -284,7 +282,7 @@ func (b *Buffer) CountsAfter(o *Outline) Counts {
 	return c
 }
 
-// Take takes everything out of another buffer, to follow what is in this one.
+// Take moves everything from another buffer to the end of this one.
 func (b *Buffer) Take(from *Buffer) {
 	b.buf = append(b.buf, from.buf[from.head:]...)
 	b.added += from.added

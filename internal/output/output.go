@@ -1,5 +1,5 @@
-// Package output owns the output: a place that messages are written to, which
-// keeps what cannot be written now and counts what is lost.
+// Package output owns what an output is: a place that messages are written to. It keeps what
+// cannot be written now, and counts what is lost.
 package output
 
 import (
@@ -9,52 +9,48 @@ import (
 	"devlog/internal/syslog"
 )
 
-// Message is a message as outputs take it. Its slices are only used during the
-// call.
+// Message is a message for outputs. Its slices are only valid during the call.
 type Message struct {
 	Priority syslog.Priority
-	Line     []byte // the whole line, with the newline at its end
-	Body     []byte // the part "TAG[PID]: TEXT" of Line; of other layouts than RFC 3164 all behind the time
+	Line     []byte // the whole line, with its newline
+	Body     []byte // "TAG[PID]: TEXT" in Line; in other layouts than RFC 3164 everything after the time
 	Sync     bool   // it must be on the disk when Flush returns
 }
 
-// Output is a place that messages are written to. It is used by one goroutine.
+// Output is a place that messages are written to. One goroutine uses it.
 type Output interface {
-	// Name is the path of the place.
+	// Name returns the path.
 	Name() string
-	// Add takes one message. It may be written at the next Flush only.
+	// Add adds a message. The next Flush writes it, or Add already does.
 	Add(m Message)
-	// Flush writes what it can of what was added. Failures are counted and
-	// tried again by a Flush at or after Next.
+	// Flush writes what it can. It counts failures, and retries after Next.
 	Flush(now time.Time)
-	// Next is when Flush should be called although nothing was added; the
-	// zero time is never.
+	// Next returns when to call Flush if nothing is added before; the zero time for never.
 	Next() time.Time
-	// Reopen opens the path again, for it may have been renamed. If that
-	// fails, it is tried again later.
+	// Reopen opens the path again: the file may have been renamed. If that fails, it is tried
+	// again later.
 	Reopen(now time.Time)
-	// Close gives up what is pending, counting it as lost.
+	// Close counts what is pending as lost.
 	Close()
-	// Counts says what became of the messages so far.
+	// Counts returns what happened to the messages.
 	Counts() Counts
 }
 
-// Notice appends a whole line by the receiver itself with this text to dst.
+// Notice appends a whole line with this text, which comes from the receiver itself, to dst.
 type Notice func(dst []byte, text string) []byte
 
-// Counts is what became of the messages that an output took:
-// each is written, pending or lost.
+// Counts are the counts of an output's messages: each is written, pending or lost.
 type Counts struct {
 	Written uint64
 	Pending uint64
 	Lost    []Loss
-	Untold  uint64 // of those lost, the place does not tell of so many yet
+	Untold  uint64 // lost messages without a notice in the output
 }
 
-// Loss is a number of messages lost for one reason.
+// Loss is a number of messages that were lost for one reason.
 type Loss = handover.Loss
 
-// AllLost is how many messages are lost in all.
+// AllLost returns how many messages were lost.
 func (c *Counts) AllLost() (n uint64) {
 	for _, l := range c.Lost {
 		n += l.N

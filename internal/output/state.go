@@ -8,21 +8,20 @@ import (
 	"devlog/internal/handover"
 )
 
-// State is what an output hands over to the one that takes its place when the
-// program is replaced.
+// State is what an output passes to its successor when the program is replaced.
 type State = handover.OutputState
 
-// Lasting is an output that can be continued by another program.
+// Lasting is an output that another program can continue.
 type Lasting interface {
-	// State returns what has to be handed over. The output can be used further.
+	// State returns what to pass on. The output remains usable.
 	State(now time.Time) State
-	// Resume goes on where another output was; this one was just opened.
+	// Resume continues for an output that returned this state. This output was just opened.
 	Resume(s State, now time.Time)
-	// Buffered is the size of what is pending, in bytes.
+	// Buffered returns the size of what is pending, in bytes.
 	Buffered() int
 }
 
-// State is what is handed over of the buffer.
+// State returns the buffer's part of a State.
 func (b *Buffer) State() State {
 	return State{
 		Written: b.counts.Written, Lost: slices.Clone(b.counts.Lost),
@@ -31,7 +30,7 @@ func (b *Buffer) State() State {
 	}
 }
 
-// Resume puts what was pending in front of what is.
+// Resume inserts what was pending before what is pending now.
 func (b *Buffer) Resume(s State) {
 	b.counts.Written += s.Written
 	b.added += s.Written

@@ -1,5 +1,5 @@
-// Package relay owns the passing on of messages to a daemon of the host: one datagram
-// each, to the socket of journald or syslogd.
+// Package relay sends messages to a daemon of the host: one datagram each, to the socket of
+// journald or syslogd.
 package relay
 
 import (
@@ -16,65 +16,65 @@ import (
 )
 
 const (
-	// maxWaiting is how many bytes are kept while the daemon takes none.
+	// maxWaiting is how many bytes wait while the daemon does not receive.
 	maxWaiting = 1 << 20
-	// firstRetry and lastRetry are the times between two attempts to connect: each
-	// takes twice the time of the last.
+	// firstRetry and lastRetry are the shortest and longest time between attempts to connect.
+	// It doubles with each.
 	firstRetry, lastRetry = 50 * time.Millisecond, time.Second
-	// sendBuffer is the size of the kernel's buffer that is asked for: a datagram must fit
-	// into it (sd_journal_send(3) asks for the same).
+	// sendBuffer is the size of the socket's buffer: a datagram must fit (sd_journal_send(3)
+	// asks for the same).
 	sendBuffer = 8 << 20
-	// sizeLen is the length of a message in front of it.
+	// sizeLen is the size of the length before each queued message.
 	sizeLen = 4
 )
 
-// Options are where messages go.
+// Options are the options of a Relay.
 type Options struct {
-	Name string // of the output
-	Path string // of the daemon's socket
-	// Frame appends a message as the daemon reads it.
+	Name string // the output's name
+	Path string // the daemon's socket
+	// Frame appends a message in the daemon's format.
 	Frame func(dst []byte, m output.Message) []byte
-	// Notice makes a message by the receiver itself with this text.
+	// Notice makes a message with this text, which comes from the receiver itself.
 	Notice func(text string) output.Message
-	// Wake has Flush called when the descriptor can be written to again, or its other
-	// end is closed. It is called once for each descriptor.
+	// Wake makes the loop call Flush when the descriptor is writable again or its other end is
+	// closed. It is called once for each descriptor.
 	Wake func(fd int)
-	// Problem is told, once, why the daemon cannot be reached.
+	// Problem reports, once, why the daemon cannot be reached.
 	Problem func(err error)
 }
 
-// Relay is an output to a daemon. It never waits for it: 1 MiB is kept, and what
-// exceeds that is lost.
+// Relay is an output to a daemon. It never waits for the daemon: 1 MiB of messages wait, and
+// more are lost.
 type Relay struct {
 	Options
 
-	fd     int    // -1 while it is not connected
-	queue  []byte // each message with its length in front
-	head   int    // what is before it is sent
+	fd     int    // -1 while not connected
+	queue  []byte // each message after its length
+	head   int    // what is before it was sent
 	queued uint64
 	counts output.Counts
 	delay  time.Duration
-	retry  time.Time // zero while nothing has failed
-	why    error     // of the last failure
+	retry  time.Time // zero if nothing failed
+	why    error     // why the last attempt failed
 	awaits bool      // Wake was called for the descriptor
 	told   bool      // Problem was called
-	untold uint64    // lost messages that the daemon was not told of yet
+	untold uint64    // lost messages that the daemon does not know about
 }
 
-// New returns the output. It connects when there is something to send.
+// New returns a Relay. It connects for the first message.
 func New(o Options) *Relay { return &Relay{Options: o, fd: -1} }
 
-// Name is the output's name.
+// Name returns the output's name.
 func (r *Relay) Name() string { return r.Options.Name }
 
-// Counts says what became of the messages so far.
+// Counts returns what happened to the messages.
 func (r *Relay) Counts() output.Counts {
 	c := r.counts
 	c.Pending, c.Untold = r.queued, r.untold
 	return c
 }
 
-// Add takes a message. It is lost if 1 MiB waits for the daemon already.
+// Add adds a message. It is lost if 1 MiB waits already.
 func (r *Relay) Add(m output.Message) {
 	if r.why != nil && len(r.queue)-r.head+len(m.Line) > maxWaiting {
 		r.lose(1)
@@ -92,7 +92,7 @@ func (r *Relay) lose(n uint64) {
 }
 
 func (r *Relay) push(m output.Message) {
-	if r.head > 0 && r.head >= len(r.queue)-r.head { // what was sent is more than what waits
+	if r.head > 0 && r.head >= len(r.queue)-r.head { // more than half of the queue was sent
 		r.queue, r.head = r.queue[:copy(r.queue, r.queue[r.head:])], 0
 	}
 	at := len(r.queue)
@@ -101,7 +101,7 @@ func (r *Relay) push(m output.Message) {
 	r.queued++
 }
 
-// Flush sends what the daemon takes now.
+// Flush sends what the daemon receives now.
 func (r *Relay) Flush(now time.Time) {
 	if r.fd < 0 && !r.retry.IsZero() && now.Before(r.retry) {
 		return
@@ -125,7 +125,7 @@ func (r *Relay) Flush(now time.Time) {
 			r.lose(1)
 			r.why = nil
 			r.pop(size)
-		case again: // the daemon was restarted: its socket is another one now
+		case again: // the daemon restarted, with a new socket
 			again = false
 			r.disconnect()
 		default:
@@ -146,21 +146,21 @@ func (r *Relay) pop(size int) {
 	}
 }
 
-// recovered notes that the daemon takes messages, and has it told what was lost.
+// recovered records that the daemon receives again, and tells it what was lost.
 func (r *Relay) recovered() {
 	r.why, r.delay, r.retry, r.told = nil, 0, time.Time{}, false
 	if n := r.untold; n > 0 {
 		r.untold = 0
 		r.push(r.Notice(strconv.FormatUint(n, 10) + " messages lost on the way here"))
-		r.counts.Written-- // it is nobody's message
+		r.counts.Written-- // the notice does not count as a message
 	}
 }
 
-// connect reports whether the daemon can be reached.
+// connect returns whether the daemon can be reached.
 func (r *Relay) connect(now time.Time) bool {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err == nil {
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer) // else less fits into a datagram
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer) // otherwise long messages do not fit into a datagram
 		if err = unix.Connect(fd, &unix.SockaddrUnix{Name: r.Path}); err != nil {
 			_ = unix.Close(fd)
 		}
@@ -180,7 +180,7 @@ func (r *Relay) disconnect() {
 	}
 }
 
-// fail notes why the daemon cannot be reached, and when to try again.
+// fail records why the daemon cannot be reached, and schedules the next attempt.
 func (r *Relay) fail(now time.Time, err error) {
 	r.why = err
 	r.delay = min(max(2*r.delay, firstRetry), lastRetry)
@@ -198,7 +198,7 @@ func (r *Relay) await() {
 	}
 }
 
-// State is what has to be handed over; each pending message has its length in front.
+// State returns what to pass on. Each pending message has its length before it.
 func (r *Relay) State(time.Time) output.State {
 	s := output.State{
 		Written: r.counts.Written, Lost: slices.Clone(r.counts.Lost), Pending: bytes.Clone(r.queue[r.head:]),
@@ -207,7 +207,7 @@ func (r *Relay) State(time.Time) output.State {
 	return s
 }
 
-// Resume goes on where another relay was.
+// Resume continues for another relay.
 func (r *Relay) Resume(s output.State, _ time.Time) {
 	r.counts.Written += s.Written
 	for _, lost := range s.Lost {
@@ -225,10 +225,10 @@ func (r *Relay) Resume(s output.State, _ time.Time) {
 	}
 }
 
-// Buffered is the size of what waits, in bytes.
+// Buffered returns the size of what waits, in bytes.
 func (r *Relay) Buffered() int { return len(r.queue) - r.head }
 
-// Next is when to try to connect again; zero for never.
+// Next returns when to connect again; zero for never.
 func (r *Relay) Next() time.Time {
 	if r.fd >= 0 || r.queued == 0 {
 		return time.Time{}
@@ -236,14 +236,14 @@ func (r *Relay) Next() time.Time {
 	return r.retry
 }
 
-// Reopen connects again at the next message.
+// Reopen connects again for the next message.
 func (r *Relay) Reopen(now time.Time) {
 	r.disconnect()
 	r.retry = time.Time{}
 	r.Flush(now)
 }
 
-// Close gives up what waits, counting it as lost.
+// Close counts what waits as lost.
 func (r *Relay) Close() {
 	r.disconnect()
 	if r.why == nil {
@@ -255,9 +255,9 @@ func (r *Relay) Close() {
 	r.queue, r.head, r.queued = nil, 0, 0
 }
 
-// Why messages are lost, beside the kernel's own reasons.
+// Reasons of losses, besides the kernel's errors.
 var (
-	errFull   = errors.New("the daemon takes nothing")
+	errFull   = errors.New("the daemon does not receive")
 	errLong   = errors.New("message too long")
 	errClosed = errors.New("closed before it was sent")
 )

@@ -6,13 +6,12 @@ import (
 	"devlog/internal/syslog"
 )
 
-// ownTag is what the receiver calls itself in messages of its own.
+// ownTag is the receiver's tag in its own messages.
 const ownTag = "devlogd"
 
-// Disown changes the tag of a message that says it is the receiver's own: none that
-// comes from a sender can be, and a reader, or a program that counts losses, is to
-// see that. "devlogd" becomes "devlogd?"; where a line without a tag would begin like
-// the receiver's, the tag is "?".
+// Disown changes the tag of a message from a sender that claims to be the receiver's own, so
+// that readers and programs that count losses are not misled. "devlogd" becomes "devlogd?". If
+// a line without a tag would begin like one of the receiver's, its tag becomes "?".
 func Disown(m *syslog.Message) {
 	switch {
 	case isOwn(m.Tag):
@@ -24,9 +23,9 @@ func Disown(m *syslog.Message) {
 	}
 }
 
-// isOwn says that the text begins with the receiver's tag, of which this is no part of
-// a longer word. A character that is not ASCII may not be seen, such as a space without
-// width.
+// isOwn returns whether the text begins with the receiver's tag, and not with a longer word. A
+// character that is not ASCII does not make a longer word: it may be invisible, such as a
+// zero-width space.
 func isOwn(text []byte) bool {
 	rest, ok := bytes.CutPrefix(text, []byte(ownTag))
 	if !ok || len(rest) == 0 {

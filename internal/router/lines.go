@@ -8,29 +8,29 @@ import (
 	"devlog/internal/syslogconf"
 )
 
-// maxLine is the size in bytes above which a line buffer is not kept.
+// maxLine is the largest buffer for a line that is kept, in bytes.
 const maxLine = 64 << 10
 
-// lines makes lines of messages, one for each layout that is asked for.
+// lines formats messages as lines, once for each layout.
 type lines struct {
 	now     time.Time
 	stamp   syslog.Stamp
 	precise syslog.PreciseStamp
 
 	made [variants]line
-	done uint8 // a bit for each that is made of this message
+	done uint8 // a bit for each layout that has this message's line
 }
 
-// The ways in which a message is written: the layouts, and these.
+// The variants of a line: the layouts, and these.
 const (
-	marked        = syslog.NumLayouts + iota // RFC 3164 with the mark for senders that differ
+	marked        = syslog.NumLayouts + iota // RFC 3164 with the mark for a false process ID
 	withContainer                            // RFC 5424 with the container's data
 	journalEntry                             // an entry of the journal
 
 	variants = syslog.NumLayouts + iota
 )
 
-// variantOf is the way in which the action wants its messages.
+// variantOf returns the variant that the action needs.
 func variantOf(a *syslogconf.Action) int {
 	switch {
 	case a.Kind == syslogconf.Journal:
@@ -43,18 +43,18 @@ func variantOf(a *syslogconf.Action) int {
 	return int(a.Format)
 }
 
-// line is a message's line in one layout.
+// line is a message's line in one variant.
 type line struct {
 	buffer []byte
-	body   int // offset of the part without time
+	body   int // offset of what follows the time
 }
 
-// begin begins another message.
+// begin begins the next message.
 func (l *lines) begin() { l.done = 0 }
 
-// format returns the message as the action wants it, with the newline, and the
-// part of it behind the time and, in RFC 3164, the host, without the newline: of
-// repeats that is the same. Both are valid until the next message.
+// format returns the message's line for the action, with the newline. body is its part after
+// the time and, in RFC 3164, after the host, without the newline: it is the same for repeats.
+// Both are valid until the next message.
 func (l *lines) format(a *syslogconf.Action, o *Options, m *syslog.Message) (text, body []byte) {
 	variant := variantOf(a)
 	made := &l.made[variant]
@@ -84,7 +84,7 @@ func (l *lines) format(a *syslogconf.Action, o *Options, m *syslog.Message) (tex
 	return made.buffer, made.buffer[made.body : len(made.buffer)-1]
 }
 
-// release gives memory back that long messages have taken.
+// release frees memory that long messages needed.
 func (l *lines) release() {
 	for i := range l.made {
 		if cap(l.made[i].buffer) > maxLine {

@@ -10,36 +10,34 @@ import (
 	"devlog/internal/syslogconf"
 )
 
-// repeatIntervals are the times after which repeats of one message are summed
-// up, the last one for as long as they go on; sysklogd's are the same.
+// repeatIntervals are the times after which repeats of one message are summed up. The last one
+// applies as long as they go on. sysklogd uses the same.
 var repeatIntervals = [...]time.Duration{30 * time.Second, 120 * time.Second, 600 * time.Second}
 
-// maxRepeat is the size in bytes of the longest message that is looked at for
-// repeats.
+// maxRepeat is the size of the longest message that is checked for repeats, in bytes.
 const maxRepeat = 8 << 10
 
-// MeteredOutput is in front of an output: it counts what goes there, and leaves repeats
-// out if it is to. Each message taken is repeated, or written, pending or lost
-// as the output counts it.
+// MeteredOutput counts the messages of an output and, if the rule says so, leaves out repeats.
+// Each message is repeated, or counted by the output as written, pending or lost.
 type MeteredOutput struct {
 	output.Output
 	Kind     syslogconf.Kind
-	Taken    uint64 // messages for the output, with those that sum repeats up
-	Bytes    uint64 // of their lines
-	Repeated uint64 // of these, those that were only counted
+	Taken    uint64 // messages for the output, with those that sum up repeats
+	Bytes    uint64 // in their lines
+	Repeated uint64 // messages that were only counted
 	High     int    // the most bytes that were pending after a flush
 
-	// summary makes the message that sums repeats up; nil to write them all.
+	// summary makes the message that sums up repeats; nil to write them all.
 	summary  func(p syslog.Priority, text string) output.Message
-	previous []byte // the last message's body
+	previous []byte // the last message's Body
 	priority syslog.Priority
 	sync     bool
-	Repeats  uint64    // of it that were not summed up yet
-	since    time.Time // when it was written, or last summed up
-	interval int       // in repeatIntervals
+	Repeats  uint64    // of previous that were not summed up yet
+	since    time.Time // when previous was written, or last summed up
+	interval int       // index in repeatIntervals
 }
 
-// Meter puts a meter in front of the output, which goes on where another program's was.
+// Meter returns the output with a meter, which continues for an earlier program's.
 func (r *Router) Meter(out output.Output, a syslogconf.Action) *MeteredOutput {
 	m := &MeteredOutput{Output: out, Kind: a.Kind}
 	if r.Compress {
@@ -51,7 +49,7 @@ func (r *Router) Meter(out output.Output, a syslogconf.Action) *MeteredOutput {
 	return m
 }
 
-// Behind returns the output behind its meter.
+// Behind returns the output without its meter.
 func Behind(o output.Output) output.Output {
 	if m, ok := o.(*MeteredOutput); ok {
 		return m.Output
@@ -59,10 +57,10 @@ func Behind(o output.Output) output.Output {
 	return o
 }
 
-// summary makes the message that sums repeats up, as the action wants it.
+// summary returns what makes the message that sums up repeats, in the action's format.
 func (r *Router) summary(a syslogconf.Action) func(syslog.Priority, string) output.Message {
 	return func(p syslog.Priority, text string) output.Message {
-		var l lines // its own: those of a message are in use
+		var l lines // of its own: those of the current message are in use
 		m := syslog.Message{Facility: syslog.Facility(p / 8), Severity: syslog.Severity(p % 8), Text: []byte(text)}
 		l.now = time.Now()
 		line, body := l.format(&a, &r.Options, &m)
@@ -70,7 +68,7 @@ func (r *Router) summary(a syslogconf.Action) func(syslog.Priority, string) outp
 	}
 }
 
-// Add takes one message.
+// Add adds a message.
 func (t *MeteredOutput) Add(m output.Message) {
 	t.Taken++
 	t.Bytes += uint64(len(m.Line))
@@ -108,7 +106,7 @@ func (t *MeteredOutput) sumUp() {
 	t.Output.Add(m)
 }
 
-// sumUpDue is sumUp if it is time to.
+// sumUpDue calls sumUp if it is time.
 func (t *MeteredOutput) sumUpDue(now time.Time) {
 	if t.Repeats == 0 || now.Before(t.sumUpAt()) {
 		return
@@ -128,7 +126,7 @@ func (t *MeteredOutput) Flush(now time.Time) {
 	}
 }
 
-// Next is when Flush should be called although nothing was added.
+// Next returns when to call Flush if nothing is added before.
 func (t *MeteredOutput) Next() time.Time {
 	next := t.Output.Next()
 	if t.Repeats > 0 && (next.IsZero() || t.sumUpAt().Before(next)) {
@@ -137,13 +135,13 @@ func (t *MeteredOutput) Next() time.Time {
 	return next
 }
 
-// Reopen opens the path again, with what repeated itself summed up before.
+// Reopen sums up repeats and opens the path again.
 func (t *MeteredOutput) Reopen(now time.Time) {
 	t.sumUp()
 	t.Output.Reopen(now)
 }
 
-// SumUp sums up all repeats, for there is an end of messages.
+// SumUp sums up all repeats: no more messages follow.
 func (r *Router) SumUp() {
 	for _, route := range r.Routes {
 		if m, ok := route.Out.(*MeteredOutput); ok {

@@ -15,18 +15,17 @@ import (
 	"devlog/internal/syslogconf"
 )
 
-// Identity is what the host's daemons are told of a container.
+// Identity is how the host's daemons know the container.
 type Identity struct {
 	Fields []byte // of journal entries
 	Data   []byte // structured data of RFC 5424
 }
 
-// idLength is the length of a container's ID; Docker and podman show the first
-// shortID digits of it, and call its host by them.
+// idLength is the length of a container's ID. Docker and podman show its first shortID digits,
+// and use them as the host name.
 const idLength, shortID = 64, 12
 
-// ShortID returns the digits that people are shown of a container's ID; empty if the
-// text is not as long as one.
+// ShortID returns the short form of a container's ID; empty if the text is not an ID.
 func ShortID(id string) string {
 	if len(id) != idLength {
 		return ""
@@ -34,8 +33,8 @@ func ShortID(id string) string {
 	return id[:shortID]
 }
 
-// IdentityOf is the identity of the container with this name, which id is the name or
-// the ID of. The journal's fields are called as in Docker's and podman's journald drivers.
+// IdentityOf returns the identity of a container. id is its name or ID. The journal's fields
+// have the names that Docker's and podman's journald drivers use.
 func IdentityOf(name, id string) Identity {
 	var fields []byte
 	field := func(key, value string) { fields = journal.AppendField(fields, key, []byte(value)) }
@@ -50,11 +49,11 @@ func IdentityOf(name, id string) Identity {
 	return Identity{Fields: fields, Data: syslog.ContainerData(name, id)}
 }
 
-// syslogSockets are where a host's syslog daemon may listen, best first: systemd's own
-// socket, the one that a prepared host has kept, and the usual one.
+// syslogSockets are the sockets where a host's syslog daemon may listen, best first:
+// systemd's, a prepared host's, and the usual one.
 var syslogSockets = []string{names.JournalSocket, names.Dev + "/" + names.HostSocket, names.LogPath}
 
-// SyslogSocket is where the host's daemon listens.
+// SyslogSocket returns the socket where the host's daemon listens.
 func SyslogSocket() string {
 	for _, path := range syslogSockets {
 		var st unix.Stat_t
@@ -70,7 +69,7 @@ func (r *Router) openRelay(a syslogconf.Action) *relay.Relay {
 	o := relay.Options{
 		Name: a.Place(), Path: journal.SocketPath, Frame: asEntry, Wake: r.Wake, Problem: r.Report,
 		Notice: func(text string) output.Message {
-			var l lines // its own: those of a message are in use
+			var l lines // of its own: those of the current message are in use
 			m := r.Own(syslog.Warning, text)
 			l.now = time.Now()
 			line, _ := l.format(&a, &r.Options, &m)
@@ -85,7 +84,7 @@ func (r *Router) openRelay(a syslogconf.Action) *relay.Relay {
 
 func asEntry(dst []byte, m output.Message) []byte { return append(dst, m.Line...) }
 
-// asDatagram writes a line as syslog daemons read it: with its priority, without the
+// asDatagram writes a line in the format of syslog daemons: after its priority, without the
 // newline.
 func asDatagram(format syslog.Layout) func([]byte, output.Message) []byte {
 	begin := ">"

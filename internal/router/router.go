@@ -1,5 +1,5 @@
 // Package router owns the way from rules to outputs: which outputs are open, the lines that
-// are made of a message, and what became of them.
+// messages become, and what happened to them.
 package router
 
 import (
@@ -19,63 +19,63 @@ import (
 )
 
 const (
-	// readerTime is how long an ending receiver waits for the readers of streams:
-	// whoever waits for its end must not wait for them.
+	// readerTime is how long an ending receiver waits for the readers of streams: others wait
+	// for its end.
 	readerTime = time.Second
-	// readerPoll is how often it looks whether they take more.
+	// readerPoll is how often it checks whether they read.
 	readerPoll = 10 * time.Millisecond
 )
 
-// Route is an output with the rules that lead to it.
+// Route is an output and its rules.
 type Route struct {
 	Out   output.Output
-	Rules []syslogconf.Rule // the format of the first is that of all
+	Rules []syslogconf.Rule // the first rule's format is used for all
 }
 
-// Options are what a router needs of the program around it.
+// Options are the options of a Router.
 type Options struct {
-	Host []byte // what this host is called in lines
-	// Container is what the host's daemons are told of the container.
+	Host []byte // the host's name in lines
+	// Container is how the host's daemons know the container.
 	Container Identity
 	PID       []byte // of this process, in decimal
-	Compress  bool   // repeats are left out
+	Compress  bool   // leave out repeats
 	Watchdog  *watchdog.Watchdog
-	// Below is the directory from which on no link is followed to that path.
+	// Below returns the directory below which no links are followed on that path.
 	Below func(path string) string
-	// Wake has Flush called when an output's descriptor can be written to.
+	// Wake makes the loop call Flush when an output's descriptor is writable.
 	Wake func(fd int)
-	// Init is the pidfd of the container's first process; see sink.StreamOptions.
+	// Init returns the pidfd of the container's first process; see sink.StreamOptions.
 	Init func() int
-	// Resume has an output that was just opened go on where another program's was.
+	// Resume makes an output that was just opened continue for an earlier program's.
 	Resume func(m *MeteredOutput)
 }
 
-// Router passes messages to outputs. One goroutine uses it.
+// Router writes messages to outputs. One goroutine uses it.
 type Router struct {
 	Options
 	Routes []Route
-	// As opens files with the rights that they are to be opened with; nil if those are
-	// the program's.
+	// As opens files with the right privileges; nil if those are the program's.
 	As func(open func() error) error
-	// Tolerant says that a file which cannot be opened is no error: it could a moment ago.
+	// Tolerant says that a file that cannot be opened is not an error: it could be opened a
+	// moment ago.
 	Tolerant bool
 
 	lines    lines
-	problems []error // of outputs, to be said
+	problems []error // problems of outputs to report
 	hangs    bool    // a call for a file has not returned
 }
 
 // At sets the time of the messages that follow.
 func (r *Router) At(now time.Time) { r.lines.now = now }
 
-// Now is the time of the messages that follow.
+// Now returns the time of the messages that follow.
 func (r *Router) Now() time.Time { return r.lines.now }
 
-// ForgetZone has times be made for the time zone that holds now.
+// ForgetZone makes later times use the current time zone.
 func (r *Router) ForgetZone() { r.lines.stamp, r.lines.precise = syslog.Stamp{}, syslog.PreciseStamp{} }
 
-// Pass adds a message to every output with a rule for it, and reports whether there
-// is one. The message is formatted once for each layout.
+// Pass adds a message to every output that has a rule for it, and returns whether one has. It
+// formats the message once for each layout.
 func (r *Router) Pass(m *syslog.Message) bool {
 	r.lines.begin()
 	passed := false
@@ -88,7 +88,7 @@ func (r *Router) Pass(m *syslog.Message) bool {
 			}
 		}
 		if !hit || m.Kernel && r.Routes[i].Rules[0].Kind == syslogconf.Kernel {
-			continue // what comes from the kernel's log is there
+			continue // messages from the kernel's log do not go back there
 		}
 		passed = true
 		line, body := r.lines.format(&r.Routes[i].Rules[0].Action, &r.Options, m)
@@ -97,12 +97,12 @@ func (r *Router) Pass(m *syslog.Message) bool {
 	return passed
 }
 
-// Own is a message of this program's.
+// Own returns a message from this program.
 func (r *Router) Own(s syslog.Severity, text string) syslog.Message {
 	return syslog.Message{Facility: syslog.Syslog, Severity: s, Tag: []byte(ownTag), PID: r.PID, Text: []byte(text)}
 }
 
-// Notice is output.Notice. Any goroutine may call it.
+// Notice is an output.Notice. Any goroutine may call it.
 func (r *Router) Notice(dst []byte, text string) []byte {
 	m := syslog.Message{Tag: []byte(ownTag), PID: r.PID, Text: []byte(text)}
 	var stamp syslog.Stamp
@@ -110,7 +110,7 @@ func (r *Router) Notice(dst []byte, text string) []byte {
 	return dst
 }
 
-// Flush writes what was passed.
+// Flush writes the messages.
 func (r *Router) Flush(now time.Time) {
 	for _, route := range r.Routes {
 		route.Out.Flush(now)
@@ -118,7 +118,7 @@ func (r *Router) Flush(now time.Time) {
 	r.lines.release()
 }
 
-// Next is when Flush should be called although nothing was passed; the zero time is never.
+// Next returns when to call Flush if no message comes before; the zero time for never.
 func (r *Router) Next() (next time.Time) {
 	for _, route := range r.Routes {
 		if t := route.Out.Next(); !t.IsZero() && (next.IsZero() || t.Before(next)) {
@@ -128,16 +128,15 @@ func (r *Router) Next() (next time.Time) {
 	return next
 }
 
-// PendingUntil is when the next attempt is to be made to write what is pending; the
-// zero time when nothing is, or only for readers that had their time since the begin
-// of the end.
+// PendingUntil returns when to try again to write what is pending. It returns the zero time if
+// nothing is pending, or only for readers that have not read for readerTime since begin.
 func (r *Router) PendingUntil(begin, now time.Time) (next time.Time) {
 	for _, route := range r.Routes {
 		if route.Out.Counts().Pending == 0 {
 			continue
 		}
 		t := route.Out.Next()
-		if _, ok := Behind(route.Out).(*relay.Relay); ok && t.IsZero() { // its daemon takes nothing now
+		if _, ok := Behind(route.Out).(*relay.Relay); ok && t.IsZero() { // its daemon does not receive now
 			t = now.Add(readerPoll)
 		}
 		if stream, ok := Behind(route.Out).(*sink.Stream); ok {
@@ -160,10 +159,10 @@ func (r *Router) Reopen(now time.Time) {
 	}
 }
 
-// Report adds a problem, to be said with those that outputs find.
+// Report adds a problem to report.
 func (r *Router) Report(problem error) { r.problems = append(r.problems, problem) }
 
-// Problem takes out the next problem that is to be said; nil if nothing is left to say.
+// Problem removes and returns the next problem to report; nil for none.
 func (r *Router) Problem() (problem error) {
 	if len(r.problems) == 0 {
 		return nil
@@ -172,7 +171,7 @@ func (r *Router) Problem() (problem error) {
 	return problem
 }
 
-// Written is how many messages the outputs have written.
+// Written returns how many messages the outputs have written.
 func (r *Router) Written() (n uint64) {
 	for _, route := range r.Routes {
 		n += route.Out.Counts().Written
@@ -180,7 +179,7 @@ func (r *Router) Written() (n uint64) {
 	return n
 }
 
-// Find returns the route of the output at the place, or nil.
+// Find returns the route of the output with that place, or nil.
 func (r *Router) Find(place string) *Route { return find(r.Routes, place) }
 
 func find(routes []Route, place string) *Route {
@@ -192,12 +191,12 @@ func find(routes []Route, place string) *Route {
 	return nil
 }
 
-// Has reports whether a rule leads to an output of that kind.
+// Has returns whether a rule leads to an output of that kind.
 func (r *Router) Has(kind syslogconf.Kind) bool {
 	return slices.ContainsFunc(r.Routes, func(to Route) bool { return to.Rules[0].Kind == kind })
 }
 
-// Hangs reports whether a call for a file hung a moment ago. Then hung says which does.
+// Hangs returns whether a call for a file hung a moment ago. Then Hung says which.
 func (r *Router) Hangs() bool {
 	if r.hangs {
 		r.hangs = r.Hung() != nil
@@ -206,7 +205,7 @@ func (r *Router) Hangs() bool {
 	return false
 }
 
-// Hung is an error that says which log file's file system does not answer, or nil.
+// Hung returns an error about the log file whose file system does not answer, or nil.
 func (r *Router) Hung() error {
 	for _, route := range r.Routes {
 		if file, ok := Behind(route.Out).(*logfile.Guarded); ok && file.Hangs() {
@@ -216,12 +215,12 @@ func (r *Router) Hung() error {
 	return nil
 }
 
-// Close closes an output, and says what is lost that it can tell of no more: what was
-// pending, what nobody has read, and what it was to tell of. The text is empty if that
-// is nothing.
+// Close closes an output. It returns text about losses that the output cannot report any more:
+// pending messages, those that nobody has read, and those without a notice. The text is empty
+// if there are none.
 func Close(out output.Output) (text string) {
 	before := out.Counts()
-	before.Lost = slices.Clone(before.Lost) // they are counted further there
+	before.Lost = slices.Clone(before.Lost) // Close continues to count there
 	out.Close()
 	after := out.Counts()
 	n, why := before.Untold, ""
@@ -245,7 +244,7 @@ type kernelProblem struct {
 	err   error
 }
 
-// inWords says so, and what that means for the rules that lead there.
+// inWords describes the problem, and what it means for the rules.
 func (p kernelProblem) inWords(rules []syslogconf.Rule) string {
 	var texts []string
 	for _, rule := range rules {

@@ -10,26 +10,26 @@ import (
 	"devlog/internal/syslogconf"
 )
 
-// Routing is where messages go, by rules.
+// Routing is where messages go.
 type Routing struct {
-	Sender bool // who sent a message is asked for
-	Mark   bool // and compared with what it claims
+	Sender bool // a rule needs to know who sent a message
+	Mark   bool // a rule needs claimed process IDs to be checked
 
 	routes   []Route
-	opened   []output.Output // of these, those that were opened for it
-	rotated  []rotated       // open files that are to be rotated otherwise
+	opened   []output.Output // outputs that were opened for it
+	rotated  []rotated       // open files whose rotation changes
 	problems []kernelProblem
 	remarks  []string
 }
 
-// rotated is a file that is to be rotated otherwise.
+// rotated is a file whose rotation changes.
 type rotated struct {
 	file     *logfile.Guarded
 	rotation logfile.Rotation
 }
 
-// Prepare opens the outputs of the rules that are not open already. Nothing is changed
-// by that, and with an error nothing stays open.
+// Prepare opens the outputs of the rules that are not open yet. It changes nothing else, and
+// after an error nothing stays open.
 func (r *Router) Prepare(rules []syslogconf.Rule) (*Routing, error) {
 	to := &Routing{}
 	for _, rule := range rules {
@@ -39,7 +39,7 @@ func (r *Router) Prepare(rules []syslogconf.Rule) (*Routing, error) {
 		if rule.Kind == syslogconf.Everybody {
 			continue
 		}
-		rule.Path = rule.Place() // one file, one output
+		rule.Path = rule.Place() // one output for each file
 		to.Sender = to.Sender || rule.NeedsSender()
 		to.Mark = to.Mark || rule.Sender
 		if known := find(to.routes, rule.Place()); known != nil {
@@ -58,8 +58,8 @@ func (r *Router) Prepare(rules []syslogconf.Rule) (*Routing, error) {
 	return to, nil
 }
 
-// outputOf returns the output that a rule's messages go to: the one that is open,
-// unless it does not suit the rule.
+// outputOf returns the output for a rule's messages: the one that is open, unless the rule
+// needs another.
 func (r *Router) outputOf(rule syslogconf.Rule, to *Routing) (output.Output, error) {
 	known := r.Find(rule.Place())
 	if known != nil && known.Rules[0].Kind == rule.Kind {
@@ -80,9 +80,9 @@ func (r *Router) outputOf(rule syslogconf.Rule, to *Routing) (output.Output, err
 	return r.Meter(out, rule.Action), nil
 }
 
-// Use has messages go there from now on, and returns what Close says of the outputs
-// that no rule leads to any more. One that has something to write
-// still is kept, without messages, up to the next time.
+// Use makes messages go there from now on. It closes outputs that no rule needs any more, and
+// returns what Close says about them. An output that still has something to write stays open,
+// without messages, until the next call.
 func (r *Router) Use(to *Routing) (lost []string) {
 	before := r.Routes
 	r.Routes = to.routes
@@ -114,14 +114,14 @@ func (r *Router) Use(to *Routing) (lost []string) {
 	return lost
 }
 
-// Same reports whether messages go where they went before.
+// Same returns whether messages go where they went before.
 func (r *Router) Same(to *Routing) bool {
 	return slices.EqualFunc(r.Routes, to.routes, func(a, b Route) bool {
 		return a.Out == b.Out && slices.EqualFunc(a.Rules, b.Rules, func(a, b syslogconf.Rule) bool { return a.String() == b.String() })
 	})
 }
 
-// Remarks are what is to be said of the rules that are in force now.
+// Remarks returns remarks about the rules that are in force now.
 func (r *Router) Remarks(to *Routing) (texts []string) {
 	for _, problem := range to.problems {
 		texts = append(texts, problem.inWords(r.Find(problem.place).Rules))
@@ -129,8 +129,7 @@ func (r *Router) Remarks(to *Routing) (texts []string) {
 	return append(texts, to.remarks...)
 }
 
-// Remark is what is to be said of a rule that is right and does nothing; empty of any
-// other.
+// Remark returns the remark about a rule that is valid but does nothing; "" for other rules.
 func Remark(rule syslogconf.Rule) string {
 	switch {
 	case rule.Kind == syslogconf.Everybody:
@@ -141,16 +140,16 @@ func Remark(rule syslogconf.Rule) string {
 	return ""
 }
 
-// Keep opens an output that no rule leads to, for what another program has left for it.
+// Keep opens an output without a rule, for what an earlier program left for it.
 func (r *Router) Keep(kind syslogconf.Kind, path string) {
 	action := syslogconf.Action{Kind: kind, Path: path}
-	rule := syslogconf.Rule{Action: action}   // it selects nothing
-	out, _, _ := r.Open(rule, string(r.Host)) // what cannot be opened now is tried again
+	rule := syslogconf.Rule{Action: action}   // a rule that selects nothing
+	out, _, _ := r.Open(rule, string(r.Host)) // an output that cannot be opened tries again
 	r.Routes = append(r.Routes, Route{r.Meter(out, action), []syslogconf.Rule{rule}})
 }
 
-// Open opens the output of a rule. A problem is one that the other rules can go on
-// with. name is what the kernel's log calls this host.
+// Open opens the output of a rule. A problem is one with which the other rules work. name is
+// the host's name in the kernel's log.
 func (r *Router) Open(rule syslogconf.Rule, name string) (out output.Output, problem, err error) {
 	stream := sink.StreamOptions{Path: rule.Path, Notice: r.Notice, Wake: r.Wake, Init: r.Init, Problem: r.Report}
 	if r.Below != nil {

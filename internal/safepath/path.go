@@ -1,5 +1,4 @@
-// Package safepath owns the place of a file: its path, and the directories on the way to it,
-// in which others may lay links.
+// Package safepath opens files by paths whose directories others may fill with links.
 package safepath
 
 import (
@@ -14,17 +13,16 @@ import (
 	"devlog/internal/file"
 )
 
-// Place is where a file is.
+// Place is the path of a file, and below which directory links are not followed.
 type Place struct {
 	Path string
-	// Below is a directory in which others make files too, such as a container
-	// that has its own logs mounted: from there on no link is followed, which
-	// could lead anywhere on the host. It is empty of any other path: an
-	// administrator's links are followed.
+	// Below is a directory in which others create files too, such as a container with its logs
+	// mounted. Below it no link is followed: it could point anywhere on the host. It is empty
+	// for other paths: an administrator's links are followed.
 	Below string
 }
 
-// New is the place of the path. below counts if the path is below it.
+// New returns the place of the path. It ignores below if the path is not below it.
 func New(path, below string) Place {
 	if clean := filepath.Clean(path); below != "" && strings.HasPrefix(clean, below+"/") {
 		return Place{clean, below}
@@ -32,8 +30,8 @@ func New(path, below string) Place {
 	return Place{Path: path}
 }
 
-// Open opens the file. With O_CREAT it is made if it does not exist, together
-// with its directories (mode 0755).
+// Open opens the file. With O_CREAT it creates the file and its directories (mode 0755) if
+// they do not exist.
 func (p Place) Open(flags int, mode uint32, want file.Type) (int, error) {
 	makes := flags&unix.O_CREAT != 0
 	if p.Below == "" {
@@ -54,9 +52,9 @@ func (p Place) Open(flags int, mode uint32, want file.Type) (int, error) {
 	return file.OpenIn(d.fd, filepath.Base(p.Path), flags, mode, want)
 }
 
-// Hold returns a handle (O_PATH) of the file, or directory, that path leads to, for
-// which no link is followed from below on if path is below that. The error is
-// file.ErrType where it is of another type.
+// Hold returns a handle (O_PATH) on the file or directory that the path leads to. If the path
+// is below the directory below, no link is followed from there on. The error is file.ErrType
+// if the type is another one.
 func Hold(path, below string, want file.Type) (int, error) {
 	p := New(path, below)
 	if p.Below == "" {
@@ -70,10 +68,9 @@ func Hold(path, below string, want file.Type) (int, error) {
 	return file.HoldIn(d.fd, filepath.Base(p.Path), want)
 }
 
-// MakeDirectory makes the directory that does not exist, with those that it is in
-// (mode 0755), and gives it to the user and group; those are root's. What is made with
-// root's rights for another user is made where no link points, but on the way to below,
-// if path is below that: he may have laid it.
+// MakeDirectory creates a directory for the user and group, and its parents for root (mode
+// 0755), if it does not exist. Below the directory below it follows no link: the user may have
+// made one, and root's privileges must not create directories elsewhere.
 func MakeDirectory(path, below string, uid, gid int) error {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -85,13 +82,13 @@ func MakeDirectory(path, below string, uid, gid int) error {
 	}
 	d, err := p.walk(true)
 	if err != nil {
-		return fmt.Errorf("%w: make %s yourself, and give it to that user with chown(1)", err, path)
+		return fmt.Errorf("%w: create %s yourself, and give it to that user with chown(1)", err, path)
 	}
 	defer d.Close()
 	name := filepath.Base(path)
 	err = unix.Mkdirat(d.fd, name, 0o755)
 	if errors.Is(err, unix.EEXIST) {
-		return nil // what is wrong with it is found when it is used
+		return nil // problems are found when it is used
 	}
 	if err != nil {
 		return d.failed("make the directory", name, err)
@@ -107,8 +104,7 @@ func MakeDirectory(path, below string, uid, gid int) error {
 	return nil
 }
 
-// walk opens the directory of a file below another one, by one name after the
-// other.
+// walk opens the file's directory, one name after the other.
 func (p Place) walk(makes bool) (Folder, error) {
 	if makes {
 		if err := os.MkdirAll(p.Below, 0o755); err != nil {
@@ -131,8 +127,8 @@ func (p Place) walk(makes bool) (Folder, error) {
 	return d, nil
 }
 
-// Folder opens the directory that the file is in, and returns the name that it
-// Has there: that of the file itself, where the path leads to it by links.
+// Folder opens the file's directory. It also returns the file's name there, which differs from
+// the path's last name if that is a link.
 func (p Place) Folder() (d Folder, name string, err error) {
 	if p.Below != "" {
 		d, err = p.walk(false)
@@ -146,7 +142,7 @@ func (p Place) Folder() (d Folder, name string, err error) {
 	return d, filepath.Base(path), err
 }
 
-// Stat says what the path leads to.
+// Stat returns the file's attributes.
 func (p Place) Stat() (st unix.Stat_t, err error) {
 	if p.Below == "" {
 		err = unix.Stat(p.Path, &st)
@@ -160,8 +156,7 @@ func (p Place) Stat() (st unix.Stat_t, err error) {
 	return d.Stat(filepath.Base(p.Path))
 }
 
-// Folder is a handle of a directory. What is done in it is done by name, and no
-// link that has the name is followed.
+// Folder is a handle on a directory. Its methods take names in it, and do not follow links.
 type Folder struct {
 	fd   int
 	path string // for messages
@@ -177,7 +172,8 @@ func openFolder(path string) (Folder, error) {
 	return Folder{fd, path}, nil
 }
 
-// enter opens a directory in this one, and makes it if it is to.
+// enter opens a directory in this one. With makes it creates the directory if it does not
+// exist.
 func (d Folder) enter(name string, makes bool) (Folder, error) {
 	path := filepath.Join(d.path, name)
 	if makes {
@@ -198,7 +194,7 @@ func (d Folder) enter(name string, makes bool) (Folder, error) {
 // Close closes the handle.
 func (d Folder) Close() { _ = unix.Close(d.fd) }
 
-// Open opens the regular file of that name.
+// Open opens the regular file with that name.
 func (d Folder) Open(name string, flags int, mode uint32) (int, error) {
 	fd, err := file.OpenIn(d.fd, name, flags, mode, file.Regular)
 	if err != nil {
@@ -207,19 +203,19 @@ func (d Folder) Open(name string, flags int, mode uint32) (int, error) {
 	return fd, nil
 }
 
-// Stat says what has that name, without following a link.
+// Stat returns the attributes of the name, without following a link.
 func (d Folder) Stat(name string) (st unix.Stat_t, err error) {
 	err = unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
 	return st, err
 }
 
-// Has says that there is something of that name, as far as that can be known.
+// Has returns whether the name exists, as far as that can be known.
 func (d Folder) Has(name string) bool {
 	_, err := d.Stat(name)
 	return !errors.Is(err, unix.ENOENT)
 }
 
-// Rename gives a file another name in the directory, and replaces what has it.
+// Rename renames a file in the directory, and replaces the file that has the new name.
 func (d Folder) Rename(from, to string) error {
 	if err := unix.Renameat(d.fd, from, d.fd, to); err != nil {
 		return d.failed("rename", from, err)
@@ -227,7 +223,7 @@ func (d Folder) Rename(from, to string) error {
 	return nil
 }
 
-// Remove removes the name of a file.
+// Remove removes a file's name.
 func (d Folder) Remove(name string) error {
 	if err := unix.Unlinkat(d.fd, name, 0); err != nil {
 		return d.failed("remove", name, err)
@@ -239,7 +235,7 @@ func (d Folder) failed(action, name string, err error) error {
 	return fmt.Errorf("%s %s: %w", action, filepath.Join(d.path, name), err)
 }
 
-// Is reports whether the open file is what is there.
+// Is returns whether the open file is the one at the place.
 func (p Place) Is(fd int) bool {
 	var own unix.Stat_t
 	if unix.Fstat(fd, &own) != nil {
@@ -249,8 +245,8 @@ func (p Place) Is(fd int) bool {
 	return err == nil && Same(&own, &there)
 }
 
-// Same reports whether both are one file.
+// Same returns whether both are the same file.
 func Same(a, b *unix.Stat_t) bool { return a.Dev == b.Dev && a.Ino == b.Ino }
 
-// Path is the directory's path, for messages.
+// Path returns the directory's path, for messages.
 func (d Folder) Path() string { return d.path }

@@ -1,12 +1,12 @@
-// Package watchdog owns the watchdog, which has an event loop go on in another
-// goroutine when a system call of the loop hangs.
+// Package watchdog keeps an event loop running when one of its system calls hangs: another
+// goroutine runs the loop then.
 //
-// A write to a file system that is frozen, or whose server is dead, returns when that
-// answers again, and no signal interrupts it (fsfreeze(8); nfs(5), "hard"). A call in a
-// helper goroutine would leave the loop free, but costs more than a write does. So
-// the loop makes its calls itself. When one hangs, its goroutine stays behind with the
-// call, and another goroutine runs the loop from its top. For that, a loop makes
-// guarded calls only where it has nothing half done.
+// A write to a frozen file system, or to one whose server is dead, blocks until the file
+// system answers, and no signal interrupts it (fsfreeze(8); nfs(5), "hard"). Making every call
+// in a helper goroutine would keep the loop free, but costs more than the write. So the loop
+// makes its calls itself. When one hangs, its goroutine stays with the call, and another
+// goroutine runs the loop from its top. So a loop may make guarded calls only when it has
+// nothing half done.
 package watchdog
 
 import (
@@ -16,18 +16,18 @@ import (
 	"time"
 )
 
-// Patience is the longest time that a call may take before the loop goes on without
-// it; the shortest is half of that.
+// Patience is the longest time that a call may take before the loop continues without it. The
+// shortest is half of that.
 const Patience = time.Second
 
 // Call is a call that can hang.
 type Call interface {
 	// Run makes the call.
 	Run(now time.Time)
-	// Abandoned says that the loop goes on without the call. No goroutine runs the
-	// loop at that moment, and what Run uses is Run's until Returned is called.
+	// Abandoned tells that the loop continues without the call. No goroutine runs the loop at
+	// that moment. Run owns what it uses until Returned.
 	Abandoned()
-	// Returned says, in Run's goroutine, that an abandoned call has returned.
+	// Returned tells, in Run's goroutine, that an abandoned call has returned.
 	Returned()
 }
 
@@ -36,11 +36,11 @@ type Watchdog struct {
 	loop func()
 	wake func()
 
-	main *turn // of the goroutine that made the watchdog
+	main *turn // of the goroutine that called New
 	turn *turn // of the goroutine that runs the loop
 	top  bool  // the loop has nothing half done
 
-	mu    sync.Mutex // of what tick uses too
+	mu    sync.Mutex // protects what tick uses too
 	timer *time.Timer
 	armed atomic.Bool
 	seen  uint64 // the state of turn at the last tick
@@ -51,15 +51,15 @@ type Watchdog struct {
 // turn is one goroutine's time to run the loop.
 type turn struct {
 	call  Call
-	state atomic.Uint64 // odd during a call, and another number for each; abandoned
-	given chan struct{} // main's turn comes again
+	state atomic.Uint64 // odd during a call, different for each call; or abandoned
+	given chan struct{} // main's turn is back
 }
 
 const abandoned = ^uint64(0)
 
-// New returns the watchdog of the loop that the calling goroutine runs. loop runs the
-// loop from its top, in the goroutine that calls it, until the loop ends or Yield
-// returns true. wake wakes the loop up; any goroutine may call it.
+// New returns the watchdog of the loop that the calling goroutine runs. loop runs the loop
+// from its top in the calling goroutine, until the loop ends or Yield returns true. wake wakes
+// the loop. Any goroutine may call it.
 func New(loop, wake func()) *Watchdog {
 	t := &turn{given: make(chan struct{})}
 	w := &Watchdog{loop: loop, wake: wake, main: t, turn: t}
@@ -68,18 +68,18 @@ func New(loop, wake func()) *Watchdog {
 	return w
 }
 
-// Wake wakes the loop up. Any goroutine may call it.
+// Wake wakes the loop. Any goroutine may call it.
 func (w *Watchdog) Wake() { w.wake() }
 
-// Top says whether the loop has nothing half done from now on, so that it can be run
-// from its top without loss.
+// Top tells whether the loop now has nothing half done, so that it can run from its top
+// without loss.
 func (w *Watchdog) Top(top bool) { w.top = top }
 
-// Guards says whether Run may be called now.
+// Guards returns whether Run may be called now.
 func (w *Watchdog) Guards() bool { return w.top }
 
-// Run makes the call in this goroutine, which is the loop's. If the call hangs,
-// another goroutine runs the loop; Run returns when that has given the loop back.
+// Run makes the call in this goroutine, which runs the loop. If the call hangs, another
+// goroutine runs the loop meanwhile. Run returns when that goroutine gives the loop back.
 func (w *Watchdog) Run(c Call, now time.Time) {
 	t := w.turn
 	t.call = c
@@ -95,7 +95,7 @@ func (w *Watchdog) Run(c Call, now time.Time) {
 	c.Returned()
 	if t != w.main {
 		w.wake()
-		runtime.Goexit() // the loop is another goroutine's, and is not given back
+		runtime.Goexit() // another goroutine keeps the loop
 	}
 	w.waits.Store(true)
 	w.wake()
@@ -103,9 +103,8 @@ func (w *Watchdog) Run(c Call, now time.Time) {
 	w.top = true
 }
 
-// Yield gives the loop back to the goroutine that it belongs to, if that waits for it,
-// and reports whether it has: the caller's loop is to return. It is called at the
-// loop's top.
+// Yield gives the loop back to its goroutine, if that waits for it. If it returns true, the
+// caller's loop must return. Call it at the loop's top.
 func (w *Watchdog) Yield() bool {
 	if !w.waits.Load() {
 		return false
@@ -128,8 +127,8 @@ func (w *Watchdog) arm() {
 	}
 }
 
-// tick looks twice for each Patience whether the loop is still in the call of the last
-// look, as long as there are calls.
+// tick checks twice per Patience, while there are calls, whether the loop is still in the call
+// of the last check.
 func (w *Watchdog) tick() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -138,12 +137,12 @@ func (w *Watchdog) tick() {
 	switch {
 	case state != w.seen:
 		w.seen = state
-	case state%2 == 0: // there was no call
+	case state%2 == 0: // no call
 		w.armed.Store(false)
 		if t.state.Load() == state {
 			return
 		}
-		w.armed.Store(true) // there is one, which has seen that the watchdog was armed
+		w.armed.Store(true) // a call that saw the watchdog armed
 	case t.state.CompareAndSwap(state, abandoned):
 		t.call.Abandoned()
 		w.turn, w.top, w.seen = &turn{}, false, 0

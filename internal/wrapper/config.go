@@ -120,7 +120,7 @@ func unwanted(config []byte) (bool, error) {
 		} `json:"process"`
 	}
 	if err := json.Unmarshal(config, &c); err != nil {
-		return false, fmt.Errorf("no valid JSON: %w", err)
+		return false, fmt.Errorf("not valid JSON: %w", err)
 	}
 	said, _ := annotation.Ours(c.Annotations, annotation.PodOf(c.Annotations).Container)
 	switch {

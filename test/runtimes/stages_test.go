@@ -267,8 +267,8 @@ func TestStageBadState(t *testing.T) {
 		says        string
 	}{
 		{"empty", "", all, "it is empty"},
-		{"truncated", state(1)[:30], all, "no valid JSON"},
-		{"garbage", strings.Repeat("\x00\xff", 1000), all, "no valid JSON"},
+		{"truncated", state(1)[:30], all, "not valid JSON"},
+		{"garbage", strings.Repeat("\x00\xff", 1000), all, "not valid JSON"},
 		{"huge", `{"id":"c1","x":"` + strings.Repeat("x", 1<<21), all, "more than"},
 		{"no ID", `{"pid":1,"bundle":"/b"}`, all, "bad id"},
 		{"another's path as ID", `{"id":"../c2","pid":1,"bundle":"/b"}`, all, "bad id"},

@@ -125,7 +125,7 @@ func TestWrapperPassesOn(t *testing.T) {
 		{"off", host.BinDir, []string{"create", "-b", bundle("off", `{"annotations":{"devlog":"off"}}`), "c1"}, ""},
 		{"no configuration", host.BinDir, []string{"create", "--bundle", empty, "c1"}, "config.json: no such file"},
 		{"no bundle", host.BinDir, []string{"create", "--bundle", dir + "/no\nwhere", "c1"}, "no such file"},
-		{"garbage", host.BinDir, []string{"create", "--bundle", bundle("garbage", strings.Repeat("\x00garbage\n", 100000)), "c1"}, "no valid JSON"},
+		{"garbage", host.BinDir, []string{"create", "--bundle", bundle("garbage", strings.Repeat("\x00garbage\n", 100000)), "c1"}, "not valid JSON"},
 		{"full disk", host.BinDir, []string{"create", "--bundle", full, "c1"}, "no space left"},
 		{"read-only", host.BinDir, []string{"create", "--bundle", readOnly, "c1"}, "read-only"},
 		{"no hook", lonely, []string{"create", "--bundle", bundle("lonely-bundle", "{}"), "c1"}, "install devlog-hook there"},
