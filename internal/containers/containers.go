@@ -1,6 +1,5 @@
-// Package containers owns the containers of a host: what their engines call them, and
-// which processes they are. It reads /proc and the engines' own files, and talks to no
-// engine.
+// Package containers finds the containers of a host: their engines' names for them, and their
+// processes. It reads /proc and the engines' files. It does not talk to engines.
 package containers
 
 import (
@@ -27,30 +26,29 @@ const (
 
 // Container is a running container.
 type Container struct {
-	// ID is what the runtime calls it, and Name what people do; Name is empty where it
-	// is not known. For LXC and systemd-nspawn they are the same.
+	// ID is the runtime's name for it, and Name is the user's, which may not be known. For LXC
+	// and systemd-nspawn they are equal.
 	ID, Name string
-	// Engine is the program that people start it with, such as podman; empty if that is
-	// not known.
+	// Engine is the program that starts it, such as podman; empty if not known.
 	Engine string
-	// PID is its first process, or the one that has run for the longest time.
+	// PID is its first process, or its oldest one.
 	PID int
-	// Pod is what Kubernetes calls it; zero outside Kubernetes.
+	// Pod is its name in Kubernetes; zero outside Kubernetes.
 	Pod annotation.Pod
 
 	// Sandbox says that it only holds a pod's namespaces.
 	Sandbox bool
-	// started tells the process from a later one with the same ID.
+	// started distinguishes the process from a later one with the same ID.
 	started uint64
 }
 
-// Called is the name that people know it by: NAMESPACE_POD_CONTAINER in Kubernetes,
-// else its name; empty if it has none.
+// Called returns the name that people use: NAMESPACE_POD_CONTAINER in Kubernetes, otherwise
+// Name, which may be empty.
 func (c Container) Called() string {
 	return cmp.Or(c.Pod.String(), c.Name)
 }
 
-// Host is where containers are looked for.
+// Host is where to look for containers.
 type Host struct {
 	// Root is the host's root directory: "/", or a test's.
 	Root string
@@ -58,13 +56,13 @@ type Host struct {
 	Self string
 }
 
-// This is the host that this process is on.
+// This returns the host of this process.
 func This() Host { return Host{Root: "/", Self: "self"} }
 
 func (h Host) path(name string) string { return filepath.Join(h.Root, name) }
 
-// List returns the running containers, and where it looked for them. What cannot be read
-// is ignored: containers come and go, and a user does not see those of others.
+// List returns the running containers, and where it looked for them. It ignores what it cannot
+// read: containers end meanwhile, and users may not see the containers of others.
 func (h Host) List() (list []Container, looked Looked) {
 	all := h.processes()
 	looked.Processes = len(all)
@@ -80,7 +78,7 @@ func (h Host) List() (list []Container, looked Looked) {
 	}
 	for _, group := range h.groups(all, byPID) {
 		c := h.describe(group[0], byPID)
-		for _, p := range group { // its runtime knows which one is the first
+		for _, p := range group { // the runtime knows which process is the first
 			if known, ok := found[p.pid]; ok {
 				c = merge(c, known)
 				break
@@ -95,18 +93,18 @@ func (h Host) List() (list []Container, looked Looked) {
 	return list, looked
 }
 
-// Runs says whether the container's process is still the one that was found, and not
-// a later one with the same ID.
+// Runs returns whether the container's process still runs, and its ID does not belong to a
+// later process.
 func (h Host) Runs(c Container) bool {
 	p, ok := h.process(c.PID)
 	return ok && p.started == c.started
 }
 
-// merge returns what is known of one container from its processes and from its runtime.
+// merge combines what the processes and the runtime tell about one container.
 func merge(c, runtime Container) Container {
 	c.PID, c.started = runtime.PID, runtime.started
 	c.ID = cmp.Or(runtime.ID, c.ID)
-	c.Name = cmp.Or(runtime.Name, c.Name) // only root writes a runtime's files
+	c.Name = cmp.Or(runtime.Name, c.Name) // only root writes the runtime's files
 	c.Engine = cmp.Or(c.Engine, runtime.Engine)
 	if c.Pod == (annotation.Pod{}) {
 		c.Pod = runtime.Pod
@@ -115,8 +113,8 @@ func merge(c, runtime Container) Container {
 	return c
 }
 
-// groups returns the processes of each container together, the first one in front, as far
-// as their cgroups and parents tell.
+// groups returns the processes of each container, its first process first, as far as cgroups
+// and parents tell.
 func (h Host) groups(all []process, byPID map[int]process) (groups [][]process) {
 	own := h.namespace(h.Self, "mnt")
 	at := map[string]int{}
@@ -137,8 +135,8 @@ func (h Host) groups(all []process, byPID map[int]process) (groups [][]process) 
 		}
 		groups[i] = append(groups[i], p)
 	}
-	// A user can make a cgroup that is called like a container's, but not one below
-	// an engine's monitor: processes below one come first.
+	// A user can name a cgroup like a container's, but cannot make one below an engine's
+	// monitor. So processes below a monitor come first.
 	rank := func(p process) int {
 		if m, ok := p.monitor(byPID); ok && h.owned(m.pid) {
 			return 0
@@ -153,8 +151,8 @@ func (h Host) groups(all []process, byPID map[int]process) (groups [][]process) 
 	return groups
 }
 
-// OfProcess returns the container in which the process runs, as it is while a hook runs
-// too; ok says whether it is one that can be told from others.
+// OfProcess returns the container of the process. It also works while a hook runs. ok is false
+// if no container can be identified.
 func (h Host) OfProcess(pid int) (c Container, ok bool) {
 	byPID := map[int]process{}
 	p, ok := h.process(pid)
@@ -190,7 +188,7 @@ func (h Host) describe(p process, byPID map[int]process) Container {
 		m.bundle = filepath.Join(m.bundles, id)
 	}
 	switch {
-	case m.engine == lxc || m.engine == nspawn: // LXC gives a cgroup another name if an old one was left
+	case m.engine == lxc || m.engine == nspawn: // LXC names a cgroup differently if an old one was left
 		c.ID, c.Name, c.Engine = m.id, m.name, m.engine
 	case !m.shim && m.id == id:
 		c.Name = cmp.Or(m.name, c.Name)
@@ -201,10 +199,10 @@ func (h Host) describe(p process, byPID map[int]process) Container {
 	return c
 }
 
-// Looked is where containers were looked for.
+// Looked is where List looked for containers.
 type Looked struct {
-	// Processes is how many processes there are, and Dirs are the directories of
-	// runtimes and engines that exist.
+	// Processes is the number of processes, and Dirs are the existing directories of runtimes
+	// and engines.
 	Processes int
 	Dirs      []string
 }

@@ -8,16 +8,16 @@ import (
 	"strings"
 )
 
-// minPrefix is how many digits the beginning of an ID has at least.
+// minPrefix is the shortest prefix of an ID, in digits.
 const minPrefix = 4
 
-// shortID is how many digits of a long ID people are shown, as engines do.
+// shortID is how many digits of a long ID are shown, as engines do.
 const shortID = 12
 
-// Find returns the container of the list with that ID or name; or else the one whose ID,
-// of hexadecimal digits, begins so. A pod's container is NAMESPACE_POD_CONTAINER,
-// NAMESPACE/POD/CONTAINER, or less of that. The error is *NotFoundError or
-// *AmbiguousError.
+// Find returns the container of the list with that ID or name. Otherwise it returns the
+// container whose ID, in hexadecimal, has that prefix. A pod's container is
+// NAMESPACE_POD_CONTAINER, NAMESPACE/POD/CONTAINER, or a part of that. The error is a
+// *NotFoundError or an *AmbiguousError.
 func Find(list []Container, name string) (Container, error) {
 	for _, match := range []func(Container) bool{
 		func(c Container) bool { return isLongID(c.ID) && c.ID == name },
@@ -43,7 +43,7 @@ func Find(list []Container, name string) (Container, error) {
 	return Container{}, &NotFoundError{Name: name, running: list}
 }
 
-// names are the names that people may call it by.
+// names returns the names that people may use for it.
 func (c Container) names() []string {
 	if c.Sandbox {
 		return nil
@@ -55,7 +55,7 @@ func (c Container) names() []string {
 	return []string{p.String(), p.Namespace + "/" + p.Name + "/" + p.Container, p.Namespace + "/" + p.Name, p.Name + "/" + p.Container, p.Name, p.Container}
 }
 
-// Short is the ID as engines show it to people, if it is a long one.
+// Short returns a long ID in the form that engines show.
 func Short(id string) string {
 	if isLongID(id) {
 		return id[:shortID]
@@ -63,7 +63,7 @@ func Short(id string) string {
 	return id
 }
 
-// String says which container it is, for people.
+// String describes the container for people.
 func (c Container) String() string {
 	words := cmp.Or(c.Engine, "container") + " " + Short(c.ID)
 	if name := c.Called(); name != "" && name != c.ID {
@@ -72,7 +72,7 @@ func (c Container) String() string {
 	return words + " (process " + strconv.Itoa(c.PID) + ")"
 }
 
-// AmbiguousError is that several containers have the name.
+// AmbiguousError means that several containers have the name.
 type AmbiguousError struct {
 	Name  string
 	Found []Container
@@ -86,15 +86,15 @@ func (e *AmbiguousError) Error() string {
 	return fmt.Sprintf("%d containers are called %q: %s; give an ID, or a process with --pid", len(e.Found), e.Name, strings.Join(each, ", "))
 }
 
-// NotFoundError is that no container has the name.
+// NotFoundError means that no container has the name.
 type NotFoundError struct {
 	Name string
-	// Looked is where they were looked for.
+	// Looked is where Find looked.
 	Looked  Looked
 	running []Container
 }
 
-// maxNamed is how many containers an error names.
+// maxNamed is how many containers an error lists.
 const maxNamed = 8
 
 func (e *NotFoundError) Error() string {
@@ -114,11 +114,11 @@ func (e *NotFoundError) Error() string {
 	return fmt.Sprintf("no running container is called %q: looked at %s, and %s; give its process with --pid", e.Name, e.Looked.words(), running)
 }
 
-// Find returns the host's running container with that name, as Find of a list does.
+// Find returns the host's running container with that name; see the function Find.
 func (h Host) Find(name string) (Container, error) {
 	list, looked := h.List()
 	c, err := Find(list, name)
-	if missing, ok := err.(*NotFoundError); ok { //nolint:errorlint // it is not wrapped
+	if missing, ok := err.(*NotFoundError); ok { //nolint:errorlint // Find does not wrap it
 		missing.Looked = looked
 	}
 	return c, err

@@ -8,30 +8,30 @@ import (
 	"syscall"
 )
 
-// A monitor is the process of an engine's that outlives the runtime and is the parent of
-// a container's first process. No container can choose its parent.
+// A monitor is an engine's process that outlives the runtime and is the parent of a
+// container's first process. A container cannot choose its parent.
 type monitor struct {
 	pid    int
 	engine string
-	// id and name are the container's; a shim may monitor more than this one.
+	// id and name are the container's. A shim may monitor more containers.
 	id, name string
 	shim     bool
-	// bundle is the directory with the container's config.json, and bundles the one
-	// above, where a shim has all; empty if it is not known.
+	// bundle is the directory with the container's config.json. bundles is its parent, if a
+	// shim has several. Both are empty if not known.
 	bundle, bundles string
 }
 
-// The monitors' programs, as /proc/PID/stat has them, cut to 15 bytes.
+// The monitors' programs as in /proc/PID/stat, which cuts names to 15 bytes.
 const (
 	conmonComm = "conmon"
 	shimComm   = "containerd-shim"
 	nspawnComm = "systemd-nspawn"
 )
 
-// lxcTitle begins what LXC's monitor calls itself.
+// lxcTitle begins the title of LXC's monitor.
 const lxcTitle = "[lxc monitor]"
 
-// isMonitorComm says whether a process of that name may be a monitor.
+// isMonitorComm returns whether a process with that name may be a monitor.
 func isMonitorComm(comm string) bool {
 	switch comm {
 	case conmonComm, shimComm, nspawnComm, "lxcd":
@@ -40,8 +40,8 @@ func isMonitorComm(comm string) bool {
 	return strings.HasPrefix(comm, "lxc-") || strings.HasPrefix(comm, lxcTitle)
 }
 
-// parseMonitor reads the text of a monitor's /proc/PID/cmdline, the arguments with a NUL
-// after each. Its id is empty if the process monitors no container.
+// parseMonitor reads a monitor's /proc/PID/cmdline: the arguments, each with a NUL after it.
+// Its id is empty if the process monitors no container.
 func parseMonitor(comm string, cmdline []byte) monitor {
 	args := strings.Split(strings.TrimRight(string(cmdline), "\x00"), "\x00")
 	switch comm {
@@ -63,7 +63,7 @@ func parseMonitor(comm string, cmdline []byte) monitor {
 		}
 		return monitor{engine: nspawn, id: name, name: name}
 	}
-	// LXC writes over its arguments: [lxc monitor] PATH NAME
+	// LXC overwrites its arguments with: [lxc monitor] PATH NAME
 	rest, ok := strings.CutPrefix(args[0], lxcTitle+" ")
 	if at := strings.LastIndexByte(rest, ' '); ok && at >= 0 {
 		return monitor{engine: lxc, id: rest[at+1:], name: rest[at+1:]}
@@ -73,12 +73,12 @@ func parseMonitor(comm string, cmdline []byte) monitor {
 
 // parseConmon reads the arguments of conmon, the monitor of podman and CRI-O.
 func parseConmon(args []string) monitor {
-	if end := slices.Index(args, "--exit-command"); end >= 0 { // what follows is podman's
+	if end := slices.Index(args, "--exit-command"); end >= 0 { // podman's own arguments follow
 		args = args[:end]
 	}
 	for _, arg := range args {
 		if arg == "-e" || arg == "--exec-attach" || strings.HasPrefix(arg, "--exec-process-spec") {
-			return monitor{} // of a command in a container that runs already
+			return monitor{} // it monitors a command in a running container
 		}
 	}
 	m := monitor{engine: podman, id: option(args, "-c", "--cid"), name: option(args, "-n", "--name"), bundle: option(args, "-b", "--bundle")}
@@ -91,7 +91,8 @@ func parseConmon(args []string) monitor {
 	return m
 }
 
-// option is the value of the first of the options that has one: NAME VALUE or NAME=VALUE.
+// option returns the value of the first of these options that is given, as NAME VALUE or
+// NAME=VALUE.
 func option(args []string, names ...string) string {
 	for i, arg := range args {
 		for _, name := range names {

@@ -12,27 +12,27 @@ import (
 	"devlog/internal/hook"
 )
 
-// maxAncestors is how far a container's first process may be below its monitor: a runtime
-// that is about to start the container is in between.
+// maxAncestors is the most steps from a container's first process to its monitor: the runtime
+// is in between while it starts the container.
 const maxAncestors = 8
 
-// maxProc is how much of a file in /proc is read, in bytes.
+// maxProc is the most that is read of a file in /proc, in bytes.
 const maxProc = 64 << 10
 
-// process is one of those that /proc shows.
+// process is a process in /proc.
 type process struct {
 	pid, parent int
 	comm        string
 	started     uint64 // in clock ticks since the boot
-	cgroup      string // the text of its file
-	mounts      string // its mount namespace; empty if that may not be known
-	// isMonitor says that it is an engine's process on the host, and monitors what the
-	// one container is, if it says so.
+	cgroup      string // the content of its cgroup file
+	mounts      string // its mount namespace; empty if this process may not see it
+	// isMonitor says that it is an engine's process on the host. If its arguments name a
+	// container, one describes it.
 	isMonitor bool
 	monitors  monitor
 }
 
-// processes returns those that /proc shows, without the kernel's.
+// processes returns the processes in /proc, without kernel threads.
 func (h Host) processes() (list []process) {
 	entries, err := os.ReadDir(h.path("proc"))
 	if err != nil {
@@ -78,8 +78,8 @@ func (h Host) process(pid int) (p process, ok bool) {
 	return p, true
 }
 
-// isContained says that the process is in a container itself, and may have the name of a
-// monitor only to be taken for one.
+// isContained returns whether the process itself is in a container. Then it may only have a
+// monitor's name to look like one.
 func (p process) isContained(h Host) bool {
 	own, other := h.namespace(h.Self, "pid"), h.namespace(strconv.Itoa(p.pid), "pid")
 	if own != "" && other != "" && own != other {
@@ -89,8 +89,8 @@ func (p process) isContained(h Host) bool {
 	return id != "" && !isMonitorsCgroup(p.cgroup, id)
 }
 
-// isMonitorsCgroup says that the cgroups are those of the monitor of the container with
-// that ID: podman and CRI-O call them conmon-ID.
+// isMonitorsCgroup returns whether the cgroups are those of the monitor of the container with
+// that ID. podman and CRI-O name them conmon-ID.
 func isMonitorsCgroup(cgroup, id string) bool {
 	for line := range strings.Lines(cgroup) {
 		if before, _, ok := strings.Cut(line, id); ok {
@@ -100,7 +100,7 @@ func isMonitorsCgroup(cgroup, id string) bool {
 	return false
 }
 
-// namespace tells a process's namespace from others; empty if that may not be known.
+// namespace identifies a process's namespace; empty if this process may not see it.
 func (h Host) namespace(process, kind string) string {
 	ns, err := os.Readlink(h.path("proc/" + process + "/ns/" + kind))
 	if err != nil {
@@ -109,8 +109,8 @@ func (h Host) namespace(process, kind string) string {
 	return ns
 }
 
-// owned says whether what the process says of itself is root's word, or this user's own:
-// other users can have root read files that never end.
+// owned returns whether root, or this user, controls what the process shows: another user
+// could make root read files that never end.
 func (h Host) owned(pid int) bool {
 	info, err := os.Stat(h.path("proc/" + strconv.Itoa(pid)))
 	return err == nil && (ownerOf(info) == 0 || ownerOf(info) == os.Geteuid())
@@ -122,7 +122,7 @@ func parseStat(text []byte) (p process, ok bool) {
 	if begin < 0 || end < begin {
 		return process{}, false
 	}
-	fields := strings.Fields(string(text[end+1:])) // from the state on, which is the third
+	fields := strings.Fields(string(text[end+1:])) // from the state on, the third field
 	if len(fields) < 20 {
 		return process{}, false
 	}
@@ -137,15 +137,15 @@ func parseStat(text []byte) (p process, ok bool) {
 	return p, true
 }
 
-// identity returns the ID and the engine of the container that the process is in; empty
-// if it is in none that can be told.
+// identity returns the ID and the engine of the process's container; empty if that cannot be
+// told.
 func (p process) identity(byPID map[int]process) (id, engine string) {
 	m, monitored := p.monitor(byPID)
 	id = hook.RawNameFromCgroup(p.cgroup)
 	if id != "" {
 		engine = engineOf(p.cgroup, id)
 	} else if monitored {
-		if id = longID(p.cgroup); id == "" { // a cgroup that somebody has chosen
+		if id = longID(p.cgroup); id == "" { // somebody has chosen the cgroup's name
 			id = m.id
 		}
 	}
@@ -171,8 +171,8 @@ func (p process) monitor(byPID map[int]process) (m monitor, ok bool) {
 	return monitor{}, false
 }
 
-// engineOf is the engine whose container of that ID the cgroups are, as
-// hook.NameFromCgroup finds it; empty for one that is not known.
+// engineOf returns the engine whose container with that ID has the cgroups, found as in
+// hook.NameFromCgroup; empty if not known.
 func engineOf(cgroup, id string) string {
 	for line := range strings.Lines(cgroup) {
 		for dir := strings.TrimSpace(line); ; {
@@ -189,14 +189,13 @@ func engineOf(cgroup, id string) string {
 			}
 		}
 	}
-	if strings.Contains(cgroup, "/machine-") || strings.Contains(cgroup, "/systemd-nspawn@") { // the ID is written in another way there
+	if strings.Contains(cgroup, "/machine-") || strings.Contains(cgroup, "/systemd-nspawn@") { // the ID is written differently there
 		return nspawn
 	}
 	return ""
 }
 
-// engineBy is the engine that begins the names of its cgroups so, or has them in that
-// directory.
+// engineBy returns the engine that uses this prefix for its cgroups' names, or this directory.
 func engineBy(prefix, dir string) string {
 	switch {
 	case strings.HasPrefix(prefix, "lxc."), prefix == "" && dir == "lxc":
@@ -217,7 +216,7 @@ func engineBy(prefix, dir string) string {
 	return ""
 }
 
-// longID is the outermost part of the cgroups that looks like an engine's ID.
+// longID returns the outermost part of the cgroups that looks like an engine's ID.
 func longID(cgroup string) string {
 	for line := range strings.Lines(cgroup) {
 		for element := range strings.SplitSeq(strings.TrimSpace(line), "/") {
@@ -229,7 +228,7 @@ func longID(cgroup string) string {
 	return ""
 }
 
-// isLongID says whether it is 64 hexadecimal digits, as engines make IDs.
+// isLongID returns whether the text is 64 hexadecimal digits, as in engines' IDs.
 func isLongID(text string) bool {
 	return len(text) == 64 && isHex(text)
 }

@@ -14,11 +14,11 @@ import (
 	"devlog/internal/hook"
 )
 
-// maxState is how much of a file of a runtime's or an engine's is read, in bytes.
+// maxState is the most that is read of a runtime's or an engine's file, in bytes.
 const maxState = 16 << 20
 
-// The runtimes' and systemd's own records of what runs, which only root writes. Users
-// have theirs in /run/user, but could write there what they like of other containers.
+// The records of runtimes and systemd, which only root can write. Users' engines have records
+// in /run/user, where a user could also write false ones about other containers.
 var stateFiles = []struct{ dir, pattern, engine string }{
 	{"/run/runc", "*/state.json", runc},
 	{"/run/crun", "*/status", crun},
@@ -27,11 +27,11 @@ var stateFiles = []struct{ dir, pattern, engine string }{
 	{machines, "*", nspawn},
 }
 
-// machines is where systemd-machined(8) notes which machines there are.
+// machines is where systemd-machined(8) records machines.
 const machines = "/run/systemd/machines"
 
-// states returns the containers of which runtimes have noted that they run, and the
-// directories in which they have.
+// states returns the containers that runtimes record as running, and the directories of the
+// records.
 func (h Host) states(byPID map[int]process) (list []Container, dirs []string) {
 	for _, s := range stateFiles {
 		if info, err := os.Stat(h.path(s.dir)); err != nil || !info.IsDir() {
@@ -57,7 +57,7 @@ func (h Host) states(byPID map[int]process) (list []Container, dirs []string) {
 			st, ok := parseState(text)
 			p := byPID[st.pid]
 			if !ok || p.pid == 0 || st.started != 0 && st.started != p.started {
-				continue // it has ended
+				continue // the container has ended
 			}
 			c := Container{ID: path.Base(path.Dir(name)), Engine: s.engine, PID: st.pid, started: p.started}
 			if st.bundle != "" {
@@ -69,10 +69,10 @@ func (h Host) states(byPID map[int]process) (list []Container, dirs []string) {
 	return list, dirs
 }
 
-// state is what a runtime notes of a container.
+// state is a runtime's record of a container.
 type state struct {
 	pid     int
-	started uint64 // when the process did, in clock ticks; 0 if that is not noted
+	started uint64 // when the process started, in clock ticks; 0 if not recorded
 	bundle  string
 }
 
@@ -103,8 +103,8 @@ func parseState(text []byte) (state, bool) {
 	return st, st.pid > 0
 }
 
-// parseMachine reads a file of systemd-machined's: lines NAME=VALUE. ok is false for
-// what is no container.
+// parseMachine reads a file of systemd-machined: lines NAME=VALUE. ok is false if the machine
+// is not a container.
 func parseMachine(name string, text []byte) (c Container, ok bool) {
 	values := map[string]string{}
 	for line := range strings.Lines(string(text)) {
@@ -119,10 +119,10 @@ func parseMachine(name string, text []byte) (c Container, ok bool) {
 	return Container{ID: name, Name: name, Engine: cmp.Or(values["SERVICE"], nspawn), PID: pid}, true
 }
 
-// nerdctlName is the annotation by which nerdctl names a container.
+// nerdctlName is the annotation with nerdctl's name for a container.
 const nerdctlName = "nerdctl/name"
 
-// readBundle adds what the config.json in the container's bundle says of its name.
+// readBundle adds the container's name from the config.json in its bundle.
 func (h Host) readBundle(c *Container, bundle string) {
 	text, err := file.Read(h.path(filepath.Join(bundle, "config.json")), maxState)
 	if err != nil {
@@ -148,15 +148,15 @@ func (h Host) readBundle(c *Container, bundle string) {
 	}
 	c.Name = cmp.Or(c.Name, config.Annotations[nerdctlName])
 	for _, m := range config.Mounts {
-		// Docker mounts files of the directory in which it has the container's name.
+		// Docker mounts files from the directory that also has the container's name.
 		if dir := path.Dir(m.Source); m.Destination == "/etc/hostname" && path.Base(dir) == c.ID {
 			c.Name = cmp.Or(h.dockerName(dir), c.Name)
 		}
 	}
 }
 
-// dockerName is what Docker calls the container that it keeps in the directory; empty if
-// that is not known.
+// dockerName returns Docker's name for the container whose directory this is; empty if not
+// known.
 func (h Host) dockerName(dir string) string {
 	text, err := file.Read(h.path(filepath.Join(dir, "config.v2.json")), maxState)
 	var config struct {

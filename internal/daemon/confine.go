@@ -9,20 +9,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// keptCaps are the capabilities (capabilities(7)) of a confined program: to
-// write to any file and directory in its root, and to make that its root. Until then
-// it has the host's: sandbox.Guard keeps it to itself.
+// keptCaps are the capabilities (capabilities(7)) of a confined program: to write any file and
+// directory in its root, and to change its root. Until it has changed its root, it could use
+// them on the host's files, so sandbox.Guard restricts it.
 var keptCaps = map[uintptr]bool{unix.CAP_DAC_OVERRIDE: true, unix.CAP_FOWNER: true, unix.CAP_SYS_CHROOT: true, unix.CAP_WAKE_ALARM: true}
 
-// startConfined is syscall.ForkExec with no other capabilities than those. The
-// child has them of the thread that starts it, which ends with the goroutine.
+// startConfined is syscall.ForkExec with only those capabilities. The child inherits them from
+// the starting thread, which ends with its goroutine.
 func startConfined(path string, args []string, attr *syscall.ProcAttr) (pid int, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		runtime.LockOSThread() // and never unlocked
+		runtime.LockOSThread() // never unlocked
 		if err = confine(); err != nil {
-			err = fmt.Errorf("give up its rights: %w", err)
+			err = fmt.Errorf("cannot drop its privileges: %w", err)
 			return
 		}
 		pid, err = syscall.ForkExec(path, args, attr)
@@ -31,12 +31,12 @@ func startConfined(path string, args []string, attr *syscall.ProcAttr) (pid int,
 	return pid, err
 }
 
-// confine limits what this thread's children have once they execute a program.
+// confine limits the capabilities of this thread's children after they execute a program.
 func confine() error {
 	for c := uintptr(0); ; c++ {
 		set, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, c, 0, 0, 0)
 		if errors.Is(err, unix.EINVAL) {
-			break // the kernel has no more
+			break // the kernel knows no more
 		}
 		if err != nil {
 			return err
@@ -56,7 +56,7 @@ func confine() error {
 	if err := unix.Capget(&hdr, &data[0]); err != nil {
 		return err
 	}
-	for i := range data { // root executes with what is inheritable beside what is bounded
+	for i := range data { // a root process executes a program with the inheritable capabilities too, not only the bounding set
 		data[i].Inheritable = 0
 	}
 	if err := unix.Capset(&hdr, &data[0]); err != nil {

@@ -58,7 +58,7 @@ func TestStartWithManyFiles(t *testing.T) {
 		}
 	}
 	_, err = Start(Spec{Path: self, Files: nulls(t, handover.MaxFiles+1), Timeout: time.Second})
-	if err == nil || !strings.Contains(err.Error(), "201 files to pass, and 200 at most can be") {
+	if err == nil || !strings.Contains(err.Error(), "201 files to pass, but at most 200 are possible") {
 		t.Errorf("too many files: %v", err)
 	}
 }

@@ -1,5 +1,5 @@
-// Package daemon owns the start of a receiver that outlives the hook: as a process of
-// its own, or as a service of systemd's.
+// Package daemon starts a receiver that outlives the hook: as a process, or as a systemd
+// service.
 package daemon
 
 import (
@@ -22,22 +22,22 @@ import (
 	"devlog/internal/memfd"
 )
 
-// Spec says how to start a receiver.
+// Spec is how to start a receiver.
 type Spec struct {
-	// Path is the program. It is also the first argument.
+	// Path is the program, and its first argument.
 	Path string
-	// Sealed runs the program from a sealed copy in memory, so that nobody who
-	// can open /proc/PID/exe of the receiver can write to the program's file.
+	// Sealed runs a sealed copy of the program in memory, so that nobody who can open the
+	// receiver's /proc/PID/exe can write to the program's file.
 	Sealed bool
-	// Confined takes from the program what a container's own process has no
-	// right to: all capabilities but those to write files and to change its root
-	// directory, and the gain of others by what it executes.
+	// Confined takes the privileges from the program that a container's process must not have:
+	// it keeps only the capabilities to write files and to change its root, and gains none by
+	// executing a program.
 	Confined bool
-	// Args are the arguments behind the program's name.
+	// Args are the arguments after the program's name.
 	Args []string
-	// Env is the whole environment; the LISTEN_ variables are added.
+	// Env is the whole environment. LISTEN_FDS and LISTEN_FDNAMES are added.
 	Env []string
-	// Dir is its working directory; / if it is empty.
+	// Dir is its working directory; / if empty.
 	Dir string
 	// Files are passed to it. They stay open here.
 	Files []handover.Passed
@@ -45,31 +45,30 @@ type Spec struct {
 	Timeout time.Duration
 }
 
-// StartError is a receiver's own account of why it cannot run.
+// StartError is the reason that a receiver itself gave for not running.
 type StartError struct {
 	Text string
 }
 
 func (e *StartError) Error() string { return e.Text }
 
-// Start starts a receiver that outlives this process and waits until it is
-// ready: in a session of its own, with / as its working directory unless
-// another is given, /dev/null as standard input, output and error, and no other
-// open files than those passed. It returns the receiver's process ID. After an
-// error no process is left, but for one that the kernel holds (see End). The error
-// is a *StartError where the receiver said itself what is wrong.
+// Start starts a receiver that outlives this process, and waits until it is ready. The
+// receiver has its own session, / as its working directory unless Dir is set, /dev/null as
+// standard input, output and error, and no other open files than Files. Start returns its
+// process ID. After an error no process is left, except one that the kernel holds (see End).
+// The error is a *StartError if the receiver itself gave the reason.
 func Start(s Spec) (pid int, err error) {
 	null, err := file.OpenNull()
 	if err != nil {
-		return 0, fmt.Errorf("start the receiver: %w", err)
+		return 0, fmt.Errorf("cannot start the receiver: %w", err)
 	}
 	defer null.Close()
 	if len(s.Files) > handover.MaxFiles {
-		return 0, fmt.Errorf("start the receiver: %d files to pass, and %d at most can be: choose a socket path with fewer directories to make", len(s.Files), handover.MaxFiles)
+		return 0, fmt.Errorf("cannot start the receiver: %d files to pass, but at most %d are possible: choose a socket path with fewer directories to make", len(s.Files), handover.MaxFiles)
 	}
 	ready, report, err := os.Pipe()
 	if err != nil {
-		return 0, fmt.Errorf("start the receiver: %w", err)
+		return 0, fmt.Errorf("cannot start the receiver: %w", err)
 	}
 	defer ready.Close()
 	defer report.Close()
@@ -78,12 +77,12 @@ func Start(s Spec) (pid int, err error) {
 	if s.Sealed {
 		image, err := sealedCopy(s.Path, firstFree(files))
 		if err != nil {
-			return 0, fmt.Errorf("start the receiver from memory: %w", err)
+			return 0, fmt.Errorf("cannot start the receiver from memory: %w", err)
 		}
 		defer image.Close()
 		path = file.Path(int(image.Fd()))
 	}
-	start := syscall.ForkExec // os.StartProcess starts another one first, to try pidfds
+	start := syscall.ForkExec // os.StartProcess first starts another process, to test for pidfds
 	if s.Confined {
 		start = startConfined
 	}
@@ -108,11 +107,10 @@ func Start(s Spec) (pid int, err error) {
 	if errors.As(err, &said) {
 		return 0, err
 	}
-	return 0, fmt.Errorf("start the receiver %s: %w", s.Path, err)
+	return 0, fmt.Errorf("cannot start the receiver %s: %w", s.Path, err)
 }
 
-// endUnready ends the receiver for which waiting has failed, and returns the
-// reason.
+// endUnready ends a receiver that did not become ready, and returns the reason.
 func endUnready(pid int, reason error) error {
 	status, err := End(pid)
 	if err != nil {
@@ -124,7 +122,7 @@ func endUnready(pid int, reason error) error {
 	return reason
 }
 
-// await reads what handover.Report wrote at the other end of the pipe.
+// await reads what handover.Report writes at the other end of the pipe.
 func await(ready *os.File, timeout time.Duration) error {
 	if err := ready.SetReadDeadline(time.Now().Add(timeout)); err != nil {
 		return err
@@ -147,20 +145,19 @@ func await(ready *os.File, timeout time.Duration) error {
 	}
 }
 
-// firstFree is a descriptor above all that are used to pass these files: exec
-// must find the image at its number after they have been moved to theirs.
-// Those in the way of others are moved out of it first, to above all of them.
+// firstFree returns a descriptor above all that are used to pass these files, so that exec
+// still finds the image after the files have moved to their numbers. A file that is in the way
+// of another is first moved to above all of them.
 func firstFree(files []*os.File) int {
 	top := handover.FirstFD + len(files)
 	for _, f := range files {
 		top = max(top, int(f.Fd())+1)
 	}
-	return max(64, top+handover.FirstFD+len(files)+1) // one is the child's pipe to tell an error
+	return max(64, top+handover.FirstFD+len(files)+1) // one more for the child's error pipe
 }
 
-// sealedCopy returns the program as a file in memory that cannot be changed
-// any more (memfd_create(2), F_ADD_SEALS of fcntl(2)). Its descriptor is at
-// least first.
+// sealedCopy returns a copy of the program in memory that cannot be changed (memfd_create(2),
+// F_ADD_SEALS of fcntl(2)). Its descriptor is at least first.
 func sealedCopy(path string, first int) (*os.File, error) {
 	src, err := file.OpenRegular(path)
 	if err != nil {
@@ -170,21 +167,21 @@ func sealedCopy(path string, first int) (*os.File, error) {
 	name := filepath.Base(path)
 	low, err := memfd.Create(name, memfd.Program)
 	if err != nil {
-		return nil, fmt.Errorf("make a file in memory: %w", err)
+		return nil, fmt.Errorf("cannot make a file in memory: %w", err)
 	}
 	fd, err := unix.FcntlInt(uintptr(low), unix.F_DUPFD_CLOEXEC, first)
 	unix.Close(low)
 	if err != nil {
-		return nil, fmt.Errorf("make a file in memory: %w", err)
+		return nil, fmt.Errorf("cannot make a file in memory: %w", err)
 	}
 	image := os.NewFile(uintptr(fd), "memfd:"+name)
 	if _, err := io.Copy(image, src); err != nil {
 		image.Close()
-		return nil, fmt.Errorf("copy %s into memory: %w", path, err)
+		return nil, fmt.Errorf("cannot copy %s into memory: %w", path, err)
 	}
 	if err := memfd.Seal(fd, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE); err != nil {
 		image.Close()
-		return nil, fmt.Errorf("seal the copy of %s: %w", path, err)
+		return nil, fmt.Errorf("cannot seal the copy of %s: %w", path, err)
 	}
 	return image, nil
 }

@@ -18,40 +18,40 @@ import (
 	"devlog/internal/handover"
 )
 
-// A receiver can be a transient service of systemd's, which starts it anew when
-// it was killed. systemd-run(1) starts it, as a child of systemd's that has none
-// of our files; it fetches them from a socket whose path it finds in its
-// environment, and gives systemd those that it needs to go on.
+// A receiver can be a transient systemd service, which systemd restarts if it is killed.
+// systemd-run(1) starts it as a child of systemd, without our files. The receiver fetches the
+// files from a socket whose path is in its environment, and gives systemd those that a restart
+// needs.
 
 const (
-	// UnitPrefix begins the names of the services of receivers.
+	// UnitPrefix begins the names of receivers' services.
 	UnitPrefix = "devlog-"
 	unitSuffix = ".service"
 	// maxUnit is UNIT_NAME_MAX of systemd, with room for a number.
 	maxUnit = 255 - len(unitSuffix) - len("-99")
 	// maxUnits is how many names are tried.
 	maxUnits = 20
-	// ExitFinal is the exit status of a receiver that is not to be started
-	// again: EX_CONFIG of sysexits(3).
+	// ExitFinal is the exit status of a receiver that systemd must not restart: EX_CONFIG of
+	// sysexits(3).
 	ExitFinal = 78
 )
 
-// booted is there where systemd is the init (sd_booted(3)).
+// booted exists where systemd is the init (sd_booted(3)).
 const booted = "/run/systemd/system"
 
 // programDirs are where systemd's programs may be; a hook may have no PATH.
 var programDirs = []string{"/usr/bin", "/bin", "/run/current-system/sw/bin"}
 
-// ErrNoSystemd says that there is no systemd that could start a receiver.
+// ErrNoSystemd means that systemd cannot start a receiver here.
 var ErrNoSystemd = errors.New("systemd is not this system's init")
 
-// Booted says that systemd is this system's init.
+// Booted returns whether systemd is this system's init.
 func Booted() bool {
 	st, err := os.Lstat(booted)
 	return err == nil && st.IsDir()
 }
 
-// CanSupervise says why no receiver can be a service of systemd's here.
+// CanSupervise returns why receivers cannot be systemd services here.
 func CanSupervise() error {
 	if !Booted() {
 		return ErrNoSystemd
@@ -66,57 +66,57 @@ func findProgram(name string) (string, error) {
 			return file, nil
 		}
 	}
-	return "", fmt.Errorf("find %s in %s: %w", name, strings.Join(programDirs, ", "), unix.ENOENT)
+	return "", fmt.Errorf("cannot find %s in %s: %w", name, strings.Join(programDirs, ", "), unix.ENOENT)
 }
 
-// unitProperties are those of a receiver's service (systemd.service(5)). They are
-// no variable, which each receiver would have.
+// unitProperties returns the properties of a receiver's service (systemd.service(5)). It is
+// not a variable, because each receiver would hold that in memory.
 func unitProperties() []string {
 	return []string{
-		// At a shutdown it has to outlive its container, whose last messages are yet to
-		// come. What has default dependencies is after sysinit.target, so it is stopped
-		// before this service; slices and the scopes in them are not, so slices are
-		// named. It is in system.slice, which is never stopped. What it writes to is
-		// unmounted later.
+		// At shutdown the receiver must outlive its container, whose last messages are still
+		// to come. Units with default dependencies are after sysinit.target, so they stop
+		// before this service. Slices, and scopes in them, are not, so slices are named. The
+		// receiver is in system.slice, which is never stopped. Its file systems are unmounted
+		// later.
 		"DefaultDependencies=no", "RequiresMountsFor=/var/log", "After=local-fs.target",
 		"Before=sysinit.target machine.slice user.slice shutdown.target", "Conflicts=shutdown.target",
-		"KillSignal=SIGINT", // on SIGTERM it goes on until its container ends
+		"KillSignal=SIGINT", // it ignores SIGTERM until its container ends
 		"Type=notify", "NotifyAccess=main", "KillMode=mixed", "TimeoutStopSec=30",
 		"Restart=on-failure", "RestartSec=100ms", fmt.Sprintf("RestartPreventExitStatus=%d", ExitFinal),
-		// Senders wait for a receiver that is being started. One that cannot is
-		// given up after a while, so that they do not wait for ever.
+		// Senders wait for a receiver that is starting. systemd gives up after a while, so
+		// that they do not wait for ever.
 		"StartLimitIntervalSec=60", "StartLimitBurst=40",
 		"FileDescriptorStoreMax=512",
-		// A repair that it runs and that is killed is no reason to end it.
+		// If the repair that it runs is killed, it must continue.
 		"OOMPolicy=continue", "OOMScoreAdjust=-250",
-		// What it says last is to be found: standard error would be what standard
-		// output is.
+		// Its last words must be kept. By default, standard error goes where standard output
+		// goes.
 		"StandardInput=null", "StandardOutput=null", "StandardError=journal", "LogRateLimitIntervalSec=0",
 	}
 }
 
-// StartUnit is Start with a transient service of systemd's, which is named after
-// the container. It returns the service's name as well.
+// StartUnit is Start as a transient systemd service, which is named after the container. It
+// also returns the service's name.
 func StartUnit(s Spec, container string) (pid int, unit string, err error) {
 	if s.Sealed || s.Confined || len(s.Files) >= handover.MaxFiles {
-		return 0, "", fmt.Errorf("start the receiver as a service: %w", errors.ErrUnsupported)
+		return 0, "", fmt.Errorf("cannot start the receiver as a service: %w", errors.ErrUnsupported)
 	}
 	for n := 1; ; n++ {
 		unit = UnitName(container, n)
 		pid, err = s.startUnit(unit)
 		if !errors.Is(err, errLoaded) || n == maxUnits {
-			break // an earlier receiver of that name may be about to end
+			break // an earlier receiver with that name may be about to end
 		}
 	}
 	var said *StartError
 	if err != nil && !errors.As(err, &said) {
-		err = fmt.Errorf("start the receiver %s as the service %s: %w", s.Path, unit, err)
+		err = fmt.Errorf("cannot start the receiver %s as the service %s: %w", s.Path, unit, err)
 	}
 	return pid, unit, err
 }
 
-// UnitName is the name of the n-th service of receivers of that container,
-// escaped as systemd-escape(1) does.
+// UnitName returns the name of the n-th service for receivers of that container, escaped as
+// systemd-escape(1) does.
 func UnitName(container string, n int) string {
 	var b strings.Builder
 	for i := range len(container) {
@@ -139,11 +139,10 @@ func UnitName(container string, n int) string {
 	return name + unitSuffix
 }
 
-// errLoaded says that there is a unit of that name.
-var errLoaded = errors.New("there is such a service already")
+// errLoaded means that a unit with that name exists.
+var errLoaded = errors.New("a service with that name exists")
 
-// startUnit is StartUnit with a name that may be in use: then the error is
-// errLoaded.
+// startUnit is StartUnit with a name that may be in use. Then the error is errLoaded.
 func (s Spec) startUnit(unit string) (pid int, err error) {
 	ready, report, err := os.Pipe()
 	if err != nil {
@@ -189,14 +188,14 @@ func (s Spec) startUnit(unit string) (pid int, err error) {
 	} else if err != nil {
 		return 0, err
 	}
-	// It ends when systemd has all files, and takes the service for started.
+	// systemd-run ends when systemd has all files and considers the service started.
 	if err := run.wait(deadline); err != nil {
 		return 0, err
 	}
 	return peer, nil
 }
 
-// runArgs are the arguments of systemd-run(1).
+// runArgs returns the arguments of systemd-run(1).
 func (s Spec) runArgs(unit, files string) []string {
 	args := []string{"--quiet", "--collect", "--unit=" + unit, "--description=syslog receiver of a container (devlogd)"}
 	for _, p := range unitProperties() {
@@ -207,36 +206,34 @@ func (s Spec) runArgs(unit, files string) []string {
 	}
 	args = append(args, "--", s.Path)
 	for _, a := range s.Args {
-		args = append(args, strings.ReplaceAll(a, "$", "$$")) // a variable's sign, to systemd
+		args = append(args, strings.ReplaceAll(a, "$", "$$")) // systemd expands $
 	}
 	return args
 }
 
-// stopTime is how long the end of a service is waited for. One in an
-// uninterruptible sleep does not end, and systemd goes on waiting for it.
+// stopTime is how long to wait for the end of a service. A process in uninterruptible sleep
+// does not end, and systemd keeps waiting for it.
 const stopTime = 10 * time.Second
 
-// StopUnit ends a service and waits for that. One that has ended is no error.
+// StopUnit stops a service and waits for its end. A service that has ended is not an error.
 func StopUnit(unit string) {
 	if p, err := startProgram("systemctl", "stop", unit); err == nil {
-		_ = p.wait(time.Now().Add(stopTime)) // nobody is to be told: it is a failure's end
+		_ = p.wait(time.Now().Add(stopTime)) // the start has already failed
 		p.close()
 	}
 }
 
 const (
-	// journalTime is how long the journal may take to answer.
+	// journalTime is how long to wait for the journal.
 	journalTime = 3 * time.Second
-	// journalLines is how many lines of a service are looked at: systemd's own are
-	// among them.
+	// journalLines is how many lines of a service to read: some are systemd's.
 	journalLines = "20"
 )
 
-// SaidLast returns the last line that a receiver wrote to standard error as that
-// service of systemd's, since its last start. It is in the journal; empty if there
-// is no such line, or no journal.
+// SaidLast returns the last line in the journal that the receiver of that systemd service
+// wrote to standard error since its last start; "" if there is none.
 func SaidLast(unit string) string {
-	if !strings.HasPrefix(unit, UnitPrefix) || !strings.HasSuffix(unit, unitSuffix) || strings.ContainsAny(unit, "*?[") { // a pattern
+	if !strings.HasPrefix(unit, UnitPrefix) || !strings.HasSuffix(unit, unitSuffix) || strings.ContainsAny(unit, "*?[") { // it could be a pattern
 		return ""
 	}
 	p, err := startProgram("journalctl", "--quiet", "--no-pager", "--output=cat", "--lines="+journalLines, "--unit="+unit)
@@ -250,11 +247,10 @@ func SaidLast(unit string) string {
 	return lastSaid(string(p.said))
 }
 
-// starting begins systemd's own line about each start.
+// starting begins systemd's line about each start.
 const starting = "Starting "
 
-// lastSaid is the last line of devlogd's own in the text since its last start,
-// without its name.
+// lastSaid returns devlogd's last line in the text since its last start, without its name.
 func lastSaid(text string) (last string) {
 	for line := range strings.Lines(text) {
 		if said, ok := strings.CutPrefix(strings.TrimSpace(line), "devlogd: "); ok {
@@ -266,14 +262,14 @@ func lastSaid(text string) (last string) {
 	return last
 }
 
-// meeting is a socket at which a receiver fetches its files.
+// meeting is a socket where a receiver fetches its files.
 type meeting struct {
 	dir, path string
 	fd        int
 }
 
 func meet() (*meeting, error) {
-	dir, err := os.MkdirTemp("/run", "devlog-start-") // nobody else may enter
+	dir, err := os.MkdirTemp("/run", "devlog-start-") // nobody else may enter it
 	if err != nil {
 		return nil, err
 	}
@@ -285,7 +281,7 @@ func meet() (*meeting, error) {
 	}
 	if err != nil {
 		m.close()
-		return nil, fmt.Errorf("listen for the receiver at %s: %w", m.path, err)
+		return nil, fmt.Errorf("cannot listen for the receiver at %s: %w", m.path, err)
 	}
 	return m, nil
 }
@@ -295,8 +291,8 @@ func (m *meeting) close() {
 	_ = os.RemoveAll(m.dir) // it is empty, and in /run
 }
 
-// accept waits for the receiver, and returns its process ID as well. If the
-// program ends before, there is none.
+// accept waits for the receiver's connection, and also returns the receiver's process ID. It
+// fails if the program ends first.
 func (m *meeting) accept(run *program, deadline time.Time) (conn, pid int, err error) {
 	for {
 		if err := handover.Poll(time.Until(deadline), m.fd, run.pipe()); err != nil {
@@ -319,7 +315,7 @@ func (m *meeting) accept(run *program, deadline time.Time) (conn, pid int, err e
 	}
 }
 
-// program is one of systemd's that runs.
+// program is a running program of systemd's.
 type program struct {
 	name   string
 	pid    int
@@ -336,7 +332,7 @@ func startProgram(name string, args ...string) (*program, error) {
 	return startProgramAt(path, append([]string{name}, args...)...)
 }
 
-// startProgramAt starts the program with that path and all its arguments.
+// startProgramAt starts the program at that path with these arguments.
 func startProgramAt(path string, args ...string) (*program, error) {
 	null, err := file.OpenNull()
 	if err != nil {
@@ -360,14 +356,14 @@ func startProgramAt(path string, args ...string) (*program, error) {
 		return nil, err
 	}
 	pid := proc.Pid
-	_ = proc.Release() // it is waited for until a deadline, which os.Process cannot
+	_ = proc.Release() // wait needs a deadline, which os.Process does not have
 	return &program{name: args[0], pid: pid, output: r}, nil
 }
 
-// pipe is what becomes readable when the program says something or ends.
+// pipe becomes readable when the program writes something or ends.
 func (p *program) pipe() int { return int(p.output.Fd()) }
 
-// ended says whether the program has ended, and then what it has said.
+// ended returns whether the program has ended, and then what it wrote.
 func (p *program) ended() (bool, string) {
 	for !p.done && handover.Poll(0, p.pipe()) == nil {
 		buf := make([]byte, 4<<10)
@@ -400,10 +396,10 @@ func (p *program) wait(deadline time.Time) error {
 	}
 }
 
-// close ends the program, if it has not ended.
+// close ends the program if it still runs.
 func (p *program) close() {
 	if p.pid > 0 {
-		_, _ = End(p.pid) // nobody is to be told: what it was to do has failed
+		_, _ = End(p.pid) // its purpose has failed already
 	}
 	p.output.Close()
 }

@@ -1,5 +1,5 @@
-// Package logfile owns the log file: its rotation, its compression, and what is done while it
-// cannot be written.
+// Package logfile owns the log file: how it is written, rotated and compressed, and what
+// happens while it cannot be written.
 package logfile
 
 import (
@@ -13,63 +13,62 @@ import (
 )
 
 const (
-	// maxPending is how many bytes are kept while a file cannot be written.
+	// maxPending is how many bytes wait while a file cannot be written.
 	maxPending = 1 << 20
 	// lastRetry is the longest time between two attempts to write to a file.
 	lastRetry = 500 * time.Millisecond
-	// lookTime is how often a file that is written to is looked for under its
-	// name.
+	// lookTime is how often to check that an open file still has its name.
 	lookTime = time.Second
 )
 
-// handle is an open file of which the end can be taken back.
+// handle is an open file whose end can be removed again.
 type handle interface {
 	output.Writer
 	Sync() error
-	// Size is the file's size in bytes, and whether it still has a name.
+	// Size returns the file's size in bytes, and whether the file still has a name.
 	Size() (size int64, named bool)
-	// Is says that this file is what is there.
+	// Is returns whether this file is the one at the place.
 	Is(p safepath.Place) bool
-	// Ended says that the file does not end in half a line.
+	// Ended returns whether the file ends with a whole line.
 	Ended() bool
-	// Retract takes back the last n bytes written, if they are still the
-	// file's end, and reports whether it has.
+	// Retract removes the last n bytes written, if they are still at the file's end, and
+	// returns whether it did.
 	Retract(n int) bool
-	// Empty makes the file empty.
+	// Empty truncates the file to 0 bytes.
 	Empty() error
-	// Lock reports false when another process has the file locked.
+	// Lock locks the file. It returns false if another process has locked it.
 	Lock() bool
 	Unlock()
-	// Like gives the file the mode and the owner of another.
+	// Like sets the mode and owner of another file.
 	Like(other handle)
 	Close() error
 }
 
-// Options are how a file is written to.
+// Options are the options of a log file.
 type Options struct {
 	Notice   output.Notice
 	Rotation Rotation
-	// Below is a directory in which others make files too: of a file below it no
-	// link is followed from there on, and nothing but a regular file is opened.
+	// Below is a directory in which others create files too. Below it no links are followed,
+	// and only regular files are opened.
 	Below string
 }
 
-// File is an output to a regular file. A failing write loses nothing while
-// 1 MiB suffices to keep the messages, and never leaves half a line at the
-// end. The file is opened anew when it was renamed or removed.
+// File is an output to a regular file. A write that fails loses nothing while 1 MiB is enough
+// for the messages that wait, and leaves no partial line at the end. If the file was renamed
+// or removed, File opens the path again.
 type File struct {
 	safepath.Place
 	open func(p safepath.Place) (handle, error)
 
 	lines    output.Buffer
-	file     handle // nil while it cannot be opened
-	ended    bool   // the file's last line is known to be whole
-	sync     bool   // something of this batch must be synced
-	unsynced bool   // syncing failed and this was said
+	file     handle // nil if it cannot be opened
+	ended    bool   // the file ends with a whole line
+	sync     bool   // something in this batch must be synced
+	unsynced bool   // syncing failed, and a notice says so
 	looked   time.Time
-	problem  string    // is to be said
-	said     string    // the last problem, until it is over
-	rotation *rotation // nil if the file just grows
+	problem  string    // to report
+	said     string    // the last problem, until it is solved
+	rotation *rotation // nil without rotation
 }
 
 // Open is OpenGuarded for a file system that cannot hang.
@@ -113,10 +112,10 @@ func (f *File) reopen(now time.Time) error {
 // Name returns the file's path.
 func (f *File) Name() string { return f.Path }
 
-// Counts says what became of the messages so far.
+// Counts returns what happened to the messages.
 func (f *File) Counts() output.Counts { return f.lines.Counts() }
 
-// Add takes a message. It is lost when 1 MiB is pending already.
+// Add adds a message. It is lost if 1 MiB is pending already.
 func (f *File) Add(m output.Message) {
 	if f.full(m) {
 		f.write(time.Now())
@@ -125,24 +124,23 @@ func (f *File) Add(m output.Message) {
 	f.sync = f.sync || m.Sync
 }
 
-// full says that Add writes what is pending before it takes the message.
+// full returns whether Add must write before it adds the message.
 func (f *File) full(m output.Message) bool {
 	n := f.lines.Size()
 	return !f.lines.Stuck() && n > 0 && n+len(m.Line) > output.BatchSize
 }
 
-// rests says that Flush has nothing to do.
+// rests returns whether Flush has nothing to do.
 func (f *File) rests(now time.Time) bool {
 	return (f.rotation == nil || !f.rotation.busy()) && !f.unwritten(now)
 }
 
-// unwritten says that something is to be written now.
+// unwritten returns whether something is to be written now.
 func (f *File) unwritten(now time.Time) bool {
 	return f.lines.Due(now) && (f.lines.Size() > 0 || f.lines.Stuck() || f.problem != "")
 }
 
-// Flush writes what is pending with one write(2), unless that failed a moment
-// ago.
+// Flush writes what is pending with one write(2), unless a write failed a moment ago.
 func (f *File) Flush(now time.Time) {
 	if f.rotation != nil {
 		if err := f.rotation.step(now); err != nil {
@@ -155,8 +153,7 @@ func (f *File) Flush(now time.Time) {
 	f.lines.Trim()
 }
 
-// Next is the time of the next attempt while writing fails, or to see whether
-// an old file is compressed.
+// Next returns when to retry a write, or to check whether an old file is compressed.
 func (f *File) Next() time.Time {
 	next := f.lines.Next()
 	if f.rotation != nil && f.rotation.busy() && (next.IsZero() || f.rotation.look.Before(next)) {
@@ -165,7 +162,7 @@ func (f *File) Next() time.Time {
 	return next
 }
 
-// write writes what waits and, when that succeeds after a loss, says so.
+// write writes what waits. If that succeeds after a loss, it adds a notice.
 func (f *File) write(now time.Time) {
 	if f.file == nil && f.reopen(now) != nil {
 		return
@@ -193,7 +190,7 @@ func (f *File) write(now time.Time) {
 	}
 }
 
-// tell adds the next notice that the file is to have, if there is one.
+// tell adds the next notice for the file, if there is one.
 func (f *File) tell() bool {
 	if f.lines.TellLost() {
 		return true
@@ -206,14 +203,14 @@ func (f *File) tell() bool {
 	return true
 }
 
-// complain has the next write say what is wrong, once.
+// complain reports the problem with the next write, once.
 func (f *File) complain(text string) {
 	if text != f.said {
 		f.said, f.problem = text, text
 	}
 }
 
-// writeLines writes what waits and reports whether that is all.
+// writeLines writes what waits, and returns whether that was everything.
 func (f *File) writeLines(now time.Time) bool {
 	for f.lines.Size() > 0 {
 		room := f.room(now)
@@ -229,10 +226,9 @@ func (f *File) writeLines(now time.Time) bool {
 	return true
 }
 
-// endLine ends the line that a file may end in the middle of when it is opened: a
-// process that was killed has left it, and what follows would become part of it.
-// One of which we have the rest is none. It waits for the first write, for who
-// only opens the file, to see whether that can be done, leaves no trace.
+// endLine ends a partial last line that a killed process left: the next line would otherwise
+// become part of it. It does nothing if this output has the rest of that line. It is called
+// for the first write, so that opening a file as a test leaves no trace.
 func (f *File) endLine() error {
 	if f.ended {
 		return nil
@@ -246,8 +242,8 @@ func (f *File) endLine() error {
 	return nil
 }
 
-// follow opens the file anew if it is no longer the one of that name: it was
-// renamed or removed. A line that is half written is completed first.
+// follow opens the path again if the file was renamed or removed. It first completes a partial
+// line.
 func (f *File) follow(now time.Time) {
 	if f.lines.Torn() > 0 {
 		return
@@ -262,17 +258,17 @@ func (f *File) follow(now time.Time) {
 	}
 	if err := f.replace(now); err != nil && named {
 		f.complain(err.Error() + writingOn)
-	} else if err != nil { // nobody would ever read what went to the old one
+	} else if err != nil { // nobody would read what went to the old one
 		f.closeFile()
 		f.lines.Fail(now, err)
 	}
 }
 
-// writingOn is what a file does that could not be opened anew.
+// writingOn says what happens if a path cannot be opened again.
 const writingOn = ": writing to the old one"
 
-// replace opens the path anew. If that fails the old file is better than none,
-// and the error is returned.
+// replace opens the path again. If that fails, the old file stays open, and it returns the
+// error.
 func (f *File) replace(now time.Time) error {
 	h, err := f.open(f.Place)
 	if err != nil {
@@ -283,8 +279,8 @@ func (f *File) replace(now time.Time) error {
 	return nil
 }
 
-// Reopen opens the path again. What is pending goes to the old file if that is
-// possible, else to the new one.
+// Reopen opens the path again. What is pending goes to the old file if possible, otherwise to
+// the new one.
 func (f *File) Reopen(now time.Time) {
 	if f.file != nil {
 		f.write(now)
@@ -301,17 +297,17 @@ func (f *File) Reopen(now time.Time) {
 	f.write(now)
 }
 
-// closeFile closes the file with its last line whole.
+// closeFile closes the file, with its last line complete.
 func (f *File) closeFile() {
 	if f.file == nil {
 		return
 	}
 	if f.lines.Torn() > 0 {
-		_ = f.file.Retract(f.lines.Torn()) // not if another has written behind it
+		_ = f.file.Retract(f.lines.Torn()) // fails if another process has appended to it
 		f.lines.Mend()
 	}
 	if f.sync {
-		_ = f.file.Sync() // what was written to it; the rest is synced in the next file
+		_ = f.file.Sync() // syncs what was written to it; the rest is synced in the next file
 	}
 	_ = f.file.Close() // every write was checked
 	f.file = nil
@@ -326,7 +322,7 @@ func (f *File) Close() {
 	}
 }
 
-// State takes half a line back if the file's end is still ours.
+// State removes a partial line, if it is still at the file's end.
 func (f *File) State(time.Time) output.State {
 	if f.lines.Torn() > 0 && f.file != nil && f.file.Retract(f.lines.Torn()) {
 		f.lines.Mend()
@@ -336,7 +332,7 @@ func (f *File) State(time.Time) output.State {
 	return s
 }
 
-// Resume goes on where another output was; this one was just opened.
+// Resume continues for another output. This one was just opened.
 func (f *File) Resume(s output.State, _ time.Time) {
 	if s.FD >= 0 {
 		_ = unix.Close(s.FD)
@@ -345,7 +341,7 @@ func (f *File) Resume(s output.State, _ time.Time) {
 	f.sync = f.sync || s.Sync
 }
 
-// Buffered is the size of what is pending, in bytes.
+// Buffered returns the size of what is pending, in bytes.
 func (f *File) Buffered() int { return f.lines.Size() }
 
 var _ output.Lasting = (*File)(nil)

@@ -14,60 +14,59 @@ import (
 )
 
 const (
-	// errHangs is why something is lost that could not be written because a system
-	// call for the file does not return.
+	// errHangs is the reason for losses while a system call for the file does not return.
 	errHangs = output.Cause("file system does not answer")
-	// distrust is how long after a call that hung the file is left to another
-	// goroutine: a server that is slow again and again is not to hold up the others.
+	// distrust is how long after a call that hung another goroutine makes all calls for the
+	// file: a server that is slow again and again must not delay the other outputs.
 	distrust = time.Minute
-	// guardPoll is the time between two looks at a file that is away, for a program
-	// without a watchdog.
+	// guardPoll is how often a program without a watchdog checks whether the call has
+	// returned.
 	guardPoll = 500 * time.Millisecond
 )
 
-// Guarded is a File that holds up nothing else when its file system hangs: the loop
-// goes on without a call that takes longer than watchdog.Patience. Meanwhile 1 MiB is
-// kept, and what exceeds that is lost.
+// Guarded is a File whose file system may hang. The loop continues without a call that takes
+// longer than watchdog.Patience. Meanwhile 1 MiB of messages wait, and more are lost.
 //
-// The loop itself writes, as long as the watchdog can take the loop away from it.
-// Other calls are rare; another goroutine makes them, and the loop waits for it.
+// The loop itself writes, while the watchdog can take the loop away from it. Other calls are
+// rare: another goroutine makes them, and the loop waits for it.
 type Guarded struct {
 	file *File
 	GuardOptions
 
-	// The file is away while another goroutine has it. Then only what follows is used.
+	// away says that another goroutine has the file. Then only the fields below are used.
 	away  bool
 	back  back
 	known output.Outline
 	queue output.Buffer // what is added meanwhile
-	sync  bool          // it must be synced
+	sync  bool          // the file must be synced then
 
-	todo    []func() // what is to be done with the file first when it is here
-	hung    bool     // the loop went on without a call, which was not said yet
+	todo    []func() // what to do first when the file is back
+	hung    bool     // the loop continued without a call, and that was not reported
 	gone    bool     // the output was closed while the file was away
 	look    time.Time
-	trusted time.Time // before that another goroutine has the file for every call
+	trusted time.Time // until then another goroutine makes every call
 }
 
-// GuardOptions are how a file is guarded.
+// GuardOptions are the options of the guard.
 type GuardOptions struct {
-	Watchdog *watchdog.Watchdog // of the loop; nil without one
-	// Problem is told that the file system hangs, once for each time.
+	Watchdog *watchdog.Watchdog // the loop's; may be nil
+	// Problem reports that the file system hangs, once each time.
 	Problem func(error)
-	// As calls its argument with the rights that the file is to be opened with, in a
-	// thread that nothing else uses; nil if they are the program's.
+	// As calls its argument with the privileges for opening the file, in a thread of its own;
+	// nil if those are the program's.
 	As func(func() error) error
 }
 
-// back is how a goroutine gives the file back.
+// back is how a goroutine returns the file.
 type back struct {
 	done  atomic.Bool
-	took  time.Duration // what it did; valid when done
-	late  atomic.Bool   // nothing waits for it: the loop is to be woken up
-	close atomic.Bool   // it is to close the file
+	took  time.Duration // duration of the call; valid when done
+	late  atomic.Bool   // nobody waits for the call, so the loop must be woken
+	close atomic.Bool   // close the file when the call returns
 }
 
-// OpenGuarded is Open for a file system that may hang, which is an error too.
+// OpenGuarded returns the output to the file at that path. If the file cannot be opened, or
+// its file system hangs, the error says why, and the output tries again later.
 func OpenGuarded(path string, o Options, guard GuardOptions) (*Guarded, error) {
 	g := newGuarded(newFile(path, o, openHandle), guard)
 	var err error
@@ -76,10 +75,10 @@ func OpenGuarded(path string, o Options, guard GuardOptions) (*Guarded, error) {
 			err = g.file.start()
 			return
 		}
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 		err = g.As(g.file.start)
 	}) {
-		g.hung = false // the error says it
+		g.hung = false // the error reports it
 		return g, fmt.Errorf("cannot open the log file %s: %w", path, errHangs)
 	}
 	return g, err
@@ -94,10 +93,10 @@ func newGuarded(f *File, o GuardOptions) *Guarded {
 // Name returns the file's path.
 func (g *Guarded) Name() string { return g.file.Path }
 
-// Hangs says that a system call for the file has not returned yet.
+// Hangs returns whether a system call for the file has not returned yet.
 func (g *Guarded) Hangs() bool { return g.away && !g.back.done.Load() }
 
-// Add takes a message. It is lost when 1 MiB is pending already.
+// Add adds a message. It is lost if 1 MiB is pending already.
 func (g *Guarded) Add(m output.Message) {
 	if !g.away && g.file.full(m) {
 		if now := time.Now(); now.Before(g.trusted) {
@@ -114,7 +113,7 @@ func (g *Guarded) Add(m output.Message) {
 	g.sync = g.sync || m.Sync
 }
 
-// Flush writes what is pending, unless that failed a moment ago.
+// Flush writes what is pending, unless a write failed a moment ago.
 func (g *Guarded) Flush(now time.Time) {
 	g.look = now
 	if g.hung {
@@ -135,7 +134,7 @@ func (g *Guarded) Flush(now time.Time) {
 	}
 }
 
-// step is what another goroutine does for a Flush.
+// step returns what another goroutine does for a Flush.
 func (g *Guarded) step(now time.Time) func() {
 	todo := g.todo
 	g.todo = nil
@@ -160,17 +159,17 @@ func (g *Guarded) Abandoned() {
 // Returned gives the file back, in the goroutine that was stuck.
 func (g *Guarded) Returned() { g.giveBack(watchdog.Patience) }
 
-// Reopen opens the path again, for it may have been renamed.
+// Reopen opens the path again: the file may have been renamed.
 func (g *Guarded) Reopen(now time.Time) {
 	g.first(func() { g.file.Reopen(now) })
 }
 
-// SetRotation has the file be rotated otherwise from now on.
+// SetRotation changes the rotation.
 func (g *Guarded) SetRotation(r Rotation) {
 	g.first(func() { g.file.setRotation(r) })
 }
 
-// first has something be done with the file, at once if it is here.
+// first runs f before any other use of the file, now if the file is here.
 func (g *Guarded) first(f func()) {
 	g.todo = append(g.todo, f)
 	if now := time.Now(); g.here(now) {
@@ -178,7 +177,7 @@ func (g *Guarded) first(f func()) {
 	}
 }
 
-// note notes what is known of the file before another goroutine may have it.
+// note records what is known of the file before another goroutine gets it.
 func (g *Guarded) note() {
 	g.file.lines.Note(&g.known)
 }
@@ -188,7 +187,7 @@ func (g *Guarded) leave() {
 	g.queue.Limit = max(maxPending-g.known.Size(), output.BatchSize)
 }
 
-// here reports whether the loop has the file, maybe again.
+// here returns whether the loop has the file. It takes the file back if it can.
 func (g *Guarded) here(now time.Time) bool {
 	if !g.away {
 		return true
@@ -208,8 +207,8 @@ func (g *Guarded) here(now time.Time) bool {
 	return true
 }
 
-// send has another goroutine do something with the file. late says that nothing waits
-// for what it returns, which is closed when the file can be here again.
+// send runs f in another goroutine, with the file. late says that nobody waits for the
+// returned channel, which is closed when the file can be taken back.
 func (g *Guarded) send(f func(), late bool) <-chan struct{} {
 	g.note()
 	g.leave()
@@ -224,8 +223,7 @@ func (g *Guarded) send(f func(), late bool) <-chan struct{} {
 	return done
 }
 
-// wait is send, but waits as long as a call may take, and reports whether it has
-// returned.
+// wait is send, but waits for f up to watchdog.Patience. It returns whether f has returned.
 func (g *Guarded) wait(f func()) bool {
 	done := g.send(f, false)
 	timer := time.NewTimer(watchdog.Patience)
@@ -242,7 +240,7 @@ func (g *Guarded) wait(f func()) bool {
 	return false
 }
 
-// giveBack says, in another goroutine, that the loop can have the file again.
+// giveBack tells the loop, from another goroutine, that it can take the file back.
 func (g *Guarded) giveBack(took time.Duration) {
 	b := &g.back
 	b.took = took
@@ -268,7 +266,7 @@ func (g *Guarded) Close() {
 	}
 }
 
-// Next is when Flush should be called although nothing was added.
+// Next returns when to call Flush if nothing is added before.
 func (g *Guarded) Next() time.Time {
 	if g.away {
 		return g.look.Add(guardPoll)
@@ -276,7 +274,7 @@ func (g *Guarded) Next() time.Time {
 	return g.file.Next()
 }
 
-// Counts says what became of the messages so far.
+// Counts returns what happened to the messages.
 func (g *Guarded) Counts() output.Counts {
 	if !g.away {
 		return g.file.Counts()
@@ -289,7 +287,7 @@ func (g *Guarded) Counts() output.Counts {
 	return c
 }
 
-// Buffered is the size of what is pending, in bytes.
+// Buffered returns the size of what is pending, in bytes.
 func (g *Guarded) Buffered() int {
 	if !g.away {
 		return g.file.Buffered()
@@ -297,8 +295,8 @@ func (g *Guarded) Buffered() int {
 	return g.known.Size() + g.queue.Size()
 }
 
-// State is what is to be handed over. Of a file that is away that is without what was
-// pending before: a program cannot be replaced while a call of it hangs.
+// State returns what to pass on. For a file that is away, that does not include what was
+// pending before: the program cannot be replaced while its call hangs.
 func (g *Guarded) State(now time.Time) (s output.State) {
 	var of output.State
 	if g.here(now) && g.wait(func() { of = g.file.State(now) }) {
@@ -310,7 +308,7 @@ func (g *Guarded) State(now time.Time) (s output.State) {
 	return s
 }
 
-// Resume goes on where another output was; this one was just opened.
+// Resume continues for another output. This one was just opened.
 func (g *Guarded) Resume(s output.State, now time.Time) {
 	if g.here(now) {
 		g.file.Resume(s, now)
@@ -319,10 +317,10 @@ func (g *Guarded) Resume(s output.State, now time.Time) {
 	if s.FD >= 0 {
 		_ = unix.Close(s.FD)
 	}
-	if s.Ours { // the notice of what is unsaid
+	if s.Ours { // the notice about unsaid losses
 		s.Pending = s.Pending[bytes.IndexByte(s.Pending, '\n')+1:]
 	}
-	s.Torn, s.Ours = 0, false // what is in the file of it is there
+	s.Torn, s.Ours = 0, false // the file has that part of it
 	g.queue.Resume(s)
 	g.sync = g.sync || s.Sync
 }

@@ -16,30 +16,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lowest is the priority of compressing (setpriority(2)).
+// lowest is the priority of the compressing thread (setpriority(2)).
 const lowest = 19
 
-// errOther is that another process compresses the file.
-var errOther = errors.New("another process is doing it")
+// errOther means that another process compresses the file.
+var errOther = errors.New("another process compresses it")
 
-// compression is the making of a compressed copy of an old file, beside the
-// receiving. It costs about 1 MB of memory while it lasts; without it this
-// program would need gzip(1), which containers seldom have.
+// compression makes a compressed copy of an old file, in another goroutine. It takes about 1
+// MB of memory meanwhile. Running gzip(1) instead would need a program that containers seldom
+// have.
 type compression struct {
 	dir        safepath.Folder
-	name, from string      // of the log file and of the old one, in dir
-	info       unix.Stat_t // of the file that is compressed
+	name, from string      // of the log file and of the old file, in dir
+	info       unix.Stat_t // of the old file
 	to         *os.File
 	done       chan error
 	cancel     atomic.Bool
-	running    bool // it has a processor; set by who starts and closes it
+	running    bool // it has a processor; set by the goroutine that starts and closes it
 }
 
-// temp is the name of the copy until it is whole.
+// temp returns the name of the copy until it is complete.
 func (c *compression) temp() string { return c.name + gzipSuffix + ".tmp" }
 
-// processors are as many as are needed: while a file is compressed a second one,
-// or the receiver would have to wait for a thread of the lowest priority.
+// processors is how many processors Go uses: a second one during compressing, because the
+// receiver would otherwise wait for a thread of the lowest priority.
 type processors struct {
 	mu     sync.Mutex
 	jobs   int
@@ -48,9 +48,8 @@ type processors struct {
 
 var beside processors
 
-// OneProcessor gives the process one processor of Go's, but while something is
-// done beside the receiving: there is nothing else to do in parallel, and to wake
-// up another thread costs more than it is worth.
+// OneProcessor limits Go to one processor, except during compressing: there is nothing else to
+// do in parallel, and waking another thread costs more than it gains.
 func OneProcessor() { beside.one() }
 
 func (p *processors) one() {
@@ -62,7 +61,7 @@ func (p *processors) one() {
 	}
 }
 
-// Compressing reports whether something is being done beside the receiving.
+// Compressing returns whether a file is being compressed.
 func Compressing() bool {
 	beside.mu.Lock()
 	defer beside.mu.Unlock()
@@ -89,8 +88,8 @@ func (p *processors) end() {
 	}
 }
 
-// startCompression compresses the old file from of the log file name in the
-// directory, which is closed together with the compression.
+// startCompression compresses the old file from of the log file name in the directory. The
+// compression closes the directory.
 func startCompression(dir safepath.Folder, name, from string) *compression {
 	c := &compression{dir: dir, name: name, from: from, done: make(chan error, 1)}
 	in, err := dir.Open(from, unix.O_RDONLY, 0)
@@ -110,7 +109,7 @@ func startCompression(dir safepath.Folder, name, from string) *compression {
 	beside.begin()
 	c.running = true
 	go func() {
-		// The thread ends with the goroutine, for it stays locked.
+		// The thread stays locked, so it ends with the goroutine.
 		runtime.LockOSThread()
 		_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), lowest)
 		err := c.run(source)
@@ -124,13 +123,13 @@ func startCompression(dir safepath.Folder, name, from string) *compression {
 	return c
 }
 
-// claim opens a file for writing that no other process writes to.
+// claim opens a file for writing that no other process writes.
 func claim(dir safepath.Folder, name string) (*os.File, error) {
 	fd, err := dir.Open(name, unix.O_WRONLY|unix.O_CREAT, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	// Another process's file may have lost its name before it was unlocked.
+	// Another process may have renamed or removed the file before it unlocked it.
 	var own unix.Stat_t
 	if err := unix.Fstat(fd, &own); err == nil && fdHandle(fd).Lock() {
 		if there, err := dir.Stat(name); err == nil && safepath.Same(&own, &there) {
@@ -141,7 +140,7 @@ func claim(dir safepath.Folder, name string) (*os.File, error) {
 	return nil, errOther
 }
 
-// run makes the copy. The file must be on the disk before the other one goes.
+// run makes the copy. The copy must be on the disk before the old file is removed.
 func (c *compression) run(in *os.File) error {
 	to := fdHandle(c.to.Fd())
 	if err := to.Empty(); err != nil {
@@ -158,7 +157,7 @@ func (c *compression) run(in *os.File) error {
 		err = to.Sync()
 	}
 	if size, _ := fdHandle(in.Fd()).Size(); err == nil && size != n {
-		err = errors.New("somebody still writes to it")
+		err = errors.New("another program still writes to it")
 	}
 	return err
 }
@@ -174,7 +173,7 @@ func (c *compression) close() {
 	c.dir.Close()
 }
 
-// reader reads a file until it is told to stop.
+// reader reads a file until it is stopped.
 type reader struct {
 	file   *os.File
 	cancel *atomic.Bool

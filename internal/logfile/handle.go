@@ -35,15 +35,14 @@ func openHandle(p safepath.Place) (handle, error) {
 	return fdHandle(fd), nil
 }
 
-// inDev reports whether a path is of a device: a file in its place would be on
-// everybody's /dev, and be gone with the next boot. /dev/shm is for files.
+// inDev returns whether the path is for devices: a regular file there would be in everybody's
+// /dev, and gone after a reboot. /dev/shm is for files.
 func inDev(path string) bool {
 	path = filepath.Clean(path)
 	return strings.HasPrefix(path, "/dev/") && !strings.HasPrefix(path, "/dev/shm/")
 }
 
-// CheckPath says what is known to be wrong with the path of a File before it is
-// opened, and makes nothing.
+// CheckPath returns what can be known to be wrong with a File's path without opening it.
 func CheckPath(path string) error {
 	if !inDev(path) {
 		return nil
@@ -60,19 +59,19 @@ func (h fdHandle) Sync() error                 { return unix.Fdatasync(int(h)) }
 func (h fdHandle) Close() error                { return unix.Close(int(h)) }
 func (h fdHandle) Empty() error                { return unix.Ftruncate(int(h), 0) }
 
-// Size is the file's size in bytes, and whether it still has a name.
+// Size returns the file's size in bytes, and whether the file still has a name.
 func (h fdHandle) Size() (size int64, named bool) {
 	var st unix.Stat_t
 	if unix.Fstat(int(h), &st) != nil {
-		return 0, true // not known to be gone
+		return 0, true // not known to be removed
 	}
 	return st.Size, st.Nlink > 0
 }
 
-// Is says that this file is what is there.
+// Is returns whether this file is the one at the place.
 func (h fdHandle) Is(p safepath.Place) bool { return p.Is(int(h)) }
 
-// Ended says that the file does not end in half a line, as far as it may be read.
+// Ended returns whether the file ends with a whole line, as far as it may be read.
 func (h fdHandle) Ended() bool {
 	size, _ := h.Size()
 	if size == 0 {
@@ -88,8 +87,8 @@ func (h fdHandle) Ended() bool {
 	return err != nil || n < len(last) || last[0] == '\n'
 }
 
-// Retract cuts the file if its end is where the last write ended: with
-// O_APPEND that is the file's offset.
+// Retract truncates the file if it ends where the last write ended. With O_APPEND that is the
+// file's offset.
 func (h fdHandle) Retract(n int) bool {
 	end, err := unix.Seek(int(h), 0, unix.SEEK_CUR)
 	if err != nil {
@@ -102,24 +101,24 @@ func (h fdHandle) Retract(n int) bool {
 	return unix.Ftruncate(int(h), end-int64(n)) == nil
 }
 
-// Lock reports false when another process has the file locked. A file system
-// without locks has every file unlocked.
+// Lock locks the file. It returns false if another process has locked it. On a file system
+// without locks it returns true.
 func (h fdHandle) Lock() bool {
 	return !errors.Is(unix.Flock(int(h), unix.LOCK_EX|unix.LOCK_NB), unix.EWOULDBLOCK)
 }
 
 // Unlock undoes Lock.
 func (h fdHandle) Unlock() {
-	_ = unix.Flock(int(h), unix.LOCK_UN) // of a lock that is ours
+	_ = unix.Flock(int(h), unix.LOCK_UN) // a lock of this process
 }
 
-// Like gives the file the mode and the owner of another, as far as it may.
+// Like sets the mode and owner of another file, as far as permitted.
 func (h fdHandle) Like(other handle) {
 	var st unix.Stat_t
 	o, ok := other.(fdHandle)
 	if !ok || unix.Fstat(int(o), &st) != nil {
 		return
 	}
-	_ = unix.Fchown(int(h), int(st.Uid), int(st.Gid)) // who may not still has a log
+	_ = unix.Fchown(int(h), int(st.Uid), int(st.Gid)) // without the privilege there is still a log
 	_ = unix.Fchmod(int(h), st.Mode&0o7777)
 }

@@ -15,38 +15,38 @@ import (
 )
 
 const (
-	// rotateRetry is how long a rotation that failed is not tried again.
+	// rotateRetry is the time until a failed rotation is tried again.
 	rotateRetry = 10 * time.Second
-	// jobPoll is how often compressing is looked after.
+	// jobPoll is how often to check whether compressing has ended.
 	jobPoll    = 100 * time.Millisecond
 	gzipSuffix = ".gz"
 )
 
-// Rotation says when a file is begun anew, and how many old ones are kept: as
-// FILE.0, the latest, to FILE.(Count-1), as sysklogd names them.
+// Rotation says when to start a new file, and how many old files to keep. As with sysklogd,
+// FILE.0 is the newest and FILE.(Count-1) the oldest.
 type Rotation struct {
-	Size  int64 // bytes that the file may have; 0 is any number
-	Count int   // old files; with 0 the file is emptied
-	Gzip  bool  // old files from FILE.1 on are compressed
+	Size  int64 // the most bytes of the file; 0 for no limit
+	Count int   // how many old files; with 0 the file is emptied instead
+	Gzip  bool  // compress old files from FILE.1 on
 }
 
-// rotation is how a file's old ones are named and compressed. It alone gives
-// names to files; compressing happens under a name of its own.
+// rotation renames and compresses old files. Only it renames them: compressing uses a name of
+// its own.
 type rotation struct {
 	Rotation
 	safepath.Place
 	rename func(d safepath.Folder, from, to string) error
 	retry  time.Time // no rotation before that
 	job    *compression
-	look   time.Time // to see whether job is done
-	said   bool      // that compressing fails
+	look   time.Time // when to check whether job has ended
+	said   bool      // it was reported that compressing fails
 }
 
 func newRotation(p safepath.Place, r Rotation) *rotation {
 	return &rotation{Rotation: r, Place: p, rename: safepath.Folder.Rename}
 }
 
-// setRotation has the file be rotated otherwise from now on.
+// setRotation changes the rotation.
 func (f *File) setRotation(r Rotation) {
 	switch {
 	case r.Size <= 0 && f.rotation != nil:
@@ -59,8 +59,8 @@ func (f *File) setRotation(r Rotation) {
 	}
 }
 
-// room is how many bytes may go to the file, which is begun anew when the next
-// line does not fit.
+// room returns how many bytes may go to the file. It rotates the file if the next line does
+// not fit.
 func (f *File) room(now time.Time) int {
 	if f.rotation == nil || f.lines.Torn() > 0 {
 		return math.MaxInt
@@ -69,20 +69,20 @@ func (f *File) room(now time.Time) int {
 	line := f.lines.FirstLine()
 	if size > 0 && size+int64(line) > f.rotation.Size {
 		if !f.rotate(now) {
-			return math.MaxInt // better too much than nothing
+			return math.MaxInt // a file that is too large is better than no log
 		}
 		size, _ = f.file.Size()
 	}
 	return int(min(f.rotation.Size-size, math.MaxInt)) // an int may have 32 bits
 }
 
-// rotate begins the file anew and reports whether it has.
+// rotate starts a new file, and returns whether it did.
 func (f *File) rotate(now time.Time) bool {
 	r, old := f.rotation, f.file
 	if now.Before(r.retry) {
 		return false
 	}
-	if !old.Lock() { // another process is just doing it
+	if !old.Lock() { // another process is rotating it
 		r.retry = now.Add(output.FirstRetry)
 		return false
 	}
@@ -100,9 +100,9 @@ func (f *File) rotate(now time.Time) bool {
 	return true
 }
 
-// beginAnew is rotate with the lock.
+// beginAnew is rotate while it holds the lock.
 func (f *File) beginAnew(now time.Time) error {
-	if !f.file.Is(f.Place) { // another process has done it
+	if !f.file.Is(f.Place) { // another process has rotated it
 		return f.replace(now)
 	}
 	if f.rotation.Count <= 0 {
@@ -130,9 +130,9 @@ func (f *File) beginAnew(now time.Time) error {
 
 func numbered(name string, i int) string { return name + "." + strconv.Itoa(i) }
 
-// shift names the file FILE.0. Each old one up to the first number that is
-// free gets the next one; when none is free the oldest goes. So an attempt
-// that fails and is made again costs no old file.
+// shift renames the file to FILE.0. Each old file before the first free number moves to the
+// next number; if none is free, the oldest is removed. So a failed attempt that is repeated
+// costs no old file.
 func (r *rotation) shift(d safepath.Folder, name string) (undo func(), err error) {
 	free := 0
 	for free < r.Count-1 && (d.Has(numbered(name, free)) || d.Has(numbered(name, free)+gzipSuffix)) {
@@ -147,11 +147,11 @@ func (r *rotation) shift(d safepath.Folder, name string) (undo func(), err error
 	if err := r.rename(d, name, first); err != nil {
 		return nil, err
 	}
-	_ = d.Remove(first + gzipSuffix)                    // of an older log; there is none mostly
-	return func() { _ = r.rename(d, first, name) }, nil // else the next attempt opens the file anew
+	_ = d.Remove(first + gzipSuffix)                    // of an earlier configuration; usually there is none
+	return func() { _ = r.rename(d, first, name) }, nil // otherwise the next attempt opens the path again
 }
 
-// move renames an old file, compressed or not, and removes what had the name.
+// move renames an old file, compressed or not, and removes the file that had the new name.
 func (r *rotation) move(d safepath.Folder, from, to string) error {
 	plain, packed := r.rename(d, from, to), r.rename(d, from+gzipSuffix, to+gzipSuffix)
 	for _, err := range []error{plain, packed} {
@@ -168,18 +168,18 @@ func (r *rotation) move(d safepath.Folder, from, to string) error {
 	return nil
 }
 
-// busy says that an old file is being compressed.
+// busy returns whether an old file is being compressed.
 func (r *rotation) busy() bool { return r.job != nil }
 
-// compress begins to compress the latest old file but FILE.0 that is not: to
-// that one another process may still write.
+// compress starts compressing the newest old file that is not compressed, except FILE.0:
+// another process may still write to that.
 func (r *rotation) compress() {
 	if !r.Gzip || r.job != nil {
 		return
 	}
 	d, name, err := r.Folder()
 	if err != nil {
-		return // so it is for the next file, and said there
+		return // the next file has the same problem, and reports it
 	}
 	for i := 1; i < r.Count; i++ {
 		old := numbered(name, i)
@@ -188,7 +188,7 @@ func (r *rotation) compress() {
 			continue
 		}
 		if _, err := d.Stat(old + gzipSuffix); err == nil {
-			_ = d.Remove(old) // a crash came between; the compressed one is whole
+			_ = d.Remove(old) // left by a crash; the compressed file is complete
 			continue
 		}
 		r.job = startCompression(d, name, old)
@@ -198,7 +198,7 @@ func (r *rotation) compress() {
 	d.Close()
 }
 
-// step gives a file that was compressed its name.
+// step renames a file whose compressing has ended.
 func (r *rotation) step(now time.Time) error {
 	if r.job == nil {
 		return nil
@@ -225,8 +225,7 @@ func (r *rotation) step(now time.Time) error {
 	return nil
 }
 
-// put puts the compressed file in the place of the other, whatever that is
-// called by now.
+// put replaces the old file by the compressed one, under the old file's present name.
 func (r *rotation) put(job *compression) error {
 	for i := 1; i < r.Count; i++ {
 		old := numbered(job.name, i)
@@ -238,10 +237,10 @@ func (r *rotation) put(job *compression) error {
 		}
 		return job.dir.Remove(old)
 	}
-	return job.dir.Remove(job.temp()) // it was the oldest, and is gone
+	return job.dir.Remove(job.temp()) // it was the oldest, and was removed
 }
 
-// abandon leaves nothing half done behind.
+// abandon stops compressing and removes the partial copy.
 func (r *rotation) abandon() {
 	if r.job != nil {
 		r.job.cancel.Store(true)

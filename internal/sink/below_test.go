@@ -18,7 +18,7 @@ func TestBelowFIFO(t *testing.T) {
 	outputtest.Must(t, unix.Mkfifo(dir+"/fifo", 0o600), unix.Mkfifo(elsewhere, 0o600), os.Symlink(elsewhere, dir+"/link"))
 	for path, want := range map[string]string{
 		dir + "/fifo": "",
-		dir + "/link": "it is no named pipe",
+		dir + "/link": "it is not a named pipe",
 		elsewhere:     "",
 	} {
 		f, err := openFIFO(safepath.New(path, below))

@@ -15,28 +15,28 @@ import (
 	"devlog/internal/pidfd"
 )
 
-// container is where the standard output of a container's first process is.
+// container finds the standard output of a container's first process.
 type container struct {
 	init func() int // its pidfd; -1 if it is process 1 here
-	pin  int        // a handle of the standard output at the start, or -1
+	pin  int        // a handle of the standard output at the start; -1 for none
 	// take is pidfd_getfd(2).
 	take func(pidfd, fd, flags int) (int, error)
 }
 
 const (
 	errEnded = output.Cause("its first process has ended")
-	// errNotTheirs is that we would write, with our rights, what the container
-	// may not: of a file that it has open to read, or with O_PATH, for which it
-	// needs no right, the name in /proc leads to the file all the same.
+	// errNotTheirs: writing would exceed the container's privileges with this process's. The
+	// name in /proc opens a file for writing even if the container has it open for reading
+	// only, or with O_PATH, which needs no permission.
 	errNotTheirs = output.Cause("its first process may not write there")
 )
 
-// open opens the standard output anew, so that what we do to it is not done
-// to the container. What cannot be opened (a socket) or has its offset with
-// the container (a file) is shared with it, if that is allowed.
+// open opens the standard output again, so that changes to the file description do not affect
+// the container. A socket cannot be opened, and a file's offset must be the container's: these
+// are shared with the container, if that is permitted.
 func (c *container) open() (stream, error) {
 	fd, shared, err := c.find()
-	if err != nil && c.pin >= 0 { // a short life: it logged, and has ended
+	if err != nil && c.pin >= 0 { // a short-lived container: it has logged and ended
 		if own, pinErr := openOwn(file.Path(c.pin)); pinErr == nil {
 			fd, shared, err = own, false, nil
 		}
@@ -66,7 +66,7 @@ func (c *container) find() (fd int, shared bool, err error) {
 	return own, false, nil
 }
 
-// isHandle says that nothing can be written to the descriptor itself.
+// isHandle returns whether the descriptor itself cannot be written to.
 func isHandle(fd int) bool {
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 	return err != nil || flags&unix.O_PATH != 0
@@ -76,7 +76,7 @@ func openOwn(path string) (int, error) {
 	return file.Open(path, unix.O_WRONLY|unix.O_APPEND, 0, file.Any)
 }
 
-// because is why something about the first process failed.
+// because returns why an access to the first process failed.
 func (c *container) because(err error) error {
 	if c.ended() {
 		return errEnded
@@ -84,9 +84,9 @@ func (c *container) because(err error) error {
 	return err
 }
 
-// share returns a duplicate of the first process's descriptor, and the type of
-// its file. Where descriptors of others cannot be taken (Linux before 5.6, a
-// filter, another user's process) it is a handle of a pipe or a terminal.
+// share returns a duplicate of the first process's descriptor, and the type of its file. If
+// other processes' descriptors cannot be duplicated (Linux before 5.6, a filter, another
+// user's process), it returns a handle of a pipe or terminal.
 func (c *container) share() (fd int, kind uint32, err error) {
 	init := c.init()
 	if init < 0 {
@@ -113,8 +113,8 @@ func (c *container) share() (fd int, kind uint32, err error) {
 	return fd, st.Mode & unix.S_IFMT, nil
 }
 
-// hold is share by the name in /proc. Between two looks it may have become
-// another file: only with a pipe, or a terminal, would nothing be won by that.
+// hold is share through the name in /proc. The name may change to another file in between, so
+// it accepts only a pipe or a terminal, with which nothing is gained.
 func (c *container) hold(why error) (fd int, kind uint32, err error) {
 	path, err := c.path()
 	if err != nil {
@@ -134,7 +134,7 @@ func (c *container) hold(why error) (fd int, kind uint32, err error) {
 	if kind = st.Mode & unix.S_IFMT; err == nil && kind != unix.S_IFIFO && !isPTY(&st) {
 		err = why
 	}
-	if err == nil && c.ended() { // the number may be another process's already
+	if err == nil && c.ended() { // the ID may already belong to another process
 		err = errEnded
 	}
 	if err != nil {
@@ -144,20 +144,20 @@ func (c *container) hold(why error) (fd int, kind uint32, err error) {
 	return fd, kind, nil
 }
 
-// mayWrite says whether a descriptor with these flags is open for writing.
+// mayWrite returns whether a descriptor with these flags is open for writing.
 func mayWrite(flags int) bool {
 	return flags&unix.O_PATH == 0 && flags&unix.O_ACCMODE != unix.O_RDONLY
 }
 
-// isPTY says whether it is a terminal of devpts (the kernel's
+// isPTY returns whether it is a terminal of devpts (the kernel's
 // Documentation/admin-guide/devices.txt: 136 to 143).
 func isPTY(st *unix.Stat_t) bool {
 	major := unix.Major(file.DeviceOf(st))
 	return st.Mode&unix.S_IFMT == unix.S_IFCHR && major >= 136 && major <= 143
 }
 
-// parseFlags returns the flags in a descriptor's fdinfo (proc_pid_fdinfo(5)), or
-// those of one that nothing can be done with.
+// parseFlags returns the flags in a descriptor's fdinfo (proc_pid_fdinfo(5)). If there are
+// none, it returns flags that permit nothing.
 func parseFlags(info []byte) int {
 	for line := range bytes.Lines(info) {
 		if value, ok := bytes.CutPrefix(line, []byte("flags:")); ok {
@@ -169,16 +169,16 @@ func parseFlags(info []byte) int {
 	return unix.O_PATH
 }
 
-// ended says that the first process, which the pidfd holds, has ended.
+// ended returns whether the first process has ended.
 func (c *container) ended() bool {
 	init := c.init()
 	if init < 0 {
-		return false // our end as well
+		return false // it counts as running
 	}
 	return pidfd.Ended(init)
 }
 
-// path is the name of the first process's standard output (proc_pid_fd(5)).
+// path returns the name of the first process's standard output (proc_pid_fd(5)).
 func (c *container) path() (string, error) {
 	pid := 1
 	if init := c.init(); init >= 0 {
@@ -193,16 +193,16 @@ func (c *container) path() (string, error) {
 	return "/proc/" + strconv.Itoa(pid) + "/fd/1", nil
 }
 
-// isPipe says that the standard output at the start was a pipe without a name: it is
-// opened by its handle alone, wherever files may be opened. A named one, a file and
-// a socket, which cannot be opened at all, are not.
+// isPipe returns whether the standard output at the start was an unnamed pipe, which a sandbox
+// can open by its handle. It cannot open a named pipe or a file that way, and nobody can open
+// a socket.
 func (c *container) isPipe() bool {
 	var fs unix.Statfs_t
 	return c.pin >= 0 && unix.Fstatfs(c.pin, &fs) == nil && fs.Type == unix.PIPEFS_MAGIC
 }
 
-// pinNow notes what the standard output is now, for a container that logs and
-// ends at once. O_PATH: a pipe's reader still sees its end.
+// pinNow records the present standard output, for a container that logs and ends at once. With
+// O_PATH a pipe's reader still sees the end.
 func (c *container) pinNow() {
 	fd, kind, err := c.share()
 	if err != nil {

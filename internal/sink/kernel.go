@@ -19,22 +19,21 @@ import (
 
 const (
 	// kernelBurst and kernelInterval are the limit of each open /dev/kmsg with
-	// kernel.printk_devkmsg=ratelimit: the kernel accepts and silently drops
-	// what exceeds it (devkmsg_write in kernel/printk/printk.c). With on, which
-	// systemd sets, they are ours: the log is small, and the whole machine's.
+	// kernel.printk_devkmsg=ratelimit: the kernel accepts more, and silently drops it
+	// (devkmsg_write in kernel/printk/printk.c). With "on", which systemd sets, this program
+	// applies them: the log is small, and belongs to the whole machine.
 	kernelBurst    = 10
 	kernelInterval = 5 * time.Second
-	// kernelMargin makes up for the kernel's clock ticking in jiffies.
+	// kernelMargin compensates for the kernel's clock, which counts jiffies.
 	kernelMargin = 100 * time.Millisecond
-	// maxRecords is how many records one message may take of the budget.
+	// maxRecords is the most records of one message.
 	maxRecords = 4
 
 	continued = "..."
 	cutMark   = " [cut]"
 )
 
-// ErrKernelOff is that the kernel takes no records, because of
-// kernel.printk_devkmsg=off.
+// ErrKernelOff means that the kernel accepts no records because of kernel.printk_devkmsg=off.
 var ErrKernelOff = errors.New("kernel.printk_devkmsg is off")
 
 const (
@@ -54,26 +53,25 @@ type kmsg int
 func (k kmsg) Write(p []byte) (int, error) { return unix.Write(int(k), p) }
 func (k kmsg) Close() error                { return unix.Close(int(k)) }
 
-// Kernel is the output to the kernel's log. It stays within the kernel's rate
-// limit and counts and reports what it withholds.
+// Kernel is the output to the kernel's log. It stays within the kernel's rate limit. It counts
+// and reports the messages that it withholds.
 type Kernel struct {
 	path string
-	name string // in front of every record
+	name string // before every record
 	open func() (recordWriter, error)
 	now  func() time.Time
 
-	log    recordWriter // nil when there is none
-	begin  time.Time    // of the interval in which
-	used   int          // so many records were written
-	unsaid uint64       // withheld messages that the log does not tell of yet
+	log    recordWriter // nil if it cannot be opened
+	begin  time.Time    // of the current interval
+	used   int          // records in the current interval
+	unsaid uint64       // withheld messages without a notice in the log
 	record []byte
 	counts output.Counts
 }
 
-// OpenKernel returns the output to the kernel's log at path, /dev/kmsg. name is
-// put in front of every record: the log is the whole machine's. If the log
-// cannot be opened the error says why, and the output is there nevertheless
-// and counts every message as lost.
+// OpenKernel returns the output to the kernel's log at path, /dev/kmsg. name comes before the
+// text of every record: the log belongs to the whole machine. If the log cannot be opened, the
+// error says why, and the output counts every message as lost.
 func OpenKernel(path, name string) (*Kernel, error) {
 	return newKernel(path, name, time.Now, func() (recordWriter, error) { return openKmsg(path) })
 }
@@ -85,7 +83,7 @@ func newKernel(path, name string, now func() time.Time, open func() (recordWrite
 }
 
 func openKmsg(path string) (recordWriter, error) {
-	// Without this file (no /proc) the default is assumed.
+	// Without this file (no /proc) assume the default.
 	if mode, err := os.ReadFile("/proc/sys/kernel/printk_devkmsg"); err == nil && strings.TrimSpace(string(mode)) == "off" {
 		return nil, fmt.Errorf("open %s: %w", path, ErrKernelOff)
 	}
@@ -111,11 +109,11 @@ func (k *Kernel) reopen() error {
 // Name returns the path of the kernel's log.
 func (k *Kernel) Name() string { return k.path }
 
-// Counts says what became of the messages so far.
+// Counts returns what happened to the messages.
 func (k *Kernel) Counts() output.Counts { return k.counts }
 
-// Add writes a message, split into as many records as it needs, at most 4. It
-// is withheld when the budget does not suffice.
+// Add writes a message, as at most maxRecords records. It withholds the message if the limit
+// does not allow that.
 func (k *Kernel) Add(m output.Message) {
 	if k.log == nil {
 		k.counts.Lose(lostClosed, 1)
@@ -143,9 +141,9 @@ func (k *Kernel) Add(m output.Message) {
 	k.counts.Written++
 }
 
-// build returns record i of a message of which rest is left, and what is left
-// after it. A record ends in a newline: without it the kernel shows it to
-// nobody until the next one comes, for it could go on (LOG_CONT).
+// build returns record i of a message, with rest still to write, and what is left after it. A
+// record must end in a newline: otherwise the kernel waits for its continuation (LOG_CONT),
+// and shows it only with the next record.
 func (k *Kernel) build(p syslog.Priority, rest []byte, i int) (record, after []byte) {
 	b := k.record[:0]
 	b = append(b, '<')
@@ -179,8 +177,7 @@ func (k *Kernel) write(record []byte) error {
 			continue
 		}
 		if k.used == 0 {
-			// The kernel's interval begins at the first record, which is
-			// before this instant.
+			// The kernel's interval begins with the first record, before this time.
 			k.begin = k.now()
 		}
 		k.used++
@@ -188,8 +185,7 @@ func (k *Kernel) write(record []byte) error {
 	}
 }
 
-// renew begins a new interval when the last is over, with the report of what
-// was withheld in it.
+// renew begins a new interval if the last is over, and reports what was withheld.
 func (k *Kernel) renew() {
 	if k.used > 0 && k.now().Sub(k.begin) > kernelInterval+kernelMargin {
 		k.used = 0
@@ -207,10 +203,10 @@ func (k *Kernel) report() {
 	}
 }
 
-// Flush reports what was withheld when the budget allows it.
+// Flush reports what was withheld, if the limit allows it.
 func (k *Kernel) Flush(time.Time) { k.renew() }
 
-// Next is when what was withheld can be reported.
+// Next returns when to report what was withheld.
 func (k *Kernel) Next() time.Time {
 	if k.unsaid == 0 || k.log == nil {
 		return time.Time{}
@@ -218,11 +214,11 @@ func (k *Kernel) Next() time.Time {
 	return k.begin.Add(kernelInterval + kernelMargin + time.Millisecond)
 }
 
-// Reopen opens the log if that failed before. An open one is kept, for
-// opening anew would evade the rate limit.
+// Reopen opens the log if that failed before. It keeps an open log: opening it again would
+// evade the rate limit.
 func (k *Kernel) Reopen(time.Time) {
 	if k.log == nil {
-		_ = k.reopen() // said at the start; counted per message
+		_ = k.reopen() // the error was reported at the start, and each message counts as lost
 	}
 }
 
@@ -232,7 +228,7 @@ func (k *Kernel) Close() {
 		return
 	}
 	if k.unsaid > 0 {
-		// The limit is per open file: one record more, for the truth's sake.
+		// The limit does not matter any more: the report is one more record.
 		_ = k.log.Close()
 		k.log = nil
 		if k.reopen() != nil {
@@ -244,7 +240,7 @@ func (k *Kernel) Close() {
 	k.log = nil
 }
 
-// State hands the open log over: the kernel's limit is that of the open file.
+// State passes on the open log, because the kernel's limit applies to the open file.
 func (k *Kernel) State(time.Time) output.State {
 	s := output.State{Written: k.counts.Written, Lost: slices.Clone(k.counts.Lost), Unsaid: k.unsaid, FD: -1, Used: k.used}
 	if fd, ok := k.log.(kmsg); ok {
@@ -256,7 +252,7 @@ func (k *Kernel) State(time.Time) output.State {
 	return s
 }
 
-// Resume goes on with the open log, unless none can be opened any more.
+// Resume continues with the open log, unless logs cannot be opened any more.
 func (k *Kernel) Resume(s output.State, _ time.Time) {
 	k.counts.Written += s.Written
 	for _, l := range s.Lost {
@@ -276,7 +272,7 @@ func (k *Kernel) Resume(s output.State, _ time.Time) {
 	}
 }
 
-// Buffered is 0: a record is written at once.
+// Buffered returns 0: records are written at once.
 func (k *Kernel) Buffered() int { return 0 }
 
 var (

@@ -14,13 +14,13 @@ import (
 
 const stdoutFD = 1
 
-// openFIFO opens a named pipe, for reading as well: so it is open without a
-// reader too, and what is in it stays for the next one.
+// openFIFO opens a named pipe, also for reading: then it is open without a reader too, and its
+// content stays for the next reader.
 func openFIFO(p safepath.Place) (stream, error) {
 	fd, err := p.Open(unix.O_RDWR, 0, file.FIFO)
 	switch {
 	case errors.Is(err, file.ErrType):
-		return nil, fmt.Errorf("cannot open the pipe %s: it is no named pipe: make one with mkfifo", p.Path)
+		return nil, fmt.Errorf("cannot open the pipe %s: it is not a named pipe: make one with mkfifo", p.Path)
 	case errors.Is(err, unix.ENOENT):
 		return nil, fmt.Errorf("cannot open the pipe %s: %w: make one with mkfifo", p.Path, err)
 	case err != nil:
@@ -31,8 +31,8 @@ func openFIFO(p safepath.Place) (stream, error) {
 	return f, nil
 }
 
-// countUnread returns how many lines are in a pipe that nobody but us has open
-// for reading: fd is open for reading and writing, and will be closed.
+// countUnread returns how many lines are in a pipe that only this process has open for
+// reading. fd is open for reading and writing, and is closed afterwards.
 func countUnread(fd int) (lines uint64) {
 	path := file.Path(fd)
 	w, err := file.Open(path, unix.O_WRONLY, 0, file.Any)
@@ -40,8 +40,8 @@ func countUnread(fd int) (lines uint64) {
 		return 0
 	}
 	defer unix.Close(w)
-	// The descriptor stays what it was, but writes only: the one reader less
-	// shows whether there is another.
+	// Replace the descriptor by one for writing only. Then the pipe shows whether there is
+	// another reader.
 	if unix.Dup3(w, fd, unix.O_CLOEXEC) != nil {
 		return 0
 	}
@@ -64,7 +64,7 @@ func countUnread(fd int) (lines uint64) {
 	}
 }
 
-// openTerminal opens a terminal, which does not become ours.
+// openTerminal opens a terminal, without making it the controlling terminal.
 func openTerminal(p safepath.Place) (stream, error) {
 	fd, err := p.Open(unix.O_WRONLY, 0, file.Device)
 	switch {
@@ -72,7 +72,7 @@ func openTerminal(p safepath.Place) (stream, error) {
 		return nil, fmt.Errorf("cannot open the terminal %s: it is not a device", p.Path)
 	case err != nil:
 		return nil, fmt.Errorf("cannot open the terminal %s: %w", p.Path, err)
-	case !isTerminal(fd): // memory, say
+	case !isTerminal(fd): // for example /dev/mem
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("cannot open the terminal %s: it is another device", p.Path)
 	}
@@ -85,7 +85,7 @@ func isTerminal(fd int) bool {
 	return err == nil
 }
 
-// HoldTerminal is safepath.Hold for a terminal and no other device.
+// HoldTerminal is safepath.Hold for a terminal only.
 func HoldTerminal(path, below string) (int, error) {
 	held, err := safepath.Hold(path, below, file.Device)
 	if err != nil {
@@ -105,14 +105,13 @@ func HoldTerminal(path, below string) (int, error) {
 	return held, nil
 }
 
-// openStdout opens the standard output that is descriptor fd. Opened anew it
-// can be made not to wait, which would surprise others that use the same open
-// file description; a file has its offset there, and a socket cannot be
-// opened.
+// openStdout opens the standard output fd. It opens the file again, so that it can be made
+// nonblocking without affecting others that share the open file description. It shares the
+// description of a file, whose offset others use, and of a socket, which cannot be opened.
 func openStdout(fd int) (stream, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		return nil, fmt.Errorf("use the standard output: %w", err)
+		return nil, fmt.Errorf("cannot use the standard output: %w", err)
 	}
 	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFSOCK {
 		if own, err := file.Open(file.Path(fd), unix.O_WRONLY, 0, file.Any); err == nil {

@@ -1,5 +1,5 @@
-// Package sink owns what is written to and is no file with a name of its own: the kernel's
-// log, a pipe, a terminal, a standard output.
+// Package sink owns the outputs that are not log files: the kernel's log, pipes, terminals and
+// standard outputs.
 package sink
 
 import (
@@ -15,21 +15,21 @@ import (
 )
 
 const (
-	// maxWaiting is how many bytes are kept for a reader that is slow.
+	// maxWaiting is how many bytes wait for a slow reader.
 	maxWaiting = 256 << 10
 	// lastOpen is the longest time between two attempts to open a stream.
 	lastOpen = time.Minute
-	// lookTime is how often a stream that is written to is looked for under its name.
+	// lookTime is how often to check that an open stream still has its name.
 	lookTime = time.Second
 )
 
-// Kind is what sort of stream it is.
+// Kind is the kind of a stream.
 type Kind uint8
 
 // The kinds of streams.
 const (
 	FIFO            Kind = iota // a named pipe
-	Terminal                    // a terminal, which is sent CR LF
+	Terminal                    // a terminal; lines end in CR LF
 	Stdout                      // this process's standard output
 	ContainerStdout             // the standard output of a container's first process
 )
@@ -40,23 +40,23 @@ const (
 	NameContainerStdout = "container-stdout"
 )
 
-// StreamOptions are how a stream is written to.
+// StreamOptions are the options of a Stream.
 type StreamOptions struct {
 	Kind   Kind
-	Path   string // of a FIFO or a terminal
-	Below  string // as of a file
+	Path   string // of a named pipe or a terminal
+	Below  string // as in logfile.Options
 	Notice output.Notice
-	// Wake has Flush called when the descriptor can be written to again, or is
-	// closed. It is called once for each descriptor.
+	// Wake makes the loop call Flush when the descriptor is writable again or closed. It is
+	// called once for each descriptor.
 	Wake func(fd int)
-	// Problem is told, once, why the stream cannot be opened.
+	// Problem reports, once, why the stream cannot be opened.
 	Problem func(err error)
-	// Init is a pidfd of the container's first process, or -1 if this process
-	// is in the container and that has process ID 1.
+	// Init returns a pidfd of the container's first process, or -1 if this process is in the
+	// container and the first process has ID 1.
 	Init func() int
 }
 
-// busy is why a stream takes nothing now.
+// busy are the errors when a stream accepts nothing now.
 var busy = [...]error{
 	FIFO:            output.Cause("pipe full"),
 	Terminal:        output.Cause("terminal blocked"),
@@ -64,32 +64,30 @@ var busy = [...]error{
 	ContainerStdout: output.Cause("container's standard output blocked"),
 }
 
-// stream is an open file of which no write waits.
+// stream is an open file. Writing to it does not wait.
 type stream interface {
 	output.Writer
 	// FD is the descriptor to wait for.
 	FD() int
-	// Most is how many bytes the reader gets in one piece.
+	// Most is the most bytes that a reader gets in one piece.
 	Most() int
-	// Is says that this file is what is there.
+	// Is returns whether this file is the one at the place.
 	Is(p safepath.Place) bool
-	// Close closes the file and returns how many lines in it nobody can read
-	// any more.
+	// Close closes the file. It returns how many lines in it nobody can read any more.
 	Close() (unread uint64)
 }
 
-// Stream is an output to what somebody reads as it is written: a FIFO, a
-// terminal, a standard output. It never waits for the reader: 256 KiB are
-// kept, and what exceeds them is lost.
+// Stream is an output to a reader: a named pipe, a terminal, a standard output. It never waits
+// for the reader: 256 KiB of messages wait, and more are lost.
 type Stream struct {
 	StreamOptions
 	open  func() (stream, error)
-	early func(now time.Time) // what is done at the first Flush
-	// container is where it is, for a ContainerStdout.
+	early func(now time.Time) // called at the first Flush
+	// container finds the stream of a ContainerStdout.
 	container *container
 
 	lines  output.Buffer
-	file   stream // nil while it cannot be opened
+	file   stream // nil if it cannot be opened
 	awaits bool   // Wake was called for it
 	told   bool   // Problem was called
 	looked time.Time
@@ -98,7 +96,7 @@ type Stream struct {
 // OpenStream returns the output to a stream.
 func OpenStream(o StreamOptions) *Stream {
 	s := newStream(o, nil)
-	s.early = func(now time.Time) { s.reopen(now) } // for its problem to be said at once
+	s.early = func(now time.Time) { s.reopen(now) } // to report a problem at once
 	switch o.Kind {
 	case FIFO:
 		s.open = func() (stream, error) { return openFIFO(s.place()) }
@@ -109,7 +107,7 @@ func OpenStream(o StreamOptions) *Stream {
 	case ContainerStdout:
 		c := &container{init: o.Init, pin: -1, take: unix.PidfdGetfd}
 		s.container = c
-		s.open, s.early = c.open, func(time.Time) { c.pinNow() } // it may have another by the first message
+		s.open, s.early = c.open, func(time.Time) { c.pinNow() } // it may have changed by the first message
 	}
 	return s
 }
@@ -132,10 +130,10 @@ func (s *Stream) Name() string {
 	return s.Path
 }
 
-// Counts says what became of the messages so far.
+// Counts returns what happened to the messages.
 func (s *Stream) Counts() output.Counts { return s.lines.Counts() }
 
-// Add takes a message. It is lost when 256 KiB wait for the reader already.
+// Add adds a message. It is lost if 256 KiB wait already.
 func (s *Stream) Add(m output.Message) {
 	if n := s.lines.Size(); !s.lines.Stuck() && s.file != nil && n > 0 && n+len(m.Line) > output.BatchSize {
 		s.write(time.Now())
@@ -143,7 +141,7 @@ func (s *Stream) Add(m output.Message) {
 	s.lines.Add(m.Line)
 }
 
-// Flush writes what the reader takes now.
+// Flush writes what the reader accepts now.
 func (s *Stream) Flush(now time.Time) {
 	if s.early != nil {
 		s.early(now)
@@ -155,8 +153,8 @@ func (s *Stream) Flush(now time.Time) {
 	s.lines.Trim()
 }
 
-// Next is the time of the next attempt to open the stream. While it is open
-// and takes nothing, only its reader's doing matters.
+// Next returns when to try again to open the stream. An open stream waits for its reader,
+// without a time.
 func (s *Stream) Next() time.Time {
 	if s.file != nil {
 		return time.Time{}
@@ -164,14 +162,14 @@ func (s *Stream) Next() time.Time {
 	return s.lines.Next()
 }
 
-// Held says, after the first Flush, that the container's standard output can be
-// opened again also by who may not look for it in /proc, nor open any path.
+// Held returns, after the first Flush, whether the container's standard output can be opened
+// again in a sandbox that has neither /proc nor paths.
 func (s *Stream) Held() bool { return s.container != nil && s.container.isPipe() }
 
-// Waits says that something waits for the reader of an open stream.
+// Waits returns whether something waits for the reader of an open stream.
 func (s *Stream) Waits() bool { return s.file != nil && s.lines.Size() > 0 }
 
-// write writes what waits and, when that succeeds after a loss, says so.
+// write writes what waits. If that succeeds after a loss, it adds a notice.
 func (s *Stream) write(now time.Time) {
 	if s.Path != "" && s.file != nil && s.lines.Torn() == 0 && now.Sub(s.looked) >= lookTime {
 		if s.looked = now; !s.file.Is(s.place()) {
@@ -193,7 +191,7 @@ func (s *Stream) write(now time.Time) {
 				s.Wake(s.file.FD())
 			}
 			return
-		default: // the reader, the terminal or the container has gone
+		default: // the reader, the terminal or the container is gone
 			s.close()
 			s.lines.Fail(now, err)
 			return
@@ -205,7 +203,7 @@ func (s *Stream) write(now time.Time) {
 func (s *Stream) reopen(now time.Time) bool {
 	file, err := s.open()
 	if err != nil {
-		s.lines.Mend() // what was handed over has nothing to go on in
+		s.lines.Mend() // the part that was handed over is lost with the old file
 		s.lines.Fail(now, err)
 		if !s.told {
 			s.told = true
@@ -217,8 +215,8 @@ func (s *Stream) reopen(now time.Time) bool {
 	return true
 }
 
-// close closes the file. What nobody has read of it is lost. A line that was
-// written in part is written whole to the next one.
+// close closes the file. Lines that nobody has read are lost. A partly written line is written
+// as a whole to the next file.
 func (s *Stream) close() {
 	if s.file == nil {
 		return
@@ -230,8 +228,7 @@ func (s *Stream) close() {
 
 const lostUnread = "read by nobody"
 
-// Reopen opens the path again if it leads to another file than before, or could
-// not be opened.
+// Reopen opens the path again if it leads to another file than before, or could not be opened.
 func (s *Stream) Reopen(now time.Time) {
 	s.looked = time.Time{}
 	if s.file == nil {
@@ -246,8 +243,7 @@ func (s *Stream) Close() {
 	s.lines.GiveUp()
 }
 
-// pieces is the size in bytes of the largest write to a pipe that nothing can
-// come between (PIPE_BUF, pipe(7)).
+// pieces is the largest write to a pipe that is atomic, in bytes (PIPE_BUF, pipe(7)).
 const pieces = 4096
 
 // streamFD is a descriptor of an open file.
@@ -255,7 +251,7 @@ type streamFD struct {
 	fd    int
 	write func(fd int, p []byte) (int, error)
 	most  int
-	owned bool // it is ours to close
+	owned bool // this process must close it
 	fifo  bool
 }
 
@@ -274,21 +270,21 @@ func (f *streamFD) Close() (unread uint64) {
 	return unread
 }
 
-// send writes to a socket that others use too: its flags are not ours.
+// send writes to a socket that others use too, so it does not change the socket's flags.
 func send(fd int, p []byte) (int, error) {
 	flags := unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL
 	n, _, err := unix.Syscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), uintptr(flags), 0, 0)
 	switch err {
 	case 0:
 		return int(n), nil
-	case unix.ENOSYS: // of i386 and s390x before Linux 4.3
+	case unix.ENOSYS: // on i386 and s390x before Linux 4.3
 		return unix.SendmsgN(fd, p, nil, nil, flags)
 	}
 	return 0, err
 }
 
-// writePolled writes to a file of which others use the same open file
-// description. A pipe that is ready takes a piece without waiting.
+// writePolled writes to a file whose open file description others use too. A pipe that poll(2)
+// reports as writable accepts one piece without waiting.
 func writePolled(fd int, p []byte) (int, error) {
 	ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
 	if n, err := unix.Poll(ready, 0); err != nil || n == 0 {
@@ -297,9 +293,8 @@ func writePolled(fd int, p []byte) (int, error) {
 	return unix.Write(fd, p[:min(len(p), pieces)])
 }
 
-// wrap returns the stream of a descriptor that is to be written to with
-// write(2), or, if others use its open file description too, so that neither
-// a write waits nor they notice.
+// wrap returns the stream of a descriptor. shared says that others use its open file
+// description too: then it must not be made nonblocking.
 func wrap(fd int, shared bool) *streamFD {
 	f := &streamFD{fd: fd, write: unix.Write, most: math.MaxInt, owned: true}
 	var st unix.Stat_t
@@ -319,10 +314,9 @@ func wrap(fd int, shared bool) *streamFD {
 	return f
 }
 
-// State hands an open FIFO over: what nobody has read yet goes with the last
-// that has it open. Anything else is the same when it is opened anew, so that a
-// line that was written in part goes on there too. Of a container's standard
-// output it is the handle: it may not be found again.
+// State passes on an open named pipe: unread lines would be lost with its last descriptor.
+// Other streams are opened again, and a partly written line continues there. For a container's
+// standard output it passes on the handle, because it may not be found again.
 func (s *Stream) State(time.Time) output.State {
 	state := s.lines.State()
 	if s.Kind == FIFO && s.file != nil {
@@ -334,7 +328,7 @@ func (s *Stream) State(time.Time) output.State {
 	return state
 }
 
-// Resume goes on where another output was; this one was just opened.
+// Resume continues for another output. This one was just opened.
 func (s *Stream) Resume(state output.State, now time.Time) {
 	s.lines.Resume(state)
 	if state.FD < 0 {
@@ -354,7 +348,7 @@ func (s *Stream) Resume(state output.State, now time.Time) {
 	s.file, s.looked, s.early = f, now, nil
 }
 
-// Buffered is the size of what is pending, in bytes.
+// Buffered returns the size of what is pending, in bytes.
 func (s *Stream) Buffered() int { return s.lines.Size() }
 
 var (

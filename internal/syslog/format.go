@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// Stamp formats times as "Mmm dd hh:mm:ss" in the local zone and remembers the
-// last, since many messages come in one second. The zero value is ready.
+// Stamp formats times as "Mmm dd hh:mm:ss" in the local zone. It remembers the last one, since
+// many messages come in one second. The zero value is ready.
 type Stamp struct {
 	second int64
 	text   []byte
@@ -21,12 +21,10 @@ func (s *Stamp) Bytes(t time.Time) []byte {
 	return s.text
 }
 
-// AppendRFC3164 appends the line "STAMP HOST TAG[PID]: TEXT\n" (RFC 3164
-// without PRI, as syslogd has always written it) and returns it with the
-// offset in it at which TAG begins. An empty host is left out together with
-// its blank. See AppendBody for what is escaped. " [cut]" ends what is not all
-// of a message, and " [sent by pid=N uid=N gid=N]" one whose sender is another
-// process than it says.
+// AppendRFC3164 appends the line "STAMP HOST TAG[PID]: TEXT\n" (RFC 3164 without PRI, as
+// syslogd has always written it). It also returns the offset of TAG in the line. An empty host
+// is left out with its blank. See AppendBody for escapes. " [cut]" ends an incomplete message,
+// and " [sent by pid=N uid=N gid=N]" one that claims another process as its sender.
 func AppendRFC3164(dst, stamp, host []byte, m *Message) (line []byte, body int) {
 	dst = append(dst, stamp...)
 	dst = append(dst, ' ')
@@ -38,7 +36,7 @@ func AppendRFC3164(dst, stamp, host []byte, m *Message) (line []byte, body int) 
 	return append(appendMarks(AppendBody(dst, m), m), '\n'), body
 }
 
-// appendMarks appends what the receiver has to say of a message to its text.
+// appendMarks appends the receiver's remarks about a message.
 func appendMarks(dst []byte, m *Message) []byte {
 	if m.Cut {
 		dst = append(dst, " [cut]"...)
@@ -80,19 +78,18 @@ func AppendBody(dst []byte, m *Message) []byte {
 	return appendEscaped(dst, m.Text)
 }
 
-// Escape returns the text with control characters and what is not UTF-8 escaped
-// as in AppendBody.
+// Escape returns the text with control characters, and bytes that are not UTF-8, escaped as in
+// AppendBody.
 func Escape(text string) string { return string(appendEscaped(nil, []byte(text))) }
 
-// isBidi reports whether r changes the direction of the text behind it, so that
-// a reader sees another one than was written (Unicode UAX #9, 2), or ends a line
-// or paragraph.
+// isBidi returns whether r changes the direction of the text after it, so that a reader would
+// see other text than was written (Unicode UAX #9, 2), or ends a line or paragraph.
 func isBidi(r rune) bool {
 	return r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0x200e || r == 0x200f || r == 0x61c
 }
 
-// plain returns how many bytes at the start of b are printable ASCII: these are
-// almost all there are, and are looked at in words of eight.
+// plain returns how many bytes at the start of b are printable ASCII. Most text is, so it
+// checks eight bytes at a time.
 func plain(b []byte) int {
 	n := 0
 	for ; len(b)-n >= 32; n += 32 {
@@ -115,10 +112,9 @@ const (
 	highBits = 0x80 * eachByte
 )
 
-// unprintable sets the highest bit of a byte, of the first eight, that is not
-// printable ASCII: from 0x80 on that is set already, 0x7f gets it by adding one,
-// what is below ' ' by subtracting that. A carry can set it in a byte behind such
-// a one too.
+// unprintable sets the highest bit of the first byte of the eight that is not printable ASCII.
+// From 0x80 on the bit is set already; adding one sets it for 0x7f, and subtracting ' ' for
+// what is less. A carry may also set it in a later byte.
 func unprintable(b []byte) uint64 {
 	w := binary.NativeEndian.Uint64(b)
 	return w | (w + eachByte) | (w - ' '*eachByte)
@@ -142,8 +138,8 @@ func appendEscaped(dst, b []byte) []byte {
 	return dst
 }
 
-// isHidden reports whether r is a control character, or another one that does
-// something to the text around it instead of being seen.
+// isHidden returns whether r is a control character, or another one that is not visible but
+// affects the text around it.
 func isHidden(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 || r == 0xfeff || isBidi(r) }
 
 func appendOctal(dst, b []byte) []byte {

@@ -6,12 +6,12 @@ import (
 	"unicode/utf8"
 )
 
-// MaxRecord is how long a record for /dev/kmsg may be, in bytes: from 1024 on it
-// is EINVAL (devkmsg_write in kernel/printk/printk.c).
+// MaxRecord is the longest record for /dev/kmsg, in bytes. From 1024 on the kernel returns
+// EINVAL (devkmsg_write in kernel/printk/printk.c).
 const MaxRecord = 1000
 
-// KernelRecord returns the text, "TAG: TEXT", as one record for /dev/kmsg, to be
-// written at once. What does not fit is cut off.
+// KernelRecord returns the text, "TAG: TEXT", as one record for /dev/kmsg, which must be
+// written at once. It cuts text that is too long.
 func KernelRecord(p Priority, text string) []byte {
 	record := append(strconv.AppendUint([]byte{'<'}, uint64(p), 10), '>')
 	if room := MaxRecord - len(record) - len("\n"); len(text) > room {
@@ -26,11 +26,10 @@ func KernelRecord(p Priority, text string) []byte {
 var kernelTag = []byte("kernel")
 
 // ParseKernel reads a record of /dev/kmsg into m:
-// "PRIORITY,SEQUENCE,MICROSECONDS,FLAGS[,...];TEXT\n" with lines " KEY=VALUE\n"
-// behind it, which tell of a device and are left out (Documentation/ABI/testing/
-// dev-kmsg of Linux). Escapes (\xNN) are resolved in raw itself. It returns the
-// record's number, and whether raw was a record. What user space has written
-// there has another facility than kern, and its tag if it gave one.
+// "PRIORITY,SEQUENCE,MICROSECONDS,FLAGS[,...];TEXT\n". It ignores the lines " KEY=VALUE\n"
+// after it, which describe a device (Linux, Documentation/ABI/testing/dev-kmsg). It decodes
+// escapes (\xNN) in raw itself. It returns the record's number, and whether raw was a record.
+// A record from user space has a facility other than kern, and its tag if it has one.
 func ParseKernel(raw []byte, m *Message) (sequence uint64, ok bool) {
 	*m = Message{Kernel: true}
 	head, text, ok := bytes.Cut(raw, []byte{';'})
@@ -66,7 +65,7 @@ func number(b []byte) (n uint64, ok bool) {
 	return n, true
 }
 
-// unescape resolves \xNN in b itself.
+// unescape decodes \xNN in b itself.
 func unescape(b []byte) []byte {
 	first := bytes.IndexByte(b, '\\')
 	if first < 0 {

@@ -7,13 +7,13 @@ import (
 	"unicode/utf8"
 )
 
-// Layout is how a message is written as a line.
+// Layout is the format of a message's line.
 type Layout uint8
 
 // The layouts.
 const (
 	RFC3164 Layout = iota // "Mmm dd hh:mm:ss HOST TAG[PID]: TEXT", as syslogd always wrote it
-	RFC5424               // as that RFC has it, without PRI
+	RFC5424               // as in that RFC, without PRI
 	JSON                  // an object
 
 	NumLayouts = iota
@@ -29,16 +29,15 @@ func (l Layout) String() string {
 	return "unknown"
 }
 
-// PreciseStamp formats times as RFC 3339 has it, with microseconds and the
-// offset of the local zone, and remembers the last second. The zero value is
-// ready.
+// PreciseStamp formats times as in RFC 3339, with microseconds and the local zone's offset. It
+// remembers the last second. The zero value is ready.
 type PreciseStamp struct {
 	second int64
-	text   []byte // with the fraction at fraction
+	text   []byte // whose microseconds begin at fraction
 	valid  bool
 }
 
-// fraction is where the microseconds begin.
+// fraction is the offset of the microseconds.
 const fraction = len("2006-01-02T15:04:05.")
 
 // Bytes returns the text for t. It is valid until the next call.
@@ -54,15 +53,15 @@ func (s *PreciseStamp) Bytes(t time.Time) []byte {
 	return s.text
 }
 
-// senderID and containerID name the structured data that the receiver adds. The
-// number is the one for documentation (RFC 5612): the project has none of its own.
+// senderID and containerID name the structured data that the receiver adds. The number is the
+// one for documentation (RFC 5612), because the project has no number.
 const (
 	senderID    = "[sender@32473"
 	containerID = "[container@32473"
 )
 
-// ContainerData returns the structured data that says which container a message is
-// from: its name and, unless that is empty, its ID.
+// ContainerData returns the structured data with the container's name and, unless it is empty,
+// its ID.
 func ContainerData(name, id string) []byte {
 	data := appendParam(append([]byte(nil), containerID...), "name", name)
 	if id != "" {
@@ -83,11 +82,11 @@ func appendParam(dst []byte, name, value string) []byte {
 	return append(dst, '"')
 }
 
-// AppendRFC5424 appends the line "STAMP HOST TAG PID MSGID SD TEXT\n" (RFC 5424,
-// 6, without PRI and version, as syslog daemons write it to files). What there is
-// none of is "-". The sender, where it is known, and the container's data, which may be
-// empty, begin the structured data; a message that brings elements of these names has
-// its own data in front of its text. See AppendBody for what is escaped.
+// AppendRFC5424 appends the line "STAMP HOST TAG PID MSGID SD TEXT\n" (RFC 5424, 6, without
+// PRI and version, as syslog daemons write it to files). Missing parts are "-". The structured
+// data begins with the sender, if known, and the container's data, which may be empty. If a
+// message has elements with these names, its own data comes before its text instead. See
+// AppendBody for escapes.
 func AppendRFC5424(dst, stamp, host, container []byte, m *Message) []byte {
 	dst = append(dst, stamp...)
 	for _, part := range [...][]byte{host, m.Tag, m.PID, m.MsgID} {
@@ -133,11 +132,10 @@ func appendName(dst, b []byte) []byte {
 	return dst
 }
 
-// AppendJSON appends the message as an object (RFC 8259) in one line, with the
-// names of RFC 5424: timestamp, hostname, facility, severity, appname, procid,
-// msgid, sd and msg; what there is none of is left out, but for msg. sender has
-// the numbers pid, uid and gid where they are known; cut is true if there was
-// more. Bytes that are not UTF-8 are written as #ooo in octal.
+// AppendJSON appends the message as an object (RFC 8259) in one line, with the names of RFC
+// 5424: timestamp, hostname, facility, severity, appname, procid, msgid, sd and msg. Missing
+// parts are left out, except msg. sender has the numbers pid, uid and gid, if known. cut is
+// true if the message was longer. Bytes that are not UTF-8 are written as #ooo in octal.
 func AppendJSON(dst, stamp, host []byte, m *Message) []byte {
 	dst = append(append(dst, `{"timestamp":"`...), stamp...)
 	dst = append(dst, '"')
@@ -169,8 +167,7 @@ func AppendJSON(dst, stamp, host []byte, m *Message) []byte {
 
 const hex = "0123456789abcdef"
 
-// plainJSON returns how many bytes at the start of b stand for themselves in a
-// string. See plain.
+// plainJSON returns how many bytes at the start of b need no escape in a string. See plain.
 func plainJSON(b []byte) int {
 	n := 0
 	for ; len(b)-n >= 8; n += 8 {
@@ -185,14 +182,14 @@ func plainJSON(b []byte) int {
 	return n
 }
 
-// hasByte sets the highest bit of each byte of w that is c, and maybe of one
-// behind such a one.
+// hasByte sets the highest bit of each byte of w that equals c. A carry may also set it in a
+// later byte.
 func hasByte(w uint64, c byte) uint64 {
 	w ^= uint64(c) * eachByte
 	return (w - eachByte) &^ w
 }
 
-// appendJSONText appends what stands between the quotes of a string.
+// appendJSONText appends the text of a string, without its quotes.
 func appendJSONText(dst, b []byte) []byte {
 	for len(b) > 0 {
 		n := plainJSON(b)
@@ -210,7 +207,7 @@ func appendJSONText(dst, b []byte) []byte {
 			dst = append(dst, `\n`...)
 		case r == '\t':
 			dst = append(dst, `\t`...)
-		case isHidden(r): // all of them have four digits at most
+		case isHidden(r): // all of them have at most four digits
 			dst = append(dst, '\\', 'u', hex[r>>12&15], hex[r>>8&15], hex[r>>4&15], hex[r&15])
 		default:
 			dst = append(dst, b[:size]...)
@@ -220,8 +217,7 @@ func appendJSONText(dst, b []byte) []byte {
 	return dst
 }
 
-// Claims reports whether the message says that it comes from the process pid,
-// or does not say from which.
+// Claims returns whether the message names the process pid as its sender, or none.
 func (m *Message) Claims(pid int32) bool {
 	n, ok := number(m.PID)
 	return !ok || n == uint64(max(pid, 0))

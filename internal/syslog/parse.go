@@ -5,33 +5,33 @@ import (
 	"strconv"
 )
 
-// Message is a received message. Its slices are parts of what was received
-// and are valid only as long as that is.
+// Message is a received message. Its slices are parts of the received bytes, and valid only as
+// long as those.
 type Message struct {
 	Facility Facility
 	Severity Severity
-	Tag      []byte // who sent it; empty when it does not say
-	PID      []byte // the sender's process ID as it wrote it; may be empty
-	MsgID    []byte // RFC 5424's MSGID; empty when there is none
-	SD       []byte // RFC 5424's structured data; empty when there is none
+	Tag      []byte // the sender's name; empty if it gives none
+	PID      []byte // the process ID that the sender claims; may be empty
+	MsgID    []byte // RFC 5424's MSGID; empty for none
+	SD       []byte // RFC 5424's structured data; empty for none
 	Text     []byte // the rest
-	Glued    bool   // there is no blank between the tag's colon and Text
-	Cut      bool   // there was more than Text
+	Glued    bool   // no blank follows the tag's colon
+	Cut      bool   // the message was longer
 	Sender   Sender // who sent it
 	Kernel   bool   // it was read from the kernel's log
 }
 
-// Sender is who sent a message, as the kernel knows it (SCM_CREDENTIALS in
-// unix(7)). The zero value is that this is not known.
+// Sender is who sent a message, as the kernel reports it (SCM_CREDENTIALS in unix(7)). The
+// zero value means that this is not known.
 type Sender struct {
 	Known    bool
-	PID      int32 // in the receiver's PID namespace; 0 if it is not seen there
+	PID      int32 // in the receiver's PID namespace; 0 if it has no ID there
 	UID, GID uint32
-	// Differs is that the message names another process as its sender.
+	// Differs says that the message names another process as its sender.
 	Differs bool
 }
 
-// append appends the three numbers with these texts in front and behind.
+// append appends the three numbers with the given texts around them.
 func (s *Sender) append(dst []byte, pid, uid, gid, end string) []byte {
 	dst = strconv.AppendInt(append(dst, pid...), int64(s.PID), 10)
 	dst = strconv.AppendUint(append(dst, uid...), uint64(s.UID), 10)
@@ -39,20 +39,19 @@ func (s *Sender) append(dst []byte, pid, uid, gid, end string) []byte {
 	return append(dst, end...)
 }
 
-// Priority returns the message's facility and severity in one.
+// Priority returns the message's facility and severity as one number.
 func (m *Message) Priority() Priority { return MakePriority(m.Facility, m.Severity) }
 
-// Parse reads one datagram into m. It knows what syslog(3) of the C libraries
-// sends (RFC 3164 without a host name), with or without PRI, time (also as in
-// RFC 3339) or tag, and RFC 5424. The time that a client claims is left out, for
-// it can claim any, and so is a host name before a tag: one of hosts (see
-// isSameHost), localhost, or any between a time and a tag with a process ID.
-// Everything else that is not understood is left in Text, so nothing is lost and
-// nothing can fail. Without a valid PRI a message is user.notice; kern is the
-// kernel's own and becomes user (as in syslog(3)).
+// Parse reads one datagram into m. It understands what syslog(3) of C libraries sends (RFC
+// 3164 without a host name), with or without PRI, time (also as in RFC 3339) and tag, and RFC
+// 5424. It drops the time, because a client can claim any time. It drops a host name before a
+// tag: one of hosts (see isSameHost), localhost, or any name between a time and a tag with a
+// process ID. Everything else that it does not understand stays in Text, so nothing is lost
+// and nothing can fail. A message without a valid PRI is user.notice. Facility kern belongs to
+// the kernel, and becomes user (as in syslog(3)).
 func Parse(raw []byte, m *Message, hosts ...[]byte) {
 	*m = Message{Facility: User, Severity: Notice}
-	// C clients may send the terminating NUL, others a newline, or both.
+	// C clients may send the terminating NUL, other clients a newline, or both.
 	for len(raw) > 0 && (raw[len(raw)-1] == 0 || raw[len(raw)-1] == '\n') {
 		raw = raw[:len(raw)-1]
 	}
@@ -82,12 +81,11 @@ func Parse(raw []byte, m *Message, hosts ...[]byte) {
 	m.cutHead(head, false, hosts)
 }
 
-// cutLead takes a byte order mark and at most this many blanks off the front:
-// they are left out where a time or a tag follows. Python's older SysLogHandler
-// writes the mark, OpenVPN a blank, nginx two of them behind the time for as long
-// as it has no host name.
+// cutLead removes a byte order mark and at most this many blanks from the front, if a time or
+// a tag follows. Python's older SysLogHandler writes the mark, OpenVPN a blank, and nginx two
+// blanks after the time while it has no host name.
 func cutLead(b []byte, blanks int) []byte {
-	if len(b) == 0 || b[0] != ' ' && b[0] != bom[0] { // as it is mostly
+	if len(b) == 0 || b[0] != ' ' && b[0] != bom[0] { // the usual case
 		return b
 	}
 	b = bytes.TrimPrefix(b, bom)
@@ -97,7 +95,7 @@ func cutLead(b []byte, blanks int) []byte {
 	return bytes.TrimPrefix(b, bom)
 }
 
-// cutHead takes "[HOST ]TAG" from b, which is the text or its end, if there is a tag.
+// cutHead removes "[HOST ]TAG" from b, if b has a tag. b is the text, or its end.
 func (m *Message) cutHead(b []byte, timed bool, hosts [][]byte) {
 	if m.cutTag(b) {
 		return
@@ -114,7 +112,7 @@ func (m *Message) cutHead(b []byte, timed bool, hosts [][]byte) {
 
 var localhost = []byte("localhost")
 
-// isOneOf reports whether b is localhost or one of the hosts.
+// isOneOf returns whether b is localhost or one of the hosts.
 func isOneOf(b []byte, hosts [][]byte) bool {
 	if isSameHost(b, localhost) {
 		return true
@@ -127,9 +125,8 @@ func isOneOf(b []byte, hosts [][]byte) bool {
 	return false
 }
 
-// isSameHost reports whether two names are of one host: they are the same but for
-// case (RFC 1034, 3.1), or one is the other without its domain, as logger(1)
-// writes it.
+// isSameHost returns whether two names are of the same host: they are equal except for case
+// (RFC 1034, 3.1), or one is the other without its domain, as logger(1) writes it.
 func isSameHost(a, b []byte) bool {
 	if len(a) > len(b) {
 		a, b = b, a
@@ -145,7 +142,7 @@ func isSameHost(a, b []byte) bool {
 	return true
 }
 
-// lower is the byte in lower case, if it is an ASCII letter.
+// lower returns an ASCII letter in lower case, and other bytes unchanged.
 func lower(c byte) byte {
 	if c >= 'A' && c <= 'Z' {
 		return c | 0x20
@@ -164,7 +161,7 @@ func isNumber(b []byte) bool {
 
 func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
 
-// isHost reports whether b looks like a name or an address (RFC 3164, 4.1.2).
+// isHost returns whether b looks like a name or an address (RFC 3164, 4.1.2).
 func isHost(b []byte) bool {
 	for _, c := range b {
 		if !isDigit(c) && !isLetter(c) && c != '-' && c != '.' && c != ':' && c != '_' {
@@ -174,7 +171,7 @@ func isHost(b []byte) bool {
 	return true
 }
 
-// cutPRI takes "<N>" with N from 0 to 191 off the front.
+// cutPRI removes "<N>" with N from 0 to 191 from the front.
 func cutPRI(b []byte) (rest []byte, pri int, ok bool) {
 	if len(b) < 3 || b[0] != '<' {
 		return b, 0, false
@@ -194,10 +191,10 @@ func cutPRI(b []byte) (rest []byte, pri int, ok bool) {
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
-// cutTag takes "TAG:" or "TAG[PID]:", and the blank behind that, off the front of
-// b, and leaves the rest in Text. It reports whether there is such a thing. The
-// last bracket before the colon is the process ID: SSSD's tag has brackets of its
-// own. Writing the parts gives back what was sent, byte for byte.
+// cutTag moves "TAG:" or "TAG[PID]:", and the blank after it, from the front of b to m, and
+// the rest to Text. It returns false if there is no tag. The process ID is in the last
+// brackets before the colon, because SSSD's tag has brackets itself. Joining the parts gives
+// back what was sent, byte for byte.
 func (m *Message) cutTag(b []byte) bool {
 	end := wordEnd(b, ':', '[')
 	if end == 0 || end == len(b) || b[end] != ':' && b[end] != '[' {
@@ -220,11 +217,11 @@ func (m *Message) cutTag(b []byte) bool {
 	return true
 }
 
-// cutPID reads a tag with brackets, the first of which is at open. It returns the
-// offset of the colon, or 0.
+// cutPID reads a tag with brackets, the first at open. It returns the offset of the colon, or
+// 0.
 func cutPID(b []byte, open int) (tag, pid []byte, end int) {
 	end = open + 1 + wordEnd(b[open+1:], ']', '[')
-	if end+1 >= len(b) || b[end] != ']' || b[end+1] != ':' { // it is not as it is mostly
+	if end+1 >= len(b) || b[end] != ']' || b[end+1] != ':' { // not the usual form
 		word := b[:wordEnd(b, ' ', ' ')]
 		if end = bytes.Index(word, closing); end < 0 {
 			return nil, nil, 0
@@ -248,8 +245,8 @@ func cutPID(b []byte, open int) (tag, pid []byte, end int) {
 
 var opening, closing = []byte("["), []byte("]:")
 
-// endsTag reports whether a colon with no blank behind it ends a tag (RFC 3164,
-// 4.1.3), and is not within an address, a path, a time or text of another kind.
+// endsTag returns whether a colon without a blank after it ends a tag (RFC 3164, 4.1.3), and
+// is not part of an address, a path, a time or other text.
 func endsTag(tag, pid, text []byte) bool {
 	if len(pid) > 0 {
 		return isNumber(pid)
@@ -273,7 +270,7 @@ func endsTag(tag, pid, text []byte) bool {
 	return len(text) == 0 || text[0] != ':' && text[0] != '\\' && !bytes.HasPrefix(text, slashes) && (!isDigit(tag[0]) || !isDigit(text[0]))
 }
 
-// tagMarks are what tags consist of beside letters, digits and parentheses.
+// tagMarks are the characters of tags, besides letters, digits and parentheses.
 var tagMarks, slashes = []byte("._-/@+[]"), []byte("//")
 
 // wordEnd returns the index of the first stop, blank or control byte, or len(b).
@@ -288,8 +285,8 @@ func wordEnd(b []byte, stop1, stop2 byte) int {
 
 var bom = []byte("\xef\xbb\xbf")
 
-// parse5424 reads "1 TIMESTAMP HOST APP PROCID MSGID SD [MSG]" (RFC 5424, 6)
-// and reports whether b was that; if not, m is as it was.
+// parse5424 reads "1 TIMESTAMP HOST APP PROCID MSGID SD [MSG]" (RFC 5424, 6). It returns
+// false, and leaves m unchanged, if b is something else.
 func parse5424(b []byte, m *Message) bool {
 	if len(b) < 2 || b[0] != '1' || b[1] != ' ' {
 		return false
@@ -326,13 +323,13 @@ func orNone(b []byte) []byte {
 	return b
 }
 
-// isTime5424 reports whether b looks like 2003-10-11T22:14:15.003Z.
+// isTime5424 returns whether b looks like 2003-10-11T22:14:15.003Z.
 func isTime5424(b []byte) bool {
 	return len(b) >= len("2006-01-02T15:04:05Z") && isDigit(b[0]) && b[4] == '-' && b[7] == '-' && b[10] == 'T' && b[13] == ':' && b[16] == ':'
 }
 
-// sdEnd returns the length of the structured data in front of b ("-" or
-// elements in brackets, RFC 5424, 6.3), or -1 when there is none.
+// sdEnd returns the length of the structured data at the start of b ("-" or elements in
+// brackets, RFC 5424, 6.3), or -1 if there is none.
 func sdEnd(b []byte) int {
 	if len(b) > 0 && b[0] == '-' {
 		return 1

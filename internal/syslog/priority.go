@@ -1,5 +1,5 @@
-// Package syslog owns the message: what a local client of syslog(3) sends,
-// read without copying, and the one line that is made of it.
+// Package syslog owns the message: what a local client of syslog(3) sends, parsed without
+// copying, and the line that it becomes.
 package syslog
 
 // Facility is the part of the system that sent a message, 0 to 23, as in
@@ -10,10 +10,10 @@ type Facility uint8
 // RFC 5424, 6.2.1.
 type Severity uint8
 
-// Priority is a facility and a severity as they are sent: facility*8+severity.
+// Priority is a facility and a severity in one number: facility*8+severity.
 type Priority uint8
 
-// The facilities that this program names itself.
+// The facilities that this program uses itself.
 const (
 	Kern   Facility = 0
 	User   Facility = 1
@@ -38,8 +38,8 @@ const (
 // maxPriority is the highest priority that exists: local7.debug.
 const maxPriority = NumFacilities<<3 - 1
 
-// facilityNames are the names of syslog.conf(5); 12 to 15, which <syslog.h>
-// leaves out, are named as in RFC 5424.
+// facilityNames are the names of syslog.conf(5). 12 to 15, which <syslog.h> leaves out, have
+// RFC 5424's names.
 var facilityNames = [NumFacilities]string{
 	"kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news",
 	"uucp", "cron", "authpriv", "ftp", "ntp", "audit", "alert", "clock",
@@ -48,9 +48,9 @@ var facilityNames = [NumFacilities]string{
 
 var severityNames = [8]string{"emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"}
 
-// ParseFacility returns the facility with this name in lower case, and whether
-// there is one. Those of FreeBSD's and sysklogd's <syslog.h> are known too:
-// "security" is 13 there, not the auth that it once was in Linux.
+// ParseFacility returns the facility with this name in lower case, and whether there is one.
+// It knows the names of FreeBSD's and sysklogd's <syslog.h> too: there "security" is 13, not
+// auth as it once was in Linux.
 func ParseFacility(name string) (Facility, bool) {
 	switch name {
 	case "security":
@@ -68,8 +68,8 @@ func ParseFacility(name string) (Facility, bool) {
 	return 0, false
 }
 
-// ParseSeverity returns the severity with this name in lower case, and whether
-// there is one. The old names panic, error and warn are known.
+// ParseSeverity returns the severity with this name in lower case, and whether there is one.
+// It knows the old names panic, error and warn.
 func ParseSeverity(name string) (Severity, bool) {
 	switch name {
 	case "panic":

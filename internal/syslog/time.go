@@ -1,9 +1,9 @@
 package syslog
 
-// cutStamp takes a time and the blank behind it off the front: "Mmm dd hh:mm:ss"
-// (RFC 3164), the month in letters of either case and the day with or without a
-// blank or 0 in front, or one of RFC 3339, also without its zone or without the
-// colon of that. The numbers are not checked further: the time is not used.
+// cutStamp removes a time and the blank after it from the front: "Mmm dd hh:mm:ss" (RFC 3164),
+// with the month in either case and the day with or without a leading blank or 0, or a time of
+// RFC 3339, also without its zone or the zone's colon. It does not check the numbers: the time
+// is not used.
 func cutStamp(b []byte) (rest []byte, ok bool) {
 	end := 0
 	switch {
@@ -65,7 +65,7 @@ func dateTimeEnd(b []byte) int {
 	return end
 }
 
-// looksLike reports whether b is the form, in which 0 stands for any digit.
+// looksLike returns whether b has that form. In the form, 0 stands for any digit.
 func looksLike(b []byte, form string) bool {
 	for i, c := range b {
 		if c != form[i] && (form[i] != '0' || !isDigit(c)) {

@@ -9,7 +9,7 @@ import (
 	"devlog/internal/syslog"
 )
 
-// Kind is what sort of place an action leads to.
+// Kind is the kind of a place.
 type Kind uint8
 
 // The kinds of places.
@@ -20,38 +20,37 @@ const (
 	Terminal                    // a console or another terminal, Path
 	Stdout                      // the receiver's own standard output
 	ContainerStdout             // the standard output of the container's first process
-	Everybody                   // the users' terminals: known, but nothing is written there
+	Everybody                   // the users' terminals: accepted, but nothing is written there
 	Journal                     // the host's journald, by its own protocol
 	Syslog                      // the host's syslog daemon
 )
 
-// Rotation says when a file is begun anew and how many old ones are kept.
+// Rotation says when to start a new file and how many old files to keep.
 type Rotation struct {
-	Size  int64 // bytes; 0 is never
-	Count int   // old files kept beside the one that is written to
-	Gzip  bool  // old files are compressed
+	Size  int64 // in bytes; 0 for never
+	Count int   // old files to keep
+	Gzip  bool  // compress old files
 }
 
 // Action says where messages go, and how they are written there.
 type Action struct {
 	Kind Kind
-	// Path is the place; empty where the action is a word.
+	// Path is the place; empty for an action that is a word.
 	Path string
-	// Sync says that what was written must be on the disk before more is read.
+	// Sync says that messages must be on the disk before more are read.
 	Sync     bool
 	Format   syslog.Layout
 	Rotation Rotation
-	// Sender says that RFC3164 marks messages whose sender is another process
-	// than they say.
+	// Sender says that RFC3164 marks messages that name another process than their sender.
 	Sender bool
 }
 
-// NeedsSender reports whether who sent a message is written there.
+// NeedsSender returns whether the action writes who sent a message.
 func (a *Action) NeedsSender() bool {
 	return a.Sender || a.Format != syslog.RFC3164 || a.Kind == Journal
 }
 
-// Place names the place in messages; one place has one name.
+// Place returns the place's name in messages. A place has only one name.
 func (a *Action) Place() string {
 	if word := words[a.Kind]; word != "" {
 		return word
@@ -59,15 +58,15 @@ func (a *Action) Place() string {
 	return filepath.Clean(a.Path)
 }
 
-// words are the actions that are words.
+// words are the actions that are a word.
 var words = [...]string{
 	Stdout: "stdout", ContainerStdout: "container-stdout", Everybody: "*", Journal: "journal", Syslog: "syslog",
 }
 
-// How many old files are kept where nothing says it (sysklogd), and at most.
+// How many old files to keep by default (as sysklogd), and at most.
 const defaultCount, maxCount = 5, 999
 
-// startsAction reports whether an action and not a selector begins there.
+// startsAction returns whether an action, and not a selector, begins there.
 func startsAction(text string) bool {
 	word, _, _ := strings.Cut(text, " ")
 	word, _, _ = strings.Cut(word, "\t")
@@ -75,7 +74,7 @@ func startsAction(text string) bool {
 	return word != "" && (slices.Contains(words[:], word) || word == "stop" || word == "~" || strings.IndexByte("/-|@?^", word[0]) >= 0)
 }
 
-// setAction reads "ACTION [;OPTION,...]" from start on.
+// setAction reads "ACTION [;OPTION,...]" from start.
 func (r *Rule) setAction(text string, start int) error {
 	if start >= len(text) {
 		return errAt(len(text), "expected an action after the selector, such as /var/log/messages")
@@ -129,7 +128,7 @@ func (r *Rule) setPlace(place string, start int) error {
 	return nil
 }
 
-// setDevice finds out whether the path is not a file's.
+// setDevice sets the kind of a path that is not a file's.
 func (r *Rule) setDevice() {
 	switch path := filepath.Clean(r.Path); {
 	case path == KernelLog:
@@ -139,7 +138,7 @@ func (r *Rule) setDevice() {
 	}
 }
 
-// action returns the action with its options as it is read.
+// action returns the action with its options, as it is written.
 func (r *Rule) action() string {
 	var b strings.Builder
 	switch {

@@ -5,10 +5,9 @@ import (
 	"strings"
 )
 
-// rulesVariable is the environment variable with rules, one a line. Where a
-// value can have no line breaks, as in lxc.environment of
-// lxc.container.conf(5), each variable whose name goes on with "_" holds a
-// rule too.
+// rulesVariable is the environment variable with rules, one a line. Each variable whose name
+// begins with it and "_" also holds one rule: some values can have no line breaks, as in
+// lxc.environment of lxc.container.conf(5).
 const rulesVariable = "DEVLOG_RULE"
 
 // RulesFromEnv returns the rules in an environment of NAME=VALUE strings, in

@@ -13,27 +13,26 @@ import (
 )
 
 const (
-	// DefaultConfig is the file that is read when nothing else is said.
+	// DefaultConfig is the file that is read without --config.
 	DefaultConfig = "/etc/devlogd.conf"
-	// DefaultConfigs are files that are read after it, in the order of their names.
+	// DefaultConfigs are read after DefaultConfig, in the order of their names.
 	DefaultConfigs = "/etc/devlogd.d/*.conf"
-	// DefaultMessages is where messages go without any configuration.
+	// DefaultMessages is where messages go without a configuration.
 	DefaultMessages = "/var/log/messages"
-	// LogsDir is where receivers on the host keep the logs of containers, each in
-	// a directory of its name, which a container may have mounted.
+	// LogsDir is where receivers on the host write the logs of containers, each in a directory
+	// with its name. A container may have that directory mounted.
 	LogsDir = "/var/log/devlog"
-	// maxConfig is far more than anybody writes, in bytes: what is bigger is
-	// not a configuration file.
+	// maxConfig is the largest configuration file, in bytes, far larger than any real one.
 	maxConfig = 1 << 20
 )
 
-// Default returns the rules to be used without any configuration: everything
-// to the file messages, what is critical to the kernel's log as well.
+// Default returns the rules without a configuration: everything goes to the file messages, and
+// critical messages to the kernel's log too.
 func Default(messages string) []string {
 	return []string{"*.* -" + messages, "*.crit " + KernelLog}
 }
 
-// hasDefault reports whether DefaultConfig or one of DefaultConfigs exists.
+// hasDefault returns whether DefaultConfig or one of DefaultConfigs exists.
 func hasDefault() bool {
 	if _, err := os.Stat(DefaultConfig); err == nil {
 		return true
@@ -42,8 +41,7 @@ func hasDefault() bool {
 	return err == nil && len(paths) > 0
 }
 
-// Configured reports whether these files say where messages go: with comments
-// only, as they are installed, or settings only they do not.
+// Configured returns whether these files have rules. As installed they have only comments.
 func Configured() bool {
 	if !hasDefault() {
 		return false
@@ -52,11 +50,11 @@ func Configured() bool {
 	return p.readDefaults() != nil || p.decides()
 }
 
-// decides reports whether a rule was read, be it a wrong one.
+// decides returns whether a rule was read, even an invalid one.
 func (p *parser) decides() bool { return len(p.rules)+len(p.wrong) > 0 }
 
-// InFull returns the file and the rules that say in full what Load would find, for
-// a program that is to use just that, and whether they are Default(messages).
+// InFull returns the file and the rules that Load would use, for a program that must use
+// exactly those. isDefault says whether the rules are Default(messages).
 func InFull(config string, rules []string, messages string) (inConfig string, inRules []string, isDefault bool, err error) {
 	if config != "" || len(rules) > 0 {
 		_, err := Load(config, rules, messages)
@@ -70,19 +68,18 @@ func InFull(config string, rules []string, messages string) (inConfig string, in
 			return config, nil, false, err
 		}
 	}
-	return config, Default(messages), true, nil // with the settings of the file
+	return config, Default(messages), true, nil // with the file's settings
 }
 
-// Load returns the rules that are in force: those given as text and those of
-// the file config ("" for none); if neither is given, those of DefaultConfig;
-// if there are none, Default(messages). DefaultConfigs belong to DefaultConfig,
-// which they can be without. It only reads.
+// Load returns the rules that apply: the given rules and those of the file config ("" for
+// none). If neither is given, those of DefaultConfig and DefaultConfigs, each of which may be
+// missing. If they have no rules, Default(messages). It only reads.
 func Load(config string, rules []string, messages string) ([]Rule, error) {
 	loaded, _, err := LoadAll(config, rules, messages)
 	return loaded, err
 }
 
-// LoadAll is Load, and returns the directories of included files as well.
+// LoadAll is Load, and also returns the directories of included files.
 func LoadAll(config string, rules []string, messages string) (loaded []Rule, included []string, err error) {
 	p := parser{files: map[string]bool{}}
 	loaded, err = p.load(config, rules, messages)
@@ -119,7 +116,7 @@ func (p *parser) load(config string, rules []string, messages string) ([]Rule, e
 	return p.finish(err, config)
 }
 
-// readDefaults reads DefaultConfig and, after it, DefaultConfigs.
+// readDefaults reads DefaultConfig and then DefaultConfigs.
 func (p *parser) readDefaults() error {
 	err := p.readFile(DefaultConfig)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -148,25 +145,25 @@ func (p *parser) readAll(pattern string) error {
 	return nil
 }
 
-// matches lists the files that match a pattern, but for hidden ones: these are
-// what editors and package managers leave.
+// matches returns the files that match a pattern, without hidden files: editors and package
+// managers leave those.
 func matches(pattern string) ([]string, error) {
 	paths, err := filepath.Glob(pattern)
 	if err != nil {
-		return nil, fmt.Errorf("pattern %q: %w", pattern, err)
+		return nil, fmt.Errorf("bad pattern %q: %w", pattern, err)
 	}
-	if len(paths) == 0 { // which it is silent about if it may not look
+	if len(paths) == 0 { // Glob does not report that it may not look there
 		dir, err := os.Open(filepath.Dir(pattern))
 		if errors.Is(err, fs.ErrPermission) {
-			return nil, fmt.Errorf("look for %s: %w", pattern, err)
+			return nil, fmt.Errorf("cannot look for %s: %w", pattern, err)
 		} else if err == nil {
-			_ = dir.Close() // it was only to be seen
+			_ = dir.Close() // it was only opened as a test
 		}
 	}
 	return slices.DeleteFunc(paths, func(path string) bool { return strings.HasPrefix(filepath.Base(path), ".") }), nil
 }
 
-// readFile reads a file of at most 1 MiB, unless it has been read already.
+// readFile reads a file of at most 1 MiB, unless it was read already.
 func (p *parser) readFile(path string) error {
 	if p.files[path] {
 		return nil
@@ -184,11 +181,11 @@ func errNoRule(name string) error {
 	return fmt.Errorf("%s: no rule in it: expected SELECTOR ACTION, such as *.info %s", name, DefaultMessages)
 }
 
-// linePart says where a piece of a continued line came from.
+// linePart is where a part of a continued line came from.
 type linePart struct{ offset, line, skipped int }
 
-// joinLines returns the first of lines with those that continue it. A
-// continuing line's leading blanks are dropped (sysklogd).
+// joinLines returns the first of the lines, joined with those that continue it. It drops
+// leading blanks of a continuing line, as sysklogd does.
 func joinLines(lines []string, number int) (string, []linePart) {
 	var text strings.Builder
 	var parts []linePart

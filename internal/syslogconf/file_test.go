@@ -186,7 +186,7 @@ func TestParseFileErrors(t *testing.T) {
 		{"include /etc/syslog.d\n*.err /f\n", "/c:1:9: cannot read /etc/syslog.d: no such file or directory; to include the files of a directory, name them, such as /etc/syslog.d/*.conf"},
 		{"include\t\t/usr/bin\n*.err /f\n", "/c:1:10: /usr/bin is a directory: to include the files of a directory, name them, such as /usr/bin/*.conf"},
 		{"include /usr/bin/ # all\n*.err /f\n", "/c:1:9: /usr/bin/ is a directory"},
-		{"include /[\n", "/c:1:9: pattern \"/[\": syntax error in pattern"},
+		{"include /[\n", "/c:1:9: bad pattern \"/[\": syntax error in pattern"},
 		{"*.* /f\x00", "/c:1:7: a control character"},
 	} {
 		if _, err := parseText("/c", []byte(tt.text)); err == nil || !strings.HasPrefix(err.Error(), tt.want) {

@@ -7,7 +7,7 @@ import (
 	"devlog/internal/syslog"
 )
 
-// property is a part of a message that is compared.
+// property is a part of a message that a filter compares.
 type property uint8
 
 const (
@@ -18,8 +18,7 @@ const (
 	hostName
 )
 
-// propertyNames are the names of syslog.conf(5); the first of each is the one
-// that is written.
+// propertyNames are the names of syslog.conf(5). String uses the first of each.
 var propertyNames = map[string]property{
 	"programname": programName, "msg": msg, "msgid": msgID, "sd": structuredData, "data": structuredData,
 	"hostname": hostName, "source": hostName,
@@ -27,7 +26,7 @@ var propertyNames = map[string]property{
 
 var propertyTexts = [...]string{"programname", "msg", "msgid", "sd", "hostname"}
 
-// operator says how it is compared.
+// operator is how a filter compares it.
 type operator uint8
 
 const (
@@ -38,16 +37,16 @@ const (
 
 var operatorTexts = [...]string{"isequal", "contains", "startswith"}
 
-// filter lets messages pass of which a property compares with one of the values.
+// filter selects messages of which a property matches one of the values.
 type filter struct {
 	kind     block
 	property property
 	operator operator
-	not      bool // with none of them
+	not      bool // none of them
 	values   []string
 }
 
-// block is one of the filters that are in force side by side.
+// block is a kind of filter. A rule may have one filter of each kind.
 type block uint8
 
 const (
@@ -57,7 +56,7 @@ const (
 	numBlocks = iota
 )
 
-// blocks are the filters for the rules that follow; nil where there is none.
+// blocks are the filters for the following rules; nil for none.
 type blocks [numBlocks]*filter
 
 func (b *blocks) list() (list []filter) {
@@ -69,7 +68,7 @@ func (b *blocks) list() (list []filter) {
 	return list
 }
 
-// match reports whether the message from this host passes.
+// match returns whether the message from this host passes.
 func (f *filter) match(m *syslog.Message, host []byte) bool {
 	return f.compare(f.part(m, host)) != f.not
 }
@@ -94,7 +93,7 @@ func (f *filter) compare(part []byte) bool {
 			return true
 		}
 	}
-	// A program may name its part, as in postfix/smtpd: either is its name.
+	// A program may name its part, as in postfix/smtpd: both names match.
 	if i := bytes.IndexByte(part, '/'); i > 0 && f.property == programName && f.operator == isEqual {
 		return f.compare(part[:i])
 	}
@@ -116,7 +115,7 @@ func (f *filter) compareOne(part []byte, value string) bool {
 	return false
 }
 
-// String returns the filter as it is read.
+// String returns the filter as it is written.
 func (f *filter) String() string {
 	sign := ""
 	if f.not {
@@ -133,8 +132,8 @@ func (f *filter) String() string {
 	return text + operatorTexts[f.operator] + `, "` + escaped + `"`
 }
 
-// parse reads the filters that begin at start, each of which takes the place of
-// an earlier one of its kind, and returns the offset of what follows.
+// parse reads the filters from start. Each replaces an earlier one of its kind. It returns the
+// offset after them.
 func (b *blocks) parse(text string, start int) (end int, err error) {
 	for start < len(text) {
 		var f *filter
@@ -166,13 +165,12 @@ func (b *blocks) parse(text string, start int) (end int, err error) {
 	return start, nil
 }
 
-// beginsAction reports whether what follows a '-' is a file or a pipe, and no
-// host's name.
+// beginsAction returns whether a file or a pipe follows a '-', and not a host name.
 func beginsAction(text string) bool {
 	return strings.HasPrefix(text, "/") || strings.HasPrefix(text, "|")
 }
 
-// parsePrograms reads "[+|-]NAME[,NAME...]", or "*" or nothing, which end a filter.
+// parsePrograms reads "[+|-]NAME[,NAME...]". "*" or nothing ends the filter.
 func parsePrograms(text string, start int) (f *filter, end int, err error) {
 	f = &filter{kind: programBlock, property: programName}
 	start = skipBlanks(text, start)
@@ -198,7 +196,7 @@ func parsePrograms(text string, start int) (f *filter, end int, err error) {
 	return f, end, nil
 }
 
-// parseProperty reads `PROPERTY, OPERATOR, "VALUE"` or "*", which is no filter.
+// parseProperty reads `PROPERTY, OPERATOR, "VALUE"`. "*" ends the filter.
 func parseProperty(text string, start int) (f *filter, end int, err error) {
 	f = &filter{kind: propertyBlock}
 	at := skipBlanks(text, start)
@@ -237,8 +235,7 @@ func parseProperty(text string, start int) (f *filter, end int, err error) {
 	return f, end, nil
 }
 
-// filterWord returns the word at start, which a ',' ends, and the offset of
-// what is behind that.
+// filterWord returns the word at start, up to a ',', and the offset after that.
 func filterWord(text string, start int) (word string, next int) {
 	end := start
 	for end < len(text) && strings.IndexByte(", \t\"", text[end]) < 0 {
@@ -251,7 +248,7 @@ func filterWord(text string, start int) (word string, next int) {
 	return text[start:end], next
 }
 
-// unquote reads up to the closing quote; a '\' takes the next byte as it is.
+// unquote reads up to the closing quote. '\' escapes the next byte.
 func unquote(text string, start int) (value string, end int, ok bool) {
 	var b strings.Builder
 	for i := start; i < len(text); i++ {
@@ -268,5 +265,5 @@ func unquote(text string, start int) (value string, end int, ok bool) {
 	return "", len(text), false
 }
 
-// startsWall reports whether rsyslog's name for the users' terminals begins there.
+// startsWall returns whether rsyslog's action for the users' terminals begins there.
 func startsWall(text string) bool { return strings.HasPrefix(text, ":omusrmsg:") }

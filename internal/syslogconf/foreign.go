@@ -2,13 +2,12 @@ package syslogconf
 
 import "strings"
 
-// The words with which a line, or an action, of another daemon's configuration
-// begins. People bring such files along, and want to hear more of them than that
-// a selector was expected.
+// The words with which a line, or an action, of another daemon's configuration begins. People
+// bring such files, and need a better error than "expected a selector".
 
-// foreign is such words, and what is to be said of a line that begins with one.
+// foreign is a list of such words, and the error about a line that begins with one.
 type foreign struct {
-	words string // separated by blanks; one that ends in a letter is a whole word
+	words string // separated by blanks; a word that ends in a letter must be a whole word
 	why   string
 }
 
@@ -28,7 +27,7 @@ var foreignLines = []foreign{
 
 const macros = "macros of m4 (%), which Solaris's syslogd expands, are not supported: write the line that they stand for"
 
-// instead is what an action can be.
+// instead lists the possible actions.
 const instead = "use the absolute path of a file, |PATH, " + KernelLog + ", stdout, container-stdout, journal or syslog"
 
 var foreignActions = []foreign{
@@ -42,11 +41,10 @@ var foreignActions = []foreign{
 	{"ifdef( ifelse(", macros},
 }
 
-// notSelector says why a text that should begin with a selector does not, if it
-// is known.
+// notSelector returns why a text that should begin with a selector does not; "" if not known.
 func notSelector(text string) string { return say(foreignLines, text) }
 
-// notAction says why a text is no action, if it is known.
+// notAction returns why a text is not an action; "" if not known.
 func notAction(text string) string { return say(foreignActions, text) }
 
 func say(list []foreign, text string) string {

@@ -9,8 +9,8 @@ import (
 	"devlog/internal/syslog"
 )
 
-// setOptions reads "OPTION[,OPTION...]". start is the offset of list in the
-// line. Empty ones are common and harmless.
+// setOptions reads "OPTION[,OPTION...]". start is the list's offset in the line. Empty options
+// are common and harmless.
 func (r *Rule) setOptions(list string, start int) error {
 	for offset := 0; offset < len(list); {
 		end := strings.IndexAny(list[offset:], ",;")
@@ -65,8 +65,7 @@ func (r *Rule) setOption(option string, offset int) error {
 	return errAt(offset, "unknown option %q: expected RFC3164, RFC5424, JSON, rotate=SIZE:COUNT, gzip or sender", option)
 }
 
-// setRotation reads "SIZE[:COUNT]" or ":COUNT"; what is left out is what the
-// settings say.
+// setRotation reads "SIZE[:COUNT]" or ":COUNT". Missing parts come from the settings.
 func (r *Rule) setRotation(value string, offset int) (err error) {
 	size, count, hasCount := strings.Cut(value, ":")
 	if size == "" && !hasCount {
@@ -87,7 +86,7 @@ func (r *Rule) setRotation(value string, offset int) (err error) {
 	return nil
 }
 
-// parseSize reads a number of bytes, in KiB, MiB or GiB with k, M or G behind it.
+// parseSize reads a number of bytes, or of KiB, MiB or GiB with the suffix k, M or G.
 func parseSize(text string) (int64, error) {
 	digits, shift := text, 0
 	if text != "" {

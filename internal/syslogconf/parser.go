@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// WrongLines are the errors in several lines.
+// WrongLines are the errors of several lines.
 type WrongLines []error
 
-// Error is the first of them, and how many more there are.
+// Error returns the first error, and how many more there are.
 func (w WrongLines) Error() string {
 	if len(w) == 1 {
 		return w[0].Error()
@@ -28,19 +28,19 @@ type parser struct {
 	rules []Rule
 	wrong WrongLines
 	files map[string]bool // that were read
-	depth int             // of inclusion
+	depth int             // of the inclusion
 	// included are the directories of included files.
 	included []string
 
-	rotation Rotation // for rules that do not say it
+	rotation Rotation // for rules that do not set it
 	counted  bool     // rotation.Count was given
 }
 
-// parse reads the text of a file called name: a rule or a setting a line, the
-// filters of the rules that follow, comments from a '#' at the start of a line,
-// and lines continued by a '\' at their end.
+// parse reads the text of the file called name: one rule or setting a line, filters for the
+// rules after them, comments that begin a line with '#', and lines continued by a '\' at their
+// end.
 func (p *parser) parse(name string, data []byte) {
-	var filters blocks // each file begins without
+	var filters blocks // a file begins without filters
 	lines := strings.Split(string(data), "\n")
 	for i := 0; i < len(lines); {
 		text, parts := joinLines(lines[i:], i+1)
@@ -62,7 +62,7 @@ func (p *parser) parse(name string, data []byte) {
 	}
 }
 
-// line reads one line, joined with those that continue it.
+// line reads one line, already joined with its continuations.
 func (p *parser) line(name, text string, number int, filters *blocks) error {
 	text = strings.TrimRight(text, blanks)
 	start := skipBlanks(text, 0)
@@ -81,7 +81,7 @@ func (p *parser) line(name, text string, number int, filters *blocks) error {
 	if err != nil {
 		return err
 	}
-	if end == len(text) { // for all that follow
+	if end == len(text) { // for all rules that follow
 		*filters = with
 		return nil
 	}
@@ -93,8 +93,7 @@ func (p *parser) line(name, text string, number int, filters *blocks) error {
 	return nil
 }
 
-// setting reads "NAME VALUE" or "NAME=VALUE" of those that are for everything,
-// and reports whether it was one.
+// setting reads "NAME VALUE" or "NAME=VALUE", and returns whether it was a setting.
 func (p *parser) setting(text string, start int) (done bool, err error) {
 	end := start
 	for end < len(text) && (text[end] >= 'a' && text[end] <= 'z' || text[end] == '_') {
@@ -118,7 +117,7 @@ func (p *parser) setting(text string, start int) (done bool, err error) {
 		p.rotation.Count, err = parseCount(value)
 		p.counted = true
 	case "secure_mode", "listen", "udp_size":
-		// Of the network, where nothing is received here.
+		// These concern the network, from which nothing is received here.
 	case "notify":
 		return true, errAt(start, "notify (a program to run after a rotation) is not supported: remove the line")
 	default:
@@ -130,9 +129,9 @@ func (p *parser) setting(text string, start int) (done bool, err error) {
 	return true, err
 }
 
-// include reads the files that match a pattern. A pattern that no file matches is
-// none, as in sysklogd; but one who names a directory, as in FreeBSD, expects its
-// files to be read.
+// include reads the files that match a pattern. A pattern without files is not an error, as in
+// sysklogd. But if it names a directory, as in FreeBSD, its user expects the files in it to be
+// read.
 func (p *parser) include(pattern string, offset int) error {
 	switch {
 	case p.depth > 0:
@@ -155,7 +154,7 @@ func (p *parser) include(pattern string, offset int) error {
 	return nil
 }
 
-// finish completes the rules with what the settings say.
+// finish completes the rules with the settings.
 func (p *parser) finish(err error, name string) ([]Rule, error) {
 	switch {
 	case err != nil:
@@ -185,7 +184,7 @@ func (p *parser) finish(err error, name string) ([]Rule, error) {
 	return p.rules, nil
 }
 
-// inherit takes what the rule itself does not say from the settings.
+// inherit sets what the rule itself does not set from the settings.
 func (r *Rule) inherit(settings Rotation) {
 	if !r.sizeGiven {
 		r.Rotation.Size = settings.Size
@@ -197,8 +196,8 @@ func (r *Rule) inherit(settings Rotation) {
 	}
 }
 
-// sameOptions reports whether two rules to one place agree on how it is
-// written to. Sync is decided for each message.
+// sameOptions returns whether two rules write to a place in the same way. Sync may differ: it
+// applies to each message.
 func (r *Rule) sameOptions(o *Rule) bool {
 	return r.Kind == o.Kind && r.Format == o.Format && r.Rotation == o.Rotation && r.Sender == o.Sender
 }

@@ -10,8 +10,8 @@ import (
 // maxRate is the largest number of a rate.
 const maxRate = 1_000_000
 
-// Rate is how many messages are taken in a time: so many at once, and not more
-// than that for each such time in the long run. The zero value is no limit.
+// Rate limits messages: N at once, and N for each Per in the long run. The zero value is no
+// limit.
 type Rate struct {
 	N   int
 	Per time.Duration // a second or a minute
@@ -35,7 +35,7 @@ func ParseRate(text string) (Rate, error) {
 	return r, nil
 }
 
-// String returns the rate as ParseRate reads it.
+// String returns the rate as it is written.
 func (r Rate) String() string {
 	if r.Per == time.Minute {
 		return strconv.Itoa(r.N) + "/m"
@@ -43,13 +43,13 @@ func (r Rate) String() string {
 	return strconv.Itoa(r.N) + "/s"
 }
 
-// Overflow is what is done with messages that exceed a rate.
+// Overflow is what to do with messages that exceed a rate.
 type Overflow string
 
 // The ways.
 const (
-	Block Overflow = "block" // they are not read: the sender waits
-	Drop  Overflow = "drop"  // they are counted as lost
+	Block Overflow = "block" // do not read them: the sender waits
+	Drop  Overflow = "drop"  // count them as lost
 )
 
 // ParseOverflow reads "block" or "drop".

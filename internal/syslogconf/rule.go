@@ -1,5 +1,5 @@
-// Package syslogconf owns the rule: which messages go where, as
-// syslog.conf(5) writes it. sysklogd 2's manual is the reference.
+// Package syslogconf owns the rule: which messages go where, in the language of
+// syslog.conf(5). sysklogd 2's manual is the reference.
 package syslogconf
 
 import (
@@ -11,7 +11,7 @@ import (
 	"devlog/internal/syslog"
 )
 
-// KernelLog is the path that as an action means the kernel's log.
+// KernelLog is the path that means the kernel's log in an action.
 const KernelLog = "/dev/kmsg"
 
 // Rule says which messages go to one place.
@@ -20,13 +20,13 @@ type Rule struct {
 
 	selector string
 	match    [syslog.NumFacilities]uint8 // a bit for each severity
-	filters  []filter                    // all of which a message must pass
+	filters  []filter                    // a message must pass all of them
 	where    string                      // "FILE:LINE", or empty
-	// sizeGiven and countGiven are what of Rotation the rule itself says.
+	// sizeGiven and countGiven say which parts of Rotation the rule itself sets.
 	sizeGiven, countGiven bool
 }
 
-// Match reports whether a message from this host goes there.
+// Match returns whether a message from this host goes there.
 func (r *Rule) Match(m *syslog.Message, host []byte) bool {
 	return r.selects(m.Facility, m.Severity) && (r.filters == nil || r.passes(m, host))
 }
@@ -35,7 +35,7 @@ func (r *Rule) selects(f syslog.Facility, s syslog.Severity) bool {
 	return int(f) < len(r.match) && r.match[f]&(1<<s) != 0
 }
 
-// passes reports whether a message passes the filters.
+// passes returns whether a message passes the filters.
 func (r *Rule) passes(m *syslog.Message, host []byte) bool {
 	for i := range r.filters {
 		if !r.filters[i].match(m, host) {
@@ -45,7 +45,7 @@ func (r *Rule) passes(m *syslog.Message, host []byte) bool {
 	return true
 }
 
-// String returns the rule as ParseRule reads it.
+// String returns the rule as it is written.
 func (r Rule) String() string {
 	var b strings.Builder
 	for _, f := range r.filters {
@@ -55,7 +55,7 @@ func (r Rule) String() string {
 	return b.String()
 }
 
-// Origin says where the rule is written: "FILE:LINE", or the rule itself.
+// Origin returns where the rule is written: "FILE:LINE", or the rule itself.
 func (r Rule) Origin() string {
 	if r.where != "" {
 		return r.where
@@ -63,7 +63,7 @@ func (r Rule) Origin() string {
 	return "rule " + strconv.Quote(r.String())
 }
 
-// ruleError is what is wrong at an offset in a rule's text.
+// ruleError is an error at an offset in a rule's text.
 type ruleError struct {
 	offset int
 	error
@@ -77,8 +77,8 @@ func errAt(offset int, format string, args ...any) error {
 
 const blanks = " \t"
 
-// ParseRule reads one rule, "[FILTER...] SELECTOR ACTION [;OPTION,...]". The
-// error says which column is wrong and what was expected there.
+// ParseRule reads one rule, "[FILTER...] SELECTOR ACTION [;OPTION,...]". The error gives the
+// column and what was expected there.
 func ParseRule(text string) (Rule, error) {
 	rule, err := parseRule(text)
 	if err == nil {
@@ -91,8 +91,8 @@ func ParseRule(text string) (Rule, error) {
 	return Rule{}, fmt.Errorf("rule %q: %w", text, err)
 }
 
-// parseRule reads "[FILTER...] [SELECTOR] ACTION". Without a selector, which is
-// how rsyslog writes a rule behind a filter, everything is selected.
+// parseRule reads "[FILTER...] [SELECTOR] ACTION". Without a selector, as rsyslog writes a
+// rule after a filter, it selects everything.
 func parseRule(text string) (Rule, error) {
 	text = cutComment(strings.TrimRight(text, blanks))
 	if i := strings.IndexAny(text, "\n\r\x00"); i >= 0 {
@@ -110,8 +110,7 @@ func parseRule(text string) (Rule, error) {
 	return r, r.parse(text, start, len(r.filters) > 0)
 }
 
-// parse reads "SELECTOR ACTION" from start on. With bare the action may stand
-// alone.
+// parse reads "SELECTOR ACTION" from start. With bare, an action may stand alone.
 func (r *Rule) parse(text string, start int, bare bool) error {
 	if bare && startsAction(text[start:]) {
 		r.selector = "*.*"
@@ -135,7 +134,7 @@ func (r *Rule) parse(text string, start int, bare bool) error {
 	}
 	for offset := start; offset <= end; {
 		length := selectorLength(text[offset:end])
-		// A ';' at the very end is common and harmless.
+		// A ';' at the end is common and harmless.
 		if length > 0 || offset == start || offset < end {
 			if err := r.addSelector(text[offset:offset+length], offset); err != nil {
 				return err
@@ -146,8 +145,8 @@ func (r *Rule) parse(text string, start int, bare bool) error {
 	return r.setAction(text, at)
 }
 
-// goesOn reports whether what stands behind a selector is another one, joined to
-// it by a ';' or ',' with a blank at its side.
+// goesOn returns whether another selector follows, joined by a ';' or ',' with a blank beside
+// it.
 func goesOn(selector, rest string) bool {
 	word, _, _ := strings.Cut(rest, " ")
 	word, _, _ = strings.Cut(word, "\t")
@@ -155,8 +154,8 @@ func goesOn(selector, rest string) bool {
 	return joined && word != "" && !startsAction(word) && (strings.Contains(word, ".") || !strings.Contains(selector, "."))
 }
 
-// cutComment returns the text without the comment at its end: a '#' behind a
-// blank begins one, but within the quotes of a filter's value.
+// cutComment returns the text without a comment at its end. '#' after a blank begins a
+// comment, except within the quotes of a filter's value.
 func cutComment(text string) string {
 	quoted := false
 	for i := 1; i < len(text); i++ {
@@ -172,7 +171,7 @@ func cutComment(text string) string {
 	return text
 }
 
-// SelectsNothing reports whether the rule's selectors leave no message.
+// SelectsNothing returns whether the selectors leave no message.
 func (r *Rule) SelectsNothing() bool {
 	for _, bits := range r.match {
 		if bits != 0 {
@@ -182,8 +181,8 @@ func (r *Rule) SelectsNothing() bool {
 	return true
 }
 
-// selectorLength returns the length of the first of several selectors. They
-// are joined by ';' or, behind a severity, by ',' (BSD).
+// selectorLength returns the length of the first of several selectors. They are joined by ';'
+// or, after a severity, by ',' (BSD).
 func selectorLength(text string) int {
 	dot := strings.IndexByte(text, '.')
 	if end := strings.IndexByte(text, ';'); dot < 0 || end >= 0 && end < dot {
@@ -206,7 +205,7 @@ func skipBlanks(text string, i int) int {
 	return i
 }
 
-// addSelector applies "fac[,fac...].[!][=]sev" to what earlier ones selected.
+// addSelector applies "fac[,fac...].[!][=]sev" to what the selectors before it selected.
 func (r *Rule) addSelector(part string, offset int) error {
 	dot := strings.IndexByte(part, '.')
 	if dot < 0 {
@@ -225,7 +224,7 @@ func (r *Rule) addSelector(part string, offset int) error {
 	if err != nil {
 		return err
 	}
-	if bits == 0 { // none
+	if bits == 0 { // "none"
 		remove, bits = !remove, 0xff
 	}
 	for f := range r.match {
@@ -248,7 +247,7 @@ func parseFacilities(list string, offset int) (uint32, error) {
 			bits = 1<<syslog.NumFacilities - 1
 		} else if n, err := strconv.ParseUint(name, 10, 8); err == nil && n < syslog.NumFacilities {
 			bits |= 1 << n
-		} else if strings.EqualFold(name, "mark") { // none are made here
+		} else if strings.EqualFold(name, "mark") { // no mark messages are made here
 			continue
 		} else if f, ok := syslog.ParseFacility(strings.ToLower(name)); ok {
 			bits |= 1 << f
@@ -260,7 +259,7 @@ func parseFacilities(list string, offset int) (uint32, error) {
 	return bits, nil
 }
 
-// severityBits reads a severity as a bit for each that it stands for; none is 0.
+// severityBits returns a bit for each severity that the name selects; none is 0.
 func severityBits(name string, only bool, offset int) (uint8, error) {
 	switch name = strings.ToLower(name); name {
 	case "*":
