@@ -7,7 +7,7 @@ BENCHSTAT_VERSION := v0.0.0-20260908200009-22c9c6c9d4da
 
 export CGO_ENABLED := 0
 GOFLAGS_BUILD := -trimpath -buildvcs=false -tags urfave_cli_no_docs
-LDFLAGS := -s -w -buildid= -X devlog/internal/cli.Version=$(VERSION) -X devlog/internal/receiver.Version=$(VERSION)
+LDFLAGS := -s -w -buildid= -X devlog/internal/cli.Version=$(VERSION) -X devlog/internal/devlogd.Version=$(VERSION)
 
 BIN ?= bin
 

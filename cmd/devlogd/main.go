@@ -5,8 +5,8 @@ package main
 import (
 	"os"
 
-	"devlog/internal/receiver"
+	"devlog/internal/devlogd"
 	_ "devlog/internal/uniprocessor" // at first
 )
 
-func main() { os.Exit(receiver.Main(os.Args, os.Stdout, os.Stderr)) }
+func main() { os.Exit(devlogd.Main(os.Args, os.Stdout, os.Stderr)) }

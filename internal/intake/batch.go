@@ -52,17 +52,23 @@ const controlSize = (unix.SizeofCmsghdr + unix.SizeofUcred + wordSize - 1) / wor
 
 const wordSize = unix.SizeofPtr
 
-// NewMemory returns memory to read into.
-func NewMemory() (*Memory, error) {
+// NewMemory returns memory to read into. There is none of it until something is read.
+func NewMemory() *Memory { return &Memory{} }
+
+// get gets the memory if that has not been done.
+func (m *Memory) get() error {
+	if m.slots != nil {
+		return nil
+	}
 	memory, err := unix.Mmap(-1, 0, slots*slotSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {
-		return nil, fmt.Errorf("get memory to receive into: %w", err)
+		return fmt.Errorf("get memory to receive into: %w", err)
 	}
 	// A huge page would make 2 MiB of the first byte.
 	_ = unix.Madvise(memory, unix.MADV_NOHUGEPAGE)
-	m := &Memory{slots: memory, headers: make([]mmsghdr, slots)}
+	m.slots, m.headers = memory, make([]mmsghdr, slots)
 	m.point()
-	return m, nil
+	return nil
 }
 
 // point has the headers point to where messages are to go.
@@ -173,7 +179,7 @@ func (m *Memory) clear() {
 
 // Close gives all of it back.
 func (m *Memory) Close() {
-	if !m.kept {
+	if !m.kept && m.slots != nil {
 		_ = unix.Munmap(m.slots)
 	}
 }

@@ -71,9 +71,6 @@ func New(loop *eventloop.Loop, memory *Memory, taker Taker, rate syslogconf.Rate
 	return i
 }
 
-// UseMemory has the intake read into other memory from now on.
-func (i *Intake) UseMemory(m *Memory) { i.memory = m }
-
 // Asks reports whether the kernel is asked who sends each message.
 func (i *Intake) Asks() bool { return i.asks }
 
@@ -97,6 +94,9 @@ func (i *Intake) Add(s *Socket) error {
 	ready := func() error { return i.receive(s, maxBatches) }
 	if s.Stream {
 		ready = func() error { i.accept(s, maxAccepts); return nil }
+	}
+	if err := i.memory.get(); err != nil {
+		return err
 	}
 	if err := i.loop.Add(s.FD, ready); err != nil {
 		return err

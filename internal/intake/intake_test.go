@@ -59,10 +59,7 @@ func newBench(t *testing.T, rate string, overflow syslogconf.Overflow) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	memory, err := NewMemory()
-	if err != nil {
-		t.Fatal(err)
-	}
+	memory := NewMemory()
 	b := &bench{T: t, loop: loop, got: &taker{}, dir: t.TempDir()}
 	b.Intake = New(loop, memory, b.got, parseRate(t, rate), overflow)
 	t.Cleanup(func() { b.Close(); memory.Close(); loop.Close() })
@@ -368,7 +365,7 @@ func TestKeepMemory(t *testing.T) {
 	keep := func(fresh bool) *Memory {
 		return KeepMemory(parts[:HeadersSize], parts[HeadersSize:HeadersSize+ControlSize], parts[HeadersSize+ControlSize:], fresh)
 	}
-	b.UseMemory(keep(true))
+	b.memory = keep(true)
 	if n := b.memory.Unwritten(); n != 0 {
 		t.Errorf("fresh, it has %d messages", n)
 	}
@@ -390,7 +387,7 @@ func TestKeepMemory(t *testing.T) {
 	if n := keep(false).Unwritten(); n != 0 {
 		t.Errorf("%d messages are left once they are written", n)
 	}
-	b.UseMemory(next)
+	b.memory = next
 	before := b.got.flushed
 	b.send(fd, "c")
 	b.want("c")

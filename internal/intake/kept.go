@@ -49,7 +49,7 @@ func KeepMemory(headers, controls, messages []byte, fresh bool) *Memory {
 
 // Unwritten is how many messages of an earlier process are in the memory.
 func (m *Memory) Unwritten() (n int) {
-	for n < slots && m.headers[n].length <= slotSize {
+	for n < len(m.headers) && m.headers[n].length <= slotSize {
 		n++
 	}
 	return n

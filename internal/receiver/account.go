@@ -49,9 +49,9 @@ func (c *counters) countRouted(matched bool) {
 	}
 }
 
-// account writes what became of the messages as a message. What is zero and
+// Account writes what became of the messages as a message. What is zero and
 // mostly is so is left out.
-func (r *receiver) account() {
+func (r *Receiver) Account() {
 	var b strings.Builder
 	number := func(before string, n uint64) {
 		b.WriteString(before)
@@ -69,7 +69,7 @@ func (r *receiver) account() {
 	some(", told the container's daemon or the kernel ", r.told)
 	if r.Dropped > 0 {
 		number(", lost ", r.Dropped)
-		b.WriteString(" (more than " + r.rate + ")")
+		b.WriteString(" (more than " + r.config.Limit.Rate.String() + ")")
 	}
 	number(", cut ", r.Cut)
 	if n := r.intake.Connections(); n >= 0 {
@@ -97,5 +97,5 @@ func (r *receiver) account() {
 			b.WriteString(" (" + l.Reason + ")")
 		}
 	}
-	r.say(syslog.Info, b.String())
+	r.Say(syslog.Info, b.String())
 }

@@ -40,7 +40,7 @@ func benchReceive(b *testing.B, messages int) {
 				b.Fatal(err)
 			}
 		}
-		if err := r.loop.RunOnce(); err != nil {
+		if err := r.process.Loop.RunOnce(); err != nil {
 			b.Fatal(err)
 		}
 		if n%8192 == 0 { // the file stays small

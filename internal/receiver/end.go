@@ -8,33 +8,29 @@ import (
 
 	"devlog/internal/output"
 	"devlog/internal/router"
-	"devlog/internal/sink"
 	"devlog/internal/syslog"
-	"devlog/internal/syslogconf"
 )
 
+// flushTime is how long an ending receiver tries to write what is pending.
+const flushTime = 5 * time.Second
+
 // Flush writes what was received.
-func (r *receiver) Flush(now time.Time) {
+func (r *Receiver) Flush(now time.Time) {
 	r.router.Flush(now)
 	r.sayProblems(now)
-	if r.store != nil {
-		r.store.written(r)
-	}
-	if r.memory != nil {
-		r.memory.Release()
-	}
+	r.config.Owner.Written()
+	r.process.Memory.Release()
 }
 
-// fail ends the receiver because of the error, and says so where the messages
-// are: nobody may see its standard error.
-func (r *receiver) fail(err error) error {
-	r.say(syslog.Err, "ends: "+err.Error())
-	return errors.Join(err, r.drain())
+// Fail ends the receiver because of the error like End, and says so where the messages are:
+// nobody may see the program's standard error.
+func (r *Receiver) Fail(err error) error {
+	r.Say(syslog.Err, "ends: "+err.Error())
+	return errors.Join(err, r.End())
 }
 
-// drain stops the senders, reads what is queued already and writes it, for a
-// bounded time.
-func (r *receiver) drain() error {
+// End stops the senders and reads what is queued already. Rest is to be called then.
+func (r *Receiver) End() error {
 	if r.watcher != nil {
 		r.watcher.Stop()
 	}
@@ -43,58 +39,60 @@ func (r *receiver) drain() error {
 		r.readKernel(lastRecords)
 	}
 	r.router.SumUp()
-	for begin, end := time.Now(), time.Now().Add(flushTime); ; {
-		now := time.Now()
-		r.Flush(now)
-		next := r.router.PendingUntil(begin, now)
-		if next.IsZero() || next.After(end) {
-			break
-		}
-		time.Sleep(next.Sub(now))
-	}
+	r.ending = time.Now()
 	return err
 }
 
-// close ends the outputs and removes the names that are ours to remove.
-func (r *receiver) close() {
+// Rest writes what is left after End, and returns when it is to be called again. The zero
+// time says that it is not: the receiver can be closed.
+func (r *Receiver) Rest(now time.Time) time.Time {
+	r.Flush(now)
+	next := r.router.PendingUntil(r.ending, now)
+	if next.After(r.ending.Add(flushTime)) {
+		return time.Time{}
+	}
+	return next
+}
+
+// Close ends the outputs, removes the names that are the receiver's to remove, and closes
+// what it was given.
+func (r *Receiver) Close() {
 	for _, route := range r.router.Routes {
 		r.sayLost(router.Close(route.Out))
 	}
-	r.metrics.finish(r)
+	r.finishMetrics()
 	for _, s := range r.sockets {
 		s.Unlink()
 	}
-	if r.intake != nil {
-		r.intake.Close()
+	r.intake.Close()
+	if r.kernel != nil {
+		r.kernel.close(r.process.Loop)
 	}
 	r.removeCleanups()
 	if r.watcher != nil {
 		r.watcher.Close()
 	}
-	if r.loop != nil {
-		r.loop.Close()
-	}
+	r.holdings.close(r.process.Loop)
+	r.timer.Set(time.Time{})
+	r.closed = true
 }
 
 // sayLost says what is lost at the end, unless that is empty: there is no output to say it.
-func (r *receiver) sayLost(text string) {
+func (r *Receiver) sayLost(text string) {
 	if text == "" {
 		return
 	}
 	r.tellKernel(text)
 	// There is nobody else to tell. A reader who does not read is not waited for.
-	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(stderr), Events: unix.POLLOUT}}, 0); err == nil && n > 0 {
-		_, _ = unix.Write(stderr, []byte("devlogd: "+text+"\n"))
+	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(r.process.Stderr), Events: unix.POLLOUT}}, 0); err == nil && n > 0 {
+		_, _ = unix.Write(r.process.Stderr, []byte("devlogd: "+text+"\n"))
 	}
 }
 
-// stderr is standard error; a test has another one.
-var stderr = 2
-
 // tellKernel says in the kernel's log what can be said nowhere else, and reports
 // whether it could be.
-func (r *receiver) tellKernel(text string) bool {
-	k, err := toKernel(string(r.router.Host))
+func (r *Receiver) tellKernel(text string) bool {
+	k, err := r.process.KernelLog(string(r.router.Host))
 	if err != nil {
 		return false
 	}
@@ -102,6 +100,3 @@ func (r *receiver) tellKernel(text string) bool {
 	k.Close()
 	return true
 }
-
-// toKernel is replaced in a test, which is not to write to the machine's log.
-var toKernel = func(name string) (output.Output, error) { return sink.OpenKernel(syslogconf.KernelLog, name) }

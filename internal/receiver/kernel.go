@@ -9,6 +9,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/eventloop"
+	"devlog/internal/file"
 	"devlog/internal/router"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
@@ -32,9 +34,16 @@ type kernelSource struct {
 	any      bool   // there was one
 }
 
+func (k *kernelSource) close(loop *eventloop.Loop) {
+	if k.fd >= 0 {
+		_ = loop.Remove(k.fd)
+		file.Shut(&k.fd)
+	}
+}
+
 // openKernel begins to read the kernel's log, from its end on: what is there
 // already has been logged when it was new, or is before this receiver's time.
-func (r *receiver) openKernel() error {
+func (r *Receiver) openKernel() error {
 	fd, err := unix.Open(syslogconf.KernelLog, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
 	if err != nil {
 		return fmt.Errorf("cannot open %s to read the kernel's log (--kernel): %w", syslogconf.KernelLog, err)
@@ -46,17 +55,17 @@ func (r *receiver) openKernel() error {
 	return r.addKernel(fd)
 }
 
-func (r *receiver) addKernel(fd int) error {
+func (r *Receiver) addKernel(fd int) error {
 	r.kernel = &kernelSource{fd: fd}
-	return r.loop.Add(fd, func() error {
+	return r.process.Loop.Add(fd, func() error {
 		r.readKernel(maxRecords)
-		r.loop.Soon(r.round)
+		r.Soon()
 		return nil
 	})
 }
 
 // readKernel reads at most this many records.
-func (r *receiver) readKernel(limit int) {
+func (r *Receiver) readKernel(limit int) {
 	k := r.kernel
 	if k.fd < 0 {
 		return
@@ -78,13 +87,13 @@ func (r *receiver) readKernel(limit int) {
 		r.handleRecord(k.buffer[:n])
 	}
 	if n := r.overwritten - before; n > 0 {
-		r.say(syslog.Warning, strconv.FormatUint(n, 10)+" messages of the kernel's log lost: overwritten before they were read")
+		r.Say(syslog.Warning, strconv.FormatUint(n, 10)+" messages of the kernel's log lost: overwritten before they were read")
 	}
 }
 
 // handleRecord passes a record to the outputs. Those that this receiver has
 // written there itself have been passed to them already.
-func (r *receiver) handleRecord(record []byte) {
+func (r *Receiver) handleRecord(record []byte) {
 	k := r.kernel
 	var m syslog.Message
 	sequence, ok := syslog.ParseKernel(record, &m)
@@ -108,7 +117,7 @@ func (r *receiver) handleRecord(record []byte) {
 
 // isOwn reports whether a record of the kernel's log with this tag is by this
 // receiver: that is its name, and a rule leads there.
-func (r *receiver) isOwn(tag []byte) bool {
+func (r *Receiver) isOwn(tag []byte) bool {
 	if !bytes.Equal(tag, r.router.Host) {
 		return false
 	}
@@ -121,13 +130,11 @@ func (r *receiver) isOwn(tag []byte) bool {
 }
 
 // stopKernel gives the kernel's log up.
-func (r *receiver) stopKernel(err error) {
-	_ = r.loop.Remove(r.kernel.fd)
-	_ = unix.Close(r.kernel.fd)
-	r.kernel.fd = -1
+func (r *Receiver) stopKernel(err error) {
+	r.kernel.close(r.process.Loop)
 	text := "the kernel's log has ended"
 	if err != nil {
 		text = "cannot read the kernel's log any more: " + err.Error()
 	}
-	r.say(syslog.Warning, text)
+	r.Say(syslog.Warning, text)
 }

@@ -13,7 +13,7 @@ import (
 
 // fakeKernel is a receiver that reads what is sent to the other descriptor as
 // the kernel's log: a read takes one record there, too.
-func fakeKernel(t *testing.T, rule ...string) (r *receiver, log *recorder, to int) {
+func fakeKernel(t *testing.T, rule ...string) (r *Receiver, log *recorder, to int) {
 	t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -36,7 +36,7 @@ func TestKernelSource(t *testing.T) {
 	for _, record := range []string{"6,7,1,-;first\n SUBSYSTEM=x\n", "30,8,1,-;a[1]: user space\n", "2,12,1,-;after a gap\n", "14,13,1,-;box: a: not ours\n", "garbage"} {
 		send(t, to, record)
 	}
-	if err := r.loop.RunOnce(); err != nil {
+	if err := r.process.Loop.RunOnce(); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{"box kernel: first\n", "box a[1]: user space\n", "box kernel: after a gap\n", "box box: a: not ours\n", "box garbage\n"}
@@ -57,7 +57,6 @@ func TestKernelSource(t *testing.T) {
 // nothing from there is written there again.
 func TestKernelSourceDoesNotLoop(t *testing.T) {
 	r, log, to := fakeKernel(t, "*.* /dev/kmsg")
-	defer unix.Close(r.kernel.fd)
 	send(t, to, "10,1,1,-;box: a[1]: ours", "2,2,1,-;the kernel's", "10,3,1,-;boxer: a: another's")
 	r.readKernel(maxRecords)
 	if len(log.lines) > 0 || r.readBack != 1 || r.unrouted != 2 {

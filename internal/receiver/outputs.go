@@ -17,15 +17,21 @@ import (
 	"devlog/internal/syslogconf"
 )
 
-// openOutputsAs opens the outputs with the rights of the user that the receiver
-// is to be: what it makes is his, and what he may not write to is said now.
-func (r *receiver) openOutputsAs(user *sandbox.User) error {
-	if user == nil || r.resumed != nil && r.resumed.Confinement != nil { // this process is his already
-		return r.openOutputs()
-	}
-	rules, err := r.loadRules()
+// RulesError is an error in the rules.
+type RulesError struct{ error }
+
+func (e RulesError) Unwrap() error { return e.error }
+
+// OpenOutputs reads the rules and opens their outputs, with the rights of the user that
+// the process is to be: what it makes is that user's, and what that user may not write to
+// is said now. Nil is the user that it is. An error in the rules is a RulesError.
+func (r *Receiver) OpenOutputs(user *sandbox.User) error {
+	rules, err := r.config.Rules()
 	if err != nil {
-		return err
+		return RulesError{err}
+	}
+	if user == nil {
+		return r.openOutputs(rules)
 	}
 	for _, rule := range rules {
 		if rule.Kind == syslogconf.File {
@@ -34,13 +40,13 @@ func (r *receiver) openOutputsAs(user *sandbox.User) error {
 			}
 		}
 	}
-	if r.metrics.path != "" {
-		if err := r.makeDirectory(filepath.Dir(r.metrics.path), user); err != nil {
+	if r.config.Metrics != "" {
+		if err := r.makeDirectory(filepath.Dir(r.config.Metrics), user); err != nil {
 			return err
 		}
 	}
 	r.router.As = func(open func() error) error { return sandbox.AsUser(*user, open) }
-	err = r.router.As(r.openOutputs)
+	err = r.router.As(func() error { return r.openOutputs(rules) })
 	r.router.As = nil
 	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
 		err = fmt.Errorf("%w for user %d (--user): give it to that user with chown(1)", err, user.UID)
@@ -49,12 +55,8 @@ func (r *receiver) openOutputsAs(user *sandbox.User) error {
 }
 
 // openOutputs prepares for receiving.
-func (r *receiver) openOutputs() (err error) {
+func (r *Receiver) openOutputs(rules []syslogconf.Rule) error {
 	r.router.Tolerant = r.resumed != nil
-	rules, err := r.loadRules()
-	if err != nil {
-		return err
-	}
 	to, err := r.router.Prepare(rules)
 	if err != nil {
 		return err
@@ -67,37 +69,37 @@ func (r *receiver) openOutputs() (err error) {
 }
 
 // makeDirectory makes a directory that does not exist, and gives it to the user.
-func (r *receiver) makeDirectory(path string, user *sandbox.User) error {
+func (r *Receiver) makeDirectory(path string, user *sandbox.User) error {
 	if _, err := os.Stat(path); !errors.Is(err, unix.ENOENT) {
 		return nil // what is wrong with it is found when it is used
 	}
-	return safepath.MakeDirectory(path, r.below(path), user.UID, user.GID)
+	return safepath.MakeDirectory(path, r.Below(path), user.UID, user.GID)
 }
 
 // sharedDev is a directory in which a container that shares it makes files too.
 const sharedDev = "/dev"
 
-// below is the directory from which on no link is followed to that path: a container
+// Below is the directory from which on no link is followed to that path: a container
 // may have laid it. What a container's own links lead to is the container's.
-func (r *receiver) below(path string) string {
-	if !r.inside && strings.HasPrefix(filepath.Clean(path), sharedDev+"/") {
+func (r *Receiver) Below(path string) string {
+	if !r.config.Inside && strings.HasPrefix(filepath.Clean(path), sharedDev+"/") {
 		return sharedDev
 	}
-	return r.logs
+	return r.config.Logs
 }
 
 // wake has the loop go round when an output's descriptor can be written to.
-func (r *receiver) wake(fd int) {
+func (r *Receiver) wake(fd int) {
 	// Without it the next message has the same effect.
-	_ = r.loop.Poll(fd, unix.EPOLLOUT|unix.EPOLLET, func() error { r.loop.Soon(r.round); return nil })
+	_ = r.process.Loop.Poll(fd, unix.EPOLLOUT|unix.EPOLLET, func() error { r.Soon(); return nil })
 }
 
 // sayProblems says what outputs have found out while they were flushed.
-func (r *receiver) sayProblems(now time.Time) {
+func (r *Receiver) sayProblems(now time.Time) {
 	for problem := r.router.Problem(); problem != nil; problem = r.router.Problem() {
 		text := problem.Error() + ": tried again, and what is lost is counted"
 		before := r.router.Written()
-		r.say(syslog.Warning, text)
+		r.Say(syslog.Warning, text)
 		r.router.Flush(now)
 		if r.router.Written() == before { // there is no other output that tells
 			r.tellKernel(text)
@@ -106,7 +108,7 @@ func (r *receiver) sayProblems(now time.Time) {
 }
 
 // use has messages go there from now on, and says what is to be said of that.
-func (r *receiver) use(to *router.Routing) {
+func (r *Receiver) use(to *router.Routing) {
 	lost := r.router.Use(to)
 	if r.claims.Mark = to.Mark; to.Sender {
 		r.intake.AskSenders()
@@ -116,21 +118,21 @@ func (r *receiver) use(to *router.Routing) {
 	}
 }
 
-func (r *receiver) sayRemarks(to *router.Routing) {
+func (r *Receiver) sayRemarks(to *router.Routing) {
 	for _, text := range r.router.Remarks(to) {
-		r.say(syslog.Warning, text)
+		r.Say(syslog.Warning, text)
 	}
 }
 
-// writesToContainer reports whether a rule has the container's standard output.
-func (r *receiver) writesToContainer() bool { return r.router.Has(syslogconf.ContainerStdout) }
+// WritesToContainer reports whether a rule has the container's standard output.
+func (r *Receiver) WritesToContainer() bool { return r.router.Has(syslogconf.ContainerStdout) }
 
 // forwardSocket is where journald forwards to a syslog daemon (ForwardToSyslog= in
 // journald.conf(5)).
 const forwardSocket = "/run/systemd/journal/syslog"
 
-// loops is an error if a rule sends messages back to where they come from.
-func (r *receiver) loops() error {
+// CheckLoops is an error if a rule sends messages back to where they come from.
+func (r *Receiver) CheckLoops() error {
 	for _, kind := range []syslogconf.Kind{syslogconf.Journal, syslogconf.Syslog} {
 		if !r.router.Has(kind) {
 			continue
@@ -139,9 +141,9 @@ func (r *receiver) loops() error {
 		for _, s := range r.sockets {
 			switch path := s.name(); {
 			case path == forwardSocket:
-				return usageError{fmt.Errorf("journald forwards to %s: a rule with the action %s would send each message round: leave the rule out", path, action.Place())}
+				return fmt.Errorf("journald forwards to %s: a rule with the action %s would send each message round: leave the rule out", path, action.Place())
 			case kind == syslogconf.Syslog && path == router.SyslogSocket():
-				return usageError{fmt.Errorf("no other daemon listens on this host: the action %s would send each message back to %s: leave the rule out", action.Place(), path)}
+				return fmt.Errorf("no other daemon listens on this host: the action %s would send each message back to %s: leave the rule out", action.Place(), path)
 			}
 		}
 	}
@@ -160,3 +162,33 @@ func (s *socket) name() string {
 	}
 	return ""
 }
+
+// CheckOutputs is an error if an output of the rules could not be opened. Nothing that
+// is open stays so, and no file is rotated: another receiver may have them open.
+func (r *Receiver) CheckOutputs(rules []syslogconf.Rule) error {
+	for _, rule := range rules {
+		if rule.Kind == syslogconf.Everybody {
+			continue
+		}
+		rule.Path = rule.Place()
+		rule.Rotation = syslogconf.Rotation{}
+		out, _, err := r.router.Open(rule, r.config.Name)
+		if err != nil {
+			return err
+		}
+		out.Close()
+	}
+	return nil
+}
+
+// Report adds a problem, to be said with those that outputs find.
+func (r *Receiver) Report(problem error) { r.router.Report(problem) }
+
+// Hangs reports whether a call for a file hung a moment ago. Then Hung says which does.
+func (r *Receiver) Hangs() bool { return r.router.Hangs() }
+
+// Hung is an error that says which log file's file system does not answer, or nil.
+func (r *Receiver) Hung() error { return r.router.Hung() }
+
+// SumUp sums up all repeats: the messages that follow are another program's.
+func (r *Receiver) SumUp() { r.router.SumUp() }

@@ -29,7 +29,7 @@ func TestOpenOutput(t *testing.T) {
 		{syslogconf.Action{Kind: syslogconf.Stdout}, "*sink.Stream stdout"},
 		{syslogconf.Action{Kind: syslogconf.ContainerStdout}, "*sink.Stream container-stdout"},
 	} {
-		r := &receiver{init: -1}
+		r := newReceiver(t, Config{})
 		tt.action.Path = tt.action.Place()
 		out, _, err := r.router.Open(syslogconf.Rule{Action: tt.action}, "box")
 		if err != nil {
@@ -64,7 +64,7 @@ func TestWake(t *testing.T) {
 	}
 	once := func() {
 		t.Helper()
-		if err := r.loop.RunOnce(); err != nil {
+		if err := r.process.Loop.RunOnce(); err != nil {
 			t.Fatal(err)
 		}
 	}

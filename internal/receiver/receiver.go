@@ -1,18 +1,24 @@
+// Package receiver owns the receiver of one container: it reads what local programs send
+// to their syslog sockets, and passes it by rules to outputs.
+//
+// A Receiver has no goroutine, no globals and no event loop of its own: it works on the
+// loop of its Process, which may have many. Only the goroutine of the loop uses it. Its
+// life is New, Resume (where it goes on for another program), OpenOutputs, Take, Replay
+// (likewise), Start; then the loop calls it, until End, Rest and Close.
 package receiver
 
 import (
 	"cmp"
 	"errors"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
 	"devlog/internal/eventloop"
-	"devlog/internal/file"
 	"devlog/internal/handover"
 	"devlog/internal/intake"
-	"devlog/internal/logfile"
-	"devlog/internal/lxcexec"
+	"devlog/internal/output"
 	"devlog/internal/router"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
@@ -20,124 +26,131 @@ import (
 	"devlog/internal/watcher"
 )
 
-const (
-	// flushTime is how long an ending receiver tries to write what is pending.
-	flushTime = 5 * time.Second
-)
-
-// loadRules reads the rules.
-type loadRules func() ([]syslogconf.Rule, error)
-
-// receiver is the state of a running receiver. One goroutine uses it.
-type receiver struct {
-	// loadRules reads the rules, when there is something to receive.
-	loadRules loadRules
-	loop      *eventloop.Loop
-	round     *eventloop.Task  // what is done after events
-	timer     *eventloop.Timer // for when something is due although nothing happened
-	intake    *intake.Intake
-	memory    *intake.Memory
-	receives  bool // the outputs are open
-	sockets   []*socket
-	router    router.Router
-	logs      string // directory below which no link is followed
-	watchdog  *watchdog.Watchdog
-	exit      func(error) // ends the program while its main goroutine is stuck
-	signals   *eventloop.Signals
-	init      int              // pidfd whose end is ours, or -1
-	inside    bool             // this process ends with the container, whose init waits for it
-	awaits    bool             // SIGTERM came: only the container's end or SIGINT ends this process
-	startRoot file.ID          // this process's root directory at the start
-	cleanups  []*cleanup       // what is to be removed at the end, in this order
-	watcher   *watcher.Watcher // nil if /dev/log is not watched
-	lxcExec   *lxcexec.Watch   // nil if this process does not end with LXC's init
-
-	self   process
-	hosts  [][]byte      // names of this host that a client may claim
-	kernel *kernelSource // nil if the kernel's log is not read
-	claims intake.Claims
-
-	counters
-	rate        string // in words
-	metrics     metrics
-	upgrade     *upgrade              // the one that is prepared, or nil
-	sandbox     *handover.Confinement // nil until confine was called
-	resumed     *handover.Description // what the program before this one has left; nil without one
-	store       *store                // what outlives this process; nil if nothing does
-	previousIDs []process             // that this receiver was before it was killed
-
-	// rereadRules reads the rules again, on SIGHUP; nil if that is not to be done.
-	rereadRules loadRules
+// Process is what a process has for all of its receivers.
+type Process struct {
+	Version string // of the program
+	Loop    *eventloop.Loop
+	// Memory is what messages are read into, and Watchdog watches the Loop.
+	Memory   *intake.Memory
+	Watchdog *watchdog.Watchdog
+	// Confined says that the process can open only some files by now; nil if it never is.
+	Confined func() bool
+	// Stderr is the descriptor, and KernelLog opens the kernel's log under a name, for
+	// what no output can tell.
+	Stderr    int
+	KernelLog func(name string) (output.Output, error)
 }
 
-// newReceiver returns a receiver that has nothing open yet.
-func newReceiver(o *options, load loadRules) *receiver {
-	r := &receiver{
-		loadRules: load, logs: cmp.Or(o.logs, syslogconf.LogsDir), startRoot: file.Root(), init: -1,
-		counters: counters{Counts: new(intake.Counts), started: time.Now()}, rate: o.rate.String(), metrics: metrics{path: o.metrics},
-		hosts: hostNames(o.name, o.hosts), self: self(),
-	}
-	r.watchdog = watchdog.New(r.loopElsewhere, r.wakeUp)
+// Config says what a receiver is for.
+type Config struct {
+	Owner Owner
+	// Name is what the container is called, LineHost what it is called in lines if that is
+	// another name, and Hosts are the names that clients may call their host by.
+	Name, LineHost string
+	Hosts          [][]byte
+	// Rules reads the rules: when the outputs are opened, and for each Reload. Nil is for a
+	// receiver that has none.
+	Rules    func() ([]syslogconf.Rule, error)
+	Listen   []Listen // beside the sockets that are handed over
+	Kernel   bool     // the kernel's log is read too
+	Limit    Limit
+	Compress bool   // repeats are left out
+	Metrics  string // the file of the metrics; empty for none
+	// Logs is the directory below which no link is followed; empty for syslogconf.LogsDir.
+	Logs   string
+	Inside bool // the process ends with the container, in whose namespaces it is
+	Repair Repair
+}
+
+// Listen is a path to listen at.
+type Listen struct {
+	Path string
+	Kind int // unix.SOCK_*
+}
+
+// Limit is how much is read from each socket.
+type Limit struct {
+	Rate     syslogconf.Rate
+	Overflow syslogconf.Overflow
+}
+
+// Repair is how /dev/log is repaired.
+type Repair struct {
+	Command []string // see watcher.Config; empty to leave /dev/log alone
+	Private bool     // /dev is the container's own
+}
+
+// Owner is the program around a receiver.
+type Owner interface {
+	// Written is called when the outputs have taken what was received.
+	Written()
+	// Stepped is called when the receiver has done what followed from a round of the loop.
+	Stepped(now time.Time)
+	// Ended is called when the container's first process has ended.
+	Ended()
+}
+
+// Receiver receives for one container.
+type Receiver struct {
+	config  Config
+	process *Process
+	round   *eventloop.Task  // what is done after events
+	timer   *eventloop.Timer // for when something is due although nothing happened
+	intake  *intake.Intake
+	router  router.Router
+	holdings
+	watcher *watcher.Watcher // nil if /dev/log is not watched
+	kernel  *kernelSource    // nil if the kernel's log is not read
+	claims  intake.Claims
+	counters
+	metrics metricsFile
+	resumed *handover.Description // what another program has left; nil without one
+	life
+}
+
+// life is how far a receiver has come.
+type life struct {
+	receives bool      // the outputs are open
+	ending   time.Time // End was called; zero before that
+	closed   bool
+}
+
+// New returns a receiver that has nothing open yet.
+func New(p *Process, c Config) *Receiver {
+	host := cmp.Or(c.LineHost, c.Name)
+	r := &Receiver{config: c, process: p, holdings: holdings{init: -1, root: -1, self: self()}}
+	r.config.Logs = cmp.Or(c.Logs, syslogconf.LogsDir)
 	r.router.Options = router.Options{
-		Host: []byte(cmp.Or(o.lineHost, o.name)), Container: router.IdentityOf(cmp.Or(o.lineHost, o.name), o.name), PID: strconv.AppendInt(nil, int64(os.Getpid()), 10), Compress: o.compress,
-		Watchdog: r.watchdog, Below: r.below, Wake: r.wake, Init: func() int { return r.init }, Resume: r.resume,
+		Host: []byte(host), Container: router.Container{Name: host, ID: c.Name},
+		PID: strconv.AppendInt(nil, int64(os.Getpid()), 10), Compress: c.Compress, Watchdog: p.Watchdog,
+		Below: r.Below, Wake: r.wake, Init: func() int { return r.init }, Resume: r.resumeOutput,
 	}
+	r.round = eventloop.NewTask(r.step)
+	r.timer = p.Loop.NewTimer(func(time.Time) { r.Soon() })
+	r.intake = intake.New(p.Loop, p.Memory, taker{r}, c.Limit.Rate, c.Limit.Overflow)
+	r.counters = counters{Counts: &r.intake.Counts, started: time.Now()}
+	r.metrics.Path = c.Metrics
 	return r
 }
 
-// prepare makes what the receiver waits and reads with.
-func (r *receiver) prepare(o *options) (err error) {
-	if r.loop, err = eventloop.New(); err != nil {
-		return err
-	}
-	r.loop.SetYield(r.watchdog.Yield)
-	r.round = eventloop.NewTask(r.afterEvents)
-	r.timer = r.loop.NewTimer(func(time.Time) { r.loop.Soon(r.round) })
-	if r.store != nil {
-		r.memory = r.store.messages()
-	} else if r.memory, err = intake.NewMemory(); err != nil {
-		return err
-	}
-	r.loop.SetIdle(r.memory.Rest)
-	r.loop.SetShares(logfile.Compressing)
-	r.intake = intake.New(r.loop, r.memory, taker{r}, o.rate, o.overflow)
-	r.counters.Counts = &r.intake.Counts
-	return nil
-}
+// ErrNoSocket says that there is nothing to receive from, and no /dev/log to watch.
+var ErrNoSocket = errors.New("no socket to receive from")
 
-// start takes the sockets and other files and waits for their events.
-func (r *receiver) start(o *options, files []handover.File) (err error) {
-	// Before anybody can send something that a signal would cost. It takes the
-	// runtime, which changes threads twice for each signal, a sixth of the start.
-	if err := r.catchSignals(); err != nil {
-		return err
-	}
-	given := r.resumed
-	if given == nil {
-		if given, err = handover.Describe(files); err != nil {
-			return err
-		}
-	}
-	fresh, err := r.inherit(given)
-	if err != nil {
-		return err
-	}
-	r.sockets = fresh.sockets
-	r.addCleanups(fresh)
-	r.replay()
-	for _, l := range o.listen {
-		if r.listensAt(l.path) { // the program before this one has done that
+// Start listens, and has the loop call the receiver from now on.
+func (r *Receiver) Start() error {
+	for _, l := range r.config.Listen {
+		if r.listensAt(l.Path) { // the program before this one has done that
 			continue
 		}
-		s, err := intake.Listen(l.path, l.kind, r.intake.Asks())
+		s, err := intake.Listen(l.Path, l.Kind, r.intake.Asks())
 		if err != nil {
 			return err
 		}
 		r.sockets = append(r.sockets, &socket{Socket: s})
 	}
-	keeps := fresh.root >= 0 && len(o.command) > 0
-	if len(r.sockets) == 0 && !keeps {
-		return usageError{errors.New("no socket to receive from: use --listen PATH or socket activation")}
+	watches := r.root >= 0 && len(r.config.Repair.Command) > 0
+	if len(r.sockets) == 0 && !watches {
+		return ErrNoSocket
 	}
 	for _, s := range r.sockets {
 		if err := r.intake.Add(s.Socket); err != nil {
@@ -149,80 +162,51 @@ func (r *receiver) start(o *options, files []handover.File) (err error) {
 			return err
 		}
 	}
-	if o.kernel && r.kernel == nil {
+	if r.config.Kernel && r.kernel == nil {
 		if err := r.openKernel(); err != nil {
 			return err
 		}
 	}
 	if r.init >= 0 {
-		if err := r.loop.Add(r.init, func() error { r.loop.Stop(); return nil }); err != nil {
+		if err := r.process.Loop.Add(r.init, func() error { r.config.Owner.Ended(); return nil }); err != nil {
 			return err
 		}
 	}
-	if o.alone {
-		r.lxcExec = lxcexec.New(o.await)
-	}
-	if keeps {
-		r.startWatcher(fresh.root, o.command, o.private)
+	if watches {
+		r.startWatcher()
 	}
 	return nil
 }
 
-// watch has the descriptor of what watches LXC's init waited for.
-func (r *receiver) watch(fd int) error {
-	return r.loop.Add(fd, func() error {
-		r.lxcExec.Event(fd)
-		r.loop.Soon(r.round)
-		return nil
-	})
+// listensAt reports whether there is a socket that was bound to the path.
+func (r *Receiver) listensAt(path string) bool {
+	return slices.ContainsFunc(r.sockets, func(s *socket) bool { return s.Path == path })
 }
 
-// run receives until a signal, the end of the container's first process, or being
-// alone ends it, and then drains the sockets. It can be run by another goroutine while
-// a flush hangs: see package watchdog.
-func (r *receiver) run() error {
-	r.loop.Soon(r.round)
-	switch err := r.loop.Run(); {
-	case errors.Is(err, eventloop.ErrYielded):
-		return err
-	case err != nil:
-		return r.fail(err)
-	}
-	return r.drain()
-}
+// Soon has the receiver do what is due when the events of this round are handled.
+func (r *Receiver) Soon() { r.process.Loop.Soon(r.round) }
 
-// loopElsewhere runs the loop while the main goroutine is stuck in a write.
-func (r *receiver) loopElsewhere() {
-	err := r.run()
-	if errors.Is(err, eventloop.ErrYielded) {
+// step does what follows from the events of a round.
+func (r *Receiver) step() {
+	if r.closed {
 		return
 	}
-	r.close()
-	r.exit(err)
-}
-
-// afterEvents does what follows from the events of a round.
-func (r *receiver) afterEvents() {
-	now := r.loop.Now()
+	now := r.process.Loop.Now()
 	if r.watcher != nil {
 		r.watcher.Step(now)
 	}
-	r.watchdog.Top(true)
+	r.process.Watchdog.Top(true)
 	r.Flush(now)
-	r.watchdog.Top(false)
+	r.process.Watchdog.Top(false)
 	r.stepMetrics(now)
-	r.stepStore()
-	if r.router.Hangs() {
-		r.signals.Fetch()
+	r.config.Owner.Stepped(now)
+	if !r.closed {
+		r.timer.Set(r.next())
 	}
-	if r.stepUpgrade() || r.lxcExec.Step(now, r.watch) {
-		r.loop.Stop()
-	}
-	r.timer.Set(r.next())
 }
 
 // next is when something is due although nothing happens; zero for never.
-func (r *receiver) next() (next time.Time) {
+func (r *Receiver) next() (next time.Time) {
 	earlier := func(t time.Time) {
 		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
 			next = t
@@ -230,7 +214,6 @@ func (r *receiver) next() (next time.Time) {
 	}
 	earlier(r.router.Next())
 	earlier(r.metrics.next)
-	earlier(r.lxcExec.Next())
 	if r.watcher != nil {
 		earlier(r.watcher.Next())
 	}
@@ -238,7 +221,7 @@ func (r *receiver) next() (next time.Time) {
 }
 
 // taker is the receiver as its intake sees it.
-type taker struct{ *receiver }
+type taker struct{ *Receiver }
 
 // Take passes one received message to the outputs.
 func (t taker) Take(raw []byte, cut bool, from syslog.Sender, now time.Time) {
@@ -246,17 +229,17 @@ func (t taker) Take(raw []byte, cut bool, from syslog.Sender, now time.Time) {
 	t.handle(raw, cut, from)
 }
 
-func (t taker) Done() { t.loop.Soon(t.round) }
+func (t taker) Done() { t.Soon() }
 
 func (t taker) Say(s syslog.Severity, text string) {
-	t.say(s, text)
-	t.loop.Soon(t.round)
+	t.Receiver.Say(s, text)
+	t.Soon()
 }
 
 // handle passes one received message to the outputs.
-func (r *receiver) handle(raw []byte, cut bool, from syslog.Sender) {
+func (r *Receiver) handle(raw []byte, cut bool, from syslog.Sender) {
 	var m syslog.Message
-	syslog.Parse(raw, &m, r.hosts...)
+	syslog.Parse(raw, &m, r.config.Hosts...)
 	if from.Known {
 		from.Differs = r.claims.Differ(&m, from.PID, r.router.Now().Unix())
 	}
@@ -265,8 +248,8 @@ func (r *receiver) handle(raw []byte, cut bool, from syslog.Sender) {
 	r.countRouted(r.router.Pass(&m))
 }
 
-// say passes a message by the receiver itself to the outputs.
-func (r *receiver) say(s syslog.Severity, text string) {
+// Say passes a message by the program itself to the outputs.
+func (r *Receiver) Say(s syslog.Severity, text string) {
 	m := r.router.Own(s, text)
 	r.own++
 	if len(r.router.Routes) == 0 && r.watcher != nil {

@@ -13,45 +13,22 @@ import (
 	"devlog/internal/names"
 )
 
-// A repair that replaces a receiver notes the new one and then ends the old,
-// which is not to remove what is the new one's.
-func TestReplacedReceiverLeavesRecord(t *testing.T) {
-	b := newBox(t, "nothing")
-	old := b.keep()
-	link := filepath.Join(filepath.Dir(b.sock), ".devlog-link")
-	b.must(os.Symlink("x", link))
-	b.record(old.cmd.Process.Pid)
-	b.must(os.Remove(b.sock))
-	fresh := b.keep()
-	b.record(fresh.cmd.Process.Pid)
-	old.stop()
-	for _, name := range []string{b.sock, link, filepath.Join(filepath.Dir(b.sock), names.Record)} {
-		if _, err := os.Lstat(name); err != nil {
-			t.Errorf("the old one removed it: %v", err)
-		}
-	}
-	fresh.stop()
-	if _, err := os.Lstat(filepath.Join(filepath.Dir(b.sock), names.Record)); err == nil {
-		t.Error("the new one did not remove its record")
-	}
-}
-
 func TestRemoveCleanups(t *testing.T) {
-	me := process{7, "123"}
+	me := processID{7, "123"}
 	const mine = `{"receiver": 7, "started": "123"}`
 	file := func(text string) func(string) error {
 		return func(path string) error { return os.WriteFile(path, []byte(text), 0o600) }
 	}
 	for name, tt := range map[string]struct {
 		make func(path string) error
-		self process
+		self processID
 		left []string
 	}{
 		"ours":          {file(mine), me, nil},
 		"another's":     {file(strings.Replace(mine, "7", "8", 1)), me, []string{".devlog-link", names.Record}},
 		"earlier":       {file(strings.Replace(mine, "123", "122", 1)), me, []string{".devlog-link", names.Record}},
 		"nobody's":      {file(`{"mount_ns": 7}`), me, []string{".devlog-link", names.Record}},
-		"nobody's time": {file(`{"receiver": 7, "started": ""}`), process{pid: 7}, []string{".devlog-link", names.Record}},
+		"nobody's time": {file(`{"receiver": 7, "started": ""}`), processID{pid: 7}, []string{".devlog-link", names.Record}},
 		"too large":     {file(strings.Repeat(" ", 64<<10) + mine), me, []string{".devlog-link", names.Record}},
 		"none":          {func(string) error { return nil }, me, []string{".devlog-link"}},
 		"pipe":          {func(path string) error { return unix.Mkfifo(path, 0o600) }, me, []string{".devlog-link", names.Record}},
@@ -69,8 +46,8 @@ func TestRemoveCleanups(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		fd := int(openDir(t, dir).Fd())
-		r := &receiver{self: tt.self, cleanups: []*cleanup{{dir: fd, name: names.Record}, {dir: fd, name: ".devlog-link"}}}
+		fd := openDir(t, dir)
+		r := &holdings{self: tt.self, cleanups: []*cleanup{{dir: fd, name: names.Record}, {dir: fd, name: ".devlog-link"}}}
 		r.removeCleanups()
 		var left []string
 		entries, err := os.ReadDir(dir)

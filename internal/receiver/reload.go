@@ -13,24 +13,23 @@ import (
 	"devlog/internal/syslog"
 )
 
-// hangUp does what SIGHUP asks for: the configuration and the time zone are read
-// again, and the files reopened.
-func (r *receiver) hangUp() {
+// Reload reads the rules again, and reopens the files. Lines have the time zone that is
+// the process's now. An error is why that is not the one that is configured.
+func (r *Receiver) Reload(zoneErr error) {
 	r.reopens++
-	zoneErr := readZone()
 	r.router.ForgetZone()
 	r.router.Reopen(time.Now())
-	if r.rereadRules != nil && r.receives {
-		r.reload()
+	if r.config.Rules != nil && r.receives {
+		r.rereadRules()
 	}
 	if zoneErr != nil {
-		r.say(syslog.Warning, r.inSandbox(zoneErr)+": the time zone stays as it was")
+		r.Say(syslog.Warning, r.inSandbox(zoneErr)+": the time zone stays as it was")
 	}
 	r.fetchSockets()
 }
 
 // fetchSockets takes the further sockets that a hook has for this receiver.
-func (r *receiver) fetchSockets() {
+func (r *Receiver) fetchSockets() {
 	files, answer, err := handover.Fetch(r.self.pid)
 	if err == nil && answer < 0 {
 		return
@@ -42,38 +41,41 @@ func (r *receiver) fetchSockets() {
 		err = handover.Report(answer, err)
 	}
 	if err != nil {
-		r.say(syslog.Warning, "cannot take further sockets: "+err.Error())
+		r.Say(syslog.Warning, "cannot take further sockets: "+err.Error())
 	}
 }
 
 // errWatches says that this process receives nothing.
 var errWatches = errors.New("it only watches /dev/log")
 
-// reload reads the rules again. If one is wrong, or a new output cannot be
+// rereadRules reads the rules again. If one is wrong, or a new output cannot be
 // opened, the rules stay as they were.
-func (r *receiver) reload() {
-	rules, err := r.rereadRules()
+func (r *Receiver) rereadRules() {
+	rules, err := r.config.Rules()
 	var to *router.Routing
 	if err == nil {
 		to, err = r.router.Prepare(rules)
 	}
 	if err != nil {
-		r.say(syslog.Warning, "the rules stay as they were: "+r.inSandbox(err))
+		r.Say(syslog.Warning, "the rules stay as they were: "+r.inSandbox(err))
 		return
 	}
 	if r.router.Same(to) {
 		return // they are as they were
 	}
 	r.use(to)
-	r.say(syslog.Notice, "read the rules again: "+strconv.Itoa(len(rules)))
+	r.Say(syslog.Notice, "read the rules again: "+strconv.Itoa(len(rules)))
 	r.sayRemarks(to)
 }
 
 // inSandbox is the error in words, and says so if the receiver's sandbox may be
 // what is in the way.
-func (r *receiver) inSandbox(err error) string {
-	if r.sandbox != nil && r.sandbox.Landlock && errors.Is(err, unix.EACCES) {
+func (r *Receiver) inSandbox(err error) string {
+	if r.confined() && errors.Is(err, unix.EACCES) {
 		return fmt.Sprint(err, ": it is outside of this receiver's sandbox: restart it")
 	}
 	return err.Error()
 }
+
+// confined reports whether the process can open only some files.
+func (r *Receiver) confined() bool { return r.process.Confined != nil && r.process.Confined() }

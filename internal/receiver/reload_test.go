@@ -1,7 +1,6 @@
 package receiver
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,119 +12,26 @@ import (
 	"devlog/internal/syslogconf"
 )
 
-func put(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// HUP reads the configuration again. What is wrong with it is said, and then the
-// rules stay as they were.
-func TestReload(t *testing.T) {
-	dir := t.TempDir()
-	sock, conf, a, b := filepath.Join(dir, "s"), filepath.Join(dir, "conf"), filepath.Join(dir, "a"), filepath.Join(dir, "b")
-	put(t, conf, "*.* "+a+"\n")
-	d := startReady(t, nil, "--listen", sock, "--name", "box", "--config", conf)
-	before := openFiles(t, d.cmd.Process.Pid) // with what this test has inherited
-	fd := dial(t, sock)
-	send(t, fd, "<13>t: 1")
-	await(t, a, "box t: 1\n")
-	put(t, conf, "*.* "+b+"\n*.none "+b+"\n")
-	d.signal(unix.SIGHUP)
-	await(t, b, "]: read the rules again: 2\n")
-	await(t, b, conf+":2: its selectors leave no message\n")
-	send(t, fd, "<13>t: 2")
-	await(t, b, "box t: 2\n")
-	put(t, conf, "*.* "+a+"\nfoo.* "+a+"\n")
-	d.signal(unix.SIGHUP)
-	await(t, b, "]: the rules stay as they were: "+conf+":2:1: unknown facility \"foo\"")
-	put(t, conf, "*.* "+a+"\n*.* "+conf+"/x\n")
-	d.signal(unix.SIGHUP)
-	await(t, b, "]: the rules stay as they were: cannot open the log file "+conf+"/x: not a directory\n")
-	if err := os.Remove(conf); err != nil {
-		t.Fatal(err)
-	}
-	d.signal(unix.SIGHUP)
-	await(t, b, "]: the rules stay as they were: cannot read the rules: open "+conf+": no such file or directory\n")
-	send(t, fd, "<13>t: 3")
-	await(t, b, "box t: 3\n")
-	if got := content(t, a); got != "box t: 1\n" {
-		t.Errorf("%q", got)
-	}
-	// The sender is asked for from now on, and the file rotated.
-	put(t, conf, "!t\n*.* "+a+";JSON\n*.err "+b+";rotate=1M:1\n!-t\n*.* "+b+";rotate=1M:1\n")
-	d.signal(unix.SIGHUP)
-	await(t, b, "]: read the rules again: 3\n")
-	send(t, fd, "<13>t: 4", "<11>t: 5", "<14>u: 6")
-	await(t, a, `"msg":"5","sender":{"pid":`)
-	await(t, b, "box u: 6\n")
-	if got := content(t, b); strings.Contains(got, "t: 4") || strings.Count(got, "t: 5\n") != 1 || strings.Count(got, "t: 2\n") != 1 {
-		t.Errorf("%q", got)
-	}
-	if n := openFiles(t, d.cmd.Process.Pid); n > before+1 { // it has two files now
-		t.Errorf("%d open files, %d with one log", n, before)
-	}
-	d.stop()
-}
-
-// HUP reads the time zone again.
-func TestReloadZone(t *testing.T) {
-	dir := t.TempDir()
-	sock, log, zone := filepath.Join(dir, "s"), filepath.Join(dir, "m"), filepath.Join(dir, "zone")
-	put(t, zone, string(zoneFile("AAA", 3600)))
-	t.Setenv("TEST_TZ", ":"+zone)
-	d := startReady(t, nil, "--listen", sock, "--name", "box", "--rule", "*.* "+log+";RFC5424")
-	fd := dial(t, sock)
-	send(t, fd, "<13>t: 1")
-	await(t, log, "+01:00 box t")
-	put(t, zone, string(zoneFile("BBB", 7200)))
-	d.signal(unix.SIGHUP)
-	eventually(t, "the new zone", func() bool {
-		send(t, fd, "<13>t: 2")
-		return strings.Contains(content(t, log), "+02:00 box t")
-	})
-	put(t, zone, "x")
-	d.signal(unix.SIGHUP)
-	await(t, log, ": the time zone stays as it was\n")
-	d.stop()
-}
-
-func TestPOSIXZone(t *testing.T) {
-	dir := t.TempDir()
-	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
-	t.Setenv("TEST_TZ", "XYZ-1:30")
-	d := startReady(t, nil, "--listen", sock, "--name", "box", "--rule", "*.* "+log+";RFC5424")
-	send(t, dial(t, sock), "<13>t: 1")
-	await(t, log, "+01:30 box t")
-	d.stop()
-}
-
 // reloading is a receiver with these rules, of which reload makes it take others.
-func reloading(t *testing.T, texts ...string) (r *receiver, reload func(texts ...string)) {
+func reloading(t *testing.T, texts ...string) (r *Receiver, reload func(texts ...string)) {
 	t.Helper()
 	now := texts
 	load := func() ([]syslogconf.Rule, error) { return rules(t, now...), nil }
-	r = newReceiver(&options{name: "box", compress: true}, load)
-	prepared(t, r)
-	r.rereadRules = load
-	if err := r.openOutputs(); err != nil {
+	r = newReceiver(t, Config{Name: "box", Compress: true, Rules: load})
+	hearKernel(r)
+	if err := r.OpenOutputs(nil); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		r.Flush(time.Now())
-		r.close()
-	})
+	t.Cleanup(func() { r.Flush(time.Now()) })
 	return r, func(texts ...string) {
 		now = texts
-		r.reload()
+		r.rereadRules()
 	}
 }
 
 // What an output has pending that no rule leads to any more is not given up, and
 // the account of a file goes on that is only rotated otherwise.
 func TestReloadPending(t *testing.T) {
-	hearKernel(t)
 	dir := t.TempDir()
 	fifo, a, b := filepath.Join(dir, "fifo"), filepath.Join(dir, "a"), filepath.Join(dir, "b")
 	if err := unix.Mkfifo(fifo, 0o600); err != nil {
@@ -170,43 +76,4 @@ func TestReloadPending(t *testing.T) {
 	if reload("*.* -"+b, "*.* -"+dir); len(r.router.Routes) != 1 || len(r.router.Routes[0].Rules) != 2 {
 		t.Errorf("a rule that cannot be: %+v", r.router.Routes)
 	}
-}
-
-// What the sandbox keeps out of reach is named.
-func TestReloadOutOfReach(t *testing.T) {
-	needLandlock(t)
-	dir := t.TempDir()
-	for _, name := range []string{"etc", "logs", "other", "more", "unknown"} {
-		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
-			t.Fatal(err)
-		}
-	}
-	sock, conf, log := filepath.Join(dir, "s"), filepath.Join(dir, "etc/conf"), filepath.Join(dir, "logs/m")
-	include := "include " + dir + "/more/*.conf\n"
-	put(t, conf, include+"*.* "+log+"\n")
-	d := startReady(t, nil, "--listen", sock, "--name", "box", "--config", conf, "--sandbox", "on")
-	put(t, dir+"/more/1.conf", "mail.* "+log+".mail\n") // included, in a directory that was empty
-	d.signal(unix.SIGHUP)
-	await(t, log, "read the rules again: 2\n")
-	put(t, dir+"/unknown/1.conf", "mail.* "+log+".mail\n")
-	put(t, conf, "include "+dir+"/unknown/*.conf\n*.* "+log+"\n")
-	d.signal(unix.SIGHUP)
-	await(t, log, "the rules stay as they were: "+conf+":1:9: look for "+dir+"/unknown/*.conf: open "+dir+"/unknown: permission denied: it is outside")
-	const why = ": permission denied: it is outside of this receiver's sandbox: restart it\n"
-	put(t, conf, "*.* "+dir+"/other/m\n")
-	d.signal(unix.SIGHUP)
-	await(t, log, "the rules stay as they were: cannot open the log file "+dir+"/other/m"+why)
-	put(t, conf, "*.* "+log+"2\n")
-	d.signal(unix.SIGHUP)
-	await(t, log+"2", "read the rules again: 1\n")
-	if err := os.Rename(filepath.Join(dir, "etc"), filepath.Join(dir, "old")); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Mkdir(filepath.Join(dir, "etc"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	put(t, conf, "*.* "+log+"\n")
-	d.signal(unix.SIGHUP)
-	await(t, log+"2", "the rules stay as they were: cannot read the rules: open "+conf+why)
-	d.stop()
 }

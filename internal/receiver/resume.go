@@ -2,7 +2,6 @@ package receiver
 
 import (
 	"bytes"
-	"cmp"
 	"slices"
 	"strconv"
 	"time"
@@ -21,13 +20,13 @@ import (
 // unsaidCounter is the counter of messages that were dropped and not told of.
 const unsaidCounter = "unsaid"
 
-// receives says that there are outputs to open.
-func receives(d *handover.Description) bool { return d.Receives || len(d.Sockets) > 0 }
+// Receives says that the described receiver has outputs to open.
+func Receives(d *handover.Description) bool { return d.Receives || len(d.Sockets) > 0 }
 
-// describe is what the next program of this receiver needs to know.
-func (r *receiver) describe(now time.Time) *handover.Description {
+// Describe describes what the next program needs to know of the receiver, for Resume.
+func (r *Receiver) Describe(now time.Time) *handover.Description {
 	d := handover.NewDescription()
-	d.Program, d.Receives, d.Awaits, d.Started, d.Confinement = Version, r.receives, r.awaits, handover.TimeOf(r.started), r.sandbox
+	d.Program, d.Receives, d.Started = r.process.Version, r.receives, handover.TimeOf(r.started)
 	d.Files.Init = r.init
 	for name, n := range r.named() {
 		d.Counters[name] = *n
@@ -43,9 +42,6 @@ func (r *receiver) describe(now time.Time) *handover.Description {
 		d.Sockets = append(d.Sockets, &handover.Socket{
 			FD: k.FD, Path: handover.Text(k.Path), Place: slices.Index(r.cleanups, k.at), ID: k.ID, Run: k.run, Debt: k.Debt(now),
 		})
-	}
-	if r.store != nil {
-		d.Files.Store = r.store.FD
 	}
 	for _, c := range r.intake.State() {
 		d.Connections = append(d.Connections, &handover.Connection{
@@ -77,9 +73,9 @@ func (r *receiver) describe(now time.Time) *handover.Description {
 	return d
 }
 
-// resumeFrom has the receiver go on where the program before this one was.
-func (r *receiver) resumeFrom(d *handover.Description) {
-	d.Settle()
+// Resume has the receiver go on where another program was. upgraded says that it was
+// this process's program.
+func (r *Receiver) Resume(d *handover.Description, upgraded bool) {
 	r.resumed = d
 	for name, n := range r.named() {
 		*n = d.Counters[name]
@@ -90,17 +86,15 @@ func (r *receiver) resumeFrom(d *handover.Description) {
 	if d.Unreadable != nil {
 		r.fresh++
 	}
-	r.awaits = d.Awaits
-	if r.store == nil {
+	if upgraded {
 		r.upgrades++
-		r.resumeStore(d)
 	}
 	r.usePrevious(d.PreviousIDs)
 	r.intake.SetUnsaid(d.Counters[unsaidCounter], time.Now())
 }
 
 // resumeConnections has the connections and the kernel's log read on.
-func (r *receiver) resumeConnections() error {
+func (r *Receiver) resumeConnections() error {
 	var list []intake.Connection
 	for _, p := range r.resumed.Connections {
 		list = append(list, intake.Connection{
@@ -120,13 +114,8 @@ func (r *receiver) resumeConnections() error {
 	return nil
 }
 
-// listensAt reports whether there is a socket that was bound to the path.
-func (r *receiver) listensAt(path string) bool {
-	return slices.ContainsFunc(r.sockets, func(s *socket) bool { return s.Path == path })
-}
-
-// resume has an output go on where the one with its name was.
-func (r *receiver) resume(t *router.MeteredOutput) {
+// resumeOutput has an output go on where the one with its name was.
+func (r *Receiver) resumeOutput(t *router.MeteredOutput) {
 	if r.resumed == nil {
 		return
 	}
@@ -147,7 +136,7 @@ func (r *receiver) resume(t *router.MeteredOutput) {
 
 // resumeOthers opens the outputs that no rule leads to any more, but for which
 // there are messages.
-func (r *receiver) resumeOthers() {
+func (r *Receiver) resumeOthers() {
 	if r.resumed == nil {
 		return
 	}
@@ -162,16 +151,8 @@ func (r *receiver) resumeOthers() {
 	}
 }
 
-// sayResumed says why another program goes on.
-func (r *receiver) sayResumed() {
-	if why := r.resumed.Unreadable; why != nil {
-		r.sayFresh(why)
-	}
-	if r.store != nil && r.store.Restarted {
-		r.sayRestarted()
-	} else {
-		r.say(syslog.Notice, "upgraded to devlogd "+Version+" from "+cmp.Or(r.resumed.Program, "another version"))
-	}
+// Resumed is called once the receiver has said why another program goes on.
+func (r *Receiver) Resumed() {
 	r.resumed, r.router.Tolerant = nil, false // with all that was pending
 }
 
@@ -214,9 +195,9 @@ func offWall(t handover.Time, now time.Time) time.Time {
 	return now.Add(-max(0, now.Round(0).Sub(t.Time())))
 }
 
-// sayEnds says that this program, which is to go on where another one was, ends
+// SayEnds says that this program, which is to go on where another one was, ends
 // because of the error. What waited is said by the outputs, if there are some.
-func (r *receiver) sayEnds(d *handover.Description, err error) {
+func (r *Receiver) SayEnds(d *handover.Description, err error) {
 	pending := 0
 	for _, out := range d.Outputs {
 		pending += bytes.Count(out.State.Pending, []byte{'\n'})
@@ -226,10 +207,4 @@ func (r *receiver) sayEnds(d *handover.Description, err error) {
 		text += "; " + strconv.Itoa(pending) + " messages lost that waited to be written"
 	}
 	r.tellKernel(text)
-}
-
-// sayFresh says that the description of the program before this one was of no use.
-func (r *receiver) sayFresh(why error) {
-	r.say(syslog.Warning, "started without the state of the previous devlogd: "+why.Error()+
-		": its sockets are kept, its counters and unwritten messages are lost")
 }

@@ -27,10 +27,9 @@ func TestResumeWithoutRules(t *testing.T) {
 		s.Outputs = append(s.Outputs, &handover.Output{Path: handover.Text(names[len(names)-1]), Kind: int(syslogconf.File), Taken: 1, State: output.State{Pending: []byte("late\n"), FD: -1}})
 	}
 	kept := filepath.Join(dir, "kept")
-	r := newReceiver(&options{name: "box"}, func() ([]syslogconf.Rule, error) { return rules(t, "*.* -"+kept), nil })
-	prepared(t, r)
+	r := newReceiver(t, Config{Name: "box", Rules: func() ([]syslogconf.Rule, error) { return rules(t, "*.* -"+kept), nil }})
 	r.resumed = s
-	if err := r.openOutputs(); err != nil {
+	if err := r.OpenOutputs(nil); err != nil {
 		t.Fatal(err)
 	}
 	r.handle([]byte("<2>x: y"), false, syslog.Sender{})
@@ -56,20 +55,18 @@ func TestResumeUnopened(t *testing.T) {
 	if err := os.WriteFile(filepath.Dir(path), nil, 0o600); err != nil { // no directory
 		t.Fatal(err)
 	}
-	said := hearKernel(t)
 	other := "-" + filepath.Join(dir, "other")
 	for _, rule := range []string{"-" + path, other, "|" + path} { // the last is another output with this name
-		r := newReceiver(&options{name: "box"}, func() ([]syslogconf.Rule, error) { return rules(t, "*.* "+rule), nil })
-		prepared(t, r)
+		r := newReceiver(t, Config{Name: "box", Rules: func() ([]syslogconf.Rule, error) { return rules(t, "*.* "+rule), nil }})
+		said := hearKernel(r)
 		r.resumed = &handover.Description{Outputs: []*handover.Output{{Path: handover.Text(path), Kind: int(syslogconf.File), Taken: 1, State: output.State{Pending: []byte("late\n"), FD: -1}}}}
-		if err := r.openOutputs(); err != nil {
+		if err := r.OpenOutputs(nil); err != nil {
 			t.Fatalf("%s: %v", rule, err)
 		}
 		r.Flush(time.Now())
 		if kernel := *said; (rule == other) != (kernel == "") || kernel != "" && !strings.Contains(kernel, path+": ") {
 			t.Errorf("%s: the kernel's log has %q", rule, kernel)
 		}
-		*said = ""
 		lost := uint64(0)
 		for _, route := range r.router.Routes {
 			if f, ok := router.Behind(route.Out).(*logfile.Guarded); ok && f.Name() == path {
@@ -85,30 +82,10 @@ func TestResumeUnopened(t *testing.T) {
 	}
 }
 
-// hearKernel puts something in the place of the kernel's log, and returns the
-// last that was said there.
-func hearKernel(t *testing.T) *string {
-	t.Helper()
-	k := &kernelTexts{}
-	before := toKernel
-	toKernel = func(string) (output.Output, error) { return k, nil }
-	t.Cleanup(func() { toKernel = before })
-	return &k.last
-}
-
-type kernelTexts struct {
-	output.Output
-	last string
-}
-
-func (k *kernelTexts) Add(m output.Message) { k.last = string(m.Body) }
-func (k *kernelTexts) Close()               {}
-
 // A stream that cannot be opened is said in the kernel's log if there is nothing
 // else, and there alone.
 func TestProblemsOfTheOnlyOutput(t *testing.T) {
 	dir := t.TempDir()
-	said := hearKernel(t)
 	fifo, file := "*.* |"+filepath.Join(dir, "fifo"), "*.* -"+filepath.Join(dir, "file")
 	for _, tt := range []struct {
 		rules []string
@@ -118,10 +95,9 @@ func TestProblemsOfTheOnlyOutput(t *testing.T) {
 		{[]string{fifo, file}, false},
 		{[]string{fifo, "mail.* -" + filepath.Join(dir, "mail")}, true},
 	} {
-		*said = ""
-		r := newReceiver(&options{name: "box"}, func() ([]syslogconf.Rule, error) { return rules(t, tt.rules...), nil })
-		prepared(t, r)
-		if err := r.openOutputs(); err != nil {
+		r := newReceiver(t, Config{Name: "box", Rules: func() ([]syslogconf.Rule, error) { return rules(t, tt.rules...), nil }})
+		said := hearKernel(r)
+		if err := r.OpenOutputs(nil); err != nil {
 			t.Fatal(err)
 		}
 		r.Flush(time.Now())
@@ -167,16 +143,15 @@ func TestResumeClockSet(t *testing.T) {
 // A program that cannot go on says so, and what is lost by that: nobody may see
 // its standard error.
 func TestResumeEnds(t *testing.T) {
-	said := hearKernel(t)
-	r := newReceiver(&options{name: "box"}, nil)
-	prepared(t, r)
+	r := newReceiver(t, Config{Name: "box"})
+	said := hearKernel(r)
 	s := &handover.Description{Outputs: []*handover.Output{{State: output.State{Pending: []byte("a\nb\n")}}}}
-	r.sayEnds(s, errors.New("bad rule"))
+	r.SayEnds(s, errors.New("bad rule"))
 	if want := "devlogd: exits, because it cannot continue from the previous program: bad rule; 2 messages lost that waited to be written"; *said != want {
 		t.Errorf("%q", *said)
 	}
 	r.router.Routes = []router.Route{{Out: &recorder{}}}
-	if r.sayEnds(s, errors.New("x")); strings.Contains(*said, "lost") {
+	if r.SayEnds(s, errors.New("x")); strings.Contains(*said, "lost") {
 		t.Errorf("what an output says itself: %q", *said)
 	}
 }

@@ -13,15 +13,16 @@ import (
 )
 
 // owner is the receiver as its watcher sees it.
-type owner struct{ r *receiver }
+type owner struct{ r *Receiver }
 
 // startWatcher has /dev/log watched below the root, and repaired by the command.
-func (r *receiver) startWatcher(root int, command []string, private bool) {
+func (r *Receiver) startWatcher() {
 	c := watcher.Config{
-		Owner: owner{r}, Root: root, Init: r.init, Command: command, Private: private,
-		Host:     slices.Contains(command, "--host"),
-		Confined: func() bool { return r.sandbox != nil && r.sandbox.Landlock },
+		Owner: owner{r}, Root: r.root, Init: r.init, Command: r.config.Repair.Command, Private: r.config.Repair.Private,
+		Host:     slices.Contains(r.config.Repair.Command, "--host"),
+		Confined: r.confined,
 	}
+	r.root = -1 // the watcher closes it
 	if r.resumed != nil && r.resumed.Watcher != nil {
 		c.State = toWatcher(r.resumed.Watcher, time.Now())
 	}
@@ -56,10 +57,14 @@ func (o owner) Retire(fd int) {
 	o.r.retire(s)
 }
 
+// Running reports whether a repair runs, which is a child that only this program can
+// wait for.
+func (r *Receiver) Running() bool { return r.watcher != nil && r.watcher.Running() }
+
 // retire stops receiving from a socket.
-func (r *receiver) retire(s *socket) {
+func (r *Receiver) retire(s *socket) {
 	if err := r.intake.Remove(s.Socket); err != nil {
-		r.say(syslog.Warning, "cannot read the last messages of a socket: "+err.Error())
+		r.Say(syslog.Warning, "cannot read the last messages of a socket: "+err.Error())
 	}
 	r.sockets = slices.DeleteFunc(r.sockets, func(o *socket) bool { return o == s })
 }
@@ -82,7 +87,7 @@ func (o owner) TakeOver(files []handover.File, run int) error {
 		fresh, err = r.inherit(given)
 	}
 	if err == nil && len(fresh.sockets) > 0 && !r.receives {
-		err = r.openOutputs()
+		err = r.OpenOutputs(nil)
 	}
 	if err != nil {
 		for _, f := range use {
@@ -106,12 +111,12 @@ func (o owner) TakeOver(files []handover.File, run int) error {
 
 func (o owner) Repaired() { o.r.repairs++ }
 
-func (o owner) Say(s syslog.Severity, text string) { o.r.say(s, text) }
+func (o owner) Say(s syslog.Severity, text string) { o.r.Say(s, text) }
 
 func (o owner) Poll(fd int, events uint32) error {
-	return o.r.loop.Change(fd, events, func() error {
+	return o.r.process.Loop.Change(fd, events, func() error {
 		o.r.watcher.Event(fd)
-		o.r.loop.Soon(o.r.round)
+		o.r.process.Loop.Soon(o.r.round)
 		return nil
 	})
 }

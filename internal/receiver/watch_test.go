@@ -12,48 +12,73 @@ import (
 	"devlog/internal/router"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
-	"devlog/internal/watcher"
 )
 
-// starting returns a receiver in this process whose watcher has only just begun, and
-// the sink of what it says.
-func starting(b *box) (*receiver, *recorder) {
+// box is a container's files, for receivers that watch it.
+type box struct {
+	root, dev, sock string // its root directory, /dev/log and where that leads
+}
+
+func newBox(t *testing.T) *box {
+	t.Helper()
+	root := t.TempDir()
+	b := &box{root: root, dev: filepath.Join(root, "dev/log"), sock: filepath.Join(root, "run/devlog/log")}
+	for _, dir := range []string{filepath.Dir(b.dev), filepath.Dir(b.sock)} {
+		must(t, os.MkdirAll(dir, 0o755))
+	}
+	must(t, os.Symlink("../run/devlog/log", b.dev))
+	return b
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// listen binds another daemon's socket at the private socket's path.
+func (b *box) listen(t *testing.T) {
+	t.Helper()
+	s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	must(t, err)
+	t.Cleanup(func() { _ = unix.Close(s) })
+	must(t, unix.Bind(s, &unix.SockaddrUnix{Name: b.sock}))
+}
+
+// watching returns a receiver whose watcher has only just begun, and what it says.
+func (b *box) watching(t *testing.T) (*Receiver, *recorder) {
+	t.Helper()
 	s := &recorder{keep: true}
-	r := newReceiver(&options{name: "box"}, func() ([]syslogconf.Rule, error) { return nil, nil })
-	r.router.Routes = []router.Route{{Out: s, Rules: rules(b.t, "*.* -/a")}}
-	b.must(r.prepare(&options{}))
+	r := newReceiver(t, Config{Name: "box", Rules: func() ([]syslogconf.Rule, error) { return nil, nil }, Repair: Repair{Command: []string{"/bin/true"}}})
+	r.router.Routes = []router.Route{{Out: s, Rules: rules(t, "*.* -/a")}}
 	r.receives = true
-	root, err := unix.Open(b.root, unix.O_PATH|unix.O_CLOEXEC, 0)
-	b.must(err)
-	r.startWatcher(root, b.command()[1:], false)
-	b.t.Cleanup(func() {
-		r.watcher.Stop()
-		r.close()
-		r.memory.Close()
-	})
+	r.root = openDir(t, b.root)
+	r.startWatcher()
+	t.Cleanup(func() { r.watcher.Stop() })
 	return r, s
 }
 
 // Repairs without end do not need descriptors without end.
 func TestTakeOverIsBounded(t *testing.T) {
-	b := newBox(t, "nothing")
-	r, said := starting(b)
+	b := newBox(t)
+	r, said := b.watching(t)
 	count := func() int {
 		list, err := os.ReadDir("/proc/self/fd")
-		b.must(err)
+		must(t, err)
 		return len(list)
 	}
 	hand := func(i int, in string) {
 		s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-		b.must(err)
-		b.must(os.MkdirAll(in, 0o755))
+		must(t, err)
+		must(t, os.MkdirAll(in, 0o755))
 		name := filepath.Join(in, fmt.Sprint("s", i))
-		b.must(unix.Bind(s, &unix.SockaddrUnix{Name: name}))
+		must(t, unix.Bind(s, &unix.SockaddrUnix{Name: name}))
 		dir, err := unix.Open(in, unix.O_PATH|unix.O_CLOEXEC, 0)
-		b.must(err)
+		must(t, err)
 		up, err := unix.Open(filepath.Dir(in), unix.O_PATH|unix.O_CLOEXEC, 0)
-		b.must(err)
-		b.must(owner{r}.TakeOver([]handover.File{
+		must(t, err)
+		must(t, owner{r}.TakeOver([]handover.File{
 			{FD: s, Name: handover.NameSocket}, {FD: dir, Name: handover.NameUnlink + filepath.Base(name)},
 			{FD: up, Name: handover.NameRmdir + filepath.Base(in)},
 		}, 1))
@@ -67,7 +92,7 @@ func TestTakeOverIsBounded(t *testing.T) {
 	for i := range 400 {
 		at := filepath.Join(in, fmt.Sprint("d", i))
 		hand(i+1, at)
-		b.must(os.RemoveAll(at))
+		must(t, os.RemoveAll(at))
 		if i == 200 {
 			before = count()
 		}
@@ -85,10 +110,10 @@ func TestTakeOverIsBounded(t *testing.T) {
 	before = count()
 	null := func() int {
 		fd, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		b.must(err)
+		must(t, err)
 		return fd
 	}
-	b.must(owner{r}.TakeOver([]handover.File{{FD: null(), Name: handover.NameInit}, {FD: null(), Name: handover.NameRoot}}, 1))
+	must(t, owner{r}.TakeOver([]handover.File{{FD: null(), Name: handover.NameInit}, {FD: null(), Name: handover.NameRoot}}, 1))
 	if err := (owner{r}).TakeOver([]handover.File{{FD: null(), Name: handover.NameSocket}, {FD: null(), Name: handover.NameUnlink + "a/b"}}, 1); err == nil {
 		t.Error("took what is no socket")
 	}
@@ -99,16 +124,12 @@ func TestTakeOverIsBounded(t *testing.T) {
 
 // A message of a receiver without outputs that nobody takes is not one that was told.
 func TestTold(t *testing.T) {
-	b := newBox(t, "")
-	r := newReceiver(&options{name: "box"}, nil)
-	prepared(t, r)
-	root, err := unix.Open(b.root, unix.O_PATH|unix.O_CLOEXEC, 0)
-	b.must(err)
-	r.watcher = watcher.New(watcher.Config{Owner: owner{r}, Root: root, Init: -1})
-	defer r.watcher.Close()
-	r.say(syslog.Notice, "nobody listens")
-	b.listen()
-	r.say(syslog.Notice, "somebody does")
+	b := newBox(t)
+	r, _ := b.watching(t)
+	r.router.Routes = nil
+	r.Say(syslog.Notice, "nobody listens")
+	b.listen(t)
+	r.Say(syslog.Notice, "somebody does")
 	if r.own != 2 || r.told != 1 || r.unrouted != 1 {
 		t.Errorf("own %d, told %d, unrouted %d", r.own, r.told, r.unrouted)
 	}
@@ -117,16 +138,16 @@ func TestTold(t *testing.T) {
 // A receiver without outputs says what is wrong in the kernel's log while the daemon is down that it
 // would say it to.
 func TestTellsKernel(t *testing.T) {
-	said := hearKernel(t)
-	b := newBox(t, "link")
-	r, _ := starting(b)
+	b := newBox(t)
+	r, _ := b.watching(t)
+	said := hearKernel(r)
 	r.router.Routes = nil
-	b.must(os.Remove(b.dev))
-	r.say(syslog.Notice, "all is well")
+	must(t, os.Remove(b.dev))
+	r.Say(syslog.Notice, "all is well")
 	if *said != "" || r.told != 0 || r.unrouted != 1 {
 		t.Errorf("a notice: %q, told %d, unrouted %d", *said, r.told, r.unrouted)
 	}
-	r.say(syslog.Warning, "/dev/log cannot be repaired: gone")
+	r.Say(syslog.Warning, "/dev/log cannot be repaired: gone")
 	if *said != "devlogd: /dev/log cannot be repaired: gone" || r.told != 1 || r.unrouted != 1 {
 		t.Errorf("a warning: %q, told %d, unrouted %d", *said, r.told, r.unrouted)
 	}

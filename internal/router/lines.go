@@ -63,11 +63,13 @@ func (l *lines) format(a *syslogconf.Action, o *Options, m *syslog.Message) (tex
 		switch variant {
 		case journalEntry:
 			made.buffer, made.body = journal.AppendMessage(made.buffer[:0], l.stamp.Bytes(l.now), m)
-			made.buffer = append(made.buffer, o.Container.Fields...)
+			o.Container.identify()
+			made.buffer = append(made.buffer, o.Container.fields...)
 		case int(syslog.RFC5424), withContainer:
 			var container []byte
 			if variant == withContainer {
-				container = o.Container.Data
+				o.Container.identify()
+				container = o.Container.data
 			}
 			stamp := l.precise.Bytes(l.now)
 			made.buffer, made.body = syslog.AppendRFC5424(made.buffer[:0], stamp, o.Host, container, m), len(stamp)

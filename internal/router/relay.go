@@ -15,10 +15,13 @@ import (
 	"devlog/internal/syslogconf"
 )
 
-// Identity is how the host's daemons know the container.
-type Identity struct {
-	Fields []byte // of journal entries
-	Data   []byte // structured data of RFC 5424
+// Container is how the host's daemons know the container.
+type Container struct {
+	Name string
+	ID   string // or the name
+
+	fields []byte // of journal entries; made when an output first needs them, like data
+	data   []byte // structured data of RFC 5424
 }
 
 // idLength is the length of a container's ID. Docker and podman show its first shortID digits,
@@ -33,20 +36,23 @@ func ShortID(id string) string {
 	return id[:shortID]
 }
 
-// IdentityOf returns the identity of a container. id is its name or ID. The journal's fields
-// have the names that Docker's and podman's journald drivers use.
-func IdentityOf(name, id string) Identity {
-	var fields []byte
-	field := func(key, value string) { fields = journal.AppendField(fields, key, []byte(value)) }
-	field("CONTAINER_NAME", name)
+// identify makes fields and data. The journal's fields have the names that Docker's and
+// podman's journald drivers use.
+func (c *Container) identify() {
+	if c.fields != nil {
+		return
+	}
+	field := func(key, value string) { c.fields = journal.AppendField(c.fields, key, []byte(value)) }
+	field("CONTAINER_NAME", c.Name)
+	id := c.ID
 	if short := ShortID(id); short != "" {
 		field("CONTAINER_ID", short)
 		field("CONTAINER_ID_FULL", id)
 	} else {
 		id = ""
 	}
-	field("CONTAINER_TAG", name)
-	return Identity{Fields: fields, Data: syslog.ContainerData(name, id)}
+	field("CONTAINER_TAG", c.Name)
+	c.data = syslog.ContainerData(c.Name, id)
 }
 
 // syslogSockets are the sockets where a host's syslog daemon may listen, best first:

@@ -36,7 +36,7 @@ type Route struct {
 type Options struct {
 	Host []byte // the host's name in lines
 	// Container is how the host's daemons know the container.
-	Container Identity
+	Container Container
 	PID       []byte // of this process, in decimal
 	Compress  bool   // leave out repeats
 	Watchdog  *watchdog.Watchdog

@@ -159,7 +159,7 @@ func (r *Receiver) StartWithOutput(rules ...string) *os.File {
 func BuildReceiver(t *testing.T, version string, more ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "devlogd")
-	args := append([]string{"build", "-trimpath", "-ldflags", "-X devlog/internal/receiver.Version=" + version, "-o", path}, more...)
+	args := append([]string{"build", "-trimpath", "-ldflags", "-X devlog/internal/devlogd.Version=" + version, "-o", path}, more...)
 	cmd := exec.Command("go", append(args, "devlog/cmd/devlogd")...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -46,7 +46,7 @@ var lastRelease = sync.OnceValues(func() (path string, err error) {
 		return "", err
 	}
 	path = filepath.Join(dir, "devlogd")
-	_, err = run(filepath.Join(dir, "src"), `go build -trimpath -ldflags '-X devlog/internal/receiver.Version=release' -o "$1" ./cmd/devlogd`, path)
+	_, err = run(filepath.Join(dir, "src"), `go build -trimpath -ldflags '-X devlog/internal/receiver.Version=release -X devlog/internal/devlogd.Version=release' -o "$1" ./cmd/devlogd`, path)
 	return path, err
 })
 

@@ -1,0 +1,66 @@
+package devlogd
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"devlog/internal/handover"
+
+	"golang.org/x/sys/unix"
+)
+
+// leftFiles are a socket with a name, and what else a program may have left.
+func leftFiles(t *testing.T) (path string, files []*os.File) {
+	t.Helper()
+	dir := t.TempDir()
+	path, s := passedSocket(t, dir)
+	pidfd, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.Open("/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path, []*os.File{openDir(t, dir), os.NewFile(uintptr(pair[0]), "pair"), os.NewFile(uintptr(pair[1]), "pair"), s.file, os.NewFile(uintptr(pidfd), "pidfd"), root}
+}
+
+// A program goes on with the sockets of one before it, the container's process and
+// its root, if it cannot read what that one has left: by an upgrade or after a kill.
+func TestFreshStart(t *testing.T) {
+	for name, state := range map[string]string{"garbage": "garbage", "nothing": ""} {
+		t.Run(name, func(t *testing.T) {
+			path, files := leftFiles(t)
+			log := filepath.Join(t.TempDir(), "m")
+			metrics := log + ".prom"
+			send(t, dial(t, path), "<13>test: before")
+			content, err := handover.StateFile([]byte(state))
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd := command("--name", "box", "--rule", "*.* -"+log, "--metrics-file", metrics, "--later-option", "x")
+			cmd.ExtraFiles = append([]*os.File{content}, files...)
+			cmd.Env = append(cmd.Env, "DEVLOGD_STATE=3")
+			d := startCommand(t, cmd)
+			await(t, log, "box test: before\n")
+			await(t, log, "started without the state of the previous devlogd: read the state")
+			await(t, log, `ignores arguments that it does not know: "--later-option" "x"`)
+			send(t, dial(t, path), "<13>test: after")
+			await(t, log, "box test: after\n")
+			await(t, metrics, "devlogd_fresh_starts_total{name=\"box\"} 1\n")
+			d.signal(unix.SIGUSR2)
+			await(t, log, upgraded)
+			d.signal(unix.SIGUSR1)
+			await(t, log, "starts without the state before 1")
+			d.signal(unix.SIGINT)
+			if code := d.wait(); code != 0 {
+				t.Errorf("exit code %d: %s", code, &d.stderr)
+			}
+		})
+	}
+}

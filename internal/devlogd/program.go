@@ -1,0 +1,286 @@
+package devlogd
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"devlog/internal/confine"
+	"devlog/internal/eventloop"
+	"devlog/internal/file"
+	"devlog/internal/handover"
+	"devlog/internal/intake"
+	"devlog/internal/logfile"
+	"devlog/internal/lxcexec"
+	"devlog/internal/output"
+	"devlog/internal/receiver"
+	"devlog/internal/sink"
+	"devlog/internal/syslog"
+	"devlog/internal/syslogconf"
+	"devlog/internal/watchdog"
+)
+
+// program is the running program. One goroutine uses it, that of its loop.
+type program struct {
+	loop     *eventloop.Loop
+	watchdog *watchdog.Watchdog
+	memory   *intake.Memory // what messages are read into
+	receiver *receiver.Receiver
+	exit     func(error) // ends the program while its main goroutine is stuck
+	signals  *eventloop.Signals
+	round    *eventloop.Task  // what is done after events that are not the receiver's
+	timer    *eventloop.Timer // for lxcExec
+
+	inside    bool           // this process ends with the container, whose init waits for it
+	awaits    bool           // SIGTERM came: only the container's end or SIGINT ends this process
+	startRoot file.ID        // this process's root directory at the start
+	lxcExec   *lxcexec.Watch // nil if this process does not end with LXC's init
+
+	upgrade *upgrade              // the one that is prepared, or nil
+	sandbox *handover.Confinement // nil until confine was called
+	store   *store                // what outlives this process; nil if nothing does
+}
+
+// openKernelLog opens the kernel's log under that name, for what can be said nowhere else.
+func openKernelLog(name string) (output.Output, error) {
+	return sink.OpenKernel(syslogconf.KernelLog, name)
+}
+
+// newProgram returns a program whose receiver has nothing open yet. before is what the
+// program before this one has left, and kept what outlives the process.
+func newProgram(o *options, before *handover.Description, kept *store, exit func(error)) (p *program, err error) {
+	p = &program{exit: exit, inside: o.receiver.Inside, startRoot: file.Root(), store: kept}
+	if p.loop, err = eventloop.New(); err != nil {
+		return nil, err
+	}
+	p.watchdog = watchdog.New(p.loopElsewhere, p.wakeUp)
+	p.loop.SetYield(p.watchdog.Yield)
+	p.loop.SetShares(logfile.Compressing)
+	p.round = eventloop.NewTask(p.step)
+	p.timer = p.loop.NewTimer(func(time.Time) { p.loop.Soon(p.round) })
+	upgraded := before != nil && kept == nil
+	var problem error
+	if upgraded {
+		problem = p.resumeStore(before)
+	}
+	p.memory = intake.NewMemory()
+	if p.store != nil {
+		p.memory = p.store.messages()
+	}
+	p.loop.SetIdle(p.memory.Rest)
+	process := &receiver.Process{
+		Version: Version, Loop: p.loop, Memory: p.memory, Watchdog: p.watchdog,
+		Confined: p.confined, Stderr: 2, KernelLog: openKernelLog,
+	}
+	c := o.receiver
+	c.Owner, c.Rules, c.Hosts = p, o.readRules, hostNames(c.Name, o.hosts)
+	p.receiver = receiver.New(process, c)
+	if problem != nil {
+		p.receiver.Report(problem)
+	}
+	if before != nil {
+		p.awaits = before.Awaits
+		p.receiver.Resume(before, upgraded)
+	}
+	return p, nil
+}
+
+// confined reports whether this process can open only some files.
+func (p *program) confined() bool { return p.sandbox != nil && p.sandbox.Landlock }
+
+// begin opens everything, goes on where another program ended if before is not nil,
+// and gives up the rights that are needed no more.
+func (p *program) begin(o *options, files []handover.File, before *handover.Description, receive bool, started func() error) error {
+	r := p.receiver
+	confinedBefore := before != nil && before.Confinement != nil
+	if receive {
+		user := o.confine.User
+		if confinedBefore { // this process is that user's already
+			user = nil
+		}
+		if err := r.OpenOutputs(user); errors.As(err, new(receiver.RulesError)) {
+			return usageError{err}
+		} else if err != nil {
+			return err
+		}
+	}
+	if err := p.start(o, files, before); err != nil {
+		return err
+	}
+	if err := r.CheckLoops(); err != nil {
+		return usageError{err}
+	}
+	confine.Unhide(p.inside, r.Init() < 0 && r.Needs().Root < 0)
+	r.Flush(time.Now())                                 // outputs look at what there is before the container runs
+	short := r.WritesToContainer()                      // which may log and end at once: its output does not wait
+	early := o.confine.User != nil || p.inside || short // it can fail, or is next to nothing
+	if early {
+		if err := p.confine(o, before); err != nil {
+			return err
+		}
+	}
+	if short {
+		settle()
+	}
+	p.stepStore()
+	for _, tell := range []func() error{p.tellReady, func() error { return o.sayReady(before != nil) }, started} {
+		if err := tell(); err != nil { // one who was told relies on it
+			return err
+		}
+	}
+	// Nothing has been received so far: who waits for the start need not wait
+	// for this too.
+	if !early {
+		if err := p.confine(o, before); err != nil {
+			return p.end(r.Fail(err))
+		}
+	}
+	if before != nil {
+		p.sayResumed(before)
+	}
+	for _, text := range o.toSay(before != nil) {
+		r.Say(syslog.Warning, text)
+	}
+	r.Flush(time.Now())
+	if !short {
+		settle()
+	}
+	return nil
+}
+
+// start takes the sockets and other files and waits for their events.
+func (p *program) start(o *options, files []handover.File, before *handover.Description) (err error) {
+	// Before anybody can send something that a signal would cost. It takes the
+	// runtime, which changes threads twice for each signal, a sixth of the start.
+	if err := p.catchSignals(); err != nil {
+		return err
+	}
+	given := before
+	if given == nil {
+		if given, err = handover.Describe(files); err != nil {
+			return err
+		}
+	}
+	if err := p.receiver.Take(given); err != nil {
+		return err
+	}
+	p.replay()
+	if err := p.receiver.Start(); errors.Is(err, receiver.ErrNoSocket) {
+		return usageError{fmt.Errorf("%w: use --listen PATH or socket activation", err)}
+	} else if err != nil {
+		return err
+	}
+	if o.alone {
+		p.lxcExec = lxcexec.New(o.await)
+	}
+	return nil
+}
+
+// confine gives up what is not needed. It is to be called once all is open.
+func (p *program) confine(o *options, before *handover.Description) error {
+	if before != nil && before.Confinement != nil { // layers would nest
+		p.sandbox = before.Confinement
+		return nil
+	}
+	c := o.confine
+	c.Inside, c.Passes, c.Below = p.inside, p.store != nil, p.receiver.Below
+	c.Config, c.Included, c.Unread = o.rules.config, o.rules.included, len(o.rules.texts) > 0 && o.rules.config == ""
+	entered, notices, err := confine.Enter(c, p.receiver.Needs())
+	if err != nil {
+		return err
+	}
+	p.sandbox = entered
+	for _, text := range notices {
+		p.receiver.Say(syslog.Notice, text)
+	}
+	return nil
+}
+
+// run receives until a signal, the end of the container's first process, or being
+// alone ends it, and then drains the sockets. It can be run by another goroutine while
+// a flush hangs: see package watchdog.
+func (p *program) run() error {
+	p.receiver.Soon()
+	switch err := p.loop.Run(); {
+	case errors.Is(err, eventloop.ErrYielded):
+		return err
+	case err != nil:
+		return p.end(p.receiver.Fail(err))
+	}
+	return p.end(p.receiver.End())
+}
+
+// end waits, for a bounded time, until what an ending receiver has is written. It returns
+// the receiver's error.
+func (p *program) end(err error) error {
+	for {
+		now := time.Now()
+		next := p.receiver.Rest(now)
+		if next.IsZero() {
+			return err
+		}
+		time.Sleep(next.Sub(now))
+	}
+}
+
+// loopElsewhere runs the loop while the main goroutine is stuck in a write.
+func (p *program) loopElsewhere() {
+	err := p.run()
+	if errors.Is(err, eventloop.ErrYielded) {
+		return
+	}
+	p.close()
+	p.exit(err)
+}
+
+// close ends the receiver's outputs, and removes what was made for it.
+func (p *program) close() {
+	p.receiver.Close()
+	p.loop.Close()
+}
+
+// Written notes that the outputs have taken what was received.
+func (p *program) Written() {
+	if p.store != nil {
+		p.store.written(p)
+	}
+}
+
+// Ended ends the program with the container.
+func (p *program) Ended() { p.loop.Stop() }
+
+// Stepped does what follows from what the receiver has done.
+func (p *program) Stepped(time.Time) { p.step() }
+
+// step does what is due that is the program's.
+func (p *program) step() {
+	p.stepStore()
+	if p.receiver.Hangs() {
+		p.signals.Fetch()
+	}
+	if p.stepUpgrade() || p.lxcExec.Step(p.loop.Now(), p.watch) {
+		p.loop.Stop()
+	}
+	p.timer.Set(p.lxcExec.Next())
+}
+
+// watch has the descriptor of what watches LXC's init waited for.
+func (p *program) watch(fd int) error {
+	return p.loop.Add(fd, func() error {
+		p.lxcExec.Event(fd)
+		p.loop.Soon(p.round)
+		return nil
+	})
+}
+
+// hung is why the program cannot be replaced now: execve(2) waits for the end of all
+// threads, and a thread that waits for a file system cannot be ended.
+func (p *program) hung() error {
+	if err := p.receiver.Hung(); err != nil {
+		return err
+	}
+	if eventloop.ThreadHangs() {
+		return errors.New("a file system does not answer: try again when it does")
+	}
+	return nil
+}

@@ -1,0 +1,32 @@
+package devlogd
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"devlog/internal/names"
+)
+
+// A repair that replaces a receiver notes the new one and then ends the old,
+// which is not to remove what is the new one's.
+func TestReplacedReceiverLeavesRecord(t *testing.T) {
+	b := newBox(t, "nothing")
+	old := b.keep()
+	link := filepath.Join(filepath.Dir(b.sock), ".devlog-link")
+	b.must(os.Symlink("x", link))
+	b.record(old.cmd.Process.Pid)
+	b.must(os.Remove(b.sock))
+	fresh := b.keep()
+	b.record(fresh.cmd.Process.Pid)
+	old.stop()
+	for _, name := range []string{b.sock, link, filepath.Join(filepath.Dir(b.sock), names.Record)} {
+		if _, err := os.Lstat(name); err != nil {
+			t.Errorf("the old one removed it: %v", err)
+		}
+	}
+	fresh.stop()
+	if _, err := os.Lstat(filepath.Join(filepath.Dir(b.sock), names.Record)); err == nil {
+		t.Error("the new one did not remove its record")
+	}
+}

@@ -1,0 +1,337 @@
+package devlogd
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/handover"
+	"devlog/internal/names"
+)
+
+func TestKeeperRepairs(t *testing.T) {
+	for name, damage := range map[string]func(b *box) error{
+		"removed":  func(b *box) error { return os.Remove(b.dev) },
+		"dangling": func(b *box) error { return relink(b.root, "/run/systemd/journal/dev-log") },
+		"moved":    func(b *box) error { return os.Rename(b.dev, b.dev+".old") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBox(t, "link")
+			d := b.keep()
+			// Neither other names nor a change to what is right anyway matter.
+			for i := range 100 {
+				b.must(os.WriteFile(fmt.Sprintf("%s%d", b.dev, i), nil, 0o600))
+			}
+			b.must(relink(b.root, "./"+toLog))
+			b.must(damage(b))
+			b.leads(toLog)
+			await(t, b.log, "box devlogd["+fmt.Sprint(d.cmd.Process.Pid)+"]: /dev/log was replaced; repaired\n")
+			send(t, dial(t, b.dev), "<13>x: y")
+			await(t, b.log, "box x: y\n")
+			d.stop()
+			runs, err := os.ReadFile(filepath.Join(b.dir, "runs"))
+			b.must(err)
+			_, rest, _ := strings.Cut(string(runs), ": ")
+			if want := `cwd / leader true env ["TZ=UTC"] files ["root" "receiver"]` + "\n"; rest != want {
+				t.Errorf("runs: %q, want %q", rest, want)
+			}
+			if _, err := os.Lstat(b.sock); !errors.Is(err, unix.ENOENT) {
+				t.Errorf("the socket is still there: %v", err)
+			}
+		})
+	}
+}
+
+func TestKeeperTakesOver(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, "bind other")
+	d := b.keep()
+	old := dial(t, b.dev)
+	b.must(os.Remove(b.dev))
+	b.leads("../run/devlog/other")
+	await(t, b.log, "repaired")
+	send(t, old, "<13>old: y")
+	send(t, dial(t, b.dev), "<13>new: y")
+	await(t, b.log, "box old: y\n")
+	await(t, b.log, "box new: y\n")
+	// The same again: the name is bound anew, with the old socket still read.
+	b.mode("bind log")
+	b.must(os.Remove(b.sock))
+	b.must(os.Remove(b.dev))
+	b.leads(toLog)
+	send(t, old, "<13>older: y")
+	send(t, dial(t, b.dev), "<13>newer: y")
+	await(t, b.log, "box older: y\n")
+	await(t, b.log, "box newer: y\n")
+	b.record(d.cmd.Process.Pid)
+	d.stop()
+	if left, err := os.ReadDir(filepath.Dir(b.sock)); err != nil || len(left) > 0 {
+		t.Errorf("left over: %v, %v", left, err)
+	}
+}
+
+// The private socket's own name is watched too.
+func TestKeeperPrivateName(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, "bind log")
+	d := b.keep()
+	b.must(os.Remove(b.sock))
+	await(t, b.log, "repaired")
+	send(t, dial(t, b.dev), "<13>x: y")
+	await(t, b.log, "box x: y\n")
+	d.stop()
+}
+
+func TestKeeperFails(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, "fail no: nothing to be done")
+	d := b.keep()
+	b.must(os.Remove(b.dev))
+	await(t, b.log, "devlogd["+fmt.Sprint(d.cmd.Process.Pid)+"]: /dev/log cannot be repaired: no: nothing to be done\n")
+	b.mode("fail it is different now")
+	await(t, b.log, "cannot be repaired: it is different now\n")
+	const retries = 5 // of the watcher, by the clock
+	b.eventually("all retries", func() bool { return b.runs() == 1+retries })
+	b.mode("link")
+	b.must(relink(b.root, "/nowhere"))
+	b.leads(toLog)
+	await(t, b.log, "repaired\n")
+	if got := strings.Count(content(t, b.log), "cannot be repaired"); got != 2 {
+		t.Errorf("said %d times: %s", got, content(t, b.log))
+	}
+	if b.runs() != 1+retries+1 {
+		t.Errorf("%d runs", b.runs())
+	}
+	d.stop()
+}
+
+// What was handed over by a repair that fails is given up with it.
+func TestKeeperFailsAfterHandover(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, "bind-fail other")
+	d := b.keep()
+	before := fdCount(t, d)
+	b.must(os.Remove(b.dev))
+	await(t, b.log, "cannot be repaired: took it back\n")
+	b.mode("link")
+	b.leads(toLog)
+	await(t, b.log, "repaired\n")
+	// A directory handle for each of the two names.
+	if after := fdCount(t, d); after > before+2 {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+	d.stop()
+}
+
+func fdCount(t *testing.T, d *devlogd) int {
+	t.Helper()
+	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
+}
+
+func TestKeeperCommandMissing(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, "")
+	_, socket := passedSocket(t, filepath.Dir(b.sock))
+	d := startReady(t, []passed{socket, {handover.NameRoot, openDir(t, b.root)}}, "--rule", "*.* -"+b.log, "--", "/nowhere", "auto-repair")
+	b.must(os.Remove(b.dev))
+	await(t, b.log, "/dev/log cannot be repaired: run /nowhere: no such file or directory\n")
+	d.stop()
+}
+
+// Somebody who replaces /dev/log all the time costs a bounded number of runs.
+func TestKeeperHostile(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, "link")
+	d := b.keep()
+	for i := range 200 {
+		b.must(relink(b.root, fmt.Sprint("/nowhere/", i)))
+		_, _ = unix.Poll(nil, 2)
+	}
+	b.leads(toLog)
+	await(t, b.log, "repaired")
+	if n := b.runs(); n > 8 {
+		t.Errorf("%d runs", n)
+	}
+	d.stop()
+	// What was not said in time is said at the end; the last run may not have
+	// ended by then.
+	said := 1
+	for line := range strings.Lines(content(t, b.log)) {
+		_, times, _ := strings.Cut(line, "(")
+		_, _ = fmt.Sscanf(times, "%d times", &said)
+	}
+	if n := b.runs(); said != n && said != n-1 {
+		t.Errorf("%d runs: %s", n, content(t, b.log))
+	}
+	if n := strings.Count(content(t, b.log), "repaired"); n > 2 {
+		t.Errorf("said %d times", n)
+	}
+}
+
+// The container's own daemon takes the private socket.
+func TestKeeperStepsAside(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, "link")
+	d := b.keep()
+	old := dial(t, b.dev)
+	d.signal(unix.SIGSTOP)
+	send(t, old, "<13>x: last")
+	own := b.listen()
+	d.signal(unix.SIGCONT)
+	await(t, b.log, "another daemon listens on "+toLog+" now; devlogd only watches /dev/log\n")
+	if got := content(t, b.log); !strings.HasPrefix(got, "box x: last\n") || strings.Count(got, "\n") != 2 {
+		t.Errorf("%q", got)
+	}
+	if err := unix.Send(old, []byte("<13>x: y"), 0); err == nil {
+		t.Error("the old socket still takes messages")
+	}
+	b.must(os.Remove(b.dev))
+	b.leads(toLog)
+	send(t, dial(t, b.dev), "<13>x: y")
+	if got := b.read(own); got != "<13>x: y" {
+		t.Errorf("%q", got)
+	}
+	d.stop()
+	if _, err := os.Lstat(b.sock); err != nil {
+		t.Errorf("removed another's socket: %v", err)
+	}
+}
+
+func TestKeeperOnly(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, "link")
+	own := b.listen()
+	// No output is opened: this one could not be.
+	d := startReady(t, []passed{{handover.NameRoot, openDir(t, b.root)}}, append([]string{"--rule", "*.* " + b.dir}, b.command()...)...)
+	b.must(os.Remove(b.dev))
+	b.leads(toLog)
+	if got := b.read(own); got != "<45>devlogd: /dev/log was replaced; repaired" {
+		t.Errorf("%q", got)
+	}
+	b.must(relink(b.root, toLog)) // which is no change
+	b.mode("fail sorry")
+	b.must(relink(b.root, "../dev/alias"))
+	b.must(os.Symlink(toLog, filepath.Join(b.root, "dev/alias")))
+	if got := b.read(own); got != "<44>devlogd: /dev/log cannot be repaired: sorry" {
+		t.Errorf("%q", got)
+	}
+	d.stop()
+}
+
+// A keeper opens its outputs once it has something to receive from.
+func TestKeeperOnlyTakesOver(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, "bind log")
+	d := startReady(t, []passed{{handover.NameRoot, openDir(t, b.root)}}, append([]string{"--name", "box", "--rule", "*.* -" + b.log}, b.command()...)...)
+	b.must(os.Remove(b.dev))
+	await(t, b.log, "repaired")
+	send(t, dial(t, b.dev), "<13>x: y")
+	await(t, b.log, "box x: y\n")
+	d.stop()
+	if _, err := os.Lstat(b.sock); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("the socket is still there: %v", err)
+	}
+}
+
+func TestKeeperEndsDuringRepair(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, "bind-hang other")
+	d := b.keep()
+	b.must(os.Remove(b.dev))
+	b.eventually("the repair hangs", func() bool {
+		_, err := os.Stat(filepath.Join(b.dir, "hangs"))
+		return err == nil
+	})
+	send(t, dial(t, filepath.Join(filepath.Dir(b.sock), "other")), "<13>x: y")
+	d.stop()
+	runs, err := os.ReadFile(filepath.Join(b.dir, "runs"))
+	b.must(err)
+	pid := 0
+	if _, err := fmt.Sscanf(string(runs), "%d:", &pid); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Kill(pid, 0); !errors.Is(err, unix.ESRCH) {
+		t.Errorf("the repair still runs: %v", err)
+	}
+	if got := content(t, b.log); got != "box x: y\n" {
+		t.Errorf("%q", got)
+	}
+	if left, err := os.ReadDir(filepath.Dir(b.sock)); err != nil || len(left) > 0 {
+		t.Errorf("left over: %v, %v", left, err)
+	}
+	if _, err := os.Lstat(b.dev); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("/dev/log: %v", err)
+	}
+}
+
+// A name that another has taken since is not removed, and those of the repair's
+// own are, whoever wrote them.
+func TestRemovalOfAnothersFile(t *testing.T) {
+	b := newBox(t, "link")
+	d := startReady(t, []passed{
+		{handover.NameUnlink + "log", openDir(t, filepath.Dir(b.sock))}, // not there yet
+		{handover.NameUnlink + ".devlog-link", openDir(t, filepath.Dir(b.sock))},
+		{handover.NameUnlink + names.Record, openDir(t, filepath.Dir(b.sock))},
+		{handover.NameRoot, openDir(t, b.root)},
+	}, b.command()...)
+	b.listen()
+	b.must(os.Symlink("x", filepath.Join(filepath.Dir(b.sock), ".devlog-link")))
+	b.record(d.cmd.Process.Pid)
+	d.stop()
+	if left, err := os.ReadDir(filepath.Dir(b.sock)); err != nil || len(left) != 1 || left[0].Name() != "log" {
+		t.Errorf("left over: %v, %v", left, err)
+	}
+}
+
+func TestRemovalOfAnothersSocket(t *testing.T) {
+	b := newBox(t, "link")
+	_, socket := passedSocket(t, filepath.Dir(b.sock))
+	// Without a root it does not step aside.
+	d := startReady(t, []passed{socket, {handover.NameUnlink + "log", openDir(t, filepath.Dir(b.sock))}}, "--rule", "*.* -"+b.log)
+	b.listen()
+	d.stop()
+	if _, err := os.Lstat(b.sock); err != nil {
+		t.Errorf("removed another's socket: %v", err)
+	}
+}
+
+func TestProcessName(t *testing.T) {
+	b := newBox(t, "link")
+	d := b.keep()
+	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", d.cmd.Process.Pid))
+	if err != nil || string(name) != "devlogd\n" {
+		t.Errorf("%q, %v", name, err)
+	}
+	d.stop()
+}
+
+// With an event it comes back as soon as it is clear that it was no restart.
+func TestKeeperComesBack(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, "bind log")
+	d := b.keep()
+	other := b.listen()
+	await(t, b.log, "only watches /dev/log\n")
+	b.must(os.Remove(b.sock))
+	null, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	b.must(err)
+	b.must(unix.Dup3(null, other, unix.O_CLOEXEC)) // its number stays taken until the test closes it
+	b.must(unix.Close(null))
+	await(t, b.log, "; receiving again\n")
+	send(t, dial(t, b.dev), "<13>x: y")
+	await(t, b.log, "box x: y\n")
+	if b.runs() != 1 {
+		t.Errorf("%d runs", b.runs())
+	}
+	d.stop()
+}

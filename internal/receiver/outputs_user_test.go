@@ -1,0 +1,48 @@
+package receiver
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/handover"
+	"devlog/internal/sandbox"
+	"devlog/internal/syslogconf"
+)
+
+// A receiver that is started again is root at first, and is not to make files as root
+// that it cannot open later.
+func TestUserAgain(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("not root")
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	dir := t.TempDir()
+	for _, d := range []string{dir, filepath.Dir(dir), filepath.Dir(filepath.Dir(dir))} {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, user := range []*sandbox.User{nil, {UID: 12345, GID: 54321}} {
+		log := filepath.Join(dir, fmt.Sprint("new", user != nil), "m")
+		r := newReceiver(t, Config{Name: "box", Rules: func() ([]syslogconf.Rule, error) { return rules(t, "*.* -"+log), nil }})
+		r.resumed = handover.NewDescription()
+		want := uint32(os.Geteuid())
+		if user != nil {
+			want = uint32(user.UID)
+		}
+		if err := r.OpenOutputs(user); err != nil {
+			t.Fatal(err)
+		}
+		r.Close()
+		var st unix.Stat_t
+		if err := unix.Stat(log, &st); err != nil || st.Uid != want {
+			t.Errorf("%s is of %d, want %d, %v", log, st.Uid, want, err)
+		}
+	}
+}
