@@ -1,5 +1,5 @@
-// Package annotation owns the annotations of containers: which of them are
-// ours, and what Kubernetes calls a container.
+// Package annotation owns the annotations of containers: which are devlog's, and a container's
+// name in Kubernetes.
 package annotation
 
 import (
@@ -8,12 +8,11 @@ import (
 	"strings"
 )
 
-// Prefix begins our annotations: devlog.dev/NAME. Kubernetes wants a domain in
-// front of the name of what is not its own ("Annotations", "Syntax and character
-// set").
+// Prefix begins devlog's annotations: devlog.dev/NAME. Kubernetes requires a domain before
+// names that are not its own ("Annotations", "Syntax and character set").
 const Prefix = "devlog.dev/"
 
-// What our annotations were called before: devlog, devlog.NAME.
+// The former names of the annotations: devlog, devlog.NAME.
 const (
 	oldLog    = "devlog"
 	oldPrefix = oldLog + "."
@@ -28,20 +27,19 @@ const (
 	Off = "off"
 )
 
-// Said is one annotation of ours.
+// Said is one of devlog's annotations.
 type Said struct {
-	// Key is the annotation as it was written, for errors.
+	// Key is the full annotation, for errors.
 	Key string
 	// Value is its value.
 	Value string
 	rank  int
 }
 
-// Ours returns those of a container's annotations that are ours, by their names
-// without a prefix. In a pod, devlog.dev/NAME.CONTAINER is for the container of
-// that name only, and comes before devlog.dev/NAME; both come before the old name.
-// It also returns the first old name that counts, empty if no old name does. What
-// begins with another domain is somebody else's.
+// Ours returns devlog's annotations of a container, by name without the prefix. In a pod,
+// devlog.dev/NAME.CONTAINER applies only to the container with that name, and has precedence
+// over devlog.dev/NAME. Both have precedence over the former name. It also returns the first
+// former name that applies; "" for none. Annotations with another domain are ignored.
 func Ours(all map[string]string, container string) (said map[string]Said, old string) {
 	said = make(map[string]Said)
 	for _, key := range slices.Sorted(maps.Keys(all)) {
@@ -77,7 +75,7 @@ func Ours(all map[string]string, container string) (said map[string]Said, old st
 	return said, ""
 }
 
-// NewName is what the annotation with that old name is called now.
+// NewName returns the present name of the annotation with that former name.
 func NewName(old string) string {
 	if old == oldLog {
 		return Prefix + Log

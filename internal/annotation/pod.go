@@ -1,12 +1,11 @@
 package annotation
 
-// Pod is what Kubernetes calls a container.
+// Pod is a container's name in Kubernetes.
 type Pod struct {
 	Namespace, Name, Container string
 }
 
-// podKeys are the annotations by which a container engine tells hooks and runtimes
-// about pods.
+// podKeys are the annotations by which an engine tells hooks and runtimes about pods.
 type podKeys struct{ namespace, name, container string }
 
 var (
@@ -17,18 +16,18 @@ var (
 	crioKeys = podKeys{"io.kubernetes.pod.namespace", "io.kubernetes.pod.name", "io.kubernetes.container.name"}
 )
 
-// Annotations that say of a container that it holds a pod's namespaces, and of
-// that kind of container: containerd's and CRI-O's.
+// The annotations, and their values, of a container that holds a pod's namespaces:
+// containerd's and CRI-O's.
 const (
 	containerdType = "io.kubernetes.cri.container-type"
 	crioType       = "io.kubernetes.cri-o.ContainerType"
 	sandbox        = "sandbox"
 )
 
-// PodOf returns what Kubernetes calls the container with these annotations. The
-// result is zero for a container outside Kubernetes, and for one that holds a
-// pod's namespaces. CRI-O passes all of a pod's annotations on, so that of a container
-// of CRI-O only those count that it sets itself: a pod could call itself another's.
+// PodOf returns the name in Kubernetes of the container with these annotations. It is zero
+// outside Kubernetes, and for a container that only holds a pod's namespaces. CRI-O also
+// passes on a pod's own annotations, by which a pod could claim another's name, so for CRI-O
+// only those count that CRI-O itself sets.
 func PodOf(all map[string]string) Pod {
 	k := containerdKeys
 	if _, crio := all[crioType]; crio {
@@ -41,20 +40,20 @@ func PodOf(all map[string]string) Pod {
 	return p
 }
 
-// Sandbox says that the container with these annotations holds a pod's namespaces.
+// Sandbox returns whether the container with these annotations only holds a pod's namespaces.
 // Nothing logs there.
 func Sandbox(all map[string]string) bool {
 	return all[containerdType] == sandbox || all[crioType] == sandbox
 }
 
-// Annotations are those from which PodOf returns p.
+// Annotations returns annotations for which PodOf returns p.
 func (p Pod) Annotations() map[string]string {
 	k := containerdKeys
 	return map[string]string{k.namespace: p.Namespace, k.name: p.Name, k.container: p.Container}
 }
 
-// String is NAMESPACE_POD_CONTAINER, as the kubelet names the directories of
-// pods' logs: none of the three can have an underscore. It is empty for a zero Pod.
+// String returns NAMESPACE_POD_CONTAINER, as the kubelet names the directories of pods' logs:
+// none of the three can have an underscore. It returns "" for a zero Pod.
 func (p Pod) String() string {
 	if p == (Pod{}) {
 		return ""

@@ -1,11 +1,11 @@
-// Package earlysignal owns the signals that a program gets before its main function
-// runs, if it replaced another program in the same process: the sender meant them for
-// that one. It catches them from the first instant, because SIGTERM would end the
-// program at once: Go's runtime installs its own handler, and so undoes that the program
-// before had the signal ignored (runtime.sigInstallGoHandler).
+// Package earlysignal catches the signals that a program gets before its main function, if it
+// replaced another program in the same process: they were meant for that program. It must
+// catch them from the first moment, because Go's runtime installs its own handler although the
+// earlier program ignored the signal (runtime.sigInstallGoHandler), and SIGTERM would then end
+// the program.
 //
-// It depends on little, so that it is initialized before the packages that depend on more
-// (The Go Programming Language Specification, "Program initialization").
+// It imports little, so that it is initialized before packages that import more (The Go
+// Programming Language Specification, "Program initialization").
 package earlysignal
 
 import (
@@ -14,8 +14,8 @@ import (
 	"syscall"
 )
 
-// StateVariable is the environment variable by which a program knows that it replaced
-// another one: it holds the descriptor of the state that this one left.
+// StateVariable is the environment variable that tells a program that it replaced another one.
+// It has the descriptor of the state that the other left.
 const StateVariable = "DEVLOGD_STATE"
 
 // Caught are the signals that the receiver handles.
@@ -37,8 +37,8 @@ func Catch() chan os.Signal {
 	return c
 }
 
-// Take returns the channel of the signals that were caught since the start of the
-// program, once. The next call returns a new channel.
+// Take returns the channel of the signals since the program's start. Later calls return new
+// channels.
 func Take() chan os.Signal {
 	c := early
 	early = nil

@@ -1,5 +1,5 @@
-// Package environ owns the names of the environment variables by which the
-// programs' options can be set: DEVLOG_NAME, DEVLOG_RULE and so on.
+// Package environ owns the names of the environment variables that set the programs' options:
+// DEVLOG_NAME, DEVLOG_RULE and so on.
 package environ
 
 import (
@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// prefix begins every variable of ours.
+// prefix begins every variable of devlog's.
 const prefix = "DEVLOG_"
 
-// variables are the options of all programs, without the prefix: one environment
-// may be for several of them.
+// variables are the options of all programs, without the prefix: several programs may get the
+// same environment.
 var variables = []string{
 	// devlog-hook
 	"PID", "ROOT", "HOST", "KEEP", "KEEP_LOGS", "STRATEGY", "SOCKET", "ADOPT", "FORCE", "RECEIVER", "NO_AUTO_REPAIR", "SUPERVISE", "NAME", "RULE",
@@ -23,8 +23,7 @@ var variables = []string{
 	"RUNTIME",
 }
 
-// groups begin the names of further variables: rules, and what the project's own
-// tests use.
+// groups are prefixes of further variables: rules, and those of the project's tests.
 var groups = []string{"RULE_", "TEST_", "BENCH_", "CRASH"}
 
 const (
@@ -32,8 +31,8 @@ const (
 	maxUnknown = 8  // names that are reported
 )
 
-// Unknown returns a warning for each variable in environ (NAME=VALUE strings) that
-// begins with DEVLOG_ and sets no option, sorted, at most 8.
+// Unknown returns a warning for each variable in environ (NAME=VALUE) that begins with DEVLOG_
+// and sets no option. They are sorted, and at most 8.
 func Unknown(environ []string) (warnings []string) {
 	for _, e := range slices.Sorted(slices.Values(environ)) {
 		whole, _, _ := strings.Cut(e, "=")
@@ -50,8 +49,7 @@ func Unknown(environ []string) (warnings []string) {
 	return warnings
 }
 
-// Shorten cuts a name that somebody else has chosen to a length that can be
-// repeated in a message.
+// Shorten cuts a name from outside to a length for messages.
 func Shorten(name string) string {
 	if len(name) > maxName {
 		return name[:maxName] + "..."

@@ -1,5 +1,5 @@
-// Package file owns the opening of a file at a name where anything may be by
-// now: it never waits, and what is of another type than wanted is an error.
+// Package file opens files at names where others may put anything: it never waits, and a file
+// of another type than wanted is an error.
 package file
 
 import (
@@ -15,7 +15,7 @@ import (
 // Type is a type of file, as in st_mode (inode(7)).
 type Type uint32
 
-// The types of file that are opened. Any takes whatever it is.
+// The types that can be wanted. Any accepts all.
 const (
 	Any       Type = 0
 	Regular   Type = unix.S_IFREG
@@ -24,15 +24,15 @@ const (
 	Directory Type = unix.S_IFDIR
 )
 
-// ErrType says that there is a file of another type.
+// ErrType means that the file has another type.
 var ErrType = errors.New("unexpected file type")
 
-// always are the flags of every open(2): a FIFO is not to wait for its other end,
-// a terminal not to become this process's.
+// always are the flags of every open(2): it must not wait for the other end of a FIFO, nor
+// make a terminal the controlling one.
 const always = unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
 
-// Open opens what path leads to, with these flags of open(2), and returns the
-// descriptor. The error is ErrType or the system call's own.
+// Open opens the path with these flags of open(2), and returns the descriptor. The error is
+// ErrType or the system call's.
 func Open(path string, flags int, mode uint32, want Type) (int, error) {
 	return open(unix.AT_FDCWD, path, flags, mode, want)
 }
@@ -40,7 +40,7 @@ func Open(path string, flags int, mode uint32, want Type) (int, error) {
 func open(dir int, name string, flags int, mode uint32, want Type) (int, error) {
 	fd, err := openat(dir, name, flags|always, mode)
 	if errors.Is(err, unix.ENXIO) && want == Regular {
-		return -1, ErrType // a FIFO that nobody reads, or a socket
+		return -1, ErrType // a FIFO without a reader, or a socket
 	}
 	if err != nil {
 		return -1, err
@@ -52,7 +52,7 @@ func open(dir int, name string, flags int, mode uint32, want Type) (int, error) 
 	return fd, nil
 }
 
-// openat is openat(2), again after a signal.
+// openat is openat(2), repeated after a signal.
 func openat(dir int, name string, flags int, mode uint32) (int, error) {
 	for {
 		fd, err := unix.Openat(dir, name, flags, mode)
@@ -73,14 +73,13 @@ func check(fd int, want Type) error {
 	return nil
 }
 
-// maxRaces is how often OpenIn begins anew because somebody makes and removes the
-// name all the time.
+// maxRaces is how often OpenIn starts again because the name appears and disappears.
 const maxRaces = 16
 
-// OpenIn is Open of a name in a directory in which others make files too: no
-// link is followed (ErrType), and what is there is held before it is opened, for
-// to open a device is an action already (a watchdog starts). With O_CREAT a
-// regular file is made where there is none. /proc must be mounted.
+// OpenIn opens a name in a directory in which others create files too. It follows no link
+// (ErrType). It checks a handle on the file first, because opening a device has effects (a
+// watchdog starts). With O_CREAT it creates a regular file if there is none. /proc must be
+// mounted.
 func OpenIn(dir int, name string, flags int, mode uint32, want Type) (int, error) {
 	for range maxRaces {
 		fd, err := openHeld(dir, name, flags&^unix.O_CREAT, want)
@@ -104,11 +103,10 @@ func openHeld(dir int, name string, flags int, want Type) (int, error) {
 	return openat(unix.AT_FDCWD, Path(held), flags|always, 0)
 }
 
-// Hold returns a handle (O_PATH) of what path leads to. The error is ErrType or the
-// system call's own.
+// Hold returns a handle (O_PATH) on the path. The error is ErrType or the system call's.
 func Hold(path string, want Type) (int, error) { return hold(unix.AT_FDCWD, path, 0, want) }
 
-// HoldIn is Hold of a name in a directory. No link is followed (ErrType).
+// HoldIn is Hold for a name in a directory. It follows no link (ErrType).
 func HoldIn(dir int, name string, want Type) (int, error) {
 	return hold(dir, name, unix.O_NOFOLLOW, want)
 }
@@ -125,11 +123,10 @@ func hold(dir int, name string, flags int, want Type) (int, error) {
 	return held, nil
 }
 
-// Path is a path that leads to the file of the descriptor.
+// Path returns a path of the descriptor's file.
 func Path(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
 
-// OpenRegular opens the regular file that path leads to, to be read. The error
-// names the path.
+// OpenRegular opens a regular file for reading. The error names the path.
 func OpenRegular(path string) (*os.File, error) {
 	fd, err := Open(path, unix.O_RDONLY, 0, Regular)
 	if errors.Is(err, ErrType) {
@@ -141,23 +138,21 @@ func OpenRegular(path string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// The devices that are opened by a name of /dev, which may be a shared one: a
-// container's root can put there what it likes
-// (Documentation/admin-guide/devices.txt of the kernel).
+// The devices that are opened by a name in /dev, which may be shared: any container's root can
+// put other files there (the kernel's Documentation/admin-guide/devices.txt).
 var (
 	null      = unix.Mkdev(1, 3)
 	kernelLog = unix.Mkdev(1, 11)
 )
 
-// OpenKernelLog opens the kernel's log at path, to be written to, and nothing else
-// that has its name (ErrType).
+// OpenKernelLog opens the kernel's log at the path for writing. Other files are refused
+// (ErrType).
 func OpenKernelLog(path string) (int, error) {
 	return openDevice(path, kernelLog, unix.O_WRONLY|always)
 }
 
-// OpenNull opens /dev/null, and nothing else that has its name (ErrType), so that
-// it can be standard input and output: with O_NONBLOCK a program in Go would watch
-// it by epoll(7).
+// OpenNull opens /dev/null for standard input and output. Other files are refused (ErrType).
+// It uses no O_NONBLOCK, with which a Go program would watch it with epoll(7).
 func OpenNull() (*os.File, error) {
 	fd, err := openDevice(os.DevNull, null, unix.O_RDWR|unix.O_CLOEXEC)
 	if err != nil {
@@ -166,8 +161,7 @@ func OpenNull() (*os.File, error) {
 	return os.NewFile(uintptr(fd), os.DevNull), nil
 }
 
-// openDevice opens the character device at path. It is held before it is opened,
-// as in OpenIn.
+// openDevice opens the character device at the path. It checks a handle first, as OpenIn does.
 func openDevice(path string, device uint64, flags int) (int, error) {
 	held, err := holdDevice(path, device)
 	if err != nil {
@@ -177,10 +171,10 @@ func openDevice(path string, device uint64, flags int) (int, error) {
 	return openat(unix.AT_FDCWD, Path(held), flags, 0)
 }
 
-// HoldKernelLog returns a handle (O_PATH) of what OpenKernelLog opens.
+// HoldKernelLog returns a handle (O_PATH) on the kernel's log, like OpenKernelLog.
 func HoldKernelLog(path string) (int, error) { return holdDevice(path, kernelLog) }
 
-// HoldNull returns a handle (O_PATH) of what OpenNull opens.
+// HoldNull returns a handle (O_PATH) on /dev/null, like OpenNull.
 func HoldNull() (int, error) { return holdDevice(os.DevNull, null) }
 
 func holdDevice(path string, device uint64) (int, error) {
@@ -194,8 +188,8 @@ func holdDevice(path string, device uint64) (int, error) {
 	return -1, err
 }
 
-// OpenNullBy is OpenNull where /proc may not be this process's. fds is a handle of
-// its directory /proc/self/fd.
+// OpenNullBy is OpenNull where /proc may belong to another process. fds is a handle on this
+// process's /proc/self/fd.
 func OpenNullBy(fds int) (int, error) {
 	held, err := HoldNull()
 	if err != nil {
@@ -226,8 +220,8 @@ func WriteKernelLog(path string, record []byte) error {
 	return errors.Join(err, unix.Close(fd))
 }
 
-// Read returns what is in the regular file that path leads to. More than limit
-// bytes are an error; it names the path.
+// Read returns the content of a regular file. A file of more than limit bytes is an error,
+// which names the path.
 func Read(path string, limit int64) ([]byte, error) {
 	f, err := OpenRegular(path)
 	if err != nil {
@@ -236,7 +230,7 @@ func Read(path string, limit int64) ([]byte, error) {
 	return ReadAll(f, limit)
 }
 
-// ReadAll is Read of an open file, which it closes.
+// ReadAll is Read for an open file. It closes the file.
 func ReadAll(f *os.File, limit int64) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err := errors.Join(err, f.Close()); err != nil {

@@ -2,20 +2,20 @@ package file
 
 import "golang.org/x/sys/unix"
 
-// ID tells one file from another: device and inode number. While the file is
-// held by a handle no other one gets the same.
+// ID identifies a file: device and inode number. While a handle holds the file, no other file
+// gets the same ID.
 type ID struct {
 	Dev, Ino uint64
 }
 
-// IDOf returns the ID that is in what stat(2) says. On MIPS the device there has
-// 32 bits, like that of DeviceOf.
+// IDOf returns the ID in the result of stat(2). On MIPS the device there has 32 bits, like the
+// result of DeviceOf.
 func IDOf(st *unix.Stat_t) ID {
-	return ID{Dev: uint64(st.Dev), Ino: st.Ino} //nolint:unconvert // not everywhere of that type
+	return ID{Dev: uint64(st.Dev), Ino: st.Ino} //nolint:unconvert // the type depends on the architecture
 }
 
-// Named returns which file has this name in the directory, and its type (S_IFMT of
-// inode(7)); zero if none has, or it cannot be known.
+// Named returns the file with this name in the directory, and its type (S_IFMT of inode(7)).
+// Both are zero if there is none, or it cannot be examined.
 func Named(dir int, name string) (id ID, kind uint32) {
 	var st unix.Stat_t
 	if unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
@@ -24,14 +24,12 @@ func Named(dir int, name string) (id ID, kind uint32) {
 	return IDOf(&st), st.Mode & unix.S_IFMT
 }
 
-// DeviceOf returns the device that a device file is of, for unix.Major and
-// unix.Minor.
+// DeviceOf returns the device of a device file, for unix.Major and unix.Minor.
 func DeviceOf(st *unix.Stat_t) uint64 {
 	return uint64(st.Rdev) //nolint:unconvert // as in IDOf
 }
 
-// Root returns which directory is this process's root; the zero ID if that cannot be
-// found out.
+// Root returns this process's root directory; zero if it cannot be examined.
 func Root() ID {
 	var st unix.Stat_t
 	if unix.Stat("/", &st) != nil {

@@ -1,6 +1,5 @@
-// Package pidfd owns what tells a process from a later one that gets the same
-// process ID: its handle (pidfd_open(2)) and, for who can keep none, the time of
-// its start.
+// Package pidfd distinguishes a process from a later one with the same ID: by a handle
+// (pidfd_open(2)) or, where no handle can be kept, by its start time.
 package pidfd
 
 import (
@@ -14,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Open returns a handle of the process with that ID.
+// Open returns a handle on the process with that ID.
 func Open(pid int) (*os.File, error) {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
@@ -23,17 +22,17 @@ func Open(pid int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "pidfd"), nil
 }
 
-// PID is the process ID, as /proc shows it, of the process that the descriptor is
-// a handle of. The error is ESRCH where it has ended or is not seen there.
+// PID returns the process ID of the handle, as /proc shows it. The error is ESRCH if the
+// process has ended or is not visible there.
 func PID(fd int) (int, error) {
 	info, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(fd))
 	if err != nil {
-		return 0, fmt.Errorf("find a process: %w", err)
+		return 0, fmt.Errorf("cannot find a process: %w", err)
 	}
 	if pid := ParsePID(info); pid > 0 {
 		return pid, nil
 	}
-	return 0, fmt.Errorf("find a process: %w", unix.ESRCH)
+	return 0, fmt.Errorf("cannot find a process: %w", unix.ESRCH)
 }
 
 // ParsePID returns the process ID in the fdinfo of a pidfd (proc_pid_fdinfo(5)); 0
@@ -49,17 +48,17 @@ func ParsePID(info []byte) int {
 	return 0
 }
 
-// Ended says whether the process has ended that the descriptor is a handle of.
+// Ended returns whether the process of the handle has ended.
 func Ended(fd int) bool {
 	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
 	return err == nil && n > 0
 }
 
-// StartTime is when the process started, in clock ticks since the machine did, as
-// text: field 22 of proc_pid_stat(5).
+// StartTime returns when the process started, in clock ticks since boot, as text: field 22 of
+// proc_pid_stat(5).
 func StartTime(pid int) (string, error) { return startTime(strconv.Itoa(pid)) }
 
-// OwnStartTime is StartTime of this process, also where /proc is of another PID
+// OwnStartTime is StartTime for this process. It also works if /proc belongs to another PID
 // namespace.
 func OwnStartTime() (string, error) { return startTime("self") }
 
@@ -79,8 +78,8 @@ func parseStartTime(stat string) (string, error) {
 	return fields[19], nil
 }
 
-// statFields are the fields of a /proc/PID/stat (proc_pid_stat(5)) from the third one on.
-// The second is the command in brackets, and may contain anything.
+// statFields returns the fields of a /proc/PID/stat (proc_pid_stat(5)) from the third on. The
+// second, the command in brackets, may contain anything.
 func statFields(stat string) []string {
 	return strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
 }
@@ -88,8 +87,8 @@ func statFields(stat string) []string {
 // forkNoExec is PF_FORKNOEXEC of the kernel's include/linux/sched.h.
 const forkNoExec = 0x40
 
-// Forked reports whether the process has not executed a program since it was forked. Until
-// then it has its parent's program and open files.
+// Forked returns whether the process was forked and has not executed a program yet. Until then
+// it has its parent's program and open files.
 func Forked(pid int) bool {
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	return err == nil && parseForked(string(text))

@@ -1,7 +1,7 @@
 // Package record owns the file beside a private socket in which a repair records what it
-// changed and which receiver it started. devlog-hook writes it (see package changes);
-// devlogd reads from it whether it is that receiver. The file is a link whose text is a
-// JSON object or, where a link cannot hold it, a regular file.
+// changed and which receiver it started. devlog-hook writes it (package changes). devlogd
+// reads from it whether it is that receiver. The file is a link whose text is a JSON object
+// or, if a link cannot hold the text, a regular file.
 package record
 
 import (
@@ -16,20 +16,19 @@ import (
 // maxRecord is the longest record, in bytes.
 const maxRecord = 64 << 10
 
-// NamesReceiver reports whether the record in the directory, in which others may write,
-// names that process as the receiver. started is pidfd.StartTime.
+// NamesReceiver returns whether the record in the directory names that process as the
+// receiver. Others may write to the directory. started is pidfd.StartTime.
 func NamesReceiver(dir, pid int, started string) bool {
 	data, err := dirfd.ReadNote(dir, names.Record, maxRecord)
 	return err == nil && started != "" &&
 		member(data, "receiver") == strconv.Itoa(pid) && member(data, "started") == `"`+started+`"`
 }
 
-// member returns the text of the number or string that the JSON object has
-// under the key, as it is written; empty if there is none, more than one, or
-// what would not be an object.
+// member returns the text of the number or string under the key in the JSON object, unchanged.
+// It returns "" if the key is missing or duplicate, or the text is not an object.
 func member(object []byte, key string) (value string) {
 	const blank = " \t\r\n"
-	var last []byte // string before, in the object itself
+	var last []byte // the string before, in the object itself
 	depth, isValue, found := 0, false, false
 	for rest := bytes.Trim(object, blank); len(rest) > 0; {
 		size := 1
@@ -59,14 +58,14 @@ func member(object []byte, key string) (value string) {
 		}
 		rest = rest[size:]
 		if depth < 0 || (depth == 0) != (len(rest) == 0) {
-			return "" // not one object
+			return "" // not exactly one object
 		}
 	}
 	return value
 }
 
-// tokenSize is the length of the string, number or word that text begins with;
-// 0 for a string without an end.
+// tokenSize returns the length of the string, number or word at the start of the text; 0 for a
+// string without an end.
 func tokenSize(text []byte) int {
 	if text[0] != '"' {
 		if i := bytes.IndexAny(text, " \t\r\n,:[]{}\""); i > 0 {

@@ -8,17 +8,16 @@ import (
 	"devlog/internal/file"
 )
 
-// Account is what became of a receiver's messages.
+// Account is a receiver's counts of messages.
 type Account struct {
-	// Received are the messages that it read, and Lost those that it could not write
-	// anywhere.
+	// Received are the messages that it read, and Lost those that it could not write anywhere.
 	Received, Lost uint64
 }
 
-// maxMetrics is how much of a file of metrics is read, in bytes.
+// maxMetrics is the most that is read of a metrics file, in bytes.
 const maxMetrics = 1 << 20
 
-// ReadAccount returns the account in the file of metrics; ok is false if it has none.
+// ReadAccount returns the counts in the metrics file. ok is false if it has none.
 func ReadAccount(metrics string) (a Account, ok bool) {
 	text, err := file.Read(metrics, maxMetrics)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"devlog/internal/sandbox"
 )
 
-// confinedPrefix begins the name, in /proc/PID/fd, of the file by which a receiver says how
+// confinedPrefix begins the name, in /proc/PID/fd, of the file by which a receiver reports how
 // it is confined.
 const confinedPrefix = memfd.Prefix + daemon.ConfinedPrefix
 

@@ -18,30 +18,30 @@ import (
 	"devlog/internal/target"
 )
 
-// Receiver is a receiver that runs, as its arguments and open files tell.
+// Receiver is a running receiver, as its arguments and open files show it.
 type Receiver struct {
 	PID int
-	// Container is a process of the container that it serves, as the host numbers it: the
-	// first one, or the receiver itself where that runs within the container.
+	// Container is a process of its container, with its ID on the host: the first process, or
+	// the receiver itself if it runs in the container.
 	Container int
-	// Name is the container's, as the receiver calls it.
+	// Name is the receiver's name for the container.
 	Name string
-	// Socket is the private socket's path in the container; empty if it is not known.
+	// Socket is the private socket's path in the container; empty if not known.
 	Socket string
-	// Rules are the rules that it was given, and Config its file of rules, or empty.
+	// Rules are its --rule options, and Config its --config option.
 	Rules  []string
 	Config string
-	// Metrics is the file that it writes its account to, where that is the host's; or empty.
+	// Metrics is its metrics file, if that is on the host; otherwise empty.
 	Metrics string
-	// Since is when it was started; zero if that is not known.
+	// Since is when it started; zero if not known.
 	Since time.Time
 }
 
-// maxCmdline is how much of a /proc/PID/cmdline is read, in bytes.
+// maxCmdline is the most that is read of a /proc/PID/cmdline, in bytes.
 const maxCmdline = 1 << 20
 
-// List returns the receivers that this process can see, by their containers' process IDs. What only
-// keeps a host prepared is left out.
+// List returns the receivers that this process can see, sorted by their containers' process
+// IDs. It leaves out watchers of hosts.
 func List() ([]Receiver, error) {
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
@@ -85,7 +85,7 @@ func List() ([]Receiver, error) {
 		}
 		list = append(list, r)
 	}
-	// One may just be about to run a repair, in a process of its own.
+	// A receiver may be running a repair, in another process.
 	slices.SortFunc(list, func(a, b Receiver) int {
 		return cmp.Or(a.Container-b.Container, cmp.Compare(a.Since.UnixNano(), b.Since.UnixNano()), a.PID-b.PID)
 	})
@@ -93,7 +93,7 @@ func List() ([]Receiver, error) {
 	return list, nil
 }
 
-// openFiles are the numbers of a process's open files.
+// openFiles returns the numbers of a process's open files.
 func openFiles(dir string) (fds []string) {
 	entries, err := os.ReadDir(dir + "/fd")
 	if err != nil {
@@ -108,7 +108,7 @@ func openFiles(dir string) (fds []string) {
 // clockTicks is the unit of times in /proc, USER_HZ of the kernel's include/asm/param.h.
 const clockTicks = 100
 
-// bootTime is when the clock of process starts began; zero if that is not known.
+// bootTime returns the time from which process start times count; zero if not known.
 func bootTime() time.Time {
 	var now unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &now) != nil {
@@ -117,8 +117,8 @@ func bootTime() time.Time {
 	return time.Now().Add(-time.Duration(now.Nano()))
 }
 
-// parseArguments reads the text of a receiver's /proc/PID/cmdline, each argument with a NUL
-// behind it; ok is false for what keeps a host prepared.
+// parseArguments reads a receiver's /proc/PID/cmdline, in which a NUL follows each argument.
+// ok is false for a host's watcher.
 func parseArguments(cmdline []byte) (r Receiver, ok bool) {
 	args := strings.Split(string(bytes.TrimRight(cmdline, "\x00")), "\x00")[1:]
 	var repair []string

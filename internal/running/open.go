@@ -11,8 +11,8 @@ import (
 	"devlog/internal/file"
 )
 
-// OpenFiles returns what the receiver has open; nothing if it has ended. The error is that
-// it may not be known.
+// OpenFiles returns the receiver's open files; none if it has ended. It fails if this process
+// may not see them.
 func (r Receiver) OpenFiles() ([]file.ID, error) {
 	dir := "/proc/" + strconv.Itoa(r.PID) + "/fd"
 	entries, err := os.ReadDir(dir)
@@ -24,7 +24,7 @@ func (r Receiver) OpenFiles() ([]file.ID, error) {
 	}
 	var ids []file.ID
 	for _, e := range entries {
-		// A file system that a container made itself must not delay this.
+		// The file system may be the container's own, and must not delay this.
 		var st unix.Statx_t
 		if unix.Statx(unix.AT_FDCWD, filepath.Join(dir, e.Name()), unix.AT_STATX_DONT_SYNC, unix.STATX_INO, &st) == nil {
 			ids = append(ids, file.ID{Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), Ino: st.Ino})

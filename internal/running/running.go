@@ -1,5 +1,5 @@
-// Package running owns the receivers that run: it finds the one that a record names,
-// says how it is confined, and ends it.
+// Package running owns the receivers that run: it finds the one that a record names, describes
+// how it is confined, and ends it.
 package running
 
 import (
@@ -68,7 +68,7 @@ func isReceiverAt(pid int, at *rootfs.Dir) bool {
 		return false
 	}
 	return slices.ContainsFunc(fds, func(fd string) bool {
-		// A file system that the container made itself must not delay this.
+		// The file system may be the container's own, and must not delay this.
 		var st unix.Statx_t
 		if err := unix.Statx(unix.AT_FDCWD, fd, unix.AT_STATX_DONT_SYNC, unix.STATX_INO, &st); err != nil {
 			return false
@@ -84,8 +84,8 @@ func isReceiverExe(exe string) bool {
 	return exe == memfd.Prefix+names.Receiver || filepath.Base(exe) == names.Receiver
 }
 
-// Facts returns the facts about the receiver that the record in the directory at names.
-// before are the facts from another record, or from an earlier look at this one.
+// Facts returns the facts about the receiver that the record in the directory at names. before
+// are the facts from another record, or from an earlier call.
 func Facts(r *changes.Changes, t *target.Target, at *rootfs.Dir, before plan.ReceiverFacts) plan.ReceiverFacts {
 	if r != nil && r.Starting != 0 && t.Watcher == 0 {
 		if !Sees(r, t) {

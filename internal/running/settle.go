@@ -24,9 +24,8 @@ func Sees(r *changes.Changes, t *target.Target) bool {
 	return err == nil && (own == r.Starting || !t.Inside && t.PIDNS == r.Starting)
 }
 
-// Settle ends what a repair began that was killed while it started a receiver: the newest
-// receiver of the directory is recorded, and then all others are told to end. The caller
-// holds the target's lock.
+// Settle completes a repair that was killed while it started a receiver: it records the newest
+// receiver of the directory, and tells all others to end. The caller holds the target's lock.
 func Settle(r *changes.Changes, at *rootfs.Dir) error {
 	var others []int
 	// As this program's own user: the container's root cannot see the receivers.
@@ -45,8 +44,8 @@ func Settle(r *changes.Changes, at *rootfs.Dir) error {
 	}
 	crash.Point()
 	_ = rootfs.AsSelf(func() error {
-		for _, pid := range others { // as the record now names another, they leave its files alone
-			_ = Signal(pid, at, unix.SIGINT) // or it has ended
+		for _, pid := range others { // the record names another receiver now, so they leave its files alone
+			_ = Signal(pid, at, unix.SIGINT) // it may have ended
 		}
 		return nil
 	})
@@ -54,8 +53,8 @@ func Settle(r *changes.Changes, at *rootfs.Dir) error {
 	return r.Write(at)
 }
 
-// Signal sends the process a signal if it is a receiver of that directory; else the error is
-// ESRCH.
+// Signal sends a signal to the process if it is a receiver of that directory. Otherwise the
+// error is ESRCH.
 func Signal(pid int, at *rootfs.Dir, s unix.Signal) error {
 	handle, err := pidfd.Open(pid)
 	if err != nil {
@@ -91,7 +90,7 @@ func newest(at *rootfs.Dir) (pid int, others []int) {
 	return pid, others
 }
 
-// note records the process, which has that ID in this process's /proc, as the receiver.
+// note records the process as the receiver. pid is its ID in this process's /proc.
 func note(r *changes.Changes, pid int) error {
 	proc := strconv.Itoa(pid)
 	status, err := os.ReadFile("/proc/" + proc + "/status")

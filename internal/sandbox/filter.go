@@ -10,30 +10,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Landlock limits who opens a file, not who gets a handle on it. Root in a container is in
-// no sandbox: a handle on the host's root directory would give it the host's files. So a
-// filter of system calls (seccomp(2)) refuses those by which a program gives an open file
-// to others, or lets them look into it.
+// Landlock limits who opens a file, not who gets a handle on it. Root in a container is not in
+// the sandbox: with a handle on the host's root directory it could use the host's files. So a
+// filter of system calls (seccomp(2)) refuses the calls that pass an open file to other
+// processes, or let them read it from this one.
 
-// refused are the calls for which a confined program has no use.
+// refused are system calls that a confined program does not need.
 var refused = []uintptr{
-	unix.SYS_SENDMMSG,                                                            // passes files, as sendmsg(2) does
-	unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER, // do what calls do, without a filter
-	unix.SYS_PIDFD_GETFD, // takes what a container has made for this: a filter's listener, a ring
+	unix.SYS_SENDMMSG,                                                            // passes files, like sendmsg(2)
+	unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER, // makes calls that the filter does not see
+	unix.SYS_PIDFD_GETFD, // takes what a container made for this: a filter's listener, a ring
 	unix.SYS_PTRACE,
-	unix.SYS_SETNS, unix.SYS_UNSHARE, // root of the container may look into who is in its user namespace
+	unix.SYS_SETNS, unix.SYS_UNSHARE, // the container's root may inspect a process in its user namespace
 	unix.SYS_CAPSET, unix.SYS_SETUID, unix.SYS_SETREUID, unix.SYS_SETRESUID, // drop Guard
 }
 
-// arch is what differs between architectures.
+// arch is how architectures differ.
 type arch struct {
-	audit      uint32    // AUDIT_ARCH_*; 0 where this package knows no filter
-	flags      uint32    // which argument of clone(2) has the flags
-	socketcall uintptr   // socketcall(2), which stands for all calls of sockets; 0 for none
-	refused    []uintptr // more of refused
+	audit      uint32    // AUDIT_ARCH_*; 0 if this package has no filter for it
+	flags      uint32    // the index of clone(2)'s argument flags
+	socketcall uintptr   // socketcall(2), through which all socket calls go; 0 for none
+	refused    []uintptr // more refused calls
 }
 
-// wide are setuid(2), setreuid(2) and setresuid(2) of i386 and ARM with IDs of 32 bits.
+// wide are setuid(2), setreuid(2) and setresuid(2) with 32-bit IDs on i386 and ARM.
 var wide = []uintptr{213, 203, 208}
 
 func archOf(goarch string) arch {
@@ -67,15 +67,15 @@ const namespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | u
 	unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
 
 const (
-	// x32 is the first call of the x32 ABI, which x86-64 takes too. Nowhere else are numbers
-	// that large.
+	// x32 is the first call of the x32 ABI, which x86-64 kernels accept too. Other ABIs have
+	// no numbers that large.
 	x32 = 1 << 30
 	// subSendmsg and subSendmmsg are SYS_SENDMSG and SYS_SENDMMSG of linux/net.h.
 	subSendmsg, subSendmmsg = 16, 20
 )
 
-// filter returns the program that the kernel runs at each call; passes leaves sendmsg(2).
-// Calls of another ABI are refused: they have other numbers.
+// filter returns the program that the kernel runs at each system call. passes allows
+// sendmsg(2). Calls of another ABI are refused, because they have other numbers.
 func (a arch) filter(passes bool) (p []unix.SockFilter) {
 	p = append(p, load(dataArch), jump(unix.BPF_JEQ, a.audit, 1, 0), refuse,
 		load(dataNr), jump(unix.BPF_JGE, x32, 0, 1), refuse)
@@ -87,11 +87,11 @@ func (a arch) filter(passes bool) (p []unix.SockFilter) {
 			call(nr, refuse)
 		}
 	}
-	call(unix.SYS_CLONE3, lacks) // its flags are in memory
+	call(unix.SYS_CLONE3, lacks) // its flags are in memory, where the filter cannot see them
 	call(unix.SYS_CLONE, load(argument(a.flags)), jump(unix.BPF_JSET, namespaces, 0, 1), refuse, allow)
 	call(unix.SYS_PRCTL, load(argument(0)), jump(unix.BPF_JEQ, unix.PR_SET_DUMPABLE, 0, 2),
 		load(argument(1)), jump(unix.BPF_JEQ, 0, 0, 1), allow, refuse)
-	// Others give files away, such as SECCOMP_IOCTL_NOTIF_ADDFD.
+	// Other requests pass files to others, such as SECCOMP_IOCTL_NOTIF_ADDFD.
 	call(unix.SYS_IOCTL, load(argument(1)), jump(unix.BPF_JEQ, unix.TCGETS, 0, 1), allow, refuse)
 	first := uint32(subSendmmsg)
 	if !passes {
@@ -104,10 +104,10 @@ func (a arch) filter(passes bool) (p []unix.SockFilter) {
 	return append(p, allow)
 }
 
-// Where struct seccomp_data has what (linux/seccomp.h).
+// Offsets in struct seccomp_data (linux/seccomp.h).
 const dataNr, dataArch, dataArgs = 0, 4, 16
 
-// argument returns where the lower half of the argument is.
+// argument returns the offset of the lower half of the argument.
 func argument(n uint32) uint32 {
 	at := dataArgs + 8*n
 	if binary.NativeEndian.Uint16([]byte{0, 1}) == 1 { // big endian
@@ -120,21 +120,21 @@ func load(at uint32) unix.SockFilter {
 	return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: at}
 }
 
-// jump leaves out that many instructions, if the comparison with k holds and if not.
+// jump skips that many instructions: holds if the comparison with k is true, otherwise not.
 func jump(how uint16, k uint32, holds, not uint8) unix.SockFilter {
 	return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_K | how, K: k, Jt: holds, Jf: not}
 }
 
 func answer(k uint32) unix.SockFilter { return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: k} }
 
-// The answers to a call.
+// The results of a call.
 var (
 	allow  = answer(unix.SECCOMP_RET_ALLOW)
 	refuse = answer(unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM))
-	lacks  = answer(unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)) // clone(2) is tried then
+	lacks  = answer(unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)) // the program then uses clone(2)
 )
 
-// refuseCalls has every thread use the filter.
+// refuseCalls installs the filter in every thread.
 func (k *kernel) refuseCalls(passes bool) error {
 	here := archOf(runtime.GOARCH)
 	if here.audit == 0 {
@@ -142,7 +142,7 @@ func (k *kernel) refuseCalls(passes bool) error {
 	}
 	list := here.filter(passes)
 	arg.filter = unix.SockFprog{Len: uint16(len(list)), Filter: &list[0]}
-	// Without this flag kernels before 5.16 slow the whole program down.
+	// Without this flag, kernels before 5.16 slow down the whole program.
 	flags := uintptr(unix.SECCOMP_FILTER_FLAG_TSYNC | unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW)
 	thread, err := k.one(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(&arg.filter)))
 	arg.filter.Filter = nil

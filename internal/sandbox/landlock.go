@@ -8,57 +8,56 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Access is what may be done with files (LANDLOCK_ACCESS_FS_* of landlock(7)).
+// Access is a set of file operations (LANDLOCK_ACCESS_FS_* of landlock(7)).
 type Access uint64
 
-// The sets of rights that rules give.
+// The sets that rules allow.
 const (
-	// Read is to read files and list directories.
+	// Read allows reading files and listing directories.
 	Read Access = unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_READ_DIR
-	// Execute is to execute files, which reads them.
+	// Execute allows executing files, which includes reading them.
 	Execute Access = unix.LANDLOCK_ACCESS_FS_EXECUTE | unix.LANDLOCK_ACCESS_FS_READ_FILE
-	// Write is to write to files that are there.
+	// Write allows writing to existing files.
 	Write Access = unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_TRUNCATE
-	// Device is to control a device (ioctl(2)).
+	// Device allows controlling a device (ioctl(2)).
 	Device Access = unix.LANDLOCK_ACCESS_FS_IOCTL_DEV
-	// Files is to make, rename and remove regular files and to make directories.
+	// Files allows creating, renaming and removing regular files, and creating directories.
 	Files Access = unix.LANDLOCK_ACCESS_FS_MAKE_REG | unix.LANDLOCK_ACCESS_FS_MAKE_DIR |
 		unix.LANDLOCK_ACCESS_FS_REMOVE_FILE | unix.LANDLOCK_ACCESS_FS_REFER
-	// Unlink and Rmdir are to remove names.
+	// Unlink and Rmdir allow removing names.
 	Unlink Access = unix.LANDLOCK_ACCESS_FS_REMOVE_FILE
 	Rmdir  Access = unix.LANDLOCK_ACCESS_FS_REMOVE_DIR
-	// Names is to make, rename and remove what has no content: directories, links,
-	// sockets, empty files. It opens no file, of which one could be a device.
+	// Names allows creating, renaming and removing files without content: directories, links,
+	// sockets, empty files. It does not allow opening files, which could be devices.
 	Names Access = Files | Unlink | Rmdir | unix.LANDLOCK_ACCESS_FS_READ_DIR |
 		unix.LANDLOCK_ACCESS_FS_MAKE_SOCK | unix.LANDLOCK_ACCESS_FS_MAKE_SYM
 )
 
-// ofFile are the rights that a rule for a file that is no directory can give.
+// ofFile is what a rule for a file that is not a directory can allow.
 const ofFile = Read&^unix.LANDLOCK_ACCESS_FS_READ_DIR | Execute | Write | Device
 
-// Rule allows some access below a directory, or to one file: FD is a handle
-// (O_PATH) of it.
+// Rule allows access below a directory, or to one file. FD is a handle (O_PATH) on it.
 type Rule struct {
 	FD     int
 	Access Access
 }
 
-// ruleset is struct landlock_ruleset_attr. What a kernel does not know is zero,
-// and then it takes the longer structure.
+// ruleset is struct landlock_ruleset_attr. Fields that a kernel does not know must be zero;
+// then it accepts the longer structure.
 type ruleset struct{ fs, net, scoped uint64 }
 
 const (
 	createVersion = 1 // LANDLOCK_CREATE_RULESET_VERSION
 	createErrata  = 2 // LANDLOCK_CREATE_RULESET_ERRATA
-	// scopeErratum is the one by which a thread may signal another one of its
-	// process (Linux 6.15 and stable releases).
+	// scopeErratum: a thread may signal other threads of its process (Linux 6.15 and stable
+	// releases).
 	scopeErratum = 1 << 1
-	// maxABI is the newest version of Landlock that this package knows the
-	// meaning of: what a later one adds is not handled.
+	// maxABI is the newest version of Landlock that this package supports. It does not use
+	// later additions.
 	maxABI = 7
 )
 
-// ABI is the version of the kernel's Landlock; 0 without one.
+// ABI returns the version of the kernel's Landlock; 0 for none.
 func ABI() int { return direct.abi() }
 
 func (k *kernel) abi() int {
@@ -69,8 +68,7 @@ func (k *kernel) abi() int {
 	return int(n)
 }
 
-// handled is what a ruleset can deny with that version of Landlock: everything
-// that it knows.
+// handled returns the ruleset of everything that this version of Landlock can deny.
 func handled(abi int, errata uintptr) (r ruleset) {
 	const first = unix.LANDLOCK_ACCESS_FS_MAKE_SYM<<1 - 1
 	r.fs = first
@@ -84,7 +82,7 @@ func handled(abi int, errata uintptr) (r ruleset) {
 		{5, func() { r.fs |= unix.LANDLOCK_ACCESS_FS_IOCTL_DEV }},
 		{6, func() {
 			r.scoped = unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET
-			if errata&scopeErratum != 0 { // Go's scheduler signals its threads
+			if errata&scopeErratum != 0 { // without it, Go's scheduler could not signal its threads
 				r.scoped |= unix.LANDLOCK_SCOPE_SIGNAL
 			}
 		}},
@@ -96,8 +94,8 @@ func handled(abi int, errata uintptr) (r ruleset) {
 	return r
 }
 
-// landlock confines every thread to the rules, and to signal and connect to
-// nobody outside. It returns the version of Landlock that was used.
+// landlock confines every thread to the rules. It also denies signals and connections to
+// processes outside. It returns the version of Landlock that was used.
 func (k *kernel) landlock(rules []Rule) (int, error) {
 	abi := min(k.abi(), maxABI)
 	if abi == 0 {

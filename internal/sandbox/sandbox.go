@@ -1,8 +1,8 @@
-// Package sandbox owns the sandbox: how a program gives up, for all of its
-// threads and for good, what it needs no more of its rights.
+// Package sandbox owns the sandbox: how a program permanently drops, in all its threads, the
+// privileges that it does not need any more.
 //
-// The system calls are made directly. A package for them would cost each
-// receiver more memory than the calls do (docs/adr/0010-sandbox.md).
+// It makes system calls directly: a library for them would need more memory in each receiver
+// than the rest of the package (docs/adr/0010-sandbox.md).
 package sandbox
 
 import (
@@ -15,10 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Caps is a set of capabilities (capabilities(7)), bit by bit.
+// Caps is a set of capabilities (capabilities(7)), one bit each.
 type Caps uint64
 
-// CapsOf returns the set of those (unix.CAP_*).
+// CapsOf returns the set of these capabilities (unix.CAP_*).
 func CapsOf(list ...int) (set Caps) {
 	for _, c := range list {
 		set |= 1 << c
@@ -26,17 +26,17 @@ func CapsOf(list ...int) (set Caps) {
 	return set
 }
 
-// Mode says when a receiver confines itself.
+// Mode says whether a receiver confines itself.
 type Mode string
 
-// Auto confines as far as what is to be done later allows.
+// Auto confines as far as later work allows.
 const (
 	Auto Mode = "auto"
 	On   Mode = "on"
 	Off  Mode = "off"
 )
 
-// ParseMode reads a mode; empty is Auto.
+// ParseMode parses a mode. An empty one is Auto.
 func ParseMode(text string) (Mode, error) {
 	switch m := Mode(text); m {
 	case "":
@@ -47,44 +47,44 @@ func ParseMode(text string) (Mode, error) {
 	return "", fmt.Errorf("want auto, on or off, not %q", text)
 }
 
-// Policy says what a program keeps.
+// Policy is what a program keeps.
 type Policy struct {
-	// Caps are the capabilities that are kept, as far as they are there.
+	// Caps are the capabilities to keep, as far as the program has them.
 	Caps Caps
-	// Guarded keeps the capability Guard beside them, to be left alone by others.
+	// Guarded also keeps the capability Guard.
 	Guarded bool
-	// Landlock confines what is done with files to Rules, and signals, abstract
-	// sockets and TCP to what is inside.
+	// Landlock limits files to Rules, and signals, abstract sockets and TCP to processes
+	// inside.
 	Landlock bool
 	Rules    []Rule
-	// Passes leaves, with Landlock, sendmsg(2), by which open files are passed to others.
+	// Passes allows, with Landlock, sendmsg(2), which can pass open files to other processes.
 	Passes bool
-	// User is who the program becomes; nil leaves it who it is.
+	// User is the user to become; nil to stay the same.
 	User *User
 }
 
-// Result says which parts hold. What does not is no error: older kernels, and
-// filters of system calls, have less.
+// Result says which parts are in force. A missing part is not an error: older kernels, and
+// filters of system calls, support less.
 type Result struct {
 	NoNewPrivs bool
-	// Caps says that there are no other capabilities than those kept.
+	// Caps says that only capabilities of the policy are left.
 	Caps bool
-	// Landlock is the version of Landlock that confines; 0 is none.
+	// Landlock is the version of Landlock in use; 0 for none.
 	Landlock int
-	// Keeps says that no open file can be passed to others.
+	// Keeps says that open files cannot be passed to others.
 	Keeps bool
-	// Problems are why a part does not hold.
+	// Problems are why parts are missing.
 	Problems []error
 }
 
-// kernel makes the system calls; tests put others in its place.
+// kernel makes the system calls. Tests replace it.
 type kernel struct {
-	// one makes a call in this thread, all in every thread of the process.
+	// one makes a call in this thread, all makes it in every thread of the process.
 	one func(trap, a, b, c uintptr) (uintptr, unix.Errno)
 	all func(trap, a, b, c uintptr) unix.Errno
 }
 
-// arg is what the calls are passed pointers to: memory that stays where it is.
+// arg holds what pointers in calls point to: global memory does not move.
 var arg struct {
 	ruleset ruleset
 	path    unix.LandlockPathBeneathAttr
@@ -104,8 +104,8 @@ var direct = kernel{
 	},
 }
 
-// Enter gives everything up that the policy does not keep. An error is that
-// the user could not be taken on; everything else goes as far as it can.
+// Enter drops everything that the policy does not keep. It returns an error only if it cannot
+// become the user; everything else is done as far as possible.
 func Enter(p Policy) (Result, error) { return direct.enter(p) }
 
 func (k *kernel) enter(p Policy) (r Result, err error) {
@@ -114,15 +114,15 @@ func (k *kernel) enter(p Policy) (r Result, err error) {
 			return r, err
 		}
 	}
-	// With this an execve(2) as root gains no capability that was dropped
-	// (cap_bprm_creds_from_file in security/commoncap.c), and Landlock is for
-	// whoever has none.
+	// After this, execve(2) as root does not regain dropped capabilities
+	// (cap_bprm_creds_from_file in security/commoncap.c), and a program without capabilities
+	// can use Landlock.
 	if err := k.all(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0); err != 0 {
 		r.Problems = append(r.Problems, fmt.Errorf("set no_new_privs: %w", err))
 	} else {
 		r.NoNewPrivs = true
 	}
-	if p.Landlock { // while there may still be a capability that it needs
+	if p.Landlock { // before dropping capabilities that it needs
 		if r.Landlock, err = k.landlock(p.Rules); err != nil {
 			r.Problems = append(r.Problems, err)
 		}
@@ -132,7 +132,7 @@ func (k *kernel) enter(p Policy) (r Result, err error) {
 	} else {
 		r.Caps = true
 	}
-	if r.Landlock > 0 { // without it a receiver needs nobody to open files for it
+	if r.Landlock > 0 { // without Landlock, nobody needs to open files for the receiver
 		if err := k.refuseCalls(p.Passes); err != nil {
 			r.Problems = append(r.Problems, err)
 		} else {
@@ -142,9 +142,8 @@ func (k *kernel) enter(p Policy) (r Result, err error) {
 	return r, nil
 }
 
-// drop leaves no capabilities but those that the policy keeps and that are permitted.
-// Nothing is inheritable, and so nothing ambient, but the guard of a user's: what he
-// executes would lose it.
+// drop drops all capabilities except those of the policy. None stay inheritable, and so none
+// ambient, except a user's guard: a program that it executes would lose the guard otherwise.
 func (k *kernel) drop(p Policy) error {
 	arg.header = unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	data := &arg.caps
@@ -168,14 +167,14 @@ func (k *kernel) drop(p Policy) error {
 		changes = changes || data[i] != want
 		data[i] = want
 	}
-	if !changes { // as in a program that replaces another one
+	if !changes { // nothing to change, as in a program that replaced another one
 		return nil
 	}
 	if err := k.all(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&arg.header)), uintptr(unsafe.Pointer(data)), 0); err != 0 {
 		return fmt.Errorf("drop capabilities: %w", err)
 	}
 	if inherits {
-		_ = k.all(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, Guard) // since Linux 4.3
+		_ = k.all(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, Guard) // Linux 4.3 and later
 	}
 	return nil
 }
@@ -196,7 +195,7 @@ func (c Caps) String() string {
 	return strings.Join(list, ", ")
 }
 
-// capNames are the capabilities' names by number, as far as any is kept.
+// capNames are the names of capabilities by number, up to the last that is kept.
 var capNames = [...]string{"chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid",
 	"setpcap", "linux_immutable", "net_bind_service", "net_broadcast", "net_admin", "net_raw", "ipc_lock", "ipc_owner",
 	"sys_module", "sys_rawio", "sys_chroot", "sys_ptrace", "sys_pacct", "sys_admin"}

@@ -17,12 +17,12 @@ import (
 // User is a user with a group.
 type User struct{ UID, GID int }
 
-// The files that name users and groups (passwd(5), group(5)). They are read as
-// text: os/user would ask for what other sources know too, and be larger.
+// The files of users and groups (passwd(5), group(5)). They are read directly: os/user would
+// also ask other sources, and be larger.
 var passwdFile, groupFile = "/etc/passwd", "/etc/group"
 
-// ParseUser reads NAME or UID, with :GROUP or :GID behind it or the group that
-// /etc/passwd has for the user.
+// ParseUser parses NAME or UID, with an optional :GROUP or :GID. Without a group it uses the
+// user's group in /etc/passwd.
 func ParseUser(text string) (User, error) {
 	name, group, hasGroup := strings.Cut(text, ":")
 	var u User
@@ -65,8 +65,8 @@ func ParseUser(text string) (User, error) {
 	return u, nil
 }
 
-// parseID returns an ID as the system calls take it: where an int has 32 bits,
-// those from 1<<31 on are negative.
+// parseID parses an ID for system calls. If an int has 32 bits, IDs from 1<<31 on are
+// negative.
 func parseID(text string) (int, error) {
 	id, err := strconv.ParseUint(text, 10, 32)
 	if err == nil && id > maxID {
@@ -75,7 +75,7 @@ func parseID(text string) (int, error) {
 	return int(id), err
 }
 
-// maxID is the largest user or group ID: the next one stands for none.
+// maxID is the largest user or group ID. The next number means "no change".
 const maxID = 1<<32 - 2
 
 var errNoEntry = errors.New("it is not there")
@@ -107,8 +107,8 @@ func entry(name string, matches func([]string) bool) ([]string, error) {
 	return nil, fmt.Errorf("look in %s: %w", name, errNoEntry)
 }
 
-// become makes every thread the user's, in no group but that one. Permitted
-// capabilities stay, to be dropped.
+// become makes every thread run as the user, with only that group. Permitted capabilities
+// remain, for drop.
 func (k *kernel) become(u User) error {
 	if err := k.all(unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0); err != 0 {
 		return fmt.Errorf("cannot become user %d: keep capabilities: %w", u.UID, err)
@@ -126,8 +126,8 @@ func (k *kernel) become(u User) error {
 	return nil
 }
 
-// AsUser runs f with the file system identity of the user (setfsuid(2)) and his
-// only group, in this thread, which must be locked to its goroutine.
+// AsUser runs f with the user's file system identity (setfsuid(2)) and group, in this thread,
+// which must be locked to its goroutine.
 func AsUser(u User, f func() error) error {
 	uid, gid := os.Geteuid(), os.Getegid()
 	groups, err := unix.Getgroups()

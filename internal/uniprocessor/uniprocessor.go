@@ -1,12 +1,10 @@
-// Package uniprocessor owns the number of processors (P) of a program that uses
-// one: imported for that alone, it sees to it before any other package is
-// initialized. The P that the main goroutine has by then takes what was allocated
-// with it along when it goes, and leaves up to 0.2 MB behind that never comes
-// back: at this time there is next to nothing.
+// Package uniprocessor limits a program to one processor (P) before any other package is
+// initialized. Import it for that alone. Removing the main goroutine's P later would lose what
+// was allocated with it, up to 0.2 MB: at this time that is almost nothing.
 //
-// It depends on the runtime alone and so is initialized when its import path has
-// its turn, before what depends on more (The Go Programming Language
-// Specification, "Program initialization").
+// It only imports the runtime, so it is initialized in the order of import paths, before
+// packages that import more (The Go Programming Language Specification, "Program
+// initialization").
 package uniprocessor
 
 import "runtime"

@@ -5,24 +5,22 @@ import (
 	"strings"
 )
 
-// valued are the options, of runc and crun, in front of the command that have
-// their value in the next argument.
+// valued are the options of runc and crun before the command whose value is the next argument.
 var valued = []string{"root", "log", "log-format", "log-level", "criu", "rootless", "cgroup-manager"}
 
-// commands are those of runc and crun: behind an option that is not known here
-// everything else is its value.
+// commands are the commands of runc and crun: any other word after an unknown option is that
+// option's value.
 var commands = []string{
 	"checkpoint", "create", "delete", "events", "exec", "features", "init", "kill", "list", "mounts", "pause", "ps",
 	"restore", "resume", "run", "spec", "start", "state", "update",
 }
 
-// known are the options in front of the command that have no value.
+// known are the options before the command that have no value.
 var known = []string{"debug", "systemd-cgroup", "help", "h", "version", "v"}
 
-// created returns the bundle of the container that a runtime's arguments,
-// without its name, create, and whether they create one (runtime-spec,
-// runtime.md, "Create"; runc's run does it too). It is the current directory
-// if they name none.
+// created returns the bundle of the container that a runtime's arguments (without its name)
+// create, and whether they create one (runtime-spec, runtime.md, "Create"; runc's run does
+// too). The bundle is the current directory if they name none.
 func created(args []string) (bundle string, ok bool) {
 	at := command(args)
 	if at < 0 || args[at] != "create" && args[at] != "run" {
@@ -39,7 +37,7 @@ func created(args []string) (bundle string, ok bool) {
 				i++
 				value = rest[i]
 			}
-		case short: // as crun takes it: -bDIR
+		case short: // crun's form: -bDIR
 			value = joined
 		default:
 			continue
@@ -51,7 +49,7 @@ func created(args []string) (bundle string, ok bool) {
 	return bundle, true
 }
 
-// command is the index of the command, -1 if there is none.
+// command returns the index of the command; -1 if there is none.
 func command(args []string) int {
 	for i := 0; i < len(args); i++ {
 		name, _, hasValue := option(args[i])
@@ -68,8 +66,7 @@ func command(args []string) int {
 	return -1
 }
 
-// option takes an argument apart: --name=value, --name, or -name. Anything else
-// has no name.
+// option splits an argument: --name=value, --name, or -name. Other arguments have no name.
 func option(arg string) (name, value string, hasValue bool) {
 	if len(arg) < 2 || arg[0] != '-' {
 		return "", "", false

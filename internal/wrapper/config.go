@@ -17,11 +17,11 @@ import (
 	"devlog/internal/file"
 )
 
-// maxConfig is how large a configuration may be, in bytes.
+// maxConfig is the largest configuration, in bytes.
 const maxConfig = 16 << 20
 
-// addTo adds our hooks to the configuration in that file, which is replaced as
-// a whole or not at all, and keeps its mode and owner.
+// addTo adds our hooks to the configuration file. It replaces the file in one step, and keeps
+// its mode and owner.
 func addTo(path string, hook func(stage string) specs.Hook) error {
 	old, info, err := readConfig(path)
 	if err != nil {
@@ -35,12 +35,12 @@ func addTo(path string, hook func(stage string) specs.Hook) error {
 		return nil
 	}
 	if err := replace(path, text, info); err != nil {
-		return fmt.Errorf("add hooks to the container's configuration: %w", err)
+		return fmt.Errorf("cannot add hooks to the container's configuration: %w", err)
 	}
 	return nil
 }
 
-// readConfig reads the file, and says what it is.
+// readConfig returns the content and attributes of the file.
 func readConfig(path string) ([]byte, os.FileInfo, error) {
 	f, err := file.OpenRegular(path)
 	if err != nil {
@@ -55,8 +55,8 @@ func readConfig(path string) ([]byte, os.FileInfo, error) {
 	return data, info, err
 }
 
-// replace gives the name a new file with that text, and the mode and owner of
-// the old one. A link's target is left alone: it may be others' too.
+// replace replaces the file in one step. The new file has the old one's mode and owner. A link
+// is replaced, not its target, which others may use.
 func replace(name string, text []byte, old os.FileInfo) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(name), ".devlog-")
 	if err != nil {
@@ -80,9 +80,9 @@ func replace(name string, text []byte, old os.FileInfo) (err error) {
 	return os.Rename(f.Name(), name)
 }
 
-// addHooks returns the configuration with our hooks at every one of the stages,
-// behind those that are there. All else stays as it is, byte for byte. It
-// returns what it got where the hooks are there already, or are not wanted.
+// addHooks returns the configuration with our hooks added to each of the stages, after the
+// hooks there. Everything else stays the same, byte for byte. It returns the configuration
+// unchanged if our hooks are there already, or not wanted.
 func addHooks(config []byte, hook func(stage string) specs.Hook) ([]byte, error) {
 	unwanted, err := unwanted(config)
 	if err != nil || unwanted {
@@ -107,13 +107,13 @@ func addHooks(config []byte, hook func(stage string) specs.Hook) ([]byte, error)
 	})
 }
 
-// offVariable in the container's environment keeps our hooks out, as the
-// annotation devlog.dev/log: off does.
+// offVariable in the container's environment turns our hooks off, like the annotation
+// devlog.dev/log: off.
 const offVariable = "devlog=off"
 
-// unwanted says that the container is to be left alone.
+// unwanted returns whether our hooks are turned off for the container.
 func unwanted(config []byte) (bool, error) {
-	var c struct { // not specs.Spec: nothing else has to be well-formed
+	var c struct { // not specs.Spec: errors in the rest do not matter
 		Annotations map[string]string `json:"annotations"`
 		Process     *struct {
 			Env []string `json:"env"`
@@ -132,8 +132,8 @@ func unwanted(config []byte) (bool, error) {
 	return slices.Contains(c.Process.Env, offVariable), nil
 }
 
-// hasOurs says whether our hook is among the hooks, at whatever stage and with
-// whatever options: somebody else has added it then.
+// hasOurs returns whether our hook is among the hooks, at any stage and with any options: then
+// somebody else has added it.
 func hasOurs(hooks []byte) (bool, error) {
 	if hooks == nil {
 		return false, nil
@@ -154,17 +154,17 @@ func hasOurs(hooks []byte) (bool, error) {
 	return false, nil
 }
 
-// member is a member of a JSON object: its value is between the two offsets.
+// member is a member of a JSON object, with the offsets of its value.
 type member struct {
 	name     string
 	from, to int
 }
 
-// members lists the members of the object; end is the offset of its last brace.
+// members returns the object's members, and the offset of its last brace.
 func members(object []byte) (list []member, end int, err error) {
 	d := json.NewDecoder(bytes.NewReader(object))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return nil, 0, errors.New("no object")
+		return nil, 0, errors.New("not an object")
 	}
 	for d.More() {
 		name, err := d.Token()
@@ -184,8 +184,8 @@ func members(object []byte) (list []member, end int, err error) {
 	return list, int(d.InputOffset()) - 1, nil
 }
 
-// setMember returns the object with one member changed: change gets its value,
-// nil where it is absent or null, and returns the new one, or what it got.
+// setMember returns the object with one member changed. change gets the member's value (nil if
+// absent or null), and returns the new value, or the same.
 func setMember(object []byte, name string, change func(value []byte) ([]byte, error)) ([]byte, error) {
 	if object == nil {
 		object = []byte("{}")
@@ -196,8 +196,8 @@ func setMember(object []byte, name string, change func(value []byte) ([]byte, er
 	}
 	found := -1
 	for i, m := range list {
-		// Runtimes written in Go take a name in other letters, and the last of
-		// several: what they would make of these cannot be known.
+		// Runtimes in Go accept a key in other case, and the last of several: what they would
+		// do with these cannot be known.
 		if strings.EqualFold(m.name, name) {
 			if m.name != name || found >= 0 {
 				return nil, fmt.Errorf("key %q is duplicated or differs in case", name)
@@ -221,8 +221,7 @@ func setMember(object []byte, name string, change func(value []byte) ([]byte, er
 	return slices.Concat(object[:end], comma(len(list)), []byte(`"`+name+`":`), changed, object[end:]), nil
 }
 
-// appendElement returns the array, nil being an empty one, with one more
-// element.
+// appendElement returns the array with one more element. nil is an empty array.
 func appendElement(array, element []byte) ([]byte, error) {
 	if array == nil {
 		array = []byte("[]")
@@ -231,11 +230,11 @@ func appendElement(array, element []byte) ([]byte, error) {
 	if err := json.Unmarshal(array, &list); err != nil {
 		return nil, err
 	}
-	end := len(array) - 1 // a value ends with its last bracket
+	end := len(array) - 1 // an array ends with a bracket
 	return slices.Concat(array[:end], comma(len(list)), element, array[end:]), nil
 }
 
-// comma is what separates a new element from those before it.
+// comma returns the separator before a new element, after that many elements.
 func comma(before int) []byte {
 	if before == 0 {
 		return nil

@@ -48,7 +48,7 @@ func TestAddHooks(t *testing.T) {
 		{"more behind it", `{} {}`, "", "not valid JSON"},
 		{"no object", `[]`, "", "not valid JSON"},
 		{"nothing", ``, "", "not valid JSON"},
-		{"null instead of all", `null`, "", "no object"},
+		{"null instead of all", `null`, "", "not an object"},
 		{"hooks are no object", `{"hooks":[]}`, "", "hooks"},
 		{"stage is no list", `{"hooks":{"prestart":{}}}`, "", "hooks"},
 		{"hooks twice", `{"hooks":{},"hooks":{}}`, "", "duplicated"},

@@ -1,10 +1,8 @@
-// Package wrapper owns the command line of devlog-runtime: an OCI runtime that
-// adds our hooks to the configuration of a container that is being created,
-// and becomes the real runtime.
+// Package wrapper owns the command line of devlog-runtime: an OCI runtime that adds our hooks
+// to the configuration of a container that is created, and then becomes the real runtime.
 //
-// Nothing that goes wrong with the hooks keeps a container from starting: it is
-// said, and the real runtime gets the bundle as it was. All that fails is what
-// cannot work: there is no real runtime.
+// Problems with the hooks do not keep a container from starting: devlog-runtime reports them,
+// and the real runtime gets the bundle unchanged. It fails only if there is no real runtime.
 package wrapper
 
 import (
@@ -22,10 +20,10 @@ import (
 )
 
 const (
-	// runtimeEnv names the real runtime: a path, or a name to be found in PATH.
+	// runtimeEnv names the real runtime: a path, or a name to find in PATH.
 	runtimeEnv     = "DEVLOG_RUNTIME"
 	defaultRuntime = "runc"
-	// hookName is our hook's file name, in the directory of this program.
+	// hookName is the file name of our hook, in this program's directory.
 	hookName = "devlog-hook"
 	hookPath = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
 	// hookTimeout is the longest time that the hook may take, in seconds.
@@ -33,8 +31,8 @@ const (
 	kernelLog   = "/dev/kmsg"
 )
 
-// stages are those at which our hook is added. prestart is the one that every
-// runtime knows: runc before 1.0.0-rc91 skips createRuntime without a word.
+// stages are the stages at which our hook is added. Every runtime knows prestart; runc before
+// 1.0.0-rc91 silently skips createRuntime.
 var stages = []string{"prestart"}
 
 // The exit codes, those of env(1).
@@ -43,9 +41,9 @@ const (
 	exitNotFound  = 127
 )
 
-// Main adds our hooks where args, the program's name first, create a container,
-// and becomes the real runtime, with the same arguments and environment. It
-// returns, an exit code, only where that cannot be executed.
+// Main adds our hooks if args (the program's name first) create a container, and becomes the
+// real runtime with the same arguments and environment. It returns an exit code only if that
+// fails.
 func Main(args, environ []string, stderr io.Writer) int {
 	self, err := os.Stat("/proc/self/exe")
 	if err != nil {
@@ -62,7 +60,7 @@ func Main(args, environ []string, stderr io.Writer) int {
 			say(stderr, fmt.Errorf("this container starts without devlog: %w", err))
 		}
 	}
-	// crun goes by the name that it is called by.
+	// crun behaves according to the name by which it is called.
 	err = unix.Exec(runtime, append([]string{runtime}, args[1:]...), environ)
 	say(stderr, fmt.Errorf("cannot execute the runtime %s: %w", runtime, err))
 	return exitCannotRun
@@ -87,8 +85,8 @@ func prepare(bundle string, environ []string) error {
 	})
 }
 
-// hookEnv is the hook's whole environment: what the administrator has set for
-// it in the engine's, and nothing of the container's.
+// hookEnv returns the hook's environment: the variables for it from the engine's environment,
+// which the administrator sets, and none of the container's.
 func hookEnv(environ []string) []string {
 	env := []string{hookPath}
 	for _, v := range environ {
@@ -99,7 +97,7 @@ func hookEnv(environ []string) []string {
 	return env
 }
 
-// lookup is the variable's value, or empty.
+// lookup returns the variable's value, or "".
 func lookup(environ []string, name string) string {
 	for _, v := range environ {
 		if value, ok := strings.CutPrefix(v, name+"="); ok {
@@ -109,12 +107,11 @@ func lookup(environ []string, name string) string {
 	return ""
 }
 
-// standardPath are the directories in which runtimes are: the PATH that an
-// engine gives may lack some.
+// standardPath are the usual directories of runtimes: an engine's PATH may lack some.
 const standardPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// findRuntime returns the path of the real runtime, which is never this program
-// itself, whatever names it is installed under.
+// findRuntime returns the path of the real runtime. It never returns this program itself,
+// under whatever name it is installed.
 func findRuntime(name, path string, self os.FileInfo) (string, error) {
 	if name == "" {
 		name = defaultRuntime
@@ -131,7 +128,7 @@ func findRuntime(name, path string, self os.FileInfo) (string, error) {
 	}
 	for _, dir := range strings.Split(path+":"+standardPath, ":") {
 		if !filepath.IsAbs(dir) {
-			continue // never what the current directory, a bundle, has
+			continue // never use a file in the current directory, which is a bundle
 		}
 		file := filepath.Join(dir, name)
 		info, err := os.Stat(file)
@@ -142,8 +139,8 @@ func findRuntime(name, path string, self os.FileInfo) (string, error) {
 	return "", fmt.Errorf("cannot find the runtime %s: it is not in PATH: install it, or set %s", name, runtimeEnv)
 }
 
-// say writes the error as one line to standard error, which engines show to
-// nobody where the container starts all the same, and to the kernel's log.
+// say writes the error as one line to standard error and to the kernel's log: engines do not
+// show the standard error of a successful runtime.
 func say(stderr io.Writer, err error) {
 	text := "devlog-runtime: " + syslog.Escape(strings.ReplaceAll(err.Error(), "\n", "; "))
 	fmt.Fprintln(stderr, text)
