@@ -1,5 +1,5 @@
 # The default target builds the programs into bin/.
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+VERSION ?= $(shell packaging/describe.sh)
 GOLANGCI_LINT_VERSION := v2.15.0
 NFPM_VERSION := v2.45.0
 CYCLONEDX_VERSION := v1.10.0
@@ -28,6 +28,12 @@ TOOLS ?= .tools
 .PHONY: packages
 packages: $(TOOLS)/nfpm $(TOOLS)/cyclonedx-gomod ## build .deb, .rpm, .apk and .tar.gz with SBOM and checksums into dist/
 	VERSION='$(VERSION)' PATH="$(abspath $(TOOLS)):$$PATH" packaging/build.sh $(ARCHES)
+
+RELEASE_ARCHES ?= amd64 arm64
+
+.PHONY: release
+release: $(TOOLS)/nfpm $(TOOLS)/cyclonedx-gomod ## build the release that VERSION names: packages, archives, SBOMs, sources and checksums, into dist/
+	PATH="$(abspath $(TOOLS)):$$PATH" packaging/release.sh $(RELEASE_ARCHES)
 
 $(TOOLS)/nfpm:
 	GOTOOLCHAIN=auto GOBIN=$(abspath $(TOOLS)) go install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)

@@ -10,7 +10,6 @@ cd "$(dirname "$0")/.."
 : "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)}"
 export SOURCE_DATE_EPOCH LC_ALL=C TZ=UTC GOFLAGS=-buildvcs=false GOAMD64=v1 GOARM64=v8.0
 unset GOEXPERIMENT
-date=$(date -d "@$SOURCE_DATE_EPOCH" +%Y%m%d)
 rm -rf dist
 mkdir dist
 
@@ -41,7 +40,7 @@ for arch in "$@"; do
 
   # No directories in it, whose modes and times are the system's, and no
   # configuration: unpacking it in / replaces nothing but an older devlog.
-  name=dist/devlog_$(packaging/version.sh deb "$VERSION" "$date")_linux_$arch
+  name=dist/devlog_$(packaging/version.sh deb "$VERSION")_linux_$arch
   (cd "$root" && find usr ! -type d -print0 | sort -z) |
     tar -c -C "$root" --format=gnu --owner=0 --group=0 --numeric-owner --null -T - |
     gzip -9n >"$name.tar.gz"
@@ -53,7 +52,7 @@ for arch in "$@"; do
   cat packaging/nfpm.yaml >"$config"
   contents "$root" >>"$config"
   for kind in deb rpm apk; do
-    version=$(packaging/version.sh "$kind" "$VERSION" "$date")
+    version=$(packaging/version.sh "$kind" "$VERSION")
     said=$(PACKAGE_VERSION=$version ARCH=$arch STAGE=$root \
       nfpm package --config "$config" --packager "$kind" --target dist/) || {
       echo "$said" >&2 # its errors too

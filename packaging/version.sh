@@ -1,32 +1,28 @@
 #!/bin/sh
-# version.sh deb|rpm|apk VERSION DATE: VERSION, as "git describe --tags --always
-# --dirty" gives it, as that kind of package writes it. Packages sort as their
-# sources do: a release candidate is before its release, and what was committed
-# after a release is behind it. Without a tag the DATE (yyyymmdd) says which
-# version is the newer one.
+# version.sh deb|rpm|apk VERSION: VERSION, as describe.sh prints it, as that kind
+# of package writes it. Packages sort as their sources do: a release candidate,
+# and what was committed before a release, are before it; what was committed
+# after a release is behind it.
 set -eu
-kind=$1 version=$2 date=$3
+kind=$1 version=$2
 
 dirty=${version##*-dirty}
 [ -n "$dirty" ] || version=${version%-dirty}
 
 # [v]MAJOR.MINOR.PATCH[-PRERELEASE][-COMMITS-gHASH]
 if ! printf '%s\n' "$version" | grep -Eqx 'v?[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?'; then
-	hash=$(printf %s "$version" | tr -cd 0-9A-Za-z.)
-	base=0.0.0 pre= since=
-	snapshot=git$date.$hash
-else
-	snapshot=
-	since=$(printf %s "$version" | sed -nE 's/.*-([0-9]+-g[0-9a-f]+)$/\1/p')
-	base=${version#v}
-	[ -z "$since" ] || base=${base%-"$since"}
-	pre=${base#"${base%%-*}"} pre=$(printf %s "${pre#-}" | tr - .)
-	base=${base%%-*}
+	echo "version.sh: no version: $version; want MAJOR.MINOR.PATCH" >&2
+	exit 2
 fi
+since=$(printf %s "$version" | sed -nE 's/.*-([0-9]+-g[0-9a-f]+)$/\1/p')
+base=${version#v}
+[ -z "$since" ] || base=${base%-"$since"}
+pre=${base#"${base%%-*}"} pre=$(printf %s "${pre#-}" | tr - .)
+base=${base%%-*}
 
 case $kind in
 deb | rpm)
-	out=$base${pre:+"~$pre"}${snapshot:+"~$snapshot"}
+	out=$base${pre:+"~$pre"}
 	[ -z "$since" ] || out=$out+$(printf %s "$since" | tr - .)
 	[ -n "$dirty" ] || out=$out+dirty
 	;;
@@ -35,7 +31,7 @@ apk) # a number, and suffixes from a fixed list: apk-package(5)
 	alpha* | beta* | rc*) pre=$(printf %s "$pre" | tr -cd 0-9a-z) ;;
 	*) pre=pre$(printf %s "$pre" | tr -cd 0-9) ;;
 	esac
-	out=$base${pre:+"_$pre"}${snapshot:+"_git$date"}${since:+"_git${since%%-*}"}
+	out=$base${pre:+"_$pre"}${since:+"_git${since%%-*}"}
 	;;
 *)
 	echo "version.sh: no kind of package: $kind" >&2
