@@ -8,55 +8,54 @@ import (
 	"devlog/internal/file"
 )
 
-// Description is what a receiver's next program needs to know of it, beside its open
-// files: what would be lost with the memory. Descriptors are numbers of open files, or
-// -1. It is written as JSON. No member of that is renamed, or gets another meaning:
-// another version may read it.
+// Description is what a receiver's next program needs to know besides the open files: what
+// would be lost with the memory. Descriptors are numbers of open files, or -1. It is written
+// as JSON. Never rename a member or change its meaning: another version may read it.
 type Description struct {
 	Program  string `json:"program"`  // the version that wrote it
 	Receives bool   `json:"receives"` // its outputs are open
-	Awaits   bool   `json:"awaits"`   // SIGTERM came: only the container's end is waited for
+	Awaits   bool   `json:"awaits"`   // SIGTERM came: the receiver waits for the container's end
 	Files    Files  `json:"files"`
 	Started  Time   `json:"started"`
-	// Counters are the receiver's, each by its name.
+	// Counters are the receiver's counters by name.
 	Counters map[string]uint64 `json:"counters"`
-	// PreviousIDs are the processes that the receiver was, as ID/START. A store has them.
+	// PreviousIDs are the processes that the receiver was, as ID/START. Only a Store has them.
 	PreviousIDs []string      `json:"-"`
 	Places      []*Place      `json:"places"`
 	Sockets     []*Socket     `json:"sockets"`
 	Connections []*Connection `json:"connections"`
-	Kernel      *KernelLog    `json:"kernel"`      // nil if the kernel's log is not read
-	Watcher     *Watcher      `json:"watcher"`     // nil if /dev/log is not watched
-	Confinement *Confinement  `json:"confinement"` // nil if the process has not confined itself
+	Kernel      *KernelLog    `json:"kernel"`      // nil if the receiver does not read the kernel's log
+	Watcher     *Watcher      `json:"watcher"`     // nil if it does not watch /dev/log
+	Confinement *Confinement  `json:"confinement"` // nil if the process is not confined
 	Outputs     []*Output     `json:"outputs"`
-	// Unreadable is why this is of a receiver that has just started, with the sockets of
-	// another; nil if the description could be read.
+	// Unreadable is why there is no description: the receiver starts fresh with the sockets of
+	// another. It is nil if the description could be read.
 	Unreadable error `json:"-"`
 }
 
-// Files are the descriptors that there is one of each.
+// Files are the descriptors of which there is only one.
 type Files struct {
 	Init  int `json:"init"`  // the container's first process
 	Root  int `json:"root"`  // its root directory
-	Store int `json:"store"` // what a supervisor holds, see Store
+	Store int `json:"store"` // what a supervisor holds; see Store
 }
 
-// Place is a name to be removed at the end.
+// Place is a name to remove at the end.
 type Place struct {
 	Dir   int     `json:"dir"` // its directory
 	Name  Text    `json:"name"`
 	Flags int     `json:"flags"` // of unlinkat(2)
-	ID    file.ID `json:"id"`    // of the file that had it; zero if no file had it
+	ID    file.ID `json:"id"`    // of the file with the name; zero for none
 }
 
 // Socket is a socket to receive from.
 type Socket struct {
 	FD    int           `json:"fd"`
-	Path  Text          `json:"path"`  // if the receiver has bound it itself
+	Path  Text          `json:"path"`  // if the receiver itself bound it
 	Place int           `json:"place"` // its name: index in Places, or -1
 	ID    file.ID       `json:"id"`    // of the name
-	Run   int           `json:"run"`   // number of the repair that it came with
-	Debt  time.Duration `json:"debt"`  // until its bucket is full
+	Run   int           `json:"run"`   // number of the repair that made it
+	Debt  time.Duration `json:"debt"`  // time until its bucket is full
 }
 
 // Connection is a connection to a stream socket.
@@ -64,12 +63,12 @@ type Connection struct {
 	FD      int    `json:"fd"`
 	Framing int    `json:"framing"`
 	Socket  int    `json:"socket"` // index in Sockets, or -1
-	Skip    bool   `json:"skip"`   // up to the next end of a message
-	Known   bool   `json:"known"`  // who sends
+	Skip    bool   `json:"skip"`   // skip up to the next end of a message
+	Known   bool   `json:"known"`  // the sender is known
 	PID     int64  `json:"pid"`
 	UID     int64  `json:"uid"`
 	GID     int64  `json:"gid"`
-	Rest    []byte `json:"rest"` // of a message that is not complete
+	Rest    []byte `json:"rest"` // an incomplete message
 }
 
 // KernelLog is the kernel's log as a source.
@@ -79,7 +78,7 @@ type KernelLog struct {
 	Any      bool   `json:"any"` // a record was read
 }
 
-// Watcher is what was seen at /dev/log.
+// Watcher is what was found at /dev/log.
 type Watcher struct {
 	Target     Text          `json:"target"`
 	Failed     Text          `json:"failed"`
@@ -97,13 +96,13 @@ type Watcher struct {
 	FreeAt     Time          `json:"freeAt"`
 }
 
-// Confinement is how the process is confined, for good.
+// Confinement is how the process is permanently confined.
 type Confinement struct {
-	Mark     int  `json:"mark"` // the file whose name says how
+	Mark     int  `json:"mark"` // the file whose name describes it
 	Landlock bool `json:"landlock"`
 }
 
-// Output is an output, with what was counted in front of it.
+// Output is an output, and the counts of the meter before it.
 type Output struct {
 	Path     Text        `json:"path"`
 	Kind     int         `json:"kind"`
@@ -114,37 +113,37 @@ type Output struct {
 	State    OutputState `json:"state"`
 }
 
-// OutputState is what an output hands over to the one that takes its place.
+// OutputState is what an output passes to its successor.
 type OutputState struct {
 	Written uint64 `json:"written"`
 	Lost    []Loss `json:"lost"`
-	// Pending are whole lines; of the first, Torn bytes are in the file already.
+	// Pending are whole lines. The file already has Torn bytes of the first.
 	Pending []byte `json:"pending"`
 	Torn    int    `json:"torn"`
-	Ours    bool   `json:"ours"` // the first line is the receiver's own notice
+	Ours    bool   `json:"ours"` // the first line is a notice
 	Sync    bool   `json:"sync"` // they must be synced
-	// Unsaid are lost messages that the place does not tell of yet, and UnsaidBy
-	// is why they were lost.
+	// Unsaid are lost messages without a notice in the output, and UnsaidBy is why they were
+	// lost.
 	Unsaid   uint64 `json:"unsaid"`
 	UnsaidBy Text   `json:"unsaidBy"`
-	// FD is the open place, where opening it again makes a difference; else -1.
+	// FD is the open file, if opening it again would make a difference; otherwise -1.
 	FD int `json:"fd"`
-	// Used is how much of the budget was used in the interval that began Age ago.
+	// Used is how much of the limit was used in the interval that began Age ago.
 	Used int           `json:"used"`
 	Age  time.Duration `json:"age"`
 }
 
-// Loss is a number of messages that an output has lost for one reason.
+// Loss is a number of messages that an output lost for one reason.
 type Loss struct {
 	Reason string `json:"reason"`
 	N      uint64 `json:"n"`
 }
 
-// Time is a time in nanoseconds since the epoch, of the wall clock: the other one has no
-// zero that two programs know. 0 is never.
+// Time is a time of the wall clock, in nanoseconds since the epoch; 0 for never. The monotonic
+// clock has no zero that two programs share.
 type Time int64
 
-// TimeOf returns the time to hand over.
+// TimeOf returns the time to pass on.
 func TimeOf(t time.Time) Time {
 	if t.IsZero() {
 		return 0
@@ -152,7 +151,7 @@ func TimeOf(t time.Time) Time {
 	return Time(t.UnixNano())
 }
 
-// Time returns the time that was handed over.
+// Time returns the time that was passed on.
 func (t Time) Time() time.Time {
 	if t == 0 {
 		return time.Time{}
@@ -160,12 +159,12 @@ func (t Time) Time() time.Time {
 	return time.Unix(0, int64(t))
 }
 
-// NewDescription returns one without open files.
+// NewDescription returns a description without open files.
 func NewDescription() *Description {
 	return &Description{Files: Files{Init: -1, Root: -1, Store: -1}, Counters: map[string]uint64{}}
 }
 
-// Each calls f for every descriptor, also those that are -1, until there is an error.
+// Each calls f for every descriptor, even if it is -1, until there is an error.
 func (d *Description) Each(f func(fd *int) error) error {
 	list := []*int{&d.Files.Init, &d.Files.Root, &d.Files.Store}
 	for _, p := range d.Places {
@@ -194,7 +193,7 @@ func (d *Description) Each(f func(fd *int) error) error {
 	return nil
 }
 
-// Descriptors are all of them.
+// Descriptors returns all of them.
 func (d *Description) Descriptors() (list []int) {
 	_ = d.Each(func(fd *int) error {
 		if *fd >= 0 {
@@ -205,9 +204,9 @@ func (d *Description) Descriptors() (list []int) {
 	return list
 }
 
-// Settle marks the files as not to be inherited (FD_CLOEXEC), and leaves out what there
-// is no open file of, or no socket to receive from: it was given up, was never passed,
-// or is of a kind that only another version knows.
+// Settle marks the files as not to be inherited (FD_CLOEXEC). It removes everything without
+// its open file, or without a socket to receive from: it was given up, or never passed, or
+// only another version knows it.
 func (d *Description) Settle() {
 	_ = d.Each(func(fd *int) error {
 		if _, err := unix.FcntlInt(uintptr(*fd), unix.F_SETFD, unix.FD_CLOEXEC); *fd >= 0 && err != nil {
@@ -215,7 +214,7 @@ func (d *Description) Settle() {
 		}
 		return nil
 	})
-	var places, sockets []int // where each is then, -1 for those that are left out
+	var places, sockets []int // the new index of each, or -1 if it is removed
 	places, d.Places = compact(d.Places, func(p *Place) bool { return p.Dir >= 0 })
 	sockets, d.Sockets = compact(d.Sockets, func(s *Socket) bool {
 		ok := s.FD >= 0 && receives(s.FD)
@@ -236,8 +235,8 @@ func (d *Description) Settle() {
 	}
 }
 
-// compact returns those of the list that are kept, and for each of the list where it
-// is among these, or -1.
+// compact returns the elements of the list that are kept, and for each element of the list its
+// new index, or -1.
 func compact[T any](list []T, keep func(T) bool) (index []int, kept []T) {
 	for _, v := range list {
 		if !keep(v) {
@@ -250,7 +249,7 @@ func compact[T any](list []T, keep func(T) bool) (index []int, kept []T) {
 	return index, kept
 }
 
-// at is the number at i, or -1 if i is outside the list.
+// at returns the number at i, or -1 if i is outside the list.
 func at(list []int, i int) int {
 	if i < 0 || i >= len(list) {
 		return -1

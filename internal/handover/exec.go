@@ -13,15 +13,15 @@ import (
 	"devlog/internal/memfd"
 )
 
-// NameCheck is a sealed file with the state of a running receiver, passed by it
-// to a new program that is only to say whether it could go on with that.
+// NameCheck is a sealed file with the state of a running receiver, which passes it to a new
+// program. That program only reports whether it could continue with the state.
 const NameCheck = "check"
 
-// maxState is how much of a state is read, in bytes.
+// maxState is the most that is read of a state, in bytes.
 const maxState = 256 << 20
 
-// StateFile returns a file in memory with this content, which cannot be changed
-// any more (memfd_create(2), F_ADD_SEALS of fcntl(2)).
+// StateFile returns a sealed file in memory with this content (memfd_create(2), F_ADD_SEALS of
+// fcntl(2)).
 func StateFile(content []byte) (*os.File, error) {
 	const name = "devlogd-state"
 	fd, err := memfd.Create(name, memfd.Data)
@@ -40,7 +40,7 @@ func StateFile(content []byte) (*os.File, error) {
 	return f, nil
 }
 
-// ReadState returns the content of a StateFile. Another file is an error.
+// ReadState returns the content of a StateFile. Any other file is an error.
 func ReadState(fd int) ([]byte, error) {
 	seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0)
 	if err == nil && seals&unix.F_SEAL_WRITE == 0 {
@@ -70,8 +70,8 @@ func ReadState(fd int) ([]byte, error) {
 	return data, nil
 }
 
-// Inherit returns what this process's program before this one has left to it with Exec;
-// nil if it left nothing. It removes the variable from the environment.
+// Inherit returns what the program before this one passed with Exec; nil for nothing. It
+// removes the variable from the environment.
 func Inherit() (*Description, error) {
 	text, found := os.LookupEnv(earlysignal.StateVariable)
 	if !found {
@@ -81,7 +81,7 @@ func Inherit() (*Description, error) {
 		return nil, fmt.Errorf("remove %s from the environment: %w", earlysignal.StateVariable, err)
 	}
 	fd, err := strconv.Atoi(text)
-	if err != nil || fd < FirstFD { // no program of ours has set it
+	if err != nil || fd < FirstFD { // no program of ours set it
 		return nil, fmt.Errorf("read %s=%q: want a descriptor", earlysignal.StateVariable, text)
 	}
 	data, err := ReadState(fd)
@@ -92,16 +92,15 @@ func Inherit() (*Description, error) {
 	}
 	if err != nil {
 		d = Undescribed(leftOpen(), err)
-		d.Confinement = &Confinement{Mark: -1, Landlock: true} // the process is confined as before
+		d.Confinement = &Confinement{Mark: -1, Landlock: true} // the process is still confined
 	}
 	return d, nil
 }
 
-// Exec replaces this process's program by the one that image is a handle of
-// (execve(2)): it gets the description, and of the open files those that this names and
-// standard input, output and error. last runs when nothing else is left to do. It
-// returns only if that or anything else fails; then all is as before, but for what last
-// did.
+// Exec replaces this process's program by the one that image is a handle on (execve(2)). The
+// new program gets the description, its open files, and standard input, output and error. last
+// runs just before. Exec returns only if something fails. Then everything is as before, except
+// for what last did.
 func Exec(image int, args, env []string, d *Description, last func() error) error {
 	state, err := StateFile(d.Format())
 	if err != nil {
@@ -138,15 +137,15 @@ func closeOnExec(list []int) (err error) {
 	return err
 }
 
-// CloseOnExec marks every descriptor but standard input, output and error, so
-// that nothing this process was started with reaches the receiver: runtimes
-// leak their own files into hooks, and wait for them to be closed.
+// CloseOnExec marks every descriptor except standard input, output and error, so that files
+// that this process inherited do not reach the receiver: runtimes leak files into hooks, and
+// wait until they are closed.
 func CloseOnExec() error {
 	err := unix.CloseRange(FirstFD, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
 	if err == nil {
 		return nil
 	}
-	return CloseOnExecEach() // close_range(2) is of Linux 5.9, its flag of 5.11
+	return CloseOnExecEach() // close_range(2) is in Linux 5.9, its flag in 5.11
 }
 
 // CloseOnExecEach is CloseOnExec for kernels without close_range(2).

@@ -10,21 +10,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A receiver that runs is given further sockets so: the hook listens at a name that only root
-// can make and sends the receiver SIGHUP. The receiver connects, takes one SendFiles, and
-// answers as Report does.
+// A running receiver gets further sockets as follows: the hook listens at a name that only
+// root can create, and sends SIGHUP to the receiver. The receiver connects, receives one
+// SendFiles, and answers as Report does.
 
-// fetchDir is the directory of that name.
+// fetchDir is the directory of the name.
 const fetchDir = "/run"
 
-// fetchTime is how long the receiver waits for the files: it receives nothing meanwhile.
+// fetchTime is how long the receiver waits for the files. It reads no messages meanwhile.
 const fetchTime = time.Second
 
-// FetchName returns the name in /run at which the receiver with that process ID fetches files.
+// FetchName returns the name in /run where the receiver with that process ID fetches files.
 func FetchName(pid int) string { return ".devlog-files-" + strconv.Itoa(pid) }
 
 // Fetch returns the files that a hook has for the receiver with that process ID, and a
-// descriptor for Report; -1 if there is no hook.
+// descriptor for Report; -1 without a hook.
 func Fetch(pid int) (files []File, answer int, err error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -43,7 +43,7 @@ func Fetch(pid int) (files []File, answer int, err error) {
 	return files, fd, nil
 }
 
-// Serve sends the files to the process, which is to fetch them at the listening socket, and
+// Serve sends the files to the process, which fetches them at the listening socket, and
 // returns its answer.
 func Serve(listener, pid int, files []Passed, deadline time.Time) error {
 	for {

@@ -9,9 +9,9 @@ import (
 	"devlog/internal/file"
 )
 
-// Undescribed makes a description of open files without one: sockets to receive from,
-// the container's first process and its root directory, and what a supervisor holds.
-// All other files are closed. why says what is wrong with the description they came with.
+// Undescribed makes a description of open files that have none: sockets to receive from, the
+// container's first process and root directory, and what a supervisor holds. It closes all
+// other files. why says what is wrong with their description.
 func Undescribed(files []int, why error) *Description {
 	d := NewDescription()
 	d.Unreadable = why
@@ -35,7 +35,7 @@ func Undescribed(files []int, why error) *Description {
 	return d
 }
 
-// kindOf is what the type of a socket is called.
+// kindOf returns the kind of a socket.
 func kindOf(fd int) string {
 	if kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err == nil && kind == unix.SOCK_STREAM {
 		return "stream"
@@ -43,15 +43,15 @@ func kindOf(fd int) string {
 	return "dgram"
 }
 
-// receives reports whether a descriptor is a unix socket to receive from: one that has
-// a name, and is no connection.
+// receives returns whether a descriptor is a unix socket to receive from: it has a name, and
+// is not a connection.
 func receives(fd int) bool {
 	name, err := unix.Getsockname(fd)
 	if err != nil {
 		return false
 	}
 	at, ok := name.(*unix.SockaddrUnix)
-	if !ok || at.Name == "" || at.Name == "@" { // x/sys/unix writes an empty name so
+	if !ok || at.Name == "" || at.Name == "@" { // how x/sys/unix represents an empty name
 		return false
 	}
 	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
@@ -62,28 +62,28 @@ func receives(fd int) bool {
 	return err == nil && kind == unix.SOCK_DGRAM
 }
 
-// isProcess reports whether a descriptor is a process (pidfd_send_signal(2)).
+// isProcess returns whether a descriptor is a pidfd (pidfd_send_signal(2)).
 func isProcess(fd int) bool { return unix.PidfdSendSignal(fd, 0, nil, 0) != unix.EBADF }
 
-// isRoot reports whether a descriptor is the root directory of a mount namespace: it
-// is its own parent.
+// isRoot returns whether a descriptor is the root directory of a mount namespace, which is its
+// own parent.
 func isRoot(fd int) bool {
 	var at, up unix.Stat_t
 	return unix.Fstat(fd, &at) == nil && at.Mode&unix.S_IFMT == unix.S_IFDIR &&
 		unix.Fstatat(fd, "..", &up, 0) == nil && file.IDOf(&at) == file.IDOf(&up)
 }
 
-// isStore reports whether a descriptor is memory that cannot shrink or grow, but be
-// written.
+// isStore returns whether a descriptor is memory that can be written but cannot shrink or
+// grow.
 func isStore(fd int) bool {
 	seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0)
 	return err == nil && seals&(unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE) == unix.F_SEAL_SHRINK|unix.F_SEAL_GROW
 }
 
-// leftOpen are the descriptors that the program before this one has left open for it:
-// all but standard input, output and error that execve(2) does not close.
+// leftOpen returns the descriptors that the earlier program left open: those without
+// close-on-exec, except standard input, output and error.
 func leftOpen() (list []int) {
-	entries, _ := os.ReadDir("/proc/self/fd") // without it there are none
+	entries, _ := os.ReadDir("/proc/self/fd") // without /proc there are none
 	for _, e := range entries {
 		fd, err := strconv.Atoi(e.Name())
 		if err != nil || fd < FirstFD {

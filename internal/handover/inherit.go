@@ -1,9 +1,9 @@
-// Package handover owns what a receiver is given when it begins, open files and a
-// description of them: by the hook that starts it, by the version that it replaces, or
-// by the supervisor that starts it again after a kill.
+// Package handover owns what a receiver starts with: open files and their description, from
+// the hook that starts it, the version that it replaces, or the supervisor that restarts it
+// after a kill.
 //
-// Files are passed as systemd passes sockets (sd_listen_fds(3)): LISTEN_FDS says how
-// many there are, from descriptor 3 on, and LISTEN_FDNAMES names them.
+// Files are passed as systemd passes sockets (sd_listen_fds(3)): LISTEN_FDS is their number,
+// from descriptor 3 on, and LISTEN_FDNAMES has their names.
 package handover
 
 import (
@@ -26,44 +26,42 @@ const (
 	// NameInit is a pidfd (pidfd_open(2)) of the container's first process.
 	// The receiver drains its sockets and ends when it becomes readable.
 	NameInit = "init"
-	// NameReady is the write end of a pipe on which the receiver says, once,
-	// that it is ready or why it cannot be. See Report.
+	// NameReady is the write end of a pipe. The receiver reports on it, once, that it is ready
+	// or why it cannot be. See Report.
 	NameReady = "ready"
-	// NameRoot is the container's root directory. With it the receiver keeps
-	// the repair: it watches /dev/log there, and runs the repair again.
+	// NameRoot is the container's root directory. With it the receiver watches /dev/log there,
+	// and reruns the repair.
 	NameRoot = "root"
-	// NameChroot is the container's root directory. The receiver makes it its own
-	// before it does anything else.
+	// NameChroot is the container's root directory. The receiver first makes it its own root
+	// directory.
 	NameChroot = "chroot"
-	// NameReceiver is a connected SOCK_SEQPACKET socket to a receiver that runs
-	// already, passed by it to the hook that it runs. See SendFiles.
+	// NameReceiver is a SOCK_SEQPACKET socket connected to a running receiver, which passes it
+	// to the hook that it runs. See SendFiles.
 	NameReceiver = "receiver"
-	// NameUnbound is a datagram socket without a name, passed by a receiver that is
-	// confined to the hook that it runs. See SendNames.
+	// NameUnbound is a datagram socket without a name, which a confined receiver passes to the
+	// hook that it runs. See SendNames.
 	NameUnbound = "unbound"
-	// NameUnlink, followed by an entry's name, is a directory from which the
-	// receiver removes that file (unlinkat(2)) when it ends. Behind a socket it is the
-	// socket's name.
+	// NameUnlink, followed by a name, is a directory from which the receiver removes that name
+	// (unlinkat(2)) when it ends. After a socket, it is the socket's name.
 	NameUnlink = "unlink/"
-	// NameRmdir, followed by an entry's name, is a directory from which the
-	// receiver removes that empty directory when it ends.
+	// NameRmdir, followed by a name, is a directory from which the receiver removes that empty
+	// directory when it ends.
 	NameRmdir = "rmdir/"
 )
 
 // FirstFD is SD_LISTEN_FDS_START of sd_listen_fds(3).
 const FirstFD = 3
 
-// File is an open file that a parent has passed to this process.
+// File is an open file that the parent process passed.
 type File struct {
 	FD   int
 	Name string
 }
 
-// Inherited returns the files that the environment says were passed to this
-// process, in order, sets their close-on-exec flag and removes the variables
-// from the environment. Unlike sd_listen_fds(3) it takes files that come
-// without LISTEN_PID: the hook cannot know the receiver's process ID before it
-// has started it. With another process's LISTEN_PID there are none.
+// Inherited returns the files that the environment describes, in order. It sets their
+// close-on-exec flag, and removes the variables from the environment. Unlike sd_listen_fds(3)
+// it accepts files without LISTEN_PID, because the hook does not know the receiver's process
+// ID before the start. If LISTEN_PID is another process's, there are no files.
 func Inherited() ([]File, error) {
 	pid, count, names := os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS"), os.Getenv("LISTEN_FDNAMES")
 	for _, v := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
@@ -86,7 +84,7 @@ func Inherited() ([]File, error) {
 	return files, nil
 }
 
-// parseInherited is the part of Inherited that only looks at the variables.
+// parseInherited is Inherited for these values of the variables.
 func parseInherited(count, names string) ([]File, error) {
 	if count == "" {
 		return nil, nil
@@ -112,12 +110,12 @@ func parseInherited(count, names string) ([]File, error) {
 	return files, nil
 }
 
-// ReportReady is what Report writes when there is no error.
+// ReportReady is what Report writes without an error.
 const ReportReady = "READY=1"
 
-// Report tells the process that waits on the other end of the pipe fd that
-// this one is ready (problem is nil) or why it cannot be, and closes fd. That nobody waits
-// any more is an error only with a problem.
+// Report tells the process at the other end of the pipe fd that this process is ready (problem
+// is nil) or why it cannot be, and closes fd. It returns an error only with a problem if
+// nobody reads the pipe any more.
 func Report(fd int, problem error) error {
 	text := ReportReady
 	if problem != nil {
@@ -125,7 +123,7 @@ func Report(fd int, problem error) error {
 	}
 	_, werr := unix.Write(fd, []byte(text+"\n"))
 	if problem == nil && errors.Is(werr, unix.EPIPE) {
-		werr = nil // the hook was killed: the next repair finds this receiver
+		werr = nil // the hook was killed; the next repair finds this receiver
 	}
 	if err := errors.Join(werr, unix.Close(fd)); err != nil {
 		return fmt.Errorf("cannot report to the hook: %w", err)
@@ -133,7 +131,7 @@ func Report(fd int, problem error) error {
 	return nil
 }
 
-// IsSocket says that a file passed with this name is a socket to receive from.
+// IsSocket returns whether a file that was passed with this name is a socket to receive from.
 func IsSocket(name string) bool {
 	switch name {
 	case NameReady, NameInit, NameRoot, NameReceiver, NameUnbound, NameCheck, NameChroot:
@@ -142,13 +140,13 @@ func IsSocket(name string) bool {
 	return !strings.HasPrefix(name, NameUnlink) && !strings.HasPrefix(name, NameRmdir)
 }
 
-// Describe makes a description of files by the names with which they were passed, by a
-// hook or a service manager: a hook of another version is to understand them. A file to
-// remove that follows a socket is the socket's name: the kernel knows only the one that it was
-// bound with, and it was renamed since.
+// Describe makes a description of files that a hook or a service manager passed with these
+// names. It must understand the names of other versions. A file to remove that follows a
+// socket is the socket's name: the kernel only knows the name that it was bound with, before
+// it was renamed.
 func Describe(files []File) (*Description, error) {
 	d := NewDescription()
-	var socket *Socket // the file before, if it was one
+	var socket *Socket // the file before, if it is a socket
 	for _, f := range files {
 		before := socket
 		socket = nil

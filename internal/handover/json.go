@@ -8,11 +8,11 @@ import (
 	"unicode/utf8"
 )
 
-// Text is a string of any bytes, such as a path. JSON has UTF-8 only: another text, and
-// one that begins with a quotation mark, is written as Go's source would have it.
+// Text is a string of any bytes, such as a path. JSON only has UTF-8: other text, and text
+// that begins with a quotation mark, is written as a Go string literal.
 type Text string
 
-// MarshalText is for encoding/json. It always succeeds.
+// MarshalText implements encoding.TextMarshaler. It always succeeds.
 func (t Text) MarshalText() ([]byte, error) {
 	if utf8.ValidString(string(t)) && !strings.HasPrefix(string(t), `"`) {
 		return []byte(t), nil
@@ -29,8 +29,8 @@ func (t *Text) UnmarshalText(data []byte) error {
 	return nil
 }
 
-// decode reads an object. A member that is not what is expected is as one that is
-// missing: it leaves its value as it is.
+// decode reads an object. It treats a member of an unexpected type as missing, and leaves its
+// value unchanged.
 func decode(data []byte, p any) error {
 	err := json.Unmarshal(data, p)
 	if errors.As(err, new(*json.SyntaxError)) {
@@ -39,51 +39,51 @@ func decode(data []byte, p any) error {
 	return nil
 }
 
-// What has a descriptor has none until it is read.
+// Descriptors are -1 until they are read.
 
-// UnmarshalJSON is for encoding/json.
+// UnmarshalJSON implements json.Unmarshaler.
 func (f *Files) UnmarshalJSON(data []byte) error {
 	type plain Files
 	*f = Files{Init: -1, Root: -1, Store: -1}
 	return decode(data, (*plain)(f))
 }
 
-// UnmarshalJSON is for encoding/json.
+// UnmarshalJSON implements json.Unmarshaler.
 func (p *Place) UnmarshalJSON(data []byte) error {
 	type plain Place
 	*p = *newPlace()
 	return decode(data, (*plain)(p))
 }
 
-// UnmarshalJSON is for encoding/json.
+// UnmarshalJSON implements json.Unmarshaler.
 func (s *Socket) UnmarshalJSON(data []byte) error {
 	type plain Socket
 	*s = *newSocket()
 	return decode(data, (*plain)(s))
 }
 
-// UnmarshalJSON is for encoding/json.
+// UnmarshalJSON implements json.Unmarshaler.
 func (p *Connection) UnmarshalJSON(data []byte) error {
 	type plain Connection
 	*p = *newConnection()
 	return decode(data, (*plain)(p))
 }
 
-// UnmarshalJSON is for encoding/json.
+// UnmarshalJSON implements json.Unmarshaler.
 func (k *KernelLog) UnmarshalJSON(data []byte) error {
 	type plain KernelLog
 	*k = *newKernelLog()
 	return decode(data, (*plain)(k))
 }
 
-// UnmarshalJSON is for encoding/json.
+// UnmarshalJSON implements json.Unmarshaler.
 func (c *Confinement) UnmarshalJSON(data []byte) error {
 	type plain Confinement
 	*c = *newConfinement()
 	return decode(data, (*plain)(c))
 }
 
-// UnmarshalJSON is for encoding/json.
+// UnmarshalJSON implements json.Unmarshaler.
 func (s *OutputState) UnmarshalJSON(data []byte) error {
 	type plain OutputState
 	*s = OutputState{FD: -1}

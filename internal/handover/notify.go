@@ -9,15 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// notifyVariable names the socket of the service manager (sd_notify(3)).
+// notifyVariable has the socket of the service manager (sd_notify(3)).
 const notifyVariable = "NOTIFY_SOCKET"
 
-// FilesVariable names the socket at which the hook hands the files over to a
-// receiver that the service manager has started.
+// FilesVariable has the socket where the hook passes the files to a receiver that the service
+// manager started.
 const FilesVariable = "DEVLOGD_FILES"
 
-// Notify tells the service manager (sd_notify(3)), such as "READY=1", and passes
-// it open files to keep (FDSTORE=1). Without a manager it does nothing.
+// Notify sends a state, such as "READY=1", to the service manager (sd_notify(3)), and passes
+// it open files to keep (FDSTORE=1). It does nothing without a service manager.
 func Notify(state string, fds ...int) error {
 	name := os.Getenv(notifyVariable)
 	if name == "" {
@@ -35,20 +35,19 @@ func Notify(state string, fds ...int) error {
 	if len(fds) > 0 {
 		rights = unix.UnixRights(fds...)
 	}
-	// The kernel takes @ for the NUL of an abstract name in x/sys/unix.
+	// x/sys/unix writes the NUL of an abstract name as @.
 	if err := unix.Sendmsg(fd, []byte(state), rights, &unix.SockaddrUnix{Name: name}, unix.MSG_NOSIGNAL); err != nil {
 		return fmt.Errorf("cannot tell the service manager: %w", err)
 	}
 	return nil
 }
 
-// Supervised reports whether the service manager has started this process for a
-// hook, until Taken was called.
+// Supervised returns whether the service manager started this process for a hook. After Taken
+// it returns false.
 func Supervised() bool { return os.Getenv(FilesVariable) != "" }
 
-// Taken returns the files that the hook hands over to a receiver that the
-// service manager has started for it; ok is false where the environment names
-// no such hook. The error says that it is not there any more.
+// Taken returns the files that the hook passes to a receiver that the service manager started.
+// ok is false if the environment names no hook. The error means that the hook is gone.
 func Taken(limit time.Duration) (files []File, ok bool, err error) {
 	name, ok := os.LookupEnv(FilesVariable)
 	if !ok {
@@ -76,8 +75,8 @@ func takeFrom(name string, limit time.Duration) ([]File, error) {
 	return takeAt(fd, limit)
 }
 
-// takeAt returns the files of one SendFiles at the other end, which must be this process's
-// user's.
+// takeAt returns the files of one SendFiles at the other end, which must belong to this
+// process's user.
 func takeAt(fd int, limit time.Duration) ([]File, error) {
 	if _, err := SamePeer(fd); err != nil {
 		return nil, err
@@ -92,7 +91,7 @@ func takeAt(fd int, limit time.Duration) ([]File, error) {
 	return files, err
 }
 
-// SamePeer returns the process at the other end, which must be this one's user's.
+// SamePeer returns the process at the other end. It must belong to this process's user.
 func SamePeer(fd int) (pid int, err error) {
 	peer, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil {
@@ -104,7 +103,7 @@ func SamePeer(fd int) (pid int, err error) {
 	return int(peer.Pid), nil
 }
 
-// Poll waits until one of the descriptors can be read.
+// Poll waits until one of the descriptors is readable.
 func Poll(limit time.Duration, list ...int) error {
 	var fds []unix.PollFd
 	for _, fd := range list {

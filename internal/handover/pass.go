@@ -14,9 +14,10 @@ import (
 )
 
 const (
-	// MaxFiles is how many are passed at once; the kernel's limit is SCM_MAX_FD, 253.
+	// MaxFiles is the most files that are passed at once. The kernel's limit is SCM_MAX_FD,
+	// 253.
 	MaxFiles = 200
-	// maxNames is how long their names are, in bytes.
+	// maxNames is the most bytes of their names.
 	maxNames = 16 << 10
 )
 
@@ -26,9 +27,9 @@ type Passed struct {
 	Name string
 }
 
-// SendFiles hands the files over to the process at the other end of the
-// SOCK_SEQPACKET socket: one message with the names, joined by ":", and the
-// descriptors (SCM_RIGHTS of unix(7)). 200 files can be handed over.
+// SendFiles passes files to the process at the other end of the SOCK_SEQPACKET socket: one
+// message with the names, joined by ":", and the descriptors (SCM_RIGHTS of unix(7)). At most
+// MaxFiles can be passed.
 func SendFiles(socket int, files []Passed) error {
 	var names []string
 	var fds []int
@@ -48,9 +49,9 @@ func SendFiles(socket int, files []Passed) error {
 	return nil
 }
 
-// ReceiveFiles returns the files of one SendFiles at the other end of the
-// socket, without waiting: the error is EAGAIN if there are none yet. There
-// are none, and no error, once the other end is closed.
+// ReceiveFiles returns the files of one SendFiles at the other end of the socket, without
+// waiting: the error is EAGAIN if there are none yet. If the other end is closed, it returns
+// no files and no error.
 func ReceiveFiles(socket int) ([]File, error) {
 	names, oob := make([]byte, maxNames), make([]byte, unix.CmsgSpace(MaxFiles*4))
 	n, oobn, flags, _, err := unix.Recvmsg(socket, names, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
@@ -89,9 +90,9 @@ func ReceiveFiles(socket int) ([]File, error) {
 	return files, nil
 }
 
-// SendNames tells a confined receiver what SendFiles would hand over: the sandbox lets no
-// program pass open files to another. The socket is the receiver's own, to which this
-// process gave a name. Each directory's own name is its path below the container's root.
+// SendNames tells a confined receiver what SendFiles would pass: the sandbox does not let
+// programs pass open files. The socket is the receiver's own, to which this process gave a
+// name. Each directory is named by its path below the container's root.
 func SendNames(socket int, files []Passed) error {
 	var list []string
 	for _, f := range files {
@@ -108,8 +109,8 @@ func SendNames(socket int, files []Passed) error {
 	return nil
 }
 
-// ReceiveNames is ReceiveFiles for what SendNames sends. open opens a directory (O_PATH) by
-// its path below the container's root: one that is another by now is left out. The socket
+// ReceiveNames is ReceiveFiles for SendNames. open opens a directory (O_PATH) by its path
+// below the container's root. A directory that was replaced meanwhile is left out. The socket
 // is a duplicate of unbound, which was passed to the hook.
 func ReceiveNames(socket, unbound int, open func(path string) (int, error)) (files []File, err error) {
 	text := make([]byte, maxNames)
@@ -121,7 +122,7 @@ func ReceiveNames(socket, unbound int, open func(path string) (int, error)) (fil
 		return nil, nil
 	}
 	list := strings.Split(string(text[:n]), "\x00")
-	files = []File{} // nil is the end
+	files = []File{} // nil means the end
 	for ; len(list) >= 4; list = list[4:] {
 		name, path, id := list[0], list[1], list[2:4]
 		var fd int
@@ -138,7 +139,7 @@ func ReceiveNames(socket, unbound int, open func(path string) (int, error)) (fil
 	return files, nil
 }
 
-// idOf returns the file's identity as SendNames sends it.
+// idOf returns the file's identity in the form of SendNames.
 func idOf(fd int) []string {
 	var st unix.Stat_t
 	if unix.Fstat(fd, &st) != nil {
@@ -148,9 +149,8 @@ func idOf(fd int) []string {
 	return []string{strconv.FormatUint(id.Dev, 10), strconv.FormatUint(id.Ino, 10)}
 }
 
-// Inheritable returns a description of the files for a child that is to find
-// them with Inherited: what ProcAttr.Files holds from descriptor 3 on, and the
-// variables of its environment.
+// Inheritable returns what a child needs so that Inherited returns these files: ProcAttr.Files
+// from descriptor 3 on, and environment variables.
 func Inheritable(passed []Passed) (files []*os.File, env []string) {
 	var names []string
 	for _, p := range passed {

@@ -16,20 +16,20 @@ import (
 )
 
 // A supervisor that keeps open files (FileDescriptorStoreMax= of systemd.service(5)) can
-// start a receiver again after a kill. One of the files is memory: it has a description
-// of the others, and what the receiver has received and not written.
+// restart a receiver after a kill. One of the files is memory. It holds the description of the
+// others, and messages that were received and not written.
 
 const (
-	// StoreName is the name that the supervisor knows the memory by.
+	// StoreName is the supervisor's name for the memory.
 	StoreName = "devlogd-store"
-	// takeTime is how long the hook may take to hand the files over.
+	// takeTime is how long to wait for the files from the hook.
 	takeTime = 10 * time.Second
-	// MaxDescription is how large a description in it is, in bytes.
+	// MaxDescription is the largest description in the memory, in bytes.
 	MaxDescription = 256 << 10
 )
 
-// Layout is how the memory is laid out: it begins with a Head, two descriptions are at
-// At, and the rest is the receiver's. Magic says which layout that is.
+// Layout is the layout of the memory: a Head at the start, two descriptions at At, and then
+// the receiver's part. Magic identifies the layout.
 type Layout struct {
 	Magic    uint64
 	At, Size int
@@ -38,14 +38,14 @@ type Layout struct {
 // Head is the beginning of the memory.
 type Head struct {
 	magic uint64
-	// Restarts is how often the receiver was started again.
+	// Restarts is how often the receiver was restarted.
 	Restarts uint64
-	// Pending are the messages that the outputs have taken and could not write.
+	// Pending are messages that outputs accepted and have not written.
 	Pending uint64
-	// Replays is how often it was begun to write what was unwritten.
+	// Replays is how often a receiver began to write unwritten messages.
 	Replays uint64
-	// current is which of the two descriptions holds, and length how long each
-	// is: one is written while the other holds.
+	// current is the valid one of the two descriptions: the other can be written meanwhile.
+	// length is the length of each.
 	current uint64
 	length  [2]uint64
 }
@@ -55,20 +55,20 @@ type Store struct {
 	FD     int
 	Memory []byte
 	Head   *Head
-	// Restarted says that the receiver before was killed.
+	// Restarted says that the earlier receiver was killed.
 	Restarted bool
-	files     []File // what the supervisor has given back; empty once they are described
+	files     []File // from the supervisor; empty after they are described
 	layout    Layout
-	stored    map[string]bool // names of what the supervisor has
-	// unreadable is why nothing of the receiver before is in it.
+	stored    map[string]bool // the supervisor's names for its files
+	// unreadable is why the memory has nothing from an earlier receiver.
 	unreadable error
 }
 
-// OpenStore returns the store of a receiver that is supervised, or nil, and the files
-// that were passed to it otherwise.
+// OpenStore returns the store of a supervised receiver, or nil, and the other files that were
+// passed to it.
 func OpenStore(files []File, l Layout) ([]File, *Store, error) {
 	i := slices.IndexFunc(files, func(f File) bool { return f.Name == StoreName })
-	if i < 0 && (len(files) == 0 || !Supervised()) { // it is started for the first time
+	if i < 0 && (len(files) == 0 || !Supervised()) { // its first start
 		taken, ok, err := Taken(takeTime)
 		if !ok || err != nil {
 			return files, nil, err
@@ -92,7 +92,7 @@ func OpenStore(files []File, l Layout) ([]File, *Store, error) {
 	return nil, s, nil
 }
 
-// NewStore makes a store and gives it to the supervisor.
+// NewStore makes a store and passes it to the supervisor.
 func NewStore(l Layout) (*Store, error) {
 	fd, err := memfd.Create(StoreName, memfd.Data)
 	if err == nil {
@@ -112,8 +112,8 @@ func NewStore(l Layout) (*Store, error) {
 	return s, s.keep(StoreName, fd)
 }
 
-// ReuseStore is the store of the program before or, where another version has laid it
-// out in another way, a new one in its place.
+// ReuseStore returns the store of the earlier program. If that program used another layout, it
+// returns a new store.
 func ReuseStore(fd int, l Layout) (*Store, error) {
 	var st unix.Stat_t
 	unreadable := unix.Fstat(fd, &st)
@@ -152,10 +152,10 @@ func mapStore(fd int, l Layout) (*Store, error) {
 	return &Store{FD: fd, Memory: memory, Head: (*Head)(unsafe.Pointer(&memory[0])), layout: l, stored: map[string]bool{}}, nil
 }
 
-// New reports whether nothing of the program before is in the store.
+// New returns whether the store has nothing from an earlier program.
 func (s *Store) New() bool { return !s.Restarted || s.unreadable != nil }
 
-// keep gives the supervisor a file.
+// keep passes a file to the supervisor.
 func (s *Store) keep(name string, fd int) error {
 	err := Notify("FDSTORE=1\nFDPOLL=0\nFDNAME="+name, fd)
 	if err == nil {
@@ -164,14 +164,14 @@ func (s *Store) keep(name string, fd int) error {
 	return err
 }
 
-// storedName is the name that the supervisor has for an open file: what the kernel has
-// for it, so that no file is there twice.
+// storedName returns the supervisor's name for an open file. It is the kernel's name for it,
+// so that no file is stored twice.
 func storedName(fd int) (string, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return "", fmt.Errorf("describe descriptor %d: %w", fd, err)
 	}
-	kind := "file" // the handle of a process is the only one
+	kind := "file" // the only process handle
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFSOCK:
 		kind = "socket"
@@ -182,11 +182,11 @@ func storedName(fd int) (string, error) {
 	return kind + "-" + strconv.FormatUint(id.Dev, 16) + "-" + strconv.FormatUint(id.Ino, 10), nil
 }
 
-// Write writes the description down, and gives the supervisor the files that it names:
-// their descriptors in it are changed. At every instant what is written down is
-// something that the supervisor has.
+// Write writes the description, and passes the files in it to the supervisor. It changes the
+// descriptors in the description. At every moment the supervisor has all files of the valid
+// description.
 func (s *Store) Write(d *Description) error {
-	// These end with the process, or are of it only.
+	// These end with the process, or belong to it alone.
 	d.Connections, d.Kernel, d.Outputs, d.Confinement, d.Files.Store = nil, nil, nil, nil, -1
 	var names []string
 	err := d.Each(func(fd *int) error {
@@ -230,8 +230,8 @@ func (s *Store) Write(d *Description) error {
 	return nil
 }
 
-// read is what was last written: the names of the files, the processes that the
-// receiver was, and the description.
+// read returns what was last written: the names of the files, the processes that the receiver
+// was, and the description.
 func (s *Store) read() (names, previous []string, description string, err error) {
 	which := s.Head.current & 1
 	size := s.Head.length[which]
@@ -247,7 +247,7 @@ func (s *Store) read() (names, previous []string, description string, err error)
 	return strings.Fields(first), strings.Fields(second), rest, nil
 }
 
-// Resume has a program use the store that the one before has left it in this process. It
+// Resume makes the program use the store that the earlier program of this process left. It
 // returns the processes that the receiver was.
 func (s *Store) Resume() (previousIDs []string) {
 	names, previous, _, err := s.read()
@@ -260,8 +260,8 @@ func (s *Store) Resume() (previousIDs []string) {
 	return previous
 }
 
-// Restart describes the receiver that was killed, with the descriptors that the
-// supervisor has given back. Its counters and connections have ended with it.
+// Restart describes the killed receiver, with the descriptors from the supervisor. Its
+// counters and connections are lost.
 func (s *Store) Restart() (*Description, error) {
 	given := map[string]int{}
 	var all []int
@@ -279,7 +279,7 @@ func (s *Store) Restart() (*Description, error) {
 	if err != nil {
 		return Undescribed(all, err), nil
 	}
-	// Two handles of one directory are one file to the supervisor.
+	// Two handles on one directory are one file for the supervisor.
 	err = d.Each(func(fd *int) error {
 		index := *fd
 		if *fd = -1; index < 0 || index >= len(names) {

@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// A description is JSON. Releases before knew only lines of words, in a fixed order.
-// They are written as well, so that an upgrade can be taken back, and such a release
-// passes over the line with the JSON. What the lines cannot say is lost on the way back.
+// A description is JSON. Earlier releases only know lines of words in a fixed order. These are
+// written too, so that an upgrade can be reverted: an earlier release ignores the line with
+// the JSON. It loses what the lines cannot express.
 const (
 	wordsHead = "devlogd-state "
 	wordsKey  = "json"
 )
 
-// wordCounters are the counters in the lines of words.
+// wordCounters are the counters in the lines.
 var wordCounters = []string{
 	"received", "bytes", "own", "routed", "unrouted", "dropped", "told", "cut", "throttled",
 	"highWater", "evicted", "readBack", "overwritten", "reopens", "repairs", "upgrades", "unsaid",
@@ -58,15 +58,14 @@ func (d *Description) Format() []byte {
 		}
 	}
 	object, err := json.Marshal(d)
-	if err != nil { // it cannot be: there are only values that JSON knows
+	if err != nil { // cannot fail: all values have a JSON form
 		return w.out
 	}
 	return append(append(append(w.out, wordsKey+" "...), object...), '\n')
 }
 
-// Parse reads a description, of whatever version: what is unknown is ignored, and
-// what is missing is as in a receiver that has just started. The error says that it is
-// no description.
+// Parse reads a description of any version. It ignores what it does not know. What is missing
+// is as in a receiver that has just started. The error means that this is not a description.
 func Parse(data []byte) (*Description, error) {
 	head, rest, _ := strings.Cut(string(data), "\n")
 	ofWords := strings.HasPrefix(head, wordsHead) && rest != ""
@@ -94,7 +93,7 @@ func Parse(data []byte) (*Description, error) {
 	return d, nil
 }
 
-// complete leaves out what null stands for in a list.
+// complete removes nulls from lists.
 func (d *Description) complete() {
 	_, d.Places = compact(d.Places, func(p *Place) bool { return p != nil })
 	_, d.Sockets = compact(d.Sockets, func(s *Socket) bool { return s != nil })
@@ -145,7 +144,7 @@ func (d *Description) read(key string, w *words) {
 	}
 }
 
-// base is the line of what there is once.
+// base is the line of single values.
 func (d *Description) base(w *words) {
 	list := []any{&d.Program, &d.Receives, &d.Files.Init, &d.Files.Root, &d.Started}
 	counters := make([]uint64, len(wordCounters))
@@ -194,12 +193,12 @@ func (o *Output) words() []any {
 	}
 }
 
-// words are the words of a line, written or read. A word that is missing, or is not what
-// is expected, leaves its value as it is.
+// words are the words of a line that is written or read. If a word is missing or not valid,
+// its value stays unchanged.
 type words struct {
 	reading bool
-	in      string // what is left to read
-	out     []byte // what is written
+	in      string // still to read
+	out     []byte // written
 }
 
 // line writes a line.
@@ -227,7 +226,7 @@ func (w *words) code(list []any) {
 			n := map[bool]int{true: 1}[*p]
 			number(w, &n)
 			*p = n == 1
-		case *string: // JSON has UTF-8 only
+		case *string: // JSON only has UTF-8
 			text(w, p)
 			*p = strings.ToValidUTF8(*p, "\ufffd")
 		case *Text:
@@ -238,7 +237,7 @@ func (w *words) code(list []any) {
 	}
 }
 
-// appendInt is strconv.AppendInt for a number that may have no sign.
+// appendInt is strconv.AppendInt for signed and unsigned numbers.
 func appendInt[T ~int | ~int64 | ~uint64](dst []byte, n T) []byte {
 	if ^T(0) > 0 {
 		return strconv.AppendUint(dst, uint64(n), 10)

@@ -11,7 +11,7 @@ import (
 
 const (
 	slots    = 64       // messages of one recvmmsg(2)
-	slotSize = 64 << 10 // bytes; what is longer is cut
+	slotSize = 64 << 10 // in bytes; longer messages are cut
 	pageSize = 4 << 10
 )
 
@@ -21,17 +21,17 @@ type mmsghdr struct {
 	length uint32
 }
 
-// Memory is what messages are read into: many datagrams with one system call, and
-// what there is of a stream. It is used again by the next read.
+// Memory is what messages are read into: many datagrams with one system call, or data of a
+// stream. The next read overwrites it.
 type Memory struct {
 	slots   []byte // SlotsSize, of which only touched pages exist
 	iovecs  [slots]unix.Iovec
 	headers []mmsghdr
-	control []control // for who sent each message; nil until somebody asks for that
-	asks    bool      // the headers point to it
+	control []control // for the senders; nil until needed
+	asks    bool      // the headers point to control
 	filled  int       // slots of the last receive
-	big     bool      // pages behind a slot's first are touched
-	used    int       // so many slots are touched
+	big     bool      // pages after a slot's first are touched
+	used    int       // number of touched slots
 	// kept says that the memory outlives this process. What is held is unwritten then,
 	// and is to be forgotten before the next receive.
 	kept   bool
@@ -39,8 +39,8 @@ type Memory struct {
 	stream []byte // for a read of a connection; nil until there is one
 }
 
-// control has room for one SCM_CREDENTIALS (unix(7)) and nothing else: where
-// there is no room for descriptors that clients pass the kernel closes them.
+// control has room for one SCM_CREDENTIALS (unix(7)) and nothing else. The kernel closes
+// descriptors that clients pass, because there is no room for them.
 type control struct {
 	header unix.Cmsghdr
 	cred   unix.Ucred
@@ -71,7 +71,7 @@ func (m *Memory) get() error {
 	return nil
 }
 
-// point has the headers point to where messages are to go.
+// point makes the headers point to the slots.
 func (m *Memory) point() {
 	for i := range m.headers {
 		m.iovecs[i].Base = &m.slots[i*slotSize]
@@ -81,7 +81,7 @@ func (m *Memory) point() {
 	}
 }
 
-// ask has the headers ask, or not ask, who sends each message.
+// ask makes the kernel report, or not report, who sends each message.
 func (m *Memory) ask(asks bool) {
 	m.asks = asks
 	if asks && m.control == nil {
@@ -97,7 +97,7 @@ func (m *Memory) ask(asks bool) {
 	m.filled = slots
 }
 
-// buffer is for what one read(2) of a stream returns.
+// buffer returns the memory for one read(2) of a stream.
 func (m *Memory) buffer() []byte {
 	if m.stream == nil {
 		m.stream = make([]byte, slotSize)
@@ -105,9 +105,9 @@ func (m *Memory) buffer() []byte {
 	return m.stream
 }
 
-// receive reads what is queued at a socket, at most this many messages, without
-// waiting, and returns how many that are; see message. An empty queue is EAGAIN, also
-// after shutdown(SHUT_RD): 0 bytes are an empty message, never an end.
+// receive reads up to that many messages that are queued at a socket, without waiting. It
+// returns their number; see message. The error is EAGAIN if the queue is empty, even after
+// shutdown(SHUT_RD): 0 bytes are an empty message, not the end.
 func (m *Memory) receive(fd, most int, asks bool) (int, error) {
 	if m.asks != asks {
 		m.ask(asks)
@@ -118,7 +118,7 @@ func (m *Memory) receive(fd, most int, asks bool) (int, error) {
 			m.control[i].header = unix.Cmsghdr{}
 		}
 	}
-	// Unknown to the scheduler: see eventloop.
+	// A raw call, which the scheduler does not see: see eventloop.
 	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&m.headers[0])), uintptr(min(most, slots)), unix.MSG_DONTWAIT, 0, 0)
 	if errno != 0 {
 		m.filled = 0
@@ -129,8 +129,7 @@ func (m *Memory) receive(fd, most int, asks bool) (int, error) {
 	return int(n), nil
 }
 
-// message returns message i, and whether it was longer than that. It is valid
-// until the next receive.
+// message returns message i, and whether it was longer. It is valid until the next receive.
 func (m *Memory) message(i int) (raw []byte, cut bool) {
 	h := &m.headers[i]
 	n := int(h.length)
@@ -138,7 +137,7 @@ func (m *Memory) message(i int) (raw []byte, cut bool) {
 	return m.slots[i*slotSize:][:n:n], h.header.Flags&unix.MSG_TRUNC != 0
 }
 
-// sender returns who sent message i, if that was asked for.
+// sender returns who sent message i, if the kernel was asked.
 func (m *Memory) sender(i int) syslog.Sender {
 	if m.control == nil || m.headers[i].header.Controllen == 0 {
 		return syslog.Sender{}
@@ -150,17 +149,17 @@ func (m *Memory) sender(i int) syslog.Sender {
 	return sender(&c.cred)
 }
 
-// Release gives memory back that big messages have taken, once they are written.
+// Release frees memory of big messages that were written.
 func (m *Memory) Release() {
 	if m.big {
 		m.clear()
 	}
 }
 
-// keptSlots are so few that their memory is not worth giving back.
+// keptSlots is a number of slots whose memory is not worth freeing.
 const keptSlots = 8
 
-// Rest gives memory back that many messages at once have taken.
+// Rest frees memory that many messages at once needed.
 func (m *Memory) Rest() {
 	if m.used > keptSlots && !m.kept {
 		m.clear()
@@ -177,7 +176,7 @@ func (m *Memory) clear() {
 	m.big, m.used = false, 0
 }
 
-// Close gives all of it back.
+// Close frees all memory.
 func (m *Memory) Close() {
 	if !m.kept && m.slots != nil {
 		_ = unix.Munmap(m.slots)

@@ -12,18 +12,18 @@ import (
 	"devlog/internal/file"
 )
 
-// errLive says that another program listens at the path.
+// errLive means that another program listens at the path.
 var errLive = errors.New("another program is receiving there: stop it first or use another path")
 
-// stale is a socket that nobody listens at.
+// stale is a socket at which nobody listens.
 type stale struct {
 	// handle keeps the inode, so that no other file gets its number.
 	handle int
 	id     file.ID
 }
 
-// findStale returns what is at path if that is a stale socket, and nil if
-// there is nothing.
+// findStale returns the stale socket at the path; nil if the path does not exist. Anything
+// else is an error.
 func findStale(path string) (*stale, error) {
 	handle, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {
@@ -39,7 +39,7 @@ func findStale(path string) (*stale, error) {
 	return s, nil
 }
 
-// inspect says why what is at path is not to be replaced.
+// inspect returns an error if the file at the path must not be replaced.
 func (s *stale) inspect(path string) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(s.handle, &st); err != nil {
@@ -57,7 +57,7 @@ func (s *stale) inspect(path string) error {
 	default:
 		return fmt.Errorf("cannot listen at %s: there is something that is not a socket: move it away or use another path", path)
 	}
-	fd, err := newSocket(unix.SOCK_DGRAM) // a stream socket would be a connection there
+	fd, err := newSocket(unix.SOCK_DGRAM) // a stream socket would make a connection
 	if err != nil {
 		return fmt.Errorf("cannot make a socket to try %s: %w", path, err)
 	}
@@ -72,8 +72,8 @@ func (s *stale) inspect(path string) error {
 	return fmt.Errorf("cannot listen at %s: see whether the socket there is in use: %w", path, err)
 }
 
-// bind gives the socket its name, with all that belongs to it, in one step. A
-// stale one is replaced without a moment in which there is none.
+// bind gives the socket its name, with the right mode, in one step. The path of a stale socket
+// exists at every moment.
 func (s *Socket) bind(old *stale) error {
 	dir, err := unix.Open(filepath.Dir(s.Path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -81,12 +81,12 @@ func (s *Socket) bind(old *stale) error {
 	}
 	defer unix.Close(dir)
 	tmp := ".devlogd." + strconv.Itoa(os.Getpid())
-	_ = unix.Unlinkat(dir, tmp, 0) // left over by a crash
+	_ = unix.Unlinkat(dir, tmp, 0) // left by a crash
 	address := filepath.Join(filepath.Dir(s.Path), tmp)
 	if len(address) > maxPath {
 		address = file.Path(dir) + "/" + tmp
 	}
-	// With the umask the socket has its mode at once.
+	// The umask gives the socket its mode from the start.
 	mask := unix.Umask(0o111)
 	err = unix.Bind(s.FD, &unix.SockaddrUnix{Name: address})
 	unix.Umask(mask)
@@ -94,7 +94,7 @@ func (s *Socket) bind(old *stale) error {
 		return fmt.Errorf("bind: %w", err)
 	}
 	if err := s.publish(dir, tmp, old); err != nil {
-		if id, _ := file.Named(dir, tmp); id == s.ID { // or it is another's that could not be put back
+		if id, _ := file.Named(dir, tmp); id == s.ID { // or another program's socket, which could not be put back
 			_ = unix.Unlinkat(dir, tmp, 0)
 		}
 		return err
@@ -105,7 +105,7 @@ func (s *Socket) bind(old *stale) error {
 // publish makes the socket ready and renames it to its name.
 func (s *Socket) publish(dir int, tmp string, old *stale) error {
 	s.ID, _ = file.Named(dir, tmp)
-	if s.Stream { // before anybody can find it
+	if s.Stream { // before clients can find it
 		if err := unix.Listen(s.FD, backlog); err != nil {
 			return fmt.Errorf("listen: %w", err)
 		}
@@ -123,7 +123,7 @@ func (s *Socket) publish(dir int, tmp string, old *stale) error {
 	return claim(dir, tmp, name)
 }
 
-// claim renames the file to a name that nothing has.
+// claim renames the file to a name that must not exist.
 func claim(dir int, tmp, name string) error {
 	err := unix.Renameat2(dir, tmp, dir, name, unix.RENAME_NOREPLACE)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // not on this file system
@@ -132,7 +132,7 @@ func claim(dir int, tmp, name string) error {
 		}
 	}
 	if errors.Is(err, unix.EEXIST) {
-		return errLive // since we have looked
+		return errLive // bound since we looked
 	}
 	if err != nil {
 		return fmt.Errorf("cannot rename the socket: %w", err)
@@ -140,8 +140,8 @@ func claim(dir int, tmp, name string) error {
 	return nil
 }
 
-// replace puts the file in the stale socket's place, unless that has gone. A
-// socket that somebody has bound there since stays.
+// replace replaces the stale socket, unless it is gone. A socket that another program has
+// bound there since stays.
 func (s *stale) replace(dir int, tmp, name string) (done bool, err error) {
 	out := tmp
 	err = unix.Renameat2(dir, tmp, dir, name, unix.RENAME_EXCHANGE)
@@ -162,11 +162,11 @@ func (s *stale) replace(dir int, tmp, name string) (done bool, err error) {
 		return false, fmt.Errorf("cannot replace the stale socket: %w", err)
 	}
 	if id, _ := file.Named(dir, out); id == s.id {
-		_ = unix.Unlinkat(dir, tmp, 0) // what is left of it harms nobody
+		_ = unix.Unlinkat(dir, tmp, 0) // harmless leftovers
 		return true, nil
 	}
 	err = unix.Renameat2(dir, tmp, dir, name, unix.RENAME_EXCHANGE)
-	if errors.Is(err, unix.ENOENT) { // ours has been removed meanwhile
+	if errors.Is(err, unix.ENOENT) { // somebody removed ours meanwhile
 		err = claim(dir, tmp, name)
 	}
 	if err != nil {

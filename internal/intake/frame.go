@@ -2,50 +2,49 @@ package intake
 
 import "bytes"
 
-// framing is how the messages of a connection end.
+// framing is how the messages of a connection are separated.
 type framing uint8
 
 const (
 	anyEnd    framing = iota // not decided yet
 	byNUL                    // C libraries, Python and Perl: a newline is part of the text
-	byNewline                // most others; a NUL is taken for an end, too
-	byLength                 // each says how long it is (RFC 6587, 3.4.1)
+	byNewline                // most others; a NUL also ends a message
+	byLength                 // each begins with its length (RFC 6587, 3.4.1)
 
 	framings = iota
 )
 
-// maxDigits is how many digits a message's length can have.
+// maxDigits is the most digits of a message's length.
 const maxDigits = 7
 
-// framer finds the messages in what a connection sends. The first end decides
-// what ends the others: if there is a NUL in what has come so far, that does. A
-// connection that begins with a message's length goes on with lengths for as long
-// as there are some.
+// framer splits the data of a connection into messages. The first data decides how: if it has
+// a NUL, NULs end messages. A connection that begins with a message's length continues with
+// lengths as long as there are any.
 type framer struct {
 	framing framing
-	skip    bool // up to the next end, for the message has been cut
-	left    int  // bytes to pass over, for the message has been cut
+	skip    bool // skip up to the next end: the message was cut
+	left    int  // bytes to skip: the message was cut
 }
 
-// code is the framing and what is left as one number, for a program to go on with.
+// code returns the framing and the bytes to skip as one number, for the next program.
 func (f *framer) code() int { return f.left*framings + int(f.framing) }
 
-// decodeFramer is a framer of which code was that number.
+// decodeFramer returns the framer with that code.
 func decodeFramer(code int, skip bool) framer {
 	code = max(code, 0)
 	return framer{framing: framing(code % framings), left: code / framings, skip: skip}
 }
 
-// next takes the first message off data, with cut if it was longer than that.
-// Without one, data is its beginning. Empty messages are passed over: some
-// clients end a message twice.
+// next removes the first message from data. cut says that the message was longer. If ok is
+// false, data is the beginning of a message. It ignores empty messages, because some clients
+// end a message twice.
 func (f *framer) next(data []byte) (message, rest []byte, cut, ok bool) {
 	for {
 		if f.left > 0 {
 			n := min(f.left, len(data))
 			f.left, data = f.left-n, data[n:]
 		}
-		if f.framing == byLength { // a newline between two messages is of neither
+		if f.framing == byLength { // a newline between messages belongs to neither
 			data = bytes.TrimLeft(data, "\n\x00")
 		}
 		if len(data) == 0 {
@@ -85,8 +84,8 @@ func (f *framer) next(data []byte) (message, rest []byte, cut, ok bool) {
 	}
 }
 
-// length returns the length that stands before a message, "25 <13>...", and where
-// that begins; 0 if there is no such thing, -1 if that is not decided yet.
+// length returns the length before a message, as in "25 <13>...", and where the message
+// begins; 0 if there is no length, -1 if more data is needed.
 func (f *framer) length(data []byte) (begin, length int) {
 	if f.skip || f.framing != anyEnd && f.framing != byLength {
 		return 0, 0
@@ -101,7 +100,7 @@ func (f *framer) length(data []byte) (begin, length int) {
 	return begin, length
 }
 
-// readLength reads "LENGTH <N", and returns LENGTH and where "<N" is; see length.
+// readLength reads "LENGTH <N". It returns LENGTH and the offset of "<N"; see length.
 func readLength(data []byte) (length, begin int) {
 	isDigit := func(at int) bool { return data[at] >= '0' && data[at] <= '9' }
 	at := 0
@@ -126,8 +125,8 @@ func readLength(data []byte) (length, begin int) {
 	return length, begin
 }
 
-// cut returns what there is of a message whose end is not waited for; what
-// follows of it is passed over.
+// cut returns the beginning of a message without waiting for its end. The rest of the message
+// is skipped.
 func (f *framer) cut(data []byte) []byte {
 	if begin, length := f.length(data); length > 0 {
 		f.left = length - len(data[begin:])

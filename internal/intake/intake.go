@@ -1,5 +1,5 @@
-// Package intake owns how messages come in: from datagram and stream sockets, in
-// batches, framed, at a limited rate, and with who sent them.
+// Package intake owns how messages come in: from datagram and stream sockets, in batches,
+// split into messages, at a limited rate, and with their senders.
 package intake
 
 import (
@@ -17,38 +17,37 @@ import (
 )
 
 const (
-	// maxBatches is how many full batches are read before others are served.
+	// maxBatches is how many full batches are read before other sockets get their turn.
 	maxBatches = 8
-	// maxAccepts is how many connections are accepted before others are served.
+	// maxAccepts is how many connections are accepted before other sockets get their turn.
 	maxAccepts = 64
 )
 
-// Taker takes what comes in.
+// Taker receives what comes in.
 type Taker interface {
-	// Take takes one message, which is valid during the call. cut says that it was
-	// longer than that.
+	// Take receives one message, which is valid during the call. cut says that it was longer.
 	Take(raw []byte, cut bool, from syslog.Sender, now time.Time)
-	// Done says that something came in, also what was not taken.
+	// Done is called after each read, even if no message was taken.
 	Done()
-	// Say takes what the intake has to say to the operator.
+	// Say reports something to the operator.
 	Say(severity syslog.Severity, text string)
-	// Flush writes what was taken. It is called before memory is used again that
-	// outlives this process.
+	// Flush writes the messages. It is called before memory that outlives this process is
+	// overwritten.
 	Flush(now time.Time)
 }
 
-// Counts is what came in since the start.
+// Counts are counts since the start.
 type Counts struct {
-	Received  uint64 // messages, also those dropped
+	Received  uint64 // messages, including dropped ones
 	Bytes     uint64 // of messages that were not dropped
-	Dropped   uint64 // messages that were more than the rate
+	Dropped   uint64 // messages that exceeded the rate
 	Cut       uint64 // messages that were longer than a slot
 	Throttled uint64 // times that senders had to wait
-	HighWater uint64 // the most messages that were read at one go
+	HighWater uint64 // most messages in one read
 	Evicted   uint64 // connections that were closed for others
 }
 
-// Intake reads from the sockets of one container. One goroutine uses it: the loop's.
+// Intake reads from the sockets of one container. Only the loop's goroutine uses it.
 type Intake struct {
 	Counts
 
@@ -58,7 +57,7 @@ type Intake struct {
 	sockets []*Socket
 	streams streams
 	limits  limits
-	asks    bool // who sent a message is asked for
+	asks    bool // the kernel reports senders
 	timer   *eventloop.Timer
 }
 
@@ -71,13 +70,13 @@ func New(loop *eventloop.Loop, memory *Memory, taker Taker, rate syslogconf.Rate
 	return i
 }
 
-// Asks reports whether the kernel is asked who sends each message.
+// Asks returns whether the kernel reports who sends each message.
 func (i *Intake) Asks() bool { return i.asks }
 
-// Sockets are those received from.
+// Sockets returns the sockets.
 func (i *Intake) Sockets() []*Socket { return i.sockets }
 
-// Connections is how many clients are connected; -1 where no socket is a stream.
+// Connections returns how many clients are connected; -1 without a stream socket.
 func (i *Intake) Connections() int {
 	if !i.hasStreams() {
 		return -1
@@ -89,7 +88,7 @@ func (i *Intake) hasStreams() bool {
 	return len(i.streams.open) > 0 || slices.ContainsFunc(i.sockets, func(s *Socket) bool { return s.Stream })
 }
 
-// Add begins to receive from a socket.
+// Add starts receiving from a socket.
 func (i *Intake) Add(s *Socket) error {
 	ready := func() error { return i.receive(s, maxBatches) }
 	if s.Stream {
@@ -108,8 +107,7 @@ func (i *Intake) Add(s *Socket) error {
 	return nil
 }
 
-// Remove stops receiving from a socket, having read what is queued, and closes it.
-// Its connections stay.
+// Remove reads what a socket has queued, and closes it. Its connections stay.
 func (i *Intake) Remove(s *Socket) error {
 	err := i.drain(s)
 	i.sockets = slices.DeleteFunc(i.sockets, func(o *Socket) bool { return o == s })
@@ -117,7 +115,7 @@ func (i *Intake) Remove(s *Socket) error {
 	return errors.Join(err, unix.Close(s.FD))
 }
 
-// AskSenders has the kernel say from now on who sends each message.
+// AskSenders makes the kernel report who sends each message.
 func (i *Intake) AskSenders() {
 	i.asks = true
 	for _, s := range i.sockets {
@@ -128,8 +126,7 @@ func (i *Intake) AskSenders() {
 	}
 }
 
-// Drain stops all senders, reads what is queued, whatever the rate is, and closes the
-// connections.
+// Drain stops all senders, reads what is queued without a limit, and closes the connections.
 func (i *Intake) Drain() error {
 	var errs []error
 	for _, s := range i.sockets {
@@ -144,7 +141,7 @@ func (i *Intake) Drain() error {
 }
 
 func (i *Intake) drain(s *Socket) error {
-	// From here on a send fails (EPIPE) and nothing is added to the queue.
+	// From here on a send fails (EPIPE), and nothing is added to the queue.
 	if err := unix.Shutdown(s.FD, unix.SHUT_RD); err != nil {
 		return fmt.Errorf("cannot shut down a socket: %w", err)
 	}
@@ -155,7 +152,7 @@ func (i *Intake) drain(s *Socket) error {
 	return i.receive(s, -1)
 }
 
-// Close closes the sockets and connections as they are.
+// Close closes the sockets and connections without reading from them.
 func (i *Intake) Close() {
 	for _, s := range i.sockets {
 		_ = unix.Close(s.FD)
@@ -166,8 +163,8 @@ func (i *Intake) Close() {
 	i.timer.Set(time.Time{})
 }
 
-// receive reads at most this many batches from a socket, or all there is, whatever the
-// rate is, if that is negative.
+// receive reads up to that many batches from a socket. If batches is negative, it reads
+// everything, without a limit.
 func (i *Intake) receive(s *Socket, batches int) error {
 	limited := s
 	if batches < 0 {
@@ -205,7 +202,7 @@ func (i *Intake) receive(s *Socket, batches int) error {
 			i.take(limited, raw, cut, i.memory.sender(k), now)
 		}
 		read += n
-		// Where several were queued more have come meanwhile, mostly.
+		// If several messages were queued, usually more have come meanwhile.
 		if n < 2 && batches > 0 {
 			return nil
 		}
@@ -213,7 +210,7 @@ func (i *Intake) receive(s *Socket, batches int) error {
 	return nil
 }
 
-// take passes one message of a socket on, unless that is more than the rate.
+// take passes on a message of a socket, unless it exceeds the rate.
 func (i *Intake) take(s *Socket, raw []byte, cut bool, from syslog.Sender, now time.Time) {
 	i.Received++
 	if !i.admit(s, now) {
@@ -236,7 +233,7 @@ func (i *Intake) step(now time.Time) {
 	i.schedule()
 }
 
-// schedule sets the timer to what is due next.
+// schedule sets the timer to the next thing that is due.
 func (i *Intake) schedule() {
 	next := i.limits.sayAt
 	earlier := func(t time.Time) {

@@ -9,29 +9,28 @@ import (
 )
 
 const (
-	// blockTime is how many messages at least, as the time in which they may
-	// come, are waited for once a socket is not read: to wake up for each of
-	// them would cost more than the flood.
+	// blockTime is the shortest pause of a socket that exceeds the rate: waking up for each
+	// message would cost more than the flood.
 	blockTime = 50 * time.Millisecond
-	// dropEvery is the time between two messages about dropped ones.
+	// dropEvery is how often dropped messages are reported.
 	dropEvery = 10 * time.Second
 )
 
-// bucket holds the messages that may be taken at once, N, and gets new ones
-// evenly. The zero value is full.
+// bucket holds up to N messages that may be read at once, and is refilled evenly. The zero
+// value is full.
 type bucket struct {
-	full time.Time // when it is, if nothing is taken
+	full time.Time // when the bucket is full if nothing is taken
 }
 
-// interval is the time in which a message comes in.
+// interval returns the time in which one message is refilled.
 func interval(r syslogconf.Rate) time.Duration { return r.Per / time.Duration(r.N) }
 
-// holds is how many messages can be taken now.
+// holds returns how many messages may be taken now.
 func (b *bucket) holds(r syslogconf.Rate, now time.Time) int {
 	return r.N - int((max(0, b.full.Sub(now))+interval(r)-1)/interval(r))
 }
 
-// take takes n messages out, also those that it does not hold.
+// take takes n messages, even if it does not hold that many.
 func (b *bucket) take(r syslogconf.Rate, n int, now time.Time) {
 	if b.full.Before(now) {
 		b.full = now
@@ -39,31 +38,31 @@ func (b *bucket) take(r syslogconf.Rate, n int, now time.Time) {
 	b.full = b.full.Add(time.Duration(n) * interval(r))
 }
 
-// refilled is when it holds what comes in during blockTime, one at least.
+// refilled returns when it holds the messages of blockTime, at least one.
 func (b *bucket) refilled(r syslogconf.Rate) time.Time {
 	n := max(1, min(r.N, int(blockTime/interval(r))))
 	return b.full.Add(-time.Duration(r.N-n) * interval(r))
 }
 
-// limits is what a flood is held against. Each socket has a bucket of its own,
-// so that one sender's flood is not another's.
+// limits are the limits against floods. Each socket has its own bucket, so that one sender
+// does not use up the share of others.
 type limits struct {
-	rate     syslogconf.Rate // zero without a limit
+	rate     syslogconf.Rate // zero for no limit
 	overflow syslogconf.Overflow
-	said     bool // that senders wait
+	said     bool // it was reported that senders wait
 	unsaid   uint64
-	waiting  []*connection // that are not read
-	sayAt    time.Time     // when to say how many were dropped; zero is never
+	waiting  []*connection // that are not read now
+	sayAt    time.Time     // when to report dropped messages; zero for never
 }
 
-// allows is how many of the messages that a socket has queued, at most slots,
-// may be read now. If that is none the socket is not waited for until some may.
+// allows returns how many queued messages of a socket may be read now, at most slots. If it
+// returns 0, it has paused the socket.
 func (i *Intake) allows(s *Socket, now time.Time) int {
 	n, until := i.share(s, now)
 	if n == 0 {
-		// The kernel stops the senders once the queue is full.
+		// The kernel makes senders wait when the queue is full.
 		if i.loop.Pause(s.FD) != nil {
-			return slots // better too many than none for ever
+			return slots // too many messages are better than none
 		}
 		s.waits = until
 		i.schedule()
@@ -71,7 +70,7 @@ func (i *Intake) allows(s *Socket, now time.Time) int {
 	return n
 }
 
-// mayRead is allows for a connection, whose messages are of its socket's share.
+// mayRead is allows for a connection, which uses its socket's share.
 func (i *Intake) mayRead(c *connection, now time.Time) bool {
 	if !c.waits.IsZero() {
 		return false
@@ -86,7 +85,7 @@ func (i *Intake) mayRead(c *connection, now time.Time) bool {
 	return true
 }
 
-// share is how many messages of a socket may be read now; if none, until when.
+// share returns how many messages of a socket may be read now; if none, when to read again.
 func (i *Intake) share(s *Socket, now time.Time) (n int, until time.Time) {
 	if s == nil || i.limits.rate.N == 0 || i.limits.overflow != syslogconf.Block {
 		return slots, until
@@ -102,8 +101,8 @@ func (i *Intake) share(s *Socket, now time.Time) (n int, until time.Time) {
 	return 0, s.bucket.refilled(i.limits.rate)
 }
 
-// admit takes the next message of a socket out of its bucket, and reports
-// whether it is to be written. Otherwise it is counted as dropped.
+// admit takes the next message of a socket from its bucket, and returns whether to write it.
+// If not, it counts it as dropped.
 func (i *Intake) admit(s *Socket, now time.Time) bool {
 	if s == nil || i.limits.rate.N == 0 {
 		return true
@@ -121,7 +120,7 @@ func (i *Intake) admit(s *Socket, now time.Time) bool {
 	return true
 }
 
-// resumeReading waits again for the sockets and connections whose time has come.
+// resumeReading reads sockets and connections again whose pause is over.
 func (i *Intake) resumeReading(now time.Time) {
 	for _, s := range i.sockets {
 		if !s.waits.IsZero() && !now.Before(s.waits) && i.loop.Resume(s.FD) == nil {

@@ -9,8 +9,8 @@ import (
 	"devlog/internal/syslog"
 )
 
-// overflowID is what the kernel gives for a user or group that has no number
-// here, and for a message that was sent before SO_PASSCRED was set.
+// overflowID is the kernel's ID for a user or group without a number here, and for messages
+// that were sent before SO_PASSCRED was set.
 const overflowID = 65534
 
 func sender(c *unix.Ucred) syslog.Sender {
@@ -20,22 +20,21 @@ func sender(c *unix.Ucred) syslog.Sender {
 	return syslog.Sender{Known: true, PID: c.Pid, UID: c.Uid, GID: c.Gid}
 }
 
-// Claims compares the process IDs that messages claim with those that the kernel
-// has told.
+// Claims compares the process IDs that messages claim with those from the kernel.
 type Claims struct {
-	Mark bool // a rule wants to know
+	Mark bool // a rule needs it
 
-	// The last that were not the same, and what came of it. It is looked at
-	// again in another second, because IDs are used again.
+	// The last pair that differed, and the result. It is checked again after a second, because
+	// IDs are reused.
 	pid     int32
 	claimed [10]byte
 	second  int64
 	result  bool
 }
 
-// Differ reports whether the message claims to come from another process than
-// pid. What cannot be known is no difference: a sender in another PID namespace
-// has another ID there, and one that has ended says nothing more.
+// Differ returns whether the message claims to come from another process than pid. It returns
+// false if that cannot be known: a sender in another PID namespace has another ID there, and a
+// process that has ended cannot be checked.
 func (s *Claims) Differ(m *syslog.Message, pid int32, second int64) bool {
 	if !s.Mark || pid <= 0 || m.Claims(pid) || len(m.PID) > len(s.claimed) {
 		return false
@@ -49,8 +48,8 @@ func (s *Claims) Differ(m *syslog.Message, pid int32, second int64) bool {
 	return s.result
 }
 
-// isCalled reports whether the process has the ID id in its PID namespace or
-// one around it (NSpid in proc_pid_status(5)), or cannot be asked.
+// isCalled returns whether the process has the ID id in its PID namespace or in one around it
+// (NSpid in proc_pid_status(5)), or cannot be checked.
 func isCalled(proc string, pid int32, id []byte) bool {
 	fd, err := unix.Open(proc+"/"+strconv.Itoa(int(pid))+"/status", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -65,8 +64,7 @@ func isCalled(proc string, pid int32, id []byte) bool {
 	return inNSpid(buf[:n], id)
 }
 
-// inNSpid reports whether the ID is in the line NSpid of a status, or there is
-// none.
+// inNSpid returns whether the line NSpid of a status has the ID, or there is no such line.
 func inNSpid(status, id []byte) bool {
 	_, rest, ok := bytes.Cut(status, []byte("\nNSpid:"))
 	line, _, _ := bytes.Cut(rest, []byte{'\n'})

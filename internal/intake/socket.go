@@ -15,14 +15,14 @@ import (
 type Socket struct {
 	FD     int
 	Stream bool    // it listens for connections
-	Path   string  // where Listen has bound it; empty for another
-	ID     file.ID // of the file at its path; zero if that is not known
+	Path   string  // where Listen bound it; otherwise empty
+	ID     file.ID // of the file at its path; zero if not known
 
 	bucket bucket    // of the messages that may be read
-	waits  time.Time // until when it is not read because of that; zero if it is
+	waits  time.Time // until when it is paused because of the rate; zero if it is not
 }
 
-// Inherit returns the socket that was passed as this descriptor. It is an error if
+// Inherit returns the socket that was passed as this descriptor. It returns an error if
 // nothing can be received from it.
 func Inherit(fd int) (*Socket, error) {
 	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
@@ -49,12 +49,12 @@ func Inherit(fd int) (*Socket, error) {
 	return &Socket{FD: fd, Stream: stream}, nil
 }
 
-// maxPath is the length of sun_path without its terminating NUL.
+// maxPath is the longest path in sun_path, without its NUL.
 const maxPath = 107
 
-// Listen binds a socket of this kind (unix.SOCK_*) with mode 0666 at path. A stale
-// socket there is replaced; a live one, or anything else, is an error. asks has the
-// kernel say who sends each message, from the first one on.
+// Listen binds a socket of this kind (unix.SOCK_*) with mode 0666 at the path. It replaces a
+// stale socket; anything else there is an error. asks makes the kernel report who sends each
+// message, from the first message on.
 func Listen(path string, kind int, asks bool) (*Socket, error) {
 	if len(path) > maxPath {
 		return nil, fmt.Errorf("cannot listen at %s: the path is longer than %d bytes: use a shorter one", path, maxPath)
@@ -87,12 +87,12 @@ func Listen(path string, kind int, asks bool) (*Socket, error) {
 func newSocket(kind int) (int, error) {
 	flags := unix.SOCK_CLOEXEC
 	if kind == unix.SOCK_STREAM {
-		flags |= unix.SOCK_NONBLOCK // for accept(2), which has no flag for it
+		flags |= unix.SOCK_NONBLOCK // for accept(2)
 	}
 	return unix.Socket(unix.AF_UNIX, kind|flags, 0)
 }
 
-// Unlink removes the name that Listen has given the socket, if it is still the socket's.
+// Unlink removes the name from Listen, if it still belongs to the socket.
 func (s *Socket) Unlink() {
 	if s.Path == "" {
 		return
@@ -102,8 +102,8 @@ func (s *Socket) Unlink() {
 	}
 }
 
-// askSenders has the kernel say who sends each message. Without that messages say
-// nothing of their sender, which is no reason not to receive them.
+// askSenders makes the kernel report who sends each message. If that fails, messages are
+// received without it.
 func (s *Socket) askSenders() {
 	if !s.Stream {
 		_ = unix.SetsockoptInt(s.FD, unix.SOL_SOCKET, unix.SO_PASSCRED, 1)

@@ -12,51 +12,51 @@ import (
 )
 
 const (
-	// backlog is how many connections wait to be accepted; more must wait to
+	// backlog is how many connections can wait to be accepted. Further clients must wait to
 	// connect.
 	backlog = 1024
-	// maxConnections is how many are kept; then the one idle the longest goes.
+	// maxConnections is the most connections. For one more, the one that was idle longest is
+	// closed.
 	maxConnections = 4096
-	// maxHeld is how many bytes of incomplete messages are kept. When there are
-	// more, those of more than fairHeld bytes are cut: a few who hold all of it
-	// are not to have the messages of others cut.
+	// maxHeld is the most bytes of incomplete messages. If there are more, those of more than
+	// fairHeld bytes are cut, so that a few clients that use all of it do not affect the
+	// others.
 	maxHeld  = 4 << 20
 	fairHeld = 1 << 10
-	// maxSpare is the size in bytes of a buffer that is kept for less than it can
-	// hold, and for later, of which there are spares at most.
+	// maxSpare is the largest buffer to keep for later, in bytes. At most spares are kept.
 	maxSpare = 4 << 10
 	spares   = 4
-	// pause is how long no connection is accepted when no more can be had.
+	// pause is how long to stop accepting connections when there are no descriptors.
 	pause = time.Second
 )
 
 // streams are the connections of stream sockets.
 type streams struct {
 	open  map[int]*connection
-	held  int // bytes of incomplete messages of all
+	held  int // bytes of all incomplete messages
 	spare [][]byte
-	// resumeAt is when to accept again; zero while there is no pause.
+	// resumeAt is when to accept again; zero without a pause.
 	resumeAt time.Time
-	starved  bool // that no more can be had was said
+	starved  bool // the lack of descriptors was reported
 
-	// The connections in the order of their last messages.
+	// The connections, in the order of their last messages.
 	newest, oldest *connection
 }
 
-// connection is a client's.
+// connection is a client's connection.
 type connection struct {
 	fd     int
 	frame  framer
-	rest   []byte // of an incomplete message
+	rest   []byte // an incomplete message
 	sender syslog.Sender
-	from   *Socket   // that it was accepted at, of whose share its messages are; nil for no limit
-	waits  time.Time // until when it is not read, because of the rate
-	ending bool      // it is read at once, for it is closed then
+	from   *Socket   // the socket that accepted it, whose rate applies; nil for no limit
+	waits  time.Time // until when it is paused because of the rate
+	ending bool      // read it at once: it is being closed
 
 	newer, older *connection
 }
 
-// accept takes at most this many connections, -1 for all that wait.
+// accept accepts up to limit connections; -1 for all that wait.
 func (i *Intake) accept(s *Socket, limit int) {
 	for ; limit != 0; limit-- {
 		fd, _, err := unix.Accept4(s.FD, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
@@ -72,7 +72,7 @@ func (i *Intake) accept(s *Socket, limit int) {
 				i.pauseAccepting()
 				return
 			}
-		default: // EAGAIN: nobody waits; EINVAL: shut down, and nobody does
+		default: // EAGAIN: nobody waits; EINVAL: the socket was shut down
 			return
 		}
 	}
@@ -87,12 +87,12 @@ func (i *Intake) connected(fd int, from *Socket) {
 	i.streams.push(c)
 	i.streams.starved = false
 	if i.watch(c) != nil {
-		i.end(c) // what it has sent is read; it may connect again
+		i.end(c) // what it has sent is read, and the client can connect again
 	}
 }
 
-// evict closes the connection that has been idle the longest, having read what
-// is there: clients of syslog(3) connect anew. It reports whether there was one.
+// evict closes the connection that was idle longest, after reading what it sent: clients of
+// syslog(3) connect again. It returns false if there are no connections.
 func (i *Intake) evict() bool {
 	c := i.streams.oldest
 	if c == nil {
@@ -104,8 +104,8 @@ func (i *Intake) evict() bool {
 	return true
 }
 
-// pauseAccepting leaves those who connect waiting: there is no descriptor for
-// them, and trying again at once would be all that is done.
+// pauseAccepting stops accepting for a while: without descriptors, the loop would otherwise do
+// nothing but try.
 func (i *Intake) pauseAccepting() {
 	if !i.streams.starved {
 		i.streams.starved = true
@@ -120,7 +120,7 @@ func (i *Intake) pauseAccepting() {
 	i.schedule()
 }
 
-// resumeAccepting accepts again after a pause.
+// resumeAccepting accepts again after the pause.
 func (i *Intake) resumeAccepting(now time.Time) {
 	if i.streams.resumeAt.IsZero() || now.Before(i.streams.resumeAt) {
 		return
@@ -133,20 +133,20 @@ func (i *Intake) resumeAccepting(now time.Time) {
 	}
 }
 
-// watch waits for what a connection sends.
+// watch waits for data from a connection.
 func (i *Intake) watch(c *connection) error {
 	return i.loop.Add(c.fd, func() error { i.read(c); return nil })
 }
 
-// askSender asks the kernel who has connected.
+// askSender asks the kernel who connected.
 func (c *connection) askSender() {
 	if cred, err := unix.GetsockoptUcred(c.fd, unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
 		c.sender = sender(cred)
 	}
 }
 
-// read reads once from a connection, so that the others have their turn, and
-// reports whether there may be more.
+// read reads once from a connection, so that others get their turn. It returns whether there
+// may be more data.
 func (i *Intake) read(c *connection) bool {
 	st := &i.streams
 	if !c.ending && !i.mayRead(c, time.Now()) {
@@ -158,7 +158,7 @@ func (i *Intake) read(c *connection) bool {
 		return true
 	case errors.Is(err, unix.EAGAIN):
 		return false
-	case err != nil || n == 0: // its end, or it had not read everything
+	case err != nil || n == 0: // its end; or it was closed with unread data
 		i.closeConnection(c)
 		return false
 	}
@@ -187,7 +187,7 @@ func (i *Intake) read(c *connection) bool {
 	return true
 }
 
-// readNow is read(2) of what never blocks, unknown to the scheduler (see eventloop).
+// readNow is a raw read(2) for files that never block; see eventloop.
 func readNow(fd int, buffer []byte) (int, error) {
 	n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&buffer[0])), uintptr(len(buffer)))
 	if errno != 0 {
@@ -196,7 +196,7 @@ func readNow(fd int, buffer []byte) (int, error) {
 	return int(n), nil
 }
 
-// keep keeps the beginning of a message for later.
+// keep stores the beginning of a message.
 func (st *streams) keep(c *connection, data []byte) {
 	st.held += len(data)
 	switch {
@@ -205,8 +205,8 @@ func (st *streams) keep(c *connection, data []byte) {
 		c.rest, st.spare = st.spare[last], st.spare[:last]
 		c.rest = append(c.rest[:0], data...)
 	case len(data) > 0 && cap(c.rest) <= max(maxSpare, 2*len(data)):
-		c.rest = append(c.rest[:0], data...) // data may be its end
-	case len(data) > 0: // the memory of a long message is not for the next one's beginning
+		c.rest = append(c.rest[:0], data...) // data may be part of rest
+	case len(data) > 0: // do not use a long message's memory for the beginning of the next
 		c.rest = bytes.Clone(data)
 	case c.rest != nil:
 		if cap(c.rest) <= maxSpare && len(st.spare) < spares {
@@ -216,11 +216,11 @@ func (st *streams) keep(c *connection, data []byte) {
 	}
 }
 
-// end reads all that a connection has sent and closes it. From here on a send
-// fails (EPIPE).
+// end reads everything that a connection has sent and closes it. From then on a send fails
+// (EPIPE).
 func (i *Intake) end(c *connection) {
 	c.ending = true
-	_ = unix.Shutdown(c.fd, unix.SHUT_RD) // else what follows is the same, but for a sender who goes on
+	_ = unix.Shutdown(c.fd, unix.SHUT_RD) // otherwise a sender that continues would keep this busy
 	for range maxDrain {
 		if !i.read(c) {
 			break
@@ -229,11 +229,11 @@ func (i *Intake) end(c *connection) {
 	i.closeConnection(c)
 }
 
-// maxDrain is how many reads there can be of what one socket has queued.
+// maxDrain is the most reads of what one socket can have queued.
 const maxDrain = 1 << 12
 
-// closeConnection closes a connection, unless it is closed. What it has sent
-// without an end is a message.
+// closeConnection closes a connection, unless it is closed already. An incomplete message
+// counts as a message.
 func (i *Intake) closeConnection(c *connection) {
 	st := &i.streams
 	if st.open[c.fd] != c {
