@@ -170,7 +170,7 @@ func (p *program) undoCommand() *cli.Command {
 			if err := settings.CheckSocket("socket", c.String("socket")); err != nil {
 				return usage.Error{Err: err}
 			}
-			t, _, err := p.target(c)
+			t, name, err := p.target(c)
 			if err != nil {
 				return err
 			}
@@ -178,6 +178,9 @@ func (p *program) undoCommand() *cli.Command {
 			undone, err := undo.Do(t, c.String("socket"))
 			if err != nil {
 				return err
+			}
+			if undone && !t.Host && !t.ReceiverInside() {
+				p.removeEmptyLogs(name)
 			}
 			said := "nothing to do: no repair is noted here"
 			switch {

@@ -140,6 +140,7 @@ func (p *program) locate(stage hook.Stage, c hook.Container) {
 // clear cleans up after a container that has ended. It only reports errors: they must not keep
 // a runtime from removing the container.
 func (p *program) clear(root string, o repair.Options) {
+	p.removeEmptyLogs(o.Receiver.Name)
 	if root == "" {
 		return
 	}

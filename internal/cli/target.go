@@ -128,6 +128,14 @@ func notFound(err error) error {
 	return err
 }
 
+// removeEmptyLogs removes the container's directory of logs on the host if nothing is in it.
+func (p *program) removeEmptyLogs(name string) {
+	dir := filepath.Dir(filepath.Dir(launch.MessagesFile(false, name)))
+	if err := oldlogs.RemoveEmpty(dir, name); err != nil {
+		p.line(err) // the rest succeeded
+	}
+}
+
 // clearLogs removes old logs on the host, if --keep-logs says so.
 func (p *program) clearLogs() {
 	if p.keepLogs == 0 {

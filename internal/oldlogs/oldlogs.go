@@ -115,6 +115,30 @@ func clearUnused(dir string, keep time.Duration, list func() (inUse, error)) (er
 	return c.failed(errors.Join(errs...))
 }
 
+// RemoveEmpty removes from dir the directory of logs with that name if nothing was logged there
+// and no receiver of that name runs.
+func RemoveEmpty(dir, name string) error { return removeEmpty(dir, name, listInUse) }
+
+func removeEmpty(dir, name string, list func() (inUse, error)) error {
+	root, err := os.OpenRoot(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("cannot remove an empty directory of logs: %w", err)
+	}
+	defer root.Close()
+	c := &clearing{root: root}
+	d := c.inspect(name)
+	if d.newest.IsZero() || d.size > 0 {
+		return nil
+	}
+	if used, err := list(); err != nil || used.names[name] || d.isUsed(used) {
+		return c.failed(err)
+	}
+	return c.failed(c.remove(name, d))
+}
+
 // listInUse returns what the receivers on this host use.
 func listInUse() (inUse, error) {
 	used := inUse{files: map[file.ID]bool{}, names: map[string]bool{}}
@@ -182,6 +206,7 @@ type logsDir struct {
 	names  []string
 	ids    []file.ID // of the directory and its files
 	newest time.Time // zero if it holds anything but logs
+	size   int64     // of all files
 }
 
 func (d logsDir) isOld(before time.Time) bool { return !d.newest.IsZero() && d.newest.Before(before) }
@@ -221,6 +246,7 @@ func (c *clearing) inspect(name string) (d logsDir) {
 			return logsDir{}
 		}
 		d.names = append(d.names, e.Name())
+		d.size += info.Size()
 		d.ids = append(d.ids, idOf(info))
 		if info.ModTime().After(d.newest) {
 			d.newest = info.ModTime()

@@ -125,3 +125,35 @@ func TestClear(t *testing.T) {
 	}
 	must(clearUnused(filepath.Join(dir, "none"), time.Hour, list))
 }
+
+// Only a directory in which nothing is and that no receiver uses is removed.
+func TestRemoveEmpty(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"silent", "opened", "waiting", "held", "spoke", "deep/own"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, err := range []error{os.WriteFile(filepath.Join(dir, "spoke", "messages"), []byte("x"), 0o600), os.WriteFile(filepath.Join(dir, "opened", "messages"), nil, 0o600), os.WriteFile(filepath.Join(dir, "file"), nil, 0o600),
+		os.Symlink("silent", filepath.Join(dir, "link"))} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	list := func() (inUse, error) {
+		info, err := os.Stat(filepath.Join(dir, "held"))
+		return inUse{files: map[file.ID]bool{idOf(info): true}, names: map[string]bool{"waiting": true}}, err
+	}
+	for _, name := range []string{"waiting", "held", "spoke", "deep", "file", "link", "none", "..", "opened", "silent"} {
+		if err := removeEmpty(dir, name, list); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		_, err := os.Lstat(filepath.Join(dir, name))
+		if gone := errors.Is(err, os.ErrNotExist); gone != (name == "opened" || name == "silent" || name == "none") {
+			t.Errorf("%s: gone %t", name, gone)
+		}
+	}
+	if err := removeEmpty(filepath.Join(dir, "nowhere"), "silent", list); err != nil {
+		t.Error(err)
+	}
+}

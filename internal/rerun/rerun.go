@@ -47,11 +47,12 @@ func NewCommand(args []string, confined func() bool) Command {
 type Run struct {
 	pid      int // 0 after it was waited for
 	status   unix.WaitStatus
-	pidfd    int      // -1 if the kernel has none
-	stderr   int      // read end of the pipe; -1 at its end
-	pair     int      // our end of the socket for files; -1 at its end
-	root     *os.File // the container's
-	unbound  *os.File // socket for a confined command to give a name to; otherwise nil
+	cost     time.Duration // processor time of the ended process and its children
+	pidfd    int           // -1 if the kernel has none
+	stderr   int           // read end of the pipe; -1 at its end
+	pair     int           // our end of the socket for files; -1 at its end
+	root     *os.File      // the container's
+	unbound  *os.File      // socket for a confined command to give a name to; otherwise nil
 	said     []byte
 	deadline time.Time
 	killed   bool
@@ -171,12 +172,17 @@ func (r *Run) Poll(now time.Time) (ended bool, problem error) {
 // It often does not, because another container's receiver was faster.
 func (r *Run) Changed() bool { return len(bytes.TrimSpace(r.said)) > 0 }
 
+// Cost returns the processor time that the ended command took.
+func (r *Run) Cost() time.Duration { return r.cost }
+
 // wait waits for the end of the process, or returns at once (unix.WNOHANG).
 func (r *Run) wait(flags int) (ended bool) {
-	pid, err := unix.Wait4(r.pid, &r.status, flags, nil)
+	var used unix.Rusage
+	pid, err := unix.Wait4(r.pid, &r.status, flags, &used)
 	if errors.Is(err, unix.EINTR) || err == nil && pid == 0 {
 		return false
 	}
+	r.cost = time.Duration(used.Utime.Nano() + used.Stime.Nano())
 	if err != nil { // the process was waited for elsewhere: its status is lost
 		r.status = 0xff << 8
 	}

@@ -117,3 +117,62 @@ func TestMountIsLookedAtSoon(t *testing.T) {
 	}
 	f.due.at = time.Time{}
 }
+
+// A neighbour that replaces /dev/log all the time costs no more than the budget, and one
+// change is repaired at once.
+func TestBudget(t *testing.T) {
+	const cost, hours = 4 * time.Millisecond, 4
+	start := time.Now()
+	var b budget
+	var all time.Duration
+	waited := time.Duration(0)
+	for now := start; now.Before(start.Add(hours * time.Hour)); {
+		b.spend(now, cost)
+		all += cost
+		next := now.Add(time.Second)
+		if at := b.next(); at.After(next) {
+			waited = max(waited, at.Sub(now))
+			next = at
+		}
+		now = next
+	}
+	if most := credit + hours*time.Hour/share + cost; all > most {
+		t.Errorf("%v in %d hours, want %v at most", all, hours, most)
+	}
+	if waited < longestWait*9/10 || waited > longestWait {
+		t.Errorf("it waits for %v", waited)
+	}
+	later := b.at.Add(hours * 7 * time.Hour) // of peace
+	b.spend(later, cost)
+	if at := b.next(); !at.IsZero() {
+		t.Errorf("after hours without a change it waits until %v", at.Sub(later))
+	}
+	b.spend(later, time.Hour) // on a machine that stood still
+	if at := b.next(); at.Sub(later) != longestWait {
+		t.Errorf("it waits for %v", at.Sub(later))
+	}
+}
+
+// What is spent holds the next look up, and what a look and a repair take is counted.
+func TestBudgetSpent(t *testing.T) {
+	b := reruntest.New(t, "link")
+	f := watching(b)
+	f.text = reruntest.ToLog
+	b.Must(reruntest.Relink(b.Root, "elsewhere"))
+	before, now := f.budget.spent, time.Now()
+	f.look(now)
+	runOnce(b, f)
+	if f.budget.spent <= before {
+		t.Error("a repair costs nothing")
+	}
+	f.budget.spend(now, 2*credit)
+	b.Must(reruntest.Relink(b.Root, "elsewhere"))
+	f.look(now)
+	if f.run != nil || !f.due.at.Equal(f.budget.next()) || f.Next().After(now.Add(longestWait)) {
+		t.Errorf("it looks again at %v", f.Next())
+	}
+	f.Step(f.budget.next())
+	if f.run == nil {
+		t.Error("no repair when it is time")
+	}
+}

@@ -98,6 +98,7 @@ type Watcher struct {
 	clock   clock
 	run     *run // the running repair, or nil
 	pause   pause
+	budget  budget
 	yielded yielded
 	report  report
 
@@ -198,6 +199,7 @@ func (w *Watcher) Step(now time.Time) {
 		ended, problem := w.run.Poll(now)
 		w.takeHandover()
 		if ended {
+			w.budget.spend(now, w.run.Cost())
 			w.run.Close()
 			w.afterRun(now, problem)
 		}
@@ -258,6 +260,12 @@ func (w *Watcher) lookByClock(now time.Time) {
 
 // look starts a repair if one is needed and the last one was long enough ago.
 func (w *Watcher) look(now time.Time) {
+	if start := w.budget.next(); now.Before(start) {
+		w.due.at = start
+		return
+	}
+	began := threadTime()
+	defer func() { w.budget.spend(now, threadTime()-began) }()
 	w.readEvents() // first: changes from here on cause new events
 	w.watches.changed, w.watches.named = false, false
 	w.arm(now)
