@@ -5,8 +5,9 @@
 # printed for each check. Needs root, and a C compiler for runc.
 #
 # The engines are built once, into ${XDG_CACHE_HOME:-/var/cache}/devlog-engines, in
-# some four minutes. CONTAINERD_VERSION is another containerd's, such as v1.7.35, or
-# "debian" for this Debian's own, which test/deps.sh has unpacked.
+# some four minutes; so is the Collector, in some two. CONTAINERD_VERSION is another
+# containerd's, such as v1.7.35, or "debian" for this Debian's own, which test/deps.sh
+# has unpacked.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=test/engines
@@ -15,6 +16,8 @@ here=test/engines
 CRICTL_VERSION=v1.37.0
 RUNC_VERSION=v1.5.3
 HELM_VERSION=v3.22.0
+COLLECTOR_VERSION=0.165.0 CONFMAP_VERSION=1.71.0
+VICTORIALOGS_VERSION=v1.52.1
 
 [ "$(id -u)" = 0 ] || {
 	echo "run.sh: it needs root" >&2
@@ -63,6 +66,22 @@ engines() {
 		CGO_ENABLED=0 go install sigs.k8s.io/cri-tools/cmd/crictl@$CRICTL_VERSION &&
 		CGO_ENABLED=1 go install -tags seccomp github.com/opencontainers/runc@$RUNC_VERSION
 }
+# collector: the OpenTelemetry Collector with what the printed file needs of the
+# distribution "contrib", and a store for it.
+collector() {
+	local c=go.opentelemetry.io/collector contrib=github.com/open-telemetry/opentelemetry-collector-contrib
+	export CGO_ENABLED=0
+	cat >"$GOBIN/builder.yaml" <<-END
+		dist: {name: otelcol, output_path: $GOBIN/source}
+		receivers: [{gomod: $contrib/receiver/filelogreceiver v$COLLECTOR_VERSION}]
+		exporters: [{gomod: $c/exporter/otlphttpexporter v$COLLECTOR_VERSION}]
+		extensions: [{gomod: $contrib/extension/storage/filestorage v$COLLECTOR_VERSION}]
+		providers: [{gomod: $c/confmap/provider/fileprovider v$CONFMAP_VERSION}, {gomod: $c/confmap/provider/envprovider v$CONFMAP_VERSION}]
+	END
+	go install $c/cmd/builder@v$COLLECTOR_VERSION && "$GOBIN/builder" --config "$GOBIN/builder.yaml" &&
+		mv "$GOBIN/source/otelcol" "$GOBIN/" && rm -r "$GOBIN"/{source,builder} &&
+		go install github.com/VictoriaMetrics/VictoriaLogs/app/victoria-logs@$VICTORIALOGS_VERSION
+}
 helm() { CGO_ENABLED=0 go install helm.sh/helm/v3/cmd/helm@$HELM_VERSION; }
 
 # chart: checks the chart, and that the manifest is what it renders.
@@ -93,6 +112,7 @@ $here/image.sh "$work/img.tar" "$work/programs" localhost/busybox:1 localhost/pa
 scenarios=("$@") status=0
 (($#)) || chart "$work" || status=1
 (($#)) || mapfile -t scenarios < <(grep -lE '^ended [0-9]+' $here/*.sh)
+[[ " ${scenarios[*]} " != *otel* ]] || ln -s "$(built collector-$COLLECTOR_VERSION-victorialogs-$VICTORIALOGS_VERSION collector)" "$work/collector"
 for scenario in "${scenarios[@]}"; do
 	[ -f "$scenario" ] || scenario=$here/$scenario.sh
 	name=$(basename "$scenario" .sh)
