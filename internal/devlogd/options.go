@@ -136,6 +136,9 @@ usage: devlogd [--listen PATH]... [--rule RULE]... [flags] [-- COMMAND ARGS...]
                      else '*.* -/var/log/messages' and '*.crit /dev/kmsg'
   --name NAME        write NAME instead of this machine's host name
   --line-host NAME   write NAME as the host in lines (default: that of --name)
+  --container-name NAME
+                     call the container NAME in entries of the host's journal and
+                     messages to its syslog daemon (default: that of --line-host)
   --host-name NAME   also leave NAME out of messages where a program writes it as
                      its host (may be repeated)
   --rate N[/s|/m]    limit each socket to N messages a second or minute, after a
@@ -214,6 +217,7 @@ func (o *options) flags() []flag {
 		{name: "config", set: text(&o.rules.config)},
 		{name: "name", set: text(&o.receiver.Name)},
 		{name: "line-host", set: text(&o.receiver.LineHost)},
+		{name: "container-name", set: text(&o.receiver.ContainerName)},
 		{name: "host-name", list: true, set: list(&o.hosts)},
 		{name: "rate", set: func(v string) (err error) { o.receiver.Limit.Rate, err = syslogconf.ParseRate(v); return err }},
 		{name: "overflow", set: func(v string) (err error) { o.receiver.Limit.Overflow, err = syslogconf.ParseOverflow(v); return err }},
@@ -347,6 +351,9 @@ func (o *options) validate() error {
 		o.confine.Needs = daemon.NeedsMounts
 	}
 	if err := checkName("line-host", o.receiver.LineHost); err != nil {
+		return err
+	}
+	if err := checkName("container-name", o.receiver.ContainerName); err != nil {
 		return err
 	}
 	for _, name := range o.hosts {

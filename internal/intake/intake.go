@@ -27,6 +27,9 @@ const (
 type Taker interface {
 	// Take receives one message, which is valid during the call. cut says that it was longer.
 	Take(raw []byte, cut bool, from syslog.Sender, now time.Time)
+	// Busy returns until when senders should wait, because an output is slower than they are;
+	// zero if they need not.
+	Busy(now time.Time) (until time.Time)
 	// Done is called after each read, even if no message was taken.
 	Done()
 	// Say reports something to the operator.

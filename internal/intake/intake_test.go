@@ -26,6 +26,14 @@ type taker struct {
 	cut         int
 	flushed     int
 	quiet       bool // it keeps nothing
+	busy        time.Time
+}
+
+func (k *taker) Busy(now time.Time) (until time.Time) {
+	if now.Before(k.busy) {
+		return k.busy
+	}
+	return until
 }
 
 func (k *taker) Take(raw []byte, cut bool, from syslog.Sender, _ time.Time) {

@@ -87,7 +87,14 @@ func (i *Intake) mayRead(c *connection, now time.Time) bool {
 
 // share returns how many messages of a socket may be read now; if none, when to read again.
 func (i *Intake) share(s *Socket, now time.Time) (n int, until time.Time) {
-	if s == nil || i.limits.rate.N == 0 || i.limits.overflow != syslogconf.Block {
+	if s == nil || i.limits.overflow != syslogconf.Block {
+		return slots, until
+	}
+	if until := i.taker.Busy(now); !until.IsZero() {
+		i.Throttled++
+		return 0, until
+	}
+	if i.limits.rate.N == 0 {
 		return slots, until
 	}
 	if n := s.bucket.holds(i.limits.rate, now); n > 0 {

@@ -122,3 +122,19 @@ func TestRateOfGoneConnections(t *testing.T) {
 		t.Errorf("%d wait, throttled %d times", len(b.limits.waiting), b.Throttled)
 	}
 }
+
+// Senders wait while an output cannot keep up, on all kinds of sockets, unless what is too
+// much is to be dropped.
+func TestBusy(t *testing.T) {
+	for _, overflow := range []syslogconf.Overflow{syslogconf.Block, syslogconf.Drop} {
+		b := newBench(t, "", overflow)
+		datagram, stream := b.dial(b.listen(unix.SOCK_DGRAM), unix.SOCK_DGRAM), b.dial(b.listen(unix.SOCK_STREAM), unix.SOCK_STREAM)
+		b.got.busy = time.Now().Add(100 * time.Millisecond)
+		b.send(datagram, "<13>a: 1")
+		b.send(stream, "<13>a: 2\n")
+		b.run(2)
+		if waited := !time.Now().Before(b.got.busy); waited != (overflow == syslogconf.Block) || waited != (b.Throttled > 0) {
+			t.Errorf("%s: they waited: %v, %d times", overflow, waited, b.Throttled)
+		}
+	}
+}

@@ -39,13 +39,17 @@ func (r *Receiver) linkByName(t *target.Target) (*nameLink, error) {
 	if r.Config == "" && !slices.ContainsFunc(r.Rules, writesThere) {
 		return nil, nil
 	}
-	name := r.ByName
-	if name == "" && t.PID > 0 {
-		if c, ok := containers.This().OfProcess(t.PID); ok {
-			name = c.Called()
-		}
+	return makeNameLink(logs, r.called(t))
+}
+
+// called is the name that people know the container by; empty if it has none, and for a
+// receiver in the container, which knows no engine.
+func (r *Receiver) called(t *target.Target) string {
+	if r.ByName != "" || t.PID <= 0 || t.Host || t.ReceiverInside() {
+		return r.ByName
 	}
-	return makeNameLink(logs, name)
+	c, _ := containers.This().OfProcess(t.PID)
+	return c.Called()
 }
 
 // makeNameLink makes the link with that name to the directory of logs, which need not exist

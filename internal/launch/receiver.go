@@ -3,6 +3,7 @@
 package launch
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -16,6 +17,7 @@ import (
 
 	"devlog/internal/daemon"
 	"devlog/internal/handover"
+	"devlog/internal/hook"
 	"devlog/internal/names"
 	"devlog/internal/plan"
 	"devlog/internal/rootfs"
@@ -78,8 +80,8 @@ type Names struct {
 	HostName string
 	// LineHost is the host in each line; empty stands for Name.
 	LineHost string
-	// ByName is the name that people know, by which its log is found too; empty for the
-	// one that its engine knows.
+	// ByName is the name that people know, by which its log is found too, and which the
+	// host's journal has; empty for the one that its engine knows.
 	ByName string
 }
 
@@ -288,6 +290,9 @@ func (r *Receiver) args(j Job) []string {
 	args := append([]string{"--name", r.Name}, hostNameArgs(j.Target, r.HostName)...)
 	if r.LineHost != "" {
 		args = append(args, "--line-host", r.LineHost)
+	}
+	if name := r.called(j.Target); name != cmp.Or(r.LineHost, r.Name) && hook.CheckName(name) == nil {
+		args = append(args, "--container-name", name)
 	}
 	if r.Config != "" {
 		args = append(args, "--config", r.Config)

@@ -44,10 +44,10 @@ type Process struct {
 // Config says what a receiver is for.
 type Config struct {
 	Owner Owner
-	// Name is what the container is called, LineHost what it is called in lines if that is
-	// another name, and Hosts are the names that clients may call their host by.
-	Name, LineHost string
-	Hosts          [][]byte
+	// Name is what the container is called, LineHost what it is called in lines and
+	// ContainerName what the host's daemons are told if these are other names, and Hosts are the names that clients may call their host by.
+	Name, LineHost, ContainerName string
+	Hosts                         [][]byte
 	// Rules reads the rules: when the outputs are opened, and for each Reload. Nil is for a
 	// receiver that has none.
 	Rules    func() ([]syslogconf.Rule, error)
@@ -121,7 +121,7 @@ func New(p *Process, c Config) *Receiver {
 	r := &Receiver{config: c, process: p, holdings: holdings{init: -1, root: -1, self: self()}}
 	r.config.Logs = cmp.Or(c.Logs, syslogconf.LogsDir)
 	r.router.Options = router.Options{
-		Host: []byte(host), Container: router.Container{Name: host, ID: c.Name},
+		Host: []byte(host), Container: router.Container{Name: cmp.Or(c.ContainerName, host), Tag: c.Name},
 		PID: strconv.AppendInt(nil, int64(os.Getpid()), 10), Compress: c.Compress, Watchdog: p.Watchdog,
 		Below: r.Below, Wake: r.wake, Init: func() int { return r.init }, Resume: r.resumeOutput,
 	}
@@ -228,6 +228,9 @@ func (t taker) Take(raw []byte, cut bool, from syslog.Sender, now time.Time) {
 	t.router.At(now)
 	t.handle(raw, cut, from)
 }
+
+// Busy returns until when senders should wait for an output.
+func (t taker) Busy(now time.Time) time.Time { return t.router.Busy(now) }
 
 func (t taker) Done() { t.Soon() }
 

@@ -26,6 +26,11 @@ const (
 	sendBuffer = 8 << 20
 	// sizeLen is the size of the length before each queued message.
 	sizeLen = 4
+	// busyFrom is how many bytes wait before senders wait too, and patience is for how long
+	// they do while the daemon receives nothing: journald may need seconds to restart.
+	busyFrom, patience = maxWaiting / 4, 10 * time.Second
+	// busyPoll is the time until senders may try again.
+	busyPoll = 10 * time.Millisecond
 )
 
 // Options are the options of a Relay.
@@ -44,7 +49,7 @@ type Options struct {
 }
 
 // Relay is an output to a daemon. It never waits for the daemon: 1 MiB of messages wait, and
-// more are lost.
+// more are lost. Busy says when senders should wait.
 type Relay struct {
 	Options
 
@@ -56,6 +61,7 @@ type Relay struct {
 	delay  time.Duration
 	retry  time.Time // zero if nothing failed
 	why    error     // why the last attempt failed
+	since  time.Time // when the daemon stopped receiving; zero if it receives
 	awaits bool      // Wake was called for the descriptor
 	told   bool      // Problem was called
 	untold uint64    // lost messages that the daemon does not know about
@@ -117,7 +123,7 @@ func (r *Relay) Flush(now time.Time) {
 			r.recovered()
 		case errors.Is(err, unix.EINTR):
 		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ENOBUFS):
-			r.why = errFull
+			r.block(now, errFull)
 			r.await()
 			return
 		case errors.Is(err, unix.EMSGSIZE):
@@ -148,7 +154,7 @@ func (r *Relay) pop(size int) {
 
 // recovered records that the daemon receives again, and tells it what was lost.
 func (r *Relay) recovered() {
-	r.why, r.delay, r.retry, r.told = nil, 0, time.Time{}, false
+	r.why, r.since, r.delay, r.retry, r.told = nil, time.Time{}, 0, time.Time{}, false
 	if n := r.untold; n > 0 {
 		r.untold = 0
 		r.push(r.Notice(strconv.FormatUint(n, 10) + " messages lost on the way here"))
@@ -180,9 +186,27 @@ func (r *Relay) disconnect() {
 	}
 }
 
+// block records why the daemon does not receive.
+func (r *Relay) block(now time.Time, why error) {
+	r.why = why
+	if r.since.IsZero() {
+		r.since = now
+	}
+}
+
+// Busy returns until when senders should wait, because the daemon is slower than they are, or
+// is being restarted; zero if they need not. Nobody waits for a daemon that has received
+// nothing for ten seconds, until it receives again.
+func (r *Relay) Busy(now time.Time) (until time.Time) {
+	if r.since.IsZero() || len(r.queue)-r.head < busyFrom || now.Sub(r.since) > patience {
+		return until
+	}
+	return now.Add(busyPoll)
+}
+
 // fail records why the daemon cannot be reached, and schedules the next attempt.
 func (r *Relay) fail(now time.Time, err error) {
-	r.why = err
+	r.block(now, err)
 	r.delay = min(max(2*r.delay, firstRetry), lastRetry)
 	r.retry = now.Add(r.delay)
 	if !r.told {

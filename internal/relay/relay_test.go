@@ -256,3 +256,40 @@ func TestResume(t *testing.T) {
 	next.Flush(time.Now())
 	d.want("a", "b\nc", "", "d", "3 messages lost on the way here")
 }
+
+// Senders are to wait for a daemon that is slow or away, once there is much for it, but
+// only for a while.
+func TestBusy(t *testing.T) {
+	d := newDaemon(t)
+	s := newSender(d)
+	busy := func(now time.Time, want bool) {
+		t.Helper()
+		if until := s.Busy(now); until.After(now) != want {
+			t.Errorf("busy until %v after now, want %v", until.Sub(now), want)
+		}
+	}
+	now := time.Now()
+	much := strings.Repeat("x", busyFrom/1000)
+	for range 2000 {
+		s.add(much)
+		busy(now, false) // nothing says so yet
+	}
+	s.Flush(now)
+	busy(now, true)
+	busy(now.Add(patience+time.Second), false)
+	d.receive()
+	now = now.Add(2 * patience)
+	s.Flush(now) // some were taken
+	busy(now, true)
+	d.stop()
+	s.Flush(now)
+	busy(now.Add(patience), true)
+	busy(now.Add(patience+time.Second), false)
+	d.start()
+	for range 1000 {
+		s.Flush(now.Add(time.Minute))
+		d.receive()
+	}
+	busy(now, false)
+	d.counts(s, 2000, 0, 0)
+}

@@ -17,8 +17,8 @@ import (
 
 // Container is how the host's daemons know the container.
 type Container struct {
-	Name string
-	ID   string // or the name
+	Name string // as its engine shows it
+	Tag  string // the receiver's name for it, which can be its ID
 
 	fields []byte // of journal entries; made when an output first needs them, like data
 	data   []byte // structured data of RFC 5424
@@ -44,14 +44,13 @@ func (c *Container) identify() {
 	}
 	field := func(key, value string) { c.fields = journal.AppendField(c.fields, key, []byte(value)) }
 	field("CONTAINER_NAME", c.Name)
-	id := c.ID
-	if short := ShortID(id); short != "" {
+	id, tag := "", c.Tag
+	if short := ShortID(c.Tag); short != "" {
+		id, tag = c.Tag, c.Name
 		field("CONTAINER_ID", short)
 		field("CONTAINER_ID_FULL", id)
-	} else {
-		id = ""
 	}
-	field("CONTAINER_TAG", c.Name)
+	field("CONTAINER_TAG", tag)
 	c.data = syslog.ContainerData(c.Name, id)
 }
 

@@ -128,6 +128,19 @@ func (r *Router) Next() (next time.Time) {
 	return next
 }
 
+// Busy returns until when senders should wait for an output that is slower than they are;
+// zero if they need not.
+func (r *Router) Busy(now time.Time) (until time.Time) {
+	for i := range r.Routes {
+		if to, ok := Behind(r.Routes[i].Out).(*relay.Relay); ok {
+			if t := to.Busy(now); t.After(until) {
+				until = t
+			}
+		}
+	}
+	return until
+}
+
 // PendingUntil returns when to try again to write what is pending. It returns the zero time if
 // nothing is pending, or only for readers that have not read for readerTime since begin.
 func (r *Router) PendingUntil(begin, now time.Time) (next time.Time) {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -18,6 +19,7 @@ func TestLogByName(t *testing.T) {
 		podman := host.NewPodman(t, h, "--hooks-dir", host.HooksDir(t, "devlog.oci-all.json"))
 		id := host.RunPodman(t, h, podman, "web")
 		host.WantByName(t, h, "web", id)
+		wantCalled(t, h, "web")
 		h.Must(podman("exec", "web", "/bin/sh", "-c", host.ThreeClients("x"))...)
 		host.WantOnce(t, h.Path("/var/log/devlog/by-name/web/messages"), host.ThreeTexts("x")...)
 		h.Must(podman("rm", "--force", "--time", "0", "web")...)
@@ -33,6 +35,7 @@ func TestLogByName(t *testing.T) {
 		host.StartDocker(t, h)
 		id := strings.TrimSpace(h.Must(host.DockerRun("web", "read _", "--detach", "--interactive")...).Out)
 		host.WantByName(t, h, "web", id)
+		wantCalled(t, h, "web")
 		h.Must(host.Docker("kill", "web")...)
 		host.ExpectReceiversEnd(t, h)
 		host.WantByName(t, h, "web", "")
@@ -75,4 +78,13 @@ func TestLogByName_twice(t *testing.T) {
 	host.WantByName(t, h, "web", "")
 	h.Must(podman("rm", "--force", "--time", "0", "web")...)
 	host.ExpectReceiversEnd(t, h)
+}
+
+// wantCalled checks that the host's journal is told the container's name.
+func wantCalled(t *testing.T, h *host.Host, name string) {
+	t.Helper()
+	words := h.Must("cat", fmt.Sprintf("/proc/%d/cmdline", h.Receivers()[0])).Out
+	if !strings.Contains(words, "\x00--container-name\x00"+name+"\x00") {
+		t.Errorf("the receiver was started as %q", words)
+	}
 }

@@ -32,7 +32,7 @@ func TestHostDaemonsAreTold(t *testing.T) {
 	syslogd, datagrams := host.Bind(t, h.Path("/run/systemd/journal/dev-log"))
 	const socket = "/run/test/log"
 	r := host.RunCommand(t, h.Path(socket), h.Command(context.Background(), filepath.Join(host.BinDir, "devlogd"),
-		"--listen", socket, "--name", id, "--line-host", "web", "--rule", "*.* journal", "--rule", "*.* syslog;RFC5424"))
+		"--listen", socket, "--name", id, "--line-host", "pod", "--container-name", "web", "--rule", "*.* journal", "--rule", "*.* syslog;RFC5424"))
 	fd := r.Connect()
 	for range 2 {
 		host.Check(t, host.Send(fd, `<19>1 2026-11-27T19:42:57Z x app 7 ID [e@1 k="v"] hello`))
@@ -46,7 +46,7 @@ func TestHostDaemonsAreTold(t *testing.T) {
 			}
 		}
 		text := datagrams()
-		if !strings.HasPrefix(text, "<19>1 ") || !strings.Contains(text, ` web app 7 ID [container@32473 name="web" id="`+id+`"]`) || !strings.HasSuffix(text, `[e@1 k="v"] hello`) {
+		if !strings.HasPrefix(text, "<19>1 ") || !strings.Contains(text, ` pod app 7 ID [container@32473 name="web" id="`+id+`"]`) || !strings.HasSuffix(text, `[e@1 k="v"] hello`) {
 			t.Errorf("the syslog daemon is sent %q", text)
 		}
 		// The daemons are restarted.
