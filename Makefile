@@ -45,6 +45,13 @@ $(TOOLS)/cyclonedx-gomod:
 demo: build ## show the problem and its cure on a throw-away host; needs root
 	test/demo.sh bin
 
+DEMO_SVG ?= docs/demo.svg
+
+.PHONY: demo-svg
+demo-svg: build ## record the demonstration as docs/demo.svg; needs root
+	test/demo.sh bin >bin/demo.txt
+	go run ./test/demosvg <bin/demo.txt >$(DEMO_SVG)
+
 .PHONY: test
 test: deps ## install what the tests need and run everything; needs root
 	go vet -tags urfave_cli_no_docs ./...

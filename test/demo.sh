@@ -162,8 +162,7 @@ say "4. devlog-hook says what is wrong:"
 status=0
 show A "devlog-hook check" || status=$?
 [[ $status == 1 ]] || fail "check finds nothing to repair: exit code $status"
-say "5. The repair, once for each (a hook does this at every start). B is started anew. The first one makes
-   /dev/log a link (symlink); for the others that leads to a place of their own already (adopt):"
+say "5. B is started again. The repair, once for each (a hook does this at every start):"
 start_container B
 for where in host A B; do
 	show "$where" "devlog-hook repair"

@@ -1,6 +1,5 @@
-// Command devlog-hook makes syslog(3) work in containers that share the host's
-// /dev. It is a container runtime's hook and a command line; see
-// devlog-hook(8).
+// Command devlog-hook makes syslog(3) work in containers. It is a container
+// runtime's hook and a command line; see devlog-hook(8).
 package main
 
 import (

@@ -177,7 +177,7 @@ func (p *program) app(lxc *hook.LXC) *cli.App {
 	cli.VersionPrinter = func(c *cli.Context) { fmt.Fprintf(c.App.Writer, "%s %s\n", programName, Version) } // the format of devlogd
 	return &cli.App{
 		Name:      programName,
-		Usage:     "make syslog(3) work in containers that share the host's /dev",
+		Usage:     "make syslog(3) work in containers",
 		UsageText: "devlog-hook COMMAND [OPTIONS]",
 		Description: "Exit codes: 0 done; 1 check: needs repair; 2 usage; 3 refused as unsafe (the message says what to do\n" +
 			"instead); 4 failed. LXC calls the program as it stands: lxc.hook.start = /path/to/devlog-hook",

@@ -2,6 +2,7 @@ package docs
 
 import (
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -30,6 +31,13 @@ func TestDemo(t *testing.T) {
 			t.Fatalf("demo.sh does not say %s where it should:\n%s", want, r.Out)
 		}
 		at += i
+	}
+	draw := exec.Command("go", "run", "./demosvg")
+	draw.Stdin = strings.NewReader(r.Out)
+	picture, err := draw.Output()
+	host.Check(t, err)
+	if shown, err := os.ReadFile("../docs/demo.svg"); err != nil || string(shown) != string(picture) {
+		t.Errorf("docs/demo.svg is not what the demonstration shows: make demo-svg; %v", err)
 	}
 	after, err := os.ReadFile(h.Path("/proc/1/mountinfo"))
 	host.Check(t, err)
