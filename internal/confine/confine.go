@@ -1,10 +1,9 @@
-// Package confine owns the decision which privileges a receiver keeps: of what it needs
-// after its start follows the policy of its sandbox.
+// Package confine decides which privileges a receiver keeps: what it needs after its start
+// determines its sandbox's policy.
 //
-// Once everything is open a receiver on the host gives up the rights that it needs no
-// more: see docs/adr/0010-sandbox.md. What it needs later is to begin its files anew, to
-// run the repair, to be replaced by a newer program, and to remove at the end what was
-// made for it.
+// When everything is open, a receiver on the host drops the privileges that it does not need
+// any more (docs/adr/0010-sandbox.md). Later it must still open its files again, run the
+// repair, be replaced by a newer program, and remove names at its end.
 package confine
 
 import (
@@ -32,51 +31,50 @@ import (
 	"devlog/internal/timezone"
 )
 
-// Options are what the administrator says, and what of it the receiver is not asked for.
+// Options are the administrator's choices, and what the receiver does not know.
 type Options struct {
 	Mode  sandbox.Mode
-	User  *sandbox.User // nil is who starts it
-	Needs string        // what the repair needs, as daemon.NeedsNames
-	// Inside says that the runtime confines this process with the container.
+	User  *sandbox.User // nil to stay the same user
+	Needs string        // what the repair needs, such as daemon.NeedsNames
+	// Inside says that the runtime confines this process together with the container.
 	Inside bool
-	// Passes says that open files are passed to another process: systemd keeps new sockets.
+	// Passes says that this process passes open files to another: systemd keeps new sockets.
 	Passes bool
-	// Below is the directory from which on no link is followed to that path.
+	// Below returns the directory below which no links are followed on that path.
 	Below func(path string) string
-	// Config is the file of the rules, empty for the usual one, and Included are the
-	// directories of files that it includes. Unread says that there is no file of rules.
+	// Config is the rules' file, empty for the default, and Included are the directories of
+	// files that it includes. Unread says that no file of rules is read.
 	Config   string
 	Included []string
 	Unread   bool
 }
 
-// The capabilities that are kept for something.
+// The capabilities for each purpose.
 var (
-	// To write in directories of others' and to begin their files anew.
+	// To write to other users' directories and open files in them again.
 	capsOfOthers = sandbox.CapsOf(unix.CAP_DAC_OVERRIDE, unix.CAP_FOWNER, unix.CAP_CHOWN)
 	capsOfNames  = sandbox.CapsOf(unix.CAP_DAC_OVERRIDE, unix.CAP_FOWNER)
 	capsOfIDs    = capsOfNames | sandbox.CapsOf(unix.CAP_SETUID, unix.CAP_SETGID)
-	// To enter the container's namespaces, and to look into its processes.
+	// To enter the container's namespaces and inspect its processes.
 	capsOfMounts = capsOfIDs | sandbox.CapsOf(unix.CAP_CHOWN, unix.CAP_SYS_ADMIN, unix.CAP_SYS_CHROOT, unix.CAP_SYS_PTRACE)
 	capsOfStdout = sandbox.CapsOf(unix.CAP_DAC_OVERRIDE, unix.CAP_SYS_PTRACE)
 )
 
-// confinement is a policy in the making.
+// confinement is a policy that is being made.
 type confinement struct {
 	sandbox.Policy
 	options *Options
-	handles []int    // of the rules, to be closed
-	writes  []string // the directories that it may write to, for people
-	why     string   // Landlock is not to be used
+	handles []int    // of the rules, to close
+	writes  []string // the directories that it may write to, for messages
+	why     string   // why not to use Landlock
 }
 
-// A rule is for a file that is held, and was found to be what is wanted: what has its
-// name may be anything, a link to the host's root directory say, where a container
-// can write there. A rule for a file is none for a directory, below which it would
-// allow everything.
+// A rule is for a file that is held and whose type was checked: where a container can write, a
+// name may be anything, for example a link to the host's root directory. A rule for a file
+// cannot be one for a directory, which would allow everything below it.
 
-// add adds a rule for the handle. Without a handle it adds nothing: the file will
-// not be found later either, or be another one.
+// add adds a rule for the handle. It adds nothing after an error: the file cannot be opened
+// later either, or will be another one.
 func (c *confinement) add(handle int, err error, access sandbox.Access) bool {
 	if err != nil {
 		return false
@@ -86,14 +84,14 @@ func (c *confinement) add(handle int, err error, access sandbox.Access) bool {
 	return true
 }
 
-// allow adds a rule for what the path leads to. Only the administrator writes there.
+// allow adds a rule for a path to which only the administrator writes.
 func (c *confinement) allow(path string, access sandbox.Access, want file.Type) {
 	fd, err := file.Hold(path, want)
 	c.add(fd, err, access)
 }
 
-// allowIn is allow for a path below which a container may write, and says what it
-// holds; nil if there is no rule.
+// allowIn is allow for a path below which a container may write. It returns the file's
+// attributes; nil if it added no rule.
 func (c *confinement) allowIn(path string, access sandbox.Access, want file.Type) *unix.Stat_t {
 	fd, err := safepath.Hold(path, c.options.Below(path), want)
 	if !c.add(fd, err, access) {
@@ -113,13 +111,13 @@ func (c *confinement) allowFD(fd int, access sandbox.Access) {
 
 func (c *confinement) close() {
 	for _, fd := range c.handles {
-		_ = unix.Close(fd) // they were only for the rules
+		_ = unix.Close(fd) // only the rules needed them
 	}
 }
 
-// Unhide lets a container's root see the receiver that runs within it, to end it say: it
-// has nothing but what is the container's. alone says that it is no hook's: then that is
-// so where not even the first process may look into others.
+// Unhide lets the container's root inspect the receiver in it, for example to end it: the
+// receiver only has the container's privileges. alone says that no hook started the receiver.
+// Then it stays hidden if not even the container's first process may inspect others.
 func Unhide(inside, alone bool) {
 	own := inside
 	if !own && alone {
@@ -131,8 +129,8 @@ func Unhide(inside, alone bool) {
 	}
 }
 
-// mayLook says whether the process of which that is the status (proc_pid_status(5))
-// can have CAP_SYS_PTRACE.
+// mayLook returns whether the process with that status (proc_pid_status(5)) can have
+// CAP_SYS_PTRACE.
 func mayLook(status string) bool {
 	for line := range strings.Lines(status) {
 		if value, ok := strings.CutPrefix(line, "CapBnd:\t"); ok {
@@ -143,8 +141,8 @@ func mayLook(status string) bool {
 	return true
 }
 
-// Enter gives up what the receiver does not need. It is to be called once all is open.
-// notices are what the administrator is to know of it.
+// Enter drops the privileges that the receiver does not need. Call it when everything is open.
+// notices are for the administrator.
 func Enter(o Options, needs receiver.Needs) (entered *handover.Confinement, notices []string, err error) {
 	if o.Mode == sandbox.Off && o.User == nil {
 		return marked("not confined (--sandbox off)"), nil, nil
@@ -171,7 +169,7 @@ func Enter(o Options, needs receiver.Needs) (entered *handover.Confinement, noti
 	entered = marked(c.inWords(result))
 	entered.Landlock = result.Landlock > 0
 	for _, problem := range result.Problems {
-		if !errors.Is(problem, errors.ErrUnsupported) { // of an old kernel: check says it
+		if !errors.Is(problem, errors.ErrUnsupported) { // check reports an old kernel
 			notices = append(notices, "cannot confine this receiver wholly: "+problem.Error())
 		}
 	}
@@ -181,7 +179,7 @@ func Enter(o Options, needs receiver.Needs) (entered *handover.Confinement, noti
 	return entered, notices, nil
 }
 
-// decide finds out what is needed later.
+// decide determines what is needed later.
 func (c *confinement) decide(needs receiver.Needs) {
 	c.allow("/proc", sandbox.Read, file.Directory)
 	null, err := file.HoldNull()
@@ -194,11 +192,11 @@ func (c *confinement) decide(needs receiver.Needs) {
 		c.output(route)
 	}
 	if needs.Metrics != "" {
-		_ = os.MkdirAll(filepath.Dir(needs.Metrics), 0o755) // said when it is written to
+		_ = os.MkdirAll(filepath.Dir(needs.Metrics), 0o755) // writing the metrics reports an error
 		c.directory(filepath.Dir(needs.Metrics))
 	}
 	for _, path := range needs.Sockets {
-		if dir := filepath.Dir(path); dir != "/" { // below that is everything
+		if dir := filepath.Dir(path); dir != "/" { // everything is below /
 			c.others(c.allowIn(dir, sandbox.Unlink, file.Directory))
 		}
 	}
@@ -209,12 +207,11 @@ func (c *confinement) decide(needs receiver.Needs) {
 		c.command(needs)
 	}
 	if c.User != nil && needs.Removes && sandbox.ABI() > 0 {
-		c.Caps |= sandbox.CapsOf(unix.CAP_DAC_OVERRIDE) // to remove them; Landlock says where
+		c.Caps |= sandbox.CapsOf(unix.CAP_DAC_OVERRIDE) // to remove them; Landlock limits where
 	}
 }
 
-// program allows the program to be executed that is in that file, or will be in
-// its place.
+// program allows executing the program in that file, and later versions of the file.
 func (c *confinement) program(path string) {
 	if to, err := os.Readlink(path); err == nil {
 		path = to
@@ -229,8 +226,8 @@ func (c *confinement) program(path string) {
 	}
 }
 
-// configuration allows what is read again on SIGHUP, and by a newer program that
-// replaces this one: the rules, and what the time is called here.
+// configuration allows what SIGHUP, or a newer program, reads again: the rules and the time
+// zone.
 func (c *confinement) configuration() {
 	c.allow(timezone.Localtime, sandbox.Read, file.Regular)
 	for _, path := range timezone.Dirs {
@@ -254,15 +251,15 @@ func (c *confinement) configuration() {
 			continue
 		}
 		c.allow(path, sandbox.Read, file.Regular)
-		// It may be replaced. In /etc are files that are nobody's to read.
+		// The file may be replaced. /etc also has files that must not be readable.
 		if dir := filepath.Dir(path); dir != "/etc" && dir != "/" {
 			c.allow(dir, sandbox.Read, file.Directory)
 		}
 	}
 }
 
-// directory allows a directory's files to be written, begun anew and removed. In
-// /dev and / it would allow more than that.
+// directory allows writing, replacing and removing files in a directory. It does nothing for
+// /dev and /, where that would allow too much.
 func (c *confinement) directory(path string) {
 	if path == names.Dev || path == "/" {
 		return
@@ -292,7 +289,7 @@ func (c *confinement) output(route router.Route) {
 		}
 	case syslogconf.FIFO:
 		c.others(c.allowIn(rule.Path, sandbox.Read|sandbox.Write, file.FIFO))
-		if dir := filepath.Dir(rule.Path); dir != names.Dev && dir != "/" { // it may be made anew
+		if dir := filepath.Dir(rule.Path); dir != names.Dev && dir != "/" { // the file may be created again
 			c.allowIn(dir, sandbox.Read|sandbox.Write, file.Directory)
 		}
 	case syslogconf.Terminal:
@@ -309,7 +306,7 @@ func (c *confinement) output(route router.Route) {
 	}
 }
 
-// others keeps the capabilities to go on with what is another user's.
+// others keeps the capabilities for files of other users.
 func (c *confinement) others(st *unix.Stat_t) {
 	if st == nil || c.User != nil {
 		return
@@ -321,7 +318,7 @@ func (c *confinement) others(st *unix.Stat_t) {
 	}
 }
 
-// name allows the name to be removed at the end.
+// name allows removing the name at the end.
 func (c *confinement) name(n receiver.Name) {
 	access := sandbox.Unlink
 	if n.IsDir {
@@ -332,13 +329,13 @@ func (c *confinement) name(n receiver.Name) {
 	if unix.Fstat(n.Dir, &st) == nil && int(st.Uid) != os.Geteuid() {
 		c.Caps |= capsOfNames
 	}
-	if n.Name == names.Record { // of an earlier version; now it is a link
+	if n.Name == names.Record { // from an earlier version; now it is a link
 		fd, err := file.HoldIn(n.Dir, names.Record, file.Regular)
 		c.add(fd, err, sandbox.Read)
 	}
 }
 
-// command allows what the command that repairs does.
+// command allows what the repair command does.
 func (c *confinement) command(needs receiver.Needs) {
 	c.program(needs.Command[0])
 	switch c.options.Needs {
@@ -363,10 +360,10 @@ func (c *confinement) command(needs receiver.Needs) {
 	c.writes = append(c.writes, "the container")
 }
 
-// inContainerWords are said of a receiver that is confined with its container.
+// inContainerWords describe a receiver that is confined together with its container.
 const inContainerWords = "with the container's own rights"
 
-// inWords says what the sandbox is, for people.
+// inWords describes the sandbox.
 func (c *confinement) inWords(result sandbox.Result) string {
 	caps := "no capabilities"
 	switch kept := c.Caps; {
@@ -400,10 +397,10 @@ func (c *confinement) inWords(result sandbox.Result) string {
 	return fmt.Sprintf("not confined to directories (%s): %s", caps, why)
 }
 
-// marked is a confinement of which check says that.
+// marked returns a confinement that check shows with that text.
 func marked(text string) *handover.Confinement {
 	c := &handover.Confinement{Mark: -1}
-	if fd, err := memfd.Create(daemon.ConfinedPrefix+text, memfd.Data); err == nil { // else check says less
+	if fd, err := memfd.Create(daemon.ConfinedPrefix+text, memfd.Data); err == nil { // without it check shows less
 		c.Mark = fd
 	}
 	return c

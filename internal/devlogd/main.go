@@ -1,6 +1,6 @@
-// Package devlogd owns the program devlogd: its options, its one event loop with the
-// signals, the sandbox, how it goes on as another version or after a kill, and its exit
-// codes. What it does for a container is a receiver's.
+// Package devlogd owns the program devlogd: its options, its one event loop with the signals,
+// its sandbox, how it continues as another version or after a kill, and its exit codes. A
+// receiver does the work for a container.
 package devlogd
 
 import (
@@ -41,16 +41,16 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// Main runs devlogd with args, of which the first is the program's name, and
-// returns its exit code. A start that fails is one line on the pipe that was
-// passed as handover.NameReady or, without that, on stderr.
+// Main runs devlogd with args, of which the first is the program's name, and returns its exit
+// code. If the start fails, it writes one line to the pipe that was passed as
+// handover.NameReady or, without one, to stderr.
 func Main(args []string, stdout, stderr io.Writer) int {
 	sandbox.Hide()
-	logfile.OneProcessor() // the program has, by uniprocessor; a test that is one has not
+	logfile.OneProcessor() // package uniprocessor has done this, except in tests
 	before, err := handover.Inherit()
 	files, ferr := handover.Inherited()
 	var kept *store
-	final := false // it would not be another time
+	final := false // another attempt may succeed
 	if before == nil && ferr == nil {
 		files, kept, ferr = openStore(files)
 		final = ferr != nil
@@ -65,7 +65,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		}
 		if f.Name == handover.NameChroot && err == nil {
 			err = sandbox.EnterRoot(f.FD)
-			sandbox.DropGuard() // from here on it has nothing of the host's
+			sandbox.DropGuard() // from here on it only has the container's privileges
 		}
 	}
 	if err = errors.Join(err, ferr); err == nil {
@@ -77,20 +77,20 @@ func Main(args []string, stdout, stderr io.Writer) int {
 			ready = -1
 			return handover.Report(fd, nil)
 		}
-		// Where the main goroutine is stuck the loop ends in another one.
+		// While the main goroutine is stuck, the loop ends in another one.
 		exit := func(err error) { os.Exit(exitCode(err, -1, kept, final, stderr)) }
 		err = run(args[1:], stdout, files, before, kept, started, exit)
 	}
 	return exitCode(err, ready, kept, final, stderr)
 }
 
-// exitCode is the program's exit code. It reports the error, if there is one.
+// exitCode returns the program's exit code, and reports an error.
 func exitCode(err error, ready int, kept *store, final bool, stderr io.Writer) int {
 	if err == nil {
 		return exitDone
 	}
 	if ready < 0 || handover.Report(ready, err) != nil {
-		// --check-config has a line for each that is wrong.
+		// --check-config reports each wrong line.
 		fmt.Fprintf(stderr, "devlogd: %s\n", strings.ReplaceAll(err.Error(), "\n", "\ndevlogd: "))
 	}
 	if final || kept != nil && (!kept.Restarted || errors.As(err, new(usageError))) && !kept.started {
@@ -102,11 +102,11 @@ func exitCode(err error, ready int, kept *store, final bool, stderr io.Writer) i
 	return exitFailed
 }
 
-// run is Main without the report. before is what the program before this one has
-// left, kept what outlives the process. started is called once everything is
-// ready, exit when the receiver has ended while the call of run is stuck.
+// run is Main without the report. before is what the earlier program left, and kept what
+// outlives the process. started is called when everything is ready. exit ends the program when
+// the receiver ends while run is stuck.
 func run(args []string, stdout io.Writer, files []handover.File, before *handover.Description, kept *store, started func() error, exit func(error)) error {
-	// A program that goes on has another's command line.
+	// A program that continues has the command line of another version.
 	check := slices.IndexFunc(files, func(f handover.File) bool { return f.Name == handover.NameCheck })
 	o, err := parseOptions(args, os.Environ(), before != nil || check >= 0)
 	if err != nil {
@@ -141,7 +141,7 @@ func run(args []string, stdout io.Writer, files []handover.File, before *handove
 		o.notices = append(o.notices, "the time zone is unknown: "+err.Error())
 	}
 	unix.Umask(0o022)
-	signal.Ignore(unix.SIGPIPE, unix.SIGXFSZ) // errors of write(2) are handled
+	signal.Ignore(unix.SIGPIPE, unix.SIGXFSZ) // write(2) returns errors instead
 	o.receiver.Inside = inContainer(o, files)
 	p, err := newProgram(o, before, kept, exit)
 	if err != nil {
@@ -149,7 +149,7 @@ func run(args []string, stdout io.Writer, files []handover.File, before *handove
 	}
 	defer p.close()
 	if err := p.begin(o, files, before, receive, started); err != nil {
-		if before != nil { // nobody waits for the start of this program
+		if before != nil { // nobody waits for this program's start
 			p.receiver.SayEnds(before, err)
 		}
 		return err
@@ -157,12 +157,12 @@ func run(args []string, stdout io.Writer, files []handover.File, before *handove
 	return p.run()
 }
 
-// inContainer says that the runtime confines this process with the container.
+// inContainer returns whether the runtime confines this process together with the container.
 func inContainer(o *options, files []handover.File) bool {
 	return o.alone || slices.ContainsFunc(files, func(f handover.File) bool { return f.Name == handover.NameChroot })
 }
 
-// onlyKeeps says that there is nothing to receive from.
+// onlyKeeps returns whether there is nothing to receive from.
 func onlyKeeps(o *options, files []handover.File) bool {
 	root := false
 	for _, f := range files {
@@ -174,17 +174,17 @@ func onlyKeeps(o *options, files []handover.File) bool {
 	return root && len(o.receiver.Repair.Command) > 0 && len(o.receiver.Listen) == 0
 }
 
-// The main goroutine stays on the main thread. A sandbox is each thread's own:
-// what this one starts is within its own, and may be signalled and looked at by
-// it alone; and the process is known by this thread in /proc. Its name is what
-// ps(1) shows: run from memory, it would be that of a descriptor.
+// The main goroutine stays on the main thread. Each thread has its own sandbox: only a thread
+// with a child's sandbox, or a wider one, may signal and inspect the child. /proc shows this
+// process by its main thread. Its name is what ps(1) shows: run from memory, it would be a
+// descriptor's.
 func init() {
 	runtime.LockOSThread()
 	_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&[]byte("devlogd\x00")[0])), 0, 0, 0) // for people only
 }
 
-// settle does what is for the time after the start, which somebody waits for.
+// settle does what can wait until after the start.
 func settle() {
-	debug.SetGCPercent(25) // receiving allocates nothing: keep the heap at 1 MB
+	debug.SetGCPercent(25) // receiving allocates nothing, so keep the heap at 1 MB
 	eventloop.CalmMonitor()
 }

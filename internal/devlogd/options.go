@@ -18,41 +18,41 @@ import (
 	"devlog/internal/syslogconf"
 )
 
-// options are what the command line and the environment say.
+// options are the command line's and the environment's.
 type options struct {
-	receiver receiver.Config // as far as they say it
+	receiver receiver.Config // as far as options set it
 	rules    rules
-	hosts    []string // what clients may call this host beside the receiver's name
-	kind     int      // type of the sockets of the --listen that follow, or 0
+	hosts    []string // more names that clients may call this host
+	kind     int      // the type for --listen options that follow, or 0
 	action
 	alone   bool // exit when alone in the PID namespace
-	await   bool // process 1 is still to execute its program
-	ready   int  // a descriptor to say on that it is ready; 0 for none
+	await   bool // process 1 has not executed its program yet
+	ready   int  // the descriptor for the ready report; 0 for none
 	confine confine.Options
-	notices []string // to be said at the start
-	unknown []string // arguments of another version's command line
+	notices []string // messages for the start
+	unknown []string // arguments of another version
 }
 
-// rules are where the rules are.
+// rules is where the rules are.
 type rules struct {
 	texts  []string
 	config string
-	// included are the directories of files that config includes, once it is read.
+	// included are the directories of files that config includes, after it was read.
 	included []string
 }
 
-// action is what is to be done instead of receiving.
+// action is what to do instead of receiving.
 type action struct{ check, version, help bool }
 
-// setListen takes a --listen, which gets the type that was given before it, if
-// that has not been another's.
+// setListen handles --listen. It uses the type from a --type before it, unless an earlier
+// --listen has used that.
 func (o *options) setListen(path string) error {
 	o.receiver.Listen = append(o.receiver.Listen, receiver.Listen{Path: path, Kind: o.kind})
 	return nil
 }
 
-// setType gives the type to the --listen before it that have none yet; if all
-// have, to those that follow.
+// setType handles --type: it applies to the earlier --listen options without a type or, if
+// there are none, to those that follow.
 func (o *options) setType(name string) error {
 	kind := unix.SOCK_DGRAM
 	switch name {
@@ -71,7 +71,7 @@ func (o *options) setType(name string) error {
 	return nil
 }
 
-// setReady takes a --ready-fd.
+// setReady handles --ready-fd.
 func (o *options) setReady(text string) (err error) {
 	if o.ready, err = strconv.Atoi(text); err != nil || o.ready < 1 {
 		return fmt.Errorf("expected the number of a descriptor, not %q", text)
@@ -79,8 +79,8 @@ func (o *options) setReady(text string) (err error) {
 	return nil
 }
 
-// sayReady says on --ready-fd that the receiver is ready, unless the program
-// before this one has done that.
+// sayReady reports on --ready-fd that the receiver is ready. After an upgrade the earlier
+// program has done that.
 func (o *options) sayReady(upgraded bool) error {
 	if o.ready == 0 || upgraded {
 		return nil
@@ -95,7 +95,7 @@ func (o *options) sayReady(upgraded bool) error {
 	return nil
 }
 
-// setLogs takes a --logs-dir.
+// setLogs handles --logs-dir.
 func (o *options) setLogs(dir string) error {
 	if !strings.HasPrefix(dir, "/") || filepath.Clean(dir) != dir || dir == "/" {
 		return fmt.Errorf("want an absolute path without . and .. elements, not %q", dir)
@@ -104,7 +104,7 @@ func (o *options) setLogs(dir string) error {
 	return nil
 }
 
-// setUser takes a --user; what is empty is none.
+// setUser handles --user. An empty value is no user.
 func (o *options) setUser(text string) error {
 	u, err := sandbox.ParseUser(text)
 	o.confine.User = &u
@@ -186,12 +186,12 @@ signals: INT: write what was received, and exit
 exit status: 0 done, 2 wrong usage or rule, 4 failed
 `
 
-// flag is one flag: how its value is taken over.
+// flag is one flag.
 type flag struct {
 	name   string
-	toggle bool               // takes no value
+	toggle bool               // it has no value
 	list   bool               // may be repeated
-	set    func(string) error // called for each value
+	set    func(string) error // is called for each value
 }
 
 func (o *options) flags() []flag {
@@ -238,8 +238,8 @@ func (o *options) flags() []flag {
 	}
 }
 
-// toSay are the warnings of a start. Those of the command line were said by the
-// program before, if there was one.
+// toSay returns the warnings of a start. If the program continues, the earlier program has
+// reported those of the command line.
 func (o *options) toSay(resumed bool) []string {
 	if !resumed {
 		return o.notices
@@ -250,9 +250,9 @@ func (o *options) toSay(resumed bool) []string {
 	return []string{"devlogd " + Version + " ignores arguments that it does not know: " + strings.Join(o.unknown, " ")}
 }
 
-// parseOptions reads the arguments (without the program's name) and, for flags
-// that are not given there, the environment ("NAME=value"). If they may be of another
-// version's command line, flags that are unknown are left out, each with its value.
+// parseOptions parses the arguments (without the program's name) and, for flags that are not
+// among them, the environment ("NAME=value"). ofAnother says that another version made the
+// command line: then it skips unknown flags and their values.
 func parseOptions(args, env []string, ofAnother bool) (*options, error) {
 	o := &options{}
 	flags := o.flags()
@@ -266,7 +266,7 @@ func parseOptions(args, env []string, ofAnother bool) (*options, error) {
 		n := slices.IndexFunc(flags, func(f flag) bool {
 			return f.name == name || f.name == "help" && name == "h"
 		})
-		if n < 0 && ofAnother { // its value, if it has one, comes here too
+		if n < 0 && ofAnother { // its value, if any, is skipped here too
 			o.unknown = append(o.unknown, strconv.Quote(args[i]))
 			continue
 		}
@@ -306,7 +306,7 @@ func parseOptions(args, env []string, ofAnother bool) (*options, error) {
 	return o, o.validate()
 }
 
-// setFromEnv takes the value of DEVLOG_<NAME>, or one a line if the flag may be
+// setFromEnv uses the value of DEVLOG_<NAME>, or each of its lines if the flag may be
 // repeated.
 func (f flag) setFromEnv(env []string) error {
 	variable := "DEVLOG_" + strings.ToUpper(strings.ReplaceAll(f.name, "-", "_"))
@@ -364,7 +364,7 @@ func (o *options) validate() error {
 	return checkName("name", o.receiver.Name)
 }
 
-// checkName says why a host cannot be called that.
+// checkName returns an error if a host cannot have that name.
 func checkName(flag, name string) error {
 	if len(name) > 255 {
 		return fmt.Errorf("--%s: %d bytes are too long: use at most 255", flag, len(name))

@@ -20,7 +20,7 @@ import (
 	"devlog/internal/watchdog"
 )
 
-// program is the running program. One goroutine uses it, that of its loop.
+// program is the running program. Only its loop's goroutine uses it.
 type program struct {
 	loop     *eventloop.Loop
 	watchdog *watchdog.Watchdog
@@ -28,26 +28,27 @@ type program struct {
 	receiver *receiver.Receiver
 	exit     func(error) // ends the program while its main goroutine is stuck
 	signals  *eventloop.Signals
-	round    *eventloop.Task  // what is done after events that are not the receiver's
+	round    *eventloop.Task  // runs after events that are not the receiver's
 	timer    *eventloop.Timer // for lxcExec
 
 	inside    bool           // this process ends with the container, whose init waits for it
-	awaits    bool           // SIGTERM came: only the container's end or SIGINT ends this process
+	awaits    bool           // after SIGTERM: only the container's end or SIGINT ends this process
 	startRoot file.ID        // this process's root directory at the start
 	lxcExec   *lxcexec.Watch // nil if this process does not end with LXC's init
 
-	upgrade *upgrade              // the one that is prepared, or nil
+	upgrade *upgrade              // the upgrade in progress, or nil
 	sandbox *handover.Confinement // nil until confine was called
-	store   *store                // what outlives this process; nil if nothing does
+	store   *store                // what outlives this process; may be nil
 }
 
-// openKernelLog opens the kernel's log under that name, for what can be said nowhere else.
+// openKernelLog opens the kernel's log, for messages that nothing else can report. name comes
+// before each record.
 func openKernelLog(name string) (output.Output, error) {
 	return sink.OpenKernel(syslogconf.KernelLog, name)
 }
 
-// newProgram returns a program whose receiver has nothing open yet. before is what the
-// program before this one has left, and kept what outlives the process.
+// newProgram returns a program whose receiver has nothing open yet. before is what the earlier
+// program left, and kept what outlives the process.
 func newProgram(o *options, before *handover.Description, kept *store, exit func(error)) (p *program, err error) {
 	p = &program{exit: exit, inside: o.receiver.Inside, startRoot: file.Root(), store: kept}
 	if p.loop, err = eventloop.New(); err != nil {
@@ -85,17 +86,17 @@ func newProgram(o *options, before *handover.Description, kept *store, exit func
 	return p, nil
 }
 
-// confined reports whether this process can open only some files.
+// confined returns whether this process can open only some files.
 func (p *program) confined() bool { return p.sandbox != nil && p.sandbox.Landlock }
 
-// begin opens everything, goes on where another program ended if before is not nil,
-// and gives up the rights that are needed no more.
+// begin opens everything, continues for the earlier program unless before is nil, and drops
+// privileges.
 func (p *program) begin(o *options, files []handover.File, before *handover.Description, receive bool, started func() error) error {
 	r := p.receiver
 	confinedBefore := before != nil && before.Confinement != nil
 	if receive {
 		user := o.confine.User
-		if confinedBefore { // this process is that user's already
+		if confinedBefore { // the process is that user's already
 			user = nil
 		}
 		if err := r.OpenOutputs(user); errors.As(err, new(receiver.RulesError)) {
@@ -111,9 +112,9 @@ func (p *program) begin(o *options, files []handover.File, before *handover.Desc
 		return usageError{err}
 	}
 	confine.Unhide(p.inside, r.Init() < 0 && r.Needs().Root < 0)
-	r.Flush(time.Now())                                 // outputs look at what there is before the container runs
-	short := r.WritesToContainer()                      // which may log and end at once: its output does not wait
-	early := o.confine.User != nil || p.inside || short // it can fail, or is next to nothing
+	r.Flush(time.Now())                                 // outputs look at their files before the container runs
+	short := r.WritesToContainer()                      // such a container may log and end at once: its output must be open
+	early := o.confine.User != nil || p.inside || short // it can fail, or takes almost no time
 	if early {
 		if err := p.confine(o, before); err != nil {
 			return err
@@ -124,12 +125,12 @@ func (p *program) begin(o *options, files []handover.File, before *handover.Desc
 	}
 	p.stepStore()
 	for _, tell := range []func() error{p.tellReady, func() error { return o.sayReady(before != nil) }, started} {
-		if err := tell(); err != nil { // one who was told relies on it
+		if err := tell(); err != nil { // once it is reported, others rely on it
 			return err
 		}
 	}
-	// Nothing has been received so far: who waits for the start need not wait
-	// for this too.
+	// No message has been read yet, so the privileges can be dropped after the report, and the
+	// hook does not wait for it.
 	if !early {
 		if err := p.confine(o, before); err != nil {
 			return p.end(r.Fail(err))
@@ -148,10 +149,10 @@ func (p *program) begin(o *options, files []handover.File, before *handover.Desc
 	return nil
 }
 
-// start takes the sockets and other files and waits for their events.
+// start takes the sockets and other files, and waits for their events.
 func (p *program) start(o *options, files []handover.File, before *handover.Description) (err error) {
-	// Before anybody can send something that a signal would cost. It takes the
-	// runtime, which changes threads twice for each signal, a sixth of the start.
+	// Catch signals before anybody can send messages, which a signal would lose. It takes a
+	// sixth of the start, because Go's runtime switches threads twice for each signal.
 	if err := p.catchSignals(); err != nil {
 		return err
 	}
@@ -176,9 +177,9 @@ func (p *program) start(o *options, files []handover.File, before *handover.Desc
 	return nil
 }
 
-// confine gives up what is not needed. It is to be called once all is open.
+// confine drops privileges. Call it when everything is open.
 func (p *program) confine(o *options, before *handover.Description) error {
-	if before != nil && before.Confinement != nil { // layers would nest
+	if before != nil && before.Confinement != nil { // sandboxes would nest
 		p.sandbox = before.Confinement
 		return nil
 	}
@@ -196,9 +197,9 @@ func (p *program) confine(o *options, before *handover.Description) error {
 	return nil
 }
 
-// run receives until a signal, the end of the container's first process, or being
-// alone ends it, and then drains the sockets. It can be run by another goroutine while
-// a flush hangs: see package watchdog.
+// run receives until a signal, the end of the container's first process, or being alone, and
+// then drains the sockets. While a flush hangs, another goroutine may run it: see package
+// watchdog.
 func (p *program) run() error {
 	p.receiver.Soon()
 	switch err := p.loop.Run(); {
@@ -210,7 +211,7 @@ func (p *program) run() error {
 	return p.end(p.receiver.End())
 }
 
-// end waits, for a bounded time, until what an ending receiver has is written. It returns
+// end waits, for a limited time, until an ending receiver has written everything. It returns
 // the receiver's error.
 func (p *program) end(err error) error {
 	for {
@@ -233,13 +234,13 @@ func (p *program) loopElsewhere() {
 	p.exit(err)
 }
 
-// close ends the receiver's outputs, and removes what was made for it.
+// close closes the receiver's outputs and removes its names.
 func (p *program) close() {
 	p.receiver.Close()
 	p.loop.Close()
 }
 
-// Written notes that the outputs have taken what was received.
+// Written records that the outputs have the received messages.
 func (p *program) Written() {
 	if p.store != nil {
 		p.store.written(p)
@@ -249,10 +250,10 @@ func (p *program) Written() {
 // Ended ends the program with the container.
 func (p *program) Ended() { p.loop.Stop() }
 
-// Stepped does what follows from what the receiver has done.
+// Stepped continues after the receiver's work.
 func (p *program) Stepped(time.Time) { p.step() }
 
-// step does what is due that is the program's.
+// step does the program's own work that is due.
 func (p *program) step() {
 	p.stepStore()
 	if p.receiver.Hangs() {
@@ -264,7 +265,7 @@ func (p *program) step() {
 	p.timer.Set(p.lxcExec.Next())
 }
 
-// watch has the descriptor of what watches LXC's init waited for.
+// watch waits for the descriptor of the watch for LXC's init.
 func (p *program) watch(fd int) error {
 	return p.loop.Add(fd, func() error {
 		p.lxcExec.Event(fd)
@@ -273,8 +274,8 @@ func (p *program) watch(fd int) error {
 	})
 }
 
-// hung is why the program cannot be replaced now: execve(2) waits for the end of all
-// threads, and a thread that waits for a file system cannot be ended.
+// hung returns why the program cannot be replaced now: execve(2) waits for the end of all
+// threads, and a thread that waits for a file system cannot end.
 func (p *program) hung() error {
 	if err := p.receiver.Hung(); err != nil {
 		return err

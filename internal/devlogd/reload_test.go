@@ -116,7 +116,7 @@ func TestReloadOutOfReach(t *testing.T) {
 	put(t, dir+"/unknown/1.conf", "mail.* "+log+".mail\n")
 	put(t, conf, "include "+dir+"/unknown/*.conf\n*.* "+log+"\n")
 	d.signal(unix.SIGHUP)
-	await(t, log, "the rules stay as they were: "+conf+":1:9: look for "+dir+"/unknown/*.conf: open "+dir+"/unknown: permission denied: it is outside")
+	await(t, log, "the rules stay as they were: "+conf+":1:9: cannot look for "+dir+"/unknown/*.conf: open "+dir+"/unknown: permission denied: it is outside")
 	const why = ": permission denied: it is outside of this receiver's sandbox: restart it\n"
 	put(t, conf, "*.* "+dir+"/other/m\n")
 	d.signal(unix.SIGHUP)

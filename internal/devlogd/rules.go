@@ -13,7 +13,7 @@ import (
 	"devlog/internal/syslogconf"
 )
 
-// readRules reads the rules, also when they are read again.
+// readRules reads the rules. SIGHUP calls it again.
 func (o *options) readRules() (list []syslogconf.Rule, err error) {
 	r := &o.rules
 	if list, r.included, err = syslogconf.LoadAll(r.config, r.texts, syslogconf.DefaultMessages); err == nil {
@@ -22,8 +22,8 @@ func (o *options) readRules() (list []syslogconf.Rule, err error) {
 	return list, err
 }
 
-// checkRules says what is wrong with the rules, each line that is, and what is
-// taken for right and does nothing.
+// checkRules reports every wrong line of the rules, and every rule that is valid but does
+// nothing.
 func checkRules(o *options, stdout io.Writer) error {
 	list, err := o.readRules()
 	var wrong syslogconf.WrongLines
@@ -53,11 +53,11 @@ func checkRules(o *options, stdout io.Writer) error {
 	return nil
 }
 
-// namePlaceholder stands for the container's name in the path of a rule.
+// namePlaceholder is replaced by the container's name in the path of a rule.
 const namePlaceholder = "{name}"
 
-// expand puts the name into the paths of the rules. A name that is not one of a file is
-// an error if a rule asks for it: it could lead anywhere.
+// expand replaces namePlaceholder in the rules' paths. If a rule has it, a name that cannot be
+// a file's is an error: it could lead anywhere.
 func expand(rules []syslogconf.Rule, name string) error {
 	for i := range rules {
 		path := strings.ReplaceAll(rules[i].Path, namePlaceholder, name)
@@ -69,7 +69,7 @@ func expand(rules []syslogconf.Rule, name string) error {
 	return nil
 }
 
-// hostNames are the names by which a client may call this host.
+// hostNames returns the names by which clients may call this host.
 func hostNames(name string, others []string) [][]byte {
 	names := [][]byte{[]byte(name)}
 	if short := router.ShortID(name); short != "" {
@@ -93,7 +93,7 @@ func nodeName() (string, error) {
 	if name == "" {
 		return "localhost", nil
 	}
-	// A line must stay one line whatever the host is called.
+	// A line must stay one line, whatever the host's name is.
 	return strings.Map(func(c rune) rune {
 		if c <= ' ' || c >= 0x7f {
 			return '?'

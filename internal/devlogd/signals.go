@@ -13,7 +13,7 @@ import (
 	"devlog/internal/timezone"
 )
 
-// catchSignals begins to handle signals.
+// catchSignals starts handling signals.
 func (p *program) catchSignals() (err error) {
 	if p.signals, err = eventloop.NewSignals(earlysignal.Take(), earlysignal.Caught...); err != nil {
 		return err
@@ -26,13 +26,13 @@ func (p *program) catchSignals() (err error) {
 	})
 }
 
-// wakeUp wakes the loop up. Any goroutine may call it.
+// wakeUp wakes the loop. Any goroutine may call it.
 func (p *program) wakeUp() { p.signals.Wake() }
 
-// onSignal handles a signal and reports whether to end.
+// onSignal handles a signal and returns whether to end.
 func (p *program) onSignal(s unix.Signal) (end bool) {
 	switch s {
-	case 0: // to wake up
+	case 0: // from wakeUp
 	case unix.SIGHUP:
 		p.receiver.Reload(timezone.Read())
 	case unix.SIGUSR1:
@@ -47,10 +47,10 @@ func (p *program) onSignal(s unix.Signal) (end bool) {
 	return false
 }
 
-// awaitContainer handles SIGTERM, and reports whether the receiver goes on because
-// its container still lives. At a host's shutdown, and when systemd stops the cgroup
-// that the receiver was started in, that signal comes with the container's own or
-// before it: the container's last messages are yet to come.
+// awaitContainer handles SIGTERM, and returns whether the receiver continues because its
+// container still runs. At shutdown, and when systemd stops the cgroup of the receiver's
+// caller, the signal comes together with the container's or before it: the container's last
+// messages are still to come.
 func (p *program) awaitContainer() bool {
 	if p.inside || p.receiver.Init() < 0 || pidfd.Ended(p.receiver.Init()) {
 		return false

@@ -11,22 +11,21 @@ import (
 	"devlog/internal/syslog"
 )
 
-// A receiver that is supervised can be killed and lose nothing: what it receives into is
-// in memory that its supervisor has as well. The kernel notes each message there as it
-// takes it out of the socket's queue; it counts as unwritten until the outputs have it.
-// The program that is started then writes what is unwritten first.
+// A supervised receiver that is killed loses nothing: it receives into memory that its
+// supervisor keeps too. The kernel writes each message there while it removes it from the
+// socket's queue. The message counts as unwritten until the outputs have it. The restarted
+// program first writes what is unwritten.
 
 const (
-	// storeMagic says how the memory is laid out.
+	// storeMagic identifies the layout of the memory.
 	storeMagic = 0x64766c6f67640001
-	// maxReplays is how often the same messages are tried: they may be what the
-	// receiver was killed by.
+	// maxReplays is how often to try the same messages: they may have crashed the receiver.
 	maxReplays = 3
-	// describeRetry is the time between two attempts to describe the receiver.
+	// describeRetry is the time between attempts to describe the receiver.
 	describeRetry = time.Second
 )
 
-// What follows the memory's head, each part on pages of its own.
+// The parts after the memory's head, each on its own pages.
 const (
 	headersAt = 4 << 10
 	controlAt = headersAt + intake.HeadersSize
@@ -37,19 +36,18 @@ const (
 
 var storeLayout = handover.Layout{Magic: storeMagic, At: statesAt, Size: storeSize}
 
-// store is that memory, as a receiver uses it.
+// store is that memory.
 type store struct {
 	*handover.Store
 	// again and lost are how many of its messages were written again and lost.
 	again int
 	lost  uint64
-	seen  receiver.Outline // what was last described
-	// seenAwaits is the same of program.awaits.
+	seen  receiver.Outline // the last description
+	// seenAwaits is program.awaits in the last description.
 	seenAwaits bool
-	// retry is when what holds is to be described again, which has failed; zero if
-	// it has not.
+	// retry is when to try again to describe the receiver; zero if that has not failed.
 	retry time.Time
-	// started says that the receiver has been ready.
+	// started says that the receiver was ready.
 	started bool
 }
 
@@ -62,14 +60,14 @@ func openStore(files []handover.File) ([]handover.File, *store, error) {
 	return files, &store{Store: s}, nil
 }
 
-// messages is the part of the memory that messages are received into.
+// messages returns the part of the memory for messages.
 func (s *store) messages() *intake.Memory {
 	m := s.Memory
 	return intake.KeepMemory(m[headersAt:controlAt], m[controlAt:statesAt], m[slotsAt:], s.New())
 }
 
-// stepStore describes the receiver again if there is something that the description does
-// not have. It is tried again as long as that fails, which is said once.
+// stepStore describes the receiver again if it has changed. If that fails, it retries, and
+// reports the error once.
 func (p *program) stepStore() {
 	s := p.store
 	if s == nil || s.seenAwaits == p.awaits && s.seen.Is(p.receiver) || !s.retry.IsZero() && time.Now().Before(s.retry) {
@@ -83,7 +81,7 @@ func (p *program) stepStore() {
 	if s.retry.IsZero() {
 		p.receiver.Report(unsaved(err))
 	}
-	s.seen = receiver.Outline{} // what is written down by now is not known
+	s.seen = receiver.Outline{} // the memory may have either description
 	s.retry = time.Now().Add(describeRetry)
 }
 
@@ -91,8 +89,7 @@ func unsaved(err error) error {
 	return fmt.Errorf("cannot save state; a restart could not resume: %w", err)
 }
 
-// resumeStore has the program use the store of the one before it, which has left it in the
-// same process.
+// resumeStore uses the store that the earlier program of this process left.
 func (p *program) resumeStore(d *handover.Description) error {
 	if d.Files.Store < 0 {
 		return nil
@@ -106,8 +103,8 @@ func (p *program) resumeStore(d *handover.Description) error {
 	return nil
 }
 
-// replay writes what a receiver that was killed had received and not written. It
-// is the first to write and to receive: either would forget that.
+// replay writes what a killed receiver had received and not written. Call it before anything
+// else writes or receives, which would overwrite it.
 func (p *program) replay() {
 	s := p.store
 	if s == nil || !s.Restarted {
@@ -124,7 +121,7 @@ func (p *program) replay() {
 	p.receiver.Replay(n)
 }
 
-// sayRestarted says what the kill of the receiver before this one has cost.
+// sayRestarted reports what the kill of the earlier receiver has cost.
 func (p *program) sayRestarted() {
 	s := p.store
 	text, severity := "killed; restarted by systemd", syslog.Notice
@@ -141,15 +138,15 @@ func (p *program) sayRestarted() {
 	p.receiver.Say(severity, text)
 }
 
-// written says that the outputs have taken what was received, and how much of
-// that is in this process only.
+// written records that the outputs have the received messages, and how many of those are only
+// in this process.
 func (s *store) written(p *program) {
 	s.Head.Pending = p.receiver.Unwritten()
 	p.memory.Forget()
 	s.Head.Replays = 0
 }
 
-// tellReady tells systemd that the receiver is ready, if it has started it.
+// tellReady tells systemd that the receiver is ready, if systemd started it.
 func (p *program) tellReady() error {
 	if p.store == nil {
 		return nil

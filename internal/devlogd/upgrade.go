@@ -23,26 +23,25 @@ import (
 	"devlog/internal/watchdog"
 )
 
-// On SIGUSR2 the program is replaced by the one that is in its file now, in the
-// same process. The sockets stay open, so that senders notice nothing. First
-// the new program runs beside the old one, to say whether it could go on.
+// On SIGUSR2 the program is replaced in the same process by the one that is in its file now.
+// The sockets stay open, so senders notice nothing. First the new program runs beside the old
+// one, and reports whether it could continue.
 
 const (
 	// checkTime is how long that may take.
 	checkTime = 20 * time.Second
-	// imageFD is the lowest descriptor of the new program: it is not to be in the
-	// way of what is passed to a child.
+	// imageFD is the lowest descriptor for the new program, above those for a child's files.
 	imageFD = 64
 )
 
-// upgrade is a new program that is to replace this one.
+// upgrade is the replacement of this program by another.
 type upgrade struct {
-	image  int // handle of its file
+	image  int // handle on its file
 	result chan error
-	ready  bool // it has said so
+	ready  bool // the check succeeded
 }
 
-// startUpgrade begins to check the new program.
+// startUpgrade starts the check of the new program.
 func (p *program) startUpgrade() {
 	if p.upgrade != nil {
 		return
@@ -61,10 +60,10 @@ func (p *program) startUpgrade() {
 		return
 	}
 	p.upgrade = u
-	eventloop.WakeMonitor() // the check is not to hold up the loop
+	eventloop.WakeMonitor() // the check must not delay the loop
 }
 
-// refuse says why the program is not replaced.
+// refuse reports why the program is not replaced.
 func (p *program) refuse(err error) {
 	text := "upgrade failed, devlogd " + Version + " keeps running: " + err.Error()
 	if p.confined() && strings.HasSuffix(text, unix.EACCES.Error()) {
@@ -75,12 +74,12 @@ func (p *program) refuse(err error) {
 
 func (u *upgrade) close() { file.Shut(&u.image) }
 
-// open opens the file that this program was started from, or what has replaced
-// it since. The path counts in the root directory that it was started in.
+// open opens the file from which this program was started, or its replacement. The path is
+// only valid in the root directory of the start.
 func (u *upgrade) open(root file.ID) error {
 	path, err := os.Executable()
 	if err != nil {
-		return fmt.Errorf("find this program: %w", err)
+		return fmt.Errorf("cannot find this program: %w", err)
 	}
 	if strings.HasPrefix(path, memfd.Prefix) {
 		return errors.New("it runs from memory, so that the container cannot change its file: " +
@@ -91,30 +90,30 @@ func (u *upgrade) open(root file.ID) error {
 	}
 	low, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("open %s: %w", path, err)
+		return fmt.Errorf("cannot open %s: %w", path, err)
 	}
 	defer unix.Close(low)
 	var st unix.Stat_t
 	if err := unix.Fstat(low, &st); err != nil {
-		return fmt.Errorf("look at %s: %w", path, err)
+		return fmt.Errorf("cannot examine %s: %w", path, err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return fmt.Errorf("%s is not a regular file", path)
 	}
 	if u.image, err = unix.FcntlInt(uintptr(low), unix.F_DUPFD_CLOEXEC, imageFD); err != nil {
-		return fmt.Errorf("open %s: %w", path, err)
+		return fmt.Errorf("cannot open %s: %w", path, err)
 	}
 	return nil
 }
 
-// check has the new program look at the state and the configuration, while this
-// one goes on receiving. The result wakes it up.
+// check makes the new program check the state and the configuration while this one continues.
+// The result wakes the loop.
 func (u *upgrade) check(p *program) error {
 	state, err := handover.StateFile(p.describe(time.Now()).Format())
 	if err != nil {
 		return err
 	}
-	dir, err := os.Getwd() // what the arguments name may be relative to it
+	dir, err := os.Getwd() // arguments may have relative paths
 	if err != nil {
 		dir = "/"
 	}
@@ -125,7 +124,7 @@ func (u *upgrade) check(p *program) error {
 	go func() {
 		defer state.Close()
 		pid, err := daemon.Start(spec)
-		if err == nil { // it has said all, and ends
+		if err == nil { // it has reported everything, and ends
 			_, err = daemon.End(pid)
 		}
 		u.result <- err
@@ -134,7 +133,7 @@ func (u *upgrade) check(p *program) error {
 	return nil
 }
 
-// checkUpgrade is the new program's part of check.
+// checkUpgrade is what the new program does for check.
 func checkUpgrade(o *options, fd int) error {
 	data, err := handover.ReadState(fd)
 	if err != nil {
@@ -154,8 +153,8 @@ func checkUpgrade(o *options, fd int) error {
 	return receiver.New(&receiver.Process{Loop: loop, Memory: intake.NewMemory(), Watchdog: watchdog.New(func() {}, func() {})}, o.receiver).CheckOutputs(rules)
 }
 
-// stepUpgrade replaces the program once that has been checked, and reports
-// whether to end: a signal to do so may come last.
+// stepUpgrade replaces the program after a successful check. It returns whether to end: a
+// signal may come last.
 func (p *program) stepUpgrade() (end bool) {
 	u := p.upgrade
 	if u == nil {
@@ -177,7 +176,7 @@ func (p *program) stepUpgrade() (end bool) {
 			return false
 		}
 	}
-	// A repair is this process's child, which only its program waits for.
+	// Only this program can wait for a repair, which is its child.
 	if p.receiver.Running() {
 		return false
 	}
@@ -192,8 +191,8 @@ func (p *program) stepUpgrade() (end bool) {
 	return end
 }
 
-// exec replaces the program. It returns if a signal says to end, or with an
-// error; then everything is as before.
+// exec replaces the program. It returns if a signal ends the program, or with an error. Then
+// everything is as before.
 func (p *program) exec(image int) (end bool, err error) {
 	for {
 		for p.signals.Pending() {
@@ -211,19 +210,19 @@ func (p *program) exec(image int) (end bool, err error) {
 	}
 }
 
-// errSignalled is that there are signals to handle first.
+// errSignalled means that there are signals to handle first.
 var errSignalled = errors.New("signalled")
 
-// leave leaves the description to the program that replaces this one.
+// leave passes the description to the program that replaces this one.
 func (p *program) leave(image int, d *handover.Description) error {
-	runtime.LockOSThread() // signals are blocked by the thread that executes
+	runtime.LockOSThread() // the thread that executes has the signals blocked
 	defer runtime.UnlockOSThread()
 	var held *unix.Sigset_t
 	err := handover.Exec(image, os.Args, os.Environ(), d, func() error {
 		if err := p.hung(); err != nil {
 			return err
 		}
-		old, err := p.signals.Hold() // as late as can be: what comes from here on is lost if this fails
+		old, err := p.signals.Hold() // as late as possible: if the exec fails, signals from here on are lost
 		if err != nil {
 			return err
 		}
@@ -238,7 +237,7 @@ func (p *program) leave(image int, d *handover.Description) error {
 	return err
 }
 
-// describe is what the next program needs to know.
+// describe returns what the next program needs to know.
 func (p *program) describe(now time.Time) *handover.Description {
 	d := p.receiver.Describe(now)
 	d.Awaits, d.Confinement = p.awaits, p.sandbox
@@ -248,7 +247,7 @@ func (p *program) describe(now time.Time) *handover.Description {
 	return d
 }
 
-// sayResumed says why another program goes on.
+// sayResumed reports why another program continues.
 func (p *program) sayResumed(before *handover.Description) {
 	if why := before.Unreadable; why != nil {
 		p.receiver.Say(syslog.Warning, "started without the state of the previous devlogd: "+why.Error()+

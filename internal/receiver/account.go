@@ -10,27 +10,28 @@ import (
 	"devlog/internal/syslog"
 )
 
-// counters are the account of what became of the messages since the start, also
-// that of a program before this one: of those received and the receiver's own,
-// each was routed, unrouted, dropped, told or read back.
+// counters count what happened to the messages since the start, including those of earlier
+// programs. Each received message, and each of the receiver's own, is routed, unrouted,
+// dropped, told or read back.
 type counters struct {
 	*intake.Counts
 	started  time.Time
 	own      uint64 // messages by the receiver itself
 	routed   uint64 // matched a rule
 	unrouted uint64 // matched no rule
-	told     uint64 // own ones, to the container's own daemon or the kernel
-	// Of records of the kernel's log, these were written there by this receiver,
-	// and these are not among those received.
+	told     uint64 // own ones, sent to the container's own daemon or the kernel
+	// readBack are records of the kernel's log that this receiver itself wrote there.
+	// overwritten are records that were lost before they were read; they do not count as
+	// received.
 	readBack, overwritten uint64
 
 	reopens  uint64
 	repairs  uint64
 	upgrades uint64
-	fresh    uint64 // starts without what the program before knew
+	fresh    uint64 // starts without the earlier program's state
 }
 
-// named are the counters by the names that a description has.
+// named returns the counters by their names in a description.
 func (c *counters) named() map[string]*uint64 {
 	return map[string]*uint64{
 		"received": &c.Received, "bytes": &c.Bytes, "own": &c.own, "routed": &c.routed, "unrouted": &c.unrouted,
@@ -40,7 +41,7 @@ func (c *counters) named() map[string]*uint64 {
 	}
 }
 
-// countRouted counts a message that did or did not match a rule.
+// countRouted counts a message. matched says whether a rule matched.
 func (c *counters) countRouted(matched bool) {
 	if matched {
 		c.routed++
@@ -49,8 +50,8 @@ func (c *counters) countRouted(matched bool) {
 	}
 }
 
-// Account writes what became of the messages as a message. What is zero and
-// mostly is so is left out.
+// Account logs what happened to the messages. It leaves out counts that are zero and usually
+// are.
 func (r *Receiver) Account() {
 	var b strings.Builder
 	number := func(before string, n uint64) {
@@ -76,7 +77,7 @@ func (r *Receiver) Account() {
 		number(", connections ", uint64(n))
 		number(", closed for others ", r.Evicted)
 	}
-	if r.kernel != nil || r.readBack > 0 { // a program before this one may have read it
+	if r.kernel != nil || r.readBack > 0 { // an earlier program may have read it
 		number(", read back from the kernel's log ", r.readBack)
 		number(", lost there ", r.overwritten)
 	}

@@ -14,7 +14,7 @@ import (
 // flushTime is how long an ending receiver tries to write what is pending.
 const flushTime = 5 * time.Second
 
-// Flush writes what was received.
+// Flush writes the received messages.
 func (r *Receiver) Flush(now time.Time) {
 	r.router.Flush(now)
 	r.sayProblems(now)
@@ -22,14 +22,14 @@ func (r *Receiver) Flush(now time.Time) {
 	r.process.Memory.Release()
 }
 
-// Fail ends the receiver because of the error like End, and says so where the messages are:
-// nobody may see the program's standard error.
+// Fail ends the receiver like End, because of an error, and logs the error: nobody may see the
+// program's standard error.
 func (r *Receiver) Fail(err error) error {
 	r.Say(syslog.Err, "ends: "+err.Error())
 	return errors.Join(err, r.End())
 }
 
-// End stops the senders and reads what is queued already. Rest is to be called then.
+// End stops the senders and reads what is queued. Call Rest afterwards.
 func (r *Receiver) End() error {
 	if r.watcher != nil {
 		r.watcher.Stop()
@@ -43,8 +43,8 @@ func (r *Receiver) End() error {
 	return err
 }
 
-// Rest writes what is left after End, and returns when it is to be called again. The zero
-// time says that it is not: the receiver can be closed.
+// Rest writes what is left after End. It returns when to call it again. After the zero time,
+// the receiver can be closed.
 func (r *Receiver) Rest(now time.Time) time.Time {
 	r.Flush(now)
 	next := r.router.PendingUntil(r.ending, now)
@@ -54,8 +54,7 @@ func (r *Receiver) Rest(now time.Time) time.Time {
 	return next
 }
 
-// Close ends the outputs, removes the names that are the receiver's to remove, and closes
-// what it was given.
+// Close closes the outputs, removes the receiver's names, and closes its files.
 func (r *Receiver) Close() {
 	for _, route := range r.router.Routes {
 		r.sayLost(router.Close(route.Out))
@@ -77,20 +76,20 @@ func (r *Receiver) Close() {
 	r.closed = true
 }
 
-// sayLost says what is lost at the end, unless that is empty: there is no output to say it.
+// sayLost reports what is lost at the end, if anything. No output can report it any more.
 func (r *Receiver) sayLost(text string) {
 	if text == "" {
 		return
 	}
 	r.tellKernel(text)
-	// There is nobody else to tell. A reader who does not read is not waited for.
+	// Standard error is the last resort. Do not wait for a reader.
 	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(r.process.Stderr), Events: unix.POLLOUT}}, 0); err == nil && n > 0 {
 		_, _ = unix.Write(r.process.Stderr, []byte("devlogd: "+text+"\n"))
 	}
 }
 
-// tellKernel says in the kernel's log what can be said nowhere else, and reports
-// whether it could be.
+// tellKernel writes what nothing else can report to the kernel's log. It returns whether that
+// worked.
 func (r *Receiver) tellKernel(text string) bool {
 	k, err := r.process.KernelLog(string(r.router.Host))
 	if err != nil {

@@ -15,26 +15,26 @@ import (
 )
 
 const (
-	// ownPrefix begins the names that are the repair's own. They are removed by
-	// the receiver that the record names, whoever wrote the files last.
+	// ownPrefix begins the names that belong to the repair. The receiver that the record names
+	// removes them, whoever wrote the files last.
 	ownPrefix = ".devlog-"
-	// maxCleanups is how many names to remove are remembered.
+	// maxCleanups is how many names to remove are kept.
 	maxCleanups = 192
 )
 
-// cleanup is a passed name in a directory, to be removed at the end.
+// cleanup is a name in a directory, to be removed at the end.
 type cleanup struct {
 	dir   int
 	name  string
 	flags int
-	id    file.ID // of the file when it was passed; zero if there was none
+	id    file.ID // of the file when the name was passed; zero for none
 }
 
-// lookup says which file has the name now; zero if none has.
+// lookup returns the file that has the name now; zero for none.
 func (p *cleanup) lookup() (id file.ID, mode uint32) { return file.Named(p.dir, p.name) }
 
-// removes says that there is something that is ours to remove, or may be: the
-// name is still that of the passed file.
+// removes returns whether the name may still have to be removed: it has the same file as when
+// it was passed.
 func (p *cleanup) removes() bool {
 	id, mode := p.lookup()
 	switch {
@@ -50,10 +50,10 @@ func (p *cleanup) isOwn() bool {
 	return p.flags != unix.AT_REMOVEDIR && strings.HasPrefix(p.name, ownPrefix)
 }
 
-// removeCleanups removes the names that are ours to remove.
+// removeCleanups removes the names.
 func (h *holdings) removeCleanups() {
-	// Decided for all of them first, for the record is one of them.
-	// Another receiver that replaced this one needs the link that leads to its socket.
+	// Decide for all names first: the record is one of them. A receiver that replaced this one
+	// needs the link to its socket.
 	replaced := slices.ContainsFunc(h.cleanups, func(p *cleanup) bool { return p.isOwn() && !h.notedIn(p.dir) })
 	ours := slices.DeleteFunc(slices.Clone(h.cleanups), func(p *cleanup) bool {
 		_, mode := p.lookup()
@@ -61,18 +61,18 @@ func (h *holdings) removeCleanups() {
 	})
 	for _, p := range ours {
 		if p.removes() {
-			_ = unix.Unlinkat(p.dir, p.name, p.flags) // we are ending; there is nobody to tell
+			_ = unix.Unlinkat(p.dir, p.name, p.flags) // the receiver ends, and nobody can be told
 		}
 	}
 }
 
-// notedIn reports whether the record in the directory names this receiver, maybe
-// as what it was before it was killed.
+// notedIn returns whether the record in the directory names this receiver, or a process that
+// it was before a kill.
 func (h *holdings) notedIn(dir int) bool {
 	return h.self.notedIn(dir) || slices.ContainsFunc(h.previousIDs, func(p processID) bool { return p.notedIn(dir) })
 }
 
-// dirID is which directory the name is in, and whether that still has a name.
+// dirID returns the directory of the name, and whether it still has a name itself.
 func (p *cleanup) dirID() (id file.ID, exists bool) {
 	var st unix.Stat_t
 	if unix.Fstat(p.dir, &st) != nil {
@@ -84,21 +84,21 @@ func (p *cleanup) dirID() (id file.ID, exists bool) {
 // socket is a socket to receive from.
 type socket struct {
 	*intake.Socket
-	at  *cleanup // of a passed one: its name; nil if that is not known
-	run int      // number of the repair that handed it over
+	at  *cleanup // its name; nil if not known
+	run int      // number of the repair that made it
 }
 
-// holdings are what a receiver was given, and which processes it was.
+// holdings are the files that a receiver was given, and its earlier processes.
 type holdings struct {
 	sockets     []*socket
-	cleanups    []*cleanup // what is to be removed at the end, in this order
+	cleanups    []*cleanup // to remove at the end, in this order
 	init        int        // pidfd of the container's first process, or -1
-	root        int        // its root directory, or -1; the watcher's once there is one
+	root        int        // its root directory, or -1; a watcher closes it
 	self        processID
 	previousIDs []processID // that this receiver was before it was killed
 }
 
-// Take has the receiver use what it was given.
+// Take makes the receiver use the files.
 func (r *Receiver) Take(d *handover.Description) error {
 	fresh, err := r.inherit(d)
 	if err != nil {
@@ -118,7 +118,7 @@ type inherited struct {
 	cleanups []*cleanup
 }
 
-// inherit makes what the receiver works with of what it was given.
+// inherit makes the receiver's sockets and cleanups from the files.
 func (h *holdings) inherit(d *handover.Description) (inherited, error) {
 	in := inherited{}
 	if d.Files.Init >= 0 {
@@ -144,9 +144,8 @@ func (h *holdings) inherit(d *handover.Description) (inherited, error) {
 	return in, nil
 }
 
-// addCleanups has the names removed at the end, before those passed earlier, as
-// they may be in a directory of these. A name that was passed earlier is
-// replaced, and those that went with their directory are forgotten, so that
+// addCleanups adds names to remove, before earlier ones, whose directories they may be in. It
+// replaces a name that was added earlier, and drops those whose directory is gone, so that
 // repairs without end do not need descriptors without end.
 func (h *holdings) addCleanups(in inherited) {
 	type key struct {
@@ -156,7 +155,7 @@ func (h *holdings) addCleanups(in inherited) {
 	}
 	seen := map[key]*cleanup{}
 	var list []*cleanup
-	drop := map[*cleanup]*cleanup{} // with what replaces it
+	drop := map[*cleanup]*cleanup{} // with their replacements
 	sockets := append(slices.Clone(in.sockets), h.sockets...)
 	for _, p := range append(in.cleanups, h.cleanups...) {
 		id, exists := p.dirID()
@@ -178,11 +177,11 @@ func (h *holdings) addCleanups(in inherited) {
 				s.at = nil
 			}
 		}
-		_ = unix.Close(p.dir) // it was only a place
+		_ = unix.Close(p.dir) // it only named a directory
 	}
 }
 
-// close closes what is held and not another's.
+// close closes the files that belong to the receiver.
 func (h *holdings) close(loop *eventloop.Loop) {
 	if h.init >= 0 {
 		_ = loop.Remove(h.init)
@@ -194,17 +193,17 @@ func (h *holdings) close(loop *eventloop.Loop) {
 	}
 }
 
-// Init is the pidfd of the container's first process, or -1.
+// Init returns the pidfd of the container's first process, or -1.
 func (r *Receiver) Init() int { return r.init }
 
-// Needs is what a receiver reaches for after its start.
+// Needs is what a receiver accesses after its start.
 type Needs struct {
 	Outputs []router.Route
 	Metrics string   // the file; empty for none
-	Sockets []string // paths that are removed at the end
-	Names   []Name   // the same
-	Removes bool     // something is removed at the end, known by now or not
-	// Root is the container's root directory, in which Command repairs; -1 if it does not.
+	Sockets []string // paths to remove at the end
+	Names   []Name   // names to remove at the end
+	Removes bool     // there are names to remove, now or later
+	// Root is the container's root directory, where Command repairs; -1 without a command.
 	Root    int
 	Command []string
 }
@@ -216,7 +215,7 @@ type Name struct {
 	IsDir bool
 }
 
-// Needs returns what the receiver reaches for later, such as for a sandbox to allow it.
+// Needs returns what the receiver accesses later, for a sandbox.
 func (r *Receiver) Needs() Needs {
 	n := Needs{Outputs: r.router.Routes, Metrics: r.config.Metrics, Root: -1, Removes: len(r.cleanups)+len(r.sockets) > 0}
 	for _, s := range r.sockets {

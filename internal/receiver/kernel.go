@@ -17,21 +17,21 @@ import (
 )
 
 const (
-	// kernelRecord is more than a record of /dev/kmsg can be, in bytes
-	// (PRINTKRB_RECORD_MAX and the dictionary, kernel/printk/internal.h).
+	// kernelRecord is more than the largest record of /dev/kmsg, in bytes (PRINTKRB_RECORD_MAX
+	// and the dictionary, kernel/printk/internal.h).
 	kernelRecord = 8 << 10
-	// maxRecords is how many of them are read before others are served.
+	// maxRecords is how many records are read before others get their turn.
 	maxRecords = 64
-	// lastRecords is how many of them are read at the end.
+	// lastRecords is how many records are read at the end.
 	lastRecords = 1 << 14
 )
 
-// kernelSource is the kernel's log as a source of messages.
+// kernelSource reads the kernel's log.
 type kernelSource struct {
 	fd       int
 	buffer   [kernelRecord]byte
 	sequence uint64 // of the last record
-	any      bool   // there was one
+	any      bool   // a record was read
 }
 
 func (k *kernelSource) close(loop *eventloop.Loop) {
@@ -41,8 +41,8 @@ func (k *kernelSource) close(loop *eventloop.Loop) {
 	}
 }
 
-// openKernel begins to read the kernel's log, from its end on: what is there
-// already has been logged when it was new, or is before this receiver's time.
+// openKernel starts reading the kernel's log, from its present end: older records were logged
+// when they were new, or precede this receiver.
 func (r *Receiver) openKernel() error {
 	fd, err := unix.Open(syslogconf.KernelLog, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -64,7 +64,7 @@ func (r *Receiver) addKernel(fd int) error {
 	})
 }
 
-// readKernel reads at most this many records.
+// readKernel reads at most limit records.
 func (r *Receiver) readKernel(limit int) {
 	k := r.kernel
 	if k.fd < 0 {
@@ -75,7 +75,7 @@ func (r *Receiver) readKernel(limit int) {
 	for range limit {
 		n, err := unix.Read(k.fd, k.buffer[:])
 		if errors.Is(err, unix.EINTR) || errors.Is(err, unix.EPIPE) {
-			continue // EPIPE: records were overwritten; the next one's number says how many
+			continue // EPIPE: records were overwritten; the next number shows how many
 		}
 		if err != nil && !errors.Is(err, unix.EAGAIN) || n == 0 {
 			r.stopKernel(err)
@@ -91,8 +91,8 @@ func (r *Receiver) readKernel(limit int) {
 	}
 }
 
-// handleRecord passes a record to the outputs. Those that this receiver has
-// written there itself have been passed to them already.
+// handleRecord passes a record to the outputs, unless this receiver wrote it: then they
+// already have the message.
 func (r *Receiver) handleRecord(record []byte) {
 	k := r.kernel
 	var m syslog.Message
@@ -115,8 +115,8 @@ func (r *Receiver) handleRecord(record []byte) {
 	r.countRouted(r.router.Pass(&m))
 }
 
-// isOwn reports whether a record of the kernel's log with this tag is by this
-// receiver: that is its name, and a rule leads there.
+// isOwn returns whether this receiver wrote the record with this tag: the tag is its name, and
+// a rule leads to the kernel's log.
 func (r *Receiver) isOwn(tag []byte) bool {
 	if !bytes.Equal(tag, r.router.Host) {
 		return false
@@ -129,7 +129,7 @@ func (r *Receiver) isOwn(tag []byte) bool {
 	return false
 }
 
-// stopKernel gives the kernel's log up.
+// stopKernel stops reading the kernel's log.
 func (r *Receiver) stopKernel(err error) {
 	r.kernel.close(r.process.Loop)
 	text := "the kernel's log has ended"

@@ -8,20 +8,20 @@ import (
 	"devlog/internal/syslog"
 )
 
-// metricsEvery is the shortest time between two writes of the metrics.
+// metricsEvery is how often the metrics are written.
 const metricsEvery = 10 * time.Second
 
 // metricsFile is the file with the counters, in Prometheus' text format.
 type metricsFile struct {
 	metrics.File
-	problem string    // why it could not be written, as was said
+	problem string    // why it could not be written, as reported
 	written time.Time // last time it was, or should have been
-	next    time.Time // when to write what has changed since; zero is never
-	sum     uint64    // of what was counted then
+	next    time.Time // when to write changes; zero for never
+	sum     uint64    // of the counters then
 }
 
-// stepMetrics writes the metrics if they changed and the last time is long
-// enough ago. While nothing changes there is nothing to wake up for.
+// stepMetrics writes the metrics if they changed and metricsEvery has passed. Without changes
+// nothing wakes up.
 func (r *Receiver) stepMetrics(now time.Time) {
 	m := &r.metrics
 	if m.Path == "" {
@@ -43,14 +43,14 @@ func (r *Receiver) stepMetrics(now time.Time) {
 	m.sum = r.metricsSum()
 }
 
-// finishMetrics writes the metrics at the end, with what was lost by that.
+// finishMetrics writes the metrics at the end, with the last losses.
 func (r *Receiver) finishMetrics() {
-	if m := &r.metrics; !m.written.IsZero() { // or it has never been ready
-		_ = m.Write(r.appendMetrics(m.Buffer())) // there is nobody left to tell
+	if m := &r.metrics; !m.written.IsZero() { // otherwise it was never ready
+		_ = m.Write(r.appendMetrics(m.Buffer())) // nobody can be told
 	}
 }
 
-// metricsSum changes whenever one of the metrics does.
+// metricsSum changes whenever a metric does.
 func (r *Receiver) metricsSum() uint64 {
 	sum := r.Received + r.own + r.Throttled + r.Evicted + r.overwritten + r.reopens + r.repairs + r.upgrades + r.fresh
 	for _, route := range r.router.Routes {
@@ -97,7 +97,7 @@ func (r *Receiver) appendMetrics(dst []byte) []byte {
 	return t.Bytes()
 }
 
-// outputMetrics are those with a sample or more for each output.
+// outputMetrics are the metrics with samples for each output.
 var outputMetrics = []struct {
 	name, kind, help string
 	samples          func(*metrics.Text, string, router.Route)

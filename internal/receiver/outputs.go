@@ -22,9 +22,9 @@ type RulesError struct{ error }
 
 func (e RulesError) Unwrap() error { return e.error }
 
-// OpenOutputs reads the rules and opens their outputs, with the rights of the user that
-// the process is to be: what it makes is that user's, and what that user may not write to
-// is said now. Nil is the user that it is. An error in the rules is a RulesError.
+// OpenOutputs reads the rules and opens their outputs with the privileges of the process's
+// future user (nil: no change), so that new files belong to that user, and files that the user
+// may not write are reported now. An error in the rules is a RulesError.
 func (r *Receiver) OpenOutputs(user *sandbox.User) error {
 	rules, err := r.config.Rules()
 	if err != nil {
@@ -54,7 +54,7 @@ func (r *Receiver) OpenOutputs(user *sandbox.User) error {
 	return err
 }
 
-// openOutputs prepares for receiving.
+// openOutputs opens the outputs of these rules.
 func (r *Receiver) openOutputs(rules []syslogconf.Rule) error {
 	r.router.Tolerant = r.resumed != nil
 	to, err := r.router.Prepare(rules)
@@ -68,19 +68,19 @@ func (r *Receiver) openOutputs(rules []syslogconf.Rule) error {
 	return nil
 }
 
-// makeDirectory makes a directory that does not exist, and gives it to the user.
+// makeDirectory creates a directory for the user, if it does not exist.
 func (r *Receiver) makeDirectory(path string, user *sandbox.User) error {
 	if _, err := os.Stat(path); !errors.Is(err, unix.ENOENT) {
-		return nil // what is wrong with it is found when it is used
+		return nil // problems are found when it is used
 	}
 	return safepath.MakeDirectory(path, r.Below(path), user.UID, user.GID)
 }
 
-// sharedDev is a directory in which a container that shares it makes files too.
+// sharedDev is a directory in which containers that share it create files.
 const sharedDev = "/dev"
 
-// Below is the directory from which on no link is followed to that path: a container
-// may have laid it. What a container's own links lead to is the container's.
+// Below returns the directory below which no links are followed on that path, because a
+// container may have made them. In a container, its own links are followed.
 func (r *Receiver) Below(path string) string {
 	if !r.config.Inside && strings.HasPrefix(filepath.Clean(path), sharedDev+"/") {
 		return sharedDev
@@ -88,26 +88,26 @@ func (r *Receiver) Below(path string) string {
 	return r.config.Logs
 }
 
-// wake has the loop go round when an output's descriptor can be written to.
+// wake makes the loop run when an output's descriptor is writable.
 func (r *Receiver) wake(fd int) {
-	// Without it the next message has the same effect.
+	// If this fails, the next message wakes the loop.
 	_ = r.process.Loop.Poll(fd, unix.EPOLLOUT|unix.EPOLLET, func() error { r.Soon(); return nil })
 }
 
-// sayProblems says what outputs have found out while they were flushed.
+// sayProblems logs the problems that outputs found during a flush.
 func (r *Receiver) sayProblems(now time.Time) {
 	for problem := r.router.Problem(); problem != nil; problem = r.router.Problem() {
 		text := problem.Error() + ": tried again, and what is lost is counted"
 		before := r.router.Written()
 		r.Say(syslog.Warning, text)
 		r.router.Flush(now)
-		if r.router.Written() == before { // there is no other output that tells
+		if r.router.Written() == before { // no other output can report it
 			r.tellKernel(text)
 		}
 	}
 }
 
-// use has messages go there from now on, and says what is to be said of that.
+// use makes messages go there from now on, and logs remarks about the change.
 func (r *Receiver) use(to *router.Routing) {
 	lost := r.router.Use(to)
 	if r.claims.Mark = to.Mark; to.Sender {
@@ -124,14 +124,14 @@ func (r *Receiver) sayRemarks(to *router.Routing) {
 	}
 }
 
-// WritesToContainer reports whether a rule has the container's standard output.
+// WritesToContainer returns whether a rule uses the container's standard output.
 func (r *Receiver) WritesToContainer() bool { return r.router.Has(syslogconf.ContainerStdout) }
 
 // forwardSocket is where journald forwards to a syslog daemon (ForwardToSyslog= in
 // journald.conf(5)).
 const forwardSocket = "/run/systemd/journal/syslog"
 
-// CheckLoops is an error if a rule sends messages back to where they come from.
+// CheckLoops returns an error if a rule sends messages back to their origin.
 func (r *Receiver) CheckLoops() error {
 	for _, kind := range []syslogconf.Kind{syslogconf.Journal, syslogconf.Syslog} {
 		if !r.router.Has(kind) {
@@ -150,7 +150,7 @@ func (r *Receiver) CheckLoops() error {
 	return nil
 }
 
-// name is the path that the socket was bound with; empty if that is not known.
+// name returns the path with which the socket was bound; "" if not known.
 func (s *socket) name() string {
 	if s.Path != "" {
 		return s.Path
@@ -163,8 +163,8 @@ func (s *socket) name() string {
 	return ""
 }
 
-// CheckOutputs is an error if an output of the rules could not be opened. Nothing that
-// is open stays so, and no file is rotated: another receiver may have them open.
+// CheckOutputs returns an error if an output of the rules cannot be opened. It leaves nothing
+// open and rotates no file: another receiver may use them.
 func (r *Receiver) CheckOutputs(rules []syslogconf.Rule) error {
 	for _, rule := range rules {
 		if rule.Kind == syslogconf.Everybody {
@@ -181,14 +181,14 @@ func (r *Receiver) CheckOutputs(rules []syslogconf.Rule) error {
 	return nil
 }
 
-// Report adds a problem, to be said with those that outputs find.
+// Report adds a problem to log.
 func (r *Receiver) Report(problem error) { r.router.Report(problem) }
 
-// Hangs reports whether a call for a file hung a moment ago. Then Hung says which does.
+// Hangs returns whether a call for a file hung a moment ago. Then Hung says which.
 func (r *Receiver) Hangs() bool { return r.router.Hangs() }
 
-// Hung is an error that says which log file's file system does not answer, or nil.
+// Hung returns an error about the log file whose file system does not answer, or nil.
 func (r *Receiver) Hung() error { return r.router.Hung() }
 
-// SumUp sums up all repeats: the messages that follow are another program's.
+// SumUp sums up all repeats: another program gets the messages that follow.
 func (r *Receiver) SumUp() { r.router.SumUp() }

@@ -1,10 +1,10 @@
-// Package receiver owns the receiver of one container: it reads what local programs send
-// to their syslog sockets, and passes it by rules to outputs.
+// Package receiver owns the receiver of one container: it reads what local programs send to
+// their syslog sockets, and writes it to outputs according to rules.
 //
-// A Receiver has no goroutine, no globals and no event loop of its own: it works on the
-// loop of its Process, which may have many. Only the goroutine of the loop uses it. Its
-// life is New, Resume (where it goes on for another program), OpenOutputs, Take, Replay
-// (likewise), Start; then the loop calls it, until End, Rest and Close.
+// A Receiver has no goroutine, no globals and no event loop of its own: it uses the loop of
+// its Process, which may have many Receivers. Only the loop's goroutine uses it. The order of
+// calls is New, Resume (to continue for another program), OpenOutputs, Take, Replay (likewise)
+// and Start. Then the loop calls it, until End, Rest and Close.
 package receiver
 
 import (
@@ -26,39 +26,40 @@ import (
 	"devlog/internal/watcher"
 )
 
-// Process is what a process has for all of its receivers.
+// Process is what all receivers of a process share.
 type Process struct {
 	Version string // of the program
 	Loop    *eventloop.Loop
 	// Memory is what messages are read into, and Watchdog watches the Loop.
 	Memory   *intake.Memory
 	Watchdog *watchdog.Watchdog
-	// Confined says that the process can open only some files by now; nil if it never is.
+	// Confined returns whether the process can open only some files now; nil if it never is.
 	Confined func() bool
-	// Stderr is the descriptor, and KernelLog opens the kernel's log under a name, for
-	// what no output can tell.
+	// Stderr is the descriptor of standard error. KernelLog opens the kernel's log, with a
+	// name before each record, for messages that no output can report.
 	Stderr    int
 	KernelLog func(name string) (output.Output, error)
 }
 
-// Config says what a receiver is for.
+// Config is the configuration of a receiver.
 type Config struct {
 	Owner Owner
-	// Name is what the container is called, LineHost what it is called in lines and
-	// ContainerName what the host's daemons are told if these are other names, and Hosts are the names that clients may call their host by.
+	// Name is the container's name. LineHost is its name in lines, and ContainerName its name
+	// for the host's daemons, if they differ. Hosts are the names by which clients may call
+	// their host.
 	Name, LineHost, ContainerName string
 	Hosts                         [][]byte
-	// Rules reads the rules: when the outputs are opened, and for each Reload. Nil is for a
-	// receiver that has none.
+	// Rules reads the rules, when the outputs are opened and for each Reload. It is nil for a
+	// receiver without rules.
 	Rules    func() ([]syslogconf.Rule, error)
-	Listen   []Listen // beside the sockets that are handed over
-	Kernel   bool     // the kernel's log is read too
+	Listen   []Listen // besides the sockets that are handed over
+	Kernel   bool     // read the kernel's log too
 	Limit    Limit
-	Compress bool   // repeats are left out
-	Metrics  string // the file of the metrics; empty for none
-	// Logs is the directory below which no link is followed; empty for syslogconf.LogsDir.
+	Compress bool   // leave out repeats
+	Metrics  string // the metrics file; empty for none
+	// Logs is the directory below which no links are followed; empty for syslogconf.LogsDir.
 	Logs   string
-	Inside bool // the process ends with the container, in whose namespaces it is
+	Inside bool // the process is in the container's namespaces, and ends with it
 	Repair Repair
 }
 
@@ -68,7 +69,7 @@ type Listen struct {
 	Kind int // unix.SOCK_*
 }
 
-// Limit is how much is read from each socket.
+// Limit limits what is read from each socket.
 type Limit struct {
 	Rate     syslogconf.Rate
 	Overflow syslogconf.Overflow
@@ -82,9 +83,9 @@ type Repair struct {
 
 // Owner is the program around a receiver.
 type Owner interface {
-	// Written is called when the outputs have taken what was received.
+	// Written is called when the outputs have the received messages.
 	Written()
-	// Stepped is called when the receiver has done what followed from a round of the loop.
+	// Stepped is called after the receiver's work for a round of the loop.
 	Stepped(now time.Time)
 	// Ended is called when the container's first process has ended.
 	Ended()
@@ -94,21 +95,21 @@ type Owner interface {
 type Receiver struct {
 	config  Config
 	process *Process
-	round   *eventloop.Task  // what is done after events
-	timer   *eventloop.Timer // for when something is due although nothing happened
+	round   *eventloop.Task  // runs after events
+	timer   *eventloop.Timer // for work that is due without events
 	intake  *intake.Intake
 	router  router.Router
 	holdings
-	watcher *watcher.Watcher // nil if /dev/log is not watched
-	kernel  *kernelSource    // nil if the kernel's log is not read
+	watcher *watcher.Watcher // nil if it does not watch /dev/log
+	kernel  *kernelSource    // nil if it does not read the kernel's log
 	claims  intake.Claims
 	counters
 	metrics metricsFile
-	resumed *handover.Description // what another program has left; nil without one
+	resumed *handover.Description // what another program left; nil for nothing
 	life
 }
 
-// life is how far a receiver has come.
+// life is the state of a receiver.
 type life struct {
 	receives bool      // the outputs are open
 	ending   time.Time // End was called; zero before that
@@ -133,13 +134,13 @@ func New(p *Process, c Config) *Receiver {
 	return r
 }
 
-// ErrNoSocket says that there is nothing to receive from, and no /dev/log to watch.
+// ErrNoSocket means that there is nothing to receive from, and no /dev/log to watch.
 var ErrNoSocket = errors.New("no socket to receive from")
 
-// Start listens, and has the loop call the receiver from now on.
+// Start listens. From now on the loop calls the receiver.
 func (r *Receiver) Start() error {
 	for _, l := range r.config.Listen {
-		if r.listensAt(l.Path) { // the program before this one has done that
+		if r.listensAt(l.Path) { // the earlier program did that
 			continue
 		}
 		s, err := intake.Listen(l.Path, l.Kind, r.intake.Asks())
@@ -178,15 +179,15 @@ func (r *Receiver) Start() error {
 	return nil
 }
 
-// listensAt reports whether there is a socket that was bound to the path.
+// listensAt returns whether a socket was bound to the path.
 func (r *Receiver) listensAt(path string) bool {
 	return slices.ContainsFunc(r.sockets, func(s *socket) bool { return s.Path == path })
 }
 
-// Soon has the receiver do what is due when the events of this round are handled.
+// Soon makes the receiver do what is due after the events of this round.
 func (r *Receiver) Soon() { r.process.Loop.Soon(r.round) }
 
-// step does what follows from the events of a round.
+// step does what follows from a round's events.
 func (r *Receiver) step() {
 	if r.closed {
 		return
@@ -205,7 +206,7 @@ func (r *Receiver) step() {
 	}
 }
 
-// next is when something is due although nothing happens; zero for never.
+// next returns when something is due without events; zero for never.
 func (r *Receiver) next() (next time.Time) {
 	earlier := func(t time.Time) {
 		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
@@ -220,10 +221,10 @@ func (r *Receiver) next() (next time.Time) {
 	return next
 }
 
-// taker is the receiver as its intake sees it.
+// taker is the receiver as an intake.Taker.
 type taker struct{ *Receiver }
 
-// Take passes one received message to the outputs.
+// Take passes a received message to the outputs.
 func (t taker) Take(raw []byte, cut bool, from syslog.Sender, now time.Time) {
 	t.router.At(now)
 	t.handle(raw, cut, from)
@@ -239,7 +240,7 @@ func (t taker) Say(s syslog.Severity, text string) {
 	t.Soon()
 }
 
-// handle passes one received message to the outputs.
+// handle passes a received message to the outputs.
 func (r *Receiver) handle(raw []byte, cut bool, from syslog.Sender) {
 	var m syslog.Message
 	syslog.Parse(raw, &m, r.config.Hosts...)
@@ -251,12 +252,12 @@ func (r *Receiver) handle(raw []byte, cut bool, from syslog.Sender) {
 	r.countRouted(r.router.Pass(&m))
 }
 
-// Say passes a message by the program itself to the outputs.
+// Say passes a message from the program itself to the outputs.
 func (r *Receiver) Say(s syslog.Severity, text string) {
 	m := r.router.Own(s, text)
 	r.own++
 	if len(r.router.Routes) == 0 && r.watcher != nil {
-		// A daemon that is down is why there is something to say, mostly.
+		// Usually the reason for the message is that the daemon is down.
 		if r.watcher.Tell(&m) || s <= syslog.Warning && r.tellKernel(text) {
 			r.told++
 		} else {

@@ -13,8 +13,8 @@ import (
 	"devlog/internal/syslog"
 )
 
-// Reload reads the rules again, and reopens the files. Lines have the time zone that is
-// the process's now. An error is why that is not the one that is configured.
+// Reload reads the rules again and reopens the files. Lines use the process's time zone from
+// now on. zoneErr is why that is not the configured one; nil if it is.
 func (r *Receiver) Reload(zoneErr error) {
 	r.reopens++
 	r.router.ForgetZone()
@@ -28,7 +28,7 @@ func (r *Receiver) Reload(zoneErr error) {
 	r.fetchSockets()
 }
 
-// fetchSockets takes the further sockets that a hook has for this receiver.
+// fetchSockets fetches the further sockets that a hook has for this receiver.
 func (r *Receiver) fetchSockets() {
 	files, answer, err := handover.Fetch(r.self.pid)
 	if err == nil && answer < 0 {
@@ -45,11 +45,11 @@ func (r *Receiver) fetchSockets() {
 	}
 }
 
-// errWatches says that this process receives nothing.
+// errWatches means that this receiver has no sockets.
 var errWatches = errors.New("it only watches /dev/log")
 
-// rereadRules reads the rules again. If one is wrong, or a new output cannot be
-// opened, the rules stay as they were.
+// rereadRules reads the rules again. If one is wrong, or a new output cannot be opened, the
+// rules stay as they were.
 func (r *Receiver) rereadRules() {
 	rules, err := r.config.Rules()
 	var to *router.Routing
@@ -61,15 +61,14 @@ func (r *Receiver) rereadRules() {
 		return
 	}
 	if r.router.Same(to) {
-		return // they are as they were
+		return // nothing has changed
 	}
 	r.use(to)
 	r.Say(syslog.Notice, "read the rules again: "+strconv.Itoa(len(rules)))
 	r.sayRemarks(to)
 }
 
-// inSandbox is the error in words, and says so if the receiver's sandbox may be
-// what is in the way.
+// inSandbox describes the error. It adds a remark if the sandbox may be the reason.
 func (r *Receiver) inSandbox(err error) string {
 	if r.confined() && errors.Is(err, unix.EACCES) {
 		return fmt.Sprint(err, ": it is outside of this receiver's sandbox: restart it")
@@ -77,5 +76,5 @@ func (r *Receiver) inSandbox(err error) string {
 	return err.Error()
 }
 
-// confined reports whether the process can open only some files.
+// confined returns whether the process can open only some files.
 func (r *Receiver) confined() bool { return r.process.Confined != nil && r.process.Confined() }

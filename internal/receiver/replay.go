@@ -9,7 +9,7 @@ import (
 	"devlog/internal/router"
 )
 
-// usePrevious takes over which processes the receiver was.
+// usePrevious sets the processes that the receiver was.
 func (h *holdings) usePrevious(ids []string) {
 	for _, text := range ids {
 		pid, started, _ := strings.Cut(text, "/")
@@ -19,8 +19,8 @@ func (h *holdings) usePrevious(ids []string) {
 	}
 }
 
-// ForgetPrevious forgets the processes that no record names: there is one more with
-// each restart. Without any record the first one is as good as any.
+// ForgetPrevious drops the processes that no record names: each restart adds one. Without any
+// record it keeps the first.
 func (h *holdings) ForgetPrevious() {
 	noted := slices.DeleteFunc(slices.Clone(h.previousIDs), func(p processID) bool {
 		return !slices.ContainsFunc(h.cleanups, func(at *cleanup) bool { return p.notedIn(at.dir) })
@@ -32,9 +32,8 @@ func (h *holdings) ForgetPrevious() {
 	}
 }
 
-// Replay passes the first n messages of the memory to the outputs: a receiver that was
-// killed had read them. It comes before anything else is written or received, which
-// would forget them.
+// Replay passes the first n messages of the memory, which a killed receiver had read, to the
+// outputs. Call it before anything else writes or receives, which would overwrite them.
 func (r *Receiver) Replay(n int) {
 	now := time.Now()
 	r.router.At(now)
@@ -50,7 +49,7 @@ func (r *Receiver) Replay(n int) {
 	r.Flush(now)
 }
 
-// Unwritten is how many messages the outputs have taken that are in this process only.
+// Unwritten returns how many messages of the outputs are only in this process.
 func (r *Receiver) Unwritten() (n uint64) {
 	for _, route := range r.router.Routes {
 		c := route.Out.Counts()
@@ -62,7 +61,7 @@ func (r *Receiver) Unwritten() (n uint64) {
 	return n
 }
 
-// Outline is what of a receiver is to be described again when it has changed.
+// Outline is what must be described again after a change.
 type Outline struct {
 	sockets  []*socket
 	cleanups []*cleanup
@@ -71,7 +70,7 @@ type Outline struct {
 	known    bool
 }
 
-// Outline returns that of the receiver as it is now.
+// Outline returns the receiver's outline.
 func (r *Receiver) Outline() Outline {
 	o := Outline{sockets: slices.Clone(r.sockets), cleanups: slices.Clone(r.cleanups), known: true}
 	if r.watcher != nil {
@@ -80,7 +79,7 @@ func (r *Receiver) Outline() Outline {
 	return o
 }
 
-// Is reports whether the receiver is still so. The zero Outline is that of none.
+// Is returns whether the receiver still has this outline. The zero Outline matches none.
 func (o *Outline) Is(r *Receiver) bool {
 	if !o.known || !slices.Equal(o.sockets, r.sockets) || !slices.Equal(o.cleanups, r.cleanups) {
 		return false

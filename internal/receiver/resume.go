@@ -17,13 +17,13 @@ import (
 	"devlog/internal/watcher"
 )
 
-// unsaidCounter is the counter of messages that were dropped and not told of.
+// unsaidCounter is the counter of dropped messages without a notice.
 const unsaidCounter = "unsaid"
 
-// Receives says that the described receiver has outputs to open.
+// Receives returns whether the described receiver has outputs to open.
 func Receives(d *handover.Description) bool { return d.Receives || len(d.Sockets) > 0 }
 
-// Describe describes what the next program needs to know of the receiver, for Resume.
+// Describe returns what the next program needs to know for Resume.
 func (r *Receiver) Describe(now time.Time) *handover.Description {
 	d := handover.NewDescription()
 	d.Program, d.Receives, d.Started = r.process.Version, r.receives, handover.TimeOf(r.started)
@@ -73,8 +73,7 @@ func (r *Receiver) Describe(now time.Time) *handover.Description {
 	return d
 }
 
-// Resume has the receiver go on where another program was. upgraded says that it was
-// this process's program.
+// Resume continues for another program. upgraded says that it ran in this process.
 func (r *Receiver) Resume(d *handover.Description, upgraded bool) {
 	r.resumed = d
 	for name, n := range r.named() {
@@ -93,7 +92,7 @@ func (r *Receiver) Resume(d *handover.Description, upgraded bool) {
 	r.intake.SetUnsaid(d.Counters[unsaidCounter], time.Now())
 }
 
-// resumeConnections has the connections and the kernel's log read on.
+// resumeConnections continues to read the connections and the kernel's log.
 func (r *Receiver) resumeConnections() error {
 	var list []intake.Connection
 	for _, p := range r.resumed.Connections {
@@ -114,7 +113,7 @@ func (r *Receiver) resumeConnections() error {
 	return nil
 }
 
-// resumeOutput has an output go on where the one with its name was.
+// resumeOutput makes an output continue for the one with its name.
 func (r *Receiver) resumeOutput(t *router.MeteredOutput) {
 	if r.resumed == nil {
 		return
@@ -134,8 +133,8 @@ func (r *Receiver) resumeOutput(t *router.MeteredOutput) {
 	}
 }
 
-// resumeOthers opens the outputs that no rule leads to any more, but for which
-// there are messages.
+// resumeOthers opens the outputs that no rule leads to any more but that have messages to
+// write.
 func (r *Receiver) resumeOthers() {
 	if r.resumed == nil {
 		return
@@ -151,12 +150,12 @@ func (r *Receiver) resumeOthers() {
 	}
 }
 
-// Resumed is called once the receiver has said why another program goes on.
+// Resumed is called after the receiver has reported why another program continues.
 func (r *Receiver) Resumed() {
 	r.resumed, r.router.Tolerant = nil, false // with all that was pending
 }
 
-// toWatcher returns what the watcher before this one knew.
+// toWatcher returns the state of the earlier watcher.
 func toWatcher(s *handover.Watcher, now time.Time) *watcher.State {
 	return &watcher.State{
 		Text: string(s.Target), Failed: string(s.Failed), Problem: string(s.Problem), Yielded: s.Yielded, Unsaid: s.Unsaid,
@@ -166,7 +165,7 @@ func toWatcher(s *handover.Watcher, now time.Time) *watcher.State {
 	}
 }
 
-// ofWatcher returns what the watcher leaves behind.
+// ofWatcher returns the state of the watcher for the next one.
 func ofWatcher(s watcher.State, now time.Time) *handover.Watcher {
 	return &handover.Watcher{
 		Target: handover.Text(s.Text), Failed: handover.Text(s.Failed), Problem: handover.Text(s.Problem), Yielded: s.Yielded, Unsaid: s.Unsaid,
@@ -176,8 +175,8 @@ func ofWatcher(s watcher.State, now time.Time) *handover.Watcher {
 	}
 }
 
-// onWall is a time in the past as the wall clock, which may have been set since,
-// would have shown it: that one only can be handed over.
+// onWall returns a past time for handing over: as the present wall clock would have shown it.
+// The clock may have been set since.
 func onWall(t, now time.Time) handover.Time {
 	if t.IsZero() {
 		return 0
@@ -185,9 +184,9 @@ func onWall(t, now time.Time) handover.Time {
 	return handover.TimeOf(now.Round(0).Add(-now.Sub(t)))
 }
 
-// offWall is a time that onWall has made, and from here on does not depend on
-// the wall clock. It is not in the future, even if that has been set back
-// meanwhile: nothing would be repaired until then.
+// offWall returns a time from onWall, which from now on does not depend on the wall clock. It
+// is never in the future, even if the clock was set back meanwhile: no repair would run until
+// then.
 func offWall(t handover.Time, now time.Time) time.Time {
 	if t == 0 {
 		return time.Time{}
@@ -195,8 +194,8 @@ func offWall(t handover.Time, now time.Time) time.Time {
 	return now.Add(-max(0, now.Round(0).Sub(t.Time())))
 }
 
-// SayEnds says that this program, which is to go on where another one was, ends
-// because of the error. What waited is said by the outputs, if there are some.
+// SayEnds logs that this program, which should continue for another, ends because of the
+// error. The outputs report what was pending, if there are any.
 func (r *Receiver) SayEnds(d *handover.Description, err error) {
 	pending := 0
 	for _, out := range d.Outputs {

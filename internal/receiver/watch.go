@@ -12,10 +12,10 @@ import (
 	"devlog/internal/watcher"
 )
 
-// owner is the receiver as its watcher sees it.
+// owner is the receiver as a watcher.Owner.
 type owner struct{ r *Receiver }
 
-// startWatcher has /dev/log watched below the root, and repaired by the command.
+// startWatcher watches /dev/log below the root. The command repairs it.
 func (r *Receiver) startWatcher() {
 	c := watcher.Config{
 		Owner: owner{r}, Root: r.root, Init: r.init, Command: r.config.Repair.Command, Private: r.config.Repair.Private,
@@ -29,7 +29,7 @@ func (r *Receiver) startWatcher() {
 	r.watcher = watcher.New(c)
 }
 
-// Names are the names to clean up, of which some are the sockets' own.
+// Names returns the names to clean up, of which some are the sockets'.
 func (o owner) Names() []watcher.Name {
 	var list []watcher.Name
 	for _, s := range o.r.sockets {
@@ -52,13 +52,12 @@ func (o owner) Retire(fd int) {
 	}
 	s := o.r.sockets[i]
 	if s.at != nil {
-		s.at.id = file.ID{} // the name is not ours to remove
+		s.at.id = file.ID{} // the name does not belong to the receiver any more
 	}
 	o.r.retire(s)
 }
 
-// Running reports whether a repair runs, which is a child that only this program can
-// wait for.
+// Running returns whether a repair runs. It is a child of this program.
 func (r *Receiver) Running() bool { return r.watcher != nil && r.watcher.Running() }
 
 // retire stops receiving from a socket.
@@ -69,14 +68,14 @@ func (r *Receiver) retire(s *socket) {
 	r.sockets = slices.DeleteFunc(r.sockets, func(o *socket) bool { return o == s })
 }
 
-// TakeOver has what a repair hands over received from, and removed at the end.
+// TakeOver receives from what a repair hands over, and removes it at the end.
 func (o owner) TakeOver(files []handover.File, run int) error {
 	r := o.r
 	var use []handover.File
 	for _, f := range files {
 		switch f.Name {
 		case handover.NameReady, handover.NameInit, handover.NameRoot, handover.NameReceiver:
-			_ = unix.Close(f.FD) // we have our own
+			_ = unix.Close(f.FD) // the receiver has its own
 		default:
 			use = append(use, f)
 		}

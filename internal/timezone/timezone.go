@@ -1,4 +1,4 @@
-// Package timezone owns the local time zone, which can be read again.
+// Package timezone sets the local time zone, and can read it again.
 package timezone
 
 import (
@@ -13,19 +13,18 @@ import (
 	"devlog/internal/file"
 )
 
-// Localtime is the file of the zone where TZ is not set.
+// Localtime is the zone's file if TZ is not set.
 const Localtime = "/etc/localtime"
 
-// maxZone is far more than a time zone's file has, in bytes.
+// maxZone is more than any zone's file has, in bytes.
 const maxZone = 1 << 20
 
 // Dirs are where tzdata is.
 var Dirs = []string{"/usr/share/zoneinfo", "/etc/zoneinfo"}
 
-// Read makes the zone that TZ says, else that of /etc/localtime, the local
-// one, as tzset(3) does. Go's own way reads it once, and knows no TZ that is a
-// rule (POSIX, "Environment Variables"). If there is no such file, and no rule,
-// it is UTC.
+// Read sets the local time zone to that of TZ or, without TZ, of /etc/localtime, as tzset(3)
+// does. Go itself reads it only once, and does not support rules in TZ (POSIX, "Environment
+// Variables"). Without a file or a rule it is UTC.
 func Read() error {
 	tz, set := os.LookupEnv("TZ")
 	zone, err := find(tz, set)
@@ -55,7 +54,7 @@ func find(tz string, set bool) (*time.Location, error) {
 	return ofRule(tz), nil
 }
 
-// read reads a file of tzfile(5); UTC without one.
+// read reads a file of tzfile(5). Without a file it returns UTC.
 func read(path string) (*time.Location, error) {
 	data, err := file.Read(path, maxZone)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -67,9 +66,9 @@ func read(path string) (*time.Location, error) {
 	return time.LoadLocationFromTZData("Local", data)
 }
 
-// ofRule is the zone of a rule, such as CET-1CEST,M3.5.0,M10.5.0/3; UTC if it
-// is none. Go knows such rules at the end of a zone's file, so that a file is made
-// that has nothing else: one change to a zone without a name, long ago (RFC 8536).
+// ofRule returns the zone of a rule, such as CET-1CEST,M3.5.0,M10.5.0/3; UTC if it is not
+// valid. Go supports such rules at the end of a zone's file, so it makes a file with nothing
+// else: one change to a zone without a name, long ago (RFC 8536).
 func ofRule(rule string) *time.Location {
 	const unnamed = "-00"
 	header := func(times uint32, zones, chars uint32) []byte {
@@ -79,7 +78,7 @@ func ofRule(rule string) *time.Location {
 		}
 		return h
 	}
-	data := append(header(0, 1, 1), 0, 0, 0, 0, 0, 0, 0) // what old programs read: one zone, and its name
+	data := append(header(0, 1, 1), 0, 0, 0, 0, 0, 0, 0) // what old programs read: one zone and its name
 	data = append(data, header(1, 1, uint32(len(unnamed)+1))...)
 	data = binary.BigEndian.AppendUint64(data, 1<<63|1<<62) // the change
 	data = append(data, 0)                                  // to the zone
