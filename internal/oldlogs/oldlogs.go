@@ -147,7 +147,9 @@ func listInUse() (inUse, error) {
 		return used, err
 	}
 	for _, r := range receivers {
-		used.names[r.Name] = true
+		if r.OnHost { // what runs in a container does not say which logs the host keeps
+			used.names[r.Name] = true
+		}
 		ids, err := r.OpenFiles()
 		if err != nil {
 			return used, err

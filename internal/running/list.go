@@ -33,6 +33,9 @@ type Receiver struct {
 	Config string
 	// Metrics is its metrics file, if that is on the host; otherwise empty.
 	Metrics string
+	// OnHost says that it is in this process's root directory, or that its own is not known.
+	// In a container, anybody can run a program of that name.
+	OnHost bool
 	// Since is when it started; zero if not known.
 	Since time.Time
 }
@@ -78,6 +81,8 @@ func List() ([]Receiver, error) {
 		if ns, err := target.Namespace(strconv.Itoa(pid), "mnt"); err != nil || ns != own {
 			r.Metrics = ""
 		}
+		var root unix.Stat_t
+		r.OnHost = unix.Stat(dir+"/root", &root) != nil || file.IDOf(&root) == file.Root()
 		if started, err := pidfd.StartTime(pid); err == nil {
 			if ticks, err := strconv.ParseInt(started, 10, 64); err == nil && !boot.IsZero() {
 				r.Since = boot.Add(time.Duration(ticks) * (time.Second / clockTicks))

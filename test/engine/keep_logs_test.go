@@ -31,6 +31,8 @@ func TestKeepLogs(t *testing.T) {
 			host.Check(t, os.Chtimes(h.Path("/var/log/devlog/"+name), old, old))
 		}
 	}
+	// Root in a container cannot have the logs of others kept, as by a program like a receiver.
+	hostile := host.NewCheap(t, h, "hostile", host.CheapOptions{Bin: host.BinDir, After: "busybox cp /opt/devlog/devlogd /devlogd\n/devlogd --name ended --listen /evil.sock --rule '*.* /evil' </dev/null >/dev/null 2>&1 &\nuntil test -S /evil.sock; do busybox sleep 0.01; done"})
 	c := host.NewCheap(t, h, "next", host.CheapOptions{})
 	if r := c.Hook(false, "repair", "--keep-logs", "30d"); r.Code != 0 || r.ErrOut != "" {
 		t.Fatalf("repair: %+v", r)
@@ -42,4 +44,7 @@ func TestKeepLogs(t *testing.T) {
 	}
 	all["quiet"].WantSent(t, all["quiet"].Log(false), "second")
 	c.WantSent(t, c.Log(false), "first")
+	if !host.Exists(hostile.Path("/evil.sock")) {
+		t.Error("the hostile container's program does not run")
+	}
 }
