@@ -172,7 +172,7 @@ func inside(p *plan) error {
 	if err != nil {
 		return err
 	}
-	for _, step := range []func(*results) error{w.loads, w.starts, w.rests, w.many} {
+	for _, step := range []func(*results) error{w.loads, w.actions, w.starts, w.rests, w.many} {
 		if err := step(r); err != nil {
 			return err
 		}

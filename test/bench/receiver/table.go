@@ -94,9 +94,12 @@ func (r *results) others() []string {
 // tables writes all results as Markdown.
 func tables(r *results) string {
 	var b strings.Builder
-	for _, part := range []func(*strings.Builder, *results){writeMachine, writeTargets, writeLoads, writeMany} {
+	for _, part := range []func(*strings.Builder, *results){writeMachine, writeTargets, writeLoads, writeActions, writeMany} {
+		before := b.Len()
 		part(&b, r)
-		b.WriteByte('\n')
+		if b.Len() > before {
+			b.WriteByte('\n')
+		}
 	}
 	return strings.TrimSuffix(b.String(), "\n")
 }
