@@ -24,11 +24,12 @@ func (p *program) checkCommand() *cli.Command {
 	return usage.ContainerCommand(cli.Command{
 		Name:  "check",
 		Usage: "say what /dev/log is, whether syslog() works, and what repair would do",
-		Description: "Without CONTAINER and options: in a container, that container; on a host, the host and all of its\n" +
-			"containers, in one screen. With --host: the host, and the containers that share its /dev.\n" +
-			"Exit code 0: healthy; 1: needs repair; 3: a repair would be refused. Of a host, 1: it, or any of its\n" +
-			"containers, needs repair; 3: all repairs that are needed would be refused. Containers with a /dev of\n" +
-			"their own count only if devlog was set up for them. Colors only on a terminal, and without NO_COLOR.",
+		Description: "Without arguments, check reports on the container in which it runs; on a host, on the host and on\n" +
+			"each of its containers, in one screen. With --host, it reports on the host and on the containers that\n" +
+			"share its /dev. Exit code: 0 healthy; 1 a repair is needed; 3 a repair would be refused. On a host, 1\n" +
+			"means that the host or one of its containers needs a repair, 3 that all of these would be refused. A\n" +
+			"container with a /dev of its own counts only if devlog was set up for it. Terminals get colors, unless\n" +
+			"NO_COLOR is set.",
 		Flags: flags(targetFlags("the target is the host, and all containers that share its /dev"), planFlags(forceHost), []cli.Flag{
 			&cli.BoolFlag{Name: "json", Usage: "write JSON, for programs", EnvVars: env("JSON")},
 		}),

@@ -20,8 +20,8 @@ func (p *program) listCommand() *cli.Command {
 	return usage.Command(cli.Command{
 		Name:  "list",
 		Usage: "list the containers on this host that have a receiver",
-		Description: "What is not known is \"-\", or null in JSON. Messages, and those of them that were lost, are known of\n" +
-			"receivers with --metrics-file, as of ten seconds ago at most.",
+		Description: "Unknown values are \"-\", or null in JSON. The numbers of messages and of lost messages are known only\n" +
+			"of receivers with --metrics-file; they are at most ten seconds old.",
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "write JSON, for programs", EnvVars: env("JSON")}},
 		Action: func(c *cli.Context) error {
 			p.typed = true
