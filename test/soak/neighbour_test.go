@@ -57,7 +57,7 @@ var neighbourFaults = []fault{
 	}},
 	{name: "neighbour: the host's socket replaced", begin: func(b *box) func() {
 		return hostTaken(b, "/evil --listen /dev/.devlog-host --rule '*.* /stolen' </dev/null >/dev/null 2>&1 & echo $! >/evil.pid; "+
-			"until test -S /dev/.devlog-host; do busybox sleep 0.01; done", "kill $(busybox cat /evil.pid); while test -S /dev/.devlog-host; do busybox sleep 0.01; done")
+			"until test -S /dev/.devlog-host; do busybox sleep 0.01; done", "kill $(busybox cat /evil.pid); while busybox readlink /proc/$(busybox cat /evil.pid)/exe >/dev/null; do busybox sleep 0.01; done")
 	}},
 	{name: "neighbour: the host's socket removed", begin: func(b *box) func() { return hostTaken(b, ":", ":") }},
 }
