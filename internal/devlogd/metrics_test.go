@@ -141,18 +141,18 @@ func switches(t *testing.T, pid int) string {
 func TestIdle(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "link")
-	metrics, stream, fifo := filepath.Join(b.dir, "m.prom"), filepath.Join(b.dir, "stream"), filepath.Join(b.dir, "fifo")
-	b.must(unix.Mkfifo(fifo, 0o600))
+	metrics, stream, fifo := filepath.Join(b.Dir, "m.prom"), filepath.Join(b.Dir, "stream"), filepath.Join(b.Dir, "fifo")
+	b.Must(unix.Mkfifo(fifo, 0o600))
 	d := b.keepWith([]string{"--metrics-file", metrics, "--rate", "10/s", "--compress-repeats", "--listen", stream, "--type", "stream",
-		"--rule", "*.* |" + fifo, "--rule", "*.* -" + b.log + ".json;JSON,rotate=1k:3,gzip"})
+		"--rule", "*.* |" + fifo, "--rule", "*.* -" + b.Log + ".json;JSON,rotate=1k:3,gzip"})
 	send(t, dialStream(t, stream), "<13>x: whole\n<13>x: hal") // an idle connection
 	d.signal(unix.SIGUSR2)
-	awaitTimes(t, b.log, upgraded, 1)
-	fd := dial(t, b.dev)
+	awaitTimes(t, b.Log, upgraded, 1)
+	fd := dial(t, b.Dev)
 	for i := range 30 { // more than the rate
 		send(t, fd, fmt.Sprintf("<13>x: %d.", i))
 	}
-	await(t, b.log, "x: 29.")
+	await(t, b.Log, "x: 29.")
 	// The metrics of all this come within 10 s, and nothing after that. A look
 	// of the runtime's every minute is none of ours.
 	eventually(t, "the last metrics", func() bool {

@@ -17,6 +17,7 @@ import (
 
 	"devlog/internal/daemon"
 	"devlog/internal/handover"
+	"devlog/internal/rerun/reruntest"
 )
 
 // TestMain makes the test binary devlogd itself when it is asked to.
@@ -28,9 +29,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(Main(os.Args, os.Stdout, os.Stderr))
 	}
-	if len(os.Args) == 3 && os.Args[1] == beHook {
-		os.Exit(playHook(os.Args[2]))
-	}
+	reruntest.Main()
 	os.Exit(m.Run())
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"devlog/internal/handover"
+	"devlog/internal/rerun/reruntest"
 
 	"golang.org/x/sys/unix"
 )
@@ -41,18 +42,18 @@ func TestTermAwaitsContainer(t *testing.T) {
 	b := newBox(t, "link")
 	init, end := firstProcess(t)
 	d := b.keep(init)
-	fd := dial(t, b.dev)
+	fd := dial(t, b.Dev)
 	d.signal(unix.SIGTERM)
-	await(t, b.log, awaitsContainer)
+	await(t, b.Log, awaitsContainer)
 	d.signal(unix.SIGUSR2)
-	awaitTimes(t, b.log, upgraded, 1)
+	awaitTimes(t, b.Log, upgraded, 1)
 	d.signal(unix.SIGTERM)
 	d.signal(unix.SIGUSR2) // it is done after the signal before it
-	awaitTimes(t, b.log, upgraded, 2)
+	awaitTimes(t, b.Log, upgraded, 2)
 	send(t, fd, "<13>app: last")
-	await(t, b.log, "box app: last\n")
-	b.must(os.Remove(b.dev)) // it keeps the repair as well
-	b.leads(toLog)
+	await(t, b.Log, "box app: last\n")
+	b.Must(os.Remove(b.Dev)) // it keeps the repair as well
+	b.leads(reruntest.ToLog)
 	b.record(d.cmd.Process.Pid)
 	d.signal(unix.SIGSTOP) // the very last message, the signal and the end come at once
 	send(t, fd, "<13>app: very last")
@@ -62,11 +63,11 @@ func TestTermAwaitsContainer(t *testing.T) {
 	if code := d.wait(); code != 0 || d.stderr.Len() > 0 {
 		t.Errorf("exit code %d, stderr %q", code, &d.stderr)
 	}
-	text := content(t, b.log)
+	text := content(t, b.Log)
 	if n := strings.Count(text, "SIGTERM"); n != 1 || !strings.Contains(text, "box app: very last\n") {
 		t.Errorf("%d times in %q", n, text)
 	}
-	if _, err := os.Lstat(b.sock); err == nil {
+	if _, err := os.Lstat(b.Sock); err == nil {
 		t.Error("the socket is left")
 	}
 }
@@ -89,14 +90,14 @@ func TestTermEnds(t *testing.T) {
 			b := newBox(t, "link")
 			init, _ := firstProcess(t)
 			d := b.keepWith(tt.args, init)
-			send(t, dial(t, b.dev), "<13>app: last")
+			send(t, dial(t, b.Dev), "<13>app: last")
 			for _, s := range tt.signals {
 				d.signal(s)
 			}
 			if code := d.wait(); code != 0 || d.stderr.Len() > 0 {
 				t.Errorf("exit code %d, stderr %q", code, &d.stderr)
 			}
-			text := content(t, b.log)
+			text := content(t, b.Log)
 			if n := strings.Count(text, awaitsContainer); n > tt.says || !strings.Contains(text, "box app: last\n") {
 				t.Errorf("%d times in %q", n, text)
 			}

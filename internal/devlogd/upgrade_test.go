@@ -15,6 +15,7 @@ import (
 
 	"devlog/internal/daemon"
 	"devlog/internal/handover"
+	"devlog/internal/rerun/reruntest"
 )
 
 // awaitTimes waits until a file contains a text so often.
@@ -302,42 +303,42 @@ func TestUpgradeKeeper(t *testing.T) {
 	init, ended := firstProcess(t)
 	d := b.keep(init)
 	d.signal(unix.SIGUSR2)
-	awaitTimes(t, b.log, upgraded, 1)
-	old := dial(t, b.dev)
-	b.must(os.Remove(b.dev))
-	b.eventually("the repair is at work", func() bool {
-		_, err := os.Stat(filepath.Join(b.dir, "hangs"))
+	awaitTimes(t, b.Log, upgraded, 1)
+	old := dial(t, b.Dev)
+	b.Must(os.Remove(b.Dev))
+	b.Eventually("the repair is at work", func() bool {
+		_, err := os.Stat(filepath.Join(b.Dir, "hangs"))
 		return err == nil
 	})
 	d.signal(unix.SIGUSR2)
 	send(t, old, "<13>meanwhile: y") // it receives as long as the repair takes
-	await(t, b.log, "box meanwhile: y\n")
-	note(b.dir, "go", "on")
+	await(t, b.Log, "box meanwhile: y\n")
+	reruntest.Note(b.Dir, "go", "on")
 	b.leads("../run/devlog/other")
-	awaitTimes(t, b.log, upgraded, 2)
+	awaitTimes(t, b.Log, upgraded, 2)
 	send(t, old, "<13>old: y")
-	send(t, dial(t, b.dev), "<13>new: y")
-	await(t, b.log, "box old: y\n")
-	await(t, b.log, "box new: y\n")
-	b.mode("link")
-	b.must(os.Remove(b.dev))
-	b.leads(toLog)
-	if b.runs() != 2 {
-		t.Errorf("%d repairs", b.runs())
+	send(t, dial(t, b.Dev), "<13>new: y")
+	await(t, b.Log, "box old: y\n")
+	await(t, b.Log, "box new: y\n")
+	b.SetMode("link")
+	b.Must(os.Remove(b.Dev))
+	b.leads(reruntest.ToLog)
+	if b.Runs() != 2 {
+		t.Errorf("%d repairs", b.Runs())
 	}
 	// What is wrong when the new program begins is no event, and repaired too.
 	d.signal(unix.SIGSTOP)
-	b.must(os.Remove(b.dev))
+	b.Must(os.Remove(b.Dev))
 	d.signal(unix.SIGUSR2)
 	d.signal(unix.SIGCONT)
-	awaitTimes(t, b.log, upgraded, 3)
-	b.leads(toLog)
+	awaitTimes(t, b.Log, upgraded, 3)
+	b.leads(reruntest.ToLog)
 	b.record(d.cmd.Process.Pid)
 	ended()
 	if code := d.wait(); code != 0 || d.stderr.Len() > 0 {
 		t.Errorf("exit code %d, stderr %q", code, &d.stderr)
 	}
-	if left, err := os.ReadDir(filepath.Dir(b.sock)); err != nil || len(left) > 0 {
+	if left, err := os.ReadDir(filepath.Dir(b.Sock)); err != nil || len(left) > 0 {
 		t.Errorf("left over: %v, %v", left, err)
 	}
 }
@@ -346,9 +347,9 @@ func TestUpgradeKeeper(t *testing.T) {
 func TestUpgradeKeeperOnly(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "link")
-	s := b.listen()
-	d := startReady(t, []passed{{handover.NameRoot, openDir(t, b.root)}},
-		append([]string{"--config", filepath.Join(b.dir, "absent")}, b.command()...)...)
+	s := b.Listen()
+	d := startReady(t, []passed{{handover.NameRoot, openDir(t, b.Root)}},
+		append([]string{"--config", filepath.Join(b.Dir, "absent")}, b.command()...)...)
 	d.signal(unix.SIGUSR2)
 	// It may have repaired before: it does not know where /dev/log is to lead.
 	for got := ""; !strings.Contains(got, upgraded); got = b.read(s) {
@@ -356,8 +357,8 @@ func TestUpgradeKeeperOnly(t *testing.T) {
 			t.Errorf("%q", got)
 		}
 	}
-	b.must(os.Remove(b.dev))
-	b.leads(toLog)
+	b.Must(os.Remove(b.Dev))
+	b.leads(reruntest.ToLog)
 	d.stop()
 }
 

@@ -12,13 +12,14 @@ import (
 
 	"devlog/internal/handover"
 	"devlog/internal/names"
+	"devlog/internal/rerun/reruntest"
 )
 
 func TestKeeperRepairs(t *testing.T) {
-	for name, damage := range map[string]func(b *box) error{
-		"removed":  func(b *box) error { return os.Remove(b.dev) },
-		"dangling": func(b *box) error { return relink(b.root, "/run/systemd/journal/dev-log") },
-		"moved":    func(b *box) error { return os.Rename(b.dev, b.dev+".old") },
+	for name, damage := range map[string]func(b box) error{
+		"removed":  func(b box) error { return os.Remove(b.Dev) },
+		"dangling": func(b box) error { return reruntest.Relink(b.Root, "/run/systemd/journal/dev-log") },
+		"moved":    func(b box) error { return os.Rename(b.Dev, b.Dev+".old") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -26,22 +27,22 @@ func TestKeeperRepairs(t *testing.T) {
 			d := b.keep()
 			// Neither other names nor a change to what is right anyway matter.
 			for i := range 100 {
-				b.must(os.WriteFile(fmt.Sprintf("%s%d", b.dev, i), nil, 0o600))
+				b.Must(os.WriteFile(fmt.Sprintf("%s%d", b.Dev, i), nil, 0o600))
 			}
-			b.must(relink(b.root, "./"+toLog))
-			b.must(damage(b))
-			b.leads(toLog)
-			await(t, b.log, "box devlogd["+fmt.Sprint(d.cmd.Process.Pid)+"]: /dev/log was replaced; repaired\n")
-			send(t, dial(t, b.dev), "<13>x: y")
-			await(t, b.log, "box x: y\n")
+			b.Must(reruntest.Relink(b.Root, "./"+reruntest.ToLog))
+			b.Must(damage(b))
+			b.leads(reruntest.ToLog)
+			await(t, b.Log, "box devlogd["+fmt.Sprint(d.cmd.Process.Pid)+"]: /dev/log was replaced; repaired\n")
+			send(t, dial(t, b.Dev), "<13>x: y")
+			await(t, b.Log, "box x: y\n")
 			d.stop()
-			runs, err := os.ReadFile(filepath.Join(b.dir, "runs"))
-			b.must(err)
+			runs, err := os.ReadFile(filepath.Join(b.Dir, "runs"))
+			b.Must(err)
 			_, rest, _ := strings.Cut(string(runs), ": ")
 			if want := `cwd / leader true env ["TZ=UTC"] files ["root" "receiver"]` + "\n"; rest != want {
 				t.Errorf("runs: %q, want %q", rest, want)
 			}
-			if _, err := os.Lstat(b.sock); !errors.Is(err, unix.ENOENT) {
+			if _, err := os.Lstat(b.Sock); !errors.Is(err, unix.ENOENT) {
 				t.Errorf("the socket is still there: %v", err)
 			}
 		})
@@ -52,26 +53,26 @@ func TestKeeperTakesOver(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "bind other")
 	d := b.keep()
-	old := dial(t, b.dev)
-	b.must(os.Remove(b.dev))
+	old := dial(t, b.Dev)
+	b.Must(os.Remove(b.Dev))
 	b.leads("../run/devlog/other")
-	await(t, b.log, "repaired")
+	await(t, b.Log, "repaired")
 	send(t, old, "<13>old: y")
-	send(t, dial(t, b.dev), "<13>new: y")
-	await(t, b.log, "box old: y\n")
-	await(t, b.log, "box new: y\n")
+	send(t, dial(t, b.Dev), "<13>new: y")
+	await(t, b.Log, "box old: y\n")
+	await(t, b.Log, "box new: y\n")
 	// The same again: the name is bound anew, with the old socket still read.
-	b.mode("bind log")
-	b.must(os.Remove(b.sock))
-	b.must(os.Remove(b.dev))
-	b.leads(toLog)
+	b.SetMode("bind log")
+	b.Must(os.Remove(b.Sock))
+	b.Must(os.Remove(b.Dev))
+	b.leads(reruntest.ToLog)
 	send(t, old, "<13>older: y")
-	send(t, dial(t, b.dev), "<13>newer: y")
-	await(t, b.log, "box older: y\n")
-	await(t, b.log, "box newer: y\n")
+	send(t, dial(t, b.Dev), "<13>newer: y")
+	await(t, b.Log, "box older: y\n")
+	await(t, b.Log, "box newer: y\n")
 	b.record(d.cmd.Process.Pid)
 	d.stop()
-	if left, err := os.ReadDir(filepath.Dir(b.sock)); err != nil || len(left) > 0 {
+	if left, err := os.ReadDir(filepath.Dir(b.Sock)); err != nil || len(left) > 0 {
 		t.Errorf("left over: %v, %v", left, err)
 	}
 }
@@ -81,10 +82,10 @@ func TestKeeperPrivateName(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "bind log")
 	d := b.keep()
-	b.must(os.Remove(b.sock))
-	await(t, b.log, "repaired")
-	send(t, dial(t, b.dev), "<13>x: y")
-	await(t, b.log, "box x: y\n")
+	b.Must(os.Remove(b.Sock))
+	await(t, b.Log, "repaired")
+	send(t, dial(t, b.Dev), "<13>x: y")
+	await(t, b.Log, "box x: y\n")
 	d.stop()
 }
 
@@ -92,21 +93,21 @@ func TestKeeperFails(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "fail no: nothing to be done")
 	d := b.keep()
-	b.must(os.Remove(b.dev))
-	await(t, b.log, "devlogd["+fmt.Sprint(d.cmd.Process.Pid)+"]: /dev/log cannot be repaired: no: nothing to be done\n")
-	b.mode("fail it is different now")
-	await(t, b.log, "cannot be repaired: it is different now\n")
+	b.Must(os.Remove(b.Dev))
+	await(t, b.Log, "devlogd["+fmt.Sprint(d.cmd.Process.Pid)+"]: /dev/log cannot be repaired: no: nothing to be done\n")
+	b.SetMode("fail it is different now")
+	await(t, b.Log, "cannot be repaired: it is different now\n")
 	const retries = 5 // of the watcher, by the clock
-	b.eventually("all retries", func() bool { return b.runs() == 1+retries })
-	b.mode("link")
-	b.must(relink(b.root, "/nowhere"))
-	b.leads(toLog)
-	await(t, b.log, "repaired\n")
-	if got := strings.Count(content(t, b.log), "cannot be repaired"); got != 2 {
-		t.Errorf("said %d times: %s", got, content(t, b.log))
+	b.Eventually("all retries", func() bool { return b.Runs() == 1+retries })
+	b.SetMode("link")
+	b.Must(reruntest.Relink(b.Root, "/nowhere"))
+	b.leads(reruntest.ToLog)
+	await(t, b.Log, "repaired\n")
+	if got := strings.Count(content(t, b.Log), "cannot be repaired"); got != 2 {
+		t.Errorf("said %d times: %s", got, content(t, b.Log))
 	}
-	if b.runs() != 1+retries+1 {
-		t.Errorf("%d runs", b.runs())
+	if b.Runs() != 1+retries+1 {
+		t.Errorf("%d runs", b.Runs())
 	}
 	d.stop()
 }
@@ -117,11 +118,11 @@ func TestKeeperFailsAfterHandover(t *testing.T) {
 	b := newBox(t, "bind-fail other")
 	d := b.keep()
 	before := fdCount(t, d)
-	b.must(os.Remove(b.dev))
-	await(t, b.log, "cannot be repaired: took it back\n")
-	b.mode("link")
-	b.leads(toLog)
-	await(t, b.log, "repaired\n")
+	b.Must(os.Remove(b.Dev))
+	await(t, b.Log, "cannot be repaired: took it back\n")
+	b.SetMode("link")
+	b.leads(reruntest.ToLog)
+	await(t, b.Log, "repaired\n")
 	// A directory handle for each of the two names.
 	if after := fdCount(t, d); after > before+2 {
 		t.Errorf("%d descriptors before, %d after", before, after)
@@ -141,10 +142,10 @@ func fdCount(t *testing.T, d *devlogd) int {
 func TestKeeperCommandMissing(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "")
-	_, socket := passedSocket(t, filepath.Dir(b.sock))
-	d := startReady(t, []passed{socket, {handover.NameRoot, openDir(t, b.root)}}, "--rule", "*.* -"+b.log, "--", "/nowhere", "auto-repair")
-	b.must(os.Remove(b.dev))
-	await(t, b.log, "/dev/log cannot be repaired: run /nowhere: no such file or directory\n")
+	_, socket := passedSocket(t, filepath.Dir(b.Sock))
+	d := startReady(t, []passed{socket, {handover.NameRoot, openDir(t, b.Root)}}, "--rule", "*.* -"+b.Log, "--", "/nowhere", "auto-repair")
+	b.Must(os.Remove(b.Dev))
+	await(t, b.Log, "/dev/log cannot be repaired: run /nowhere: no such file or directory\n")
 	d.stop()
 }
 
@@ -154,26 +155,26 @@ func TestKeeperHostile(t *testing.T) {
 	b := newBox(t, "link")
 	d := b.keep()
 	for i := range 200 {
-		b.must(relink(b.root, fmt.Sprint("/nowhere/", i)))
+		b.Must(reruntest.Relink(b.Root, fmt.Sprint("/nowhere/", i)))
 		_, _ = unix.Poll(nil, 2)
 	}
-	b.leads(toLog)
-	await(t, b.log, "repaired")
-	if n := b.runs(); n > 8 {
+	b.leads(reruntest.ToLog)
+	await(t, b.Log, "repaired")
+	if n := b.Runs(); n > 8 {
 		t.Errorf("%d runs", n)
 	}
 	d.stop()
 	// What was not said in time is said at the end; the last run may not have
 	// ended by then.
 	said := 1
-	for line := range strings.Lines(content(t, b.log)) {
+	for line := range strings.Lines(content(t, b.Log)) {
 		_, times, _ := strings.Cut(line, "(")
 		_, _ = fmt.Sscanf(times, "%d times", &said)
 	}
-	if n := b.runs(); said != n && said != n-1 {
-		t.Errorf("%d runs: %s", n, content(t, b.log))
+	if n := b.Runs(); said != n && said != n-1 {
+		t.Errorf("%d runs: %s", n, content(t, b.Log))
 	}
-	if n := strings.Count(content(t, b.log), "repaired"); n > 2 {
+	if n := strings.Count(content(t, b.Log), "repaired"); n > 2 {
 		t.Errorf("said %d times", n)
 	}
 }
@@ -183,26 +184,26 @@ func TestKeeperStepsAside(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "link")
 	d := b.keep()
-	old := dial(t, b.dev)
+	old := dial(t, b.Dev)
 	d.signal(unix.SIGSTOP)
 	send(t, old, "<13>x: last")
-	own := b.listen()
+	own := b.Listen()
 	d.signal(unix.SIGCONT)
-	await(t, b.log, "another daemon listens on "+toLog+" now; devlogd only watches /dev/log\n")
-	if got := content(t, b.log); !strings.HasPrefix(got, "box x: last\n") || strings.Count(got, "\n") != 2 {
+	await(t, b.Log, "another daemon listens on "+reruntest.ToLog+" now; devlogd only watches /dev/log\n")
+	if got := content(t, b.Log); !strings.HasPrefix(got, "box x: last\n") || strings.Count(got, "\n") != 2 {
 		t.Errorf("%q", got)
 	}
 	if err := unix.Send(old, []byte("<13>x: y"), 0); err == nil {
 		t.Error("the old socket still takes messages")
 	}
-	b.must(os.Remove(b.dev))
-	b.leads(toLog)
-	send(t, dial(t, b.dev), "<13>x: y")
+	b.Must(os.Remove(b.Dev))
+	b.leads(reruntest.ToLog)
+	send(t, dial(t, b.Dev), "<13>x: y")
 	if got := b.read(own); got != "<13>x: y" {
 		t.Errorf("%q", got)
 	}
 	d.stop()
-	if _, err := os.Lstat(b.sock); err != nil {
+	if _, err := os.Lstat(b.Sock); err != nil {
 		t.Errorf("removed another's socket: %v", err)
 	}
 }
@@ -210,18 +211,18 @@ func TestKeeperStepsAside(t *testing.T) {
 func TestKeeperOnly(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "link")
-	own := b.listen()
+	own := b.Listen()
 	// No output is opened: this one could not be.
-	d := startReady(t, []passed{{handover.NameRoot, openDir(t, b.root)}}, append([]string{"--rule", "*.* " + b.dir}, b.command()...)...)
-	b.must(os.Remove(b.dev))
-	b.leads(toLog)
+	d := startReady(t, []passed{{handover.NameRoot, openDir(t, b.Root)}}, append([]string{"--rule", "*.* " + b.Dir}, b.command()...)...)
+	b.Must(os.Remove(b.Dev))
+	b.leads(reruntest.ToLog)
 	if got := b.read(own); got != "<45>devlogd: /dev/log was replaced; repaired" {
 		t.Errorf("%q", got)
 	}
-	b.must(relink(b.root, toLog)) // which is no change
-	b.mode("fail sorry")
-	b.must(relink(b.root, "../dev/alias"))
-	b.must(os.Symlink(toLog, filepath.Join(b.root, "dev/alias")))
+	b.Must(reruntest.Relink(b.Root, reruntest.ToLog)) // which is no change
+	b.SetMode("fail sorry")
+	b.Must(reruntest.Relink(b.Root, "../dev/alias"))
+	b.Must(os.Symlink(reruntest.ToLog, filepath.Join(b.Root, "dev/alias")))
 	if got := b.read(own); got != "<44>devlogd: /dev/log cannot be repaired: sorry" {
 		t.Errorf("%q", got)
 	}
@@ -232,13 +233,13 @@ func TestKeeperOnly(t *testing.T) {
 func TestKeeperOnlyTakesOver(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "bind log")
-	d := startReady(t, []passed{{handover.NameRoot, openDir(t, b.root)}}, append([]string{"--name", "box", "--rule", "*.* -" + b.log}, b.command()...)...)
-	b.must(os.Remove(b.dev))
-	await(t, b.log, "repaired")
-	send(t, dial(t, b.dev), "<13>x: y")
-	await(t, b.log, "box x: y\n")
+	d := startReady(t, []passed{{handover.NameRoot, openDir(t, b.Root)}}, append([]string{"--name", "box", "--rule", "*.* -" + b.Log}, b.command()...)...)
+	b.Must(os.Remove(b.Dev))
+	await(t, b.Log, "repaired")
+	send(t, dial(t, b.Dev), "<13>x: y")
+	await(t, b.Log, "box x: y\n")
 	d.stop()
-	if _, err := os.Lstat(b.sock); !errors.Is(err, unix.ENOENT) {
+	if _, err := os.Lstat(b.Sock); !errors.Is(err, unix.ENOENT) {
 		t.Errorf("the socket is still there: %v", err)
 	}
 }
@@ -247,15 +248,15 @@ func TestKeeperEndsDuringRepair(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "bind-hang other")
 	d := b.keep()
-	b.must(os.Remove(b.dev))
-	b.eventually("the repair hangs", func() bool {
-		_, err := os.Stat(filepath.Join(b.dir, "hangs"))
+	b.Must(os.Remove(b.Dev))
+	b.Eventually("the repair hangs", func() bool {
+		_, err := os.Stat(filepath.Join(b.Dir, "hangs"))
 		return err == nil
 	})
-	send(t, dial(t, filepath.Join(filepath.Dir(b.sock), "other")), "<13>x: y")
+	send(t, dial(t, filepath.Join(filepath.Dir(b.Sock), "other")), "<13>x: y")
 	d.stop()
-	runs, err := os.ReadFile(filepath.Join(b.dir, "runs"))
-	b.must(err)
+	runs, err := os.ReadFile(filepath.Join(b.Dir, "runs"))
+	b.Must(err)
 	pid := 0
 	if _, err := fmt.Sscanf(string(runs), "%d:", &pid); err != nil {
 		t.Fatal(err)
@@ -263,13 +264,13 @@ func TestKeeperEndsDuringRepair(t *testing.T) {
 	if err := unix.Kill(pid, 0); !errors.Is(err, unix.ESRCH) {
 		t.Errorf("the repair still runs: %v", err)
 	}
-	if got := content(t, b.log); got != "box x: y\n" {
+	if got := content(t, b.Log); got != "box x: y\n" {
 		t.Errorf("%q", got)
 	}
-	if left, err := os.ReadDir(filepath.Dir(b.sock)); err != nil || len(left) > 0 {
+	if left, err := os.ReadDir(filepath.Dir(b.Sock)); err != nil || len(left) > 0 {
 		t.Errorf("left over: %v, %v", left, err)
 	}
-	if _, err := os.Lstat(b.dev); !errors.Is(err, unix.ENOENT) {
+	if _, err := os.Lstat(b.Dev); !errors.Is(err, unix.ENOENT) {
 		t.Errorf("/dev/log: %v", err)
 	}
 }
@@ -279,28 +280,28 @@ func TestKeeperEndsDuringRepair(t *testing.T) {
 func TestRemovalOfAnothersFile(t *testing.T) {
 	b := newBox(t, "link")
 	d := startReady(t, []passed{
-		{handover.NameUnlink + "log", openDir(t, filepath.Dir(b.sock))}, // not there yet
-		{handover.NameUnlink + ".devlog-link", openDir(t, filepath.Dir(b.sock))},
-		{handover.NameUnlink + names.Record, openDir(t, filepath.Dir(b.sock))},
-		{handover.NameRoot, openDir(t, b.root)},
+		{handover.NameUnlink + "log", openDir(t, filepath.Dir(b.Sock))}, // not there yet
+		{handover.NameUnlink + ".devlog-link", openDir(t, filepath.Dir(b.Sock))},
+		{handover.NameUnlink + names.Record, openDir(t, filepath.Dir(b.Sock))},
+		{handover.NameRoot, openDir(t, b.Root)},
 	}, b.command()...)
-	b.listen()
-	b.must(os.Symlink("x", filepath.Join(filepath.Dir(b.sock), ".devlog-link")))
+	b.Listen()
+	b.Must(os.Symlink("x", filepath.Join(filepath.Dir(b.Sock), ".devlog-link")))
 	b.record(d.cmd.Process.Pid)
 	d.stop()
-	if left, err := os.ReadDir(filepath.Dir(b.sock)); err != nil || len(left) != 1 || left[0].Name() != "log" {
+	if left, err := os.ReadDir(filepath.Dir(b.Sock)); err != nil || len(left) != 1 || left[0].Name() != "log" {
 		t.Errorf("left over: %v, %v", left, err)
 	}
 }
 
 func TestRemovalOfAnothersSocket(t *testing.T) {
 	b := newBox(t, "link")
-	_, socket := passedSocket(t, filepath.Dir(b.sock))
+	_, socket := passedSocket(t, filepath.Dir(b.Sock))
 	// Without a root it does not step aside.
-	d := startReady(t, []passed{socket, {handover.NameUnlink + "log", openDir(t, filepath.Dir(b.sock))}}, "--rule", "*.* -"+b.log)
-	b.listen()
+	d := startReady(t, []passed{socket, {handover.NameUnlink + "log", openDir(t, filepath.Dir(b.Sock))}}, "--rule", "*.* -"+b.Log)
+	b.Listen()
 	d.stop()
-	if _, err := os.Lstat(b.sock); err != nil {
+	if _, err := os.Lstat(b.Sock); err != nil {
 		t.Errorf("removed another's socket: %v", err)
 	}
 }
@@ -320,18 +321,18 @@ func TestKeeperComesBack(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "bind log")
 	d := b.keep()
-	other := b.listen()
-	await(t, b.log, "only watches /dev/log\n")
-	b.must(os.Remove(b.sock))
+	other := b.Listen()
+	await(t, b.Log, "only watches /dev/log\n")
+	b.Must(os.Remove(b.Sock))
 	null, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	b.must(err)
-	b.must(unix.Dup3(null, other, unix.O_CLOEXEC)) // its number stays taken until the test closes it
-	b.must(unix.Close(null))
-	await(t, b.log, "; receiving again\n")
-	send(t, dial(t, b.dev), "<13>x: y")
-	await(t, b.log, "box x: y\n")
-	if b.runs() != 1 {
-		t.Errorf("%d runs", b.runs())
+	b.Must(err)
+	b.Must(unix.Dup3(null, other, unix.O_CLOEXEC)) // its number stays taken until the test closes it
+	b.Must(unix.Close(null))
+	await(t, b.Log, "; receiving again\n")
+	send(t, dial(t, b.Dev), "<13>x: y")
+	await(t, b.Log, "box x: y\n")
+	if b.Runs() != 1 {
+		t.Errorf("%d runs", b.Runs())
 	}
 	d.stop()
 }

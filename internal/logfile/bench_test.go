@@ -16,7 +16,7 @@ import (
 func benchFile(b *testing.B) (f *File, shrink func()) {
 	b.Helper()
 	path := filepath.Join(b.TempDir(), "log")
-	f, err := Open(path, Options{Notice: func(dst []byte, text string) []byte { return fmt.Append(dst, text, "\n") }})
+	f, err := openTestFile(path, Options{Notice: func(dst []byte, text string) []byte { return fmt.Append(dst, text, "\n") }})
 	if err != nil {
 		b.Fatal(err)
 	}

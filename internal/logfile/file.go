@@ -71,12 +71,6 @@ type File struct {
 	rotation *rotation // nil without rotation
 }
 
-// Open is OpenGuarded for a file system that cannot hang.
-func Open(path string, o Options) (*File, error) {
-	f := newFile(path, o, openHandle)
-	return f, f.start()
-}
-
 // newFile returns a File for the path. start opens it.
 func newFile(path string, o Options, open func(safepath.Place) (handle, error)) *File {
 	f := &File{Place: safepath.New(path, o.Below), open: open, lines: output.NewBuffer(output.BufferOptions{Notice: o.Notice, Limit: maxPending, Slowest: lastRetry})}

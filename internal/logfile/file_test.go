@@ -54,7 +54,12 @@ func (f *fakeFile) Retract(n int) bool {
 	return true
 }
 
-// openTestHandle is Open with another way to open the file.
+// openTestFile opens a File without a guard.
+func openTestFile(path string, o Options) (*File, error) {
+	return openTestHandle(path, o, openHandle)
+}
+
+// openTestHandle is openTestFile with another way to open the file.
 func openTestHandle(path string, o Options, open func(safepath.Place) (handle, error)) (*File, error) {
 	f := newFile(path, o, open)
 	return f, f.start()
@@ -268,7 +273,7 @@ func TestFileOpenedLater(t *testing.T) {
 func TestOpenFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a", "b", "messages")
-	f, err := Open(path, Options{Notice: outputtest.Notice})
+	f, err := openTestFile(path, Options{Notice: outputtest.Notice})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -308,7 +313,7 @@ func TestOpenFileRefuses(t *testing.T) {
 		dir:         "is a directory",
 		file + "/x": "not a directory",
 	} {
-		_, err := Open(path, Options{Notice: outputtest.Notice})
+		_, err := openTestFile(path, Options{Notice: outputtest.Notice})
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: got %v, want %s", path, err, want)
 		}

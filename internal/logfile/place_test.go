@@ -16,7 +16,7 @@ import (
 )
 
 func openBelow(below, path string, r Rotation) (*File, error) {
-	return Open(path, Options{Notice: outputtest.Notice, Rotation: r, Below: below})
+	return openTestFile(path, Options{Notice: outputtest.Notice, Rotation: r, Below: below})
 }
 
 // What a container has put into its own directory of logs leads nowhere.

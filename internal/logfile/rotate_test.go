@@ -22,7 +22,7 @@ import (
 func openRotating(t *testing.T, r Rotation) (*File, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "log")
-	f, err := Open(path, Options{Notice: outputtest.Notice, Rotation: r})
+	f, err := openTestFile(path, Options{Notice: outputtest.Notice, Rotation: r})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +123,7 @@ func TestRotateAtStart(t *testing.T) {
 	if err := os.WriteFile(path, []byte("a lot of text\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f, err := Open(path, Options{Notice: outputtest.Notice, Rotation: Rotation{Size: 10, Count: 1}})
+	f, err := openTestFile(path, Options{Notice: outputtest.Notice, Rotation: Rotation{Size: 10, Count: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestRotateLink(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Close()
-	f, err := Open(link, Options{Notice: outputtest.Notice, Rotation: Rotation{Size: 2, Count: 1}})
+	f, err := openTestFile(link, Options{Notice: outputtest.Notice, Rotation: Rotation{Size: 2, Count: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +238,7 @@ func TestRotateWhileFull(t *testing.T) {
 func TestRotateTogether(t *testing.T) {
 	r := Rotation{Size: 4, Count: 9}
 	a, path := openRotating(t, r)
-	b, err := Open(path, Options{Notice: outputtest.Notice, Rotation: r})
+	b, err := openTestFile(path, Options{Notice: outputtest.Notice, Rotation: r})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,7 +294,7 @@ func TestGzipAfterCrash(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	f, err := Open(path, Options{Notice: outputtest.Notice, Rotation: Rotation{Size: 100, Count: 3, Gzip: true}})
+	f, err := openTestFile(path, Options{Notice: outputtest.Notice, Rotation: Rotation{Size: 100, Count: 3, Gzip: true}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,7 +62,7 @@ func TestFileEndsTornLine(t *testing.T) {
 		if err := os.WriteFile(path, []byte(tt.before), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		f, err := Open(path, Options{Notice: outputtest.Notice, Rotation: Rotation{Size: 1 << 20}})
+		f, err := openTestFile(path, Options{Notice: outputtest.Notice, Rotation: Rotation{Size: 1 << 20}})
 		if err != nil {
 			t.Fatal(err)
 		}

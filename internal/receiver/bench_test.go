@@ -9,6 +9,7 @@ import (
 
 	"devlog/internal/logfile"
 	"devlog/internal/router"
+	"devlog/internal/watchdog"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,7 +26,9 @@ func benchReceive(b *testing.B, messages int) {
 	r := withRoutes(b)
 	fd := receiving(b, r)
 	path := filepath.Join(b.TempDir(), "log")
-	out, err := logfile.Open(path, logfile.Options{Notice: r.router.Notice})
+	dog := watchdog.New(func() {}, func() {})
+	dog.Top(true)
+	out, err := logfile.OpenGuarded(path, logfile.Options{Notice: r.router.Notice}, logfile.GuardOptions{Watchdog: dog})
 	if err != nil {
 		b.Fatal(err)
 	}
