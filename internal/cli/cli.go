@@ -51,7 +51,7 @@ func (f failures) Unwrap() []error { return f }
 type program struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	policy
+	hook.Policy
 	// name is the container's name, once it is known.
 	name string
 	// process is the failure.ProcessTag of its first process, on the host.
@@ -84,10 +84,10 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 }
 
 func (p *program) main(args []string) (code int) {
-	p.policy = readPolicy(args, os.Getenv)
+	p.Policy = hook.ReadPolicy(args, os.Getenv)
 	defer func() {
 		if reason := recover(); reason != nil {
-			if !p.hook {
+			if !p.Hook {
 				panic(reason)
 			}
 			code = p.exit(failure.OfPanic(reason))
@@ -103,7 +103,7 @@ func (p *program) main(args []string) (code int) {
 	if err == nil {
 		err = p.run(args)
 	}
-	if err != nil && p.name == "" && (p.hook || errors.As(err, new(usage.Error))) {
+	if err != nil && p.name == "" && (p.Hook || errors.As(err, new(usage.Error))) {
 		p.nameCaller(args)
 	}
 	return p.exit(err)

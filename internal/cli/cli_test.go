@@ -89,7 +89,7 @@ func TestMain_usage(t *testing.T) {
 			if name, value, ok := strings.Cut(tt.env, "="); ok {
 				t.Setenv(name, value)
 			}
-			t.Setenv(onErrorVariable, onErrorFail)
+			t.Setenv(hook.OnErrorVariable, hook.OnErrorFail)
 			var out, errs bytes.Buffer
 			p := &program{stdin: strings.NewReader(""), stdout: &out, stderr: &errs, logs: []string{t.TempDir()}, kmsg: "/nowhere"}
 			code := p.main(append([]string{"devlog-hook"}, strings.Fields(tt.args)...))

@@ -14,8 +14,8 @@ import (
 	"devlog/internal/failure"
 	"devlog/internal/hook"
 	"devlog/internal/launch"
-	"devlog/internal/plan"
 	"devlog/internal/repair"
+	"devlog/internal/settings"
 	"devlog/internal/target"
 	"devlog/internal/undo"
 	"devlog/internal/usage"
@@ -55,7 +55,7 @@ func (p *program) oci(c *cli.Context) error {
 		return err
 	}
 	if stage == hook.CreateContainer {
-		if err := ownEnv(os.Environ(), container.Env); err != nil {
+		if err := settings.OwnEnv(os.Environ(), container.Env); err != nil {
 			return err
 		}
 	}
@@ -92,7 +92,7 @@ const (
 // program without any known command.
 func (p *program) nameCaller(args []string) {
 	has := func(word string) bool { return strings.Contains(strings.Join(args, " "), word) }
-	if name := os.Getenv("LXC_NAME"); p.hook && name != "" {
+	if name := os.Getenv("LXC_NAME"); p.Hook && name != "" {
 		p.name, p.hostSide = name, os.Getenv("LXC_HOOK_TYPE") != hook.LXCStart && !slices.Contains(args, hook.LXCStart)
 		return
 	}
@@ -115,7 +115,7 @@ func (p *program) nameCaller(args []string) {
 	if err != nil {
 		return
 	}
-	p.hook = p.hook || len(args) < 2 || !slices.Contains(typed, args[1])
+	p.Hook = p.Hook || len(args) < 2 || !slices.Contains(hook.Typed, args[1])
 	p.name = container.ID
 	stage := hook.Prestart
 	for _, inside := range []hook.Stage{hook.CreateContainer, hook.StartContainer} {
@@ -147,20 +147,6 @@ func (p *program) clear(root string, o repair.Options) {
 	if _, err := undo.Clear(root, o.Socket, o.Known...); err != nil {
 		p.say(fmt.Errorf("cannot clean up in %s: %w", root, err))
 	}
-}
-
-// ownEnv refuses an environment that is the container's. Some runtimes pass it to
-// createContainer hooks that have no "env" of their own, and such a hook runs on the host's
-// files with the runtime's privileges.
-func ownEnv(environ, containers []string) error {
-	for _, e := range environ {
-		if strings.HasPrefix(e, "DEVLOG_") && slices.Contains(containers, e) {
-			name, _, _ := strings.Cut(e, "=")
-			return &plan.Refusal{Reason: name + " comes from the container's environment, not from the hook's",
-				Advice: `give the hook an "env" of its own in its configuration`}
-		}
-	}
-	return nil
 }
 
 // podNames logs a pod's container under the pod's name instead of the container's ID, unless

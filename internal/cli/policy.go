@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -16,69 +15,24 @@ import (
 // A hook that cannot repair does not keep its container from starting. It says why in several
 // places, because runtimes hide what a successful hook writes.
 
-// What a hook does if it cannot repair.
-const (
-	onErrorStart = "start"
-	onErrorFail  = "fail"
-)
-
-const onErrorVariable = "DEVLOG_ON_ERROR"
-
 func onErrorFlag() cli.Flag {
-	return &cli.StringFlag{Name: "on-error", Value: onErrorStart, EnvVars: []string{onErrorVariable},
+	return &cli.StringFlag{Name: "on-error", Value: hook.OnErrorStart, EnvVars: []string{hook.OnErrorVariable},
 		Usage: "`WHAT` to do if the repair fails: start (log the reason and let the container start) or fail (keep it from starting)"}
 }
 
 // checkOnError checks the value late, when the container's name for the note is known.
 func checkOnError(c *cli.Context) error {
 	switch how := c.String("on-error"); how {
-	case onErrorStart, onErrorFail:
+	case hook.OnErrorStart, hook.OnErrorFail:
 		return nil
 	default:
 		return usage.Errorf("--on-error %q: want start or fail", how)
 	}
 }
 
-// policy is how to treat errors. It is read without parsing, so that it also holds for
-// errors in the command line.
-type policy struct {
-	// hook says that a container runtime has called this program.
-	hook bool
-	// fail says that the hook fails if it cannot repair.
-	fail bool
-}
-
-// typed are the commands that people type. They fail with an exit code.
-var typed = []string{"check", "repair", "undo", "list", "auto-repair", "config", "help"}
-
-// readPolicy looks at the arguments, the program's name first.
-func readPolicy(args []string, getenv func(string) string) policy {
-	how := getenv(onErrorVariable)
-	for i, arg := range args {
-		name, value, hasValue := strings.Cut(strings.TrimLeft(arg, "-"), "=")
-		switch {
-		case name != "on-error" || !strings.HasPrefix(arg, "-"):
-		case hasValue:
-			how = value
-		case i+1 < len(args):
-			how = args[i+1]
-		}
-	}
-	if call, ok := hook.ParseLXC(args[1:], getenv); ok { // also if the container's name is a command
-		return policy{hook: true, fail: how == onErrorFail && call.Type != hook.LXCPostStop}
-	}
-	ended := slices.Contains(args, string(hook.Poststop)) || slices.Contains(args, "--stage="+string(hook.Poststop)) ||
-		getenv("DEVLOG_STAGE") == string(hook.Poststop) || slices.Contains(args, hook.LXCPostStop) || getenv("LXC_HOOK_TYPE") == hook.LXCPostStop
-	p := policy{fail: how == onErrorFail && !ended}
-	if len(args) < 2 || !slices.Contains(typed, args[1]) {
-		p.hook = slices.Contains(args, "oci") || getenv("LXC_HOOK_TYPE") != "" || getenv("LXC_NAME") != "" && slices.Contains(args, "lxc")
-	}
-	return p
-}
-
 // code returns the program's exit code: a hook with --on-error start always succeeds.
-func (p policy) code(code int) int {
-	if p.hook && !p.fail {
+func (p *program) code(code int) int {
+	if p.Hook && !p.Fail {
 		return exitDone
 	}
 	return code
@@ -88,7 +42,7 @@ func (p policy) code(code int) int {
 // note and the kernel's log. It escapes what a container can choose.
 func (p *program) say(err error) {
 	text := p.line(err)
-	if p.hook {
+	if p.Hook {
 		for _, before := range p.passedOver {
 			p.note(before)
 		}

@@ -15,52 +15,6 @@ import (
 	"devlog/internal/hook"
 )
 
-func TestReadPolicy(t *testing.T) {
-	for _, tt := range []struct {
-		args, env string
-		want      policy
-	}{
-		{"oci --stage prestart", "", policy{hook: true}},
-		{"oci --stage prestart --on-error fail", "", policy{true, true}},
-		{"oci --on-error=fail --stage prestart --nosuch", "", policy{true, true}},
-		{"oci -on-error fail", "", policy{true, true}},
-		{"oci --on-error", "", policy{hook: true}},
-		{"oci --on-error fial", "", policy{hook: true}},
-		{"oci --on-error fail --on-error start", "", policy{hook: true}},
-		{"oci --stage prestart", "DEVLOG_ON_ERROR=fail", policy{true, true}},
-		{"oci --stage prestart --on-error start", "DEVLOG_ON_ERROR=fail", policy{hook: true}},
-		{"oci --stage poststop --on-error fail", "", policy{hook: true}},
-		{"oci --stage=poststop --on-error fail", "", policy{hook: true}},
-		{"oci --on-error fail", "DEVLOG_STAGE=poststop", policy{hook: true}},
-		{"--nosuch oci", "", policy{hook: true}},
-		{"c1 lxc start", "LXC_NAME=c1", policy{hook: true}},
-		{"--rule x c1 lxc start", "LXC_NAME=c1", policy{hook: true}},
-		{"c1 lxc start", "", policy{}},
-		{"check lxc start", "LXC_NAME=check", policy{hook: true}},
-		{"poststop lxc start", "LXC_NAME=poststop DEVLOG_ON_ERROR=fail", policy{true, true}},
-		{"c1 lxc post-stop", "LXC_NAME=c1 DEVLOG_ON_ERROR=fail", policy{hook: true}},
-		{"", "LXC_HOOK_TYPE=start", policy{hook: true}},
-		{"--on-error=fail", "LXC_HOOK_TYPE=start-host", policy{true, true}},
-		{"", "LXC_HOOK_TYPE=post-stop DEVLOG_ON_ERROR=fail", policy{hook: true}},
-		{"repair --pid 1", "LXC_HOOK_TYPE=start-host LXC_NAME=c1", policy{}},
-		{"repair --name oci", "", policy{}},
-		{"help oci", "", policy{}},
-		{"", "", policy{}},
-	} {
-		getenv := func(name string) string {
-			for e := range strings.FieldsSeq(tt.env) {
-				if value, ok := strings.CutPrefix(e, name+"="); ok {
-					return value
-				}
-			}
-			return ""
-		}
-		if got := readPolicy(append([]string{"devlog-hook"}, strings.Fields(tt.args)...), getenv); got != tt.want {
-			t.Errorf("%s %s: %+v, want %+v", tt.env, tt.args, got, tt.want)
-		}
-	}
-}
-
 const state = `{"id":"c1","pid":42,"bundle":"/nowhere"}`
 
 // hookRun is a hook with notes and a kernel's log of its own.
@@ -97,7 +51,7 @@ func TestHookPolicy(t *testing.T) {
 			clean(t)
 			want := exitDone
 			if fail {
-				t.Setenv(onErrorVariable, onErrorFail)
+				t.Setenv(hook.OnErrorVariable, hook.OnErrorFail)
 				want = tt.code
 			}
 			if s, ok := tt.stdin.(*strings.Reader); ok {
@@ -201,7 +155,7 @@ func TestSayHostile(t *testing.T) {
 	for _, listens := range []bool{true, false} {
 		for _, name := range []string{"fifo", "link", "dir"} {
 			place := filepath.Join(dir, name+".log")
-			p := &program{stderr: &bytes.Buffer{}, policy: policy{hook: true}, logs: []string{dir}, name: name, hostSide: true, kmsg: place, devLog: place}
+			p := &program{stderr: &bytes.Buffer{}, Policy: hook.Policy{Hook: true}, logs: []string{dir}, name: name, hostSide: true, kmsg: place, devLog: place}
 			p.exit(errors.New("no"))
 			p.kmsg = victim
 			p.exit(errors.New("no"))
@@ -231,7 +185,7 @@ func TestTellDaemon(t *testing.T) {
 	}
 	defer unix.Close(fd)
 	p, _, _ := hookRun(t, nil)
-	p.policy.hook, p.name, p.devLog = true, "c1", place
+	p.Hook, p.name, p.devLog = true, "c1", place
 	p.say(errors.New("inside"))
 	p.hostSide = true
 	p.say(errors.New("no\x1bluck"))

@@ -243,3 +243,17 @@ func FurtherSockets(values []string, socket string) (list []string, err error) {
 	}
 	return list, err
 }
+
+// OwnEnv refuses an environment that is the container's. Some runtimes pass it to
+// createContainer hooks that have no "env" of their own, and such a hook runs on the host's
+// files with the runtime's privileges.
+func OwnEnv(environ, containers []string) error {
+	for _, e := range environ {
+		if strings.HasPrefix(e, "DEVLOG_") && slices.Contains(containers, e) {
+			name, _, _ := strings.Cut(e, "=")
+			return &plan.Refusal{Reason: name + " comes from the container's environment, not from the hook's",
+				Advice: `give the hook an "env" of its own in its configuration`}
+		}
+	}
+	return nil
+}

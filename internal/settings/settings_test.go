@@ -173,3 +173,12 @@ func TestFurtherSockets(t *testing.T) {
 		}
 	}
 }
+
+func TestOwnEnv(t *testing.T) {
+	containers := []string{"PATH=/bin", "DEVLOG_RECEIVER=/evil", "DEVLOG_NAME=x"}
+	for env, ok := range map[string]bool{"PATH=/bin": true, "DEVLOG_RECEIVER=/usr/libexec/x": true, "DEVLOG_RECEIVER=/evil": false} {
+		if err := OwnEnv([]string{env}, containers); (err == nil) != ok {
+			t.Errorf("OwnEnv(%s): %v", env, err)
+		}
+	}
+}
