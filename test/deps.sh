@@ -22,6 +22,7 @@ declare -A unpacks=(
   [daemons]="rsyslog libestr0 libfastjson4 syslog-ng-core libivykis0 libjson-c5 libnet1 libpcre3 libwrap0
     libglib2.0-0 libssl3"
   [shipping]="rsyslog-relp librelp0 syslog-ng-mod-http"
+  [journal]="python3-systemd"
   [init]="sysvinit-core"
   [systemd]="systemd libsystemd-shared libsystemd0 libacl1 libapparmor1 libargon2-1 libaudit1 libblkid1 libc6
     libcap-ng0 libcap2 libcrypt1 libcryptsetup12 libdevmapper1.02.1 libfdisk1 libgcc-s1 libgcrypt20 libgpg-error0

@@ -62,8 +62,8 @@ type Changes struct {
 	Listen []Further `json:"listen,omitempty"`
 }
 
-// MaxListen is how many further sockets a receiver can have.
-const MaxListen = 16
+// MaxListen is how many further sockets a receiver can have, with the journal's two.
+const MaxListen = 16 + 2
 
 // Further is a further socket of a receiver, beside the private one.
 type Further struct {

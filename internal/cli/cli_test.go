@@ -37,7 +37,7 @@ func TestMain_usage(t *testing.T) {
 	}{
 		{"", "", "which command"},
 		{"bogus", "", `unknown command "bogus"`},
-		{"repair --bogus", "", "unknown option --bogus (did you mean --supervise?); see devlog-hook repair --help"},
+		{"repair --bogus", "", "unknown option --bogus (did you mean --journal?); see devlog-hook repair --help"},
 		{"repair --rulez x", "", "unknown option --rulez (did you mean --rule?); see devlog-hook repair --help"},
 		{"--versionx", "", "unknown option --versionx (did you mean --version?); see devlog-hook --help"},
 		{"repair --rule", "", "--rule needs a value"},

@@ -83,6 +83,8 @@ func receiverFlags(supervise launch.Supervisor) []cli.Flag {
 			Usage: "a `RULE` for the receiver, SELECTOR ACTION; may be repeated [$DEVLOG_RULE, one a line; $DEVLOG_RULE_*]"},
 		&cli.StringSliceFlag{Name: "listen", EnvVars: env("LISTEN"),
 			Usage: "also receive from a socket at `PATH` in the container, such as one in a daemon's chroot; may be repeated (one a line)"},
+		&cli.BoolFlag{Name: "journal", EnvVars: env("JOURNAL"),
+			Usage: "also receive what programs send to systemd's journal, at sockets in /run/systemd/journal in the container"},
 		&cli.StringFlag{Name: "config", EnvVars: env("CONFIG"),
 			Usage: "a `FILE` of rules for the receiver (default: " + syslogconf.DefaultConfig + ", if it exists)"},
 		&cli.StringFlag{Name: "rate", EnvVars: env("RATE"),
@@ -221,15 +223,18 @@ func (p *program) setName(c *cli.Context, name string) error {
 	return nil
 }
 
-// furtherSockets reads --listen.
+// furtherSockets reads --listen and --journal.
 func furtherSockets(c *cli.Context) ([]string, error) {
 	list, err := settings.FurtherSockets(c.StringSlice("listen"), c.String("socket"))
+	if c.Bool("journal") {
+		list = append(list, names.JournalEntries, names.JournalStdout)
+	}
 	switch {
 	case err != nil || len(list) == 0:
 	case c.Bool("host"):
-		err = errors.New("--listen is for a container: leave it out with --host")
+		err = errors.New("--listen and --journal are for a container: leave them out with --host")
 	case c.String("receiver") == launch.NoReceiver:
-		err = errors.New("--listen needs a receiver: leave out --receiver none, or let the container's own daemon listen there")
+		err = errors.New("--listen and --journal need a receiver: leave out --receiver none, or let the container's own daemon listen there")
 	}
 	return list, err
 }

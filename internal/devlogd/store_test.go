@@ -96,6 +96,7 @@ func (p *program) receives(t *testing.T, files ...handover.File) {
 type dropped struct{}
 
 func (dropped) Take([]byte, bool, syslog.Sender, time.Time) {}
+func (dropped) TakeEntry(*syslog.Message, time.Time)        {}
 func (dropped) Done()                                       {}
 func (dropped) Busy(time.Time) (until time.Time)            { return until }
 func (dropped) Say(syslog.Severity, string)                 {}

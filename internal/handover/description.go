@@ -50,12 +50,13 @@ type Place struct {
 
 // Socket is a socket to receive from.
 type Socket struct {
-	FD    int           `json:"fd"`
-	Path  Text          `json:"path"`  // if the receiver itself bound it
-	Place int           `json:"place"` // its name: index in Places, or -1
-	ID    file.ID       `json:"id"`    // of the name
-	Run   int           `json:"run"`   // number of the repair that made it
-	Debt  time.Duration `json:"debt"`  // time until its bucket is full
+	FD      int           `json:"fd"`
+	Path    Text          `json:"path"`              // if the receiver itself bound it
+	Place   int           `json:"place"`             // its name: index in Places, or -1
+	ID      file.ID       `json:"id"`                // of the name
+	Run     int           `json:"run"`               // number of the repair that made it
+	Journal bool          `json:"journal,omitempty"` // it is for entries of the journal
+	Debt    time.Duration `json:"debt"`              // time until its bucket is full
 }
 
 // Connection is a connection to a stream socket.
@@ -68,7 +69,8 @@ type Connection struct {
 	PID     int64  `json:"pid"`
 	UID     int64  `json:"uid"`
 	GID     int64  `json:"gid"`
-	Rest    []byte `json:"rest"` // an incomplete message
+	Rest    []byte `json:"rest"`           // an incomplete message
+	Head    []byte `json:"head,omitempty"` // what it sent first, if it is a standard output
 }
 
 // KernelLog is the kernel's log as a source.

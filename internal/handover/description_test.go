@@ -57,6 +57,9 @@ func full() *Description {
 	n := int64(0)
 	fill(reflect.ValueOf(d).Elem(), &n)
 	d.PreviousIDs, d.Unreadable = nil, nil // not written
+	for i := range 2 {                     // what the lines of words cannot say
+		d.Sockets[i].Journal, d.Connections[i].Head = false, nil
+	}
 	return d
 }
 
@@ -68,8 +71,9 @@ func ofWords(text []byte) []byte {
 
 // All of a description is handed over, also to and from releases before.
 func TestDescription(t *testing.T) {
-	empty := NewDescription()
-	for name, d := range map[string]*Description{"full": full(), "empty": empty} {
+	ofJournal := full()
+	ofJournal.Sockets[1].Journal, ofJournal.Connections[0].Head = true, []byte("said\n")
+	for name, d := range map[string]*Description{"full": full(), "empty": NewDescription(), "journal": ofJournal} {
 		text := d.Format()
 		_, object, _ := bytes.Cut(text, []byte("\n"+wordsKey+" "))
 		for form, text := range map[string][]byte{"both": text, "JSON": object, "words": ofWords(text)} {
@@ -77,7 +81,7 @@ func TestDescription(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s, %s: %v", name, form, err)
 			}
-			if !bytes.Equal(got.Format(), d.Format()) {
+			if !bytes.Equal(got.Format(), d.Format()) && (d != ofJournal || form != "words") {
 				t.Errorf("%s, %s: got %s, want %s", name, form, got.Format(), d.Format())
 			}
 		}

@@ -14,8 +14,8 @@ import (
 // root can create, and sends SIGHUP to the receiver. The receiver connects, receives one
 // SendFiles, and answers as Report does.
 
-// fetchDir is the directory of the name.
-const fetchDir = "/run"
+// fetchDir is the directory of the name. It is replaced in a test.
+var fetchDir = "/run"
 
 // fetchTime is how long the receiver waits for the files. It reads no messages meanwhile.
 const fetchTime = time.Second

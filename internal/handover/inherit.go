@@ -23,6 +23,9 @@ import (
 const (
 	// NameSocket is a bound socket to receive from.
 	NameSocket = "log"
+	// NameJournal is a bound socket for the journal's native protocol, or a stream socket for
+	// standard outputs as systemd-cat(1) connects them.
+	NameJournal = "journal"
 	// NameInit is a pidfd (pidfd_open(2)) of the container's first process.
 	// The receiver drains its sockets and ends when it becomes readable.
 	NameInit = "init"
@@ -171,7 +174,7 @@ func Describe(files []File) (*Description, error) {
 			}
 			d.Places = append(d.Places, p)
 		case IsSocket(f.Name):
-			socket = &Socket{FD: f.FD, Place: -1}
+			socket = &Socket{FD: f.FD, Place: -1, Journal: f.Name == NameJournal}
 			d.Sockets = append(d.Sockets, socket)
 		}
 	}

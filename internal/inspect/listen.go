@@ -2,12 +2,16 @@ package inspect
 
 import (
 	"errors"
+	"os"
 	"path"
 	"slices"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/changes"
+	"devlog/internal/names"
+	"devlog/internal/pidfd"
 	"devlog/internal/plan"
 	"devlog/internal/rootfs"
 )
@@ -45,6 +49,9 @@ var errPlace = errors.New("it is a directory of devlog's own, or /dev")
 
 // further examines one further socket.
 func (i *inspection) further(l *plan.ListenFacts) error {
+	if names.OfJournal(l.Path) && i.systemd() {
+		return errSystemd
+	}
 	p := &rootfs.Place{Path: l.Path, Name: path.Base(l.Path), Stat: rootfs.Stat{Kind: rootfs.Absent}}
 	defer p.Close()
 	dir, err := i.target.Root.Resolve(path.Dir(l.Path))
@@ -65,7 +72,7 @@ func (i *inspection) further(l *plan.ListenFacts) error {
 		if err != nil {
 			return err
 		}
-		if at.ID == i.devStat.ID || changes.Read(p.Dir) != nil {
+		if at.ID == i.devStat.ID || changes.Read(p.Dir) != nil && !names.OfJournal(l.Path) {
 			return errPlace
 		}
 		if p.Stat, err = p.Dir.Lstat(p.Name); err != nil {
@@ -81,4 +88,24 @@ func (i *inspection) further(l *plan.ListenFacts) error {
 	}
 	l.Ours = l.Live && slices.ContainsFunc(i.recorded, func(s changes.Further) bool { return s.Path == l.Path && s.ID == l.ID })
 	return i.directory(p, &l.PathFacts)
+}
+
+// errSystemd says that the journal's sockets are not devlog's to make.
+var errSystemd = errors.New("systemd is the container's first process, and has a journal of its own")
+
+// systemd says that the container's first process is systemd, as far as that can be told.
+func (i *inspection) systemd() bool {
+	first := 1
+	if !i.target.Inside {
+		if i.target.Init == nil {
+			return false
+		}
+		pid, err := pidfd.PID(int(i.target.Init.Fd()))
+		if err != nil {
+			return false
+		}
+		first = pid
+	}
+	name, err := os.ReadFile("/proc/" + strconv.Itoa(first) + "/comm")
+	return err == nil && string(name) == "systemd\n"
 }

@@ -31,6 +31,8 @@ type Taker interface {
 	// zero if they need not.
 	Busy(now time.Time) (until time.Time)
 	// Done is called after each read, even if no message was taken.
+	// TakeEntry takes a message of the journal's protocol, which is valid during the call.
+	TakeEntry(m *syslog.Message, now time.Time)
 	Done()
 	// Say reports something to the operator.
 	Say(severity syslog.Severity, text string)
@@ -48,6 +50,7 @@ type Counts struct {
 	Throttled uint64 // times that senders had to wait
 	HighWater uint64 // most messages in one read
 	Evicted   uint64 // connections that were closed for others
+	Wrong     uint64 // entries of the journal that cannot be read
 }
 
 // Intake reads from the sockets of one container. Only the loop's goroutine uses it.
@@ -62,6 +65,7 @@ type Intake struct {
 	limits  limits
 	asks    bool // the kernel reports senders
 	timer   *eventloop.Timer
+	entries entries
 }
 
 // New returns an intake without sockets. The memory may be shared by all intakes of
@@ -103,7 +107,7 @@ func (i *Intake) Add(s *Socket) error {
 	if err := i.loop.Add(s.FD, ready); err != nil {
 		return err
 	}
-	if i.asks {
+	if i.asks || s.Journal {
 		s.askSenders()
 	}
 	i.sockets = append(i.sockets, s)
@@ -163,12 +167,19 @@ func (i *Intake) Close() {
 	for fd := range i.streams.open {
 		_ = unix.Close(fd)
 	}
+	if i.entries.buffer != nil {
+		_ = unix.Munmap(i.entries.buffer)
+		i.entries.buffer = nil
+	}
 	i.timer.Set(time.Time{})
 }
 
 // receive reads up to that many batches from a socket. If batches is negative, it reads
 // everything, without a limit.
 func (i *Intake) receive(s *Socket, batches int) error {
+	if s.Journal {
+		return i.receiveEntries(s, batches)
+	}
 	limited := s
 	if batches < 0 {
 		limited = nil
@@ -215,15 +226,22 @@ func (i *Intake) receive(s *Socket, batches int) error {
 
 // take passes on a message of a socket, unless it exceeds the rate.
 func (i *Intake) take(s *Socket, raw []byte, cut bool, from syslog.Sender, now time.Time) {
+	if i.counts(s, len(raw), cut, now) {
+		i.taker.Take(raw, cut, from, now)
+	}
+}
+
+// counts counts one message, and reports whether it is to be passed on.
+func (i *Intake) counts(s *Socket, size int, cut bool, now time.Time) bool {
 	i.Received++
 	if !i.admit(s, now) {
-		return
+		return false
 	}
-	i.Bytes += uint64(len(raw))
+	i.Bytes += uint64(size)
 	if cut {
 		i.Cut++
 	}
-	i.taker.Take(raw, cut, from, now)
+	return true
 }
 
 // step does what is due.

@@ -46,6 +46,10 @@ func (k *taker) Take(raw []byte, cut bool, from syslog.Sender, _ time.Time) {
 	}
 }
 
+func (k *taker) TakeEntry(m *syslog.Message, _ time.Time) {
+	k.Take(syslog.AppendBody(nil, m), m.Cut, m.Sender, time.Time{})
+}
+
 func (k *taker) Done() {}
 
 func (k *taker) Flush(time.Time) { k.flushed++ }

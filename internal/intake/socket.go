@@ -13,10 +13,11 @@ import (
 
 // Socket is a socket to receive from.
 type Socket struct {
-	FD     int
-	Stream bool    // it listens for connections
-	Path   string  // where Listen bound it; otherwise empty
-	ID     file.ID // of the file at its path; zero if not known
+	FD      int
+	Stream  bool    // it listens for connections
+	Journal bool    // it receives entries of the journal, or standard outputs
+	Path    string  // where Listen bound it; otherwise empty
+	ID      file.ID // of the file at its path; zero if not known
 
 	bucket bucket    // of the messages that may be read
 	waits  time.Time // until when it is paused because of the rate; zero if it is not

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"devlog/internal/journal"
 	"devlog/internal/syslog"
 )
 
@@ -15,6 +16,7 @@ type Connection struct {
 	From    int    // index of its socket, or -1
 	Skip    bool   // up to the next end
 	Rest    []byte // of an incomplete message
+	Head    []byte // what it said first, of a standard output
 	Sender  syslog.Sender
 }
 
@@ -23,7 +25,7 @@ func (i *Intake) State() (list []Connection) {
 	for c := i.streams.oldest; c != nil; c = c.newer {
 		list = append(list, Connection{
 			FD: c.fd, Framing: c.frame.code(), From: slices.Index(i.sockets, c.from), Skip: c.frame.skip,
-			Rest: bytes.Clone(c.rest), Sender: c.sender,
+			Rest: bytes.Clone(c.rest), Head: c.head, Sender: c.sender,
 		})
 	}
 	return list
@@ -33,9 +35,13 @@ func (i *Intake) State() (list []Connection) {
 // sockets were added in the same order as there.
 func (i *Intake) Resume(list []Connection) error {
 	for _, p := range list {
-		c := &connection{fd: p.FD, frame: decodeFramer(p.Framing, p.Skip), sender: p.Sender}
+		c := &connection{fd: p.FD, frame: decodeFramer(p.Framing, p.Skip), sender: p.Sender, head: p.Head}
+		if len(p.Head) > 0 {
+			c.stdout, _ = journal.ReadStdout(p.Head)
+		}
 		if p.From >= 0 && p.From < len(i.sockets) {
 			c.from = i.sockets[p.From]
+			c.isStdout = c.from.Journal || len(p.Head) > 0
 		}
 		i.streams.open[c.fd] = c
 		i.streams.push(c)

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/journal"
 	"devlog/internal/syslog"
 )
 
@@ -52,6 +53,11 @@ type connection struct {
 	from   *Socket   // the socket that accepted it, whose rate applies; nil for no limit
 	waits  time.Time // until when it is paused because of the rate
 	ending bool      // read it at once: it is being closed
+	// isStdout says that it is a client's standard output, and head what the client said first,
+	// which is stdout; empty until it has said all.
+	isStdout bool
+	head     []byte
+	stdout   journal.Stdout
 
 	newer, older *connection
 }
@@ -79,8 +85,8 @@ func (i *Intake) accept(s *Socket, limit int) {
 }
 
 func (i *Intake) connected(fd int, from *Socket) {
-	c := &connection{fd: fd, from: from}
-	if i.asks {
+	c := &connection{fd: fd, from: from, isStdout: from.Journal}
+	if i.asks || c.isStdout {
 		c.askSender()
 	}
 	i.streams.open[fd] = c
@@ -171,16 +177,24 @@ func (i *Intake) read(c *connection) bool {
 		c.rest = append(c.rest, data...)
 		data = c.rest
 	}
-	for {
+	if c.isStdout && len(c.head) == 0 {
+		if data = c.begin(data); data == nil {
+			i.Wrong++
+			c.rest = nil
+			i.closeConnection(c)
+			return false
+		}
+	}
+	for !c.isStdout || len(c.head) > 0 {
 		message, rest, cut, ok := c.frame.next(data)
 		data = rest
 		if !ok {
 			break
 		}
-		i.take(c.from, message, cut, c.sender, now)
+		i.takeFrom(c, message, cut, now)
 	}
 	if len(data) > fairHeld && st.held+len(data) > maxHeld {
-		i.take(c.from, c.frame.cut(data), true, c.sender, now)
+		i.takeFrom(c, c.frame.cut(data), true, now)
 		data = nil
 	}
 	st.keep(c, data)
@@ -240,7 +254,7 @@ func (i *Intake) closeConnection(c *connection) {
 		return
 	}
 	if len(c.rest) > 0 && !c.frame.skip {
-		i.take(c.from, c.frame.cut(c.rest), false, c.sender, time.Now())
+		i.takeFrom(c, c.frame.cut(c.rest), false, time.Now())
 		i.taker.Done()
 	}
 	st.held -= len(c.rest)

@@ -13,9 +13,6 @@ import (
 	"devlog/internal/syslog"
 )
 
-// SocketPath is where journald listens for entries.
-const SocketPath = "/run/systemd/journal/socket"
-
 const (
 	// maxName is the longest name of a field, in bytes (journal_field_valid in
 	// src/libsystemd/sd-journal/journal-file.c).
@@ -64,6 +61,13 @@ func AppendMessage(dst, stamp []byte, m *syslog.Message) (entry []byte, body int
 		dst = AppendField(dst, "SYSLOG_MSGID", m.MsgID)
 	}
 	dst = appendData(dst, m.SD)
+	for _, f := range m.Fields {
+		if reserved(f.Name) {
+			dst = AppendField(dst, fieldName("CLIENT", f.Name), f.Value)
+		} else {
+			dst = AppendField(dst, string(f.Name), f.Value)
+		}
+	}
 	if s := &m.Sender; s.Known {
 		dst = appendNumber(dst, "OBJECT_PID", int(s.PID))
 		dst = appendNumber(dst, "SENDER_UID", int(s.UID))

@@ -18,6 +18,10 @@ const (
 	DefaultSocket = "/run/devlog/log"
 	// JournalSocket is the path to which /dev/log points on a host with systemd.
 	JournalSocket = "/run/systemd/journal/dev-log"
+	// JournalEntries is where programs send entries of systemd's journal, and JournalStdout
+	// where systemd-cat(1) connects their standard output.
+	JournalEntries = "/run/systemd/journal/socket"
+	JournalStdout  = "/run/systemd/journal/stdout"
 	// Record is the file beside the private socket in which a repair records what it changed.
 	Record = ".devlog-repair"
 	// Link is the link beside the private socket that a repair mounts over /dev/log.
@@ -27,3 +31,6 @@ const (
 	// Receiver is the file name of the receiver's program.
 	Receiver = "devlogd"
 )
+
+// OfJournal says that a path is one of the journal's.
+func OfJournal(path string) bool { return path == JournalEntries || path == JournalStdout }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"devlog/internal/names"
 	"devlog/internal/rootfs"
 )
 
@@ -94,7 +95,15 @@ func (l ListenFacts) inWords() string {
 	case l.problem() != "":
 		return "where the receiver does not listen: " + l.problem()
 	case l.Kind == rootfs.Absent:
-		return "which does not exist: repair it with --listen " + l.Path
+		return "which does not exist: repair it with " + l.option()
 	}
-	return "where nobody listens: repair it with --listen " + l.Path
+	return "where nobody listens: repair it with " + l.option()
+}
+
+// option is the option that asks for the further socket.
+func (l ListenFacts) option() string {
+	if names.OfJournal(l.Path) {
+		return "--journal"
+	}
+	return "--listen " + l.Path
 }

@@ -36,7 +36,7 @@ func (c *counters) named() map[string]*uint64 {
 	return map[string]*uint64{
 		"received": &c.Received, "bytes": &c.Bytes, "own": &c.own, "routed": &c.routed, "unrouted": &c.unrouted,
 		"dropped": &c.Dropped, "told": &c.told, "cut": &c.Cut, "throttled": &c.Throttled, "highWater": &c.HighWater,
-		"evicted": &c.Evicted, "readBack": &c.readBack, "overwritten": &c.overwritten,
+		"evicted": &c.Evicted, "wrong": &c.Wrong, "readBack": &c.readBack, "overwritten": &c.overwritten,
 		"reopens": &c.reopens, "repairs": &c.repairs, "upgrades": &c.upgrades, "fresh": &c.fresh,
 	}
 }
@@ -73,6 +73,7 @@ func (r *Receiver) Account() {
 		b.WriteString(" (more than " + r.config.Limit.Rate.String() + ")")
 	}
 	number(", cut ", r.Cut)
+	some(", not readable as entries of the journal ", r.Wrong)
 	if n := r.intake.Connections(); n >= 0 {
 		number(", connections ", uint64(n))
 		number(", closed for others ", r.Evicted)

@@ -134,7 +134,7 @@ func (h *holdings) inherit(d *handover.Description) (inherited, error) {
 			return in, err
 		}
 		k := &socket{Socket: passed, run: s.Run}
-		k.Path, k.ID = string(s.Path), s.ID
+		k.Path, k.ID, k.Journal = string(s.Path), s.ID, s.Journal
 		if s.Place >= 0 {
 			k.at = in.cleanups[s.Place]
 		}

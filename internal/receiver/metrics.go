@@ -52,7 +52,7 @@ func (r *Receiver) finishMetrics() {
 
 // metricsSum changes whenever a metric does.
 func (r *Receiver) metricsSum() uint64 {
-	sum := r.Received + r.own + r.Throttled + r.Evicted + r.overwritten + r.reopens + r.repairs + r.upgrades + r.fresh
+	sum := r.Received + r.own + r.Throttled + r.Evicted + r.Wrong + r.overwritten + r.reopens + r.repairs + r.upgrades + r.fresh
 	for _, route := range r.router.Routes {
 		c := route.Out.Counts()
 		sum += c.Written
@@ -83,6 +83,7 @@ func (r *Receiver) appendMetrics(dst []byte) []byte {
 	t.One("kernel_lost_records_total", "counter", "Records of the kernel's log that were overwritten before they could be read.", r.overwritten)
 	t.One("closed_connections_total", "counter", "Connections that were closed to have room for others.", r.Evicted)
 	t.One("throttled_total", "counter", "Times that senders had to wait because of the rate.", r.Throttled)
+	t.One("journal_entries_unreadable_total", "counter", "Entries of the journal's protocol that could not be read.", r.Wrong)
 	t.One("queue_high_water_messages", "gauge", "The most messages that were read at one go.", r.HighWater)
 	t.One("reopens_total", "counter", "Times that the outputs were reopened.", r.reopens)
 	t.One("repairs_total", "counter", "Times that /dev/log was repaired again.", r.repairs)

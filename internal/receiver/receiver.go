@@ -233,6 +233,12 @@ func (t taker) Take(raw []byte, cut bool, from syslog.Sender, now time.Time) {
 // Busy returns until when senders should wait for an output.
 func (t taker) Busy(now time.Time) time.Time { return t.router.Busy(now) }
 
+// TakeEntry passes one received entry of the journal to the outputs.
+func (t taker) TakeEntry(m *syslog.Message, now time.Time) {
+	t.router.At(now)
+	t.pass(m)
+}
+
 func (t taker) Done() { t.Soon() }
 
 func (t taker) Say(s syslog.Severity, text string) {
@@ -244,12 +250,17 @@ func (t taker) Say(s syslog.Severity, text string) {
 func (r *Receiver) handle(raw []byte, cut bool, from syslog.Sender) {
 	var m syslog.Message
 	syslog.Parse(raw, &m, r.config.Hosts...)
-	if from.Known {
-		from.Differs = r.claims.Differ(&m, from.PID, r.router.Now().Unix())
-	}
-	router.Disown(&m)
 	m.Cut, m.Sender = cut, from
-	r.countRouted(r.router.Pass(&m))
+	r.pass(&m)
+}
+
+// pass passes one message to the outputs.
+func (r *Receiver) pass(m *syslog.Message) {
+	if m.Sender.Known {
+		m.Sender.Differs = r.claims.Differ(m, m.Sender.PID, r.router.Now().Unix())
+	}
+	router.Disown(m)
+	r.countRouted(r.router.Pass(m))
 }
 
 // Say passes a message from the program itself to the outputs.

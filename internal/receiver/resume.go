@@ -40,12 +40,12 @@ func (r *Receiver) Describe(now time.Time) *handover.Description {
 	}
 	for _, k := range r.sockets {
 		d.Sockets = append(d.Sockets, &handover.Socket{
-			FD: k.FD, Path: handover.Text(k.Path), Place: slices.Index(r.cleanups, k.at), ID: k.ID, Run: k.run, Debt: k.Debt(now),
+			FD: k.FD, Path: handover.Text(k.Path), Place: slices.Index(r.cleanups, k.at), ID: k.ID, Run: k.run, Journal: k.Journal, Debt: k.Debt(now),
 		})
 	}
 	for _, c := range r.intake.State() {
 		d.Connections = append(d.Connections, &handover.Connection{
-			FD: c.FD, Framing: c.Framing, Skip: c.Skip, Socket: c.From, Rest: c.Rest,
+			FD: c.FD, Framing: c.Framing, Skip: c.Skip, Socket: c.From, Rest: c.Rest, Head: c.Head,
 			Known: c.Sender.Known, PID: int64(c.Sender.PID), UID: int64(c.Sender.UID), GID: int64(c.Sender.GID),
 		})
 	}
@@ -97,7 +97,7 @@ func (r *Receiver) resumeConnections() error {
 	var list []intake.Connection
 	for _, p := range r.resumed.Connections {
 		list = append(list, intake.Connection{
-			FD: p.FD, Framing: p.Framing, Skip: p.Skip, From: p.Socket, Rest: p.Rest,
+			FD: p.FD, Framing: p.Framing, Skip: p.Skip, From: p.Socket, Rest: p.Rest, Head: p.Head,
 			Sender: syslog.Sender{Known: p.Known, PID: int32(p.PID), UID: uint32(p.UID), GID: uint32(p.GID)},
 		})
 	}

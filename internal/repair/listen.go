@@ -1,7 +1,6 @@
 package repair
 
 import (
-	"fmt"
 	"os"
 	"path"
 	"strconv"
@@ -11,6 +10,7 @@ import (
 
 	"devlog/internal/changes"
 	"devlog/internal/handover"
+	"devlog/internal/names"
 	"devlog/internal/plan"
 	"devlog/internal/rootfs"
 	"devlog/internal/running"
@@ -32,7 +32,7 @@ func (w *work) bindFurther(at string) error {
 	}
 	name := path.Base(at)
 	s := changes.Further{Path: at, Made: len(made)}
-	socket, id, err := dir.Bind(func() (int, error) { return newSocket(w.target, nil) }, name, w.foundAt(at))
+	socket, id, err := dir.Bind(func() (int, error) { return w.furtherSocket(at) }, name, w.foundAt(at))
 	if err != nil {
 		rootfs.RemoveAll(made)
 		dir.Close()
@@ -45,11 +45,26 @@ func (w *work) bindFurther(at string) error {
 		removeDirs(made)
 	})
 	w.made = append(w.made, made...)
-	w.further = append(w.further, handover.Passed{File: socket, Name: handover.NameSocket},
+	kind := handover.NameSocket
+	if names.OfJournal(at) {
+		kind = handover.NameJournal
+	}
+	w.further = append(w.further, handover.Passed{File: socket, Name: kind},
 		handover.Passed{File: dir.File(), Name: handover.NameUnlink + name})
 	s.ID = id
 	w.recorded.AddListen(s)
 	return w.recorded.Write(w.at)
+}
+
+// furtherSocket makes a socket for that path.
+func (w *work) furtherSocket(at string) (s int, err error) {
+	if at == names.JournalStdout {
+		return unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	}
+	if s, err = newSocket(w.target, nil); err == nil && at == names.JournalEntries {
+		_ = unix.SetsockoptInt(s, unix.SOL_SOCKET, unix.SO_PASSCRED, 1) // else the first entries have no sender
+	}
+	return s, err
 }
 
 // foundAt returns what was found at the path of a further socket.
@@ -114,10 +129,6 @@ func (w *work) handTo(pid int) error {
 	}
 	defer listener.Close()
 	defer dir.Unlink(name) //nolint:errcheck // nobody listens there any more
-	fd := int(listener.Fd())
-	if err := unix.Listen(fd, 1); err != nil {
-		return fmt.Errorf("cannot listen for it: %w", err)
-	}
 	files := append([]handover.Passed{}, w.further...)
 	for i := len(w.made) - 1; i >= 0; i-- {
 		files = append(files, handover.Passed{File: w.made[i].Parent.File(), Name: handover.NameRmdir + w.made[i].Name})
@@ -125,5 +136,5 @@ func (w *work) handTo(pid int) error {
 	if err := running.Signal(pid, w.at, unix.SIGHUP); err != nil {
 		return err
 	}
-	return handover.Serve(fd, pid, files, deadline)
+	return handover.Serve(int(listener.Fd()), pid, files, deadline)
 }

@@ -75,8 +75,11 @@ func NewSocket() (int, error) {
 	return s, nil
 }
 
-// Bind binds a datagram socket from newSocket to the name, with mode 0666, and returns it and
-// the name's identity. In one step it replaces the file old, which the caller has inspected and
+// backlog is how many connections wait to be accepted at a stream socket.
+const backlog = 1024
+
+// Bind binds a socket from newSocket to the name, with mode 0666, listens there unless it is a
+// datagram socket, and returns it and the name's identity. In one step it replaces the file old, which the caller has inspected and
 // nobody needs. If the name is another file by now, that file stays and the error is
 // ErrChanged.
 func (d *Dir) Bind(newSocket func() (int, error), name string, old Stat) (*os.File, ID, error) {
@@ -207,6 +210,9 @@ func (d *Dir) bind(s int, name string) (ID, error) {
 		return ID{}, d.failed("bind a socket at", name, err)
 	}
 	st, err := d.ownSocket(name, nil)
+	if kind, kerr := unix.GetsockoptInt(s, unix.SOL_SOCKET, unix.SO_TYPE); err == nil && (kerr != nil || kind != unix.SOCK_DGRAM) {
+		err = unix.Listen(s, backlog)
+	}
 	if err != nil {
 		_ = d.Unlink(name)
 		return ID{}, err

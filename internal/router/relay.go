@@ -72,7 +72,7 @@ func SyslogSocket() string {
 // openRelay opens the output to a daemon of the host.
 func (r *Router) openRelay(a syslogconf.Action) *relay.Relay {
 	o := relay.Options{
-		Name: a.Place(), Path: journal.SocketPath, Frame: asEntry, Wake: r.Wake, Problem: r.Report,
+		Name: a.Place(), Path: names.JournalEntries, Frame: asEntry, Wake: r.Wake, Problem: r.Report,
 		Notice: func(text string) output.Message {
 			var l lines // of its own: those of the current message are in use
 			m := r.Own(syslog.Warning, text)

@@ -10,11 +10,12 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"devlog/internal/annotation"
-	"devlog/internal/changes"
 	"devlog/internal/launch"
+	"devlog/internal/names"
 	"devlog/internal/plan"
 	"devlog/internal/rootfs"
 	"devlog/internal/syslogconf"
@@ -27,6 +28,7 @@ const (
 	namedStrategy  = "strategy"
 	namedSocket    = "socket"
 	namedListen    = "listen"
+	namedJournal   = "journal"
 	namedReceiver  = "receiver"
 	namedSupervise = "supervise"
 	namedRate      = "rate"
@@ -104,6 +106,10 @@ func (s *Settings) read(name, value string, b Bounds) (err error) {
 		err = CheckSocket("socket", value)
 	case namedListen:
 		_, err = SocketPaths("listen", []string{value})
+	case namedJournal:
+		var off bool
+		off, err = isOff(value)
+		value = strconv.FormatBool(!off)
 	case namedReceiver:
 		if value != launch.NoReceiver && !b.All {
 			err = notAllowed(fmt.Sprintf("an annotation may set the receiver only to %q", launch.NoReceiver))
@@ -226,6 +232,9 @@ func SocketPaths(option string, values []string) (paths []string, err error) {
 	return paths, nil
 }
 
+// maxFurther is how many further sockets can be asked for.
+const maxFurther = 16
+
 // FurtherSockets reads the values of --listen, one path a line, and returns each path once.
 // socket is the private socket's path.
 func FurtherSockets(values []string, socket string) (list []string, err error) {
@@ -234,9 +243,11 @@ func FurtherSockets(values []string, socket string) (list []string, err error) {
 		switch {
 		case path.Dir(at) == path.Dir(socket):
 			return nil, fmt.Errorf("--listen %s: want a path in another directory than the private socket's", at)
+		case names.OfJournal(at):
+			return nil, fmt.Errorf("--listen %s: use --journal", at)
 		case slices.Contains(list, at):
-		case len(list) == changes.MaxListen:
-			return nil, fmt.Errorf("--listen: want at most %d paths", changes.MaxListen)
+		case len(list) == maxFurther:
+			return nil, fmt.Errorf("--listen: want at most %d paths", maxFurther)
 		default:
 			list = append(list, at)
 		}

@@ -3,6 +3,7 @@ package syslog
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"time"
 	"unicode/utf8"
 )
@@ -53,11 +54,12 @@ func (s *PreciseStamp) Bytes(t time.Time) []byte {
 	return s.text
 }
 
-// senderID and containerID name the structured data that the receiver adds. The number is the
+// senderID, containerID and fieldsID name the structured data that the receiver adds. The number is the
 // one for documentation (RFC 5612), because the project has no number.
 const (
 	senderID    = "[sender@32473"
 	containerID = "[container@32473"
+	fieldsID    = "[journal@32473"
 )
 
 // ContainerData returns the structured data with the container's name and, unless it is empty,
@@ -99,9 +101,10 @@ func AppendRFC5424(dst, stamp, host, container []byte, m *Message) []byte {
 	if m.Sender.Known {
 		dst = append(dst, senderID...)
 		dst = m.Sender.append(dst, ` pid="`, `" uid="`, `" gid="`, `"]`)
-	} else if none && len(container) == 0 {
+	} else if none && len(container)+len(m.Fields) == 0 {
 		dst = append(dst, '-')
 	}
+	dst = appendFields(dst, m.Fields)
 	if !none {
 		dst = appendEscaped(dst, m.SD)
 	}
@@ -115,6 +118,28 @@ func AppendRFC5424(dst, stamp, host, container []byte, m *Message) []byte {
 		dst = append(dst, " [cut]"...)
 	}
 	return append(dst, '\n')
+}
+
+// appendFields appends the fields of an entry of the journal as structured data.
+func appendFields(dst []byte, fields []Field) []byte {
+	if len(fields) == 0 {
+		return dst
+	}
+	dst = append(dst, fieldsID...)
+	for _, f := range fields {
+		dst = append(append(append(dst, ' '), f.Name...), `="`...)
+		for rest := f.Value; len(rest) > 0; {
+			n := bytes.IndexAny(rest, `"\]`)
+			if n < 0 {
+				dst = appendEscaped(dst, rest)
+				break
+			}
+			dst = append(appendEscaped(dst, rest[:n]), '\\', rest[n])
+			rest = rest[n+1:]
+		}
+		dst = append(dst, '"')
+	}
+	return append(dst, ']')
 }
 
 // appendName appends a field of RFC 5424's header, which is printable ASCII.
@@ -134,7 +159,7 @@ func appendName(dst, b []byte) []byte {
 
 // AppendJSON appends the message as an object (RFC 8259) in one line, with the names of RFC
 // 5424: timestamp, hostname, facility, severity, appname, procid, msgid, sd and msg. Missing
-// parts are left out, except msg. sender has the numbers pid, uid and gid, if known. cut is
+// parts are left out, except msg. fields has the further fields of an entry of the journal. sender has the numbers pid, uid and gid, if known. cut is
 // true if the message was longer. Bytes that are not UTF-8 are written as #ooo in octal.
 func AppendJSON(dst, stamp, host []byte, m *Message) []byte {
 	dst = append(append(dst, `{"timestamp":"`...), stamp...)
@@ -155,6 +180,7 @@ func AppendJSON(dst, stamp, host []byte, m *Message) []byte {
 	member("sd", m.SD)
 	dst = append(dst, `,"msg":"`...)
 	dst = append(appendJSONText(dst, m.Text), '"')
+	dst = appendJSONFields(dst, m.Fields)
 	if m.Sender.Known {
 		dst = append(dst, `,"sender":`...)
 		dst = m.Sender.append(dst, `{"pid":`, `,"uid":`, `,"gid":`, `}`)
@@ -163,6 +189,40 @@ func AppendJSON(dst, stamp, host []byte, m *Message) []byte {
 		dst = append(dst, `,"cut":true`...)
 	}
 	return append(dst, "}\n"...)
+}
+
+// appendJSONFields appends the member fields, an object. A field that an entry has several
+// times is an array.
+func appendJSONFields(dst []byte, fields []Field) []byte {
+	for i, f := range fields {
+		same := func(o Field) bool { return bytes.Equal(o.Name, f.Name) }
+		if slices.ContainsFunc(fields[:i], same) {
+			continue
+		}
+		begin := `,"fields":{"`
+		if i > 0 {
+			begin = `,"`
+		}
+		dst = append(dst, begin...)
+		dst = append(append(dst, f.Name...), `":`...)
+		several := slices.ContainsFunc(fields[i+1:], same)
+		if several {
+			dst = append(dst, '[')
+		}
+		dst = append(appendJSONText(append(dst, '"'), f.Value), '"')
+		for _, o := range fields[i+1:] {
+			if same(o) {
+				dst = append(appendJSONText(append(dst, `,"`...), o.Value), '"')
+			}
+		}
+		if several {
+			dst = append(dst, ']')
+		}
+	}
+	if len(fields) > 0 {
+		dst = append(dst, '}')
+	}
+	return dst
 }
 
 const hex = "0123456789abcdef"

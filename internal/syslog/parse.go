@@ -10,16 +10,21 @@ import (
 type Message struct {
 	Facility Facility
 	Severity Severity
-	Tag      []byte // the sender's name; empty if it gives none
-	PID      []byte // the process ID that the sender claims; may be empty
-	MsgID    []byte // RFC 5424's MSGID; empty for none
-	SD       []byte // RFC 5424's structured data; empty for none
-	Text     []byte // the rest
-	Glued    bool   // no blank follows the tag's colon
-	Cut      bool   // the message was longer
-	Sender   Sender // who sent it
-	Kernel   bool   // it was read from the kernel's log
+	Tag      []byte  // the sender's name; empty if it gives none
+	PID      []byte  // the process ID that the sender claims; may be empty
+	MsgID    []byte  // RFC 5424's MSGID; empty for none
+	SD       []byte  // RFC 5424's structured data; empty for none
+	Fields   []Field // further fields of an entry of the journal
+	Text     []byte  // the rest
+	Glued    bool    // no blank follows the tag's colon
+	Cut      bool    // the message was longer
+	Sender   Sender  // who sent it
+	Kernel   bool    // it was read from the kernel's log
 }
+
+// Field is a field of an entry of systemd's journal. Its name consists of capital letters,
+// digits and "_".
+type Field struct{ Name, Value []byte }
 
 // Sender is who sent a message, as the kernel reports it (SCM_CREDENTIALS in unix(7)). The
 // zero value means that this is not known.
