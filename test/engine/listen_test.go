@@ -154,3 +154,81 @@ func TestEngineListenEnd(t *testing.T) {
 		t.Errorf("left: %v", err)
 	}
 }
+
+// send sends to a socket of the container.
+func send(t *testing.T, c *host.Cheap, network, path, text string) net.Conn {
+	t.Helper()
+	dir, err := os.Open(c.Path(filepath.Dir(path)))
+	host.Check(t, err)
+	defer dir.Close()
+	conn, err := net.Dial(network, "/proc/self/fd/"+strconv.Itoa(int(dir.Fd()))+"/"+filepath.Base(path))
+	host.Check(t, err)
+	t.Cleanup(func() { conn.Close() })
+	_, err = conn.Write([]byte(text))
+	host.Check(t, err)
+	return conn
+}
+
+// A receiver gets the journal's sockets later, and they stay what they are over an upgrade,
+// with the standard output that is connected. What else listens there stays.
+func TestEngineJournal(t *testing.T) {
+	eachSide(t, func(t *testing.T, h *host.Host, c *host.Cheap, inside bool) {
+		const socket, stdout = "/run/systemd/journal/socket", "/run/systemd/journal/stdout"
+		log := c.Log(inside)
+		for _, args := range [][]string{{"repair"}, {"repair", "--journal"}} {
+			if r := c.Hook(inside, args...); r.Code != 0 || strings.Contains(r.Out, "cannot") {
+				t.Fatalf("%q: %+v", args, r)
+			}
+		}
+		send(t, c, "unixgram", socket, "MESSAGE=entry\nSYSLOG_IDENTIFIER=app\nX=y\n")
+		out := send(t, c, "unix", stdout, "cat\n\n6\n1\n0\n0\n0\nfirst\nsec")
+		host.WantOnce(t, log, "entry", "first")
+		if !inside {
+			h.Must("kill", "-USR2", strconv.Itoa(h.Receivers()[0]))
+			host.WantOnce(t, log, "upgraded to devlogd devel from devel")
+		}
+		_, err := out.Write([]byte("ond\n"))
+		host.Check(t, err)
+		send(t, c, "unixgram", socket, "MESSAGE=later\nSYSLOG_IDENTIFIER=app\n")
+		host.WantOnce(t, log, "second", "later")
+		if r := c.Hook(inside, "repair", "--journal"); r.Code != 0 || !strings.HasPrefix(r.Out, "nothing to do") {
+			t.Errorf("again: %+v", r)
+		}
+		if r := c.Hook(inside, "undo"); r.Code != 0 {
+			t.Errorf("undo: %+v", r)
+		}
+		host.ExpectReceiversEnd(t, h)
+		if _, err := os.Lstat(c.Path("/run/systemd")); !os.IsNotExist(err) {
+			t.Errorf("left: %v", err)
+		}
+		c.Sh("mkdir -p /run/systemd/journal")
+		host.Bind(t, c.Path(socket))
+		if r := c.Hook(inside, "repair", "--journal"); r.Code != 0 || !strings.Contains(r.Out, "cannot listen on "+socket+": somebody else listens there\n") {
+			t.Errorf("beside journald: %+v", r)
+		}
+		c.WantSent(t, log, "works")
+	})
+}
+
+// systemd as the container's first process has a journal of its own.
+func TestEngineJournalSystemd(t *testing.T) {
+	host.NeedContainers(t)
+	for _, inside := range []bool{true, false} {
+		h := host.NewHost(t)
+		host.Journal(t, h)
+		c := host.NewCheap(t, h, "c1", host.CheapOptions{After: `printf '#!/bin/sh\nwhile read -r x; do :; done\n' >/tmp/systemd
+busybox chmod 755 /tmp/systemd; exec 3>&1 >&2; echo "$pid" >&3; exec 3>&-; exec /tmp/systemd`})
+		host.Eventually(t, "it is systemd", func() bool {
+			name, err := os.ReadFile(c.Path("/proc/1/comm"))
+			return err == nil && string(name) == "systemd\n"
+		})
+		r := c.Hook(inside, "repair", "--journal")
+		if want := ": systemd is the container's first process, and has a journal of its own\n"; r.Code != 0 || strings.Count(r.Out, want) != 2 {
+			t.Errorf("inside %v: %+v", inside, r)
+		}
+		c.WantSent(t, c.Log(inside), "works")
+		if _, err := os.Lstat(c.Path("/run/systemd/journal/socket")); !os.IsNotExist(err) {
+			t.Errorf("made: %v", err)
+		}
+	}
+}
