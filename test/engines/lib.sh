@@ -119,7 +119,8 @@ create() {
 		 "security_context": {"privileged": ${privileged-false}, "namespace_options": {"network": 2, "pid": ${pid-1}${userns-}}}}}
 	END
 	cat >"/run/$name.container" <<-END
-		{"metadata": {"name": "main"}, "image": {"image": "localhost/busybox:1"}, "command": ["/bin/sh", "-c", "$log"],
+		{"metadata": {"name": "main"}, "labels": {"io.kubernetes.pod.name": "$name", "io.kubernetes.pod.namespace": "shop",
+		 "io.kubernetes.container.name": "main"}, "image": {"image": "localhost/busybox:1"}, "command": ["/bin/sh", "-c", "$log"],
 		 "log_path": "$name.log", "mounts": [${mounts-}]${extra:+, $extra}, "linux": {"security_context": {"privileged": ${privileged-false},
 		 "namespace_options": {"network": 2, "pid": ${pid-1}${userns-}}${security:+, $security}}}}
 	END
