@@ -234,9 +234,13 @@ type work struct {
 	// rollback undoes the completed steps and is called last first if a step fails. done
 	// is called if none fails.
 	rollback, done []func()
+	// started is the length of rollback once a receiver has the socket; 0 before.
+	started int
 }
 
-// apply carries the plan's steps out. If a step fails, it rolls the completed ones back.
+// apply carries the plan's steps out. If a step fails, it rolls the completed ones back. A
+// receiver that was started stays if only /dev/log has changed: /dev/log may have pointed to
+// its socket, and messages in its queue would be lost. The next try finds it.
 func apply(t *target.Target, f plan.Facts, p plan.Plan, o Options) (err error) {
 	if p.Has(plan.OpStart) || p.Has(plan.OpWatch) {
 		if p.Advice != "" { // a hook's user only sees the container's messages
@@ -257,7 +261,11 @@ func apply(t *target.Target, f plan.Facts, p plan.Plan, o Options) (err error) {
 	w := &work{target: t, facts: f, plan: p, options: o}
 	defer func() {
 		if err != nil {
-			for _, step := range slices.Backward(w.rollback) {
+			first := 0
+			if errors.Is(err, devdir.ErrChanged) {
+				first = w.started
+			}
+			for _, step := range slices.Backward(w.rollback[first:]) {
 				step()
 			}
 		} else {

@@ -122,3 +122,36 @@ func TestContested(t *testing.T) {
 		}
 	}
 }
+
+// A receiver that has the socket keeps it, with what is queued there, if /dev/log changes
+// before the repair points it to the socket.
+func TestChangedAfterStart(t *testing.T) {
+	dir := rootfstest.Root(t)
+	target, err := target.AtRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer target.Close()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	receiver := os.NewFile(uintptr(pair[0]), "receiver")
+	defer receiver.Close()
+	o := Options{Socket: names.DefaultSocket, Choice: plan.Choice{Strategy: plan.Auto}}
+	o.Receiver.Handover = os.NewFile(uintptr(pair[1]), "handover")
+	defer o.Receiver.Handover.Close()
+	r, err := check(target, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir+"/dev/log", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := apply(target, r.Facts, r.Plan, o); !errors.Is(err, devdir.ErrChanged) {
+		t.Errorf("%+v: error %v, want ErrChanged", r.Plan.Steps, err)
+	}
+	if l, err := rootfstest.Open(t, dir, "/run/devlog").Listening("log"); err != nil || !l.Live {
+		t.Errorf("the receiver's socket: %+v, %v", l, err)
+	}
+}

@@ -203,6 +203,7 @@ func (w *work) start() error {
 		return err
 	}
 	if pid == 0 { // a running receiver has taken over the socket
+		w.started = len(w.rollback)
 		return w.recordRunning()
 	}
 	w.rollback = append(w.rollback, end)
@@ -217,7 +218,11 @@ func (w *work) start() error {
 		_ = unix.PidfdSendSignal(int(old.Fd()), unix.SIGINT, nil, 0)
 	}
 	w.recorded.Starting = 0
-	return w.recorded.Write(w.at)
+	if err := w.recorded.Write(w.at); err != nil {
+		return err
+	}
+	w.started = len(w.rollback)
+	return nil
 }
 
 // settle settles which receiver is the target's after a repair was killed while it started
