@@ -38,10 +38,7 @@ type Changes struct {
 	// Starting is the PID namespace of a repair that is about to start a receiver; 0 once
 	// Receiver is that receiver, and the only one. If the repair is killed, it stays.
 	Starting uint64 `json:"starting,omitempty"`
-	// Was, WasLink and WasOwner describe /dev/log before the first repair.
-	Was      rootfs.Kind  `json:"was"`
-	WasLink  string       `json:"was_link,omitempty"`
-	WasOwner rootfs.Owner `json:"was_owner"`
+	Before
 	// Set is the text of the link that a repair made at /dev/log, if it made one.
 	Set string `json:"set,omitempty"`
 	// Renamed says that a repair renamed /dev/log to names.Old and that undo renames it
@@ -60,6 +57,13 @@ type Changes struct {
 	Host bool `json:"host,omitempty"`
 	// Listen are the further sockets of the receiver.
 	Listen []Further `json:"listen,omitempty"`
+}
+
+// Before is /dev/log before the first repair.
+type Before struct {
+	Was      rootfs.Kind  `json:"was"`
+	WasLink  string       `json:"was_link,omitempty"`
+	WasOwner rootfs.Owner `json:"was_owner"`
 }
 
 // MaxListen is how many further sockets a receiver can have, with the journal's two.

@@ -18,7 +18,7 @@ import (
 func TestWrite(t *testing.T) {
 	for what, long := range map[string]int{"link": 10, "file": 5000} {
 		d, path := rootfstest.Dir(t)
-		c := Changes{Receiver: 7, Started: "70", PIDNS: 1, Was: rootfs.Link, WasLink: "/run/\"x\\", Set: names.DefaultSocket,
+		c := Changes{Receiver: 7, Started: "70", PIDNS: 1, Before: Before{Was: rootfs.Link, WasLink: "/run/\"x\\"}, Set: names.DefaultSocket,
 			Made: []string{strings.Repeat("x", long)}, Socket: names.DefaultSocket}
 		if err := c.Write(d); err != nil {
 			t.Fatal(err)
@@ -37,7 +37,7 @@ func TestWrite(t *testing.T) {
 			started string
 			want    bool
 		}{{7, "70", true}, {8, "70", false}, {7, "71", false}, {7, "", false}} {
-			if got := record.NamesReceiver(d.FD(), tt.pid, tt.started); got != tt.want {
+			if got := (record.Process{PID: tt.pid, Started: tt.started}).NotedIn(d.FD()); got != tt.want {
 				t.Errorf("%s: names process %d of %q: %t", what, tt.pid, tt.started, got)
 			}
 		}

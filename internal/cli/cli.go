@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/failure"
-	"devlog/internal/handover"
+	"devlog/internal/file"
 	"devlog/internal/hook"
 	"devlog/internal/plan"
 	"devlog/internal/sandbox"
@@ -96,7 +96,7 @@ func (p *program) main(args []string) (code int) {
 	}()
 	// Every user must be able to reach the directories and sockets made here.
 	unix.Umask(0o022)
-	err := handover.CloseOnExec()
+	err := file.CloseOnExec()
 	if _, perr := os.Stat("/proc/self/fd"); perr != nil {
 		err = errors.New("/proc is not mounted here, and nothing works without it: mount it")
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"devlog/internal/file"
 	"devlog/internal/handover"
 
 	"golang.org/x/sys/unix"
@@ -129,9 +130,9 @@ func TestStart(t *testing.T) {
 	}
 	defer unix.Close(leak)
 	for _, each := range []bool{false, true} {
-		mark := handover.CloseOnExec
+		mark := file.CloseOnExec
 		if each {
-			mark = handover.CloseOnExecEach // what older kernels need
+			mark = file.CloseOnExecEach // what older kernels need
 		}
 		if _, err := unix.FcntlInt(uintptr(leak), unix.F_SETFD, 0); err != nil {
 			t.Fatal(err)

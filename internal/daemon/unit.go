@@ -344,7 +344,7 @@ func startProgramAt(path string, args ...string) (*program, error) {
 		return nil, err
 	}
 	defer w.Close()
-	if err := handover.CloseOnExec(); err != nil {
+	if err := file.CloseOnExec(); err != nil {
 		r.Close()
 		return nil, err
 	}

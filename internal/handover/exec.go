@@ -111,7 +111,7 @@ func Exec(image int, args, env []string, d *Description, last func() error) erro
 }
 
 func exec(image int, args, env []string, state *os.File, keep []int, last func() error) error {
-	if err := CloseOnExec(); err != nil {
+	if err := file.CloseOnExec(); err != nil {
 		return err
 	}
 	kept := append([]int{int(state.Fd())}, keep...)
@@ -135,29 +135,4 @@ func closeOnExec(list []int) (err error) {
 		err = errors.Join(err, e)
 	}
 	return err
-}
-
-// CloseOnExec marks every descriptor except standard input, output and error, so that files
-// that this process inherited do not reach the receiver: runtimes leak files into hooks, and
-// wait until they are closed.
-func CloseOnExec() error {
-	err := unix.CloseRange(FirstFD, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
-	if err == nil {
-		return nil
-	}
-	return CloseOnExecEach() // close_range(2) is in Linux 5.9, its flag in 5.11
-}
-
-// CloseOnExecEach is CloseOnExec for kernels without close_range(2).
-func CloseOnExecEach() error {
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		return fmt.Errorf("list the open files: %w", err)
-	}
-	for _, e := range entries {
-		if fd, err := strconv.Atoi(e.Name()); err == nil && fd >= FirstFD {
-			unix.CloseOnExec(fd)
-		}
-	}
-	return nil
 }

@@ -35,14 +35,6 @@ func Undescribed(files []int, why error) *Description {
 	return d
 }
 
-// kindOf returns the kind of a socket.
-func kindOf(fd int) string {
-	if kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err == nil && kind == unix.SOCK_STREAM {
-		return "stream"
-	}
-	return "dgram"
-}
-
 // receives returns whether a descriptor is a unix socket to receive from: it has a name, and
 // is not a connection.
 func receives(fd int) bool {

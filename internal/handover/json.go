@@ -95,4 +95,3 @@ func newSocket() *Socket           { return &Socket{FD: -1, Place: -1} }
 func newConnection() *Connection   { return &Connection{FD: -1, Socket: -1} }
 func newKernelLog() *KernelLog     { return &KernelLog{FD: -1} }
 func newConfinement() *Confinement { return &Confinement{Mark: -1} }
-func newOutput() *Output           { return &Output{State: OutputState{FD: -1}} }

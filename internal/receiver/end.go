@@ -35,9 +35,7 @@ func (r *Receiver) End() error {
 		r.watcher.Stop()
 	}
 	err := r.intake.Drain()
-	if r.kernel != nil && r.kernel.fd >= 0 {
-		r.readKernel(lastRecords)
-	}
+	r.readKernel(lastRecords)
 	r.router.SumUp()
 	r.ending = time.Now()
 	return err
@@ -64,9 +62,7 @@ func (r *Receiver) Close() {
 		s.Unlink()
 	}
 	r.intake.Close()
-	if r.kernel != nil {
-		r.kernel.close(r.process.Loop)
-	}
+	r.closeKernel()
 	r.removeCleanups()
 	if r.watcher != nil {
 		r.watcher.Close()

@@ -11,6 +11,7 @@ import (
 	"devlog/internal/file"
 	"devlog/internal/handover"
 	"devlog/internal/intake"
+	"devlog/internal/record"
 	"devlog/internal/router"
 )
 
@@ -69,7 +70,7 @@ func (h *holdings) removeCleanups() {
 // notedIn returns whether the record in the directory names this receiver, or a process that
 // it was before a kill.
 func (h *holdings) notedIn(dir int) bool {
-	return h.self.notedIn(dir) || slices.ContainsFunc(h.previousIDs, func(p processID) bool { return p.notedIn(dir) })
+	return h.self.NotedIn(dir) || slices.ContainsFunc(h.previousIDs, func(p record.Process) bool { return p.NotedIn(dir) })
 }
 
 // dirID returns the directory of the name, and whether it still has a name itself.
@@ -94,8 +95,8 @@ type holdings struct {
 	cleanups    []*cleanup // to remove at the end, in this order
 	init        int        // pidfd of the container's first process, or -1
 	root        int        // its root directory, or -1; a watcher closes it
-	self        processID
-	previousIDs []processID // that this receiver was before it was killed
+	self        record.Process
+	previousIDs []record.Process // that this receiver was before it was killed
 }
 
 // Take makes the receiver use the files.

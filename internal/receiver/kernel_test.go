@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/kmsg"
 	"devlog/internal/router"
 	"devlog/internal/syslog"
 )
@@ -25,7 +26,7 @@ func fakeKernel(t *testing.T, rule ...string) (r *Receiver, log *recorder, to in
 	for _, text := range rule {
 		r.router.Routes = append(r.router.Routes, router.Route{Out: log, Rules: rules(t, text)})
 	}
-	if err := r.addKernel(pair[0]); err != nil {
+	if err := r.addKernel(kmsg.Resume(pair[0], 0, false)); err != nil {
 		t.Fatal(err)
 	}
 	return r, log, pair[1]
@@ -48,7 +49,7 @@ func TestKernelSource(t *testing.T) {
 	}
 	_ = unix.Shutdown(to, unix.SHUT_WR)
 	r.readKernel(maxRecords)
-	if r.kernel.fd >= 0 || !strings.Contains(log.lines[len(log.lines)-1], "the kernel's log has ended") {
+	if r.kernel.FD() >= 0 || !strings.Contains(log.lines[len(log.lines)-1], "the kernel's log has ended") {
 		t.Errorf("the end: %q", log.lines)
 	}
 }

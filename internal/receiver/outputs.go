@@ -56,13 +56,12 @@ func (r *Receiver) OpenOutputs(user *sandbox.User) error {
 
 // openOutputs opens the outputs of these rules.
 func (r *Receiver) openOutputs(rules []syslogconf.Rule) error {
-	r.router.Tolerant = r.resumed != nil
 	to, err := r.router.Prepare(rules)
 	if err != nil {
 		return err
 	}
 	r.use(to)
-	r.resumeOthers()
+	r.router.KeepOthers()
 	r.sayRemarks(to)
 	r.receives = true
 	return nil
@@ -127,27 +126,13 @@ func (r *Receiver) sayRemarks(to *router.Routing) {
 // WritesToContainer returns whether a rule uses the container's standard output.
 func (r *Receiver) WritesToContainer() bool { return r.router.Has(syslogconf.ContainerStdout) }
 
-// forwardSocket is where journald forwards to a syslog daemon (ForwardToSyslog= in
-// journald.conf(5)).
-const forwardSocket = "/run/systemd/journal/syslog"
-
 // CheckLoops returns an error if a rule sends messages back to their origin.
 func (r *Receiver) CheckLoops() error {
-	for _, kind := range []syslogconf.Kind{syslogconf.Journal, syslogconf.Syslog} {
-		if !r.router.Has(kind) {
-			continue
-		}
-		action := syslogconf.Action{Kind: kind}
-		for _, s := range r.sockets {
-			switch path := s.name(); {
-			case path == forwardSocket:
-				return fmt.Errorf("journald forwards to %s: a rule with the action %s would send each message round: leave the rule out", path, action.Place())
-			case kind == syslogconf.Syslog && path == router.SyslogSocket():
-				return fmt.Errorf("no other daemon listens on this host: the action %s would send each message back to %s: leave the rule out", action.Place(), path)
-			}
-		}
+	var paths []string
+	for _, s := range r.sockets {
+		paths = append(paths, s.name())
 	}
-	return nil
+	return r.router.CheckLoops(paths)
 }
 
 // name returns the path with which the socket was bound; "" if not known.
@@ -166,19 +151,7 @@ func (s *socket) name() string {
 // CheckOutputs returns an error if an output of the rules cannot be opened. It leaves nothing
 // open and rotates no file: another receiver may use them.
 func (r *Receiver) CheckOutputs(rules []syslogconf.Rule) error {
-	for _, rule := range rules {
-		if rule.Kind == syslogconf.Everybody {
-			continue
-		}
-		rule.Path = rule.Place()
-		rule.Rotation = syslogconf.Rotation{}
-		out, _, err := r.router.Open(rule, r.config.Name)
-		if err != nil {
-			return err
-		}
-		out.Close()
-	}
-	return nil
+	return r.router.Check(rules, r.config.Name)
 }
 
 // Report adds a problem to log.

@@ -31,7 +31,7 @@ func TestUserAgain(t *testing.T) {
 	for _, user := range []*sandbox.User{nil, {UID: 12345, GID: 54321}} {
 		log := filepath.Join(dir, fmt.Sprint("new", user != nil), "m")
 		r := newReceiver(t, Config{Name: "box", Rules: func() ([]syslogconf.Rule, error) { return rules(t, "*.* -"+log), nil }})
-		r.resumed = handover.NewDescription()
+		r.Resume(handover.NewDescription(), false)
 		want := uint32(os.Geteuid())
 		if user != nil {
 			want = uint32(user.UID)

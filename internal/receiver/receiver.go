@@ -18,7 +18,9 @@ import (
 	"devlog/internal/eventloop"
 	"devlog/internal/handover"
 	"devlog/internal/intake"
+	"devlog/internal/kmsg"
 	"devlog/internal/output"
+	"devlog/internal/record"
 	"devlog/internal/router"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
@@ -101,8 +103,8 @@ type Receiver struct {
 	router  router.Router
 	holdings
 	watcher *watcher.Watcher // nil if it does not watch /dev/log
-	kernel  *kernelSource    // nil if it does not read the kernel's log
-	claims  intake.Claims
+	kernel  *kmsg.Source     // nil if it does not read the kernel's log
+	claims  router.Claims
 	counters
 	metrics metricsFile
 	resumed *handover.Description // what another program left; nil for nothing
@@ -119,12 +121,12 @@ type life struct {
 // New returns a receiver that has nothing open yet.
 func New(p *Process, c Config) *Receiver {
 	host := cmp.Or(c.LineHost, c.Name)
-	r := &Receiver{config: c, process: p, holdings: holdings{init: -1, root: -1, self: self()}}
+	r := &Receiver{config: c, process: p, holdings: holdings{init: -1, root: -1, self: record.Self()}}
 	r.config.Logs = cmp.Or(c.Logs, syslogconf.LogsDir)
 	r.router.Options = router.Options{
 		Host: []byte(host), Container: router.Container{Name: cmp.Or(c.ContainerName, host), Tag: c.Name},
 		PID: strconv.AppendInt(nil, int64(os.Getpid()), 10), Compress: c.Compress, Watchdog: p.Watchdog,
-		Below: r.Below, Wake: r.wake, Init: func() int { return r.init }, Resume: r.resumeOutput,
+		Below: r.Below, Wake: r.wake, Init: func() int { return r.init },
 	}
 	r.round = eventloop.NewTask(r.step)
 	r.timer = p.Loop.NewTimer(func(time.Time) { r.Soon() })
@@ -164,7 +166,11 @@ func (r *Receiver) Start() error {
 		}
 	}
 	if r.config.Kernel && r.kernel == nil {
-		if err := r.openKernel(); err != nil {
+		s, err := kmsg.Open(syslogconf.KernelLog)
+		if err == nil {
+			err = r.addKernel(s)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -4,31 +4,31 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/names"
+	"devlog/internal/record"
 )
 
 func TestRemoveCleanups(t *testing.T) {
-	me := processID{7, "123"}
+	me := record.Process{PID: 7, Started: "123"}
 	const mine = `{"receiver": 7, "started": "123"}`
 	file := func(text string) func(string) error {
 		return func(path string) error { return os.WriteFile(path, []byte(text), 0o600) }
 	}
 	for name, tt := range map[string]struct {
 		make func(path string) error
-		self processID
+		self record.Process
 		left []string
 	}{
 		"ours":          {file(mine), me, nil},
 		"another's":     {file(strings.Replace(mine, "7", "8", 1)), me, []string{".devlog-link", names.Record}},
 		"earlier":       {file(strings.Replace(mine, "123", "122", 1)), me, []string{".devlog-link", names.Record}},
 		"nobody's":      {file(`{"mount_ns": 7}`), me, []string{".devlog-link", names.Record}},
-		"nobody's time": {file(`{"receiver": 7, "started": ""}`), processID{pid: 7}, []string{".devlog-link", names.Record}},
+		"nobody's time": {file(`{"receiver": 7, "started": ""}`), record.Process{PID: 7}, []string{".devlog-link", names.Record}},
 		"too large":     {file(strings.Repeat(" ", 64<<10) + mine), me, []string{".devlog-link", names.Record}},
 		"none":          {func(string) error { return nil }, me, []string{".devlog-link"}},
 		"pipe":          {func(path string) error { return unix.Mkfifo(path, 0o600) }, me, []string{".devlog-link", names.Record}},
@@ -57,12 +57,5 @@ func TestRemoveCleanups(t *testing.T) {
 		if err != nil || !slices.Equal(left, tt.left) {
 			t.Errorf("%s: left are %q, want %q, %v", name, left, tt.left, err)
 		}
-	}
-}
-
-func TestSelf(t *testing.T) {
-	s := self()
-	if n, err := strconv.Atoi(s.started); err != nil || n <= 0 || s.pid != os.Getpid() {
-		t.Errorf("%+v", s)
 	}
 }

@@ -30,7 +30,7 @@ func (r *Receiver) Reload(zoneErr error) {
 
 // fetchSockets fetches the further sockets that a hook has for this receiver.
 func (r *Receiver) fetchSockets() {
-	files, answer, err := handover.Fetch(r.self.pid)
+	files, answer, err := handover.Fetch(r.self.PID)
 	if err == nil && answer < 0 {
 		return
 	}

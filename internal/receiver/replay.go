@@ -2,19 +2,16 @@ package receiver
 
 import (
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
-	"devlog/internal/router"
+	"devlog/internal/record"
 )
 
 // usePrevious sets the processes that the receiver was.
 func (h *holdings) usePrevious(ids []string) {
 	for _, text := range ids {
-		pid, started, _ := strings.Cut(text, "/")
-		if n, err := strconv.Atoi(pid); err == nil && (processID{n, started}) != h.self {
-			h.previousIDs = append(h.previousIDs, processID{n, started})
+		if p, ok := record.ParseProcess(text); ok && p != h.self {
+			h.previousIDs = append(h.previousIDs, p)
 		}
 	}
 }
@@ -22,8 +19,8 @@ func (h *holdings) usePrevious(ids []string) {
 // ForgetPrevious drops the processes that no record names: each restart adds one. Without any
 // record it keeps the first.
 func (h *holdings) ForgetPrevious() {
-	noted := slices.DeleteFunc(slices.Clone(h.previousIDs), func(p processID) bool {
-		return !slices.ContainsFunc(h.cleanups, func(at *cleanup) bool { return p.notedIn(at.dir) })
+	noted := slices.DeleteFunc(slices.Clone(h.previousIDs), func(p record.Process) bool {
+		return !slices.ContainsFunc(h.cleanups, func(at *cleanup) bool { return p.NotedIn(at.dir) })
 	})
 	if len(noted) > 0 {
 		h.previousIDs = noted
@@ -50,16 +47,7 @@ func (r *Receiver) Replay(n int) {
 }
 
 // Unwritten returns how many messages of the outputs are only in this process.
-func (r *Receiver) Unwritten() (n uint64) {
-	for _, route := range r.router.Routes {
-		c := route.Out.Counts()
-		n += c.Pending + c.Untold
-		if t, ok := route.Out.(*router.MeteredOutput); ok {
-			n += t.Repeats
-		}
-	}
-	return n
-}
+func (r *Receiver) Unwritten() uint64 { return r.router.Unwritten() }
 
 // Outline is what must be described again after a change.
 type Outline struct {

@@ -6,15 +6,10 @@ import (
 	"strconv"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"devlog/internal/handover"
 	"devlog/internal/intake"
-	"devlog/internal/output"
-	"devlog/internal/router"
+	"devlog/internal/kmsg"
 	"devlog/internal/syslog"
-	"devlog/internal/syslogconf"
-	"devlog/internal/watcher"
 )
 
 // unsaidCounter is the counter of dropped messages without a notice.
@@ -33,7 +28,7 @@ func (r *Receiver) Describe(now time.Time) *handover.Description {
 	}
 	d.Counters[unsaidCounter] = r.intake.Unsaid()
 	for _, p := range append(r.previousIDs[:len(r.previousIDs):len(r.previousIDs)], r.self) {
-		d.PreviousIDs = append(d.PreviousIDs, strconv.Itoa(p.pid)+"/"+p.started)
+		d.PreviousIDs = append(d.PreviousIDs, p.String())
 	}
 	for _, p := range r.cleanups {
 		d.Places = append(d.Places, &handover.Place{Dir: p.dir, Name: handover.Text(p.name), Flags: p.flags, ID: p.id})
@@ -49,33 +44,22 @@ func (r *Receiver) Describe(now time.Time) *handover.Description {
 			Known: c.Sender.Known, PID: int64(c.Sender.PID), UID: int64(c.Sender.UID), GID: int64(c.Sender.GID),
 		})
 	}
-	if k := r.kernel; k != nil && k.fd >= 0 {
-		d.Kernel = &handover.KernelLog{FD: k.fd, Sequence: k.sequence, Any: k.any}
+	if r.kernel != nil && r.kernel.FD() >= 0 {
+		d.Kernel = &handover.KernelLog{}
+		d.Kernel.FD, d.Kernel.Sequence, d.Kernel.Any = r.kernel.State()
 	}
 	if r.watcher != nil {
 		d.Files.Root = r.watcher.Root()
-		d.Watcher = ofWatcher(r.watcher.State(), now)
+		d.Watcher = r.watcher.State().Describe(now)
 	}
-	for _, route := range r.router.Routes {
-		t, ok := route.Out.(*router.MeteredOutput)
-		if !ok {
-			continue
-		}
-		o := &handover.Output{Path: handover.Text(t.Name()), Kind: int(t.Kind), Taken: t.Taken, Bytes: t.Bytes, Repeated: t.Repeated, High: t.High}
-		if l, ok := t.Output.(output.Lasting); ok {
-			o.State = l.State(now)
-		} else {
-			c := t.Counts()
-			o.State = output.State{Written: c.Written, Lost: c.Lost, FD: -1}
-		}
-		d.Outputs = append(d.Outputs, o)
-	}
+	d.Outputs = r.router.Describe(now)
 	return d
 }
 
 // Resume continues for another program. upgraded says that it ran in this process.
 func (r *Receiver) Resume(d *handover.Description, upgraded bool) {
 	r.resumed = d
+	r.router.Resume(d.Outputs)
 	for name, n := range r.named() {
 		*n = d.Counters[name]
 	}
@@ -105,93 +89,15 @@ func (r *Receiver) resumeConnections() error {
 		return err
 	}
 	if k := r.resumed.Kernel; k != nil {
-		if err := r.addKernel(k.FD); err != nil {
-			return err
-		}
-		r.kernel.sequence, r.kernel.any = k.Sequence, k.Any
+		return r.addKernel(kmsg.Resume(k.FD, k.Sequence, k.Any))
 	}
 	return nil
 }
 
-// resumeOutput makes an output continue for the one with its name.
-func (r *Receiver) resumeOutput(t *router.MeteredOutput) {
-	if r.resumed == nil {
-		return
-	}
-	list := &r.resumed.Outputs
-	i := slices.IndexFunc(*list, func(o *handover.Output) bool { return string(o.Path) == t.Name() && o.Kind == int(t.Kind) })
-	if i < 0 {
-		return
-	}
-	o := (*list)[i]
-	*list = slices.Delete(*list, i, i+1)
-	if l, ok := t.Output.(output.Lasting); ok {
-		t.Taken, t.Bytes, t.Repeated, t.High = o.Taken, o.Bytes, o.Repeated, o.High
-		l.Resume(o.State, time.Now())
-	} else if o.State.FD >= 0 {
-		_ = unix.Close(o.State.FD)
-	}
-}
-
-// resumeOthers opens the outputs that no rule leads to any more but that have messages to
-// write.
-func (r *Receiver) resumeOthers() {
-	if r.resumed == nil {
-		return
-	}
-	for _, o := range slices.Clone(r.resumed.Outputs) {
-		if len(o.State.Pending) == 0 {
-			if o.State.FD >= 0 {
-				_ = unix.Close(o.State.FD)
-			}
-			continue
-		}
-		r.router.Keep(syslogconf.Kind(o.Kind), string(o.Path))
-	}
-}
-
 // Resumed is called after the receiver has reported why another program continues.
 func (r *Receiver) Resumed() {
-	r.resumed, r.router.Tolerant = nil, false // with all that was pending
-}
-
-// toWatcher returns the state of the earlier watcher.
-func toWatcher(s *handover.Watcher, now time.Time) *watcher.State {
-	return &watcher.State{
-		Text: string(s.Target), Failed: string(s.Failed), Problem: string(s.Problem), Yielded: s.Yielded, Unsaid: s.Unsaid,
-		Runs: s.Runs, Retries: s.Retries, Delay: s.Delay, Repaired: s.Repaired,
-		Last: offWall(s.Last, now), Since: offWall(s.Since, now), At: offWall(s.RepairedAt, now),
-		SaidAt: offWall(s.SaidAt, now), Orphaned: offWall(s.FreeAt, now),
-	}
-}
-
-// ofWatcher returns the state of the watcher for the next one.
-func ofWatcher(s watcher.State, now time.Time) *handover.Watcher {
-	return &handover.Watcher{
-		Target: handover.Text(s.Text), Failed: handover.Text(s.Failed), Problem: handover.Text(s.Problem), Yielded: s.Yielded, Unsaid: s.Unsaid,
-		Runs: s.Runs, Retries: s.Retries, Delay: s.Delay, Repaired: s.Repaired,
-		Last: onWall(s.Last, now), Since: onWall(s.Since, now), RepairedAt: onWall(s.At, now),
-		SaidAt: onWall(s.SaidAt, now), FreeAt: onWall(s.Orphaned, now),
-	}
-}
-
-// onWall returns a past time for handing over: as the present wall clock would have shown it.
-// The clock may have been set since.
-func onWall(t, now time.Time) handover.Time {
-	if t.IsZero() {
-		return 0
-	}
-	return handover.TimeOf(now.Round(0).Add(-now.Sub(t)))
-}
-
-// offWall returns a time from onWall, which from now on does not depend on the wall clock. It
-// is never in the future, even if the clock was set back meanwhile: no repair would run until
-// then.
-func offWall(t handover.Time, now time.Time) time.Time {
-	if t == 0 {
-		return time.Time{}
-	}
-	return now.Add(-max(0, now.Round(0).Sub(t.Time())))
+	r.resumed = nil // with all that was pending
+	r.router.Resumed()
 }
 
 // SayEnds logs that this program, which should continue for another, ends because of the

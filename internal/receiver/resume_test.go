@@ -28,7 +28,7 @@ func TestResumeWithoutRules(t *testing.T) {
 	}
 	kept := filepath.Join(dir, "kept")
 	r := newReceiver(t, Config{Name: "box", Rules: func() ([]syslogconf.Rule, error) { return rules(t, "*.* -"+kept), nil }})
-	r.resumed = s
+	r.Resume(s, false)
 	if err := r.OpenOutputs(nil); err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestResumeUnopened(t *testing.T) {
 	for _, rule := range []string{"-" + path, other, "|" + path} { // the last is another output with this name
 		r := newReceiver(t, Config{Name: "box", Rules: func() ([]syslogconf.Rule, error) { return rules(t, "*.* "+rule), nil }})
 		said := hearKernel(r)
-		r.resumed = &handover.Description{Outputs: []*handover.Output{{Path: handover.Text(path), Kind: int(syslogconf.File), Taken: 1, State: output.State{Pending: []byte("late\n"), FD: -1}}}}
+		r.Resume(&handover.Description{Outputs: []*handover.Output{{Path: handover.Text(path), Kind: int(syslogconf.File), Taken: 1, State: output.State{Pending: []byte("late\n"), FD: -1}}}}, false)
 		if err := r.OpenOutputs(nil); err != nil {
 			t.Fatalf("%s: %v", rule, err)
 		}
@@ -108,34 +108,6 @@ func TestProblemsOfTheOnlyOutput(t *testing.T) {
 		r.Flush(time.Now())
 		if *said != "" {
 			t.Errorf("%q: it is said again: %q", tt.rules, *said)
-		}
-	}
-}
-
-// What is handed over is as long ago as before, also where the clock has been set.
-func TestResumeClockSet(t *testing.T) {
-	now := time.Now()
-	for name, tt := range map[string]struct {
-		last time.Time // of the program before, by the wall clock of now
-		ago  time.Duration
-	}{
-		"as it was":                          {onWall(now.Add(-time.Minute), now).Time(), time.Minute},
-		"set back while it was handed over":  {now.Round(0).Add(24 * time.Hour), 0},
-		"set forth while it was handed over": {now.Round(0).Add(-24 * time.Hour), 24 * time.Hour},
-	} {
-		now := time.Now()
-		was := handover.TimeOf(tt.last)
-		k := toWatcher(&handover.Watcher{Last: was, RepairedAt: was, SaidAt: was, FreeAt: was}, now)
-		for what, at := range map[string]time.Time{"last": k.Last, "at": k.At, "saidAt": k.SaidAt, "orphaned": k.Orphaned} {
-			if d := now.Sub(at) - tt.ago; d < 0 || d > time.Minute {
-				t.Errorf("%s: %s is %v off", name, what, d)
-			}
-			if _, mono, _ := strings.Cut(at.String(), " m="); mono == "" { // it has no reading of the other clock
-				t.Errorf("%s: %s depends on the wall clock", name, what)
-			}
-		}
-		if !k.Since.IsZero() {
-			t.Errorf("%s: since is %v, and was never", name, k.Since)
 		}
 	}
 }

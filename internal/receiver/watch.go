@@ -24,7 +24,7 @@ func (r *Receiver) startWatcher() {
 	}
 	r.root = -1 // the watcher closes it
 	if r.resumed != nil && r.resumed.Watcher != nil {
-		c.State = toWatcher(r.resumed.Watcher, time.Now())
+		c.State = watcher.StateOf(r.resumed.Watcher, time.Now())
 	}
 	r.watcher = watcher.New(c)
 }

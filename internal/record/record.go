@@ -6,22 +6,47 @@ package record
 
 import (
 	"bytes"
+	"os"
 	"strconv"
 	"strings"
 
 	"devlog/internal/dirfd"
 	"devlog/internal/names"
+	"devlog/internal/pidfd"
 )
 
 // maxRecord is the longest record, in bytes.
 const maxRecord = 64 << 10
 
-// NamesReceiver returns whether the record in the directory names that process as the
-// receiver. Others may write to the directory. started is pidfd.StartTime.
-func NamesReceiver(dir, pid int, started string) bool {
+// Process is a process that is, or was, a receiver: it is told from a later one with the
+// same ID.
+type Process struct {
+	PID     int
+	Started string // pidfd.StartTime; empty if it could not be read
+}
+
+// Self is this process. Call it early: /proc may be gone at the end.
+func Self() Process {
+	started, _ := pidfd.OwnStartTime()
+	return Process{os.Getpid(), started}
+}
+
+// ParseProcess reads what String has written; ok is false if that is no process.
+func ParseProcess(text string) (p Process, ok bool) {
+	pid, started, _ := strings.Cut(text, "/")
+	n, err := strconv.Atoi(pid)
+	return Process{n, started}, err == nil
+}
+
+func (p Process) String() string { return strconv.Itoa(p.PID) + "/" + p.Started }
+
+// NotedIn returns whether the record in the directory names the process as the receiver.
+// Others may write to the directory. A repair that replaces a receiver notes the new one before
+// it ends the old.
+func (p Process) NotedIn(dir int) bool {
 	data, err := dirfd.ReadNote(dir, names.Record, maxRecord)
-	return err == nil && started != "" &&
-		member(data, "receiver") == strconv.Itoa(pid) && member(data, "started") == `"`+started+`"`
+	return err == nil && p.Started != "" &&
+		member(data, "receiver") == strconv.Itoa(p.PID) && member(data, "started") == `"`+p.Started+`"`
 }
 
 // member returns the text of the number or string under the key in the JSON object, unchanged.

@@ -2,6 +2,8 @@ package record
 
 import (
 	"encoding/json"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -41,4 +43,18 @@ func FuzzMember(f *testing.F) {
 			t.Fatalf("%q: %q, want %q", object, got, raw)
 		}
 	})
+}
+
+// A process is told from others by what is written of it.
+func TestProcess(t *testing.T) {
+	s := Self()
+	if n, err := strconv.Atoi(s.Started); err != nil || n <= 0 || s.PID != os.Getpid() {
+		t.Errorf("%+v", s)
+	}
+	if p, ok := ParseProcess(s.String()); !ok || p != s {
+		t.Errorf("%+v, %v", p, ok)
+	}
+	if _, ok := ParseProcess("x/1"); ok {
+		t.Error("x is a process")
+	}
 }

@@ -66,7 +66,7 @@ func (w *work) recordHost(host *target.Target, dir string) error {
 	if changes.OfHost(d) != nil {
 		return nil
 	}
-	r := changes.Changes{MountNS: host.MountNS, Was: w.facts.Log.Kind, WasLink: w.facts.Log.Link, WasOwner: w.facts.Log.Owner,
+	r := changes.Changes{MountNS: host.MountNS, Before: changes.Before{Was: w.facts.Log.Kind, WasLink: w.facts.Log.Link, WasOwner: w.facts.Log.Owner},
 		Set: names.DefaultSocket, Socket: names.DefaultSocket, Host: true}
 	for _, m := range made {
 		r.Made = append(r.Made, path.Join(m.Parent.Path(), m.Name))

@@ -89,7 +89,7 @@ func (w *work) prepare(dir string) error {
 // changed, and still applies, stays in the record.
 func (w *work) newRecord(before *changes.Changes) changes.Changes {
 	f, p := w.facts, w.plan
-	r := changes.Changes{MountNS: w.target.MountNS, Was: f.Log.Kind, WasLink: f.Log.Link, WasOwner: f.Log.Owner, Socket: p.Socket,
+	r := changes.Changes{MountNS: w.target.MountNS, Before: changes.Before{Was: f.Log.Kind, WasLink: f.Log.Link, WasOwner: f.Log.Owner}, Socket: p.Socket,
 		Host: w.target.Host, Mounted: p.Has(plan.OpMount), Renamed: p.Has(plan.OpRename) && (w.target.Host || f.Dev.Sharing == plan.Private)}
 	if p.Has(plan.OpLink) || p.Has(plan.OpPreserve) {
 		r.Set = f.Socket.Path

@@ -43,9 +43,7 @@ func (r *Router) Meter(out output.Output, a syslogconf.Action) *MeteredOutput {
 	if r.Compress {
 		m.summary = r.summary(a)
 	}
-	if r.Resume != nil {
-		r.Resume(m)
-	}
+	r.resume(m)
 	return m
 }
 

@@ -2,6 +2,7 @@ package router
 
 import (
 	"bytes"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -100,4 +101,28 @@ func asDatagram(format syslog.Layout) func([]byte, output.Message) []byte {
 		dst = strconv.AppendUint(append(dst, '<'), uint64(m.Priority), 10)
 		return append(append(dst, begin...), bytes.TrimSuffix(m.Line, []byte{'\n'})...)
 	}
+}
+
+// forwardSocket is where journald forwards to a syslog daemon (ForwardToSyslog= in
+// journald.conf(5)).
+const forwardSocket = "/run/systemd/journal/syslog"
+
+// CheckLoops returns an error if a rule sends messages back to their origin. The receiver listens
+// on these sockets.
+func (r *Router) CheckLoops(sockets []string) error {
+	for _, kind := range []syslogconf.Kind{syslogconf.Journal, syslogconf.Syslog} {
+		if !r.Has(kind) {
+			continue
+		}
+		action := syslogconf.Action{Kind: kind}
+		for _, path := range sockets {
+			switch {
+			case path == forwardSocket:
+				return fmt.Errorf("journald forwards to %s: a rule with the action %s would send each message round: leave the rule out", path, action.Place())
+			case kind == syslogconf.Syslog && path == SyslogSocket():
+				return fmt.Errorf("no other daemon listens on this host: the action %s would send each message back to %s: leave the rule out", action.Place(), path)
+			}
+		}
+	}
+	return nil
 }

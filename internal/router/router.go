@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"devlog/internal/handover"
 	"devlog/internal/logfile"
 	"devlog/internal/output"
 	"devlog/internal/relay"
@@ -46,8 +47,6 @@ type Options struct {
 	Wake func(fd int)
 	// Init returns the pidfd of the container's first process; see sink.StreamOptions.
 	Init func() int
-	// Resume makes an output that was just opened continue for an earlier program's.
-	Resume func(m *MeteredOutput)
 }
 
 // Router writes messages to outputs. One goroutine uses it.
@@ -56,10 +55,9 @@ type Router struct {
 	Routes []Route
 	// As opens files with the right privileges; nil if those are the program's.
 	As func(open func() error) error
-	// Tolerant says that a file that cannot be opened is not an error: it could be opened a
-	// moment ago.
-	Tolerant bool
 
+	left     []*handover.Output // by another program, for outputs that are not open yet
+	tolerant bool               // a file that cannot be opened is no error: see Resume
 	lines    lines
 	problems []error // problems of outputs to report
 	hangs    bool    // a call for a file has not returned

@@ -140,8 +140,8 @@ func Remark(rule syslogconf.Rule) string {
 	return ""
 }
 
-// Keep opens an output without a rule, for what an earlier program left for it.
-func (r *Router) Keep(kind syslogconf.Kind, path string) {
+// keep opens an output without a rule, for what an earlier program left for it.
+func (r *Router) keep(kind syslogconf.Kind, path string) {
 	action := syslogconf.Action{Kind: kind, Path: path}
 	rule := syslogconf.Rule{Action: action}   // a rule that selects nothing
 	out, _, _ := r.Open(rule, string(r.Host)) // an output that cannot be opened tries again
@@ -173,7 +173,7 @@ func (r *Router) Open(rule syslogconf.Rule, name string) (out output.Output, pro
 		out, err = logfile.OpenGuarded(rule.Path, logfile.Options{
 			Notice: r.Notice, Rotation: logfile.Rotation(rule.Rotation), Below: stream.Below,
 		}, logfile.GuardOptions{Watchdog: r.Watchdog, Problem: func(err error) { r.hangs = true; r.Report(err) }, As: r.As})
-		if err != nil && r.Tolerant {
+		if err != nil && r.tolerant {
 			r.Report(err)
 			err = nil
 		}

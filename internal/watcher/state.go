@@ -1,6 +1,10 @@
 package watcher
 
-import "time"
+import (
+	"time"
+
+	"devlog/internal/handover"
+)
 
 // State is what a Watcher knows of the past, for its successor.
 type State struct {
@@ -34,4 +38,43 @@ func (w *Watcher) resume(s *State, now time.Time) {
 	w.pause = pause{runs: s.Runs, last: s.Last, delay: s.Delay, retries: s.Retries, failed: s.Failed}
 	w.report = report{repaired: s.Repaired, since: s.Since, at: s.At, unsaid: s.Unsaid, saidAt: s.SaidAt}
 	w.due.at = now
+}
+
+// StateOf returns the state that Describe has described.
+func StateOf(s *handover.Watcher, now time.Time) *State {
+	return &State{
+		Text: string(s.Target), Failed: string(s.Failed), Problem: string(s.Problem), Yielded: s.Yielded, Unsaid: s.Unsaid,
+		Runs: s.Runs, Retries: s.Retries, Delay: s.Delay, Repaired: s.Repaired,
+		Last: offWall(s.Last, now), Since: offWall(s.Since, now), At: offWall(s.RepairedAt, now),
+		SaidAt: offWall(s.SaidAt, now), Orphaned: offWall(s.FreeAt, now),
+	}
+}
+
+// Describe describes the state to another program.
+func (s State) Describe(now time.Time) *handover.Watcher {
+	return &handover.Watcher{
+		Target: handover.Text(s.Text), Failed: handover.Text(s.Failed), Problem: handover.Text(s.Problem), Yielded: s.Yielded, Unsaid: s.Unsaid,
+		Runs: s.Runs, Retries: s.Retries, Delay: s.Delay, Repaired: s.Repaired,
+		Last: onWall(s.Last, now), Since: onWall(s.Since, now), RepairedAt: onWall(s.At, now),
+		SaidAt: onWall(s.SaidAt, now), FreeAt: onWall(s.Orphaned, now),
+	}
+}
+
+// onWall returns a past time for handing over: as the present wall clock would have shown it.
+// The clock may have been set since.
+func onWall(t, now time.Time) handover.Time {
+	if t.IsZero() {
+		return 0
+	}
+	return handover.TimeOf(now.Round(0).Add(-now.Sub(t)))
+}
+
+// offWall returns a time from onWall, which from now on does not depend on the wall clock. It
+// is never in the future, even if the clock was set back meanwhile: no repair would run until
+// then.
+func offWall(t handover.Time, now time.Time) time.Time {
+	if t == 0 {
+		return time.Time{}
+	}
+	return now.Add(-max(0, now.Round(0).Sub(t.Time())))
 }

@@ -91,7 +91,6 @@ type Watcher struct {
 	container container
 	command   rerun.Command
 
-	watchAt time.Time // when to begin to watch; zero once it does
 	watches watches
 	mounts  mounts
 	due     due
@@ -125,7 +124,7 @@ func New(c Config) *Watcher {
 	if c.State != nil {
 		w.resume(c.State, now)
 	}
-	w.watchAt = now.Add(watchDelay)
+	w.watches.begin = now.Add(watchDelay)
 	w.container.noteHost()
 	w.watchMounts()
 	w.inspect() // to learn where /dev/log points; if it is wrong, a repair is running already
@@ -141,7 +140,7 @@ func (w *Watcher) Running() bool { return w.run != nil }
 
 // startWatching begins to watch, and checks for earlier changes.
 func (w *Watcher) startWatching(now time.Time) {
-	w.watchAt = time.Time{}
+	w.watches.begin = time.Time{}
 	w.container.noteHost() // the repair that started this process has moved the socket by now
 	if w.clock.only {
 		w.clock.start(now)
@@ -166,7 +165,7 @@ func (w *Watcher) Next() (next time.Time) {
 	if w.run != nil {
 		earlier(w.run.WakeAt())
 	} else {
-		earlier(w.watchAt)
+		earlier(w.watches.begin)
 		earlier(w.due.at)
 		earlier(w.clock.at)
 		earlier(w.yielded.againAt)
@@ -204,7 +203,7 @@ func (w *Watcher) Step(now time.Time) {
 			w.afterRun(now, problem)
 		}
 	}
-	if w.run == nil && !w.watchAt.IsZero() && !now.Before(w.watchAt) {
+	if w.run == nil && !w.watches.begin.IsZero() && !now.Before(w.watches.begin) {
 		w.startWatching(now)
 	}
 	if w.run == nil && (w.mounts.changed || w.watches.changed) {

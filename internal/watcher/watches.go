@@ -25,7 +25,8 @@ const (
 
 // watches are the current watches, and the events that came.
 type watches struct {
-	fd           int // inotify(7) instance; -1 for none
+	begin        time.Time // when to begin to watch; zero once it does
+	fd           int       // inotify(7) instance; -1 for none
 	list, before []watched
 	changed      bool   // an event came
 	named        bool   // an event of /dev/log itself came

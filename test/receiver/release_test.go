@@ -19,7 +19,7 @@ import (
 )
 
 // firstRelease stands for a release before as long as there is none.
-const firstRelease = "6ef21b3cdc0b57eab627042df0309d63075a8ad0"
+const firstRelease = "c5ddba98910bae6cfe3a22b2b5de45586ad6891b"
 
 // lastRelease builds devlogd as it was in the last release, from this repository's
 // history. It says that its version is "release".

@@ -1,6 +1,10 @@
 //go:build compromise
 
-package devlogd
+// Package compromise is what somebody would do who has taken a receiver over. Only tests
+// build it into devlogd, with the tag compromise: on SIGWINCH it tries, and writes what
+// came of it beside the receiver's messages. It is told in the file compromise.in there,
+// NAME VALUE a line, what there is to try.
+package compromise
 
 import (
 	"errors"
@@ -16,10 +20,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-// Only tests build this: on SIGWINCH the receiver does what somebody would who has
-// taken it over, and writes what came of it beside its messages. It is told in
-// the file compromise.in there, NAME VALUE a line, what there is to try.
 
 func init() {
 	c := make(chan os.Signal, 1)

@@ -1,0 +1,5 @@
+//go:build compromise
+
+package main
+
+import _ "devlog/test/compromise"

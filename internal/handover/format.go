@@ -1,0 +1,47 @@
+package handover
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+)
+
+// Format writes the description.
+func (d *Description) Format() []byte {
+	object, _ := json.Marshal(d) // it has only values that JSON knows
+	return object
+}
+
+// Versions up to this one wrote lines of words in front of the JSON, which follows the key.
+var (
+	wordsHead = []byte("devlogd-state ")
+	wordsKey  = []byte("\njson ")
+)
+
+// Parse reads a description of any version. It ignores what it does not know. What is missing
+// is as in a receiver that has just started. The error means that this is not a description.
+func Parse(data []byte) (*Description, error) {
+	object := data
+	if bytes.HasPrefix(data, wordsHead) {
+		_, object, _ = bytes.Cut(data, wordsKey)
+	}
+	d := NewDescription()
+	err := decode(object, d)
+	if err != nil {
+		head, _, _ := bytes.Cut(data, []byte("\n"))
+		err = fmt.Errorf("read the state of the receiver: it begins with %.40q: %w", head, err)
+	}
+	d.complete()
+	return d, err
+}
+
+// complete removes nulls from lists.
+func (d *Description) complete() {
+	_, d.Places = compact(d.Places, func(p *Place) bool { return p != nil })
+	_, d.Sockets = compact(d.Sockets, func(s *Socket) bool { return s != nil })
+	_, d.Connections = compact(d.Connections, func(c *Connection) bool { return c != nil })
+	_, d.Outputs = compact(d.Outputs, func(o *Output) bool { return o != nil })
+	if d.Counters == nil {
+		d.Counters = map[string]uint64{}
+	}
+}
