@@ -72,21 +72,31 @@ const MaxListen = 16 + 2
 // Further is a further socket of a receiver, beside the private one.
 type Further struct {
 	Path string `json:"path"`
-	// ID is the file's identity. It is for people: the container can forge it.
+	// ID is the file's identity; zero before the socket is made. The container can forge it.
 	ID rootfs.ID `json:"id"`
 	// Made is how many directories were created for it: the last ones on its path.
 	Made int `json:"made,omitempty"`
 }
 
-// AddListen adds a further socket, or replaces the one with that path.
-func (r *Changes) AddListen(s Further) {
-	i := slices.IndexFunc(r.Listen, func(o Further) bool { return o.Path == s.Path })
-	if i < 0 {
-		r.Listen = append(r.Listen, s)
-		return
+// Find returns what is recorded of the further socket at that path; only the path if nothing
+// is.
+func (r *Changes) Find(path string) Further {
+	for _, s := range r.Listen {
+		if s.Path == path {
+			return s
+		}
 	}
-	s.Made = max(s.Made, r.Listen[i].Made)
-	r.Listen[i] = s
+	return Further{Path: path}
+}
+
+// SetListen records that the further socket was made.
+func (r *Changes) SetListen(s Further) {
+	for i, o := range r.Listen {
+		if o.Path == s.Path {
+			s.Made = max(s.Made, o.Made)
+			r.Listen[i] = s
+		}
+	}
 }
 
 // Read returns the record in the directory; nil if it is missing or cannot be read: a

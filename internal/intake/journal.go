@@ -179,13 +179,18 @@ func (c *connection) begin(data []byte) []byte {
 		}
 		return data
 	}
-	c.head = bytes.Clone(data[:size])
-	c.stdout, _ = journal.ReadStdout(c.head)
+	c.use(bytes.Clone(data[:size]))
+	c.frame.framing = byNewline
+	return data[size:]
+}
+
+// use uses what a client said first.
+func (c *connection) use(head []byte) {
+	c.head = head
+	c.stdout, _ = journal.ReadStdout(head)
 	if len(c.stdout.Identifier) == 0 {
 		c.stdout.Identifier = commandOf(c.sender)
 	}
-	c.frame.framing = byNewline
-	return data[size:]
 }
 
 // takeFrom passes one message of a connection on.

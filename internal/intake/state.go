@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"devlog/internal/journal"
 	"devlog/internal/syslog"
 )
 
@@ -35,13 +34,14 @@ func (i *Intake) State() (list []Connection) {
 // sockets were added in the same order as there.
 func (i *Intake) Resume(list []Connection) error {
 	for _, p := range list {
-		c := &connection{fd: p.FD, frame: decodeFramer(p.Framing, p.Skip), sender: p.Sender, head: p.Head}
-		if len(p.Head) > 0 {
-			c.stdout, _ = journal.ReadStdout(p.Head)
-		}
+		c := &connection{fd: p.FD, frame: decodeFramer(p.Framing, p.Skip), sender: p.Sender}
 		if p.From >= 0 && p.From < len(i.sockets) {
 			c.from = i.sockets[p.From]
-			c.isStdout = c.from.Journal || len(p.Head) > 0
+			c.isStdout = c.from.Journal
+		}
+		if len(p.Head) > 0 {
+			c.isStdout = true
+			c.use(p.Head)
 		}
 		i.streams.open[c.fd] = c
 		i.streams.push(c)

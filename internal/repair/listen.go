@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/changes"
+	"devlog/internal/crash"
 	"devlog/internal/handover"
 	"devlog/internal/names"
 	"devlog/internal/plan"
@@ -16,6 +17,19 @@ import (
 	"devlog/internal/running"
 	"devlog/internal/target"
 )
+
+// recordedSockets returns the record of the further sockets before they are made: those that
+// are asked for, and those of an earlier repair.
+func recordedSockets(facts []plan.ListenFacts, before *changes.Changes) (list []changes.Further) {
+	for _, l := range facts {
+		s := changes.Further{Path: l.Path}
+		if before != nil {
+			s = before.Find(l.Path)
+		}
+		list = append(list, s)
+	}
+	return list[:min(len(list), changes.MaxListen)]
+}
 
 // listenToo binds a further socket. If it cannot, it says so: the container still has its
 // /dev/log.
@@ -30,6 +44,7 @@ func (w *work) bindFurther(at string) error {
 	if err != nil {
 		return err
 	}
+	crash.Point()
 	name := path.Base(at)
 	s := changes.Further{Path: at, Made: len(made)}
 	socket, id, err := dir.Bind(func() (int, error) { return w.furtherSocket(at) }, name, w.foundAt(at))
@@ -38,6 +53,7 @@ func (w *work) bindFurther(at string) error {
 		dir.Close()
 		return err
 	}
+	crash.Point()
 	w.rollback = append(w.rollback, func() {
 		if st, err := dir.Lstat(name); err == nil && st.ID == id {
 			_ = dir.Unlink(name)
@@ -52,7 +68,7 @@ func (w *work) bindFurther(at string) error {
 	w.further = append(w.further, handover.Passed{File: socket, Name: kind},
 		handover.Passed{File: dir.File(), Name: handover.NameUnlink + name})
 	s.ID = id
-	w.recorded.AddListen(s)
+	w.recorded.SetListen(s)
 	return w.recorded.Write(w.at)
 }
 

@@ -98,9 +98,7 @@ func (w *work) newRecord(before *changes.Changes) changes.Changes {
 		r.Pointed = f.Log.Target.Path
 	}
 	r.AddMade(w.made)
-	if before != nil {
-		r.Listen = before.Listen[:min(len(before.Listen), changes.MaxListen)]
-	}
+	r.Listen = recordedSockets(f.Listen, before)
 	if before == nil { // a repair whose record is gone with its directory may have mounted
 		over, err := w.dev.MountedOver(names.Log)
 		r.Mounted = r.Mounted || err == nil && over && f.Log.Kind == rootfs.Link

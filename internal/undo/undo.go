@@ -357,7 +357,10 @@ func removeRest(r *changes.Changes, t *target.Target, at *rootfs.Dir) error {
 func removeFurther(s changes.Further, t *target.Target) {
 	dir := path.Dir(s.Path)
 	if at, err := t.Root.Dir(dir); err == nil {
-		_ = removeStale(at, path.Base(s.Path))
+		name := path.Base(s.Path)
+		if st, err := at.Lstat(name); err == nil && (st.ID == s.ID || s.ID == rootfs.ID{}) {
+			_ = removeStale(at, name)
+		}
 		at.Close()
 	}
 	for ; s.Made > 0 && dir != "/"; s.Made-- {

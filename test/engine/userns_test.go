@@ -28,10 +28,11 @@ func TestEngineUserNamespaceOCI(t *testing.T) {
 			before := host.Tree(h)
 			c := host.NewOCI(t, h, runtime, s.name, host.ThreeClients(s.name)+host.Hold)
 			c.Mapped()
-			c.Hook("createRuntime", "--no-auto-repair")
+			c.Hook("createRuntime", "--no-auto-repair", "--listen", "/run/a/b/log", "--journal")
 			eachOwn(t, h, c)
 			_, pid := c.State()
-			for _, name := range s.made {
+			further := []string{"/run/a", "/run/a/b", "/run/a/b/log", "/run/systemd/journal/socket", "/run/systemd/journal/stdout"}
+			for _, name := range append(further, s.made...) {
 				host.OwnedBy(t, h.Path(fmt.Sprintf("/proc/%d/root%s", pid, name)), host.FirstID)
 			}
 			if r := c.Exec("stat", "-c", "%u", filepath.Dir(s.made[len(s.made)-1])); s.name == "adopt" && r.Out != "0\n" {
