@@ -1,6 +1,7 @@
 package repair
 
 import (
+	"errors"
 	"os"
 	"path"
 	"strconv"
@@ -45,6 +46,11 @@ func (w *work) bindFurther(at string) error {
 		return err
 	}
 	crash.Point()
+	if shared, err := w.inSharedDev(dir); err != nil || shared {
+		rootfs.RemoveAll(made)
+		dir.Close()
+		return errors.Join(err, rootfs.ErrChanged)
+	}
 	name := path.Base(at)
 	s := changes.Further{Path: at, Made: len(made)}
 	socket, id, err := dir.Bind(func() (int, error) { return w.furtherSocket(at) }, name, w.foundAt(at))
@@ -70,6 +76,17 @@ func (w *work) bindFurther(at string) error {
 	s.ID = id
 	w.recorded.SetListen(s)
 	return w.recorded.Write(w.at)
+}
+
+// inSharedDev says that the directory is in a /dev that others share: a directory on the way
+// was replaced by a link since the inspection.
+func (w *work) inSharedDev(dir *rootfs.Dir) (bool, error) {
+	at, err := dir.Self()
+	if err != nil {
+		return false, err
+	}
+	dev, err := w.dev.Self()
+	return w.facts.Dev.Sharing != plan.Private && at.ID.Dev == dev.ID.Dev, err
 }
 
 // furtherSocket makes a socket for that path.

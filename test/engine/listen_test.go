@@ -140,6 +140,29 @@ func TestEngineListenBlocked(t *testing.T) {
 	})
 }
 
+// A container that replaces a directory on the way by a link to the shared /dev gets no socket
+// there, and is repaired all the same.
+func TestEngineListenRace(t *testing.T) {
+	eachSide(t, func(t *testing.T, h *host.Host, c *host.Cheap, inside bool) {
+		c.Sh("mkdir -p /srv/x")
+		end := host.Background(t, h, c.Args("/bin/sh", "-c",
+			"cd /srv; while [ ! -e stop ]; do mv x y; ln -s /dev x; rm x; mv y x; done 2>/dev/null")...)
+		for range 25 {
+			if r := c.Hook(inside, "repair", "--no-auto-repair", "--listen", "/srv/x/raced"); r.Code != 0 {
+				t.Errorf("repair: %+v", r)
+			}
+			if _, err := os.Lstat(h.Path("/dev/raced")); err == nil {
+				t.Error("there is a socket in /dev")
+			}
+			if r := c.Hook(inside, "undo"); r.Code != 0 {
+				t.Errorf("undo: %+v", r)
+			}
+		}
+		c.Sh(">/srv/stop")
+		end()
+	})
+}
+
 // A container's end leaves nothing of what was made for further sockets.
 func TestEngineListenEnd(t *testing.T) {
 	host.NeedContainers(t, "runc")
