@@ -111,7 +111,7 @@ func TestAnnotationForeignEnv(t *testing.T) {
 	c.Config["hooks"] = map[string]any{"createContainer": []any{map[string]any{
 		"path": host.HookOn(), "args": []string{"devlog-hook", "oci", "--stage", "createContainer", "--on-error", "fail"}}}}
 	r := h.Do(c.Write().Args("run")...)
-	if r.Code == 5 || r.Code == 0 || !strings.Contains(r.ErrOut, "DEVLOG_RECEIVER is of the container's environment") {
+	if r.Code == 5 || r.Code == 0 || !strings.Contains(r.ErrOut, "DEVLOG_RECEIVER comes from the container's environment") {
 		t.Errorf("run: %+v", r)
 	}
 }
