@@ -201,8 +201,10 @@ func (c *container) isPipe() bool {
 	return c.pin >= 0 && unix.Fstatfs(c.pin, &fs) == nil && fs.Type == unix.PIPEFS_MAGIC
 }
 
-// pinNow records the present standard output, for a container that logs and ends at once. With
-// O_PATH a pipe's reader still sees the end.
+// pinNow records the present standard output, for a container that logs and ends at once. A
+// pipe without a name is kept open for writing: when the last writer is gone, engines close the
+// reading end, and messages that are still on their way would be lost. Its reader sees the end
+// once this process has ended, too, which is soon after the container.
 func (c *container) pinNow() {
 	fd, kind, err := c.share()
 	if err != nil {
@@ -212,7 +214,20 @@ func (c *container) pinNow() {
 	if kind == unix.S_IFCHR || kind == unix.S_IFBLK { // /dev/null, before there is a terminal
 		return
 	}
-	if pin, err := file.Open(file.Path(fd), unix.O_PATH, 0, file.Any); err == nil {
+	flags := unix.O_PATH
+	var fs unix.Statfs_t
+	if unix.Fstatfs(fd, &fs) == nil && fs.Type == unix.PIPEFS_MAGIC {
+		flags = unix.O_WRONLY | unix.O_APPEND
+	}
+	if pin, err := file.Open(file.Path(fd), flags, 0, file.Any); err == nil {
 		c.pin = pin
+	}
+}
+
+// unpin closes the handle.
+func (c *container) unpin() {
+	if c.pin >= 0 {
+		_ = unix.Close(c.pin) // nothing was written to it
+		c.pin = -1
 	}
 }

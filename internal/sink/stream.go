@@ -240,6 +240,9 @@ func (s *Stream) Reopen(now time.Time) {
 // Close closes the stream. What is still pending is lost.
 func (s *Stream) Close() {
 	s.close()
+	if s.container != nil {
+		s.container.unpin()
+	}
 	s.lines.GiveUp()
 }
 
