@@ -232,7 +232,7 @@ func TestContainerForeignStdout(t *testing.T) {
 				s, problems := openTestContainer(pidfd)
 				if byPath {
 					c := &container{init: func() int { return pidfd }, pin: -1, take: refuseTaking}
-					s.open, s.early = c.open, func(time.Time) { c.pinNow() }
+					s.container, s.open, s.early = c, c.open, func(time.Time) { c.pinNow() }
 				}
 				s.Flush(time.Now()) // it is pinned
 				s.Add(outputtest.Message("ours"))
@@ -274,7 +274,7 @@ func TestContainerByPath(t *testing.T) {
 		pidfd, end := startInit(t, tt.out)
 		s, _ := openTestContainer(pidfd)
 		c := &container{init: func() int { return pidfd }, pin: -1, take: refuseTaking}
-		s.open, s.early = c.open, func(time.Time) { c.pinNow() }
+		s.container, s.open, s.early = c, c.open, func(time.Time) { c.pinNow() }
 		s.Flush(time.Now())
 		s.Add(outputtest.Message("a"))
 		s.Flush(time.Now())

@@ -1,6 +1,7 @@
 package runtimes
 
 import (
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -60,8 +61,8 @@ func TestRepairByName(t *testing.T) {
 	})
 }
 
-// The messages of a container of podman are found by its name: in its log, or
-// in its output.
+// The messages of a container of podman are found by its name: in its log, or in its
+// output. conmon reads that no longer than the container's first process runs.
 func TestPodmanLogByName(t *testing.T) {
 	host.NeedContainers(t, "podman", "runc")
 	h := host.NewHost(t)
@@ -70,14 +71,23 @@ func TestPodmanLogByName(t *testing.T) {
 	rootfs := filepath.Join(t.TempDir(), "rootfs")
 	host.NewRootfs(t, rootfs)
 	run := func(name string, flags ...string) {
-		args := append([]string{"run", "--name", name, "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096", "--volume", "/dev:/dev"}, flags...)
-		h.Must(podman(append(args, "--log-driver", "k8s-file", "--rootfs", rootfs, "/bin/sh", "-c", host.ThreeClients("x"))...)...)
+		args := append([]string{"run", "--detach", "--name", name, "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096", "--volume", "/dev:/dev"}, flags...)
+		h.Must(podman(append(args, "--log-driver", "k8s-file", "--rootfs", rootfs, "/bin/sh", "-c", host.ThreeClients("x")+host.Hold)...)...)
+	}
+	end := func(name string) {
+		host.Release(t, rootfs)
+		h.Must(podman("wait", name)...)
+		host.Check(t, os.Remove(filepath.Join(rootfs, "tmp/hold")))
 	}
 	run("web")
 	id := strings.TrimSpace(h.Must(podman("inspect", "-f", "{{.Id}}", "web")...).Out)
 	host.WantOnce(t, h.Path("/var/log/devlog/"+id+"/messages"), host.ThreeTexts("x")...)
+	end("web")
 
 	run("out", "--annotation", "devlog.dev/rules=*.* container-stdout")
-	host.WantLines(t, h.Must(podman("logs", "out")...).Out, host.ThreeTexts("x")...)
+	logs := func() string { return h.Must(podman("logs", "out")...).Out }
+	host.Eventually(t, "the lines are in podman's log", func() bool { return strings.Count(logs(), "\n") >= len(host.ThreeTexts("x")) })
+	end("out")
+	host.WantLines(t, logs(), host.ThreeTexts("x")...)
 	h.Must(podman("rm", "web", "out")...)
 }
