@@ -41,11 +41,14 @@ const (
 	// maxRetries is how often a failed repair is retried on a timer.
 	maxRetries = 5
 
-	// credit is the processor time that looks and repairs may take at any time, about 200
-	// repairs. After that they may take 1/share of the time: with 100 receivers, 1% of a
-	// processor.
-	credit = time.Second
-	share  = 10_000
+	// freeRepairs is how many repairs there may be at any time, each of the processor time
+	// that one takes here: a machine of 20 times the usual 4 ms repairs as often as others.
+	// After that looks and repairs may take 1/share of the time: with 100 receivers, 1% of
+	// a processor.
+	freeRepairs = 200
+	cheapRepair = 5 * time.Millisecond
+	dearRepair  = 100 * time.Millisecond
+	share       = 10_000
 	// longestWait is the longest time for which the budget delays a look: in it, a repair of
 	// 4 ms is paid back.
 	longestWait = 40 * time.Second
@@ -124,6 +127,18 @@ func (p *pause) ended(now time.Time, idle bool) {
 type budget struct {
 	spent time.Duration // what is not paid back yet
 	at    time.Time     // the time of that
+	run   time.Duration // what the last repair took
+}
+
+// repaired spends what a repair took.
+func (b *budget) repaired(now time.Time, cost time.Duration) {
+	b.run = cost
+	b.spend(now, cost)
+}
+
+// credit is the processor time that looks and repairs may take at any time.
+func (b *budget) credit() time.Duration {
+	return freeRepairs * min(max(b.run, cheapRepair), dearRepair)
 }
 
 func (b *budget) spend(now time.Time, cost time.Duration) {
@@ -133,10 +148,11 @@ func (b *budget) spend(now time.Time, cost time.Duration) {
 
 // next returns the time of the next look; zero for now.
 func (b *budget) next() time.Time {
-	if b.spent <= credit {
+	over := b.spent - b.credit()
+	if over <= 0 {
 		return time.Time{}
 	}
-	return b.at.Add(min((b.spent-credit)*share, longestWait))
+	return b.at.Add(min(over*share, longestWait))
 }
 
 // threadTime returns the processor time of this thread.

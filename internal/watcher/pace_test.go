@@ -127,7 +127,7 @@ func TestBudget(t *testing.T) {
 	var all time.Duration
 	waited := time.Duration(0)
 	for now := start; now.Before(start.Add(hours * time.Hour)); {
-		b.spend(now, cost)
+		b.repaired(now, cost)
 		all += cost
 		next := now.Add(time.Second)
 		if at := b.next(); at.After(next) {
@@ -136,7 +136,7 @@ func TestBudget(t *testing.T) {
 		}
 		now = next
 	}
-	if most := credit + hours*time.Hour/share + cost; all > most {
+	if most := b.credit() + hours*time.Hour/share + cost; all > most {
 		t.Errorf("%v in %d hours, want %v at most", all, hours, most)
 	}
 	if waited < longestWait*9/10 || waited > longestWait {
@@ -147,9 +147,26 @@ func TestBudget(t *testing.T) {
 	if at := b.next(); !at.IsZero() {
 		t.Errorf("after hours without a change it waits until %v", at.Sub(later))
 	}
-	b.spend(later, time.Hour) // on a machine that stood still
+	b.repaired(later, time.Hour) // on a machine that stood still
 	if at := b.next(); at.Sub(later) != longestWait {
 		t.Errorf("it waits for %v", at.Sub(later))
+	}
+}
+
+// A slow machine repairs at once as often as a fast one does.
+func TestBudgetSlow(t *testing.T) {
+	for _, cost := range []time.Duration{time.Millisecond, cheapRepair, 80 * time.Millisecond, dearRepair} {
+		var b budget
+		now := time.Now()
+		for n := range freeRepairs {
+			if b.repaired(now, cost); !b.next().IsZero() {
+				t.Errorf("repairs of %v: it waits after %d", cost, n+1)
+				break
+			}
+		}
+		if b.repaired(now, cost); b.next().IsZero() != (cost < cheapRepair) {
+			t.Errorf("repairs of %v: it waits after one more: %t", cost, !b.next().IsZero())
+		}
 	}
 }
 
@@ -165,7 +182,7 @@ func TestBudgetSpent(t *testing.T) {
 	if f.budget.spent <= before {
 		t.Error("a repair costs nothing")
 	}
-	f.budget.spend(now, 2*credit)
+	f.budget.spend(now, 2*f.budget.credit())
 	b.Must(reruntest.Relink(b.Root, "elsewhere"))
 	f.look(now)
 	if f.run != nil || !f.due.at.Equal(f.budget.next()) || f.Next().After(now.Add(longestWait)) {

@@ -198,7 +198,7 @@ func (w *Watcher) Step(now time.Time) {
 		ended, problem := w.run.Poll(now)
 		w.takeHandover()
 		if ended {
-			w.budget.spend(now, w.run.Cost())
+			w.budget.repaired(now, w.run.Cost())
 			w.run.Close()
 			w.afterRun(now, problem)
 		}
