@@ -5,8 +5,6 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"devlog/internal/syslog"
 )
 
@@ -40,18 +38,6 @@ const (
 	quiet = time.Minute
 	// maxRetries is how often a failed repair is retried on a timer.
 	maxRetries = 5
-
-	// freeRepairs is how many repairs there may be at any time, each of the processor time
-	// that one takes here: a machine of 20 times the usual 4 ms repairs as often as others.
-	// After that looks and repairs may take 1/share of the time: with 100 receivers, 1% of
-	// a processor.
-	freeRepairs = 200
-	cheapRepair = 5 * time.Millisecond
-	dearRepair  = 100 * time.Millisecond
-	share       = 10_000
-	// longestWait is the longest time for which the budget delays a look: in it, a repair of
-	// 4 ms is paid back.
-	longestWait = 40 * time.Second
 
 	// sayEvery is how often repairs are reported.
 	sayEvery = time.Minute
@@ -120,48 +106,6 @@ func (p *pause) ended(now time.Time, idle bool) {
 		limit = max(idleDelay, p.delay)
 	}
 	p.delay = min(max(2*p.delay, firstDelay), limit)
-}
-
-// budget limits the processor time of looks and repairs. Whoever replaces /dev/log all the
-// time decides how many are needed, but not what they cost.
-type budget struct {
-	spent time.Duration // what is not paid back yet
-	at    time.Time     // the time of that
-	run   time.Duration // what the last repair took
-}
-
-// repaired spends what a repair took.
-func (b *budget) repaired(now time.Time, cost time.Duration) {
-	b.run = cost
-	b.spend(now, cost)
-}
-
-// credit is the processor time that looks and repairs may take at any time.
-func (b *budget) credit() time.Duration {
-	return freeRepairs * min(max(b.run, cheapRepair), dearRepair)
-}
-
-func (b *budget) spend(now time.Time, cost time.Duration) {
-	back := max(now.Sub(b.at), 0) / share
-	b.spent, b.at = max(b.spent-back, 0)+cost, now
-}
-
-// next returns the time of the next look; zero for now.
-func (b *budget) next() time.Time {
-	over := b.spent - b.credit()
-	if over <= 0 {
-		return time.Time{}
-	}
-	return b.at.Add(min(over*share, longestWait))
-}
-
-// threadTime returns the processor time of this thread.
-func threadTime() time.Duration {
-	var t unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t) != nil {
-		return 0
-	}
-	return time.Duration(t.Nano())
 }
 
 // report is what to report about repairs.

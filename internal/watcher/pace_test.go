@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"devlog/internal/budget"
 	"devlog/internal/rerun/reruntest"
 
 	"golang.org/x/sys/unix"
@@ -118,77 +119,25 @@ func TestMountIsLookedAtSoon(t *testing.T) {
 	f.due.at = time.Time{}
 }
 
-// A neighbour that replaces /dev/log all the time costs no more than the budget, and one
-// change is repaired at once.
-func TestBudget(t *testing.T) {
-	const cost, hours = 4 * time.Millisecond, 4
-	start := time.Now()
-	var b budget
-	var all time.Duration
-	waited := time.Duration(0)
-	for now := start; now.Before(start.Add(hours * time.Hour)); {
-		b.repaired(now, cost)
-		all += cost
-		next := now.Add(time.Second)
-		if at := b.next(); at.After(next) {
-			waited = max(waited, at.Sub(now))
-			next = at
-		}
-		now = next
-	}
-	if most := b.credit() + hours*time.Hour/share + cost; all > most {
-		t.Errorf("%v in %d hours, want %v at most", all, hours, most)
-	}
-	if waited < longestWait*9/10 || waited > longestWait {
-		t.Errorf("it waits for %v", waited)
-	}
-	later := b.at.Add(hours * 7 * time.Hour) // of peace
-	b.spend(later, cost)
-	if at := b.next(); !at.IsZero() {
-		t.Errorf("after hours without a change it waits until %v", at.Sub(later))
-	}
-	b.repaired(later, time.Hour) // on a machine that stood still
-	if at := b.next(); at.Sub(later) != longestWait {
-		t.Errorf("it waits for %v", at.Sub(later))
-	}
-}
-
-// A slow machine repairs at once as often as a fast one does.
-func TestBudgetSlow(t *testing.T) {
-	for _, cost := range []time.Duration{time.Millisecond, cheapRepair, 80 * time.Millisecond, dearRepair} {
-		var b budget
-		now := time.Now()
-		for n := range freeRepairs {
-			if b.repaired(now, cost); !b.next().IsZero() {
-				t.Errorf("repairs of %v: it waits after %d", cost, n+1)
-				break
-			}
-		}
-		if b.repaired(now, cost); b.next().IsZero() != (cost < cheapRepair) {
-			t.Errorf("repairs of %v: it waits after one more: %t", cost, !b.next().IsZero())
-		}
-	}
-}
-
 // What is spent holds the next look up, and what a look and a repair take is counted.
 func TestBudgetSpent(t *testing.T) {
 	b := reruntest.New(t, "link")
 	f := watching(b)
 	f.text = reruntest.ToLog
 	b.Must(reruntest.Relink(b.Root, "elsewhere"))
-	before, now := f.budget.spent, time.Now()
+	before, now := f.budget, time.Now()
 	f.look(now)
 	runOnce(b, f)
-	if f.budget.spent <= before {
+	if f.budget == before {
 		t.Error("a repair costs nothing")
 	}
-	f.budget.spend(now, 2*f.budget.credit())
+	f.budget.Spend(now, time.Hour)
 	b.Must(reruntest.Relink(b.Root, "elsewhere"))
 	f.look(now)
-	if f.run != nil || !f.due.at.Equal(f.budget.next()) || f.Next().After(now.Add(longestWait)) {
+	if f.run != nil || !f.due.at.Equal(f.budget.Next()) || f.Next().After(now.Add(budget.LongestWait)) {
 		t.Errorf("it looks again at %v", f.Next())
 	}
-	f.Step(f.budget.next())
+	f.Step(f.budget.Next())
 	if f.run == nil {
 		t.Error("no repair when it is time")
 	}

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/budget"
 	"devlog/internal/file"
 	"devlog/internal/handover"
 	"devlog/internal/rerun"
@@ -97,7 +98,7 @@ type Watcher struct {
 	clock   clock
 	run     *run // the running repair, or nil
 	pause   pause
-	budget  budget
+	budget  budget.Budget
 	yielded yielded
 	report  report
 
@@ -198,7 +199,7 @@ func (w *Watcher) Step(now time.Time) {
 		ended, problem := w.run.Poll(now)
 		w.takeHandover()
 		if ended {
-			w.budget.repaired(now, w.run.Cost())
+			w.budget.Repaired(now, w.run.Cost())
 			w.run.Close()
 			w.afterRun(now, problem)
 		}
@@ -259,12 +260,12 @@ func (w *Watcher) lookByClock(now time.Time) {
 
 // look starts a repair if one is needed and the last one was long enough ago.
 func (w *Watcher) look(now time.Time) {
-	if start := w.budget.next(); now.Before(start) {
+	if start := w.budget.Next(); now.Before(start) {
 		w.due.at = start
 		return
 	}
-	began := threadTime()
-	defer func() { w.budget.spend(now, threadTime()-began) }()
+	began := budget.ThreadTime()
+	defer func() { w.budget.Spend(now, budget.ThreadTime()-began) }()
 	w.readEvents() // first: changes from here on cause new events
 	w.watches.changed, w.watches.named = false, false
 	w.arm(now)
