@@ -91,7 +91,7 @@ func TestCreateContainer(t *testing.T) {
 	// A pod that says no rule gets those of the plugin, too.
 	empty := map[string]string{"devlog.dev/log": "on", "devlog.dev/rules": " \n\t\n"}
 	a, _, _ = p.CreateContainer(context.Background(), &api.PodSandbox{Annotations: empty}, &api.Container{Name: "db"})
-	if args := a.Hooks.CreateRuntime[0].Args; !slices.Equal(args[4:], []string{"--no-heal", "--rule", "*.* -/var/log/x"}) {
+	if args := a.Hooks.CreateRuntime[0].Args; !slices.Equal(args[4:], []string{"--no-auto-repair", "--rule", "*.* -/var/log/x"}) {
 		t.Errorf("arguments with an empty rule: %q", args)
 	}
 	for name, c := range map[string]*api.Container{
