@@ -66,15 +66,12 @@ func ParseKeep(text string) (time.Duration, error) {
 func Clear(dir string, keep time.Duration) error { return clearUnused(dir, keep, listInUse) }
 
 func clearUnused(dir string, keep time.Duration, list func() (inUse, error)) (err error) {
-	root, err := os.OpenRoot(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
+	c, err := open(dir, "clear old logs")
+	if c == nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("cannot clear old logs: %w", err)
-	}
-	defer root.Close()
-	c := &clearing{root: root, before: time.Now().Add(-keep)}
+	defer c.root.Close()
+	c.before = time.Now().Add(-keep)
 	if due, err := c.isDue(); err != nil || !due {
 		return c.failed(err)
 	}
@@ -120,15 +117,11 @@ func clearUnused(dir string, keep time.Duration, list func() (inUse, error)) (er
 func RemoveEmpty(dir, name string) error { return removeEmpty(dir, name, listInUse) }
 
 func removeEmpty(dir, name string, list func() (inUse, error)) error {
-	root, err := os.OpenRoot(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
+	c, err := open(dir, "remove an empty directory of logs")
+	if c == nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("cannot remove an empty directory of logs: %w", err)
-	}
-	defer root.Close()
-	c := &clearing{root: root}
+	defer c.root.Close()
 	d := c.inspect(name)
 	if d.newest.IsZero() || d.size > 0 {
 		return nil
@@ -165,6 +158,18 @@ func listInUse() (inUse, error) {
 type clearing struct {
 	root   *os.Root
 	before time.Time
+}
+
+// open opens the directory of logs, to do that; nil if it does not exist or cannot be opened.
+func open(dir, do string) (*clearing, error) {
+	root, err := os.OpenRoot(dir)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("cannot %s: %w", do, err)
+	}
+	return &clearing{root: root}, nil
 }
 
 func (c *clearing) failed(err error) error {

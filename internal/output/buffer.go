@@ -274,10 +274,8 @@ func (o *Outline) Size() int { return o.size }
 // CountsAfter returns the counts of the outline's messages and of this buffer's messages,
 // which follow them.
 func (b *Buffer) CountsAfter(o *Outline) Counts {
-	c := Counts{Written: o.written + b.counts.Written, Untold: o.untold + b.untold.n, Lost: slices.Clone(o.lost)}
-	for _, l := range b.counts.Lost {
-		c.Lose(l.Reason, l.N)
-	}
+	c := Counts{Written: o.written, Untold: o.untold + b.untold.n, Lost: slices.Clone(o.lost)}
+	c.Add(b.counts.Written, b.counts.Lost)
 	c.Pending = o.added + b.added - c.Written - c.AllLost()
 	return c
 }
@@ -286,10 +284,7 @@ func (b *Buffer) CountsAfter(o *Outline) Counts {
 func (b *Buffer) Take(from *Buffer) {
 	b.buf = append(b.buf, from.buf[from.head:]...)
 	b.added += from.added
-	b.counts.Written += from.counts.Written
-	for _, lost := range from.counts.Lost {
-		b.counts.Lose(lost.Reason, lost.N)
-	}
+	b.counts.Add(from.counts.Written, from.counts.Lost)
 	if from.untold.n > 0 {
 		b.untold.n, b.untold.why = b.untold.n+from.untold.n, from.untold.why
 	}

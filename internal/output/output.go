@@ -58,6 +58,14 @@ func (c *Counts) AllLost() (n uint64) {
 	return n
 }
 
+// Add adds what happened to other messages.
+func (c *Counts) Add(written uint64, lost []Loss) {
+	c.Written += written
+	for _, l := range lost {
+		c.Lose(l.Reason, l.N)
+	}
+}
+
 // Lose counts n messages as lost.
 func (c *Counts) Lose(reason string, n uint64) {
 	if n == 0 {

@@ -32,12 +32,9 @@ func (b *Buffer) State() State {
 
 // Resume inserts what was pending before what is pending now.
 func (b *Buffer) Resume(s State) {
-	b.counts.Written += s.Written
-	b.added += s.Written
-	for _, lost := range s.Lost {
-		b.counts.Lose(lost.Reason, lost.N)
-		b.added += lost.N
-	}
+	b.counts.Add(s.Written, s.Lost)
+	earlier := Counts{Written: s.Written, Lost: s.Lost}
+	b.added += earlier.Written + earlier.AllLost()
 	if len(s.Pending) > 0 {
 		b.added += uint64(bytes.Count(s.Pending, newline))
 		if s.Ours {

@@ -233,10 +233,7 @@ func (r *Relay) State(time.Time) output.State {
 
 // Resume continues for another relay.
 func (r *Relay) Resume(s output.State, _ time.Time) {
-	r.counts.Written += s.Written
-	for _, lost := range s.Lost {
-		r.counts.Lose(lost.Reason, lost.N)
-	}
+	r.counts.Add(s.Written, s.Lost)
 	r.untold += s.Unsaid
 	for rest := s.Pending; len(rest) >= sizeLen; {
 		size := int(binary.NativeEndian.Uint32(rest))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"time"
 
@@ -61,9 +62,7 @@ func (w *work) bindFurther(at string) error {
 	}
 	crash.Point()
 	w.rollback = append(w.rollback, func() {
-		if st, err := dir.Lstat(name); err == nil && st.ID == id {
-			_ = dir.Unlink(name)
-		}
+		unlinkOwn(dir, name, id)
 		removeDirs(made)
 	})
 	w.made = append(w.made, made...)
@@ -162,10 +161,7 @@ func (w *work) handTo(pid int) error {
 	}
 	defer listener.Close()
 	defer dir.Unlink(name) //nolint:errcheck // nobody listens there any more
-	files := append([]handover.Passed{}, w.further...)
-	for i := len(w.made) - 1; i >= 0; i-- {
-		files = append(files, handover.Passed{File: w.made[i].Parent.File(), Name: handover.NameRmdir + w.made[i].Name})
-	}
+	files := append(slices.Clone(w.further), w.madeDirs()...)
 	if err := running.Signal(pid, w.at, unix.SIGHUP); err != nil {
 		return err
 	}

@@ -67,11 +67,7 @@ func (w *work) rerunNeeds() string {
 // it ends. By then the container's root may be gone from every mount namespace.
 func (w *work) passed() []handover.Passed {
 	var files []handover.Passed
-	pass := func(d *rootfs.Dir, kind, name string) {
-		if !strings.Contains(name, ":") { // a colon separates the names of passed files
-			files = append(files, handover.Passed{File: d.File(), Name: kind + name})
-		}
-	}
+	pass := func(d *rootfs.Dir, kind, name string) { files = append(files, passedName(d, kind, name)...) }
 	if w.socket != nil {
 		files = append(files, handover.Passed{File: w.socket, Name: handover.NameSocket})
 		pass(w.at, handover.NameUnlink, path.Base(w.plan.Socket))
@@ -85,8 +81,22 @@ func (w *work) passed() []handover.Passed {
 		pass(w.pointed, handover.NameUnlink, path.Base(w.facts.Log.Target.Path))
 	}
 	pass(w.at, handover.NameUnlink, names.Record)
+	return append(files, w.madeDirs()...)
+}
+
+// madeDirs are the directories that were created, innermost first, for the receiver to remove.
+func (w *work) madeDirs() (files []handover.Passed) {
 	for _, m := range slices.Backward(w.made) {
-		pass(m.Parent, handover.NameRmdir, m.Name)
+		files = append(files, passedName(m.Parent, handover.NameRmdir, m.Name)...)
 	}
 	return files
+}
+
+// passedName is a name in a directory to pass. It is empty for a name with a colon, which
+// separates the names of passed files.
+func passedName(d *rootfs.Dir, kind, name string) []handover.Passed {
+	if strings.Contains(name, ":") {
+		return nil
+	}
+	return []handover.Passed{{File: d.File(), Name: kind + name}}
 }

@@ -131,11 +131,7 @@ func (w *work) listen(at string) error {
 		return devdir.Changed(err, rootfs.ErrChanged)
 	}
 	w.socket = socket
-	w.rollback = append(w.rollback, func() {
-		if st, err := w.at.Lstat(name); err == nil && st.ID == id {
-			_ = w.at.Unlink(name)
-		}
-	})
+	w.rollback = append(w.rollback, func() { unlinkOwn(w.at, name, id) })
 	return nil
 }
 
@@ -156,16 +152,20 @@ func (w *work) point(at, text string) error {
 	}
 	crash.Point()
 	dest := w.facts.Log.Target
-	id, err := d.PutLink(text, path.Base(at), rootfs.Stat{Kind: dest.Kind, ID: dest.ID})
+	name := path.Base(at)
+	id, err := d.PutLink(text, name, rootfs.Stat{Kind: dest.Kind, ID: dest.ID})
 	if err != nil {
 		return devdir.Changed(err, rootfs.ErrChanged)
 	}
-	w.rollback = append(w.rollback, func() {
-		if st, err := d.Lstat(path.Base(at)); err == nil && st.ID == id {
-			_ = d.Unlink(path.Base(at))
-		}
-	})
+	w.rollback = append(w.rollback, func() { unlinkOwn(d, name, id) })
 	return nil
+}
+
+// unlinkOwn removes the name if it still has that file.
+func unlinkOwn(d *rootfs.Dir, name string, id rootfs.ID) {
+	if st, err := d.Lstat(name); err == nil && st.ID == id {
+		_ = d.Unlink(name)
+	}
 }
 
 // inspected returns what was found at the private socket's path.

@@ -197,8 +197,13 @@ func (c *container) path() (string, error) {
 // can open by its handle. It cannot open a named pipe or a file that way, and nobody can open
 // a socket.
 func (c *container) isPipe() bool {
+	return c.pin >= 0 && isUnnamed(c.pin)
+}
+
+// isUnnamed returns whether the descriptor is that of a pipe without a name.
+func isUnnamed(fd int) bool {
 	var fs unix.Statfs_t
-	return c.pin >= 0 && unix.Fstatfs(c.pin, &fs) == nil && fs.Type == unix.PIPEFS_MAGIC
+	return unix.Fstatfs(fd, &fs) == nil && fs.Type == unix.PIPEFS_MAGIC
 }
 
 // pinNow records the present standard output, for a container that logs and ends at once. A
@@ -215,8 +220,7 @@ func (c *container) pinNow() {
 		return
 	}
 	flags := unix.O_PATH
-	var fs unix.Statfs_t
-	if unix.Fstatfs(fd, &fs) == nil && fs.Type == unix.PIPEFS_MAGIC {
+	if isUnnamed(fd) {
 		flags = unix.O_WRONLY | unix.O_APPEND
 	}
 	if pin, err := file.Open(file.Path(fd), flags, 0, file.Any); err == nil {

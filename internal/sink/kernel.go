@@ -254,10 +254,7 @@ func (k *Kernel) State(time.Time) output.State {
 
 // Resume continues with the open log, unless logs cannot be opened any more.
 func (k *Kernel) Resume(s output.State, _ time.Time) {
-	k.counts.Written += s.Written
-	for _, l := range s.Lost {
-		k.counts.Lose(l.Reason, l.N)
-	}
+	k.counts.Add(s.Written, s.Lost)
 	k.unsaid += s.Unsaid
 	if k.log == nil || s.FD < 0 {
 		if s.FD >= 0 {

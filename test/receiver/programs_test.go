@@ -51,12 +51,12 @@ func programsContainer(t *testing.T, h *host.Host, name string) *host.OCI {
 		}
 		t.Skipf("this test needs real programs: %v; run test/deps.sh", err)
 	}
-	script, err := filepath.Abs(filepath.Join("testdata", name))
+	scripts, err := filepath.Abs("testdata")
 	host.Check(t, err)
 	c := host.NewOCI(t, h, "runc", "c1", "exec /bin/sh /opt/"+name)
 	h.Must("mkdir", "-p", programsBox+"/upper/opt", programsBox+"/upper/usr", programsBox+"/work")
 	h.Must("sh", "-c", "cd "+programs()+` && cp -a etc var usr `+programsBox+`/upper && for d in bin sbin lib; do ! [ -d $d ] || cp -a $d `+programsBox+`/upper/usr; done`)
-	h.Must("cp", script, programsBox+"/upper/opt")
+	h.Must("cp", filepath.Join(scripts, name), filepath.Join(scripts, "common.sh"), programsBox+"/upper/opt")
 	h.Must("mount", "-t", "overlay", "overlay", "-o", "lowerdir=/,upperdir="+programsBox+"/upper,workdir="+programsBox+"/work", c.Rootfs)
 	c.Mount("/tmp", "tmpfs", "tmpfs", "mode=1777")
 	c.Mount("/run", "tmpfs", "tmpfs", "mode=755")

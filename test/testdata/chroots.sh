@@ -5,28 +5,9 @@ set -eux
 exec 2>/opt/log
 grep -q '^sshd:' /etc/passwd || echo "sshd:x:9101:9101::/run/sshd:/usr/sbin/nologin" >>/etc/passwd
 mkdir -p /run/sshd /root
-await() { until [ -e "$1" ]; do sleep 0.02; done; }
+. /opt/common.sh
 
-cat >/tmp/haproxy.cfg <<C
-global
-  log /dev/log local0
-  chroot /var/lib/haproxy
-defaults
-  log global
-  mode http
-  option httplog
-  timeout client 9s
-  timeout connect 9s
-  timeout server 9s
-frontend fe
-  bind unix@/tmp/haproxy
-  http-request return status 200
-C
-haproxy -D -p /tmp/haproxy.pid -f /tmp/haproxy.cfg
-await /tmp/haproxy
-python3 -c 'import socket
-s = socket.socket(socket.AF_UNIX); s.connect("/tmp/haproxy"); s.sendall(b"GET /x HTTP/1.0\r\n\r\n"); list(s.makefile("rb"))'
-kill "$(cat /tmp/haproxy.pid)"
+serve_with_haproxy 'chroot /var/lib/haproxy'
 
 mkdir -p /srv/sftp
 echo text >/srv/sftp/file

@@ -10,9 +10,7 @@ for user in sshd:9101 postfix:9102; do
   grep -q "^$name:" /etc/group || echo "$name:x:$id:" >>/etc/group
 done
 grep -q '^postdrop:' /etc/group || echo 'postdrop:x:9100:' >>/etc/group
-get() { python3 -c 'import socket, sys
-s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(b"GET /x HTTP/1.0\r\n\r\n"); list(s.makefile("rb"))' "$1"; }
-await() { until [ -e "$1" ]; do sleep 0.02; done; }
+. /opt/common.sh
 
 cat >/tmp/nginx.conf <<C
 user root; pid /tmp/nginx.pid; worker_processes 1;
@@ -26,24 +24,7 @@ await /tmp/nginx
 get /tmp/nginx
 kill "$(cat /tmp/nginx.pid)"
 
-cat >/tmp/haproxy.cfg <<C
-global
-  log /dev/log local0
-defaults
-  log global
-  mode http
-  option httplog
-  timeout client 9s
-  timeout connect 9s
-  timeout server 9s
-frontend fe
-  bind unix@/tmp/haproxy
-  http-request return status 200
-C
-haproxy -D -p /tmp/haproxy.pid -f /tmp/haproxy.cfg
-await /tmp/haproxy
-get /tmp/haproxy
-kill "$(cat /tmp/haproxy.pid)"
+serve_with_haproxy
 
 ssh-keygen -q -t ed25519 -N '' -f /tmp/key
 printf 'HostKey /tmp/key\nUsePAM no\nSyslogFacility AUTHPRIV\n' >/tmp/sshd.conf
