@@ -66,8 +66,12 @@ type Before struct {
 	WasOwner rootfs.Owner `json:"was_owner"`
 }
 
-// MaxListen is how many further sockets a receiver can have, with the journal's two.
-const MaxListen = 16 + 2
+const (
+	// MaxFurther is how many further sockets can be asked for by their paths.
+	MaxFurther = 16
+	// MaxListen is how many further sockets a receiver can have, with the journal's two.
+	MaxListen = MaxFurther + 2
+)
 
 // Further is a further socket of a receiver, beside the private one.
 type Further struct {

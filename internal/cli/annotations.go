@@ -55,10 +55,10 @@ func (p *program) annotations(c *cli.Context, stage hook.Stage, container hook.C
 		return s.Off, err
 	}
 	for _, name := range s.Unknown[:min(len(s.Unknown), maxUnknown)] {
-		p.passOver("ignored: unknown annotation " + environ.Shorten(name))
+		p.notice("ignored: unknown annotation " + environ.Shorten(name))
 	}
 	if s.Old != "" {
-		p.passOver(fmt.Sprintf("annotation %s is now called %s; the old name still works", environ.Shorten(s.Old), environ.Shorten(annotation.NewName(s.Old))))
+		p.notice(fmt.Sprintf("annotation %s is now called %s; the old name still works", environ.Shorten(s.Old), environ.Shorten(annotation.NewName(s.Old))))
 	}
 	if stage == hook.Poststop {
 		s.Rules = nil // no receiver starts

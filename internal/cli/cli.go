@@ -67,8 +67,8 @@ type program struct {
 
 	// warned says that the warnings about ignored variables were printed.
 	warned bool
-	// passedOver are the warnings about ignored settings, which the receiver repeats.
-	passedOver []string
+	// notices are the warnings about settings, which the receiver repeats.
+	notices []string
 	// keepLogs is how long to keep logs of ended containers; 0 for ever.
 	keepLogs time.Duration
 	// warnings are about the receiver that was started.

@@ -164,14 +164,14 @@ func (p *program) options(c *cli.Context, name string) (repair.Options, error) {
 	if !p.warned { // once, also for several containers
 		p.warned = true
 		for _, text := range environ.Unknown(os.Environ()) {
-			p.passOver(text)
+			p.notice(text)
 		}
 	}
 	o := repair.Options{Socket: socket, Known: known, Listen: listen, Receiver: launch.Receiver{
 		Path: c.String("receiver"), Names: launch.Names{Name: p.name}, Config: c.String("config"), Rules: rules,
 		Limits: launch.Limits{Rate: rate, Overflow: overflow, CompressRepeats: c.Bool("compress-repeats"),
 			MetricsFile: strings.ReplaceAll(c.String("metrics-file"), "{name}", p.name)},
-		Supervise: supervise, Notices: p.passedOver,
+		Supervise: supervise, Notices: p.notices,
 	}}
 	if err := sandboxed(c, &o.Receiver); err != nil {
 		return repair.Options{}, err
@@ -187,10 +187,10 @@ func (p *program) options(c *cli.Context, name string) (repair.Options, error) {
 	return o, nil
 }
 
-// passOver warns about a setting that is ignored. Runtimes hide what a hook writes, so the
+// notice warns about a setting that is ignored, or has a new name. Runtimes hide what a hook writes, so the
 // receiver repeats the warning among the container's messages.
-func (p *program) passOver(text string) {
-	p.passedOver = append(p.passedOver, p.line(errors.New(text)))
+func (p *program) notice(text string) {
+	p.notices = append(p.notices, p.line(errors.New(text)))
 }
 
 // sandboxed reads the flags about the receiver's privileges.

@@ -43,7 +43,7 @@ func (p *program) code(code int) int {
 func (p *program) say(err error) {
 	text := p.line(err)
 	if p.Hook {
-		for _, before := range p.passedOver {
+		for _, before := range p.notices {
 			p.note(before)
 		}
 		p.note(text)

@@ -48,8 +48,8 @@ func TestMain_asks(t *testing.T) {
 	}
 }
 
-// What is passed over is said once, and told to the receiver.
-func TestPassedOver(t *testing.T) {
+// An ignored setting is reported once, and the receiver repeats it.
+func TestIgnored(t *testing.T) {
 	clean(t)
 	t.Setenv("DEVLOG_RULX", "*.* /x")
 	const variable = "ignored: unknown environment variable DEVLOG_RULX"

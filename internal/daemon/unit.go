@@ -231,7 +231,7 @@ const (
 )
 
 // SaidLast returns the last line in the journal that the receiver of that systemd service
-// wrote to standard error since its last start; "" if there is none.
+// wrote to standard error since its last start; "" if it wrote nothing.
 func SaidLast(unit string) string {
 	if !strings.HasPrefix(unit, UnitPrefix) || !strings.HasSuffix(unit, unitSuffix) || strings.ContainsAny(unit, "*?[") { // it could be a pattern
 		return ""

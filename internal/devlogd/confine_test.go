@@ -104,17 +104,24 @@ func TestUpgradeConfined(t *testing.T) {
 // guardOnly is in the status of a process that has no capability but the guard.
 const guardOnly = "\nCapPrm:\t0000000800000000\n"
 
-// What is to be another user's is, and what he may not write to is said.
-func TestUser(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("not root")
-	}
+// openDirectory returns a directory that other users can reach. The test needs root.
+func openDirectory(t *testing.T) string {
+	t.Helper()
 	dir := t.TempDir()
 	for _, d := range []string{dir, filepath.Dir(dir), filepath.Dir(filepath.Dir(dir))} {
 		if err := os.Chmod(d, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return dir
+}
+
+// What is to be another user's is, and what he may not write to is said.
+func TestUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("not root")
+	}
+	dir := openDirectory(t)
 	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "new/m")
 	d := startReady(t, nil, "--listen", sock, "--name", "box", "--rule", "*.* -"+log, "--user", "12345:54321")
 	send(t, dial(t, sock), "<13>mine")
@@ -160,12 +167,7 @@ func TestUserInside(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("not root")
 	}
-	dir := t.TempDir()
-	for _, d := range []string{dir, filepath.Dir(dir), filepath.Dir(filepath.Dir(dir))} {
-		if err := os.Chmod(d, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
+	dir := openDirectory(t)
 	d := startReady(t, nil, "--listen", filepath.Join(dir, "s"), "--name", "box", "--rule", "*.* -"+filepath.Join(dir, "new/m"),
 		"--user", "12345:54321", "--exit-when-alone")
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.cmd.Process.Pid))

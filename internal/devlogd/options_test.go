@@ -71,7 +71,7 @@ func FuzzParseOptions(f *testing.F) {
 	})
 }
 
-// What is passed over is said, and no variable of an option is.
+// An unknown variable is reported, and the variable of an option is not.
 func TestNotices(t *testing.T) {
 	var env []string
 	for _, f := range (&options{}).flags() {

@@ -93,10 +93,9 @@ func (p *program) confined() bool { return p.sandbox != nil && p.sandbox.Landloc
 // privileges.
 func (p *program) begin(o *options, files []handover.File, before *handover.Description, receive bool, started func() error) error {
 	r := p.receiver
-	confinedBefore := before != nil && before.Confinement != nil
 	if receive {
 		user := o.confine.User
-		if confinedBefore { // the process is that user's already
+		if wasConfined(before) { // the process is that user's already
 			user = nil
 		}
 		if err := r.OpenOutputs(user); errors.As(err, new(receiver.RulesError)) {
@@ -177,9 +176,14 @@ func (p *program) start(o *options, files []handover.File, before *handover.Desc
 	return nil
 }
 
+// wasConfined returns whether the earlier program of this process was confined.
+func wasConfined(before *handover.Description) bool {
+	return before != nil && before.Confinement != nil
+}
+
 // confine drops privileges. Call it when everything is open.
 func (p *program) confine(o *options, before *handover.Description) error {
-	if before != nil && before.Confinement != nil { // sandboxes would nest
+	if wasConfined(before) { // sandboxes would nest
 		p.sandbox = before.Confinement
 		return nil
 	}

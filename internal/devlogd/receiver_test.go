@@ -215,6 +215,34 @@ func content(t *testing.T, path string) string {
 }
 
 // await waits until a file contains a text.
+// wantWritten expects the text in the file as often as the senders say together.
+func wantWritten(t *testing.T, path, text string, counts <-chan int) {
+	t.Helper()
+	total := 0
+	for range cap(counts) {
+		total += <-counts
+	}
+	if got := strings.Count(content(t, path), text); got != total {
+		t.Errorf("%d accepted, %d written", total, got)
+	}
+}
+
+// wantGone expects that no file has the name.
+func wantGone(t *testing.T, path string) {
+	t.Helper()
+	if _, err := os.Lstat(path); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("%s is still there: %v", path, err)
+	}
+}
+
+// wantEmpty expects an empty directory.
+func wantEmpty(t *testing.T, dir string) {
+	t.Helper()
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left over: %v, %v", left, err)
+	}
+}
+
 func await(t *testing.T, path, text string) {
 	t.Helper()
 	if !waitFor(func() bool {
@@ -263,9 +291,7 @@ func TestReceive(t *testing.T) {
 	if got := content(t, mail); got != "box mail: bad\n" {
 		t.Errorf("mail: %q", got)
 	}
-	if _, err := os.Lstat(sock); !errors.Is(err, unix.ENOENT) {
-		t.Errorf("the socket is still there: %v", err)
-	}
+	wantGone(t, sock)
 }
 
 // What a sender got rid of before the end is written, even if nobody has read
@@ -321,11 +347,5 @@ func TestDrainUnderLoad(t *testing.T) {
 	}
 	await(t, log, "x: y")
 	d.stop()
-	total := 0
-	for range senders {
-		total += <-counts
-	}
-	if got := strings.Count(content(t, log), "\n"); got != total {
-		t.Errorf("%d accepted, %d written", total, got)
-	}
+	wantWritten(t, log, "\n", counts)
 }

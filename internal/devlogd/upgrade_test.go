@@ -133,9 +133,7 @@ func TestUpgradeUnderLoad(t *testing.T) {
 	if !strings.Contains(text, want) {
 		t.Errorf("no account %q in %q", want, text[max(0, len(text)-1000):])
 	}
-	if _, err := os.Lstat(sock); !errors.Is(err, unix.ENOENT) {
-		t.Errorf("the socket is left: %v", err)
-	}
+	wantGone(t, sock)
 }
 
 // Signals that come while the program is replaced end nobody, and none that asks
@@ -338,9 +336,7 @@ func TestUpgradeKeeper(t *testing.T) {
 	if code := d.wait(); code != 0 || d.stderr.Len() > 0 {
 		t.Errorf("exit code %d, stderr %q", code, &d.stderr)
 	}
-	if left, err := os.ReadDir(filepath.Dir(b.Sock)); err != nil || len(left) > 0 {
-		t.Errorf("left over: %v, %v", left, err)
-	}
+	wantEmpty(t, filepath.Dir(b.Sock))
 }
 
 // A receiver that only keeps the repair needs no configuration to go on.

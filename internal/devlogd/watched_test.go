@@ -42,9 +42,7 @@ func TestKeeperRepairs(t *testing.T) {
 			if want := `cwd / leader true env ["TZ=UTC"] files ["root" "receiver"]` + "\n"; rest != want {
 				t.Errorf("runs: %q, want %q", rest, want)
 			}
-			if _, err := os.Lstat(b.Sock); !errors.Is(err, unix.ENOENT) {
-				t.Errorf("the socket is still there: %v", err)
-			}
+			wantGone(t, b.Sock)
 		})
 	}
 }
@@ -72,9 +70,7 @@ func TestKeeperTakesOver(t *testing.T) {
 	await(t, b.Log, "box newer: y\n")
 	b.record(d.cmd.Process.Pid)
 	d.stop()
-	if left, err := os.ReadDir(filepath.Dir(b.Sock)); err != nil || len(left) > 0 {
-		t.Errorf("left over: %v, %v", left, err)
-	}
+	wantEmpty(t, filepath.Dir(b.Sock))
 }
 
 // The private socket's own name is watched too.
@@ -239,9 +235,7 @@ func TestKeeperOnlyTakesOver(t *testing.T) {
 	send(t, dial(t, b.Dev), "<13>x: y")
 	await(t, b.Log, "box x: y\n")
 	d.stop()
-	if _, err := os.Lstat(b.Sock); !errors.Is(err, unix.ENOENT) {
-		t.Errorf("the socket is still there: %v", err)
-	}
+	wantGone(t, b.Sock)
 }
 
 func TestKeeperEndsDuringRepair(t *testing.T) {
@@ -267,9 +261,7 @@ func TestKeeperEndsDuringRepair(t *testing.T) {
 	if got := content(t, b.Log); got != "box x: y\n" {
 		t.Errorf("%q", got)
 	}
-	if left, err := os.ReadDir(filepath.Dir(b.Sock)); err != nil || len(left) > 0 {
-		t.Errorf("left over: %v, %v", left, err)
-	}
+	wantEmpty(t, filepath.Dir(b.Sock))
 	if _, err := os.Lstat(b.Dev); !errors.Is(err, unix.ENOENT) {
 		t.Errorf("/dev/log: %v", err)
 	}

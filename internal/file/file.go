@@ -78,7 +78,7 @@ const maxRaces = 16
 
 // OpenIn opens a name in a directory in which others create files too. It follows no link
 // (ErrType). It checks a handle on the file first, because opening a device has effects (a
-// watchdog starts). With O_CREAT it creates a regular file if there is none. /proc must be
+// watchdog starts). With O_CREAT it creates a regular file if the name is free. /proc must be
 // mounted.
 func OpenIn(dir int, name string, flags int, mode uint32, want Type) (int, error) {
 	for range maxRaces {

@@ -15,7 +15,7 @@ func IDOf(st *unix.Stat_t) ID {
 }
 
 // Named returns the file with this name in the directory, and its type (S_IFMT of inode(7)).
-// Both are zero if there is none, or it cannot be examined.
+// Both are zero if no file has the name, or it cannot be examined.
 func Named(dir int, name string) (id ID, kind uint32) {
 	var st unix.Stat_t
 	if unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {

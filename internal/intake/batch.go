@@ -52,7 +52,7 @@ const controlSize = (unix.SizeofCmsghdr + unix.SizeofUcred + wordSize - 1) / wor
 
 const wordSize = unix.SizeofPtr
 
-// NewMemory returns memory to read into. There is none of it until something is read.
+// NewMemory returns memory to read into. It takes up no memory before the first read.
 func NewMemory() *Memory { return &Memory{} }
 
 // get gets the memory if that has not been done.

@@ -147,7 +147,7 @@ func (r *rotation) shift(d safepath.Folder, name string) (undo func(), err error
 	if err := r.rename(d, name, first); err != nil {
 		return nil, err
 	}
-	_ = d.Remove(first + gzipSuffix)                    // of an earlier configuration; usually there is none
+	_ = d.Remove(first + gzipSuffix)                    // from an earlier configuration; usually it does not exist
 	return func() { _ = r.rename(d, first, name) }, nil // otherwise the next attempt opens the path again
 }
 

@@ -3,11 +3,13 @@ package repair
 import (
 	"errors"
 	"os"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/devdir"
+	"devlog/internal/handover"
 	"devlog/internal/inspect"
 	"devlog/internal/names"
 	"devlog/internal/plan"
@@ -153,5 +155,19 @@ func TestChangedAfterStart(t *testing.T) {
 	}
 	if l, err := rootfstest.Open(t, dir, "/run/devlog").Listening("log"); err != nil || !l.Live {
 		t.Errorf("the receiver's socket: %+v, %v", l, err)
+	}
+}
+
+// The directories that were made are passed innermost first. A name with a colon, which
+// separates the names of passed files, is left out.
+func TestMadeDirs(t *testing.T) {
+	d, _ := rootfstest.Dir(t)
+	w := &work{made: []rootfs.Made{{Parent: d, Name: "a"}, {Parent: d, Name: "b:c"}, {Parent: d, Name: "d"}}}
+	var got []string
+	for _, p := range w.madeDirs() {
+		got = append(got, p.Name)
+	}
+	if want := []string{handover.NameRmdir + "d", handover.NameRmdir + "a"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

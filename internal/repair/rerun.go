@@ -67,20 +67,22 @@ func (w *work) rerunNeeds() string {
 // it ends. By then the container's root may be gone from every mount namespace.
 func (w *work) passed() []handover.Passed {
 	var files []handover.Passed
-	pass := func(d *rootfs.Dir, kind, name string) { files = append(files, passedName(d, kind, name)...) }
+	unlinks := func(d *rootfs.Dir, name string) {
+		files = append(files, passedName(d, handover.NameUnlink, name)...)
+	}
 	if w.socket != nil {
 		files = append(files, handover.Passed{File: w.socket, Name: handover.NameSocket})
-		pass(w.at, handover.NameUnlink, path.Base(w.plan.Socket))
+		unlinks(w.at, path.Base(w.plan.Socket))
 	}
 	files = append(files, w.further...)
-	pass(w.at, handover.NameUnlink, names.Link)
+	unlinks(w.at, names.Link)
 	if w.target.Host {
 		return files // a host stays prepared without a watcher; the directory only marks the watcher
 	}
 	if w.pointed != nil {
-		pass(w.pointed, handover.NameUnlink, path.Base(w.facts.Log.Target.Path))
+		unlinks(w.pointed, path.Base(w.facts.Log.Target.Path))
 	}
-	pass(w.at, handover.NameUnlink, names.Record)
+	unlinks(w.at, names.Record)
 	return append(files, w.madeDirs()...)
 }
 

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"devlog/internal/annotation"
+	"devlog/internal/changes"
 	"devlog/internal/launch"
 	"devlog/internal/names"
 	"devlog/internal/plan"
@@ -232,9 +233,6 @@ func SocketPaths(option string, values []string) (paths []string, err error) {
 	return paths, nil
 }
 
-// maxFurther is how many further sockets can be asked for.
-const maxFurther = 16
-
 // FurtherSockets reads the values of --listen, one path a line, and returns each path once.
 // socket is the private socket's path.
 func FurtherSockets(values []string, socket string) (list []string, err error) {
@@ -246,8 +244,8 @@ func FurtherSockets(values []string, socket string) (list []string, err error) {
 		case names.OfJournal(at):
 			return nil, fmt.Errorf("--listen %s: use --journal", at)
 		case slices.Contains(list, at):
-		case len(list) == maxFurther:
-			return nil, fmt.Errorf("--listen: want at most %d paths", maxFurther)
+		case len(list) == changes.MaxFurther:
+			return nil, fmt.Errorf("--listen: want at most %d paths", changes.MaxFurther)
 		default:
 			list = append(list, at)
 		}

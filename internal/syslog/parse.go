@@ -334,7 +334,7 @@ func isTime5424(b []byte) bool {
 }
 
 // sdEnd returns the length of the structured data at the start of b ("-" or elements in
-// brackets, RFC 5424, 6.3), or -1 if there is none.
+// brackets, RFC 5424, 6.3), or -1 if b does not start with any.
 func sdEnd(b []byte) int {
 	if len(b) > 0 && b[0] == '-' {
 		return 1

@@ -49,7 +49,7 @@ func created(args []string) (bundle string, ok bool) {
 	return bundle, true
 }
 
-// command returns the index of the command; -1 if there is none.
+// command returns the index of the command; -1 without a command.
 func command(args []string) int {
 	for i := 0; i < len(args); i++ {
 		name, _, hasValue := option(args[i])

@@ -9,9 +9,8 @@ import (
 	"devlog/test/host"
 )
 
-// What is passed over is said where the container's messages are, once, and fails
-// nothing.
-func TestPassedOver(t *testing.T) {
+// An ignored setting is reported once, among the container's messages, and fails nothing.
+func TestIgnored(t *testing.T) {
 	const variable = "ignored: unknown environment variable DEVLOG_RULX"
 	const annotation = "ignored: unknown annotation devlog.rule"
 	t.Run("repair", func(t *testing.T) {

@@ -34,7 +34,7 @@ if ((${#need[@]})); then
 fi
 
 # built NAME FUNCTION: prints the directory NAME of the cache, into which the function
-# installs programs if there is none.
+# installs programs if the directory does not exist.
 cache=${XDG_CACHE_HOME:-/var/cache}/devlog-engines
 built() {
 	local to=$cache/$1 made

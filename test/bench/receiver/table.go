@@ -14,7 +14,7 @@ type target struct {
 	what, want string
 	load       string
 	quantity   string
-	least      float64 // 0 if there is none
+	least      float64 // 0 without a lower limit
 	most       float64
 	over       string // load of which peer it is a ratio of; "" is for itself
 	show       func(float64) string
