@@ -23,10 +23,10 @@ func TestReload(t *testing.T) {
 	sock, conf, a, b := filepath.Join(dir, "s"), filepath.Join(dir, "conf"), filepath.Join(dir, "a"), filepath.Join(dir, "b")
 	put(t, conf, "*.* "+a+"\n")
 	d := startReady(t, nil, "--listen", sock, "--name", "box", "--config", conf)
-	before := openFiles(t, d.cmd.Process.Pid) // with what this test has inherited
 	fd := dial(t, sock)
 	send(t, fd, "<13>t: 1")
 	await(t, a, "box t: 1\n")
+	before := openFiles(t, d.cmd.Process.Pid) // with what this test has inherited
 	put(t, conf, "*.* "+b+"\n*.none "+b+"\n")
 	d.signal(unix.SIGHUP)
 	await(t, b, "]: read the rules again: 2\n")

@@ -44,8 +44,9 @@ func write(t *testing.T, fd int, text string) {
 	}
 }
 
-// openFiles says how many descriptors a process has, without those that a
-// receiver which has just said it is ready has for a moment.
+// openFiles returns how many descriptors a process has, without what it opens to look at itself.
+// The start has more of them for a moment after devlogd is ready: call it after a message was
+// written.
 func openFiles(t *testing.T, pid int) (n int) {
 	t.Helper()
 	dir := fmt.Sprintf("/proc/%d/", pid)
@@ -69,6 +70,8 @@ func TestStream(t *testing.T) {
 	dir := t.TempDir()
 	sock, dgram, log := filepath.Join(dir, "s"), filepath.Join(dir, "d"), filepath.Join(dir, "m")
 	d := startReady(t, nil, "--listen", dgram, "--type", "dgram", "--listen", sock, "--type", "stream", "--name", "box", "--rule", "*.* -"+log)
+	send(t, dial(t, dgram), "<13>c: datagram")
+	await(t, log, "datagram")
 	idle := openFiles(t, d.cmd.Process.Pid)
 	c := dialStream(t, sock)
 	write(t, c, "<13>a: one\nline\x00<13>a: tw")
@@ -90,9 +93,7 @@ func TestStream(t *testing.T) {
 		t.Fatal("shutdown")
 	}
 	await(t, log, "not all")
-	send(t, dial(t, dgram), "<13>c: datagram")
-	await(t, log, "datagram")
-	want := "box a: one#012line\nbox a: two\nbox b: one\nbox b: two\nbox " + strings.Repeat("x", (64<<10)) + " [cut]\nbox b: no end\nbox t: octet counted one\nbox t: octet counted two\nbox t: not all of it\nbox c: datagram\n"
+	want := "box c: datagram\nbox a: one#012line\nbox a: two\nbox b: one\nbox b: two\nbox " + strings.Repeat("x", (64<<10)) + " [cut]\nbox b: no end\nbox t: octet counted one\nbox t: octet counted two\nbox t: not all of it\n"
 	if got := content(t, log); got != want {
 		t.Errorf("got %.300q, want %.300q", got, want)
 	}
@@ -194,6 +195,8 @@ func TestStreamFewDescriptors(t *testing.T) {
 	dir := t.TempDir()
 	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
 	d := startReady(t, nil, "--listen", sock, "--type", "stream", "--rule", "*.* -"+log)
+	write(t, dialStream(t, sock), "<13>a: first\n")
+	await(t, log, "first")
 	limit := uint64(openFiles(t, d.cmd.Process.Pid) + 4)
 	if err := unix.Prlimit(d.cmd.Process.Pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limit, Max: limit}, nil); err != nil {
 		t.Fatal(err)
