@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -34,7 +33,7 @@ func (p *program) listCommand() *cli.Command {
 				container, _ := containers.This().OfProcess(r.Container)
 				list = append(list, report.ServedBy(r, container))
 			}
-			slices.SortFunc(list, func(a, b report.Served) int { return cmp.Or(cmp.Compare(a.Container, b.Container), a.PID-b.PID) })
+			slices.SortFunc(list, report.CompareServed)
 			if c.Bool("json") {
 				err = report.JSON(p.stdout, list)
 			} else {

@@ -135,7 +135,7 @@ func removeEmpty(dir, name string, list func() (inUse, error)) error {
 // listInUse returns what the receivers on this host use.
 func listInUse() (inUse, error) {
 	used := inUse{files: map[file.ID]bool{}, names: map[string]bool{}}
-	receivers, err := running.List()
+	receivers, err := running.Alike()
 	if err != nil {
 		return used, err
 	}

@@ -15,8 +15,9 @@ import (
 
 // Served is a container that has a receiver. What is not known is nil or empty.
 type Served struct {
-	// Container is the name that people know, or else the receiver's for it.
-	Container string `json:"container"`
+	// Container is the name that people know, or else the receiver's for it; the ID if the
+	// receiver runs in the container, whose root can have it say anything.
+	Container *string `json:"container"`
 	// ID is what the runtime calls it.
 	ID     *string `json:"id"`
 	Engine *string `json:"engine"`
@@ -36,8 +37,12 @@ type Served struct {
 
 // ServedBy is the container that the receiver serves.
 func ServedBy(r running.Receiver, c containers.Container) Served {
+	said := r.Name
+	if !r.OnHost {
+		said = c.ID
+	}
 	s := Served{
-		Container: cmp.Or(c.Called(), r.Name), ID: known(c.ID), Engine: known(c.Engine), PID: r.Container,
+		Container: known(cmp.Or(c.Called(), said)), ID: known(c.ID), Engine: known(c.Engine), PID: r.Container,
 		Socket: known(r.Socket), Rules: r.Rules, Config: known(r.Config), Receiver: r.PID,
 	}
 	if r.Metrics != "" {
@@ -58,6 +63,11 @@ func known(text string) *string {
 		return nil
 	}
 	return &text
+}
+
+// CompareServed compares two containers by their names.
+func CompareServed(a, b Served) int {
+	return cmp.Or(cmp.Compare(shown(a.Container), shown(b.Container)), a.PID-b.PID)
 }
 
 // WriteServed writes the containers as a table. all says that other users' are among them.
@@ -83,7 +93,7 @@ func WriteServed(w io.Writer, list []Served, all bool) error {
 		if s.Since != nil {
 			since = s.Since.Local().Format("2006-01-02 15:04")
 		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", syslog.Escape(s.Container), shown(s.Engine), s.PID, shown(s.Socket),
+		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", shown(s.Container), shown(s.Engine), s.PID, shown(s.Socket),
 			syslog.Escape(rules), count(s.Messages), count(s.Lost), since)
 	}
 	return t.Flush()

@@ -20,13 +20,15 @@ func TestWriteServed(t *testing.T) {
 	list := []Served{
 		ServedBy(running.Receiver{PID: 3, Container: 2, Name: "0123", Socket: "/run/devlog/log", Rules: []string{"a", "b"}, Metrics: metrics, Since: since},
 			containers.Container{ID: "0123", Name: "web", Engine: "podman"}),
-		ServedBy(running.Receiver{PID: 5, Container: 5, Name: "x\x1b[2J", Config: "/etc/x"}, containers.Container{}),
+		ServedBy(running.Receiver{PID: 5, Container: 5, Name: "x\x1b[2J", OnHost: true, Config: "/etc/x"}, containers.Container{}),
 		ServedBy(running.Receiver{PID: 7, Container: 6, Name: "y", Metrics: metrics + "none"}, containers.Container{}),
+		ServedBy(running.Receiver{PID: 9, Container: 8, Name: "z"}, containers.Container{ID: "4567"}),
 	}
 	const want = `CONTAINER  ENGINE  PID  SOCKET           RULES   MESSAGES  LOST  SINCE
 web        podman  2    /run/devlog/log  2       12        0     2026-11-28 01:02
 x#033[2J   -       5    -                /etc/x  -         -     -
-y          -       6    -                -       -         -     -
+-          -       6    -                -       -         -     -
+4567       -       8    -                -       -         -     -
 `
 	var out strings.Builder
 	if err := WriteServed(&out, list, true); err != nil || out.String() != want {
@@ -41,7 +43,7 @@ y          -       6    -                -       -         -     -
 		t.Errorf("of none it says %v %s", err, out.String())
 	}
 	out.Reset()
-	if err := JSON(&out, list[2:]); err != nil || !strings.Contains(out.String(), `"messages": null,`) {
+	if err := JSON(&out, list[2:3]); err != nil || !strings.Contains(out.String(), `"messages": null,`) || !strings.Contains(out.String(), `"container": null,`) {
 		t.Errorf("JSON: %v\n%s", err, out.String())
 	}
 }

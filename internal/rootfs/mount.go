@@ -135,12 +135,21 @@ func mountID(f *os.File) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("cannot find the mount of %s: %w", f.Name(), err)
 	}
-	for line := range strings.Lines(string(text)) {
+	id, err := ParseMountID(string(text))
+	if err != nil {
+		return 0, fmt.Errorf("cannot find the mount of %s: %w", f.Name(), err)
+	}
+	return id, nil
+}
+
+// ParseMountID returns the number of the mount in the text of a /proc/PID/fdinfo/FD.
+func ParseMountID(fdinfo string) (int, error) {
+	for line := range strings.Lines(fdinfo) {
 		if value, ok := strings.CutPrefix(line, "mnt_id:"); ok {
 			return strconv.Atoi(strings.TrimSpace(value))
 		}
 	}
-	return 0, fmt.Errorf("cannot find the mount of %s: %w", f.Name(), errors.ErrUnsupported)
+	return 0, errors.ErrUnsupported
 }
 
 // MountedOver says whether something is mounted over the name.

@@ -18,7 +18,7 @@ import (
 	"devlog/internal/target"
 )
 
-// Receiver is a running receiver, as its arguments and open files show it.
+// Receiver is a process that runs as a receiver, as its arguments and open files show it.
 type Receiver struct {
 	PID int
 	// Container is a process of its container, with its ID on the host: the first process, or
@@ -44,8 +44,24 @@ type Receiver struct {
 const maxCmdline = 1 << 20
 
 // List returns the receivers that this process can see, sorted by their containers' process
-// IDs. It leaves out watchers of hosts.
+// IDs. It leaves out watchers of hosts, and programs that only look like receivers.
 func List() ([]Receiver, error) {
+	list, err := Alike()
+	if err != nil {
+		return nil, err
+	}
+	list = slices.DeleteFunc(list, func(r Receiver) bool { return !r.started() })
+	// A receiver may be running a repair, in another process.
+	slices.SortFunc(list, func(a, b Receiver) int {
+		return cmp.Or(a.Container-b.Container, cmp.Compare(a.Since.UnixNano(), b.Since.UnixNano()), a.PID-b.PID)
+	})
+	list = slices.CompactFunc(list, func(a, b Receiver) bool { return a.Container == b.Container && a.Name == b.Name })
+	return list, nil
+}
+
+// Alike returns all processes that look like receivers. In a container, or as a user of the
+// host, anybody can run one.
+func Alike() (list []Receiver, err error) {
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		return nil, err
@@ -55,7 +71,6 @@ func List() ([]Receiver, error) {
 		return nil, err
 	}
 	boot := bootTime()
-	var list []Receiver
 	for _, dir := range dirs {
 		pid, err := strconv.Atoi(path.Base(dir))
 		exe, rerr := os.Readlink(dir + "/exe")
@@ -90,11 +105,6 @@ func List() ([]Receiver, error) {
 		}
 		list = append(list, r)
 	}
-	// A receiver may be running a repair, in another process.
-	slices.SortFunc(list, func(a, b Receiver) int {
-		return cmp.Or(a.Container-b.Container, cmp.Compare(a.Since.UnixNano(), b.Since.UnixNano()), a.PID-b.PID)
-	})
-	list = slices.CompactFunc(list, func(a, b Receiver) bool { return a.Container == b.Container && a.Name == b.Name })
 	return list, nil
 }
 

@@ -25,6 +25,20 @@ func TestParseArguments(t *testing.T) {
 	}
 }
 
+func TestParseStarted(t *testing.T) {
+	for text, want := range map[string]int{"Name:\tdevlogd\nUid:\t7\t8\t9\t10\n": 7, "Name:\tUid:\t7\n": -1, "Uid:\n": -1, "Uid:\tx\n": -1, "": -1} {
+		if got := realUID(text); got != want {
+			t.Errorf("realUID(%q) = %d, want %d", text, got, want)
+		}
+	}
+	const mounts = "36 35 98:0 / /a rw - ext4 /dev/x rw\n360 36 0:5 / /b rw shared:1 - tmpfs tmpfs rw\n"
+	for id, want := range map[int]bool{36: true, 360: true, 35: false, 3: false, 0: false} {
+		if hasMount(mounts, id) != want {
+			t.Errorf("has mount %d: %t", id, !want)
+		}
+	}
+}
+
 func TestParseAccount(t *testing.T) {
 	for text, want := range map[string]Account{
 		"# HELP x\ndevlogd_received_messages_total{name=\"a b\"} 7\n": {7, 0},

@@ -34,10 +34,12 @@ func TestList(t *testing.T) {
 	if r := cheap.Hook(true, "repair"); r.Code != 0 {
 		t.Fatalf("repair: %+v", r)
 	}
+	// Root in a container cannot add a receiver of another container, as by a program like one.
+	hostile := host.NewCheap(t, h, "hostile", host.CheapOptions{After: "busybox cp /opt/devlog/devlogd /devlogd\n/devlogd --name web --listen /evil.sock --rule '*.* /evil' </dev/null >/dev/null 2>&1 &\nuntil test -S /evil.sock; do busybox sleep 0.01; done"})
 
 	var out string
 	want := regexp.MustCompile(`^CONTAINER +ENGINE +PID +SOCKET +RULES +MESSAGES +LOST +SINCE
-bare +- +\d+ +/run/devlog/log +2 +- +- +20\S+ \d\d:\d\d
+- +- +\d+ +/run/devlog/log +2 +- +- +20\S+ \d\d:\d\d
 box +lxc +\d+ +/run/devlog/log +1 +- +- +20\S+ \d\d:\d\d
 web +podman +\d+ +/run/devlog/log +2 +3 +0 +20\S+ \d\d:\d\d
 $`)
@@ -54,6 +56,7 @@ $`)
 	if len(list) != 3 || list[2].ID != id || list[2].Messages == nil || *list[2].Messages != 3 || list[1].Messages != nil || list[1].Receiver == 0 {
 		t.Errorf("JSON: %+v", list)
 	}
+	hostile.Stop()
 	h.Must(host.HookOn(), "undo", "--host")
 	h.Must(podman("rm", "--force", "--time", "0", "web")...)
 	host.Release(t, c.Rootfs)
