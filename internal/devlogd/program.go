@@ -251,8 +251,8 @@ func (p *program) Written() {
 	}
 }
 
-// Ended ends the program with the container.
-func (p *program) Ended() { p.loop.Stop() }
+// Ended ends the program with its receiver.
+func (p *program) Ended(err error) { p.loop.Fail(err) }
 
 // Stepped continues after the receiver's work.
 func (p *program) Stepped(time.Time) { p.step() }
@@ -271,10 +271,9 @@ func (p *program) step() {
 
 // watch waits for the descriptor of the watch for LXC's init.
 func (p *program) watch(fd int) error {
-	return p.loop.Add(fd, func() error {
+	return p.loop.Add(fd, func() {
 		p.lxcExec.Event(fd)
 		p.loop.Soon(p.round)
-		return nil
 	})
 }
 

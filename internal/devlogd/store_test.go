@@ -98,6 +98,7 @@ type dropped struct{}
 func (dropped) Take([]byte, bool, syslog.Sender, time.Time) {}
 func (dropped) TakeEntry(*syslog.Message, time.Time)        {}
 func (dropped) Done()                                       {}
+func (dropped) Failed(error)                                {}
 func (dropped) Busy(time.Time) (until time.Time)            { return until }
 func (dropped) Say(syslog.Severity, string)                 {}
 func (dropped) Flush(time.Time)                             {}

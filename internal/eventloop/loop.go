@@ -36,7 +36,7 @@ type polled struct {
 	// generation distinguishes it from an earlier file with the same number: epoll(7) reports
 	// a closed file as long as another process has it open.
 	generation int32
-	ready      func() error
+	ready      func()
 }
 
 // New returns a loop that waits for nothing yet. The caller must close it.
@@ -59,12 +59,11 @@ func (l *Loop) Close() {
 // Now returns the time of this round's events.
 func (l *Loop) Now() time.Time { return l.now }
 
-// Add makes the loop call ready each time fd can be read. An error of ready ends Run. Closing
-// fd removes it too.
-func (l *Loop) Add(fd int, ready func() error) error { return l.Poll(fd, unix.EPOLLIN, ready) }
+// Add makes the loop call ready each time fd can be read. Closing fd removes it too.
+func (l *Loop) Add(fd int, ready func()) error { return l.Poll(fd, unix.EPOLLIN, ready) }
 
 // Poll makes the loop call ready for these events (epoll_ctl(2)) of fd.
-func (l *Loop) Poll(fd int, events uint32, ready func() error) error {
+func (l *Loop) Poll(fd int, events uint32, ready func()) error {
 	l.last++
 	event := unix.EpollEvent{Events: events, Fd: int32(fd), Pad: l.last}
 	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
@@ -76,7 +75,7 @@ func (l *Loop) Poll(fd int, events uint32, ready func() error) error {
 
 // Change changes the events of fd. If fd is not known, or its number now belongs to another
 // file, it calls Poll.
-func (l *Loop) Change(fd int, events uint32, ready func() error) error {
+func (l *Loop) Change(fd int, events uint32, ready func()) error {
 	err := l.control(unix.EPOLL_CTL_MOD, fd, events)
 	if errors.Is(err, unix.ENOENT) {
 		err = l.Poll(fd, events, ready)
@@ -203,9 +202,7 @@ func (l *Loop) round(timeout int) {
 		if f == nil || f.generation != event.Pad {
 			continue // closed meanwhile
 		}
-		if err := f.ready(); err != nil {
-			l.Fail(err)
-		}
+		f.ready()
 	}
 	l.fire()
 }

@@ -50,7 +50,7 @@ func TestFiles(t *testing.T) {
 	l := newLoop(t)
 	out, in := pipe(t)
 	fd, calls := int(out.Fd()), 0
-	if err := l.Add(fd, func() error { calls++; return nil }); err != nil {
+	if err := l.Add(fd, func() { calls++ }); err != nil {
 		t.Fatal(err)
 	}
 	expect := func(want int, when string) {
@@ -87,7 +87,7 @@ func TestWriter(t *testing.T) {
 	l := newLoop(t)
 	_, in := pipe(t)
 	calls := 0
-	if err := l.Poll(int(in.Fd()), unix.EPOLLOUT|unix.EPOLLET, func() error { calls++; return nil }); err != nil {
+	if err := l.Poll(int(in.Fd()), unix.EPOLLOUT|unix.EPOLLET, func() { calls++ }); err != nil {
 		t.Fatal(err)
 	}
 	once(t, l)
@@ -111,7 +111,7 @@ func TestStaleEvent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Add(fd, func() error { return errors.New("of the closed file") }); err != nil {
+	if err := l.Add(fd, func() { t.Error("of the closed file") }); err != nil {
 		t.Fatal(err)
 	}
 	other, _ := pipe(t)
@@ -119,7 +119,7 @@ func TestStaleEvent(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(fd)
-	if err := l.Add(fd, func() error { return errors.New("of the new file") }); err != nil {
+	if err := l.Add(fd, func() { t.Error("of the new file") }); err != nil {
 		t.Fatal(err)
 	}
 	write(t, in)
@@ -199,9 +199,9 @@ func TestRun(t *testing.T) {
 	l := newLoop(t)
 	out, in := pipe(t)
 	wrong, worse := errors.New("wrong"), errors.New("worse")
-	err := l.Add(int(out.Fd()), func() error {
+	err := l.Add(int(out.Fd()), func() {
 		l.Soon(NewTask(func() { l.Fail(worse) }))
-		return wrong
+		l.Fail(wrong)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -299,7 +299,7 @@ func TestPausedEnd(t *testing.T) {
 	}
 	defer unix.Close(pair[0])
 	calls := 0
-	if err := l.Add(pair[0], func() error { calls++; return nil }); err != nil {
+	if err := l.Add(pair[0], func() { calls++ }); err != nil {
 		t.Fatal(err)
 	}
 	if err := errors.Join(l.Pause(pair[0]), l.Pause(pair[0]), unix.Close(pair[1])); err != nil {

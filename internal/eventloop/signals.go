@@ -34,7 +34,7 @@ func NewSignals(from chan os.Signal, which ...os.Signal) (*Signals, error) {
 // Handle makes the loop call handle for each signal, and with 0 after each Wake.
 func (l *Loop) Handle(s *Signals, handle func(unix.Signal)) error {
 	l.signals = s
-	return l.Add(s.pipe[0], func() error { s.Take(handle); return nil })
+	return l.Add(s.pipe[0], func() { s.Take(handle) })
 }
 
 // Take calls handle for each byte in the pipe.

@@ -30,10 +30,12 @@ type Taker interface {
 	// Busy returns until when senders should wait, because an output is slower than they are;
 	// zero if they need not.
 	Busy(now time.Time) (until time.Time)
-	// Done is called after each read, even if no message was taken.
 	// TakeEntry takes a message of the journal's protocol, which is valid during the call.
 	TakeEntry(m *syslog.Message, now time.Time)
+	// Done is called after each read, even if no message was taken.
 	Done()
+	// Failed is called when a socket cannot be read. It is not read again.
+	Failed(err error)
 	// Say reports something to the operator.
 	Say(severity syslog.Severity, text string)
 	// Flush writes the messages. It is called before memory that outlives this process is
@@ -97,9 +99,14 @@ func (i *Intake) hasStreams() bool {
 
 // Add starts receiving from a socket.
 func (i *Intake) Add(s *Socket) error {
-	ready := func() error { return i.receive(s, maxBatches) }
+	ready := func() {
+		if err := i.receive(s, maxBatches); err != nil {
+			_ = i.loop.Remove(s.FD)
+			i.taker.Failed(err)
+		}
+	}
 	if s.Stream {
-		ready = func() error { i.accept(s, maxAccepts); return nil }
+		ready = func() { i.accept(s, maxAccepts) }
 	}
 	if err := i.memory.get(); err != nil {
 		return err

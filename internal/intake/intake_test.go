@@ -27,6 +27,7 @@ type taker struct {
 	flushed     int
 	quiet       bool // it keeps nothing
 	busy        time.Time
+	failed      []error
 }
 
 func (k *taker) Busy(now time.Time) (until time.Time) {
@@ -51,6 +52,8 @@ func (k *taker) TakeEntry(m *syslog.Message, _ time.Time) {
 }
 
 func (k *taker) Done() {}
+
+func (k *taker) Failed(err error) { k.failed = append(k.failed, err) }
 
 func (k *taker) Flush(time.Time) { k.flushed++ }
 

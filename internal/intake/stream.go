@@ -141,7 +141,7 @@ func (i *Intake) resumeAccepting(now time.Time) {
 
 // watch waits for data from a connection.
 func (i *Intake) watch(c *connection) error {
-	return i.loop.Add(c.fd, func() error { i.read(c); return nil })
+	return i.loop.Add(c.fd, func() { i.read(c) })
 }
 
 // askSender asks the kernel who connected.

@@ -59,11 +59,14 @@ func newIn(t testing.TB, p *Process, c Config) *Receiver {
 }
 
 // noOwner is an owner that counts its calls.
-type noOwner struct{ written, stepped, ended int }
+type noOwner struct {
+	written, stepped, ended int
+	err                     error
+}
 
 func (o *noOwner) Written()          { o.written++ }
 func (o *noOwner) Stepped(time.Time) { o.stepped++ }
-func (o *noOwner) Ended()            { o.ended++ }
+func (o *noOwner) Ended(err error)   { o.ended, o.err = o.ended+1, err }
 
 // withRoutes returns a receiver with these outputs.
 func withRoutes(t testing.TB, routes ...router.Route) *Receiver {

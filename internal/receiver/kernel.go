@@ -21,10 +21,9 @@ const (
 // addKernel starts to read the kernel's log.
 func (r *Receiver) addKernel(s *kmsg.Source) error {
 	r.kernel = s
-	return r.process.Loop.Add(s.FD(), func() error {
+	return r.process.Loop.Add(s.FD(), func() {
 		r.readKernel(maxRecords)
 		r.Soon()
-		return nil
 	})
 }
 

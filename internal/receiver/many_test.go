@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -154,6 +155,53 @@ func TestTwoReceivers(t *testing.T) {
 	b.Close()
 	if m := readMetrics(t, b.metrics)["received_messages_total"]; m != 2*few+1 {
 		t.Errorf("b's metrics have %v messages", m)
+	}
+}
+
+// A receiver that cannot read its socket ends alone, and says why in its log.
+func TestOneFails(t *testing.T) {
+	p := newProcess(t)
+	a, b := startOne(t, p, "a", -1, "*.*"), startOne(t, p, "b", -1, "*.*")
+	toA, toB := dial(t, a.sock), dial(t, b.sock)
+	// Another file gets the number of a's socket, which stays open and so is still waited for.
+	fd := a.sockets[0].FD
+	held, err := unix.Dup(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(held)
+	null, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		err = unix.Dup3(null, fd, unix.O_CLOEXEC)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(null)
+	send(t, toA, "<13>x: unread")
+	send(t, toB, "<13>x: read")
+	for range 3 { // it is not called again
+		if err := p.Loop.RunOnce(); err != nil {
+			t.Fatalf("the loop fails: %v", err)
+		}
+	}
+	if a.owner.ended != 1 || !errors.Is(a.owner.err, unix.ENOTSOCK) || b.owner.ended != 0 {
+		t.Fatalf("ended %d times (%v) and %d", a.owner.ended, a.owner.err, b.owner.ended)
+	}
+	if err := a.Fail(a.owner.err); !errors.Is(err, unix.ENOTSOCK) {
+		t.Errorf("%v", err)
+	}
+	a.Rest(time.Now())
+	a.Close()
+	if text := content(t, a.log); !strings.Contains(text, "ends: cannot receive messages: socket operation on non-socket") {
+		t.Errorf("it does not say why it ends: %q", text)
+	}
+	send(t, toB, "<13>x: read later")
+	if err := p.Loop.RunOnce(); err != nil {
+		t.Fatal(err)
+	}
+	if text := content(t, b.log); text != "b x: read\nb x: read later\n" {
+		t.Errorf("%q", text)
 	}
 }
 

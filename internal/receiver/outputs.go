@@ -90,7 +90,7 @@ func (r *Receiver) Below(path string) string {
 // wake makes the loop run when an output's descriptor is writable.
 func (r *Receiver) wake(fd int) {
 	// If this fails, the next message wakes the loop.
-	_ = r.process.Loop.Poll(fd, unix.EPOLLOUT|unix.EPOLLET, func() error { r.Soon(); return nil })
+	_ = r.process.Loop.Poll(fd, unix.EPOLLOUT|unix.EPOLLET, r.Soon)
 }
 
 // sayProblems logs the problems that outputs found during a flush.

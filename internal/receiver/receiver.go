@@ -89,8 +89,9 @@ type Owner interface {
 	Written()
 	// Stepped is called after the receiver's work for a round of the loop.
 	Stepped(now time.Time)
-	// Ended is called when the container's first process has ended.
-	Ended()
+	// Ended is called when the receiver must end: without an error because the container's
+	// first process has ended, otherwise because it cannot receive any more.
+	Ended(err error)
 }
 
 // Receiver receives for one container.
@@ -175,7 +176,7 @@ func (r *Receiver) Start() error {
 		}
 	}
 	if r.init >= 0 {
-		if err := r.process.Loop.Add(r.init, func() error { r.config.Owner.Ended(); return nil }); err != nil {
+		if err := r.process.Loop.Add(r.init, func() { r.config.Owner.Ended(nil) }); err != nil {
 			return err
 		}
 	}
@@ -246,6 +247,8 @@ func (t taker) TakeEntry(m *syslog.Message, now time.Time) {
 }
 
 func (t taker) Done() { t.Soon() }
+
+func (t taker) Failed(err error) { t.config.Owner.Ended(err) }
 
 func (t taker) Say(s syslog.Severity, text string) {
 	t.Receiver.Say(s, text)

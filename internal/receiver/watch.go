@@ -113,9 +113,8 @@ func (o owner) Repaired() { o.r.repairs++ }
 func (o owner) Say(s syslog.Severity, text string) { o.r.Say(s, text) }
 
 func (o owner) Poll(fd int, events uint32) error {
-	return o.r.process.Loop.Change(fd, events, func() error {
+	return o.r.process.Loop.Change(fd, events, func() {
 		o.r.watcher.Event(fd)
-		o.r.process.Loop.Soon(o.r.round)
-		return nil
+		o.r.Soon()
 	})
 }
