@@ -174,10 +174,7 @@ func (i *Intake) Close() {
 	for fd := range i.streams.open {
 		_ = unix.Close(fd)
 	}
-	if i.entries.buffer != nil {
-		_ = unix.Munmap(i.entries.buffer)
-		i.entries.buffer = nil
-	}
+	i.entries.Close()
 	i.timer.Set(time.Time{})
 }
 

@@ -65,6 +65,7 @@ func (b *bench) descriptors() int {
 }
 
 func TestEntries(t *testing.T) {
+	const seals = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
 	b := newBench(t, "", syslogconf.Block)
 	fd := b.entries()
 	open := b.descriptors()
@@ -79,7 +80,7 @@ func TestEntries(t *testing.T) {
 		files []int
 	}{
 		{"", []int{b.inMemory("MESSAGE=open\n", unix.F_SEAL_SHRINK|unix.F_SEAL_GROW)}},
-		{"", []int{b.inMemory("MESSAGE=large\nA="+strings.Repeat("x", maxEntry), seals)}},
+		{"", []int{b.inMemory("MESSAGE=large\nA="+strings.Repeat("x", 1<<20), seals)}},
 		{"", []int{int(file.Fd())}},
 		{"", []int{sealed, sealed}},
 		{"", []int{sealed, sealed, sealed, sealed, sealed}},

@@ -2,13 +2,12 @@ package intake
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/file"
+	"devlog/internal/listen"
 )
 
 // Socket is a socket to receive from.
@@ -50,47 +49,13 @@ func Inherit(fd int) (*Socket, error) {
 	return &Socket{FD: fd, Stream: stream}, nil
 }
 
-// maxPath is the longest path in sun_path, without its NUL.
-const maxPath = 107
-
-// Listen binds a socket of this kind (unix.SOCK_*) with mode 0666 at the path. It replaces a
-// stale socket; anything else there is an error. asks makes the kernel report who sends each
-// message, from the first message on.
+// Listen returns a socket of this kind (unix.SOCK_*) at the path; see listen.At.
 func Listen(path string, kind int, asks bool) (*Socket, error) {
-	if len(path) > maxPath {
-		return nil, fmt.Errorf("cannot listen at %s: the path is longer than %d bytes: use a shorter one", path, maxPath)
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("cannot make the directory of the socket %s: %w", path, err)
-	}
-	stale, err := findStale(path)
+	fd, id, err := listen.At(path, kind, asks)
 	if err != nil {
 		return nil, err
 	}
-	if stale != nil {
-		defer unix.Close(stale.handle)
-	}
-	fd, err := newSocket(kind)
-	if err != nil {
-		return nil, fmt.Errorf("cannot make a socket for %s: %w", path, err)
-	}
-	s := &Socket{FD: fd, Path: path, Stream: kind == unix.SOCK_STREAM}
-	if asks {
-		s.askSenders()
-	}
-	if err := s.bind(stale); err != nil {
-		_ = unix.Close(fd)
-		return nil, fmt.Errorf("cannot listen at %s: %w", path, err)
-	}
-	return s, nil
-}
-
-func newSocket(kind int) (int, error) {
-	flags := unix.SOCK_CLOEXEC
-	if kind == unix.SOCK_STREAM {
-		flags |= unix.SOCK_NONBLOCK // for accept(2)
-	}
-	return unix.Socket(unix.AF_UNIX, kind|flags, 0)
+	return &Socket{FD: fd, Path: path, ID: id, Stream: kind == unix.SOCK_STREAM}, nil
 }
 
 // Unlink removes the name from Listen, if it still belongs to the socket.

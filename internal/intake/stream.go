@@ -13,9 +13,6 @@ import (
 )
 
 const (
-	// backlog is how many connections can wait to be accepted. Further clients must wait to
-	// connect.
-	backlog = 1024
 	// maxConnections is the most connections. For one more, the one that was idle longest is
 	// closed.
 	maxConnections = 4096

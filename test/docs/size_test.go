@@ -23,7 +23,7 @@ const (
 )
 
 // larger are the packages that are to be divided, with their lines now: they do not grow.
-var larger = map[string]int{"internal/cli": 1510, "internal/intake": 1740}
+var larger = map[string]int{"internal/cli": 1510}
 
 // A package, a file and a struct is one thing each.
 func TestSizes(t *testing.T) {

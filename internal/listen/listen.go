@@ -1,4 +1,6 @@
-package intake
+// Package listen makes unix sockets that have a path. It replaces a stale socket, and never takes
+// the path of a live one.
+package listen
 
 import (
 	"errors"
@@ -11,6 +13,61 @@ import (
 
 	"devlog/internal/file"
 )
+
+const (
+	// maxPath is the longest path in sun_path, without its NUL.
+	maxPath = 107
+	// backlog is how many connections can wait to be accepted. Further clients must wait to
+	// connect.
+	backlog = 1024
+)
+
+// socket is a socket that gets a path.
+type socket struct {
+	fd     int
+	stream bool
+	path   string
+	id     file.ID
+}
+
+// At returns a socket of this kind (unix.SOCK_*) with mode 0666 at the path, and the ID of the
+// file there. It replaces a stale socket; anything else there is an error. If asks is set, the
+// kernel reports who sends each message to a datagram socket, from the first message on.
+func At(path string, kind int, asks bool) (fd int, id file.ID, err error) {
+	if len(path) > maxPath {
+		return -1, id, fmt.Errorf("cannot listen at %s: the path is longer than %d bytes: use a shorter one", path, maxPath)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return -1, id, fmt.Errorf("cannot make the directory of the socket %s: %w", path, err)
+	}
+	stale, err := findStale(path)
+	if err != nil {
+		return -1, id, err
+	}
+	if stale != nil {
+		defer unix.Close(stale.handle)
+	}
+	s := &socket{path: path, stream: kind == unix.SOCK_STREAM}
+	if s.fd, err = newSocket(kind); err != nil {
+		return -1, id, fmt.Errorf("cannot make a socket for %s: %w", path, err)
+	}
+	if asks && !s.stream { // without it, messages come without their senders
+		_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_PASSCRED, 1)
+	}
+	if err := s.bind(stale); err != nil {
+		_ = unix.Close(s.fd)
+		return -1, id, fmt.Errorf("cannot listen at %s: %w", path, err)
+	}
+	return s.fd, s.id, nil
+}
+
+func newSocket(kind int) (int, error) {
+	flags := unix.SOCK_CLOEXEC
+	if kind == unix.SOCK_STREAM {
+		flags |= unix.SOCK_NONBLOCK // for accept(2)
+	}
+	return unix.Socket(unix.AF_UNIX, kind|flags, 0)
+}
 
 // errLive means that another program listens at the path.
 var errLive = errors.New("another program is receiving there: stop it first or use another path")
@@ -74,27 +131,27 @@ func (s *stale) inspect(path string) error {
 
 // bind gives the socket its name, with the right mode, in one step. The path of a stale socket
 // exists at every moment.
-func (s *Socket) bind(old *stale) error {
-	dir, err := unix.Open(filepath.Dir(s.Path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+func (s *socket) bind(old *stale) error {
+	dir, err := unix.Open(filepath.Dir(s.path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("cannot look at its directory: %w", err)
 	}
 	defer unix.Close(dir)
 	tmp := ".devlogd." + strconv.Itoa(os.Getpid())
 	_ = unix.Unlinkat(dir, tmp, 0) // left by a crash
-	address := filepath.Join(filepath.Dir(s.Path), tmp)
+	address := filepath.Join(filepath.Dir(s.path), tmp)
 	if len(address) > maxPath {
 		address = file.Path(dir) + "/" + tmp
 	}
 	// The umask gives the socket its mode from the start.
 	mask := unix.Umask(0o111)
-	err = unix.Bind(s.FD, &unix.SockaddrUnix{Name: address})
+	err = unix.Bind(s.fd, &unix.SockaddrUnix{Name: address})
 	unix.Umask(mask)
 	if err != nil {
 		return fmt.Errorf("bind: %w", err)
 	}
 	if err := s.publish(dir, tmp, old); err != nil {
-		if id, _ := file.Named(dir, tmp); id == s.ID { // or another program's socket, which could not be put back
+		if id, _ := file.Named(dir, tmp); id == s.id { // or another program's socket, which could not be put back
 			_ = unix.Unlinkat(dir, tmp, 0)
 		}
 		return err
@@ -103,17 +160,17 @@ func (s *Socket) bind(old *stale) error {
 }
 
 // publish makes the socket ready and renames it to its name.
-func (s *Socket) publish(dir int, tmp string, old *stale) error {
-	s.ID, _ = file.Named(dir, tmp)
-	if s.Stream { // before clients can find it
-		if err := unix.Listen(s.FD, backlog); err != nil {
+func (s *socket) publish(dir int, tmp string, old *stale) error {
+	s.id, _ = file.Named(dir, tmp)
+	if s.stream { // before clients can find it
+		if err := unix.Listen(s.fd, backlog); err != nil {
 			return fmt.Errorf("listen: %w", err)
 		}
 	}
 	if err := unix.Fchmodat(dir, tmp, 0o666, 0); err != nil { // a default ACL overrides the umask
 		return fmt.Errorf("chmod: %w", err)
 	}
-	name := filepath.Base(s.Path)
+	name := filepath.Base(s.path)
 	if old != nil {
 		done, err := old.replace(dir, tmp, name)
 		if done || err != nil {

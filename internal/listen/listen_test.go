@@ -1,4 +1,4 @@
-package intake
+package listen
 
 import (
 	"errors"
@@ -63,19 +63,18 @@ func TestListenRace(t *testing.T) {
 		}
 		_ = os.Remove(path)
 		theirs := boundAt(t, path)
-		s := &Socket{Path: path}
-		if s.FD, err = newSocket(unix.SOCK_DGRAM); err != nil {
+		s := &socket{path: path}
+		if s.fd, err = newSocket(unix.SOCK_DGRAM); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.bind(old); !errors.Is(err, errLive) {
 			t.Errorf("%s: %v", name, err)
 		}
-		_ = unix.Close(s.FD)
+		_ = unix.Close(s.fd)
 		sendTo(t, path)
 		if n, err := unix.Read(theirs, make([]byte, 8)); err != nil || n != 1 {
 			t.Errorf("%s: the other's socket: %d bytes, %v", name, n, err)
 		}
-		s.Unlink()
 		if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) != 1 {
 			t.Errorf("%s: left are %v, %v", name, left, err)
 		}
@@ -107,19 +106,21 @@ func TestListenStaleGoes(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		s := &Socket{Path: path}
-		if s.FD, err = newSocket(unix.SOCK_DGRAM); err != nil {
+		s := &socket{path: path}
+		if s.fd, err = newSocket(unix.SOCK_DGRAM); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.bind(old); err != nil {
 			t.Errorf("removed %t: %v", remove, err)
 		}
 		sendTo(t, path)
-		s.Unlink()
+		if err := os.Remove(path); err != nil {
+			t.Error(err)
+		}
 		if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) > 0 {
 			t.Errorf("left are %v, %v", left, err)
 		}
-		_ = unix.Close(s.FD)
+		_ = unix.Close(s.fd)
 		_ = unix.Close(old.handle)
 	}
 }
