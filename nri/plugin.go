@@ -68,8 +68,7 @@ func said(pod *api.PodSandbox, c *api.Container) map[string]annotation.Said {
 		all = make(map[string]string)
 	}
 	maps.Copy(all, c.GetAnnotations())
-	ours, _ := annotation.Ours(all, c.GetName())
-	return ours
+	return annotation.Ours(all, c.GetName())
 }
 
 // wanted says whether the container is to have the hooks.

@@ -173,16 +173,6 @@ func TestDryRun(t *testing.T) {
 	}
 }
 
-func TestNameOfRoot(t *testing.T) {
-	for root, want := range map[string]string{
-		"/var/lib/lxc/web/rootfs": "web", "/srv/web": "web", "/srv/web/": "web", "/rootfs": "/",
-	} {
-		if got := nameOfRoot(root); got != want {
-			t.Errorf("nameOfRoot(%s) = %s, want %s", root, got, want)
-		}
-	}
-}
-
 // TestEveryFlagHasAVariable: the environment is the only way to configure what
 // LXC calls.
 func TestEveryFlagHasAVariable(t *testing.T) {

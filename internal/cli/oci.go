@@ -1,14 +1,12 @@
 package cli
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/sys/unix"
 
 	"devlog/internal/annotation"
 	"devlog/internal/failure"
@@ -80,13 +78,6 @@ func (p *program) oci(c *cli.Context) error {
 	return err
 }
 
-const (
-	// stateTime is how long to wait for the container's state, in ms.
-	stateTime = 200
-	// stateSize is how much of the state is read, in bytes.
-	stateSize = 64 << 10
-)
-
 // nameCaller finds the container's name after a usage error, so that the error reaches the
 // container's note: some runtimes hide what a hook writes. A runtime may have called this
 // program without any known command.
@@ -99,19 +90,7 @@ func (p *program) nameCaller(args []string) {
 	if os.Getenv("LXC_HOOK_TYPE") != "" {
 		return // the standard input is the container's console
 	}
-	if f, ok := p.stdin.(*os.File); ok {
-		var st unix.Stat_t
-		fds := []unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN}}
-		if unix.Fstat(int(f.Fd()), &st) != nil || st.Mode&unix.S_IFMT == unix.S_IFCHR {
-			return
-		}
-		if n, err := unix.Poll(fds, stateTime); err != nil || n == 0 {
-			return
-		}
-	}
-	state := make([]byte, stateSize)
-	n, _ := p.stdin.Read(state)                                                             // one read: a user's terminal may stay open
-	container, err := hook.ReadOCI(bytes.NewReader(state[:max(n, 0)]), hook.StartContainer) // without reading its bundle
+	container, err := hook.PeekOCI(p.stdin)
 	if err != nil {
 		return
 	}

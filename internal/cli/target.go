@@ -90,7 +90,7 @@ func (p *program) target(c *cli.Context) (t *target.Target, name string, err err
 		return t, target.NameOfProcess(pid), err
 	case root != "":
 		t, err = target.AtRoot(root)
-		return t, nameOfRoot(root), err
+		return t, target.NameOfRoot(root), err
 	}
 	if name, err = os.Hostname(); err != nil {
 		return nil, "", err
@@ -101,19 +101,6 @@ func (p *program) target(c *cli.Context) (t *target.Target, name string, err err
 		t, err = target.Inside()
 	}
 	return t, name, err
-}
-
-// nameOfRoot derives a container's name from its root directory's path. Most engines keep the
-// root in a directory of that name.
-func nameOfRoot(root string) string {
-	abs, err := filepath.Abs(root)
-	if err != nil {
-		abs = root
-	}
-	if base := filepath.Base(abs); base != "rootfs" && base != "/" {
-		return base
-	}
-	return filepath.Base(filepath.Dir(abs))
 }
 
 // notFound adds advice to an error about a container's name.

@@ -57,9 +57,9 @@ func TestIgnored(t *testing.T) {
 	p := &program{stderr: &errs}
 	app := p.app(nil)
 	app.Commands = []*cli.Command{usage.Command(cli.Command{Name: "x", Flags: flags(planFlags(""), receiverFlags(launch.Unsupervised), []cli.Flag{annotationsFlag()}), Action: func(c *cli.Context) error {
-		many := map[string]string{"devlog.rule": "*.* /x", "other": "", "devlog.a\x00": "", "devlog." + strings.Repeat("b", 1<<20): ""}
+		many := map[string]string{"devlog.dev/rule": "*.* /x", "other": "", "devlog.dev/a\x00": "", "devlog.dev/" + strings.Repeat("b", 1<<20): ""}
 		for i := range 100 {
-			many["devlog.c"+strings.Repeat("c", i)] = ""
+			many["devlog.dev/c"+strings.Repeat("c", i)] = ""
 		}
 		if _, err := p.annotations(c, hook.Prestart, hook.Container{ID: "c1", Annotations: many}); err != nil {
 			return err

@@ -3,15 +3,18 @@
 package hook
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"devlog/internal/file"
 )
@@ -120,6 +123,33 @@ func ReadOCI(r io.Reader, stage Stage) (Container, error) {
 	c.Env, c.Hostname = config.Process.Env, config.Hostname
 	return c, nil
 }
+
+const (
+	// peekTime is how long PeekOCI waits for the state, in ms.
+	peekTime = 200
+	// peekSize is how much of the state it reads, in bytes.
+	peekSize = 64 << 10
+)
+
+// PeekOCI returns what the state on standard input says, without the container's config.json.
+// There may be none: it waits for a moment only, and does not read from a terminal.
+func PeekOCI(stdin io.Reader) (Container, error) {
+	if f, ok := stdin.(*os.File); ok {
+		var st unix.Stat_t
+		if err := unix.Fstat(int(f.Fd()), &st); err != nil || st.Mode&unix.S_IFMT == unix.S_IFCHR {
+			return Container{}, errNoState
+		}
+		fds := []unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN}}
+		if n, err := unix.Poll(fds, peekTime); err != nil || n == 0 {
+			return Container{}, errNoState
+		}
+	}
+	state := make([]byte, peekSize)
+	n, _ := stdin.Read(state) // one read: the other end may stay open
+	return ReadOCI(bytes.NewReader(state[:max(n, 0)]), StartContainer)
+}
+
+var errNoState = errors.New("no state on standard input")
 
 func parseState(r io.Reader, stage Stage) (specs.State, error) {
 	var s specs.State

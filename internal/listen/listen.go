@@ -183,7 +183,7 @@ func (s *socket) publish(dir int, tmp string, old *stale) error {
 // claim renames the file to a name that must not exist.
 func claim(dir int, tmp, name string) error {
 	err := unix.Renameat2(dir, tmp, dir, name, unix.RENAME_NOREPLACE)
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // not on this file system
+	if errors.Is(err, unix.EINVAL) { // not on this file system
 		if err = unix.Linkat(dir, tmp, dir, name, 0); err == nil {
 			err = unix.Unlinkat(dir, tmp, 0)
 		}
@@ -205,7 +205,7 @@ func (s *stale) replace(dir int, tmp, name string) (done bool, err error) {
 	switch {
 	case errors.Is(err, unix.ENOENT):
 		return false, nil
-	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS): // not on this file system: look, then replace
+	case errors.Is(err, unix.EINVAL): // not on this file system: look, then replace
 		out = name
 		if id, _ := file.Named(dir, out); id != s.id {
 			return false, nil

@@ -191,7 +191,7 @@ func (d *Dir) PutBack(tmp, name string, ours ID) error {
 }
 
 // noFlags says that the file system does not support renameat2(2)'s flags.
-func noFlags(err error) bool { return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) }
+func noFlags(err error) bool { return errors.Is(err, unix.EINVAL) }
 
 // putAtOld is putAt with rename(2) alone: it cannot see a change between Lstat and rename.
 func (d *Dir) putAtOld(tmp, name string, old Stat) error {

@@ -277,13 +277,10 @@ func (f *streamFD) Close() (unread uint64) {
 func send(fd int, p []byte) (int, error) {
 	flags := unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL
 	n, _, err := unix.Syscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), uintptr(flags), 0, 0)
-	switch err {
-	case 0:
-		return int(n), nil
-	case unix.ENOSYS: // on i386 and s390x before Linux 4.3
-		return unix.SendmsgN(fd, p, nil, nil, flags)
+	if err != 0 {
+		return 0, err
 	}
-	return 0, err
+	return int(n), nil
 }
 
 // writePolled writes to a file whose open file description others use too. A pipe that poll(2)

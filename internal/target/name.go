@@ -2,6 +2,7 @@ package target
 
 import (
 	"os"
+	"path/filepath"
 	"strconv"
 
 	"devlog/internal/hook"
@@ -22,4 +23,17 @@ func NameOfProcess(pid int) string {
 		name += "-" + started
 	}
 	return name
+}
+
+// NameOfRoot derives a container's name from its root directory's path. Most engines keep the
+// root in a directory of that name.
+func NameOfRoot(root string) string {
+	abs, err := filepath.Abs(root)
+	if err != nil {
+		abs = root
+	}
+	if base := filepath.Base(abs); base != "rootfs" && base != "/" {
+		return base
+	}
+	return filepath.Base(filepath.Dir(abs))
 }

@@ -32,3 +32,13 @@ func TestNameOfProcess(t *testing.T) {
 		t.Errorf("it is called %s, and started at %s", name, started)
 	}
 }
+
+func TestNameOfRoot(t *testing.T) {
+	for root, want := range map[string]string{
+		"/var/lib/lxc/web/rootfs": "web", "/srv/web": "web", "/srv/web/": "web", "/rootfs": "/",
+	} {
+		if got := NameOfRoot(root); got != want {
+			t.Errorf("NameOfRoot(%s) = %s, want %s", root, got, want)
+		}
+	}
+}

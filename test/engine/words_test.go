@@ -12,7 +12,7 @@ import (
 // An ignored setting is reported once, among the container's messages, and fails nothing.
 func TestIgnored(t *testing.T) {
 	const variable = "ignored: unknown environment variable DEVLOG_RULX"
-	const annotation = "ignored: unknown annotation devlog.rule"
+	const annotation = "ignored: unknown annotation devlog.dev/rule"
 	t.Run("repair", func(t *testing.T) {
 		host.NeedContainers(t)
 		h := host.NewHost(t)
@@ -26,7 +26,7 @@ func TestIgnored(t *testing.T) {
 	t.Run("hook", func(t *testing.T) {
 		host.NeedContainers(t, "runc")
 		h := host.NewHost(t)
-		c := host.Annotated(t, h, "runc", "createRuntime", host.ThreeClients("a")+host.Hold, map[string]any{"devlog.rule": "*.* /x"})
+		c := host.Annotated(t, h, "runc", "createRuntime", host.ThreeClients("a")+host.Hold, map[string]any{"devlog.dev/rule": "*.* /x"})
 		c.Create()
 		c.Start()
 		host.WantOnce(t, c.Log(), append(host.ThreeTexts("a"), annotation)...)

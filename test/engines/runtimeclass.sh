@@ -33,10 +33,6 @@ remove
 handler=devlog mounts=dev start class-dev
 soon "so it does with the node's /dev" logged class-dev
 remove
-annotations='{"devlog.rules":"*.* container-stdout"}' handler=devlog start old
-soon "by the old name of the annotation too" logged old
-want "which is mentioned once" test "$(crictl logs "$id" 2>/dev/null | grep -c "devlog.rules is now called devlog.dev/rules")" = 1
-remove
 annotations='{}' handler=devlog start file
 soon "without rules the message is in a file, called as the pod" filed file
 remove
