@@ -96,7 +96,7 @@ test-arches: ## check that all builds with the oldest Go and for other architect
 		GOOS=linux GOARCH=$$arch go build -tags urfave_cli_no_docs ./...; \
 		GOOS=linux GOARCH=$$arch go vet -tags 'urfave_cli_no_docs soak' ./...; \
 	done
-	GOARCH=$(ARCH32) go test ./internal/...
+	GOARCH=$(ARCH32) go test ./internal/... ./test/devlogd
 
 SOAK_TIME ?= 10m
 SOAK_SEED ?=

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/daemon"
+	"devlog/internal/devlogd"
 	"devlog/internal/handover"
 	"devlog/internal/rerun/reruntest"
 )
@@ -228,7 +229,7 @@ func TestUpgradeRefused(t *testing.T) {
 		tt.do()
 		d.signal(unix.SIGUSR2)
 		refused++
-		awaitTimes(t, log, "upgrade failed, devlogd "+Version+" keeps running: ", refused)
+		awaitTimes(t, log, "upgrade failed, devlogd "+devlogd.Version+" keeps running: ", refused)
 		text := content(t, log)
 		line := text[strings.LastIndex(text, "upgrade failed"):]
 		if !strings.Contains(line, tt.want) || strings.Count(line, "\n") != 1 {

@@ -44,6 +44,7 @@ func TestConfinedDirectoryGoes(t *testing.T) {
 // Where nothing above is allowed the file is lost: that is counted, and not
 // written to the file that nobody finds any more.
 func TestConfinedDirectoryIsOutOfReach(t *testing.T) {
+	t.Parallel() // at its end devlogd tries to write for five seconds
 	needLandlock(t)
 	dir := t.TempDir()
 	sock, logs, account := filepath.Join(dir, "s"), filepath.Join(dir, "logs"), filepath.Join(t.TempDir(), "account")

@@ -28,13 +28,13 @@ func newBox(t *testing.T, mode string) box {
 func (b box) command() []string { return append([]string{"--"}, b.Command()...) }
 
 // keep starts a receiver with a socket that keeps the repair.
-func (b box) keep(more ...passed) *devlogd {
+func (b box) keep(more ...passed) *running {
 	b.T.Helper()
 	return b.keepWith(nil, more...)
 }
 
 // keepWith is keep with more arguments and files.
-func (b box) keepWith(args []string, more ...passed) *devlogd {
+func (b box) keepWith(args []string, more ...passed) *running {
 	b.T.Helper()
 	_, socket := passedSocket(b.T, filepath.Dir(b.Sock))
 	d := startReady(b.T, append([]passed{

@@ -211,7 +211,7 @@ func TestCheckConfig(t *testing.T) {
 	out, err := cmd.CombinedOutput()
 	want := "devlogd: " + file + ":2:3: unknown severity"
 	lines := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
-	if cmd.ProcessState.ExitCode() != exitUsage || len(lines) != 2 || !strings.HasPrefix(lines[0], want) ||
+	if cmd.ProcessState.ExitCode() != 2 || len(lines) != 2 || !strings.HasPrefix(lines[0], want) ||
 		!strings.HasPrefix(lines[1], "devlogd: "+file+":3:7: expected an action") {
 		t.Errorf("%v, %q", err, lines)
 	}

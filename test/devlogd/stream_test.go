@@ -110,7 +110,7 @@ func TestStream(t *testing.T) {
 }
 
 // eventuallyOpen waits until the receiver has so many descriptors.
-func eventuallyOpen(t *testing.T, d *devlogd, want int) {
+func eventuallyOpen(t *testing.T, d *running, want int) {
 	t.Helper()
 	for end := time.Now().Add(deadline); openFiles(t, d.cmd.Process.Pid) != want; {
 		if time.Now().After(end) {

@@ -8,6 +8,9 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/daemon"
+	"devlog/internal/handover"
 )
 
 // Whenever the end comes, what was accepted is written.
@@ -90,5 +93,17 @@ func TestEndDuringStart(t *testing.T) {
 		if left, err := filepath.Glob(sock + "*"); err != nil || len(left) > 0 {
 			t.Errorf("sockets are left: %q, %v", left, err)
 		}
+	}
+}
+
+// A service whose store is not its own ends for good: systemd need not try again.
+func TestStoreOfAnother(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "store"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, _ := start(t, []passed{{handover.StoreName, f}}, "--rule", "*.* -/dev/null")
+	if code := d.wait(); code != daemon.ExitFinal || d.stderr.Len() == 0 {
+		t.Errorf("exit code %d, %q", code, &d.stderr)
 	}
 }

@@ -126,7 +126,7 @@ func TestKeeperFailsAfterHandover(t *testing.T) {
 	d.stop()
 }
 
-func fdCount(t *testing.T, d *devlogd) int {
+func fdCount(t *testing.T, d *running) int {
 	t.Helper()
 	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.cmd.Process.Pid))
 	if err != nil {

@@ -1,3 +1,5 @@
+// Package devlogd tests the program devlogd by itself, without root: signals, upgrades, streams,
+// what it does when it is killed, and how it watches /dev/log. The test binary is the program.
 package devlogd
 
 import (
@@ -16,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/daemon"
+	"devlog/internal/devlogd"
 	"devlog/internal/handover"
 	"devlog/internal/rerun/reruntest"
 )
@@ -27,7 +30,7 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		os.Exit(Main(os.Args, os.Stdout, os.Stderr))
+		os.Exit(devlogd.Main(os.Args, os.Stdout, os.Stderr))
 	}
 	reruntest.Main()
 	os.Exit(m.Run())
@@ -35,8 +38,8 @@ func TestMain(m *testing.M) {
 
 const deadline = time.Minute
 
-// devlogd is a running receiver.
-type devlogd struct {
+// running is a devlogd that was started.
+type running struct {
 	t      *testing.T
 	cmd    *exec.Cmd
 	ended  chan struct{}
@@ -57,13 +60,13 @@ func command(args ...string) *exec.Cmd {
 }
 
 // start runs devlogd and returns what it reports on its pipe.
-func start(t *testing.T, files []passed, args ...string) (*devlogd, string) {
+func start(t *testing.T, files []passed, args ...string) (*running, string) {
 	t.Helper()
 	return startProgram(t, "/proc/self/exe", files, args...)
 }
 
 // startProgram is start for a copy of the program.
-func startProgram(t *testing.T, path string, files []passed, args ...string) (*devlogd, string) {
+func startProgram(t *testing.T, path string, files []passed, args ...string) (*running, string) {
 	t.Helper()
 	cmd := command(args...)
 	cmd.Path = path
@@ -92,9 +95,9 @@ func startProgram(t *testing.T, path string, files []passed, args ...string) (*d
 }
 
 // startCommand starts the command, which ends with the test at the latest.
-func startCommand(t *testing.T, cmd *exec.Cmd) *devlogd {
+func startCommand(t *testing.T, cmd *exec.Cmd) *running {
 	t.Helper()
-	d := &devlogd{t: t, cmd: cmd, ended: make(chan struct{})}
+	d := &running{t: t, cmd: cmd, ended: make(chan struct{})}
 	cmd.Stderr = &d.stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -115,7 +118,7 @@ func startCommand(t *testing.T, cmd *exec.Cmd) *devlogd {
 
 // confined is how the receiver says that it is confined; it comes to that right
 // after it is ready.
-func (d *devlogd) confined() string {
+func (d *running) confined() string {
 	fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", d.cmd.Process.Pid))
 	for _, fd := range fds {
 		if to, err := os.Readlink(fd); err == nil && strings.HasPrefix(to, "/memfd:"+daemon.ConfinedPrefix) {
@@ -125,7 +128,7 @@ func (d *devlogd) confined() string {
 	return ""
 }
 
-func (d *devlogd) hasEnded() bool {
+func (d *running) hasEnded() bool {
 	select {
 	case <-d.ended:
 		return true
@@ -135,7 +138,7 @@ func (d *devlogd) hasEnded() bool {
 }
 
 // startReady is start for a receiver that must be ready.
-func startReady(t *testing.T, files []passed, args ...string) *devlogd {
+func startReady(t *testing.T, files []passed, args ...string) *running {
 	t.Helper()
 	d, report := start(t, files, args...)
 	if report != "READY=1\n" {
@@ -144,7 +147,7 @@ func startReady(t *testing.T, files []passed, args ...string) *devlogd {
 	return d
 }
 
-func (d *devlogd) signal(s unix.Signal) {
+func (d *running) signal(s unix.Signal) {
 	d.t.Helper()
 	if err := d.cmd.Process.Signal(s); err != nil {
 		d.t.Fatal(err)
@@ -152,7 +155,7 @@ func (d *devlogd) signal(s unix.Signal) {
 }
 
 // wait waits for the end and returns the exit code.
-func (d *devlogd) wait() int {
+func (d *running) wait() int {
 	d.t.Helper()
 	select {
 	case <-d.ended:
@@ -162,7 +165,7 @@ func (d *devlogd) wait() int {
 	return d.cmd.ProcessState.ExitCode()
 }
 
-func (d *devlogd) stop() {
+func (d *running) stop() {
 	d.t.Helper()
 	d.signal(unix.SIGTERM)
 	if code := d.wait(); code != 0 || d.stderr.Len() > 0 {
@@ -171,7 +174,7 @@ func (d *devlogd) stop() {
 }
 
 // stopLosing is stop for one that has messages for this output that it must give up.
-func (d *devlogd) stopLosing(output, why string) {
+func (d *running) stopLosing(output, why string) {
 	d.t.Helper()
 	d.signal(unix.SIGTERM)
 	if code := d.wait(); code != 0 || !strings.HasSuffix(d.stderr.String(), " messages lost at the end: "+output+": "+why+"\n") {
@@ -214,7 +217,6 @@ func content(t *testing.T, path string) string {
 	return stamp.ReplaceAllString(string(data), "")
 }
 
-// await waits until a file contains a text.
 // wantWritten expects the text in the file as often as the senders say together.
 func wantWritten(t *testing.T, path, text string, counts <-chan int) {
 	t.Helper()
@@ -243,6 +245,7 @@ func wantEmpty(t *testing.T, dir string) {
 	}
 }
 
+// await waits until a file contains a text.
 func await(t *testing.T, path, text string) {
 	t.Helper()
 	if !waitFor(func() bool {

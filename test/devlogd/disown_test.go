@@ -54,7 +54,7 @@ func FuzzDisown(f *testing.F) {
 	for raw := range forgeries {
 		f.Add([]byte(raw))
 	}
-	own := regexp.MustCompile(`^ *devlogd([^a-zA-Z0-9._/?#-]|$)`)
+	own := regexp.MustCompile(`^ *running([^a-zA-Z0-9._/?#-]|$)`)
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var m syslog.Message
 		syslog.Parse(raw, &m, []byte("box"))
