@@ -6,7 +6,6 @@ package hooks
 import (
 	"embed"
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -34,14 +33,6 @@ type Kind struct {
 	// Ships is whether the files have log shippers send to Server; no program of
 	// ours is named in them.
 	Ships bool
-}
-
-// All are the names of all files of the kind.
-func (k Kind) All() []string {
-	if k.ForAll == "" {
-		return k.Files
-	}
-	return append(slices.Clone(k.Files), k.ForAll)
 }
 
 // hooksD says where podman and CRI-O look for hooks (oci-hooks(5)).

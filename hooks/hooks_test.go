@@ -11,7 +11,7 @@ import (
 func TestFile(t *testing.T) {
 	var used []string
 	for _, kind := range Kinds {
-		for _, name := range kind.All() {
+		for _, name := range allOf(kind) {
 			used = append(used, name)
 			standing, err := files.ReadFile(name)
 			if err != nil {
@@ -35,7 +35,7 @@ func TestFile(t *testing.T) {
 		}
 	}
 	for _, kind := range Kinds {
-		for _, name := range kind.All() {
+		for _, name := range allOf(kind) {
 			standing, err := FileFor(name, Server)
 			if err != nil || strings.Contains(standing, Server) != kind.Ships {
 				t.Errorf("%s for %s: %v\n%s", name, Server, err, standing)
@@ -64,4 +64,12 @@ func TestFile(t *testing.T) {
 			t.Errorf("File for %q: %v", dir, err)
 		}
 	}
+}
+
+// allOf returns the names of all files of the kind.
+func allOf(k Kind) []string {
+	if k.ForAll == "" {
+		return k.Files
+	}
+	return append(slices.Clone(k.Files), k.ForAll)
 }

@@ -63,12 +63,12 @@ func meetHere(t *testing.T) *meeting {
 	return m
 }
 
-func TestTaken(t *testing.T) {
-	if files, ok, err := handover.Taken(0); files != nil || ok || err != nil {
+func TestFromHook(t *testing.T) {
+	if files, ok, err := handover.FromHook(0); files != nil || ok || err != nil {
 		t.Errorf("without a hook: %v, %t, %v", files, ok, err)
 	}
 	t.Setenv(handover.FilesVariable, "/nowhere")
-	if _, ok, err := handover.Taken(0); !ok || !errors.Is(err, unix.ENOENT) {
+	if _, ok, err := handover.FromHook(0); !ok || !errors.Is(err, unix.ENOENT) {
 		t.Errorf("a hook that has gone: %t, %v", ok, err)
 	}
 	if _, ok := os.LookupEnv(handover.FilesVariable); ok {
@@ -96,7 +96,7 @@ func TestTaken(t *testing.T) {
 		done <- err
 	}()
 	t.Setenv(handover.FilesVariable, m.path)
-	files, ok, err := handover.Taken(20 * time.Second)
+	files, ok, err := handover.FromHook(20 * time.Second)
 	if !ok || err != nil || len(files) != 2 || files[1].Name != "b" {
 		t.Errorf("%v, %t, %v", files, ok, err)
 	}

@@ -127,7 +127,7 @@ func run(args []string, stdout io.Writer, files []handover.File, before *handove
 	case o.check:
 		return checkRules(o, stdout)
 	}
-	receive := !onlyKeeps(o, files)
+	receive := !onlyWatches(o, files)
 	if before != nil {
 		before.Settle()
 		receive = receiver.Receives(before)
@@ -162,8 +162,8 @@ func inContainer(o *options, files []handover.File) bool {
 	return o.alone || slices.ContainsFunc(files, func(f handover.File) bool { return f.Name == handover.NameChroot })
 }
 
-// onlyKeeps returns whether there is nothing to receive from.
-func onlyKeeps(o *options, files []handover.File) bool {
+// onlyWatches returns whether there is nothing to receive from.
+func onlyWatches(o *options, files []handover.File) bool {
 	root := false
 	for _, f := range files {
 		if handover.IsSocket(f.Name) {
@@ -183,8 +183,8 @@ func init() {
 	_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&[]byte("devlogd\x00")[0])), 0, 0, 0) // for people only
 }
 
-// settle does what can wait until after the start.
-func settle() {
+// calm does what can wait until after the start.
+func calm() {
 	debug.SetGCPercent(25) // receiving allocates nothing, so keep the heap at 1 MB
 	eventloop.CalmMonitor()
 }

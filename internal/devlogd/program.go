@@ -120,7 +120,7 @@ func (p *program) begin(o *options, files []handover.File, before *handover.Desc
 		}
 	}
 	if short {
-		settle()
+		calm()
 	}
 	p.stepStore()
 	for _, tell := range []func() error{p.tellReady, func() error { return o.sayReady(before != nil) }, started} {
@@ -143,7 +143,7 @@ func (p *program) begin(o *options, files []handover.File, before *handover.Desc
 	}
 	r.Flush(time.Now())
 	if !short {
-		settle()
+		calm()
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ type Description struct {
 	Counters map[string]uint64 `json:"counters"`
 	// PreviousIDs are the processes that the receiver was, as ID/START. Only a Store has them.
 	PreviousIDs []string      `json:"-"`
-	Places      []*Place      `json:"places"`
+	Cleanups    []*Cleanup    `json:"places"`
 	Sockets     []*Socket     `json:"sockets"`
 	Connections []*Connection `json:"connections"`
 	Kernel      *KernelLog    `json:"kernel"`      // nil if the receiver does not read the kernel's log
@@ -40,8 +40,8 @@ type Files struct {
 	Store int `json:"store"` // what a supervisor holds; see Store
 }
 
-// Place is a name to remove at the end.
-type Place struct {
+// Cleanup is a name to remove at the end.
+type Cleanup struct {
 	Dir   int     `json:"dir"` // its directory
 	Name  Text    `json:"name"`
 	Flags int     `json:"flags"` // of unlinkat(2)
@@ -52,7 +52,7 @@ type Place struct {
 type Socket struct {
 	FD      int           `json:"fd"`
 	Path    Text          `json:"path"`              // if the receiver itself bound it
-	Place   int           `json:"place"`             // its name: index in Places, or -1
+	Cleanup int           `json:"place"`             // its name: index in Cleanups, or -1
 	ID      file.ID       `json:"id"`                // of the name
 	Run     int           `json:"run"`               // number of the repair that made it
 	Journal bool          `json:"journal,omitempty"` // it is for entries of the journal
@@ -169,7 +169,7 @@ func NewDescription() *Description {
 // Each calls f for every descriptor, even if it is -1, until there is an error.
 func (d *Description) Each(f func(fd *int) error) error {
 	list := []*int{&d.Files.Init, &d.Files.Root, &d.Files.Store}
-	for _, p := range d.Places {
+	for _, p := range d.Cleanups {
 		list = append(list, &p.Dir)
 	}
 	for _, s := range d.Sockets {
@@ -216,8 +216,8 @@ func (d *Description) Settle() {
 		}
 		return nil
 	})
-	var places, sockets []int // the new index of each, or -1 if it is removed
-	places, d.Places = compact(d.Places, func(p *Place) bool { return p.Dir >= 0 })
+	var cleanups, sockets []int // the new index of each, or -1 if it is removed
+	cleanups, d.Cleanups = compact(d.Cleanups, func(p *Cleanup) bool { return p.Dir >= 0 })
 	sockets, d.Sockets = compact(d.Sockets, func(s *Socket) bool {
 		ok := s.FD >= 0 && receives(s.FD)
 		if s.FD >= 0 && !ok {
@@ -227,7 +227,7 @@ func (d *Description) Settle() {
 	})
 	_, d.Connections = compact(d.Connections, func(c *Connection) bool { return c.FD >= 0 })
 	for _, s := range d.Sockets {
-		s.Place = at(places, s.Place)
+		s.Cleanup = at(cleanups, s.Cleanup)
 	}
 	for _, c := range d.Connections {
 		c.Socket = at(sockets, c.Socket)

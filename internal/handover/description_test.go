@@ -123,7 +123,7 @@ func TestParseOfAnotherVersion(t *testing.T) {
 	}{
 		"a member more": {strings.Replace(text, "{", "{\"more\":{\"a\":[1]},", 1), same},
 		"another type": {`{"receives":7,"started":"never","places":[{"dir":"x","name":"n"}],"sockets":[{"fd":3}]}`, func(d *Description) bool {
-			return d.Places[0].Dir == -1 && d.Places[0].Name == "n" && d.Sockets[0].FD == 3 && d.Sockets[0].Place == -1
+			return d.Cleanups[0].Dir == -1 && d.Cleanups[0].Name == "n" && d.Sockets[0].FD == 3 && d.Sockets[0].Cleanup == -1
 		}},
 		"members less": {`{"kernel":{},"confinement":{},"outputs":[{"state":{}},{}],"connections":[{}]}`, func(d *Description) bool {
 			return d.Kernel.FD == -1 && d.Confinement.Mark == -1 && d.Outputs[0].State.FD == -1 && d.Connections[0].Socket == -1 && d.Files.Store == -1
@@ -173,13 +173,13 @@ func TestSettle(t *testing.T) {
 	path, fds := leftFiles(t)
 	d := &Description{
 		Files:       Files{Init: 1 << 20, Root: fds[5], Store: -1},
-		Places:      []*Place{{Dir: 1 << 20, Name: "a"}, {Dir: fds[0], Name: "b"}},
-		Sockets:     []*Socket{{FD: fds[1], Place: 0}, {FD: fds[3], Place: 1}, {FD: 1 << 20, Place: 7}},
+		Cleanups:    []*Cleanup{{Dir: 1 << 20, Name: "a"}, {Dir: fds[0], Name: "b"}},
+		Sockets:     []*Socket{{FD: fds[1], Cleanup: 0}, {FD: fds[3], Cleanup: 1}, {FD: 1 << 20, Cleanup: 7}},
 		Connections: []*Connection{{FD: fds[4], Socket: 0}, {FD: fds[5], Socket: 1}, {FD: 1 << 20, Socket: 1}},
 		Kernel:      &KernelLog{FD: 1 << 20},
 	}
 	d.Settle()
-	if d.Files.Init != -1 || d.Files.Root != fds[5] || len(d.Places) != 1 || len(d.Sockets) != 1 || d.Sockets[0].Place != 0 || d.Kernel != nil ||
+	if d.Files.Init != -1 || d.Files.Root != fds[5] || len(d.Cleanups) != 1 || len(d.Sockets) != 1 || d.Sockets[0].Cleanup != 0 || d.Kernel != nil ||
 		len(d.Connections) != 2 || d.Connections[0].Socket != -1 || d.Connections[1].Socket != 0 {
 		t.Errorf("%s: %s", path, d.Format())
 	}

@@ -35,10 +35,10 @@ func Fetch(pid int) (files []File, answer int, err error) {
 		return nil, -1, unix.Close(fd)
 	}
 	if err == nil {
-		files, err = takeAt(fd, fetchTime)
+		files, err = receiveAt(fd, fetchTime)
 	}
 	if err != nil {
-		return nil, -1, errors.Join(fmt.Errorf("cannot take the files from the hook: %w", err), unix.Close(fd))
+		return nil, -1, errors.Join(fmt.Errorf("cannot receive the files from the hook: %w", err), unix.Close(fd))
 	}
 	return files, fd, nil
 }

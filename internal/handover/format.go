@@ -37,7 +37,7 @@ func Parse(data []byte) (*Description, error) {
 
 // complete removes nulls from lists.
 func (d *Description) complete() {
-	_, d.Places = compact(d.Places, func(p *Place) bool { return p != nil })
+	_, d.Cleanups = compact(d.Cleanups, func(p *Cleanup) bool { return p != nil })
 	_, d.Sockets = compact(d.Sockets, func(s *Socket) bool { return s != nil })
 	_, d.Connections = compact(d.Connections, func(c *Connection) bool { return c != nil })
 	_, d.Outputs = compact(d.Outputs, func(o *Output) bool { return o != nil })

@@ -155,7 +155,7 @@ func Describe(files []File) (*Description, error) {
 		socket = nil
 		unlink, isUnlink := strings.CutPrefix(f.Name, NameUnlink)
 		rmdir, isRmdir := strings.CutPrefix(f.Name, NameRmdir)
-		p := &Place{Dir: f.FD, Name: Text(unlink)}
+		p := &Cleanup{Dir: f.FD, Name: Text(unlink)}
 		if isRmdir {
 			p.Name, p.Flags = Text(rmdir), unix.AT_REMOVEDIR
 		}
@@ -170,11 +170,11 @@ func Describe(files []File) (*Description, error) {
 			}
 			var kind uint32
 			if p.ID, kind = file.Named(p.Dir, string(p.Name)); before != nil && kind == unix.S_IFSOCK {
-				before.Place, before.ID = len(d.Places), p.ID
+				before.Cleanup, before.ID = len(d.Cleanups), p.ID
 			}
-			d.Places = append(d.Places, p)
+			d.Cleanups = append(d.Cleanups, p)
 		case IsSocket(f.Name):
-			socket = &Socket{FD: f.FD, Place: -1, Journal: f.Name == NameJournal}
+			socket = &Socket{FD: f.FD, Cleanup: -1, Journal: f.Name == NameJournal}
 			d.Sockets = append(d.Sockets, socket)
 		}
 	}

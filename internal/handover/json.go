@@ -49,9 +49,9 @@ func (f *Files) UnmarshalJSON(data []byte) error {
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (p *Place) UnmarshalJSON(data []byte) error {
-	type plain Place
-	*p = *newPlace()
+func (p *Cleanup) UnmarshalJSON(data []byte) error {
+	type plain Cleanup
+	*p = *newCleanup()
 	return decode(data, (*plain)(p))
 }
 
@@ -90,8 +90,8 @@ func (s *OutputState) UnmarshalJSON(data []byte) error {
 	return decode(data, (*plain)(s))
 }
 
-func newPlace() *Place             { return &Place{Dir: -1} }
-func newSocket() *Socket           { return &Socket{FD: -1, Place: -1} }
+func newCleanup() *Cleanup         { return &Cleanup{Dir: -1} }
+func newSocket() *Socket           { return &Socket{FD: -1, Cleanup: -1} }
 func newConnection() *Connection   { return &Connection{FD: -1, Socket: -1} }
 func newKernelLog() *KernelLog     { return &KernelLog{FD: -1} }
 func newConfinement() *Confinement { return &Confinement{Mark: -1} }

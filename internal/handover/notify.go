@@ -42,13 +42,14 @@ func Notify(state string, fds ...int) error {
 	return nil
 }
 
-// Supervised returns whether the service manager started this process for a hook. After Taken
-// it returns false.
+// Supervised returns whether the service manager started this process for a hook. It returns
+// false after FromHook.
 func Supervised() bool { return os.Getenv(FilesVariable) != "" }
 
-// Taken returns the files that the hook passes to a receiver that the service manager started.
-// ok is false if the environment names no hook. The error means that the hook is gone.
-func Taken(limit time.Duration) (files []File, ok bool, err error) {
+// FromHook returns the files that the hook passes to a receiver that the service manager
+// started. ok is false if the environment names no hook. The error means that the hook is
+// gone.
+func FromHook(limit time.Duration) (files []File, ok bool, err error) {
 	name, ok := os.LookupEnv(FilesVariable)
 	if !ok {
 		return nil, false, nil
@@ -56,14 +57,14 @@ func Taken(limit time.Duration) (files []File, ok bool, err error) {
 	if err := os.Unsetenv(FilesVariable); err != nil {
 		return nil, true, fmt.Errorf("cannot remove %s from the environment: %w", FilesVariable, err)
 	}
-	files, err = takeFrom(name, limit)
+	files, err = receiveFrom(name, limit)
 	if err != nil {
-		err = fmt.Errorf("cannot take the files from the hook: %w", err)
+		err = fmt.Errorf("cannot receive the files from the hook: %w", err)
 	}
 	return files, true, err
 }
 
-func takeFrom(name string, limit time.Duration) ([]File, error) {
+func receiveFrom(name string, limit time.Duration) ([]File, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -72,12 +73,12 @@ func takeFrom(name string, limit time.Duration) ([]File, error) {
 	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: name}); err != nil {
 		return nil, err
 	}
-	return takeAt(fd, limit)
+	return receiveAt(fd, limit)
 }
 
-// takeAt returns the files of one SendFiles at the other end, which must belong to this
+// receiveAt returns the files of one SendFiles at the other end, which must belong to this
 // process's user.
-func takeAt(fd int, limit time.Duration) ([]File, error) {
+func receiveAt(fd int, limit time.Duration) ([]File, error) {
 	if _, err := SamePeer(fd); err != nil {
 		return nil, err
 	}

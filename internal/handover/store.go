@@ -22,8 +22,8 @@ import (
 const (
 	// StoreName is the supervisor's name for the memory.
 	StoreName = "devlogd-store"
-	// takeTime is how long to wait for the files from the hook.
-	takeTime = 10 * time.Second
+	// hookTime is how long to wait for the files from the hook.
+	hookTime = 10 * time.Second
 	// MaxDescription is the largest description in the memory, in bytes.
 	MaxDescription = 256 << 10
 )
@@ -69,12 +69,12 @@ type Store struct {
 func OpenStore(files []File, l Layout) ([]File, *Store, error) {
 	i := slices.IndexFunc(files, func(f File) bool { return f.Name == StoreName })
 	if i < 0 && (len(files) == 0 || !Supervised()) { // its first start
-		taken, ok, err := Taken(takeTime)
+		more, ok, err := FromHook(hookTime)
 		if !ok || err != nil {
 			return files, nil, err
 		}
 		s, err := NewStore(l)
-		return append(files, taken...), s, err
+		return append(files, more...), s, err
 	}
 	var s *Store
 	var err error

@@ -66,8 +66,8 @@ func TestStore(t *testing.T) {
 		d := NewDescription()
 		d.PreviousIDs, d.Counters["received"], d.Kernel = []string{"7/70"}, 9, &KernelLog{FD: fds[0]}
 		d.Files = Files{Init: fds[4], Root: fds[5], Store: s.FD}
-		d.Places = []*Place{{Dir: fds[0], Name: "a"}, {Dir: fds[0], Name: "b", Flags: 1}}
-		d.Sockets = []*Socket{{FD: fds[1], Place: -1}, {FD: fds[3], Place: 1}}
+		d.Cleanups = []*Cleanup{{Dir: fds[0], Name: "a"}, {Dir: fds[0], Name: "b", Flags: 1}}
+		d.Sockets = []*Socket{{FD: fds[1], Cleanup: -1}, {FD: fds[3], Cleanup: 1}}
 		return d
 	}
 	if err := s.Write(describe()); err != nil || len(s.stored) != 6 {
@@ -78,7 +78,7 @@ func TestStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d.Settle(); len(d.Sockets) != 1 || d.Sockets[0].Place != 1 || len(d.Places) != 2 || d.Places[0].Dir == d.Places[1].Dir || d.Places[1].Flags != 1 ||
+	if d.Settle(); len(d.Sockets) != 1 || d.Sockets[0].Cleanup != 1 || len(d.Cleanups) != 2 || d.Cleanups[0].Dir == d.Cleanups[1].Dir || d.Cleanups[1].Flags != 1 ||
 		d.Files.Init < 0 || d.Files.Root != -1 || d.Files.Store != -1 || d.Kernel != nil || len(d.Counters) != 0 || len(d.PreviousIDs) != 1 || next.Head.Restarts != 1 {
 		t.Errorf("%s", d.Format())
 	}

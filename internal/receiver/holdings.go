@@ -125,7 +125,7 @@ func (h *holdings) inherit(d *handover.Description) (inherited, error) {
 	if d.Files.Init >= 0 {
 		h.init = d.Files.Init
 	}
-	for _, p := range d.Places {
+	for _, p := range d.Cleanups {
 		in.cleanups = append(in.cleanups, &cleanup{dir: p.Dir, name: string(p.Name), flags: p.Flags, id: p.ID})
 	}
 	now := time.Now()
@@ -136,8 +136,8 @@ func (h *holdings) inherit(d *handover.Description) (inherited, error) {
 		}
 		k := &socket{Socket: passed, run: s.Run}
 		k.Path, k.ID, k.Journal = string(s.Path), s.ID, s.Journal
-		if s.Place >= 0 {
-			k.at = in.cleanups[s.Place]
+		if s.Cleanup >= 0 {
+			k.at = in.cleanups[s.Cleanup]
 		}
 		k.SetDebt(s.Debt, now)
 		in.sockets = append(in.sockets, k)

@@ -103,7 +103,7 @@ var outputMetrics = []struct {
 	name, kind, help string
 	samples          func(*metrics.Text, string, router.Route)
 }{
-	{"output_messages_total", "counter", "Messages for the output: written, pending, lost or repeated.", ofMeter(func(p *router.MeteredOutput) uint64 { return p.Taken })},
+	{"output_messages_total", "counter", "Messages for the output: written, pending, lost or repeated.", ofMeter(func(p *router.MeteredOutput) uint64 { return p.Added })},
 	{"output_bytes_total", "counter", "Bytes of the messages for the output.", ofMeter(func(p *router.MeteredOutput) uint64 { return p.Bytes })},
 	{"output_repeated_messages_total", "counter", "Messages that were only counted as repeats.", ofMeter(func(p *router.MeteredOutput) uint64 { return p.Repeated })},
 	{"output_pending_high_water_bytes", "gauge", "The most bytes that could not be written yet.", ofMeter(func(p *router.MeteredOutput) uint64 { return uint64(p.High) })},

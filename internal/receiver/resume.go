@@ -31,11 +31,11 @@ func (r *Receiver) Describe(now time.Time) *handover.Description {
 		d.PreviousIDs = append(d.PreviousIDs, p.String())
 	}
 	for _, p := range r.cleanups {
-		d.Places = append(d.Places, &handover.Place{Dir: p.dir, Name: handover.Text(p.name), Flags: p.flags, ID: p.id})
+		d.Cleanups = append(d.Cleanups, &handover.Cleanup{Dir: p.dir, Name: handover.Text(p.name), Flags: p.flags, ID: p.id})
 	}
 	for _, k := range r.sockets {
 		d.Sockets = append(d.Sockets, &handover.Socket{
-			FD: k.FD, Path: handover.Text(k.Path), Place: slices.Index(r.cleanups, k.at), ID: k.ID, Run: k.run, Journal: k.Journal, Debt: k.Debt(now),
+			FD: k.FD, Path: handover.Text(k.Path), Cleanup: slices.Index(r.cleanups, k.at), ID: k.ID, Run: k.run, Journal: k.Journal, Debt: k.Debt(now),
 		})
 	}
 	for _, c := range r.intake.State() {

@@ -135,9 +135,9 @@ func repair(t *target.Target, o Options) (Result, error) {
 		if err != nil {
 			return r, err
 		}
-		if settled, err := settle(t, r.Facts, o); err != nil {
+		if completed, err := completeStart(t, r.Facts, o); err != nil {
 			return r, err
-		} else if settled {
+		} else if completed {
 			continue
 		}
 		switch r.Plan.Verdict {

@@ -223,10 +223,10 @@ func (w *work) start() error {
 	return nil
 }
 
-// settle settles which receiver is the target's after a repair was killed while it started
-// one: the newest is recorded, and any other is ended. It returns false if there was nothing
-// to settle. A receiver that runs this repair can see no other.
-func settle(t *target.Target, f plan.Facts, o Options) (settled bool, err error) {
+// completeStart completes a repair that was killed while it started a receiver; see
+// running.CompleteStart. It returns false if there was nothing to complete. A receiver that
+// runs this repair can see no other.
+func completeStart(t *target.Target, f plan.Facts, o Options) (completed bool, err error) {
 	if o.Receiver.Handover != nil {
 		return false, nil
 	}
@@ -240,14 +240,14 @@ func settle(t *target.Target, f plan.Facts, o Options) (settled bool, err error)
 			continue // there is no record in it
 		}
 		if r := changes.Read(at); r != nil && r.MountNS == t.MountNS && path.Base(r.Socket) == path.Base(socket) && running.Sees(r, t) {
-			settled, err = true, running.Settle(r, at)
+			completed, err = true, running.CompleteStart(r, at)
 		}
 		at.Close()
 		if err != nil {
-			return settled, err
+			return completed, err
 		}
 	}
-	return settled, nil
+	return completed, nil
 }
 
 // recordRunning records the receiver that took over the socket: its record may be gone with

@@ -22,7 +22,7 @@ const maxRepeat = 8 << 10
 type MeteredOutput struct {
 	output.Output
 	Kind     syslogconf.Kind
-	Taken    uint64 // messages for the output, with those that sum up repeats
+	Added    uint64 // messages for the output, with those that sum up repeats
 	Bytes    uint64 // in their lines
 	Repeated uint64 // messages that were only counted
 	High     int    // the most bytes that were pending after a flush
@@ -68,7 +68,7 @@ func (r *Router) summary(a syslogconf.Action) func(syslog.Priority, string) outp
 
 // Add adds a message.
 func (t *MeteredOutput) Add(m output.Message) {
-	t.Taken++
+	t.Added++
 	t.Bytes += uint64(len(m.Line))
 	if t.summary == nil {
 		t.Output.Add(m)
@@ -99,7 +99,7 @@ func (t *MeteredOutput) sumUp() {
 	m := t.summary(t.priority, "last message repeated "+strconv.FormatUint(t.Repeats, 10)+" times")
 	m.Sync = t.sync
 	t.Repeats = 0
-	t.Taken++
+	t.Added++
 	t.Bytes += uint64(len(m.Line))
 	t.Output.Add(m)
 }

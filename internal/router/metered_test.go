@@ -64,8 +64,8 @@ func TestRepeats(t *testing.T) {
 		if !slices.Equal(got, tt.want) {
 			t.Errorf("%s: %q", name, got)
 		}
-		if p.Taken != uint64(len(s.lines))+p.Repeated {
-			t.Errorf("%s: taken %d, passed on %d, repeated %d", name, p.Taken, len(s.lines), p.Repeated)
+		if p.Added != uint64(len(s.lines))+p.Repeated {
+			t.Errorf("%s: taken %d, passed on %d, repeated %d", name, p.Added, len(s.lines), p.Repeated)
 		}
 	}
 }

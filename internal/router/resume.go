@@ -18,7 +18,7 @@ func (r *Router) Describe(now time.Time) (list []*handover.Output) {
 		if !ok {
 			continue
 		}
-		o := &handover.Output{Path: handover.Text(t.Name()), Kind: int(t.Kind), Taken: t.Taken, Bytes: t.Bytes, Repeated: t.Repeated, High: t.High}
+		o := &handover.Output{Path: handover.Text(t.Name()), Kind: int(t.Kind), Taken: t.Added, Bytes: t.Bytes, Repeated: t.Repeated, High: t.High}
 		if l, ok := t.Output.(output.Lasting); ok {
 			o.State = l.State(now)
 		} else {
@@ -46,7 +46,7 @@ func (r *Router) resume(t *MeteredOutput) {
 	o := r.left[i]
 	r.left = slices.Delete(r.left, i, i+1)
 	if l, ok := t.Output.(output.Lasting); ok {
-		t.Taken, t.Bytes, t.Repeated, t.High = o.Taken, o.Bytes, o.Repeated, o.High
+		t.Added, t.Bytes, t.Repeated, t.High = o.Taken, o.Bytes, o.Repeated, o.High
 		l.Resume(o.State, time.Now())
 	} else if o.State.FD >= 0 {
 		_ = unix.Close(o.State.FD)

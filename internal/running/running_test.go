@@ -104,7 +104,7 @@ func TestSettle(t *testing.T) {
 	at, path := rootfstest.Dir(t)
 	inside := &target.Target{Inside: true, PIDNS: ns}
 	none := changes.Changes{Receiver: 1 << 22, PIDNS: ns, Started: "1", Starting: ns}
-	if err := Settle(&none, at); err != nil || none.Starting != 0 || none.Receiver != 1<<22 {
+	if err := CompleteStart(&none, at); err != nil || none.Starting != 0 || none.Receiver != 1<<22 {
 		t.Errorf("no receiver: %v, %+v", err, none)
 	}
 	old, oldStarted := startReceiver(t, path)
@@ -124,7 +124,7 @@ func TestSettle(t *testing.T) {
 	if f := Facts(&changes.Changes{Starting: ns + 1}, inside, at, plan.ReceiverFacts{}); f.State != plan.Elsewhere {
 		t.Errorf("of another namespace: %+v", f)
 	}
-	if err := Settle(&r, at); err != nil {
+	if err := CompleteStart(&r, at); err != nil {
 		t.Fatal(err)
 	}
 	if r.Receiver != pid || r.Started != started || r.PIDNS != ns || r.Starting != 0 {

@@ -9,11 +9,11 @@ import (
 )
 
 const (
-	// settleFixed and settleRandom are how long changes settle before a check. Every
+	// checkFixed and checkRandom are how long changes schedule before a check. Every
 	// container's watcher sees a change of a shared /dev, and the first to repair it saves the
 	// others the work.
-	settleFixed  = 20 * time.Millisecond
-	settleRandom = 30 * time.Millisecond
+	checkFixed  = 20 * time.Millisecond
+	checkRandom = 30 * time.Millisecond
 	// firstPace and lastPace are added to that while changes keep coming and need no repair.
 	// Any container can change names in a shared /dev: a hundred watchers that check every
 	// three seconds take half a percent of a processor.
@@ -52,13 +52,13 @@ type due struct {
 	pace time.Duration // added to the time until the next check
 }
 
-// settle schedules a check: soon, or later if earlier checks found nothing. The random part
+// schedule schedules a check: soon, or later if earlier checks found nothing. The random part
 // differs between watchers. Until the check, each watch wakes the watcher at most once.
-func (d *due) settle(now time.Time, soon bool) {
+func (d *due) schedule(now time.Time, soon bool) {
 	if now.Sub(d.last) > quietPace {
 		d.pace = 0
 	}
-	at := now.Add(settleFixed + rand.N(settleRandom))
+	at := now.Add(checkFixed + rand.N(checkRandom))
 	if !soon && d.pace > 0 {
 		at = at.Add(d.pace/2 + rand.N(d.pace))
 	}

@@ -84,13 +84,13 @@ func TestPace(t *testing.T) {
 			}
 			last := f.due.last
 			f.due.at = time.Time{}
-			f.due.settle(last.Add(time.Second), false)
-			if d := f.due.at.Sub(last); d > time.Second+settleFixed+settleRandom+lastPace*3/2 {
+			f.due.schedule(last.Add(time.Second), false)
+			if d := f.due.at.Sub(last); d > time.Second+checkFixed+checkRandom+lastPace*3/2 {
 				t.Errorf("looks %v after the last look", d)
 			}
 			f.due.at = time.Time{}
-			f.due.settle(last.Add(quietPace+1), false)
-			if d := f.due.at.Sub(last) - quietPace; d > settleFixed+settleRandom+1 {
+			f.due.schedule(last.Add(quietPace+1), false)
+			if d := f.due.at.Sub(last) - quietPace; d > checkFixed+checkRandom+1 {
 				t.Errorf("looks %v after a change that follows a pause", d)
 			}
 			if b.Runs() > 0 || !f.due.at.IsZero() && f.run != nil {
@@ -112,7 +112,7 @@ func TestMountIsLookedAtSoon(t *testing.T) {
 			f.seen = mark{}
 		}
 		f.noteChange(now)
-		if soon := f.due.at.Sub(now) <= settleFixed+settleRandom; soon != changed {
+		if soon := f.due.at.Sub(now) <= checkFixed+checkRandom; soon != changed {
 			t.Errorf("changed %t: it looks in %v", changed, f.due.at.Sub(now))
 		}
 	}

@@ -150,7 +150,7 @@ func (w *Watcher) startWatching(now time.Time) {
 	}
 	w.arm(now)
 	if w.inspect() != ok {
-		w.due.settle(now, false)
+		w.due.schedule(now, false)
 	}
 	w.seen = w.container.devLog()
 	w.watchYielded(now)
@@ -241,7 +241,7 @@ func (w *Watcher) noteChange(now time.Time) {
 			w.remount(now)
 		}
 	}
-	w.due.settle(now, mounted && w.container.devLog() != w.seen)
+	w.due.schedule(now, mounted && w.container.devLog() != w.seen)
 }
 
 // lookByClock checks /dev/log when no events are available. A state that is unknown or cannot
@@ -345,7 +345,7 @@ func (w *Watcher) afterRun(now time.Time, problem error) {
 	w.readEvents()
 	own := problem != nil && w.container.devLog() == run.before
 	if w.watches.changed && !own {
-		w.due.settle(now, true)
+		w.due.schedule(now, true)
 		return
 	}
 	if w.watches.changed {

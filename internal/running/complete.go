@@ -15,7 +15,7 @@ import (
 )
 
 // Sees says whether this process can see the receiver that a repair may have started before
-// it was killed; see Settle. It is false if the record is not of such a repair.
+// it was killed; see CompleteStart. It is false if the record is not of such a repair.
 func Sees(r *changes.Changes, t *target.Target) bool {
 	if r.Starting == 0 {
 		return false
@@ -24,9 +24,9 @@ func Sees(r *changes.Changes, t *target.Target) bool {
 	return err == nil && (own == r.Starting || !t.Inside && t.PIDNS == r.Starting)
 }
 
-// Settle completes a repair that was killed while it started a receiver: it records the newest
+// CompleteStart completes a repair that was killed while it started a receiver: it records the newest
 // receiver of the directory, and tells all others to end. The caller holds the target's lock.
-func Settle(r *changes.Changes, at *rootfs.Dir) error {
+func CompleteStart(r *changes.Changes, at *rootfs.Dir) error {
 	var others []int
 	// As this program's own user: the container's root cannot see the receivers.
 	err := rootfs.AsSelf(func() (err error) {
