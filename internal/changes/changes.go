@@ -141,12 +141,12 @@ const maxLeftovers = 1024
 // RemoveTemporary removes temporary files that a killed repair left in the private
 // socket's directory. The caller must hold the target's lock.
 func RemoveTemporary(d *rootfs.Dir) {
-	names, err := d.Names(maxLeftovers)
+	list, err := d.Names(maxLeftovers)
 	if err != nil {
 		return // it can be entered but not read
 	}
-	for _, name := range names {
-		if strings.HasPrefix(name, rootfs.TempPrefix) {
+	for _, name := range list {
+		if strings.HasPrefix(name, names.TempPrefix) {
 			_ = d.Unlink(name)
 		}
 	}

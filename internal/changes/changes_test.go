@@ -53,7 +53,7 @@ func TestWrite(t *testing.T) {
 // Temporary files go, and nothing else.
 func TestRemoveTemporary(t *testing.T) {
 	d, path := rootfstest.Dir(t)
-	for _, name := range []string{rootfs.TempPrefix + "x", "log"} {
+	for _, name := range []string{names.TempPrefix + "x", "log"} {
 		if err := os.WriteFile(filepath.Join(path, name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -219,7 +219,7 @@ func (d *Description) Settle() {
 	var cleanups, sockets []int // the new index of each, or -1 if it is removed
 	cleanups, d.Cleanups = compact(d.Cleanups, func(p *Cleanup) bool { return p.Dir >= 0 })
 	sockets, d.Sockets = compact(d.Sockets, func(s *Socket) bool {
-		ok := s.FD >= 0 && receives(s.FD)
+		ok := s.FD >= 0 && boundAt(s.FD) != ""
 		if s.FD >= 0 && !ok {
 			_ = unix.Close(s.FD)
 		}

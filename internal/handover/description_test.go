@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/names"
 )
 
 // fill gives each number, text, time and flag in v another value.
@@ -227,8 +230,16 @@ func TestUndescribed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := Undescribed(append(fds, s.FD), os.ErrInvalid)
-	if len(d.Sockets) != 1 || d.Sockets[0].FD != fds[3] || d.Files != (Files{fds[4], fds[5], s.FD}) || !d.Receives {
+	entries, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		err = unix.Bind(entries, &unix.SockaddrUnix{Name: filepath.Dir(path) + "/" + names.JournalTemp + "x"})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(entries)
+	d := Undescribed(append(fds, s.FD, entries), os.ErrInvalid)
+	if len(d.Sockets) != 2 || d.Sockets[0].FD != fds[3] || d.Sockets[0].Journal || !d.Sockets[1].Journal || d.Files != (Files{fds[4], fds[5], s.FD}) || !d.Receives {
 		t.Errorf("%s: %v, %s", path, fds, d.Format())
 	}
 	for _, fd := range fds[:3] {

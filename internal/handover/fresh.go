@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/file"
+	"devlog/internal/names"
 )
 
 // Undescribed makes a description of open files that have none: sockets to receive from, the
@@ -16,10 +17,11 @@ func Undescribed(files []int, why error) *Description {
 	d := NewDescription()
 	d.Unreadable = why
 	for _, fd := range files {
+		address := boundAt(fd)
 		switch {
-		case receives(fd):
+		case address != "":
 			s := newSocket()
-			s.FD = fd
+			s.FD, s.Journal = fd, names.BoundForJournal(address)
 			d.Sockets = append(d.Sockets, s)
 		case d.Files.Init < 0 && isProcess(fd):
 			d.Files.Init = fd
@@ -35,23 +37,23 @@ func Undescribed(files []int, why error) *Description {
 	return d
 }
 
-// receives returns whether a descriptor is a unix socket to receive from: it has a name, and
-// is not a connection.
-func receives(fd int) bool {
+// boundAt returns the path with which a unix socket to receive from was bound: it is not a
+// connection. It returns "" for any other file.
+func boundAt(fd int) string {
 	name, err := unix.Getsockname(fd)
 	if err != nil {
-		return false
+		return ""
 	}
 	at, ok := name.(*unix.SockaddrUnix)
-	if !ok || at.Name == "" || at.Name == "@" { // how x/sys/unix represents an empty name
-		return false
+	if !ok || at.Name == "@" { // how x/sys/unix represents an empty name
+		return ""
 	}
 	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
-	if err == nil && kind == unix.SOCK_STREAM {
-		listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
-		return err == nil && listens == 1
+	listens, lerr := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+	if err != nil || lerr != nil || kind != unix.SOCK_DGRAM && (kind != unix.SOCK_STREAM || listens == 0) {
+		return ""
 	}
-	return err == nil && kind == unix.SOCK_DGRAM
+	return at.Name
 }
 
 // isProcess returns whether a descriptor is a pidfd (pidfd_send_signal(2)).

@@ -110,8 +110,9 @@ func SendNames(socket int, files []Passed) error {
 }
 
 // ReceiveNames is ReceiveFiles for SendNames. open opens a directory (O_PATH) by its path
-// below the container's root. A directory that was replaced meanwhile is left out. The socket
-// is a duplicate of unbound, which was passed to the hook.
+// below the container's root. The socket is a duplicate of unbound, which was passed to the
+// hook. A directory that was replaced meanwhile is left out. So is a file that cannot be
+// opened; the error names it, beside the other files.
 func ReceiveNames(socket, unbound int, open func(path string) (int, error)) (files []File, err error) {
 	text := make([]byte, maxNames)
 	n, _, err := unix.Recvfrom(socket, text, unix.MSG_DONTWAIT)
@@ -123,6 +124,7 @@ func ReceiveNames(socket, unbound int, open func(path string) (int, error)) (fil
 	}
 	list := strings.Split(string(text[:n]), "\x00")
 	files = []File{} // nil means the end
+	var left []error
 	for ; len(list) >= 4; list = list[4:] {
 		name, path, id := list[0], list[1], list[2:4]
 		var fd int
@@ -132,11 +134,14 @@ func ReceiveNames(socket, unbound int, open func(path string) (int, error)) (fil
 			unix.Close(fd)
 			continue
 		}
-		if err == nil {
+		switch {
+		case err == nil:
 			files = append(files, File{FD: fd, Name: name})
+		case !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTDIR) && !errors.Is(err, unix.ELOOP):
+			left = append(left, fmt.Errorf("cannot open %s of the repair's files: %w", name, err))
 		}
 	}
-	return files, nil
+	return files, errors.Join(left...)
 }
 
 // idOf returns the file's identity in the form of SendNames.

@@ -124,6 +124,16 @@ func TestNames(t *testing.T) {
 	if after := fdCount(t); after != before {
 		t.Errorf("%d descriptors before, %d after", before, after)
 	}
+	// Without descriptors left, no file is left out silently.
+	if err := SendNames(pair[0], sent); err != nil {
+		t.Fatal(err)
+	}
+	full := func(string) (int, error) { return -1, unix.EMFILE }
+	files, err := ReceiveNames(pair[1], -1, full) // a duplicate of no socket
+	if want := "cannot open log of the repair's files: bad file descriptor"; len(files) != 0 || files == nil ||
+		!errors.Is(err, unix.EMFILE) || !strings.HasPrefix(err.Error(), want) || strings.Count(err.Error(), "too many open files") != 3 {
+		t.Errorf("without descriptors: %v, %v", files, err)
+	}
 	if err := SendNames(pair[0], nulls(t, MaxFiles+1)); err == nil || !strings.Contains(err.Error(), "hand over 201 files") {
 		t.Error(err)
 	}

@@ -145,7 +145,7 @@ func (i *inspection) hidesNothing(d *rootfs.Dir, socket string) bool {
 		return false
 	}
 	for _, name := range all {
-		if name != socket && name != names.Record && name != names.Link && !failure.IsNote(name) && !strings.HasPrefix(name, rootfs.TempPrefix) {
+		if name != socket && name != names.Record && name != names.Link && !failure.IsNote(name) && !strings.HasPrefix(name, names.TempPrefix) {
 			return false
 		}
 	}

@@ -2,6 +2,8 @@
 // beside the private socket.
 package names
 
+import "strings"
+
 // The names, in a container or on the host.
 const (
 	// Dev is the directory of Log.
@@ -22,6 +24,11 @@ const (
 	// where systemd-cat(1) connects their standard output.
 	JournalEntries = "/run/systemd/journal/socket"
 	JournalStdout  = "/run/systemd/journal/stdout"
+	// TempPrefix begins the name of a file that is prepared beside another and then renamed.
+	TempPrefix = ".devlog-tmp-"
+	// JournalTemp begins it for a socket of the journal. The kernel keeps the name with which a
+	// socket was bound: a receiver without a description knows the socket by that.
+	JournalTemp = TempPrefix + "journal-"
 	// Record is the file beside the private socket in which a repair records what it changed.
 	Record = ".devlog-repair"
 	// Link is the link beside the private socket that a repair mounts over /dev/log.
@@ -34,3 +41,9 @@ const (
 
 // OfJournal says that a path is one of the journal's.
 func OfJournal(path string) bool { return path == JournalEntries || path == JournalStdout }
+
+// BoundForJournal says that a socket that was bound with this path is one of the journal's: a
+// repair, or a service manager, has bound it so.
+func BoundForJournal(path string) bool {
+	return strings.Contains(path, "/"+JournalTemp) || strings.HasSuffix(path, JournalEntries) || strings.HasSuffix(path, JournalStdout)
+}

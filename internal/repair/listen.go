@@ -54,7 +54,11 @@ func (w *work) bindFurther(at string) error {
 	}
 	name := path.Base(at)
 	s := changes.Further{Path: at, Made: len(made)}
-	socket, id, err := dir.Bind(func() (int, error) { return w.furtherSocket(at) }, name, w.foundAt(at))
+	kind, temp := handover.NameSocket, names.TempPrefix
+	if names.OfJournal(at) {
+		kind, temp = handover.NameJournal, names.JournalTemp
+	}
+	socket, id, err := dir.BindAs(temp, func() (int, error) { return w.furtherSocket(at) }, name, w.foundAt(at))
 	if err != nil {
 		rootfs.RemoveAll(made)
 		dir.Close()
@@ -66,10 +70,6 @@ func (w *work) bindFurther(at string) error {
 		removeDirs(made)
 	})
 	w.made = append(w.made, made...)
-	kind := handover.NameSocket
-	if names.OfJournal(at) {
-		kind = handover.NameJournal
-	}
 	w.further = append(w.further, handover.Passed{File: socket, Name: kind},
 		handover.Passed{File: dir.File(), Name: handover.NameUnlink + name})
 	s.ID = id

@@ -257,7 +257,7 @@ func (r *Run) Files() []int {
 }
 
 // Receive returns files that the command handed over; nil if there are none now. Several calls
-// may be needed to get all.
+// may be needed to get all. An error beside files is about others, which could not be opened.
 func (r *Run) Receive() ([]handover.File, error) {
 	if r.pair < 0 {
 		return nil, nil

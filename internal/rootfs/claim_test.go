@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/names"
 )
 
 // TestClaim: temporary names are the fixed ones under the lock, and others where
@@ -32,7 +34,7 @@ func TestClaim(t *testing.T) {
 	}
 	other := func(when, tmp string) {
 		t.Helper()
-		if slices.Contains(SharedTemps[:], tmp) || !strings.HasPrefix(tmp, TempPrefix) {
+		if slices.Contains(SharedTemps[:], tmp) || !strings.HasPrefix(tmp, names.TempPrefix) {
 			t.Errorf("%s: %s", when, tmp)
 		}
 	}

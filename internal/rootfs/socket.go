@@ -12,6 +12,7 @@ import (
 
 	"devlog/internal/dirfd"
 	"devlog/internal/file"
+	"devlog/internal/names"
 )
 
 // Listener is the result of connect(2) to a socket.
@@ -83,12 +84,18 @@ const backlog = 1024
 // nobody needs. If the name is another file by now, that file stays and the error is
 // ErrChanged.
 func (d *Dir) Bind(newSocket func() (int, error), name string, old Stat) (*os.File, ID, error) {
+	return d.BindAs(names.TempPrefix, newSocket, name, old)
+}
+
+// BindAs is Bind with that beginning of the temporary name, which stays the socket's address
+// (getsockname(2)).
+func (d *Dir) BindAs(temp string, newSocket func() (int, error), name string, old Stat) (*os.File, ID, error) {
 	s, err := newSocket()
 	if err != nil {
 		return nil, ID{}, err
 	}
 	f := os.NewFile(uintptr(s), d.path+"/"+name)
-	tmp := shortTempName()
+	tmp := temp + randomText()
 	id, err := d.bind(s, tmp)
 	if err == nil {
 		if err = d.putAt(tmp, name, id, old); err != nil {
@@ -248,12 +255,9 @@ func (d *Dir) ownSocket(name string, o *Owner) (Stat, error) {
 // handlePath returns a path that leads only to the file of the handle.
 func handlePath(f *os.File) string { return file.Path(int(f.Fd())) }
 
-// TempPrefix begins every TempName.
-const TempPrefix = ".devlog-tmp-"
-
 // SharedTemps are Claim's temporary names. Leftovers of killed repairs are found by them: in a
 // shared directory others can create any number of names, so it is never listed.
-var SharedTemps = [...]string{TempPrefix + "0", TempPrefix + "1", TempPrefix + "2", TempPrefix + "3"}
+var SharedTemps = [...]string{names.TempPrefix + "0", names.TempPrefix + "1", names.TempPrefix + "2", names.TempPrefix + "3"}
 
 // Claim calls make with a temporary name in a shared directory and returns the name. make must
 // fail with EEXIST if the name exists. While Lock holds the directory's lock, the name is one of
@@ -273,15 +277,15 @@ func (d *Dir) Claim(make func(tmp string) error) (tmp string, err error) {
 // TempName returns a unique hidden name for a file that is prepared beside name and then renamed
 // to it.
 func TempName(name string) string {
-	const rest = 255 - len(TempPrefix) - 1 - randomLen // of NAME_MAX
+	const rest = 255 - len(names.TempPrefix) - 1 - randomLen // of NAME_MAX
 	name = strings.TrimLeft(name, ".")
-	return TempPrefix + name[:min(len(name), rest)] + "-" + randomText()
+	return names.TempPrefix + name[:min(len(name), rest)] + "-" + randomText()
 }
 
 const randomLen = 10
 
 // shortTempName returns a TempName that fits into sun_path after a handlePath.
-func shortTempName() string { return TempPrefix + randomText() }
+func shortTempName() string { return names.TempPrefix + randomText() }
 
 // randomText uses math/rand/v2, which nobody can guess either: crypto/rand takes longer to start
 // than a repair takes.

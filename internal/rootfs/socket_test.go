@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/names"
 )
 
 // bound makes a socket of that name, and says what it is.
@@ -90,12 +92,12 @@ func TestBindOfAnother(t *testing.T) {
 
 func noTemporary(t *testing.T, d *Dir) {
 	t.Helper()
-	names, err := d.Names(0)
+	list, err := d.Names(0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range names {
-		if strings.HasPrefix(name, TempPrefix) {
+	for _, name := range list {
+		if strings.HasPrefix(name, names.TempPrefix) {
 			t.Errorf("%s is left over", name)
 		}
 	}

@@ -24,7 +24,9 @@ type lines struct {
 // The variants of a line: the layouts, and these.
 const (
 	marked        = syslog.NumLayouts + iota // RFC 3164 with the mark for a false process ID
-	withContainer                            // RFC 5424 with the container's data
+	toDaemon                                 // RFC 3164 for the host's syslog daemon
+	markedTo                                 // the same with that mark
+	withContainer                            // RFC 5424 for it, with the container's data
 	journalEntry                             // an entry of the journal
 
 	variants = syslog.NumLayouts + iota
@@ -37,6 +39,10 @@ func variantOf(a *syslogconf.Action) int {
 		return journalEntry
 	case a.Kind == syslogconf.Syslog && a.Format == syslog.RFC5424:
 		return withContainer
+	case a.Kind == syslogconf.Syslog && a.Sender:
+		return markedTo
+	case a.Kind == syslogconf.Syslog:
+		return toDaemon
 	case a.Sender && a.Format == syslog.RFC3164:
 		return marked
 	}
@@ -60,6 +66,10 @@ func (l *lines) format(a *syslogconf.Action, o *Options, m *syslog.Message) (tex
 	made := &l.made[variant]
 	if l.done&(1<<variant) == 0 {
 		l.done |= 1 << variant
+		host := o.Host
+		if a.Kind == syslogconf.Syslog {
+			host = o.Container.Host
+		}
 		switch variant {
 		case journalEntry:
 			made.buffer, made.body = journal.AppendMessage(made.buffer[:0], l.stamp.Bytes(l.now), m)
@@ -72,14 +82,14 @@ func (l *lines) format(a *syslogconf.Action, o *Options, m *syslog.Message) (tex
 				container = o.Container.data
 			}
 			stamp := l.precise.Bytes(l.now)
-			made.buffer, made.body = syslog.AppendRFC5424(made.buffer[:0], stamp, o.Host, container, m), len(stamp)
+			made.buffer, made.body = syslog.AppendRFC5424(made.buffer[:0], stamp, host, container, m), len(stamp)
 		case int(syslog.JSON):
 			stamp := l.precise.Bytes(l.now)
 			made.buffer, made.body = syslog.AppendJSON(made.buffer[:0], stamp, o.Host, m), len(`{"timestamp":"`)+len(stamp)
 		default:
 			differs := m.Sender.Differs
 			m.Sender.Differs = differs && a.Sender
-			made.buffer, made.body = syslog.AppendRFC3164(made.buffer[:0], l.stamp.Bytes(l.now), o.Host, m)
+			made.buffer, made.body = syslog.AppendRFC3164(made.buffer[:0], l.stamp.Bytes(l.now), host, m)
 			m.Sender.Differs = differs
 		}
 	}

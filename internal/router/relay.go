@@ -2,6 +2,7 @@ package router
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"strconv"
 	"time"
@@ -20,6 +21,7 @@ import (
 type Container struct {
 	Name string // as its engine shows it
 	Tag  string // the receiver's name for it, which can be its ID
+	Host []byte // the host in lines for a syslog daemon
 
 	fields []byte // of journal entries; made when an output first needs them, like data
 	data   []byte // structured data of RFC 5424
@@ -36,6 +38,10 @@ func ShortID(id string) string {
 	}
 	return id[:shortID]
 }
+
+// HostOf returns the name as the host in a line for a syslog daemon: an ID in its short form.
+// Daemons cut a longer one, or do not read it as a host.
+func HostOf(name string) []byte { return []byte(cmp.Or(ShortID(name), name)) }
 
 // identify makes fields and data. The journal's fields have the names that Docker's and
 // podman's journald drivers use.

@@ -1,6 +1,7 @@
 package watcher
 
 import (
+	"errors"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -39,8 +40,8 @@ func (w *Watcher) start(now time.Time) (r *run, err error) {
 func (w *Watcher) takeHandover() {
 	for {
 		files, err := w.run.Receive()
-		if err == nil && files != nil {
-			err = w.owner.TakeOver(files, w.pause.runs)
+		if files != nil {
+			err = errors.Join(err, w.owner.TakeOver(files, w.pause.runs))
 			w.retireOldest()
 		}
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"devlog/internal/handover"
+	"devlog/internal/names"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,6 +40,9 @@ func TestFreshStart(t *testing.T) {
 			log := filepath.Join(t.TempDir(), "m")
 			metrics := log + ".prom"
 			send(t, dial(t, path), "<13>test: before")
+			entries := filepath.Join(filepath.Dir(path), names.JournalTemp+"x")
+			files = append(files, boundAt(t, entries))
+			send(t, dial(t, entries), "MESSAGE=an entry before\nSYSLOG_IDENTIFIER=app\n")
 			content, err := handover.StateFile([]byte(state))
 			if err != nil {
 				t.Fatal(err)
@@ -52,6 +56,9 @@ func TestFreshStart(t *testing.T) {
 			await(t, log, `ignores arguments that it does not know: "--later-option" "x"`)
 			send(t, dial(t, path), "<13>test: after")
 			await(t, log, "box test: after\n")
+			await(t, log, "box app: an entry before\n")
+			send(t, dial(t, entries), "MESSAGE=an entry after\nSYSLOG_IDENTIFIER=app\n")
+			await(t, log, "box app: an entry after\n")
 			await(t, metrics, "devlogd_fresh_starts_total{name=\"box\"} 1\n")
 			d.signal(unix.SIGUSR2)
 			await(t, log, upgraded)

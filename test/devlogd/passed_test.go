@@ -18,6 +18,12 @@ import (
 func passedSocket(t *testing.T, dir string) (string, passed) {
 	t.Helper()
 	path := filepath.Join(dir, "log")
+	return path, passed{handover.NameSocket, boundAt(t, path)}
+}
+
+// boundAt is a socket with that name.
+func boundAt(t *testing.T, path string) *os.File {
+	t.Helper()
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -25,7 +31,7 @@ func passedSocket(t *testing.T, dir string) (string, passed) {
 	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err != nil {
 		t.Fatal(err)
 	}
-	return path, passed{handover.NameSocket, os.NewFile(uintptr(fd), path)}
+	return os.NewFile(uintptr(fd), path)
 }
 
 func openDir(t *testing.T, path string) *os.File {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"devlog/internal/names"
 	"devlog/test/host"
 )
 
@@ -203,6 +205,12 @@ func TestEngineJournal(t *testing.T) {
 				t.Fatalf("%q: %+v", args, r)
 			}
 		}
+		if !inside { // a fresh start knows them by that
+			list := addresses(t, h.Path(fmt.Sprintf("/proc/%d/", h.Receivers()[0])))
+			if n := strings.Count(strings.Join(list, " "), "/"+names.JournalTemp); len(list) != 3 || n != 2 {
+				t.Errorf("the sockets' addresses are %q, want two of three with %s", list, names.JournalTemp)
+			}
+		}
 		send(t, c, "unixgram", socket, "MESSAGE=entry\nSYSLOG_IDENTIFIER=app\nX=y\n")
 		out := send(t, c, "unix", stdout, "cat\n\n6\n1\n0\n0\n0\nfirst\nsec")
 		host.WantOnce(t, log, "entry", "first")
@@ -231,6 +239,26 @@ func TestEngineJournal(t *testing.T) {
 		}
 		c.WantSent(t, log, "works")
 	})
+}
+
+// addresses are the paths with which a process' sockets were bound.
+func addresses(t *testing.T, proc string) (list []string) {
+	t.Helper()
+	sockets, err := os.ReadFile(proc + "/net/unix")
+	host.Check(t, err)
+	fds, err := os.ReadDir(proc + "/fd")
+	host.Check(t, err)
+	for _, fd := range fds {
+		to, err := os.Readlink(proc + "/fd/" + fd.Name())
+		host.Check(t, err)
+		for line := range strings.Lines(string(sockets)) {
+			f := strings.Fields(line)
+			if len(f) == 8 && to == "socket:["+f[6]+"]" {
+				list = append(list, f[7])
+			}
+		}
+	}
+	return list
 }
 
 // systemd as the container's first process has a journal of its own.

@@ -60,6 +60,37 @@ func TestHostDaemonsAreTold(t *testing.T) {
 	r.Wait()
 }
 
+// A syslog daemon reads the container's name as the host, not its ID.
+func TestSyslogHost(t *testing.T) {
+	host.NeedContainers(t)
+	const id = "cfc4fe27123e5a7f0c1d2e3f405162738495a6b7c8d9eafb0c1d2e3f40516273"
+	h := host.NewHost(t)
+	h.Must("mkdir", "-p", "/run/systemd/journal")
+	_, datagrams := host.Bind(t, h.Path("/run/systemd/journal/dev-log"))
+	for i, c := range []struct {
+		names []string
+		host  string
+	}{
+		{[]string{"--container-name", "web"}, "web"},
+		{[]string{"--container-name", "ns_pod_web", "--line-host", "pod"}, "pod"},
+		{nil, id[:12]},
+	} {
+		for _, option := range []string{"", ";sender", ";RFC5424"} {
+			socket := fmt.Sprintf("/run/test%d%s/log", i, option)
+			log := fmt.Sprintf("/var/log/%d%s", i, option)
+			args := append([]string{filepath.Join(host.BinDir, "devlogd"), "--listen", socket, "--name", id, "--rule", "*.* syslog" + option, "--rule", "*.* -" + log}, c.names...)
+			r := host.RunCommand(t, h.Path(socket), h.Command(context.Background(), args...))
+			host.Check(t, host.Send(r.Connect(), "<19>app[7]: hello"))
+			text := datagrams()
+			if !strings.HasPrefix(text, "<19>") || !strings.Contains(text, " "+c.host+" app") || strings.Contains(text, " "+id+" ") {
+				t.Errorf("%q, %s: the syslog daemon is sent %q", c.names, option, text)
+			}
+			h.Must("kill", "-INT", fmt.Sprint(h.Receivers()[0]))
+			r.Wait()
+		}
+	}
+}
+
 // A receiver that journald forwards to does not send to the journal.
 func TestNoLoop(t *testing.T) {
 	host.NeedContainers(t)
