@@ -125,9 +125,7 @@ func New(p *Process, c Config) *Receiver {
 	r := &Receiver{config: c, process: p, holdings: holdings{init: -1, root: -1, self: record.Self()}}
 	r.config.Logs = cmp.Or(c.Logs, syslogconf.LogsDir)
 	r.router.Options = router.Options{
-		Host: []byte(host), Container: router.Container{
-			Name: cmp.Or(c.ContainerName, host), Tag: c.Name, Host: router.HostOf(cmp.Or(c.LineHost, c.ContainerName, c.Name)),
-		},
+		Host: []byte(host), Container: router.NewContainer(c.Name, c.LineHost, c.ContainerName),
 		PID: strconv.AppendInt(nil, int64(os.Getpid()), 10), Compress: c.Compress, Watchdog: p.Watchdog,
 		Below: r.Below, Wake: r.wake, Init: func() int { return r.init },
 	}

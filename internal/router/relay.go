@@ -39,9 +39,15 @@ func ShortID(id string) string {
 	return id[:shortID]
 }
 
-// HostOf returns the name as the host in a line for a syslog daemon: an ID in its short form.
-// Daemons cut a longer one, or do not read it as a host.
-func HostOf(name string) []byte { return []byte(cmp.Or(ShortID(name), name)) }
+// NewContainer returns the container that the receiver calls tag, lines call host and its engine
+// calls name; the latter two can be empty. In lines for a syslog daemon an ID is in its short
+// form: daemons cut a longer one, or do not read it as a host.
+func NewContainer(tag, host, name string) Container {
+	c := Container{Name: cmp.Or(name, host, tag), Tag: tag}
+	called := cmp.Or(host, c.Name)
+	c.Host = []byte(cmp.Or(ShortID(called), called))
+	return c
+}
 
 // identify makes fields and data. The journal's fields have the names that Docker's and
 // podman's journald drivers use.
