@@ -18,7 +18,7 @@ func Install(from, to string) error {
 	// The receiver first: a new hook may need the new receiver.
 	for _, name := range []string{receiverName, hookName} {
 		if err := install(filepath.Join(from, name), filepath.Join(to, name)); err != nil {
-			return fmt.Errorf("install %s: %w", name, err)
+			return fmt.Errorf("cannot install %s: %w", name, err)
 		}
 	}
 	return nil

@@ -128,10 +128,10 @@ func (p *Plugin) installed() error {
 		name = filepath.Join(p.Dir, name)
 		info, err := os.Stat(name)
 		if err != nil {
-			return fmt.Errorf("find the program: %w", err)
+			return fmt.Errorf("cannot find the program: %w", err)
 		}
 		if !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 {
-			return fmt.Errorf("find the program: %s is not executable", name)
+			return fmt.Errorf("cannot find the program: %s is not executable", name)
 		}
 	}
 	return nil

@@ -91,7 +91,7 @@ func (p *Plugin) repair(ctx context.Context, r *running) error {
 		runtime.LockOSThread()
 		done <- func() error {
 			if err := enterNode(); err != nil {
-				return fmt.Errorf("enter the node's namespaces: %w", err)
+				return fmt.Errorf("cannot enter the node's namespaces: %w", err)
 			}
 			return p.runHook(ctx, r)
 		}()
@@ -236,7 +236,7 @@ func parentOf(stat string) (pid int, err error) {
 	at := strings.LastIndex(stat, ")") // a command may have any characters
 	var state string
 	if _, err := fmt.Sscan(stat[at+1:], &state, &pid); err != nil {
-		return 0, fmt.Errorf("read a process's parent from %q: %w", stat, err)
+		return 0, fmt.Errorf("cannot read a process's parent from %q: %w", stat, err)
 	}
 	return pid, nil
 }

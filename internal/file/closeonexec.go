@@ -26,7 +26,7 @@ func CloseOnExec() error {
 func CloseOnExecEach() error {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
-		return fmt.Errorf("list the open files: %w", err)
+		return fmt.Errorf("cannot list the open files: %w", err)
 	}
 	for _, e := range entries {
 		if fd, err := strconv.Atoi(e.Name()); err == nil && fd >= firstFD {

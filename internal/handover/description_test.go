@@ -142,7 +142,7 @@ func TestParseOfAnotherVersion(t *testing.T) {
 		}
 	}
 	for _, text := range []string{"", "garbage", "devlogd-other 1\nbase", "devlogd-state 1\nbase 1\n", `{"files":`} {
-		if _, err := Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), "it begins with") || strings.Contains(err.Error(), "\n") {
+		if _, err := Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), "which begins with") || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%q: %v", text, err)
 		}
 	}

@@ -26,16 +26,16 @@ func StateFile(content []byte) (*os.File, error) {
 	const name = "devlogd-state"
 	fd, err := memfd.Create(name, memfd.Data)
 	if err != nil {
-		return nil, fmt.Errorf("make a file in memory: %w", err)
+		return nil, fmt.Errorf("cannot make a file in memory: %w", err)
 	}
 	f := os.NewFile(uintptr(fd), name)
 	if _, err := f.Write(content); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("write the state into memory: %w", err)
+		return nil, fmt.Errorf("cannot write the state into memory: %w", err)
 	}
 	if err := memfd.Seal(fd, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("seal the state: %w", err)
+		return nil, fmt.Errorf("cannot seal the state: %w", err)
 	}
 	return f, nil
 }
@@ -54,7 +54,7 @@ func ReadState(fd int) ([]byte, error) {
 		err = errors.New("it is too large")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the state in descriptor %d: %w", fd, err)
+		return nil, fmt.Errorf("cannot read the state in descriptor %d: %w", fd, err)
 	}
 	data := make([]byte, st.Size)
 	for done := 0; done < len(data); {
@@ -63,7 +63,7 @@ func ReadState(fd int) ([]byte, error) {
 			continue
 		}
 		if err != nil || n == 0 {
-			return nil, fmt.Errorf("read the state in descriptor %d: %w", fd, errors.Join(err, unix.ENODATA))
+			return nil, fmt.Errorf("cannot read the state in descriptor %d: %w", fd, errors.Join(err, unix.ENODATA))
 		}
 		done += n
 	}
@@ -78,11 +78,11 @@ func Inherit() (*Description, error) {
 		return nil, nil
 	}
 	if err := os.Unsetenv(earlysignal.StateVariable); err != nil {
-		return nil, fmt.Errorf("remove %s from the environment: %w", earlysignal.StateVariable, err)
+		return nil, fmt.Errorf("cannot remove %s from the environment: %w", earlysignal.StateVariable, err)
 	}
 	fd, err := strconv.Atoi(text)
 	if err != nil || fd < FirstFD { // no program of ours set it
-		return nil, fmt.Errorf("read %s=%q: want a descriptor", earlysignal.StateVariable, text)
+		return nil, fmt.Errorf("%s=%q: want a descriptor", earlysignal.StateVariable, text)
 	}
 	data, err := ReadState(fd)
 	_ = unix.Close(fd)
@@ -117,7 +117,7 @@ func exec(image int, args, env []string, state *os.File, keep []int, last func()
 	kept := append([]int{int(state.Fd())}, keep...)
 	for i, fd := range kept {
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
-			return errors.Join(fmt.Errorf("keep descriptor %d open: %w", fd, err), closeOnExec(kept[:i]))
+			return errors.Join(fmt.Errorf("cannot keep descriptor %d open: %w", fd, err), closeOnExec(kept[:i]))
 		}
 	}
 	env = append(env[:len(env):len(env)], earlysignal.StateVariable+"="+strconv.Itoa(kept[0]))

@@ -29,7 +29,7 @@ func Parse(data []byte) (*Description, error) {
 	err := decode(object, d)
 	if err != nil {
 		head, _, _ := bytes.Cut(data, []byte("\n"))
-		err = fmt.Errorf("read the state of the receiver: it begins with %.40q: %w", head, err)
+		err = fmt.Errorf("cannot read the receiver's state, which begins with %.40q: %w", head, err)
 	}
 	d.complete()
 	return d, err

@@ -81,7 +81,7 @@ func Inherited() ([]File, error) {
 	}
 	for _, f := range files {
 		if _, err := unix.FcntlInt(uintptr(f.FD), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
-			return nil, fmt.Errorf("use descriptor %d (%s) of LISTEN_FDS=%s: %w", f.FD, f.Name, count, err)
+			return nil, fmt.Errorf("cannot use descriptor %d (%s) of LISTEN_FDS=%s: %w", f.FD, f.Name, count, err)
 		}
 	}
 	return files, nil
@@ -166,7 +166,7 @@ func Describe(files []File) (*Description, error) {
 			d.Files.Root = f.FD
 		case isUnlink, isRmdir:
 			if strings.Contains(string(p.Name), "/") {
-				return d, fmt.Errorf("use passed descriptor %d (%s): %q is not a name in a directory", f.FD, f.Name, p.Name)
+				return d, fmt.Errorf("cannot use passed descriptor %d (%s): %q is not a name in a directory", f.FD, f.Name, p.Name)
 			}
 			var kind uint32
 			if p.ID, kind = file.Named(p.Dir, string(p.Name)); before != nil && kind == unix.S_IFSOCK {

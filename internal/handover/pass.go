@@ -39,12 +39,12 @@ func SendFiles(socket int, files []Passed) error {
 	}
 	list := []byte(strings.Join(names, ":"))
 	if len(files) > MaxFiles || len(list) > maxNames {
-		return fmt.Errorf("hand over %d files with names of %d bytes: %d files and %d bytes at most can be: choose a socket path with fewer directories to make",
+		return fmt.Errorf("cannot hand over %d files with names of %d bytes: at most %d files and %d bytes are possible: choose a socket path with fewer directories to make",
 			len(files), len(list), MaxFiles, maxNames)
 	}
 	err := unix.Sendmsg(socket, list, unix.UnixRights(fds...), nil, 0)
 	if err != nil {
-		return fmt.Errorf("hand the files over: %w", err)
+		return fmt.Errorf("cannot hand the files over: %w", err)
 	}
 	return nil
 }
@@ -56,7 +56,7 @@ func ReceiveFiles(socket int) ([]File, error) {
 	names, oob := make([]byte, maxNames), make([]byte, unix.CmsgSpace(MaxFiles*4))
 	n, oobn, flags, _, err := unix.Recvmsg(socket, names, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
 	if err != nil {
-		return nil, fmt.Errorf("receive files: %w", err)
+		return nil, fmt.Errorf("cannot receive files: %w", err)
 	}
 	if n == 0 && oobn == 0 {
 		return nil, nil
@@ -71,7 +71,7 @@ func ReceiveFiles(socket int) ([]File, error) {
 		fds = append(fds, more...)
 	}
 	if err == nil && flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
-		err = errors.New("there are more than this program takes, or more than it may open")
+		err = errors.New("more than this program accepts, or more than it may open")
 	}
 	list := strings.Split(string(names[:n]), ":")
 	if err == nil && len(list) != len(fds) {
@@ -81,7 +81,7 @@ func ReceiveFiles(socket int) ([]File, error) {
 		for _, fd := range fds {
 			unix.Close(fd)
 		}
-		return nil, fmt.Errorf("receive files: %w", err)
+		return nil, fmt.Errorf("cannot receive files: %w", err)
 	}
 	files := make([]File, len(fds))
 	for i, fd := range fds {
@@ -100,11 +100,11 @@ func SendNames(socket int, files []Passed) error {
 	}
 	text := []byte(strings.Join(list, "\x00"))
 	if len(files) > MaxFiles || len(text) > maxNames {
-		return fmt.Errorf("hand over %d files with names of %d bytes: %d files and %d bytes at most can be: choose a socket path with fewer directories to make",
+		return fmt.Errorf("cannot hand over %d files with names of %d bytes: at most %d files and %d bytes are possible: choose a socket path with fewer directories to make",
 			len(files), len(text), MaxFiles, maxNames)
 	}
 	if err := unix.Send(socket, text, unix.MSG_NOSIGNAL); err != nil {
-		return fmt.Errorf("hand the files over: %w", err)
+		return fmt.Errorf("cannot hand the files over: %w", err)
 	}
 	return nil
 }
@@ -117,7 +117,7 @@ func ReceiveNames(socket, unbound int, open func(path string) (int, error)) (fil
 	text := make([]byte, maxNames)
 	n, _, err := unix.Recvfrom(socket, text, unix.MSG_DONTWAIT)
 	if err != nil {
-		return nil, fmt.Errorf("receive files: %w", err)
+		return nil, fmt.Errorf("cannot receive files: %w", err)
 	}
 	if n == 0 {
 		return nil, nil

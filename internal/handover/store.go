@@ -82,7 +82,7 @@ func OpenStore(files []File, l Layout) ([]File, *Store, error) {
 		s, err = ReuseStore(files[i].FD, l)
 		files = slices.Delete(slices.Clone(files), i, i+1)
 	} else if s, err = NewStore(l); err == nil {
-		s.unreadable = errors.New("there is no description")
+		s.unreadable = errors.New("no description was stored")
 	}
 	if err != nil {
 		return nil, nil, err
@@ -102,7 +102,7 @@ func NewStore(l Layout) (*Store, error) {
 		err = memfd.Seal(fd, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("make memory that outlives this process: %w", err)
+		return nil, fmt.Errorf("cannot make memory that outlives this process: %w", err)
 	}
 	s, err := mapStore(fd, l)
 	if err != nil {
@@ -118,7 +118,7 @@ func ReuseStore(fd int, l Layout) (*Store, error) {
 	var st unix.Stat_t
 	unreadable := unix.Fstat(fd, &st)
 	if unreadable == nil && st.Size != int64(l.Size) {
-		unreadable = errors.New("read the memory of the receiver before: it has another size")
+		unreadable = errors.New("the memory of the earlier receiver has another size")
 	}
 	if unreadable == nil {
 		s, err := mapStore(fd, l)
@@ -130,7 +130,7 @@ func ReuseStore(fd int, l Layout) (*Store, error) {
 			return s, nil
 		}
 		_ = unix.Munmap(s.Memory)
-		unreadable = errors.New("read the memory of the receiver before: it is of another version")
+		unreadable = errors.New("the memory of the earlier receiver is of another version")
 	}
 	_ = unix.Close(fd)
 	if err := Notify("FDSTOREREMOVE=1\nFDNAME=" + StoreName); err != nil {
@@ -146,7 +146,7 @@ func ReuseStore(fd int, l Layout) (*Store, error) {
 func mapStore(fd int, l Layout) (*Store, error) {
 	memory, err := unix.Mmap(fd, 0, l.Size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
-		return nil, fmt.Errorf("map the memory that outlives this process: %w", err)
+		return nil, fmt.Errorf("cannot map the memory that outlives this process: %w", err)
 	}
 	_ = unix.Madvise(memory, unix.MADV_NOHUGEPAGE)
 	return &Store{FD: fd, Memory: memory, Head: (*Head)(unsafe.Pointer(&memory[0])), layout: l, stored: map[string]bool{}}, nil
@@ -169,7 +169,7 @@ func (s *Store) keep(name string, fd int) error {
 func storedName(fd int) (string, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		return "", fmt.Errorf("describe descriptor %d: %w", fd, err)
+		return "", fmt.Errorf("cannot describe descriptor %d: %w", fd, err)
 	}
 	kind := "file" // the only process handle
 	switch st.Mode & unix.S_IFMT {
@@ -291,7 +291,7 @@ func (s *Store) Restart() (*Description, error) {
 		}
 		twin, err := unix.FcntlInt(uintptr(from), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
-			return fmt.Errorf("use descriptor %d of the receiver before: %w", from, err)
+			return fmt.Errorf("cannot use descriptor %d of the earlier receiver: %w", from, err)
 		}
 		*fd = twin
 		return nil

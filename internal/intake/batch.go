@@ -62,7 +62,7 @@ func (m *Memory) get() error {
 	}
 	memory, err := unix.Mmap(-1, 0, slots*slotSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {
-		return fmt.Errorf("get memory to receive into: %w", err)
+		return fmt.Errorf("cannot get memory for messages: %w", err)
 	}
 	// A huge page would make 2 MiB of the first byte.
 	_ = unix.Madvise(memory, unix.MADV_NOHUGEPAGE)

@@ -27,24 +27,24 @@ type Socket struct {
 func Inherit(fd int) (*Socket, error) {
 	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
 	if err != nil {
-		return nil, fmt.Errorf("use passed descriptor %d as a socket: %w", fd, err)
+		return nil, fmt.Errorf("cannot use passed descriptor %d as a socket: %w", fd, err)
 	}
 	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 	if err != nil {
-		return nil, fmt.Errorf("use passed descriptor %d as a socket: %w", fd, err)
+		return nil, fmt.Errorf("cannot use passed descriptor %d as a socket: %w", fd, err)
 	}
 	stream := kind == unix.SOCK_STREAM
 	if stream {
 		listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
 		if err != nil || listens == 0 {
-			return nil, fmt.Errorf("use passed descriptor %d: it is a stream socket that does not listen (Accept=no in a systemd socket unit)", fd)
+			return nil, fmt.Errorf("cannot use passed descriptor %d: it is a stream socket that does not listen (Accept=no in a systemd socket unit)", fd)
 		}
 		if err := unix.SetNonblock(fd, true); err != nil {
-			return nil, fmt.Errorf("use passed descriptor %d as a socket: %w", fd, err)
+			return nil, fmt.Errorf("cannot use passed descriptor %d as a socket: %w", fd, err)
 		}
 	}
 	if domain != unix.AF_UNIX || kind != unix.SOCK_DGRAM && !stream {
-		return nil, fmt.Errorf("use passed descriptor %d: it is not a unix datagram or stream socket (ListenDatagram= or ListenStream= in a systemd socket unit)", fd)
+		return nil, fmt.Errorf("cannot use passed descriptor %d: it is not a unix datagram or stream socket (ListenDatagram= or ListenStream= in a systemd socket unit)", fd)
 	}
 	return &Socket{FD: fd, Stream: stream}, nil
 }

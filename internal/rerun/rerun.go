@@ -64,7 +64,7 @@ func (c *Command) Start(root, init *os.File, now time.Time) (*Run, error) {
 	r := &Run{pidfd: -1, stderr: -1, pair: -1, root: root, deadline: now.Add(Timeout)}
 	if err := r.start(c, root, init); err != nil {
 		r.Close()
-		return nil, fmt.Errorf("run %s: %w", c.args[0], err)
+		return nil, fmt.Errorf("cannot run %s: %w", c.args[0], err)
 	}
 	return r, nil
 }

@@ -138,7 +138,7 @@ var (
 func (k *kernel) refuseCalls(passes bool) error {
 	here := archOf(runtime.GOARCH)
 	if here.audit == 0 {
-		return fmt.Errorf("filter system calls: %w", errors.ErrUnsupported)
+		return fmt.Errorf("cannot filter system calls: %w", errors.ErrUnsupported)
 	}
 	list := here.filter(passes)
 	arg.filter = unix.SockFprog{Len: uint16(len(list)), Filter: &list[0]}
@@ -153,7 +153,7 @@ func (k *kernel) refuseCalls(passes bool) error {
 	case 0:
 		return nil
 	case unix.ENOSYS, unix.EINVAL:
-		return fmt.Errorf("filter system calls: %w", errors.ErrUnsupported)
+		return fmt.Errorf("cannot filter system calls: %w", errors.ErrUnsupported)
 	}
-	return fmt.Errorf("filter system calls: %w", err)
+	return fmt.Errorf("cannot filter system calls: %w", err)
 }

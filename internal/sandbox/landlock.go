@@ -99,7 +99,7 @@ func handled(abi int, errata uintptr) (r ruleset) {
 func (k *kernel) landlock(rules []Rule) (int, error) {
 	abi := min(k.abi(), maxABI)
 	if abi == 0 {
-		return 0, fmt.Errorf("confine by Landlock: %w", errors.ErrUnsupported)
+		return 0, fmt.Errorf("cannot use Landlock: %w", errors.ErrUnsupported)
 	}
 	errata, err := k.one(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, createErrata)
 	if err != 0 {
@@ -108,7 +108,7 @@ func (k *kernel) landlock(rules []Rule) (int, error) {
 	arg.ruleset = handled(abi, errata)
 	fd, err := k.one(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&arg.ruleset)), unsafe.Sizeof(arg.ruleset), 0)
 	if err != 0 {
-		return 0, fmt.Errorf("confine by Landlock: %w", err)
+		return 0, fmt.Errorf("cannot use Landlock: %w", err)
 	}
 	defer unix.Close(int(fd))
 	for _, r := range rules {
@@ -117,7 +117,7 @@ func (k *kernel) landlock(rules []Rule) (int, error) {
 		}
 	}
 	if err := k.all(unix.SYS_LANDLOCK_RESTRICT_SELF, fd, 0, 0); err != 0 {
-		return 0, fmt.Errorf("confine by Landlock: %w", err)
+		return 0, fmt.Errorf("cannot use Landlock: %w", err)
 	}
 	return abi, nil
 }
@@ -126,7 +126,7 @@ func (k *kernel) allow(ruleset uintptr, r Rule, handled uint64) error {
 	access := uint64(r.Access) & handled
 	var st unix.Stat_t
 	if err := unix.Fstat(r.FD, &st); err != nil {
-		return fmt.Errorf("confine by Landlock: %w", err)
+		return fmt.Errorf("cannot use Landlock: %w", err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		access &= uint64(ofFile)
@@ -136,7 +136,7 @@ func (k *kernel) allow(ruleset uintptr, r Rule, handled uint64) error {
 	}
 	arg.path = unix.LandlockPathBeneathAttr{Allowed_access: access, Parent_fd: int32(r.FD)}
 	if _, err := k.one(unix.SYS_LANDLOCK_ADD_RULE, ruleset, unix.LANDLOCK_RULE_PATH_BENEATH, uintptr(unsafe.Pointer(&arg.path))); err != 0 {
-		return fmt.Errorf("confine by Landlock: %w", err)
+		return fmt.Errorf("cannot use Landlock: %w", err)
 	}
 	return nil
 }

@@ -10,8 +10,8 @@ import (
 	"devlog/internal/file"
 )
 
-// EnterRoot makes the directory this process's root, which until pivot_root(2)
-// of the container is the host's, and leaves nothing that leads out of it.
+// EnterRoot makes the directory this process's root. Until the container's pivot_root(2), the
+// root is the host's. Afterwards no open file leads out of the directory.
 func EnterRoot(dir int) error {
 	// The container's /proc may be anything, or missing.
 	fds, err := unix.Open("/proc/self/fd", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -41,9 +41,8 @@ func moveRoot(dir int) error {
 	return err
 }
 
-// ownNull makes standard input, output and error the container's /dev/null:
-// whoever can open those of the host's could change its mode. fds is a handle of
-// /proc/self/fd.
+// ownNull makes the container's /dev/null standard input, output and error: whoever can open
+// the host's could change its mode. fds is a handle of /proc/self/fd.
 func ownNull(fds int) error {
 	fd, err := file.OpenNullBy(fds)
 	if errors.Is(err, file.ErrType) {

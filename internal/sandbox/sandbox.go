@@ -118,7 +118,7 @@ func (k *kernel) enter(p Policy) (r Result, err error) {
 	// (cap_bprm_creds_from_file in security/commoncap.c), and a program without capabilities
 	// can use Landlock.
 	if err := k.all(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0); err != 0 {
-		r.Problems = append(r.Problems, fmt.Errorf("set no_new_privs: %w", err))
+		r.Problems = append(r.Problems, fmt.Errorf("cannot set no_new_privs: %w", err))
 	} else {
 		r.NoNewPrivs = true
 	}
@@ -148,7 +148,7 @@ func (k *kernel) drop(p Policy) error {
 	arg.header = unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	data := &arg.caps
 	if err := unix.Capget(&arg.header, &data[0]); err != nil {
-		return fmt.Errorf("drop capabilities: %w", err)
+		return fmt.Errorf("cannot drop capabilities: %w", err)
 	}
 	changes := false
 	var guard Caps
@@ -171,7 +171,7 @@ func (k *kernel) drop(p Policy) error {
 		return nil
 	}
 	if err := k.all(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&arg.header)), uintptr(unsafe.Pointer(data)), 0); err != 0 {
-		return fmt.Errorf("drop capabilities: %w", err)
+		return fmt.Errorf("cannot drop capabilities: %w", err)
 	}
 	if inherits {
 		_ = k.all(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, Guard) // Linux 4.3 and later

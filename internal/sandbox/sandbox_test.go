@@ -230,8 +230,8 @@ func TestParseUser(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"": "user \"\"", "nobody": "it is not there", "1000": "say the group too, as 1000:GID", "log:none": `group "none"`, "bad": `user "bad"`,
-		"short": "it is not there", "log:bad": `group "bad"`, "4294967295:0": "it is not there", "-1": "it is not there",
+		"": "user \"\"", "nobody": "it is not in ", "1000": "say the group too, as 1000:GID", "log:none": `group "none"`, "bad": `user "bad"`,
+		"short": "it is not in ", "log:bad": `group "bad"`, "4294967295:0": "it is not in ", "-1": "it is not in ",
 	} {
 		if got, err := ParseUser(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("ParseUser(%q) = %v, %v; want %q", text, got, err, want)

@@ -78,8 +78,6 @@ func parseID(text string) (int, error) {
 // maxID is the largest user or group ID. The next number means "no change".
 const maxID = 1<<32 - 2
 
-var errNoEntry = errors.New("it is not there")
-
 // Home returns the user's home directory in passwd(5); empty for none.
 func Home(uid int) string {
 	id := strconv.FormatUint(uint64(uint32(uid)), 10)
@@ -104,7 +102,7 @@ func entry(name string, matches func([]string) bool) ([]string, error) {
 			return fields, nil
 		}
 	}
-	return nil, fmt.Errorf("look in %s: %w", name, errNoEntry)
+	return nil, fmt.Errorf("it is not in %s", name)
 }
 
 // become makes every thread run as the user, with only that group. Permitted capabilities

@@ -240,8 +240,8 @@ func TestConfinedAsFarAsItGoes(t *testing.T) {
 		t.Skip("not root")
 	}
 	for filter, want := range map[string][2]string{
-		"landlock": {"not confined to directories (no capabilities): confine by Landlock: unsupported operation", ""},
-		"capset":   {"confined (all its capabilities, writes to ", "cannot confine this receiver wholly: drop capabilities: operation not permitted"},
+		"landlock": {"not confined to directories (no capabilities): cannot use Landlock: unsupported operation", ""},
+		"capset":   {"confined (all its capabilities, writes to ", "cannot confine this receiver wholly: cannot drop capabilities: operation not permitted"},
 	} {
 		if filter == "capset" && sandbox.ABI() == 0 {
 			continue

@@ -141,7 +141,7 @@ func TestKeeperCommandMissing(t *testing.T) {
 	_, socket := passedSocket(t, filepath.Dir(b.Sock))
 	d := startReady(t, []passed{socket, {handover.NameRoot, openDir(t, b.Root)}}, "--rule", "*.* -"+b.Log, "--", "/nowhere", "auto-repair")
 	b.Must(os.Remove(b.Dev))
-	await(t, b.Log, "/dev/log cannot be repaired: run /nowhere: no such file or directory\n")
+	await(t, b.Log, "/dev/log cannot be repaired: cannot run /nowhere: no such file or directory\n")
 	d.stop()
 }
 
