@@ -24,8 +24,9 @@ func Sees(r *changes.Changes, t *target.Target) bool {
 	return err == nil && (own == r.Starting || !t.Inside && t.PIDNS == r.Starting)
 }
 
-// CompleteStart completes a repair that was killed while it started a receiver: it records the newest
-// receiver of the directory, and tells all others to end. The caller holds the target's lock.
+// CompleteStart completes a repair that was killed while it started a receiver: it records the
+// newest receiver of the directory, and tells all others to end. The caller holds the target's
+// lock.
 func CompleteStart(r *changes.Changes, at *rootfs.Dir) error {
 	var others []int
 	// As this program's own user: the container's root cannot see the receivers.
