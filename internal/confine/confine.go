@@ -329,7 +329,7 @@ func (c *confinement) name(n receiver.Name) {
 	if unix.Fstat(n.Dir, &st) == nil && int(st.Uid) != os.Geteuid() {
 		c.Caps |= capsOfNames
 	}
-	if n.Name == names.Record { // from an earlier version; now it is a link
+	if n.Name == names.Record { // it is a link, or a file if a link cannot hold its text
 		fd, err := file.HoldIn(n.Dir, names.Record, file.Regular)
 		c.add(fd, err, sandbox.Read)
 	}

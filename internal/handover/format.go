@@ -12,21 +12,11 @@ func (d *Description) Format() []byte {
 	return object
 }
 
-// Versions up to this one wrote lines of words in front of the JSON, which follows the key.
-var (
-	wordsHead = []byte("devlogd-state ")
-	wordsKey  = []byte("\njson ")
-)
-
 // Parse reads a description of any version. It ignores what it does not know. What is missing
 // is as in a receiver that has just started. The error means that this is not a description.
 func Parse(data []byte) (*Description, error) {
-	object := data
-	if bytes.HasPrefix(data, wordsHead) {
-		_, object, _ = bytes.Cut(data, wordsKey)
-	}
 	d := NewDescription()
-	err := decode(object, d)
+	err := decode(data, d)
 	if err != nil {
 		head, _, _ := bytes.Cut(data, []byte("\n"))
 		err = fmt.Errorf("cannot read the receiver's state, which begins with %.40q: %w", head, err)

@@ -5,7 +5,7 @@
 package record
 
 import (
-	"bytes"
+	"encoding/json"
 	"os"
 	"strconv"
 	"strings"
@@ -45,66 +45,13 @@ func (p Process) String() string { return strconv.Itoa(p.PID) + "/" + p.Started 
 // it ends the old.
 func (p Process) NotedIn(dir int) bool {
 	data, err := dirfd.ReadNote(dir, names.Record, maxRecord)
-	return err == nil && p.Started != "" &&
-		member(data, "receiver") == strconv.Itoa(p.PID) && member(data, "started") == `"`+p.Started+`"`
-}
-
-// member returns the text of the number or string under the key in the JSON object, unchanged.
-// It returns "" if the key is missing or duplicate, or the text is not an object.
-func member(object []byte, key string) (value string) {
-	const blank = " \t\r\n"
-	var last []byte // the string before, in the object itself
-	depth, isValue, found := 0, false, false
-	for rest := bytes.Trim(object, blank); len(rest) > 0; {
-		size := 1
-		switch c := rest[0]; {
-		case c == '{', c == '[':
-			depth++
-			isValue = false
-		case c == '}', c == ']':
-			depth--
-		case c == ':':
-			isValue = depth == 1
-		case c == ',', strings.IndexByte(blank, c) >= 0:
-		default:
-			if size = tokenSize(rest); size == 0 {
-				return ""
-			}
-			if isValue && string(last) == `"`+key+`"` {
-				if found {
-					return ""
-				}
-				value, found = string(rest[:size]), true
-			}
-			last, isValue = nil, false
-			if depth == 1 {
-				last = rest[:size]
-			}
-		}
-		rest = rest[size:]
-		if depth < 0 || (depth == 0) != (len(rest) == 0) {
-			return "" // not exactly one object
-		}
+	if err != nil || p.Started == "" {
+		return false
 	}
-	return value
-}
-
-// tokenSize returns the length of the string, number or word at the start of the text; 0 for a
-// string without an end.
-func tokenSize(text []byte) int {
-	if text[0] != '"' {
-		if i := bytes.IndexAny(text, " \t\r\n,:[]{}\""); i > 0 {
-			return i
-		}
-		return len(text)
+	var noted struct { // see changes.Changes
+		Receiver int    `json:"receiver"`
+		Started  string `json:"started"`
 	}
-	for i := 1; i < len(text); i++ {
-		switch text[i] {
-		case '\\':
-			i++
-		case '"':
-			return i + 1
-		}
-	}
-	return 0
+	err = json.Unmarshal(data, &noted)
+	return err == nil && noted.Receiver == p.PID && noted.Started == p.Started
 }

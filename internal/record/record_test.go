@@ -1,48 +1,48 @@
 package record
 
 import (
-	"encoding/json"
 	"os"
+	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
+
+	"devlog/internal/names"
 )
 
-func TestMember(t *testing.T) {
-	for _, tt := range []struct{ object, want string }{
-		{`{"a": 1}`, "1"},
-		{"\n{\n\t\"b\": {\"a\": 2},\n\t\"a\": \"x \\\" y\"\n}\n", `"x \" y"`},
-		{`{"b": [{"a": 2}], "c": "\"a\": 3,", "a":4}`, "4"},
-		{`{"b": "a", "c": 1}`, ""},
-		{`{"a": {"a": 2}}`, ""},
-		{`{"a": 1, "a": 2}`, ""},
-		{`{"a": 1} {"a": 1}`, ""},
-		{`{"a": 1`, ""},
-		{`{"a": "x`, ""},
-		{`{"a": 1}}`, ""},
-		{`"a": 1`, ""},
-		{``, ""},
+func TestNotedIn(t *testing.T) {
+	path := t.TempDir()
+	dir, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	p := Process{PID: 7, Started: "42"}
+	for text, want := range map[string]bool{
+		`{"receiver": 7, "started": "42"}`:                                          true,
+		"{\n\t\"a\": {\"receiver\": 8},\n\t\"receiver\": 7, \"started\": \"42\"\n}": true,
+		`{"receiver": 7, "started": "43"}`:                                          false,
+		`{"receiver": 8, "started": "42"}`:                                          false,
+		`{"receiver": 7}`:                                                           false,
+		`{"a": {"receiver": 7, "started": "42"}}`:                                   false,
+		`{"receiver": "7", "started": "42"}`:                                        false,
+		`{"receiver": 7, "started": "42"`:                                           false,
+		`[]`:                                                                        false,
+		"nothing":                                                                   false,
 	} {
-		if got := member([]byte(tt.object), "a"); got != tt.want {
-			t.Errorf("%s: %s, want %s", tt.object, got, tt.want)
+		name := filepath.Join(path, names.Record)
+		if err := os.Symlink(text, name); err != nil {
+			t.Fatal(err)
+		}
+		if got := p.NotedIn(int(dir.Fd())); got != want {
+			t.Errorf("%s: %t", text, got)
+		}
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
 		}
 	}
-}
-
-func FuzzMember(f *testing.F) {
-	f.Add(`{"b": {"a": 2}, "a": "1", "c": [true, null]}`)
-	f.Fuzz(func(t *testing.T, object string) {
-		got := member([]byte(object), "a")
-		var want map[string]json.RawMessage
-		if json.Unmarshal([]byte(object), &want) != nil || want == nil {
-			return
-		}
-		raw := strings.TrimSpace(string(want["a"]))
-		// One that is there twice, or written with escapes, is not found.
-		if got != "" && got != raw || got == "" && raw != "" && !strings.ContainsAny(raw, "[{") && strings.Count(object, `"a"`) == 1 && !strings.Contains(object, `\u`) {
-			t.Fatalf("%q: %q, want %q", object, got, raw)
-		}
-	})
+	if p.NotedIn(int(dir.Fd())) || (Process{PID: 7}).NotedIn(int(dir.Fd())) {
+		t.Error("noted without a record")
+	}
 }
 
 // A process is told from others by what is written of it.

@@ -19,7 +19,7 @@ import (
 )
 
 // firstRelease stands for a release before as long as there is none.
-const firstRelease = "c5ddba98910bae6cfe3a22b2b5de45586ad6891b"
+const firstRelease = "df663da158c45e103c8ffe318d131ebd9c601599"
 
 // lastRelease builds devlogd as it was in the last release, from this repository's
 // history. It says that its version is "release".
