@@ -52,7 +52,7 @@ func TestFreshStart(t *testing.T) {
 			cmd.Env = append(cmd.Env, "DEVLOGD_STATE=3")
 			d := startCommand(t, cmd)
 			await(t, log, "box test: before\n")
-			await(t, log, "started without the state of the previous devlogd: read the state")
+			await(t, log, "started without the state of the previous devlogd: cannot read the receiver's state")
 			await(t, log, `ignores arguments that it does not know: "--later-option" "x"`)
 			send(t, dial(t, path), "<13>test: after")
 			await(t, log, "box test: after\n")
