@@ -8,8 +8,7 @@ import (
 	"testing"
 )
 
-// TestAnnotationsAndFlags: what the hook's own flags and variables say comes
-// first.
+// The hook's own flags and variables override annotations.
 func TestAnnotationsAndFlags(t *testing.T) {
 	for _, tt := range []struct {
 		flags, env string

@@ -173,8 +173,7 @@ func TestDryRun(t *testing.T) {
 	}
 }
 
-// TestEveryFlagHasAVariable: the environment is the only way to configure what
-// LXC calls.
+// Every flag has a variable: the environment is the only way to configure what LXC calls.
 func TestEveryFlagHasAVariable(t *testing.T) {
 	p := &program{}
 	for _, c := range p.app(&hook.LXC{}).Commands {
@@ -194,7 +193,7 @@ func TestEveryFlagHasAVariable(t *testing.T) {
 	}
 }
 
-// TestFailures: every container that failed has a line of its own.
+// Each container that failed has a line of its own.
 func TestFailures(t *testing.T) {
 	var errs bytes.Buffer
 	p := &program{stderr: &errs}
@@ -207,7 +206,7 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// TestEscapes: what a container has chosen drives no terminal.
+// Text that a container chose is escaped, and cannot control a terminal.
 func TestEscapes(t *testing.T) {
 	var errs bytes.Buffer
 	p := &program{stderr: &errs}
@@ -235,7 +234,7 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// While there is something to repair check says so, else that it is refused.
+// check answers "needs repair" if anything can be repaired, and otherwise "refused".
 func TestVerdict(t *testing.T) {
 	host := func(v plan.Verdict, advice string) repair.Result {
 		return repair.Result{Plan: plan.Plan{Verdict: v, Advice: advice}}

@@ -49,14 +49,14 @@ func FuzzContainerLast(f *testing.F) {
 	})
 }
 
-// without is the arguments but "--", in an order of their own.
+// without returns the arguments except "--", sorted.
 func without(args []string) string {
 	args = slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return arg == "--" })
 	slices.Sort(args)
 	return strings.Join(args, "\n")
 }
 
-// A name that is empty is never this process's own root.
+// An empty container name never means this process's own root.
 func TestEmptyContainer(t *testing.T) {
 	clean(t)
 	for _, command := range []string{"check", "repair", "undo"} {

@@ -29,8 +29,8 @@ type crashes struct{}
 
 func (crashes) Read([]byte) (int, error) { panic("no\nluck") }
 
-// Whatever goes wrong with a hook: it succeeds, with one line that is also noted, or
-// fails where it is to.
+// A hook that cannot repair succeeds, with one line that is also in the note, or fails with
+// --on-error fail.
 func TestHookPolicy(t *testing.T) {
 	for _, tt := range []struct {
 		name, args string
@@ -77,7 +77,7 @@ func TestHookPolicy(t *testing.T) {
 	}
 }
 
-// What people type fails as ever, and a panic is one.
+// A command that a user types fails with its usual exit code, and a panic stays a panic.
 func TestTypedPolicy(t *testing.T) {
 	clean(t)
 	p, note, _ := hookRun(t, strings.NewReader(state))
@@ -96,7 +96,7 @@ func TestTypedPolicy(t *testing.T) {
 	p.main([]string{"devlog-hook", "nosuch"})
 }
 
-// A hook begins its container's note again; poststop leaves it.
+// A hook replaces its container's note. The hook at poststop leaves it.
 func TestForget(t *testing.T) {
 	clean(t)
 	p, note, _ := hookRun(t, nil)
@@ -121,7 +121,7 @@ func TestForget(t *testing.T) {
 	}
 }
 
-// A name that is no file's is escaped in the note's name, and in full in the
+// A name that cannot be a file's is escaped in the note's file name, and complete in the
 // kernel's log.
 func TestNoteOfOddName(t *testing.T) {
 	clean(t)
@@ -139,8 +139,7 @@ func TestNoteOfOddName(t *testing.T) {
 	}
 }
 
-// What somebody has put in the place of the files that failures are written to
-// holds up no hook, and gets nothing.
+// Other files in place of those for failures do not delay a hook, and get nothing.
 func TestSayHostile(t *testing.T) {
 	dir := t.TempDir()
 	victim, fifo := filepath.Join(dir, "victim"), filepath.Join(dir, "fifo.log")

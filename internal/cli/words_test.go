@@ -18,7 +18,7 @@ import (
 	"devlog/internal/usage"
 )
 
-// What is asked for is no error, and each way to ask gets the same.
+// Asking for help is not an error, and every way of asking prints the same.
 func TestMain_asks(t *testing.T) {
 	clean(t)
 	ask := func(line string) string {
@@ -88,7 +88,7 @@ func TestIgnored(t *testing.T) {
 	}
 }
 
-// The undo that is named is that of the same container.
+// The undo command in a message is for the same container.
 func TestUndoOf(t *testing.T) {
 	clean(t)
 	for line, want := range map[string]string{
@@ -106,7 +106,7 @@ func TestUndoOf(t *testing.T) {
 	}
 }
 
-// Advice may have what a container has chosen in it: it drives no terminal.
+// Advice may contain text that a container chose: it is escaped.
 func TestAdviceIsEscaped(t *testing.T) {
 	clean(t)
 	r := repair.Result{Changed: true, Plan: plan.Plan{Verdict: plan.Healthy, Advice: "look at \x1b[2J"}}

@@ -71,7 +71,7 @@ func FuzzParseOptions(f *testing.F) {
 	})
 }
 
-// An unknown variable is reported, and the variable of an option is not.
+// Unknown variables are reported; those of options are not.
 func TestNotices(t *testing.T) {
 	var env []string
 	for _, f := range (&options{}).flags() {

@@ -24,7 +24,7 @@ import (
 	"devlog/internal/syslogconf"
 )
 
-// freshStore is a store that no manager has.
+// freshStore returns a store that no service manager holds.
 func freshStore(t *testing.T) *store {
 	t.Helper()
 	t.Setenv("NOTIFY_SOCKET", "")
@@ -58,7 +58,7 @@ func (s *store) inherit(t *testing.T, more ...handover.File) *store {
 	return next
 }
 
-// optionsFor are those of a receiver that writes to the file, not confined.
+// optionsFor returns options of a receiver that writes to the file and is not confined.
 func optionsFor(file string) *options {
 	return &options{receiver: receiver.Config{Name: "box"}, rules: rules{texts: []string{"*.* -" + file + ";sender"}}, confine: confine.Options{Mode: sandbox.Off}}
 }
@@ -131,8 +131,7 @@ func unwritten(p *program, i int, text string) {
 	*(*uint32)(unsafe.Pointer(&header[unsafe.Sizeof(unix.Msghdr{})])) = uint32(copy(m[slotsAt+i*(64<<10):], text))
 }
 
-// What was received and not written is written by the next program, whatever it
-// is, and once only.
+// The next program writes, once, what was received and not written, whatever the messages are.
 func TestStoreReplays(t *testing.T) {
 	s := freshStore(t)
 	file := filepath.Join(t.TempDir(), "messages")
@@ -197,7 +196,7 @@ func TestStoreReplays(t *testing.T) {
 	}
 }
 
-// What kills a receiver again and again is given up, and counted.
+// Messages that kill the receiver again and again are given up and counted.
 func TestStoreGivesUp(t *testing.T) {
 	s := freshStore(t)
 	file := filepath.Join(t.TempDir(), "messages")
@@ -219,8 +218,8 @@ func TestStoreGivesUp(t *testing.T) {
 	}
 }
 
-// A receiver that goes on writes what the one before had received before it writes
-// or receives anything else, and is confined anew: that was the process's.
+// A restarted receiver first writes what its predecessor had received, and confines itself
+// again: the sandbox belonged to the killed process.
 func TestStoreBegins(t *testing.T) {
 	s := freshStore(t)
 	dir := t.TempDir()
@@ -262,7 +261,7 @@ func TestStoreBegins(t *testing.T) {
 	}
 }
 
-// Who cannot be told everything that is to be told says nothing of being ready.
+// A receiver that cannot tell the service manager everything does not report that it is ready.
 func TestReadyInOrder(t *testing.T) {
 	dir := t.TempDir()
 	o := optionsFor(filepath.Join(dir, "m"))
@@ -288,7 +287,7 @@ func storedName(t *testing.T, fd int) string {
 	return fmt.Sprintf("socket-%x-%d", st.Dev, st.Ino)
 }
 
-// What has changed is described again; that it cannot be is said once, and tried again.
+// Changes are described again. A failure is reported once, and tried again.
 func TestStoreDescribes(t *testing.T) {
 	s := freshStore(t)
 	dir := t.TempDir()
@@ -364,7 +363,7 @@ func TestStoreDescribes(t *testing.T) {
 	}
 }
 
-// A store that another version has laid out in its own way is replaced by an upgrade.
+// An upgrade replaces a store with another version's layout.
 func TestStoreOfAnotherVersion(t *testing.T) {
 	s := freshStore(t)
 	s.Memory[0]++ // its magic

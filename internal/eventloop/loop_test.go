@@ -97,8 +97,8 @@ func TestWriter(t *testing.T) {
 	}
 }
 
-// An event of a file that was closed, but that another process still has open, reaches
-// nobody, also where its number is another file's now.
+// An event of a closed file that another process still has open is ignored, even if its number
+// now belongs to another file.
 func TestStaleEvent(t *testing.T) {
 	l := newLoop(t)
 	out, in := pipe(t)
@@ -154,7 +154,7 @@ func TestTimers(t *testing.T) {
 	}
 }
 
-// A time that epoll_wait(2) has no number for is neither now nor never.
+// A time beyond what epoll_wait(2) can wait for is neither now nor never.
 func TestTimeout(t *testing.T) {
 	l := newLoop(t)
 	now := time.Now()
@@ -260,7 +260,7 @@ func catch(t *testing.T, which ...os.Signal) *Signals {
 	return s
 }
 
-// A goroutine that takes the loop over while a task hangs goes on with the next task.
+// A goroutine that takes over the loop while a task hangs continues with the next task.
 func TestTakeOver(t *testing.T) {
 	l := newLoop(t)
 	var ran []int

@@ -84,8 +84,8 @@ func isBlocked(t *testing.T, s unix.Signal) bool {
 	return false
 }
 
-// A program that replaces this one has no signal blocked but those that are to
-// wait for it; if that fails, all is as before.
+// A program that replaces this one has only those signals blocked that are to wait for it. If
+// the replacement fails, everything is as before.
 func TestHoldSignals(t *testing.T) {
 	runtime.LockOSThread() // and end the thread with the test
 	KeepThread()

@@ -76,8 +76,8 @@ func TestDescription(t *testing.T) {
 	}
 }
 
-// What another version has written otherwise is read as far as it can be: what is
-// missing is as in a receiver that has just started.
+// Another version's description is read as far as it is known. What is missing is as in a
+// receiver that has just started.
 func TestParseOfAnotherVersion(t *testing.T) {
 	text := string(full().Format())
 	same := func(d *Description) bool { return bytes.Equal(d.Format(), full().Format()) }
@@ -130,8 +130,8 @@ func FuzzParseDescription(f *testing.F) {
 	})
 }
 
-// What is not open, or is not to receive from, is left out, and what refers to it
-// refers to nothing.
+// Descriptors that are not open, or cannot be received from, are left out, and references to
+// them become -1.
 func TestSettle(t *testing.T) {
 	path, fds := leftFiles(t)
 	d := &Description{
@@ -183,7 +183,7 @@ func leftFiles(t *testing.T) (path string, fds []int) {
 	return path, fds
 }
 
-// Open files tell what they are.
+// A description can be made from the open files alone.
 func TestUndescribed(t *testing.T) {
 	path, fds := leftFiles(t)
 	s, err := NewStore(testLayout)

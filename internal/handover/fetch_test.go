@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// meeting is a socket at which a receiver fetches files, in a directory of the test's.
+// meeting returns a listening socket in a test directory, where a receiver fetches files.
 func meeting(t *testing.T) (listener int) {
 	t.Helper()
 	before := fetchDir
@@ -52,7 +52,7 @@ func TestFetch(t *testing.T) {
 	}
 }
 
-// Another process gets no files, and a receiver that does not come is not waited for.
+// Another process gets no files, and a receiver that does not fetch them is not waited for.
 func TestServeOthers(t *testing.T) {
 	listener := meeting(t)
 	served := make(chan error, 1)

@@ -57,7 +57,7 @@ func FuzzParseInherited(f *testing.F) {
 	})
 }
 
-// A hook that was killed is no reason for a receiver not to go on.
+// A receiver starts even if its hook was killed.
 func TestReportNobodyWaits(t *testing.T) {
 	for _, problem := range []error{nil, errors.New("cannot open /x")} {
 		var pipe [2]int

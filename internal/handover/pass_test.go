@@ -143,7 +143,8 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// Whatever the message is, each file in it has a name and is open, and nothing else is.
+// For any message, each file in the result has a name and is open, and no other file stays
+// open.
 func FuzzReceiveNames(f *testing.F) {
 	for _, text := range []string{"log\x00/x\x001\x002", "unlink/a\x00/\x00\x00", "a\x00b", "\x00\x00\x00\x00\x00\x00\x00\x00"} {
 		f.Add([]byte(text))

@@ -10,7 +10,7 @@ import (
 
 var testLayout = Layout{Magic: 7, At: 4096, Size: 4096 + 2*MaxDescription}
 
-// freshStore is a store that no supervisor has.
+// freshStore returns a store that no supervisor holds.
 func freshStore(t *testing.T) *Store {
 	t.Helper()
 	t.Setenv("NOTIFY_SOCKET", "")
@@ -57,8 +57,8 @@ func given(t *testing.T, fd int) File {
 	return File{FD: twin, Name: name}
 }
 
-// A receiver's files are found again, each with its own descriptor, but for what the
-// supervisor has not got.
+// A restarted receiver gets its files back, each with its own descriptor, except for those that
+// the supervisor does not hold.
 func TestStore(t *testing.T) {
 	s := freshStore(t)
 	_, fds := leftFiles(t)
@@ -101,7 +101,7 @@ func TestStore(t *testing.T) {
 	}
 }
 
-// What cannot be read of a receiver that was killed costs no socket.
+// An unreadable description of a killed receiver loses no socket.
 func TestStoreUnreadable(t *testing.T) {
 	for name, spoil := range map[string]func(s *Store){
 		"another layout":        func(s *Store) { s.Head.magic++ },

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// frames feeds pieces as a connection's reads to a framer and returns the
-// messages; a cut one ends with "~", and what is left at the end with "|".
+// frames feeds the pieces to a framer like reads of a connection, and returns the messages. A
+// cut message ends with "~", the rest at the end with "|".
 func frames(pieces ...[]byte) (list []string) {
 	var f framer
 	var rest []byte
@@ -82,8 +82,7 @@ func TestFrames(t *testing.T) {
 	}
 }
 
-// However what is sent is split, no byte of a message is lost, and each end
-// ends one.
+// However the data is split, no byte of a message is lost, and each end ends one message.
 func FuzzFrames(f *testing.F) {
 	f.Add([]byte("a\x00b\nc\x00"), 1)
 	f.Add([]byte("a\nb\n\n\x00c"), 3)

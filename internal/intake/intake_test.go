@@ -126,7 +126,7 @@ func (b *bench) send(fd int, texts ...string) {
 	}
 }
 
-// run runs the loop until there are so many messages.
+// run runs the loop until there are n messages.
 func (b *bench) run(n int) {
 	b.Helper()
 	deadline := b.loop.NewTimer(func(time.Time) { b.loop.Fail(errors.New("no more messages come")) })
@@ -187,7 +187,7 @@ func TestStreams(t *testing.T) {
 	}
 }
 
-// A socket that is removed has its messages read, and its connections go on.
+// Removing a socket reads its queued messages. Its connections stay.
 func TestRemove(t *testing.T) {
 	b := newBench(t, "", syslogconf.Block)
 	stream, dgram := b.listen(unix.SOCK_STREAM), b.listen(unix.SOCK_DGRAM)
@@ -247,7 +247,7 @@ func TestRateDrops(t *testing.T) {
 	}
 }
 
-// Who sends the first message is known, although nobody receives yet.
+// The sender of the first message is known, even if it was sent before the reading started.
 func TestSenderOfTheFirst(t *testing.T) {
 	b := newBench(t, "", syslogconf.Block)
 	b.AskSenders()
@@ -284,7 +284,7 @@ func TestSenders(t *testing.T) {
 	}
 }
 
-// Connections go on in another process where they were, in their order.
+// Connections continue in another process where they were, in their order.
 func TestState(t *testing.T) {
 	b := newBench(t, "10/m", syslogconf.Drop)
 	path := b.listen(unix.SOCK_STREAM)
@@ -319,7 +319,7 @@ func TestState(t *testing.T) {
 	}
 }
 
-// Descriptors that clients pass stay nowhere.
+// Descriptors that clients pass are closed.
 func TestPassedDescriptors(t *testing.T) {
 	b := newBench(t, "", syslogconf.Block)
 	fd := b.dial(b.listen(unix.SOCK_DGRAM), unix.SOCK_DGRAM)
@@ -370,8 +370,8 @@ func TestReceiveDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// Memory that outlives a process has the messages that were not written, and nothing
-// that leads into the memory of the process before.
+// Memory that outlives a process has the unwritten messages, and no pointers of the earlier
+// process.
 func TestKeepMemory(t *testing.T) {
 	b := newBench(t, "", syslogconf.Block)
 	parts, err := unix.Mmap(-1, 0, HeadersSize+ControlSize+SlotsSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)

@@ -40,8 +40,7 @@ func TestBucket(t *testing.T) {
 	}
 }
 
-// Once it is empty the next look finds something, and it is not one for each
-// message.
+// After the bucket is empty, the next check finds several messages' worth, not one.
 func TestBucketRefilled(t *testing.T) {
 	for _, rate := range []syslogconf.Rate{{N: 1, Per: time.Second}, {N: 100, Per: time.Second}, {N: 100000, Per: time.Second}, {N: 3, Per: time.Minute}, {N: 1000000, Per: time.Minute}} {
 		var b bucket
@@ -60,7 +59,7 @@ func TestBucketRefilled(t *testing.T) {
 	}
 }
 
-// What is dropped is said by the clock, without another message.
+// Dropped messages are reported after a time, without another message.
 func TestSayDropped(t *testing.T) {
 	b := newBench(t, "2/m", syslogconf.Drop)
 	s := &Socket{FD: -1}
@@ -83,7 +82,7 @@ func TestSayDropped(t *testing.T) {
 	}
 }
 
-// No way to end a message or a connection gets more past the rate.
+// No way of ending a message or a connection evades the rate.
 func TestRateOfClosedConnections(t *testing.T) {
 	for name, end := range map[string]func(b *bench, fd int){
 		"no end":            func(b *bench, fd int) { b.must(unix.Shutdown(fd, unix.SHUT_WR)) },
@@ -107,7 +106,7 @@ func TestRateOfClosedConnections(t *testing.T) {
 	}
 }
 
-// A client that sends too much and goes is waited for once.
+// A client that exceeds the rate and closes its connection is delayed only once.
 func TestRateOfGoneConnections(t *testing.T) {
 	b := newBench(t, "1/m", syslogconf.Block)
 	fd := b.dial(b.listen(unix.SOCK_STREAM), unix.SOCK_STREAM)
@@ -123,8 +122,8 @@ func TestRateOfGoneConnections(t *testing.T) {
 	}
 }
 
-// Senders wait while an output cannot keep up, on all kinds of sockets, unless what is too
-// much is to be dropped.
+// Senders wait while an output cannot keep up, on all kinds of sockets, unless --overflow is
+// drop.
 func TestBusy(t *testing.T) {
 	for _, overflow := range []syslogconf.Overflow{syslogconf.Block, syslogconf.Drop} {
 		b := newBench(t, "", overflow)

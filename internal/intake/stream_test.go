@@ -24,8 +24,8 @@ func (b *bench) connections(n int) (all []*connection, ends []int) {
 	return all, ends
 }
 
-// A connection that has sent a long message, and then the beginning of another,
-// does not go on using the memory of the long one, nor what a closed one has left.
+// After a long message, the beginning of the next one does not keep the long one's memory, nor
+// that of a closed connection.
 func TestStreamHoldsLittle(t *testing.T) {
 	b := newBench(t, "", syslogconf.Block)
 	all, ends := b.connections(200)
@@ -61,8 +61,8 @@ func TestStreamHoldsLittle(t *testing.T) {
 	}
 }
 
-// However many connect, no more are kept: the one that has been idle the longest
-// goes, and what it has sent is read.
+// The number of connections is bounded: the one that was idle longest is closed after what it
+// sent was read.
 func TestStreamMostConnections(t *testing.T) {
 	b := newBench(t, "", syslogconf.Block)
 	all, ends := b.connections(1)
@@ -86,8 +86,7 @@ func TestStreamMostConnections(t *testing.T) {
 	}
 }
 
-// Those who hold all the memory for incomplete messages have theirs cut, not
-// others.
+// If incomplete messages use all memory for them, those that use the most are cut, not others.
 func TestStreamHoldersAreCut(t *testing.T) {
 	b := newBench(t, "", syslogconf.Block)
 	all, ends := b.connections(100)

@@ -353,7 +353,7 @@ func TestRetract(t *testing.T) {
 	}
 }
 
-// What is closed without a flush is accounted for too.
+// Messages in a file that is closed without a flush are counted too.
 func TestCloseUnflushed(t *testing.T) {
 	f := newTestFile(t, &fakeFile{room: 100})
 	f.Add(outputtest.Message("a"))

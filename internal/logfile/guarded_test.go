@@ -54,7 +54,7 @@ func (f *frozenFile) wake() {
 	}
 }
 
-// soon waits until that is done. It looks each time that the loop is to be woken up.
+// soon waits until done returns true. It checks each time the loop is woken.
 func (f *frozenFile) soon(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	timeout := time.After(30 * time.Second)
@@ -88,8 +88,8 @@ func newTestGuarded(t *testing.T) (g *Guarded, f *frozenFile, problems *[]error)
 	return newGuarded(inner, GuardOptions{Watchdog: watchdog.New(func() {}, f.wake), Problem: func(err error) { *problems = append(*problems, err) }}), f, problems
 }
 
-// A file that hangs takes the patience of one call. What is added meanwhile is kept up
-// to the limit, and each message is counted at every time.
+// A file that hangs delays one call. Meanwhile messages are kept up to the limit, and each is
+// counted at every moment.
 func TestGuarded(t *testing.T) {
 	t.Parallel()
 	g, f, problems := newTestGuarded(t)
@@ -143,7 +143,7 @@ func TestGuarded(t *testing.T) {
 	}
 }
 
-// A file that hung a moment ago holds nothing up when it hangs again.
+// A file that hung a moment ago delays nothing when it hangs again.
 func TestGuardedDistrusts(t *testing.T) {
 	t.Parallel()
 	g, f, _ := newTestGuarded(t)
@@ -179,7 +179,7 @@ func TestGuardedDistrusts(t *testing.T) {
 	}
 }
 
-// What is asked for while the file is away is done when it is back.
+// What is requested while the file hangs is done when it answers.
 func TestGuardedReopen(t *testing.T) {
 	t.Parallel()
 	first, second := newFrozenFile(), newFrozenFile()
@@ -231,7 +231,7 @@ func TestGuardedClose(t *testing.T) {
 	f.soon(t, "the file is closed", func() bool { _, closed := f.read(); return closed })
 }
 
-// What a program before this one has left is kept for a file that hangs.
+// What the earlier program left unwritten is kept while the file hangs.
 func TestGuardedResume(t *testing.T) {
 	t.Parallel()
 	g, f, _ := newTestGuarded(t)

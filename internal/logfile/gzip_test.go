@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// While a file is compressed there is a processor for the receiving too.
+// While a file is compressed, receiving has a processor too.
 func TestProcessors(t *testing.T) {
 	before := runtime.GOMAXPROCS(1)
 	defer runtime.GOMAXPROCS(before)

@@ -19,7 +19,7 @@ func openBelow(below, path string, r Rotation) (*File, error) {
 	return openTestFile(path, Options{Notice: outputtest.Notice, Rotation: r, Below: below})
 }
 
-// What a container has put into its own directory of logs leads nowhere.
+// Links that a container has put into its log directory are not followed.
 func TestBelowRefuses(t *testing.T) {
 	below, dir, victim := outputtest.Logs(t)
 	outputtest.Must(t,
@@ -51,7 +51,7 @@ func TestBelowRefuses(t *testing.T) {
 	}
 }
 
-// Below it directories are made, and links above it and elsewhere are followed.
+// Directories below it are made. Links above it and elsewhere are followed.
 func TestBelow(t *testing.T) {
 	below, _, _ := outputtest.Logs(t)
 	linked := filepath.Join(filepath.Dir(below), "linked")
@@ -72,7 +72,7 @@ func TestBelow(t *testing.T) {
 	}
 }
 
-// A file that a link takes the place of is written to on.
+// A file that was replaced by a link is still written to.
 func TestBelowFollow(t *testing.T) {
 	for name, replace := range map[string]func(path, victim string) error{
 		"file": func(path, victim string) error {
@@ -112,8 +112,8 @@ func TestBelowFollow(t *testing.T) {
 	}
 }
 
-// Links in the places of old files are renamed and removed like these, and
-// nothing is read or written through them.
+// Links with the names of old files are renamed and removed like files. Nothing is read or
+// written through them.
 func TestBelowRotate(t *testing.T) {
 	below, dir, victim := outputtest.Logs(t)
 	path := filepath.Join(dir, "log")
@@ -147,7 +147,7 @@ func TestBelowRotate(t *testing.T) {
 	f.Close()
 }
 
-// An old file that a link takes the place of just before it is compressed.
+// An old file is replaced by a link just before it is compressed.
 func TestBelowCompress(t *testing.T) {
 	below, dir, victim := outputtest.Logs(t)
 	path := filepath.Join(dir, "log")

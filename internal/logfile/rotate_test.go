@@ -29,7 +29,7 @@ func openRotating(t *testing.T, r Rotation) (*File, string) {
 	return f, path
 }
 
-// contents are the files of a directory, compressed ones as what is in them.
+// contents returns the contents of a directory's files, compressed ones unpacked.
 func contents(t *testing.T, path string) map[string]string {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Dir(path))
@@ -68,7 +68,7 @@ func wantContents(t *testing.T, path string, want map[string]string) {
 	}
 }
 
-// finish waits until nothing is compressed any more.
+// finish waits until no file is being compressed.
 func finish(t *testing.T, f *File) {
 	t.Helper()
 	for f.rotation.busy() {
@@ -97,7 +97,7 @@ func TestRotate(t *testing.T) {
 	f.Close()
 }
 
-// A file may be larger than an int of 32 bits says.
+// A file may be larger than 4 GiB on 32-bit machines.
 func TestRotateLarge(t *testing.T) {
 	for _, size := range []int64{1 << 30, 3 << 30, 4 << 30, 1 << 40} {
 		f, _ := openRotating(t, Rotation{Size: size, Count: 1})
@@ -117,7 +117,7 @@ func TestRotateKeepsNone(t *testing.T) {
 	wantContents(t, path, map[string]string{"log": "c\n"})
 }
 
-// A file that was too big at the start is begun anew with its mode.
+// A file that is too big at the start is rotated, and the new one has its mode.
 func TestRotateAtStart(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	if err := os.WriteFile(path, []byte("a lot of text\n"), 0o600); err != nil {
@@ -135,7 +135,7 @@ func TestRotateAtStart(t *testing.T) {
 	}
 }
 
-// The link to a log file stays one.
+// Rotation keeps a link to a log file.
 func TestRotateLink(t *testing.T) {
 	f, path := openRotating(t, Rotation{Size: 2, Count: 1})
 	link := filepath.Join(t.TempDir(), "link")
@@ -154,8 +154,7 @@ func TestRotateLink(t *testing.T) {
 	wantContents(t, link, map[string]string{"link": "b\n"})
 }
 
-// A rotation that cannot be is said once, costs no old file, and nothing is
-// lost.
+// A rotation that fails is reported once, and loses neither an old file nor a message.
 func TestRotateFails(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -206,7 +205,7 @@ func TestRotateFails(t *testing.T) {
 	}
 }
 
-// A full disk: no line is torn across the rotation that follows.
+// After a full disk, the rotation that follows tears no line.
 func TestRotateWhileFull(t *testing.T) {
 	first, second := &fakeFile{room: 7}, &fakeFile{room: 100}
 	files := []*fakeFile{first, second}
@@ -234,7 +233,7 @@ func TestRotateWhileFull(t *testing.T) {
 	}
 }
 
-// Two processes with one file rotate it once each time it is full.
+// Two processes that write one file rotate it only once each time it is full.
 func TestRotateTogether(t *testing.T) {
 	r := Rotation{Size: 4, Count: 9}
 	a, path := openRotating(t, r)
@@ -285,7 +284,7 @@ func TestGzip(t *testing.T) {
 	f.Close()
 }
 
-// What a crash has left is completed at the start.
+// What a crash left half done is completed at the start.
 func TestGzipAfterCrash(t *testing.T) {
 	f, path := openRotating(t, Rotation{})
 	f.Close()
@@ -307,8 +306,8 @@ func TestGzipAfterCrash(t *testing.T) {
 	wantContents(t, path, map[string]string{"log": "", "log.0": "0\n", "log.1.gz": "1\n", "log.2.gz": "2\n"})
 }
 
-// An end in the middle, another process that does it, and a directory in the
-// way leave nothing half done.
+// Ending during a compression, another process that compresses, or a directory in the way
+// leaves nothing half done.
 func TestGzipFails(t *testing.T) {
 	f, path := openRotating(t, Rotation{Size: 2, Count: 2, Gzip: true})
 	temp := path + ".gz.tmp"
@@ -346,7 +345,7 @@ func TestGzipFails(t *testing.T) {
 	}
 }
 
-// The file is found again after others renamed, removed or emptied it.
+// The file is reopened after others renamed, removed or emptied it.
 func TestFollow(t *testing.T) {
 	f, path := openRotating(t, Rotation{})
 	now := time.Now()
@@ -381,7 +380,7 @@ func TestFollow(t *testing.T) {
 	outputtest.WantCounts(t, f, "6 0")
 }
 
-// A file that cannot be opened anew is better than none, and this is said once.
+// If the file cannot be reopened, the old one stays in use, and that is reported once.
 func TestFollowFails(t *testing.T) {
 	disk := &fakeFile{room: 1000, moved: true}
 	f := newTestFile(t, disk)

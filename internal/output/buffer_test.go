@@ -35,7 +35,7 @@ func wantCounts(t *testing.T, c Counts, want string) {
 	}
 }
 
-// What exceeds the limit is lost, and told of once all else is written.
+// What exceeds the limit is lost, and reported after everything else was written.
 func TestBuffer(t *testing.T) {
 	b, s := testBuffer(8), &slot{room: 2}
 	b.Add([]byte("aaa\n"))
@@ -63,8 +63,8 @@ func TestBuffer(t *testing.T) {
 	}
 }
 
-// While somebody else has a buffer another one stands in, and each message of both
-// is counted.
+// While a buffer is in use elsewhere, another one stands in, and each message of both is
+// counted.
 func TestBufferTake(t *testing.T) {
 	b, queue := testBuffer(100), testBuffer(8)
 	queue.Block(Cause("slow"))

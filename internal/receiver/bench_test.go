@@ -14,8 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The whole way of a message, from the socket to the file. The sender's write(2)
-// is not left out.
+// The whole way of a message from the socket to the file, with the sender's write(2).
 func BenchmarkReceive(b *testing.B) {
 	for _, messages := range []int{1, 8} {
 		b.Run(fmt.Sprintf("batch=%d", messages), func(b *testing.B) { benchReceive(b, messages) })

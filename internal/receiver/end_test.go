@@ -16,8 +16,8 @@ import (
 	"devlog/internal/syslogconf"
 )
 
-// What is lost at the end is said to standard error and in the kernel's log: the
-// output cannot tell of it any more.
+// Losses at the end are reported on standard error and in the kernel's log: the output cannot
+// report them any more.
 func TestLossAtTheEnd(t *testing.T) {
 	var pipe [2]int
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
@@ -53,7 +53,7 @@ func TestLossAtTheEnd(t *testing.T) {
 	}
 }
 
-// A receiver that cannot go on says so where the messages are.
+// A receiver that cannot continue logs the reason among the messages.
 func TestFail(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "log")
 	r := newReceiver(t, Config{Name: "box", Rules: func() ([]syslogconf.Rule, error) { return rules(t, "*.* -"+file), nil }})

@@ -125,8 +125,7 @@ func rules(t testing.TB, texts ...string) []syslogconf.Rule {
 	return list
 }
 
-// hearKernel puts something in the place of the kernel's log, and returns the
-// last that was said there.
+// hearKernel replaces the kernel's log, and returns the last text written there.
 func hearKernel(r *Receiver) *string {
 	k := &kernelTexts{}
 	r.process.KernelLog = func(string) (output.Output, error) { return k, nil }

@@ -12,8 +12,8 @@ import (
 	"devlog/internal/syslog"
 )
 
-// fakeKernel is a receiver that reads what is sent to the other descriptor as
-// the kernel's log: a read takes one record there, too.
+// fakeKernel returns a receiver that reads a socket as the kernel's log, and the socket's other
+// end. There too, each read returns one record.
 func fakeKernel(t *testing.T, rule ...string) (r *Receiver, log *recorder, to int) {
 	t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
@@ -54,8 +54,8 @@ func TestKernelSource(t *testing.T) {
 	}
 }
 
-// What this receiver has written to the kernel's log does not come back, and
-// nothing from there is written there again.
+// The receiver ignores its own records in the kernel's log, and writes no record of the
+// kernel's log back to it.
 func TestKernelSourceDoesNotLoop(t *testing.T) {
 	r, log, to := fakeKernel(t, "*.* /dev/kmsg")
 	send(t, to, "10,1,1,-;box: a[1]: ours", "2,2,1,-;the kernel's", "10,3,1,-;boxer: a: another's")

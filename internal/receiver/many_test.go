@@ -56,8 +56,8 @@ func dial(t *testing.T, path string) int {
 	return fd
 }
 
-// Two receivers of a process work, are counted and end apart, also while one of them has
-// as many messages as it can read.
+// Two receivers of a process work, count and end independently, also while one of them is
+// flooded.
 func TestTwoReceivers(t *testing.T) {
 	p := newProcess(t)
 	r, w, err := os.Pipe() // it says that the first container has ended

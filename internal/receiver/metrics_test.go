@@ -117,7 +117,7 @@ func readMetrics(t *testing.T, path string) map[string]float64 {
 	return parseMetrics(t, string(text))
 }
 
-// The metrics are written by the clock, but only when they have changed.
+// The metrics are written at intervals, but only if they have changed.
 func TestStepMetrics(t *testing.T) {
 	r := newReceiver(t, Config{Name: "box", Metrics: filepath.Join(t.TempDir(), "m")})
 	now := time.Unix(1000, 0)
@@ -148,7 +148,7 @@ func TestStepMetrics(t *testing.T) {
 	}
 }
 
-// A link that somebody has laid where the metrics are prepared is not followed.
+// A link at the name of the temporary metrics file is not followed.
 func TestMetricsLink(t *testing.T) {
 	dir := t.TempDir()
 	victim := filepath.Join(dir, "victim")
@@ -190,8 +190,7 @@ type counted struct {
 
 func (c *counted) Counts() output.Counts { return c.counts }
 
-// What a reader of a FIFO has left becomes lost after it was written: the metrics
-// have changed.
+// Messages that a FIFO's reader left unread count as lost later: the metrics change.
 func TestMetricsSumOfUnread(t *testing.T) {
 	c := &counted{counts: output.Counts{Written: 5, Lost: []output.Loss{{Reason: "x", N: 1}}}}
 	r := withRoutes(t, router.Route{Out: c})
@@ -202,7 +201,7 @@ func TestMetricsSumOfUnread(t *testing.T) {
 	}
 }
 
-// Metrics that cannot be written are said once.
+// Metrics that cannot be written are reported once.
 func TestMetricsFail(t *testing.T) {
 	dir := t.TempDir() // a directory: the rename fails
 	r := newReceiver(t, Config{Name: "box", Metrics: dir})

@@ -42,8 +42,7 @@ func TestOpenOutput(t *testing.T) {
 	}
 }
 
-// A stream that takes nothing wakes the loop when it does, and costs no
-// wake-up before.
+// A blocked stream wakes the loop when it accepts data again, and not before.
 func TestWake(t *testing.T) {
 	fifo := filepath.Join(t.TempDir(), "fifo")
 	if err := unix.Mkfifo(fifo, 0o600); err != nil {
@@ -92,7 +91,8 @@ func TestWake(t *testing.T) {
 	}
 }
 
-// What an output finds out is said to the others, also when it has no other.
+// A problem of an output is reported to the other outputs, or, without another, to the kernel's
+// log.
 func TestSayProblems(t *testing.T) {
 	s := &recorder{keep: true}
 	r := withRoutes(t, router.Route{Out: s, Rules: rules(t, "*.* -/a")})

@@ -14,8 +14,8 @@ import (
 	"devlog/internal/syslogconf"
 )
 
-// A receiver that is started again is root at first, and is not to make files as root
-// that it cannot open later.
+// A restarted receiver with --user is root at first. It must not make files as root that it
+// cannot open later.
 func TestUserAgain(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("not root")

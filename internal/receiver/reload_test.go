@@ -12,7 +12,7 @@ import (
 	"devlog/internal/syslogconf"
 )
 
-// reloading is a receiver with these rules, of which reload makes it take others.
+// reloading returns a receiver with these rules, and a function that makes it reload others.
 func reloading(t *testing.T, texts ...string) (r *Receiver, reload func(texts ...string)) {
 	t.Helper()
 	now := texts
@@ -29,8 +29,8 @@ func reloading(t *testing.T, texts ...string) (r *Receiver, reload func(texts ..
 	}
 }
 
-// What an output has pending that no rule leads to any more is not given up, and
-// the account of a file goes on that is only rotated otherwise.
+// An output without a rule keeps its pending messages after a reload. A file with another
+// rotation keeps its counts.
 func TestReloadPending(t *testing.T) {
 	dir := t.TempDir()
 	fifo, a, b := filepath.Join(dir, "fifo"), filepath.Join(dir, "a"), filepath.Join(dir, "b")

@@ -16,8 +16,8 @@ import (
 	"devlog/internal/syslogconf"
 )
 
-// What waits for places that no rule leads to any more is still written there,
-// however many they are, and nothing else is.
+// Pending messages of outputs without a rule are still written there, however many outputs
+// there are. Nothing else is.
 func TestResumeWithoutRules(t *testing.T) {
 	dir := t.TempDir()
 	s := handover.NewDescription()
@@ -47,8 +47,7 @@ func TestResumeWithoutRules(t *testing.T) {
 	}
 }
 
-// What waits for a file that cannot be opened any more waits on, and is lost only
-// in the account.
+// Pending messages of a file that cannot be opened any more keep waiting, and end as lost.
 func TestResumeUnopened(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "d", "m")
@@ -82,8 +81,8 @@ func TestResumeUnopened(t *testing.T) {
 	}
 }
 
-// A stream that cannot be opened is said in the kernel's log if there is nothing
-// else, and there alone.
+// A stream that cannot be opened is reported in the kernel's log if there is no other output,
+// and nowhere else.
 func TestProblemsOfTheOnlyOutput(t *testing.T) {
 	dir := t.TempDir()
 	fifo, file := "*.* |"+filepath.Join(dir, "fifo"), "*.* -"+filepath.Join(dir, "file")
@@ -112,8 +111,8 @@ func TestProblemsOfTheOnlyOutput(t *testing.T) {
 	}
 }
 
-// A program that cannot go on says so, and what is lost by that: nobody may see
-// its standard error.
+// A program that cannot continue reports that, and what is lost: nobody may see its standard
+// error.
 func TestResumeEnds(t *testing.T) {
 	r := newReceiver(t, Config{Name: "box"})
 	said := hearKernel(r)

@@ -15,7 +15,7 @@ import (
 	"devlog/internal/syslogconf"
 )
 
-// everything is a receiver that does all that can be asked for with a message.
+// everything returns a receiver with every option that costs something for a message.
 func everything(t *testing.T) *Receiver {
 	t.Helper()
 	dir := t.TempDir()
@@ -28,7 +28,7 @@ func everything(t *testing.T) *Receiver {
 	return r
 }
 
-// Whatever is asked for, a message costs no memory.
+// With every option, a message allocates no memory.
 func TestEverythingDoesNotAllocate(t *testing.T) {
 	r := everything(t)
 	fd := receiving(t, r)

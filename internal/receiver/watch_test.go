@@ -46,7 +46,7 @@ func (b *box) listen(t *testing.T) {
 	must(t, unix.Bind(s, &unix.SockaddrUnix{Name: b.sock}))
 }
 
-// watching returns a receiver whose watcher has only just begun, and what it says.
+// watching returns a receiver whose watcher has just started, and what it logs.
 func (b *box) watching(t *testing.T) (*Receiver, *recorder) {
 	t.Helper()
 	s := &recorder{keep: true}
@@ -59,7 +59,7 @@ func (b *box) watching(t *testing.T) (*Receiver, *recorder) {
 	return r, s
 }
 
-// Repairs without end do not need descriptors without end.
+// Any number of repairs needs a bounded number of descriptors.
 func TestTakeOverIsBounded(t *testing.T) {
 	b := newBox(t)
 	r, said := b.watching(t)
@@ -122,7 +122,7 @@ func TestTakeOverIsBounded(t *testing.T) {
 	}
 }
 
-// A message of a receiver without outputs that nobody takes is not one that was told.
+// A message of a receiver without outputs counts as told only if a daemon received it.
 func TestTold(t *testing.T) {
 	b := newBox(t)
 	r, _ := b.watching(t)
@@ -135,8 +135,8 @@ func TestTold(t *testing.T) {
 	}
 }
 
-// A receiver without outputs says what is wrong in the kernel's log while the daemon is down that it
-// would say it to.
+// A receiver without outputs reports problems in the kernel's log while the container's daemon
+// is down.
 func TestTellsKernel(t *testing.T) {
 	b := newBox(t)
 	r, _ := b.watching(t)

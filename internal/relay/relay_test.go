@@ -148,8 +148,8 @@ func TestFull(t *testing.T) {
 	d.counts(s, n, 0, 0)
 }
 
-// A daemon that is restarted gets what was sent meanwhile; what exceeds the memory for
-// that is counted, and it is told.
+// A restarted daemon gets what was sent meanwhile. What exceeds the buffer is counted, and
+// reported to it.
 func TestRestart(t *testing.T) {
 	d := newDaemon(t)
 	s := newSender(d)
@@ -188,7 +188,8 @@ func TestRestart(t *testing.T) {
 	d.counts(s, 2+kept, 0, 20-kept)
 }
 
-// The longest message, all of it escaped, fits into a datagram. What does not is counted.
+// The longest message fits into a datagram with every byte escaped. What does not fit is
+// counted.
 func TestLong(t *testing.T) {
 	d := newDaemon(t)
 	longest, longer := strings.Repeat("x", 4*(64<<10)+4096), strings.Repeat("x", 4*sendBuffer)
@@ -222,7 +223,7 @@ func TestDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// A daemon that is slower than its senders costs no more than what waits for it.
+// A daemon that is slower than its senders loses only what exceeds the buffer.
 func TestSlow(t *testing.T) {
 	d := newDaemon(t)
 	s := newSender(d)
@@ -239,7 +240,7 @@ func TestSlow(t *testing.T) {
 	}
 }
 
-// What waits is sent by the relay that goes on, in order.
+// The next program's relay sends what is pending, in order.
 func TestResume(t *testing.T) {
 	d := newDaemon(t)
 	before := newSender(d)
@@ -257,8 +258,8 @@ func TestResume(t *testing.T) {
 	d.want("a", "b\nc", "", "d", "3 messages lost on the way here")
 }
 
-// Senders are to wait for a daemon that is slow or away, once there is much for it, but
-// only for a while.
+// Senders wait for a daemon that is slow or down once much is pending for it, but only for a
+// limited time.
 func TestBusy(t *testing.T) {
 	d := newDaemon(t)
 	s := newSender(d)

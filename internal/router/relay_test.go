@@ -11,7 +11,7 @@ import (
 	"devlog/internal/relay"
 )
 
-// At the end a daemon that takes nothing at the moment is waited for.
+// At the end the receiver waits for a daemon that accepts nothing at the moment.
 func TestPendingUntilOfRelay(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)

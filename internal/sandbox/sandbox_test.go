@@ -69,7 +69,7 @@ func (f *fake) kernel() *kernel {
 	}
 }
 
-// Every part that cannot be had leaves the others, and is said.
+// Every part that cannot be had leaves the others, and is reported.
 func TestEnterFallsBack(t *testing.T) {
 	dir, err := os.Open(t.TempDir())
 	if err != nil {
@@ -118,7 +118,7 @@ func TestEnterFallsBack(t *testing.T) {
 			}
 		}
 	}
-	// What cannot be dropped is said too.
+	// What cannot be dropped is reported too.
 	f := fake{abi: 7, deny: map[uintptr]unix.Errno{unix.SYS_CAPSET: unix.EPERM}}
 	if got, err := f.kernel().enter(p); os.Geteuid() == 0 && (err != nil || got.Caps || got.Landlock != 7) {
 		t.Errorf("no capset: %+v, %v", got, err)

@@ -60,8 +60,8 @@ func openTestContainer(pidfd int) (s *Stream, problems *[]string) {
 	return s, problems
 }
 
-// A pipe gets the messages, and its reader sees its end after the container's
-// and ours.
+// A pipe gets the messages. Its reader sees the end once the container and the receiver have
+// closed it.
 func TestContainerPipe(t *testing.T) {
 	r, w := pipeEnds(t)
 	pidfd, end := startInit(t, w)
@@ -129,8 +129,8 @@ func ended(t *testing.T, r *os.File) bool {
 	return p[0].Revents&unix.POLLHUP != 0
 }
 
-// A container that has ended by its first message: what was its standard output at the
-// start is used. Its reader does not see the end before that.
+// If the container ends before its first message is written, the standard output from the start
+// is used. Its reader does not see the end before that.
 func TestContainerShort(t *testing.T) {
 	for _, pinned := range []bool{true, false} {
 		r, w := pipeEnds(t)
@@ -161,8 +161,8 @@ func TestContainerShort(t *testing.T) {
 	}
 }
 
-// A file has its offset with the container, and a socket cannot be opened:
-// both are shared.
+// A file shares its offset with the container, and a socket cannot be reopened: both are
+// shared.
 func TestContainerShared(t *testing.T) {
 	f, err := os.Create(filepath.Join(t.TempDir(), "out"))
 	if err != nil {
@@ -197,7 +197,7 @@ func TestContainerShared(t *testing.T) {
 	}
 }
 
-// A container that does not read is waited for by nobody.
+// The receiver does not wait for a container that does not read.
 func TestContainerBlocked(t *testing.T) {
 	_, w := pipeEnds(t)
 	pidfd, _ := startInit(t, w)
@@ -209,9 +209,8 @@ func TestContainerBlocked(t *testing.T) {
 	s.Close()
 }
 
-// What the container's first process may not write to itself, with its rights,
-// is not written to for it, with ours: it could have opened a device of the
-// host's with O_PATH, for which it needs no right at all.
+// The receiver does not write to a file that the container's first process could not write to
+// itself. It may have opened a device of the host with O_PATH, which needs no permission.
 func TestContainerForeignStdout(t *testing.T) {
 	fifo := makeFIFO(t)
 	reader := openReader(t, fifo)
@@ -258,8 +257,8 @@ func TestContainerForeignStdout(t *testing.T) {
 // refuseTaking is pidfd_getfd(2) where it is refused, or the kernel has none.
 func refuseTaking(int, int, int) (int, error) { return -1, unix.EPERM }
 
-// Where descriptors of others cannot be taken, a pipe is opened by its path, and
-// nothing else that the container could have exchanged for it meanwhile.
+// If pidfd_getfd(2) is refused, a pipe is opened by its path, but no other file that the
+// container may have exchanged for it.
 func TestContainerByPath(t *testing.T) {
 	r, w := pipeEnds(t)
 	file, err := os.Create(filepath.Join(t.TempDir(), "file"))

@@ -102,7 +102,7 @@ func TestKernelBudget(t *testing.T) {
 	}
 }
 
-// At any pace the kernel drops nothing.
+// The kernel drops nothing, however fast messages come.
 func TestKernelPace(t *testing.T) {
 	for step := 10 * time.Millisecond; step < 2*time.Second; step += 90 * time.Millisecond {
 		k, log := newTestKernel(t)
@@ -170,8 +170,8 @@ func TestOpenKernel(t *testing.T) {
 	}
 }
 
-// What a container's root has put in the place of the kernel's log, where it
-// shares /dev, is not written to, not even opened.
+// What a container's root has put in place of the kernel's log in a shared /dev is not even
+// opened.
 func TestOpenKernelHostile(t *testing.T) {
 	dir := t.TempDir()
 	link, fifo, file := filepath.Join(dir, "link"), filepath.Join(dir, "fifo"), filepath.Join(dir, "file")

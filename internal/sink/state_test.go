@@ -75,7 +75,7 @@ func TestKernelState(t *testing.T) {
 	}
 }
 
-// A FIFO stays open, and with it what nobody has read yet.
+// A FIFO stays open across an upgrade, with its unread messages.
 func TestStreamState(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "fifo")
 	if err := unix.Mkfifo(path, 0o600); err != nil {
@@ -133,7 +133,7 @@ func TestStreamState(t *testing.T) {
 	}
 }
 
-// The next program completes a line that is partly written to a standard output.
+// The next program completes a line that was partly written to a standard output.
 func TestStreamStateTorn(t *testing.T) {
 	for name, ends := range standardOutputs(t) {
 		open := func() *Stream {

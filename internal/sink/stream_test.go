@@ -118,8 +118,8 @@ func TestFIFO(t *testing.T) {
 	}
 }
 
-// A reader that ends is no error: the next one goes on. What nobody has read
-// at the end is lost.
+// A reader's end is not an error: the next reader continues. What nobody has read at the end is
+// lost.
 func TestFIFOReaderEnds(t *testing.T) {
 	path := makeFIFO(t)
 	s, _, _ := openTestStream(StreamOptions{Kind: FIFO, Path: path})
@@ -155,7 +155,7 @@ func TestFIFOReaderEnds(t *testing.T) {
 	}
 }
 
-// A FIFO that is not there is said once, and found when it is.
+// A missing FIFO is reported once, and opened when it appears.
 func TestFIFOAppears(t *testing.T) {
 	path := makeFIFO(t)
 	if err := os.Remove(path); err != nil {
@@ -203,7 +203,7 @@ func TestFIFOAppears(t *testing.T) {
 	}
 }
 
-// The standard output of each sort; who shares it notices nothing.
+// Standard outputs of each kind: processes that share one notice nothing.
 func TestStdout(t *testing.T) {
 	flags := func(fd int) int {
 		t.Helper()
@@ -244,7 +244,7 @@ func TestStdout(t *testing.T) {
 	}
 }
 
-// Without /proc a pipe is written to only when that does not wait.
+// Without /proc, a pipe is written to only if that does not wait.
 func TestSharedPipe(t *testing.T) {
 	ends := pipe(t)
 	defer unix.Close(ends[0])
@@ -264,7 +264,7 @@ func TestSharedPipe(t *testing.T) {
 	s.Close()
 }
 
-// A file has its offset with others, who append with us.
+// A file shares its offset with other processes that append to it.
 func TestStdoutFile(t *testing.T) {
 	f, err := os.Create(filepath.Join(t.TempDir(), "out"))
 	if err != nil {

@@ -49,7 +49,7 @@ func openPTY(t *testing.T) (master int, path string) {
 	return master, fmt.Sprintf("/dev/pts/%d", n)
 }
 
-// setRaw has the terminal change nothing of what is written to it.
+// setRaw makes the terminal pass on unchanged what is written to it.
 func setRaw(t *testing.T, fd int) {
 	t.Helper()
 	state, err := unix.IoctlGetTermios(fd, unix.TCGETS)
@@ -62,8 +62,7 @@ func setRaw(t *testing.T, fd int) {
 	}
 }
 
-// A terminal gets CR LF. One that is stopped holds nobody up, and one that was
-// hung up is opened again.
+// A terminal gets CR LF. A stopped terminal delays nobody, and one that hung up is reopened.
 func TestTerminal(t *testing.T) {
 	master, path := openPTY(t)
 	setRaw(t, master)
@@ -96,8 +95,8 @@ func TestTerminal(t *testing.T) {
 	outputtest.WantCounts(t, s, "2 0 no such file or directory=1")
 }
 
-// What is no terminal is not written to, nor one that a link leads to where containers
-// can lay links.
+// Other files than terminals are not written to, nor a terminal behind a link that a container
+// can make.
 func TestOpenTerminal(t *testing.T) {
 	master, path := openPTY(t)
 	defer unix.Close(master)

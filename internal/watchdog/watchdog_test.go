@@ -72,8 +72,8 @@ func (l *testLoop) run() {
 	}
 }
 
-// While a call hangs the loop goes on elsewhere, and with it the calls that are made
-// there, of which another may hang. It comes back when the first call returns.
+// While a call hangs, another goroutine runs the loop and its calls, of which another may hang.
+// The loop comes back when the first call returns.
 func TestHang(t *testing.T) {
 	l := newTestLoop()
 	l.calls <- quick{t}

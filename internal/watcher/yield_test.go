@@ -156,7 +156,7 @@ func TestYieldDevLog(t *testing.T) {
 		t.Fatalf("not aside, or looks in %v: %+v", d, f.yielded)
 	}
 	// Another socket there, which may have the same inode number, is looked at by
-	// the repair, and said once.
+	// the repair, and reported once.
 	endListener(t, other)
 	other = over(b)
 	f.look(f.pause.last.Add(lastDelay))

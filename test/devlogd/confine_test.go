@@ -21,7 +21,7 @@ func needLandlock(t *testing.T) {
 	}
 }
 
-// A directory that was removed is made anew where the one above is another rule's.
+// A removed directory is made again if the sandbox allows its parent, for another rule.
 func TestConfinedDirectoryGoes(t *testing.T) {
 	needLandlock(t)
 	dir := t.TempDir()
@@ -41,8 +41,8 @@ func TestConfinedDirectoryGoes(t *testing.T) {
 	d.stop()
 }
 
-// Where nothing above is allowed the file is lost: that is counted, and not
-// written to the file that nobody finds any more.
+// A log directory that is replaced is out of the sandbox's reach: the messages are counted as
+// lost, and not written to the removed file.
 func TestConfinedDirectoryIsOutOfReach(t *testing.T) {
 	t.Parallel() // at its end devlogd tries to write for five seconds
 	needLandlock(t)
@@ -73,8 +73,7 @@ func TestConfinedDirectoryIsOutOfReach(t *testing.T) {
 	d.stopLosing(filepath.Join(logs, "m"), "permission denied")
 }
 
-// A receiver that is replaced again and again is confined once: sixteen layers are
-// as many as there can be.
+// Upgrades do not add sandboxes: the kernel allows sixteen layers.
 func TestUpgradeConfined(t *testing.T) {
 	needLandlock(t)
 	dir := t.TempDir()
@@ -117,7 +116,8 @@ func openDirectory(t *testing.T) string {
 	return dir
 }
 
-// What is to be another user's is, and what he may not write to is said.
+// With --user, files and process belong to the user, and a file that the user may not write to
+// is reported.
 func TestUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("not root")
@@ -163,7 +163,7 @@ func TestUser(t *testing.T) {
 	}
 }
 
-// Within a container's rights a user has none of root's.
+// In a container, a receiver with --user has no capabilities.
 func TestUserInside(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("not root")
@@ -178,7 +178,7 @@ func TestUserInside(t *testing.T) {
 	d.stop()
 }
 
-// The time zone is known also where its file is out of reach later.
+// The time zone stays known if the sandbox later hides its file.
 func TestConfinedTimeZone(t *testing.T) {
 	needLandlock(t)
 	dir, logs := t.TempDir(), filepath.Join(t.TempDir(), "logs")
@@ -205,9 +205,8 @@ func TestConfinedTimeZone(t *testing.T) {
 	d.stop()
 }
 
-// filterCalls has the calls fail that the sandbox is made with, as a seccomp(2)
-// filter does: with ENOSYS those of Landlock, with EPERM the dropping of
-// capabilities.
+// filterCalls makes system calls of the sandbox fail, with a seccomp(2) filter: Landlock's with
+// ENOSYS, or capset(2) with EPERM.
 func filterCalls(which string) error {
 	if which == "" {
 		return nil
@@ -233,8 +232,8 @@ func filterCalls(which string) error {
 	return nil
 }
 
-// A receiver starts and receives whatever of its sandbox is denied, and says how far
-// it is confined.
+// A receiver starts and receives even if parts of its sandbox are denied, and says how far it
+// is confined.
 func TestConfinedAsFarAsItGoes(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("not root")

@@ -49,7 +49,7 @@ func TestDisown(t *testing.T) {
 	}
 }
 
-// FuzzDisown: no line of a sender's begins like one of the receiver's.
+// No line of a sender begins like a line of the receiver.
 func FuzzDisown(f *testing.F) {
 	for raw := range forgeries {
 		f.Add([]byte(raw))
@@ -66,7 +66,7 @@ func FuzzDisown(f *testing.F) {
 	})
 }
 
-// In every format, and not what the receiver says itself.
+// A forged notice is marked in every format; the receiver's own are not.
 func TestForgedNotice(t *testing.T) {
 	dir := t.TempDir()
 	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")

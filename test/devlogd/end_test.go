@@ -13,7 +13,7 @@ import (
 	"devlog/internal/handover"
 )
 
-// Whenever the end comes, what was accepted is written.
+// Whenever the receiver ends, it has written what it accepted.
 func TestEndAtAnyPoint(t *testing.T) {
 	for round := range 11 {
 		dir := t.TempDir()
@@ -34,9 +34,8 @@ func TestEndAtAnyPoint(t *testing.T) {
 	}
 }
 
-// A receiver that is killed loses what it had read and not written: one reading
-// of a socket at most. What is queued is read by the next one, if somebody keeps
-// the socket open, and nothing is written twice.
+// A killed receiver loses at most one batch, which it had read and not written. If the socket
+// stays open, the next receiver reads what is queued. Nothing is written twice.
 func TestKilled(t *testing.T) {
 	dir := t.TempDir()
 	log := filepath.Join(dir, "m")
@@ -74,7 +73,7 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// As soon as one of the sockets is there, a signal to end loses nothing.
+// From the moment a socket exists, a signal to end loses nothing.
 func TestEndDuringStart(t *testing.T) {
 	for range 10 {
 		dir := t.TempDir()
@@ -96,7 +95,7 @@ func TestEndDuringStart(t *testing.T) {
 	}
 }
 
-// A service whose store is not its own ends for good: systemd need not try again.
+// A service with a store that is not its own ends, and systemd does not restart it.
 func TestStoreOfAnother(t *testing.T) {
 	f, err := os.Create(filepath.Join(t.TempDir(), "store"))
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// leftFiles are a socket with a name, and what else a program may have left.
+// leftFiles returns a bound socket and other files that an earlier program may leave open.
 func leftFiles(t *testing.T) (path string, files []*os.File) {
 	t.Helper()
 	dir := t.TempDir()
@@ -31,8 +31,8 @@ func leftFiles(t *testing.T) (path string, files []*os.File) {
 	return path, []*os.File{openDir(t, dir), os.NewFile(uintptr(pair[0]), "pair"), os.NewFile(uintptr(pair[1]), "pair"), s.file, os.NewFile(uintptr(pidfd), "pidfd"), root}
 }
 
-// A program goes on with the sockets of one before it, the container's process and
-// its root, if it cannot read what that one has left: by an upgrade or after a kill.
+// A program that cannot read its predecessor's description continues with its sockets, and with
+// the container's process and root, after an upgrade or a kill.
 func TestFreshStart(t *testing.T) {
 	for name, state := range map[string]string{"garbage": "garbage", "nothing": ""} {
 		t.Run(name, func(t *testing.T) {

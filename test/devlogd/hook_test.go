@@ -27,7 +27,7 @@ func newBox(t *testing.T, mode string) box {
 // command returns the repair's command as devlogd's arguments.
 func (b box) command() []string { return append([]string{"--"}, b.Command()...) }
 
-// keep starts a receiver with a socket that keeps the repair.
+// keep starts a receiver with a socket and a watcher.
 func (b box) keep(more ...passed) *running {
 	b.T.Helper()
 	return b.keepWith(nil, more...)
@@ -59,8 +59,7 @@ func (b box) record(pid int) {
 	b.Must(os.WriteFile(filepath.Join(filepath.Dir(b.Sock), names.Record), text, 0o600))
 }
 
-// seconds is the time as a socket's time-out, whose fields differ from one
-// architecture to another.
+// seconds returns the time-out for a socket, whose fields differ between architectures.
 func seconds(d time.Duration) *unix.Timeval {
 	v := unix.NsecToTimeval(int64(d))
 	return &v
@@ -79,7 +78,7 @@ func (b box) read(s int) string {
 	return string(buf[:n])
 }
 
-// leads waits until /dev/log is this link.
+// leads waits until /dev/log is a link with this text.
 func (b box) leads(to string) {
 	b.T.Helper()
 	b.Eventually("/dev/log leads to "+to, func() bool {

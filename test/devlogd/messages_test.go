@@ -61,7 +61,7 @@ var sentMessages = []struct{ name, raw, priority, tag, pid, text string }{
 	{"another-host-no-pid", "<14>Nov 27 19:42:57 db-02 app: x", "user.info", "", "", "db-02 app: x"},
 }
 
-// Each is one line, with these fields.
+// Each message becomes one line, with these fields.
 func TestSentMessages(t *testing.T) {
 	dir := t.TempDir()
 	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
@@ -85,7 +85,7 @@ func TestSentMessages(t *testing.T) {
 	}
 }
 
-// Docker's and podman's name of a host is the beginning of the container's ID.
+// Docker and podman use the beginning of the container's ID as its host name.
 func TestHostOfID(t *testing.T) {
 	const id = "cfc4fe27123e5a7f0c1d2e3f405162738495a6b7c8d9eafb0c1d2e3f40516273"
 	dir := t.TempDir()

@@ -100,7 +100,7 @@ func TestMetricsAccount(t *testing.T) {
 	}
 }
 
-// Metrics that cannot be written are no reason not to receive, and are said once.
+// A receiver that cannot write its metrics still receives, and reports that once.
 func TestMetricsFail(t *testing.T) {
 	dir := t.TempDir()
 	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
@@ -116,8 +116,7 @@ func TestMetricsFail(t *testing.T) {
 	}
 }
 
-// switches counts how often the threads of a process were switched to or away
-// from; it changes with each wake-up.
+// switches returns the context switches of a process's threads. They change with each wake-up.
 func switches(t *testing.T, pid int) string {
 	t.Helper()
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))

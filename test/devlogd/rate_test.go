@@ -27,7 +27,7 @@ func tryFill(t *testing.T, fd int, text string) (n int) {
 	}
 }
 
-// The sender of too much waits, nobody else does, and nothing is lost.
+// Only the sender that exceeds the rate waits, and nothing is lost.
 func TestRateBlocks(t *testing.T) {
 	dir := t.TempDir()
 	sock, other, log := filepath.Join(dir, "s"), filepath.Join(dir, "o"), filepath.Join(dir, "m")
@@ -57,7 +57,7 @@ func TestRateBlocks(t *testing.T) {
 	}
 }
 
-// A sender that waits goes on by itself.
+// A sender that waits continues without another event.
 func TestRateGoesOn(t *testing.T) {
 	dir := t.TempDir()
 	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
@@ -73,7 +73,7 @@ func TestRateGoesOn(t *testing.T) {
 	}
 }
 
-// What is too much is dropped, counted, and said once for all of it.
+// Messages above the rate are dropped, counted, and reported once together.
 func TestRateDrops(t *testing.T) {
 	dir := t.TempDir()
 	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
@@ -95,7 +95,7 @@ func TestRateDrops(t *testing.T) {
 	}
 }
 
-// What is dropped, and by which rate more is, goes on across upgrades.
+// The count of dropped messages and the state of the rate survive upgrades.
 func TestUpgradeLimits(t *testing.T) {
 	dir := t.TempDir()
 	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")

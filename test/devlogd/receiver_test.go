@@ -23,7 +23,7 @@ import (
 	"devlog/internal/rerun/reruntest"
 )
 
-// TestMain makes the test binary devlogd itself when it is asked to.
+// TestMain makes the test binary run as devlogd if the environment asks for it.
 func TestMain(m *testing.M) {
 	if os.Getenv("TEST_BE_DEVLOGD") != "" {
 		if err := filterCalls(os.Getenv("TEST_FILTER")); err != nil {
@@ -116,8 +116,8 @@ func startCommand(t *testing.T, cmd *exec.Cmd) *running {
 	return d
 }
 
-// confined is how the receiver says that it is confined; it comes to that right
-// after it is ready.
+// confined returns how the receiver says that it is confined; empty before it has said so,
+// shortly after it is ready.
 func (d *running) confined() string {
 	fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", d.cmd.Process.Pid))
 	for _, fd := range fds {
@@ -173,7 +173,7 @@ func (d *running) stop() {
 	}
 }
 
-// stopLosing is stop for one that has messages for this output that it must give up.
+// stopLosing is stop for a receiver that must give up messages for this output.
 func (d *running) stopLosing(output, why string) {
 	d.t.Helper()
 	d.signal(unix.SIGTERM)
@@ -217,7 +217,7 @@ func content(t *testing.T, path string) string {
 	return stamp.ReplaceAllString(string(data), "")
 }
 
-// wantWritten expects the text in the file as often as the senders say together.
+// wantWritten expects the text in the file as often as all senders together have sent it.
 func wantWritten(t *testing.T, path, text string, counts <-chan int) {
 	t.Helper()
 	total := 0
@@ -256,7 +256,7 @@ func await(t *testing.T, path, text string) {
 	}
 }
 
-// eventually waits until something is so.
+// eventually waits until done returns true.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	if !waitFor(done) {
@@ -297,8 +297,8 @@ func TestReceive(t *testing.T) {
 	wantGone(t, sock)
 }
 
-// What a sender got rid of before the end is written, even if nobody has read
-// it by then, and an empty message is no end.
+// Messages that were queued before the end are written. An empty message does not end the
+// reading.
 func TestDrain(t *testing.T) {
 	dir := t.TempDir()
 	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
@@ -331,7 +331,7 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// Senders that never pause lose nothing that was accepted at the end.
+// Senders that never pause lose nothing that was accepted before the end.
 func TestDrainUnderLoad(t *testing.T) {
 	dir := t.TempDir()
 	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")

@@ -8,8 +8,8 @@ import (
 	"devlog/internal/names"
 )
 
-// A repair that replaces a receiver notes the new one and then ends the old,
-// which is not to remove what is the new one's.
+// A repair that replaces a receiver records the new one and then ends the old one, which must
+// not remove the new one's files.
 func TestReplacedReceiverLeavesRecord(t *testing.T) {
 	b := newBox(t, "nothing")
 	old := b.keep()

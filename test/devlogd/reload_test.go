@@ -16,8 +16,8 @@ func put(t *testing.T, path, text string) {
 	}
 }
 
-// HUP reads the configuration again. What is wrong with it is said, and then the
-// rules stay as they were.
+// SIGHUP rereads the configuration. If that has errors, they are reported, and the old rules
+// stay.
 func TestReload(t *testing.T) {
 	dir := t.TempDir()
 	sock, conf, a, b := filepath.Join(dir, "s"), filepath.Join(dir, "conf"), filepath.Join(dir, "a"), filepath.Join(dir, "b")
@@ -65,7 +65,7 @@ func TestReload(t *testing.T) {
 	d.stop()
 }
 
-// HUP reads the time zone again.
+// SIGHUP rereads the time zone.
 func TestReloadZone(t *testing.T) {
 	dir := t.TempDir()
 	sock, log, zone := filepath.Join(dir, "s"), filepath.Join(dir, "m"), filepath.Join(dir, "zone")
@@ -97,7 +97,7 @@ func TestPOSIXZone(t *testing.T) {
 	d.stop()
 }
 
-// What the sandbox keeps out of reach is named.
+// A reload names what the sandbox keeps out of reach.
 func TestReloadOutOfReach(t *testing.T) {
 	needLandlock(t)
 	dir := t.TempDir()

@@ -37,8 +37,8 @@ func TestSender(t *testing.T) {
 	}
 }
 
-// A sender without rights cannot say that it is another: the kernel refuses the
-// message, so that what is written of it is the kernel's word.
+// A sender without privileges cannot pretend to be another process: the kernel refuses the
+// message.
 func TestForgedSender(t *testing.T) {
 	dir := t.TempDir()
 	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")

@@ -120,8 +120,8 @@ func eventuallyOpen(t *testing.T, d *running, want int) {
 	}
 }
 
-// Idle connections cost next to nothing, and those that never complete a
-// message no more than a bound.
+// Idle connections cost almost nothing, and connections with incomplete messages a bounded
+// amount of memory.
 func TestStreamManyConnections(t *testing.T) {
 	dir := t.TempDir()
 	sock, log, long := filepath.Join(dir, "s"), filepath.Join(dir, "m"), filepath.Join(dir, "long")
@@ -190,7 +190,7 @@ func residentKiB(t *testing.T, pid int) int {
 	return n
 }
 
-// Where descriptors are short, each client is served nevertheless.
+// With few descriptors, every client is still served.
 func TestStreamFewDescriptors(t *testing.T) {
 	dir := t.TempDir()
 	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
@@ -222,8 +222,7 @@ func TestStreamFewDescriptors(t *testing.T) {
 	d.stop()
 }
 
-// What was sent before the end is written, also by those whom nobody has
-// accepted yet.
+// What was sent before the end is written, also from connections that were not accepted yet.
 func TestStreamDrain(t *testing.T) {
 	dir := t.TempDir()
 	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
@@ -259,8 +258,8 @@ func TestStreamDrain(t *testing.T) {
 	}
 }
 
-// Senders that never pause, and some that connect anew each time, lose nothing
-// that was accepted at the end.
+// Senders that never pause, or reconnect for each message, lose nothing that was accepted
+// before the end.
 func TestStreamDrainUnderLoad(t *testing.T) {
 	dir := t.TempDir()
 	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
@@ -299,7 +298,7 @@ func TestStreamDrainUnderLoad(t *testing.T) {
 	wantWritten(t, log, "x: y\n", counts)
 }
 
-// A live stream socket is nobody else's, whatever type the other one wants.
+// A receiver never takes over a live stream socket, with either type of its own.
 func TestStreamDoesNotSteal(t *testing.T) {
 	for _, first := range []string{"stream", "dgram"} {
 		sock := filepath.Join(t.TempDir(), "s")
@@ -338,7 +337,7 @@ func TestStreamPassed(t *testing.T) {
 	}
 }
 
-// Descriptors that clients pass are not kept.
+// Descriptors that clients pass are closed.
 func TestDescriptorsOfClientsAreClosed(t *testing.T) {
 	for _, option := range []string{"", ";JSON"} {
 		dir := t.TempDir()

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// firstProcess starts a process that stands for a container's first one, and returns
-// its pidfd and what ends it.
+// firstProcess starts a process that plays a container's first process. It returns its pidfd
+// and a function that ends it.
 func firstProcess(t *testing.T) (init passed, end func()) {
 	t.Helper()
 	p := exec.Command("sleep", "1000")
@@ -35,7 +35,7 @@ func firstProcess(t *testing.T) (init passed, end func()) {
 
 const awaitsContainer = ": received SIGTERM: devlogd keeps running until its container ends; to end it now, run: kill -INT "
 
-// On SIGTERM a receiver goes on until its container ends, across an upgrade too,
+// On SIGTERM a receiver continues until its container ends, across an upgrade too,
 // and says so once.
 func TestTermAwaitsContainer(t *testing.T) {
 	t.Parallel()
@@ -72,8 +72,8 @@ func TestTermAwaitsContainer(t *testing.T) {
 	}
 }
 
-// SIGINT ends a receiver whose container lives, also after SIGTERM; and in a
-// container, whose init waits for all at its end, SIGTERM does.
+// SIGINT ends a receiver while its container runs, also after SIGTERM. In a container, SIGTERM
+// does: the container's init waits for all processes.
 func TestTermEnds(t *testing.T) {
 	for _, tt := range []struct {
 		name    string

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A program that is replaced while it compresses an old file leaves nothing half
-// done: the next one begins anew.
+// An upgrade during the compression of an old file leaves nothing half done: the next program
+// starts it again.
 func TestUpgradeWhileCompressing(t *testing.T) {
 	dir := t.TempDir()
 	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")

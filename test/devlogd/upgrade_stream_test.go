@@ -12,8 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Connections stay, with what was sent of a message so far, and lose nothing at
-// full speed.
+// Connections survive upgrades with their incomplete messages, and lose nothing at full speed.
 func TestUpgradeStreams(t *testing.T) {
 	dir := t.TempDir()
 	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
@@ -89,8 +88,8 @@ func TestUpgradeStreams(t *testing.T) {
 	}
 }
 
-// A rate is also that of a stream socket's connections, all together: they wait,
-// or what is too much is dropped, and the end waits for nobody.
+// The rate limits all connections of a stream socket together: senders wait, or messages are
+// dropped. The end does not wait for senders.
 func TestRateOfStreams(t *testing.T) {
 	for _, how := range []string{"block", "drop"} {
 		dir := t.TempDir()

@@ -24,7 +24,7 @@ func awaitTimes(t *testing.T, path, text string, n int) {
 	t.Helper()
 	var data []byte
 	if !waitFor(func() (ok bool) {
-		data, _ = os.ReadFile(path) // not there yet is as good as empty
+		data, _ = os.ReadFile(path) // a missing file counts as empty
 		return bytes.Count(data, []byte(text)) >= n
 	}) {
 		t.Fatalf("%s lacks %d times %q; it ends in %q", path, n, text, data[max(0, len(data)-2000):])
@@ -82,7 +82,7 @@ func (f *flood) total() (n int) {
 	return n
 }
 
-// check says what is missing in the text or stands in another order.
+// check reports messages that are missing in the text or out of order.
 func (f *flood) check(text string) {
 	f.t.Helper()
 	next := make([]int, len(f.sent))
@@ -137,8 +137,8 @@ func TestUpgradeUnderLoad(t *testing.T) {
 	wantGone(t, sock)
 }
 
-// Signals that come while the program is replaced end nobody, and none that asks
-// for something is forgotten once the program was replaced before.
+// A signal during an upgrade does not kill the program. After the first upgrade, no signal is
+// lost either.
 func TestUpgradeSignals(t *testing.T) {
 	dir := t.TempDir()
 	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
@@ -184,8 +184,8 @@ func copyProgram(t *testing.T, path string) {
 	}
 }
 
-// A program, or a configuration, that is not right leaves the old one where it
-// is, with its reason in the log.
+// If the new program or the configuration is not usable, the old program keeps running and logs
+// the reason.
 func TestUpgradeRefused(t *testing.T) {
 	dir := t.TempDir()
 	program, config := filepath.Join(dir, "devlogd"), filepath.Join(dir, "conf")
@@ -267,7 +267,7 @@ func zombies(t *testing.T, pid int) int {
 	return n
 }
 
-// The open files are the same after upgrades, and no child gets one.
+// Upgrades leave the same files open, and no child inherits one.
 func TestUpgradeDescriptors(t *testing.T) {
 	dir := t.TempDir()
 	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
@@ -294,8 +294,8 @@ func TestUpgradeDescriptors(t *testing.T) {
 	d.stop()
 }
 
-// A repair that runs is waited for; the new program keeps the repair, receives
-// from what was handed over by earlier ones, and ends with the container.
+// An upgrade waits for a running repair. The new program watches /dev/log, receives from the
+// sockets of earlier repairs, and ends with the container.
 func TestUpgradeKeeper(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "bind-slow other")
@@ -340,7 +340,7 @@ func TestUpgradeKeeper(t *testing.T) {
 	wantEmpty(t, filepath.Dir(b.Sock))
 }
 
-// A receiver that only keeps the repair needs no configuration to go on.
+// A receiver that only watches /dev/log needs no configuration for an upgrade.
 func TestUpgradeKeeperOnly(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "link")
@@ -359,7 +359,7 @@ func TestUpgradeKeeperOnly(t *testing.T) {
 	d.stop()
 }
 
-// A receiver that runs from memory says what to do instead.
+// A receiver that runs from memory refuses an upgrade and says what to do instead.
 func TestUpgradeFromMemory(t *testing.T) {
 	dir := t.TempDir()
 	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")

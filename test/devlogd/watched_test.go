@@ -59,7 +59,7 @@ func TestKeeperTakesOver(t *testing.T) {
 	send(t, dial(t, b.Dev), "<13>new: y")
 	await(t, b.Log, "box old: y\n")
 	await(t, b.Log, "box new: y\n")
-	// The same again: the name is bound anew, with the old socket still read.
+	// The same again: the name is bound again, with the old socket still read.
 	b.SetMode("bind log")
 	b.Must(os.Remove(b.Sock))
 	b.Must(os.Remove(b.Dev))
@@ -73,7 +73,7 @@ func TestKeeperTakesOver(t *testing.T) {
 	wantEmpty(t, filepath.Dir(b.Sock))
 }
 
-// The private socket's own name is watched too.
+// The watcher also watches the private socket's name.
 func TestKeeperPrivateName(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "bind log")
@@ -108,7 +108,7 @@ func TestKeeperFails(t *testing.T) {
 	d.stop()
 }
 
-// What was handed over by a repair that fails is given up with it.
+// What a failed repair has handed over is closed again.
 func TestKeeperFailsAfterHandover(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "bind-fail other")
@@ -145,7 +145,7 @@ func TestKeeperCommandMissing(t *testing.T) {
 	d.stop()
 }
 
-// Somebody who replaces /dev/log all the time costs a bounded number of runs.
+// Replacing /dev/log all the time causes a bounded number of repairs.
 func TestKeeperHostile(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "link")
@@ -175,7 +175,7 @@ func TestKeeperHostile(t *testing.T) {
 	}
 }
 
-// The container's own daemon takes the private socket.
+// The receiver yields to a daemon of the container that takes the private socket.
 func TestKeeperStepsAside(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "link")
@@ -225,7 +225,7 @@ func TestKeeperOnly(t *testing.T) {
 	d.stop()
 }
 
-// A keeper opens its outputs once it has something to receive from.
+// A receiver that only watches opens its outputs once it has a socket.
 func TestKeeperOnlyTakesOver(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "bind log")
@@ -267,8 +267,8 @@ func TestKeeperEndsDuringRepair(t *testing.T) {
 	}
 }
 
-// A name that another has taken since is not removed, and those of the repair's
-// own are, whoever wrote them.
+// A name that now belongs to another process is not removed. The repair's own names are,
+// whoever wrote the files.
 func TestRemovalOfAnothersFile(t *testing.T) {
 	b := newBox(t, "link")
 	d := startReady(t, []passed{
@@ -308,7 +308,8 @@ func TestProcessName(t *testing.T) {
 	d.stop()
 }
 
-// With an event it comes back as soon as it is clear that it was no restart.
+// After the other daemon's end, the receiver listens again as soon as a restart can be ruled
+// out.
 func TestKeeperComesBack(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "bind log")

@@ -85,7 +85,7 @@ func expectReceives(t *testing.T, emulator, bin string) {
 	host.WantOnce(t, at("all"), "red #033[31m#012forged")
 	sender := fmt.Sprintf(`"sender":{"pid":%d,"uid":%d,"gid":%d}`, os.Getpid(), os.Geteuid(), os.Getegid())
 	host.Eventually(t, "the sender is known", func() bool {
-		text, _ := os.ReadFile(at("json")) // not there yet is as good as empty
+		text, _ := os.ReadFile(at("json")) // a missing file counts as empty
 		return strings.Contains(string(text), sender)
 	})
 	var texts []string

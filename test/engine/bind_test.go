@@ -171,7 +171,7 @@ func TestEngineBindReadOnly(t *testing.T) {
 }
 
 // A daemon of the container's own listens at the private socket, and may bind
-// it anew as often as it likes.
+// it again as often as it likes.
 func TestEngineBindOwnDaemon(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)

@@ -21,7 +21,7 @@ type crashCase struct {
 	make     func(t *testing.T, h *host.Host) (receive func() string) // receive is of the host's live daemon, if there is one
 	flags    []string
 	host     bool // it is the host that is repaired
-	prepared bool // the host is prepared, and its daemon has bound anew since
+	prepared bool // the host is prepared, and its daemon has bound again since
 	inside   bool // the command is typed in the container
 	run      string
 	watched  bool // a receiver that was started keeps the repair

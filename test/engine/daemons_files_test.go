@@ -46,7 +46,7 @@ func TestHostServiceVerify(t *testing.T) {
 
 // The unit's command, with the rights that the unit gives it, prepares a host at
 // boot, and leaves the one process that the unit is then: a keeper, which prepares
-// the host again when its daemon is started anew. test/hosts has systemd run it.
+// the host again when its daemon is restarted. test/hosts has systemd run it.
 func TestHostService(t *testing.T) {
 	for _, k := range host.DaemonKinds[:2] {
 		t.Run(k.String(), func(t *testing.T) {
@@ -98,7 +98,7 @@ func TestHostService(t *testing.T) {
 }
 
 // The SysV script of the host. It leaves a keeper: the host stays prepared when
-// its daemon is started anew, also while no container runs.
+// its daemon is restarted, also while no container runs.
 func TestHostInit(t *testing.T) {
 	for _, k := range host.DaemonKinds[:2] {
 		t.Run(k.String(), func(t *testing.T) {

@@ -90,7 +90,7 @@ func expectEach(t *testing.T, file string, sent map[string]int) {
 		total += n
 	}
 	var got []byte
-	host.WaitFor(func() bool { // what is missing is said below
+	host.WaitFor(func() bool { // what is missing is reported below
 		var err error
 		got, err = os.ReadFile(file)
 		return err == nil && bytes.Count(got, []byte(" sender: ")) >= total

@@ -42,7 +42,7 @@ type event struct {
 	do   func()
 }
 
-// The host's daemon is started anew, or somebody replaces /dev/log: soon
+// The host's daemon is restarted, or somebody replaces /dev/log: soon
 // everybody logs to his own again, with the receivers that ran before.
 func TestHostDaemonRestart(t *testing.T) {
 	for _, k := range host.DaemonKinds {

@@ -54,7 +54,7 @@ func TestOwnDaemonTakesDevLog(t *testing.T) {
 						t.Helper()
 						var got []byte
 						if !host.WaitFor(func() (ok bool) {
-							got, _ = os.ReadFile(c.Log(inside)) // not there yet is as good as empty
+							got, _ = os.ReadFile(c.Log(inside)) // a missing file counts as empty
 							return strings.Count(string(got), text) == round+1
 						}) {
 							t.Fatalf("the receiver does not say %q in round %d:\n%s", text, round, got)

@@ -184,7 +184,7 @@ func TestEngineUndoFromInside(t *testing.T) {
 	host.ExpectAsBefore(t, h, c, false, before)
 }
 
-// What a full disk costs in the end is said where it can be.
+// What a full disk costs in the end is reported where it can be.
 func TestEngineFullDisk(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)
@@ -238,7 +238,7 @@ func TestEngineCritical(t *testing.T) {
 	}
 }
 
-// Why a start hook has failed is said where LXC does not hide it.
+// Why a start hook has failed is reported where LXC does not hide it.
 func TestEngineLXCSays(t *testing.T) {
 	host.NeedContainers(t, "lxc")
 	h := host.NewHost(t)

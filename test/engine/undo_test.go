@@ -76,7 +76,7 @@ func eachUndo(t *testing.T, test func(t *testing.T, h *host.Host, c *host.Cheap,
 func TestEngineUndo(t *testing.T) {
 	eachUndo(t, func(t *testing.T, h *host.Host, c *host.Cheap, inside bool, u undoCase) {
 		before := host.Look(t, h, c)
-		for round := range 2 { // a repair after an undo is as good as the first
+		for round := range 2 { // a repair after an undo works as the first did
 			r := c.Hook(inside, append([]string{"repair", "--no-auto-repair"}, u.flags...)...)
 			by := u.by
 			if inside && u.inside != "" {

@@ -129,7 +129,7 @@ func WantOnce(t *testing.T, file string, texts ...string) {
 	t.Helper()
 	var got []byte
 	missing := func() (list []string) {
-		got, _ = os.ReadFile(file) // not there yet is as good as empty
+		got, _ = os.ReadFile(file) // a missing file counts as empty
 		for _, text := range texts {
 			if !bytes.Contains(got, []byte(": "+text+"\n")) {
 				list = append(list, text)

@@ -13,7 +13,7 @@ import (
 	"devlog/test/host"
 )
 
-// earlier stands for the release before as long as there is none.
+// earlier stands for the release before until there is one.
 const earlier = "6ef21b3cdc0b57eab627042df0309d63075a8ad0"
 
 // earlierDeb builds the .deb of the last release, from this repository's history.

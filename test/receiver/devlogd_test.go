@@ -35,7 +35,7 @@ func TestReceiverDrains(t *testing.T) {
 			defer senders.Done()
 			for i := 0; ; i++ {
 				if err := host.Send(fd, fmt.Sprintf("<13>Jan  1 00:00:00 s%d: message %d.", s, i)); err != nil {
-					return // it has gone
+					return // it has ended
 				}
 				sent.Add(1)
 			}

@@ -235,7 +235,7 @@ func residentMemory(t *testing.T, pid int) int {
 
 // linesOf are the lines of a file with this text.
 func linesOf(file, text string) (found []string) {
-	data, _ := os.ReadFile(file) // not there yet is as good as empty
+	data, _ := os.ReadFile(file) // a missing file counts as empty
 	for line := range strings.Lines(string(data)) {
 		if strings.Contains(line, text) {
 			found = append(found, line)

@@ -18,7 +18,7 @@ import (
 	"devlog/test/host"
 )
 
-// firstRelease stands for a release before as long as there is none.
+// firstRelease stands for a release before until there is one.
 const firstRelease = "df663da158c45e103c8ffe318d131ebd9c601599"
 
 // lastRelease builds devlogd as it was in the last release, from this repository's
@@ -127,7 +127,7 @@ func saysTimes(t *testing.T, file, text string, times int) {
 	t.Helper()
 	var got []byte
 	if !host.WaitFor(func() bool {
-		got, _ = os.ReadFile(file) // not there yet is as good as empty
+		got, _ = os.ReadFile(file) // a missing file counts as empty
 		return strings.Count(string(got), text) >= times
 	}) {
 		t.Fatalf("%s lacks %d times %q; it ends in %s", file, times, text, got[max(0, len(got)-2000):])

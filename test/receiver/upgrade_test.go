@@ -19,7 +19,7 @@ func metric(t *testing.T, file, sample string) {
 	t.Helper()
 	var got []byte
 	if !host.WaitFor(func() bool {
-		got, _ = os.ReadFile(file) // not there yet is as good as empty
+		got, _ = os.ReadFile(file) // a missing file counts as empty
 		return bytes.Contains(got, []byte("\ndevlogd_"+sample+"\n"))
 	}) {
 		t.Fatalf("%s lacks %q; it holds:\n%s", file, sample, got)

@@ -12,7 +12,7 @@ import (
 
 // systemd is a container's init. Where /run is mounted for it already, no
 // message is lost; else it mounts a file system over the private socket, and the
-// receiver listens anew in there.
+// receiver listens again in there.
 func TestLXCSystemd(t *testing.T) {
 	for _, tt := range []struct {
 		name, wait string
@@ -67,7 +67,7 @@ func TestLXCSystemdJournal(t *testing.T) {
 }
 
 // Whatever is mounted over the private socket's directory, also long after the
-// start, the receiver listens anew where it is looked for.
+// start, the receiver listens again where it is looked for.
 func TestMountedOver(t *testing.T) {
 	for _, onHost := range []bool{false, true} {
 		t.Run(fmt.Sprint(onHost), func(t *testing.T) {

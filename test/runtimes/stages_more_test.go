@@ -79,7 +79,7 @@ func TestStageRules(t *testing.T) {
 }
 
 // The container's standard output is of a process with more rights than the
-// receiver has at createContainer: that is said before the start.
+// receiver has at createContainer: that is reported before the start.
 func TestStageStdout(t *testing.T) {
 	eachStage(t, []string{"createContainer"}, func(t *testing.T, h *host.Host, runtime, stage string) {
 		before := host.Tree(h)

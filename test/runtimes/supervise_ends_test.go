@@ -45,7 +45,7 @@ func TestSupervisedOutOfMemory(t *testing.T) {
 	host.EndSystemd(t, s.LXC)
 }
 
-// An upgrade goes on in the service, and the new program is started anew as the
+// An upgrade continues in the service, and the new program is restarted as the
 // old one would have been; what it repairs meanwhile is kept.
 func TestSupervisedUpgrade(t *testing.T) {
 	s := host.NewSystemdHost(t)
@@ -83,7 +83,7 @@ func TestSupervisedUpgrade(t *testing.T) {
 }
 
 // The end of the container, or an undo, finds no receiver, since systemd has yet
-// to start it anew.
+// to restart it.
 func TestSupervisedEndsWhileKilled(t *testing.T) {
 	s := host.NewSystemdHost(t)
 	s.Repair()
@@ -251,7 +251,7 @@ func TestUnsupervised(t *testing.T) {
 }
 
 // What only keeps a repair, for a container's own daemon or the host's, is
-// started anew as well.
+// restarted as well.
 func TestSupervisedKeeper(t *testing.T) {
 	s := host.NewSystemdHost(t)
 	for _, tt := range []struct{ target, more []string }{

@@ -14,7 +14,7 @@ import (
 )
 
 // The service directories for s6 and runit, as they are printed: the receiver is
-// started anew when it was killed, and until then who sends is told.
+// restarted when it was killed, and until then who sends is told.
 func TestSupervisors(t *testing.T) {
 	tree := host.Unpacked("supervisors")
 	libs, err := filepath.Glob(filepath.Join(tree, "usr/lib/*-linux-gnu"))

@@ -153,7 +153,7 @@ func (b *box) works() {
 		}
 		if b != b.s.host && b.s.repaired() && b.s.host.log.shows(x, now) {
 			// It has connected to the host's daemon while that had taken /dev/log,
-			// and stays there: nobody can change that but by starting it anew.
+			// and stays there: nobody can change that but by restarting it.
 			b.endSender(x)
 			b.startSender(b.program)
 			b.s.strayed++

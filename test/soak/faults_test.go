@@ -287,7 +287,7 @@ func (s *soak) has(pid int, names ...string) bool {
 }
 
 // restart ends the container, and with it the receiver in it, and starts it
-// anew. One on the host loses nothing by that.
+// again. One on the host loses nothing by that.
 func restart(b *box) func() {
 	if b.inside {
 		defer b.killed("the end of the container", 0)()
