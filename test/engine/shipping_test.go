@@ -209,12 +209,19 @@ func (d *shipper) pid() string {
 	return strings.TrimSpace(string(text))
 }
 
-func (d *shipper) end(signal string) {
-	d.s.t.Helper()
-	host.Check(d.s.t, d.s.h.Command(context.Background(), "kill", "-"+signal, d.pid()).Run())
-	_ = d.cmd.Wait() // by a signal
-	_ = d.said.Close()
-	d.ended = true
+func (d *shipper) end(signal string) { endAll(signal, d) }
+
+// endAll ends the daemons at the same time.
+func endAll(signal string, daemons ...*shipper) {
+	for _, d := range daemons {
+		d.s.t.Helper()
+		host.Check(d.s.t, d.s.h.Command(context.Background(), "kill", "-"+signal, d.pid()).Run())
+	}
+	for _, d := range daemons {
+		_ = d.cmd.Wait() // by a signal
+		_ = d.said.Close()
+		d.ended = true
+	}
 }
 
 // goesThrough does what can go wrong to the shipper while containers log. The
@@ -264,11 +271,65 @@ func (s *shippingSite) goesThrough(down, up func(), stored func() string, rotate
 	if n := s.arrived("the shipper was restarted", stored); n != all {
 		s.t.Errorf("an orderly restart made %d doubles", n-all)
 	}
-	s.agent.end("TERM")
+}
+
+// over ends the receivers.
+func (s *shippingSite) over() {
+	s.t.Helper()
 	for _, end := range s.ends {
 		end()
 	}
 }
+
+// bothRestart ends the shipper and the server at the same time, again and again.
+func (s *shippingSite) bothRestart(server *shipper, stored func() string) {
+	s.t.Helper()
+	before := s.arrived("before both are restarted", stored)
+	for i, signal := range []string{"TERM", "KILL", "TERM", "TERM"} {
+		endAll(signal, server, s.agent)
+		s.log(100)
+		server.start()
+		s.agent.start()
+		s.log(100)
+		if n := s.arrived(fmt.Sprintf("both were ended by %s, %d", signal, i), stored); n != before {
+			s.t.Errorf("%s, while nothing was on its way, made %d doubles", signal, n-before)
+		}
+	}
+	// Now while lines are on their way.
+	const many = 20_000
+	flows := func() {
+		s.t.Helper()
+		had := len(stored())
+		s.log(many)
+		host.Eventually(s.t, "lines arrive", func() bool { return len(stored()) > had+100_000 })
+	}
+	flows()
+	endAll("KILL", server, s.agent)
+	server.start()
+	s.agent.start()
+	s.arrived("both were killed while lines were on their way", stored)
+
+	flows()
+	endAll("TERM", server, s.agent)
+	server.start()
+	s.agent.start()
+	last := len(s.sent) * s.sent[0]
+	lost := 0
+	host.Eventually(s.t, "all lines but a few are at the server", func() bool {
+		got := map[string]bool{}
+		for line := range strings.Lines(stored()) {
+			if _, text, ok := strings.Cut(line, `"hostname":`); ok && strings.HasSuffix(text, "\n") && strings.Contains(text, `"number `) {
+				got[text] = true
+			}
+		}
+		lost = last - len(got)
+		return lost <= window+1
+	})
+	s.t.Logf("both were ended in order while lines were on their way: %d of %d lines were lost", lost, last)
+}
+
+// window is windowSize of the printed file.
+const window = 16
 
 // rsyslog, with the printed file, loses nothing on the way to another rsyslog.
 func TestShippingRsyslog(t *testing.T) {
@@ -293,7 +354,10 @@ include(file="`+s.printed("rsyslog")+`")
 `)
 	server.start()
 	s.goesThrough(func() { server.end("TERM") }, server.start, stored, true)
+	s.bothRestart(server, stored)
+	s.agent.end("TERM")
 	server.end("TERM")
+	s.over()
 }
 
 // httpStore is a log store that takes lines by HTTP, as VictoriaLogs does.
@@ -352,6 +416,8 @@ func TestShippingSyslogNG(t *testing.T) {
 	t.Cleanup(func() { _ = store.server.Close() })
 	s.agent = s.newShipper(host.DaemonKind{Program: "syslog-ng"}, "/run/agent", "@version: 3.38\n@include \""+s.printed("syslog-ng")+"\"\n")
 	s.goesThrough(store.down, store.up, store.stored, false)
+	s.agent.end("TERM")
+	s.over()
 	if files, err := filepath.Glob(s.h.Path("/var/lib/syslog-ng") + "/*.rqf"); err != nil || len(files) != 1 {
 		t.Errorf("the disk buffers are %q: %v", slices.Sorted(slices.Values(files)), err)
 	}
