@@ -13,8 +13,8 @@ import (
 	"devlog/internal/rootfs/rootfstest"
 )
 
-// What devlog-hook writes is what it reads again and what devlogd finds itself in, as a
-// link's text and as a file.
+// devlog-hook reads back the record that it wrote, and devlogd finds itself in it, as a link's
+// text and as a file.
 func TestWrite(t *testing.T) {
 	for what, long := range map[string]int{"link": 10, "file": 5000} {
 		d, path := rootfstest.Dir(t)

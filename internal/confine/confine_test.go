@@ -39,7 +39,7 @@ func TestPolicyOfRoot(t *testing.T) {
 	}
 }
 
-// What is kept follows from what is to be done later.
+// The kept privileges follow from what the receiver does later.
 func TestPolicy(t *testing.T) {
 	dir := t.TempDir()
 	for _, tt := range []struct {
@@ -72,8 +72,8 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
-// Whatever has the name of an output, there is no rule for what it is not, and none
-// for what a link leads to where a container could have laid it.
+// An output's name adds no rule for a file of another type, or for the target of a link that a
+// container could have made.
 func TestPolicyOfOutputs(t *testing.T) {
 	logs := t.TempDir()
 	at := func(name string) string { return filepath.Join(logs, name) }

@@ -18,8 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestMain lets the test program play the receiver: DAEMON_TEST says how it is
-// to behave.
+// TestMain lets the test program play the receiver: DAEMON_TEST says how.
 func TestMain(m *testing.M) {
 	if how := os.Getenv("DAEMON_TEST"); how != "" {
 		if err := play(how); err != nil {

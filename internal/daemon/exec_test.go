@@ -42,7 +42,7 @@ func playExec(out *os.File) error {
 	return handover.Exec(int(image.Fd()), os.Args, env, d, func() error { return nil })
 }
 
-// What is kept is open under its number, and nothing else is.
+// Kept files stay open under their numbers, and no other file does.
 func TestExec(t *testing.T) {
 	said, err := start(t, "exec", false)
 	if err != nil {

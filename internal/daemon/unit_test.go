@@ -108,7 +108,7 @@ func TestFromHook(t *testing.T) {
 	}
 }
 
-// The program that was to start the receiver fails, or nobody comes.
+// The program that starts the receiver fails, or the receiver never fetches its files.
 func TestAcceptFails(t *testing.T) {
 	m := meetHere(t)
 	run, err := startProgramAt("/bin/sh", "sh", "-c", "echo it is so >&2; exit 3")

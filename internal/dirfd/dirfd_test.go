@@ -64,7 +64,7 @@ func TestReadNote(t *testing.T) {
 	}
 }
 
-// A handle leads to its socket, also when the name is another's.
+// A handle reaches its socket, even if the name now belongs to another.
 func TestConnect(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})

@@ -116,8 +116,8 @@ func TestOpenIn(t *testing.T) {
 	}
 }
 
-// Where there is something else in place of the kernel's log, as where a container
-// has put it there, nothing waits and nothing is written.
+// If a container has put another file in place of the kernel's log, nothing waits and nothing
+// is written.
 func TestWriteKernelLog(t *testing.T) {
 	dir := made(t)
 	for name, want := range map[string]error{"fifo": ErrType, "file": ErrType, "absent": unix.ENOENT} {

@@ -100,7 +100,7 @@ func TestReadOCI(t *testing.T) {
 	}
 }
 
-// A bundle that nobody finishes does not hold the runtime up.
+// A bundle that is never completed does not delay the runtime.
 func TestConfigIsNoFile(t *testing.T) {
 	bundle := t.TempDir()
 	if err := unix.Mkfifo(filepath.Join(bundle, "config.json"), 0o600); err != nil {

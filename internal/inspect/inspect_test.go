@@ -77,8 +77,8 @@ func TestInspectHostileLink(t *testing.T) {
 	}
 }
 
-// What a path leads to is not mistaken for a file in the /dev that is held: a live socket
-// would be replaced as a dead one.
+// A path's target is not mistaken for a file in the open /dev: otherwise a live socket would be
+// replaced as a stale one.
 func TestInspectOtherDev(t *testing.T) {
 	dir := t.TempDir()
 	make := func(name string) (dev *rootfs.Dir, log rootfs.Stat) {

@@ -24,8 +24,8 @@ func boundAt(t *testing.T, path string) int {
 	return fd
 }
 
-// endListener closes a socket, and leaves its number for the test to close at
-// its end: meanwhile it could be that of another file.
+// endListener closes a socket but keeps its number in use until the test's end: otherwise the
+// test would close another file.
 func endListener(t *testing.T, fd int) {
 	t.Helper()
 	null, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -84,8 +84,8 @@ func TestListenRace(t *testing.T) {
 	}
 }
 
-// A stale socket that goes before it is replaced is no error, nor is a path
-// that is as long as can be.
+// A stale socket that disappears before it is replaced is not an error, and neither is the
+// longest possible path.
 func TestListenStaleGoes(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, strings.Repeat("d", maxPath-len(dir)-3), "l")

@@ -73,8 +73,8 @@ func TestPlanMounted(t *testing.T) {
 	}
 }
 
-// A container's daemon that replaced the /dev/log of a running host daemon loses it
-// again: whoever can see that it is not the host's daemon restores the link.
+// A container's daemon that replaced a running host daemon's /dev/log loses it again: any
+// repair that sees that it is not the host's daemon restores the link.
 func TestPlanIntruded(t *testing.T) {
 	const restore = "symlink: listen on /run/devlog/log; make /dev/log a link to /run/devlog/log"
 	for _, tt := range []struct {

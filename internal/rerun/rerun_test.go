@@ -77,7 +77,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// What the command has handed over is there after its end too, and works.
+// Files that the command handed over stay open after its end.
 func TestReceive(t *testing.T) {
 	for _, confined := range []bool{false, true} {
 		now := time.Now()

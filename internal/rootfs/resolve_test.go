@@ -170,7 +170,7 @@ func FuzzResolve(f *testing.F) {
 	})
 }
 
-// Where there is no openat2(2) every path leads to the same.
+// Without openat2(2), every path resolves to the same file.
 func TestWithoutOpenat2(t *testing.T) {
 	inRoot = func(int, string, uint64) (int, error) { return -1, dirfd.ErrNoOpenat2 }
 	t.Cleanup(func() { inRoot = dirfd.OpenInRoot })

@@ -207,7 +207,7 @@ func TestNamesAreNotFollowed(t *testing.T) {
 	}
 }
 
-// What is behind a link, and what is no regular file, is neither read nor asked.
+// Neither a link's target nor a file of another type is opened.
 func TestHeldNamesAreNotFollowed(t *testing.T) {
 	root, dir, _ := tree(t, "file")
 	secret, socket := filepath.Join(t.TempDir(), "secret"), filepath.Join(t.TempDir(), "s")
@@ -276,7 +276,7 @@ func TestLock(t *testing.T) {
 	unlock()
 }
 
-// What panics as somebody else does so where it was asked for, and can be caught.
+// A panic as another user reaches the caller, which can recover it.
 func TestAsPanics(t *testing.T) {
 	for name, as := range map[string]func(func() error) error{
 		"AsSelf": AsSelf, "As": func(f func() error) error { return As(os.Getuid(), os.Getgid()+1, func() error { return AsSelf(f) }) },

@@ -10,8 +10,8 @@ import (
 	"devlog/internal/target"
 )
 
-// What looks like a receiver, and is no process of this user's on the host, is one only if the
-// record of its container says so.
+// A process that looks like a receiver, and is not this user's on the host, counts only if its
+// container's record names it.
 func TestStarted(t *testing.T) {
 	ns, err := target.Namespace("self", "pid")
 	if err != nil {

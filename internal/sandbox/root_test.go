@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a container has at /dev/null is looked at before it is opened: to open a
-// device is an action already.
+// A container's /dev/null is examined before it is opened: opening a device can already have
+// effects.
 func TestEnterRootNull(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root may change its root directory")

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What each version of Landlock is asked for is what it has.
+// Each version of Landlock is asked only for what it supports.
 func TestHandled(t *testing.T) {
 	for _, tt := range []struct {
 		abi    int
@@ -160,7 +160,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// What is executed as root gets no capability back.
+// A program executed as root regains no capability.
 func TestExecutedHasNone(t *testing.T) {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = []string{"SANDBOX_TEST=enter"}

@@ -257,7 +257,7 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// What is in force, said in full, is what is loaded.
+// The rules in force, written out in full, are those that are loaded.
 func TestInFull(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "c")
 	if err := os.WriteFile(config, []byte("mail.* /m\n"), 0o600); err != nil {

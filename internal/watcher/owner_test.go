@@ -143,8 +143,8 @@ func runOnce(b *reruntest.Box, f *fake) {
 	})
 }
 
-// endListener closes a socket, and waits until nobody listens there: another test's
-// child may have it until it executes its program.
+// endListener closes a socket, and waits until nobody listens there: another test's child may
+// have it open until its execve(2).
 func endListener(t *testing.T, fd int) {
 	t.Helper()
 	at, err := unix.Getsockname(fd)

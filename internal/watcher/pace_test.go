@@ -119,7 +119,7 @@ func TestMountIsLookedAtSoon(t *testing.T) {
 	f.due.at = time.Time{}
 }
 
-// What is spent holds the next look up, and what a look and a repair take is counted.
+// Spent processor time delays the next check. Checks and repairs both count.
 func TestBudgetSpent(t *testing.T) {
 	b := reruntest.New(t, "link")
 	f := watching(b)

@@ -8,7 +8,7 @@ import (
 	"devlog/internal/handover"
 )
 
-// What is handed over is as long ago as before, also where the clock has been set.
+// Times that are handed over keep their distance, even if the clock is set meanwhile.
 func TestResumeClockSet(t *testing.T) {
 	now := time.Now()
 	for name, tt := range map[string]struct {

@@ -82,7 +82,7 @@ func TestBackOff(t *testing.T) {
 	}
 }
 
-// Where another's receiver is always faster, the next look is never far off.
+// If another container's receiver is always faster, the next check still comes soon.
 func TestBackOffIdle(t *testing.T) {
 	b := reruntest.New(t, "nothing")
 	f := watching(b)
@@ -181,8 +181,8 @@ func TestNoWatches(t *testing.T) {
 	}
 }
 
-// What somebody changes while a failed repair is dealt with is not taken for what the
-// repair has taken back.
+// A change by others during the handling of a failed repair is not mistaken for the repair's
+// rollback.
 func TestChangeBesideFailure(t *testing.T) {
 	b := reruntest.New(t, "link")
 	f := watching(b)
@@ -217,8 +217,8 @@ func TestLetsRepairFinish(t *testing.T) {
 	}
 }
 
-// Repairs without end do not need sockets without end, and the socket that /dev/log
-// leads to stays.
+// Any number of repairs needs a bounded number of sockets. The socket that /dev/log points to
+// stays.
 func TestRetireOldest(t *testing.T) {
 	b := reruntest.New(t, "nothing")
 	f := watching(b)
@@ -243,8 +243,8 @@ func TestRetireOldest(t *testing.T) {
 	}
 }
 
-// Where /dev is the container's own there is no inotify(7) instance: the watcher looks
-// by the clock, more and more rarely, and sees what was replaced.
+// With a private /dev there is no inotify(7) instance: the watcher checks at growing intervals,
+// and notices replacements.
 func TestPrivateDev(t *testing.T) {
 	b := reruntest.New(t, "link")
 	f := watchingPrivate(b)
@@ -276,7 +276,7 @@ func TestPrivateDev(t *testing.T) {
 	}
 }
 
-// What a repair cannot change is not tried again by the clock, but when it changes.
+// What a repair cannot change is tried again only when it changes, not at intervals.
 func TestPrivateDevFails(t *testing.T) {
 	b := reruntest.New(t, "fail no")
 	f := watchingPrivate(b)
@@ -306,8 +306,8 @@ func TestPrivateDevFails(t *testing.T) {
 	}
 }
 
-// Somebody removes or replaces the name of a prepared host's socket, while /dev/log
-// stays as it is. What is to be done about that is not said to whoever listens there.
+// The name of a prepared host's socket is removed or replaced, while /dev/log stays. The advice
+// about that does not go to the process that listens there.
 func TestHostSocket(t *testing.T) {
 	for _, tt := range []struct {
 		mode, said string

@@ -198,8 +198,8 @@ func TestYieldDevLog(t *testing.T) {
 	endListener(t, other)
 }
 
-// What changes while a repair finds nothing to do is looked at by another one:
-// it may be somebody else's.
+// A change during a repair that finds nothing to do causes another check: others may have made
+// it.
 func TestYieldNotYet(t *testing.T) {
 	b := reruntest.New(t, "nothing")
 	f := watching(b)

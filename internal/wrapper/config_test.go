@@ -102,7 +102,7 @@ func TestAddHooksSpec(t *testing.T) {
 	}
 }
 
-// A bundle that nobody finishes does not hold the engine up.
+// A bundle that is never completed does not delay the engine.
 func TestAddToNoFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.json")
 	if err := unix.Mkfifo(path, 0o600); err != nil {

@@ -30,8 +30,8 @@ var obstacles = map[string]func(t *testing.T, path string){
 	"link to a file": func(t *testing.T, path string) { host.Check(t, os.Symlink("/dev/null", path)) },
 }
 
-// Nothing that a neighbour puts at the shared /dev/log keeps a container, or the
-// host, from logging: it is moved aside, also where that name is taken, and said.
+// Whatever a neighbour puts at the shared /dev/log, containers and the host can still log: it
+// is renamed, even if that name exists, and reported.
 func TestEngineAside(t *testing.T) {
 	host.NeedContainers(t)
 	for what, make := range obstacles {
@@ -119,7 +119,7 @@ func TestHostAsideUndone(t *testing.T) {
 	}
 }
 
-// What is put there while a receiver keeps the repair is moved aside, too.
+// What is put there while a receiver watches /dev/log is renamed too.
 func TestEngineAsideWhileKept(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)

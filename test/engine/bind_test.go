@@ -139,8 +139,7 @@ func TestEngineBindPeers(t *testing.T) {
 	}
 }
 
-// On a read-only /dev nothing but a mount helps, also over a link that leads
-// nowhere: that is covered itself, not what it leads to.
+// On a read-only /dev only a mount helps. A dangling link is covered itself, not its target.
 func TestEngineBindReadOnly(t *testing.T) {
 	for name, make := range map[string]func(t *testing.T, h *host.Host){"live": host.LiveSocket, "stale": host.StaleSocket, "dangling": danglingLink} {
 		for _, inside := range []bool{true, false} {
@@ -200,8 +199,8 @@ func TestEngineBindOwnDaemon(t *testing.T) {
 	}
 }
 
-// When the host's daemon takes /dev/log again, the receiver itself mounts the link
-// again at once: until a repair has run the container's messages would be the host's.
+// When the host's daemon replaces /dev/log, the receiver itself mounts the link again at once:
+// until a repair the container's messages would go to the host.
 func TestEngineBindRemounts(t *testing.T) {
 	for _, inside := range []bool{true, false} {
 		t.Run(fmt.Sprintf("inside %t", inside), func(t *testing.T) {

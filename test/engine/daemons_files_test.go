@@ -44,9 +44,9 @@ func TestHostServiceVerify(t *testing.T) {
 	}
 }
 
-// The unit's command, with the rights that the unit gives it, prepares a host at
-// boot, and leaves the one process that the unit is then: a keeper, which prepares
-// the host again when its daemon is restarted. test/hosts has systemd run it.
+// The unit's command, with the unit's privileges, prepares a host at boot. It leaves one
+// process, a watcher, which prepares the host again when its daemon is restarted. In test/hosts
+// systemd runs it.
 func TestHostService(t *testing.T) {
 	for _, k := range host.DaemonKinds[:2] {
 		t.Run(k.String(), func(t *testing.T) {
@@ -97,8 +97,8 @@ func TestHostService(t *testing.T) {
 	}
 }
 
-// The SysV script of the host. It leaves a keeper: the host stays prepared when
-// its daemon is restarted, also while no container runs.
+// The host's SysV script leaves a watcher: the host stays prepared when its daemon is
+// restarted, also while no container runs.
 func TestHostInit(t *testing.T) {
 	for _, k := range host.DaemonKinds[:2] {
 		t.Run(k.String(), func(t *testing.T) {

@@ -50,8 +50,7 @@ func converge(t *testing.T, cs []*host.Cheap, after string) time.Duration {
 	return time.Since(start)
 }
 
-// expectOwn logs in each container, and sees that the message is in its own log
-// and in nobody else's.
+// expectOwn logs in each container, and expects the message in that container's log only.
 func expectOwn(t *testing.T, h *host.Host, cs []*host.Cheap, text string) {
 	t.Helper()
 	for _, c := range cs {

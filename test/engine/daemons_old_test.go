@@ -47,7 +47,7 @@ func socketTypes(t *testing.T, test func(t *testing.T, k host.DaemonKind)) {
 	}
 }
 
-// Without us, whoever has started his daemon last gets everybody's messages.
+// Without devlog, the daemon that was started last gets everybody's messages.
 func TestOldProblem(t *testing.T) {
 	socketTypes(t, func(t *testing.T, k host.DaemonKind) {
 		h := host.NewHost(t)

@@ -42,8 +42,8 @@ func ofProcess(h *host.Host, pid int) func(name string) string {
 	return func(name string) string { return filepath.Join(h.Path(fmt.Sprintf("/proc/%d/root", pid)), name) }
 }
 
-// connects says whether /dev/log points to somebody who listens. It follows the
-// links itself: for the kernel they would start at the test's own root.
+// connects returns whether somebody listens where /dev/log points. It follows links itself: the
+// kernel would resolve them from the test's own root.
 func (p place) connects() bool {
 	name := "/dev/log"
 	for range 5 {
@@ -62,8 +62,8 @@ func (p place) holds(text string) bool {
 	return err == nil && bytes.Contains(got, []byte(": "+text+"\n"))
 }
 
-// soonOwn waits until each place's messages are in its own log, and returns how
-// long that took. What comes too early may go astray; after that it must not.
+// soonOwn waits until each place's messages are in its own log, and returns how long that took.
+// Earlier messages may go elsewhere, later ones must not.
 func soonOwn(t *testing.T, places []place, text string) time.Duration {
 	t.Helper()
 	start := time.Now()
@@ -87,8 +87,7 @@ func soonOwn(t *testing.T, places []place, text string) time.Duration {
 	return took
 }
 
-// expectOwnLogs logs in each place, and sees that the message is in its own log
-// once, and in nobody else's.
+// expectOwnLogs logs in each place, and expects the message once, in that place's log only.
 func expectOwnLogs(t *testing.T, places []place, text string) {
 	t.Helper()
 	for _, p := range places {

@@ -88,9 +88,9 @@ func TestHostDaemonRestart(t *testing.T) {
 	}
 }
 
-// A container's own daemon takes the private socket from our receiver, inside or
-// on the host: that says so, steps aside, and keeps the repair for the daemon;
-// when the daemon has ended it receives again.
+// A container's own daemon takes the private socket from the receiver, in the container or on
+// the host. The receiver reports that, yields, and watches /dev/log for the daemon. When the
+// daemon has ended, it receives again.
 func TestOwnDaemonStepsIn(t *testing.T) {
 	for _, k := range host.DaemonKinds {
 		for _, inside := range []bool{true, false} {

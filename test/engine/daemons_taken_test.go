@@ -31,9 +31,9 @@ echo $!`, path)))
 	}
 }
 
-// A container with a /dev of its own starts its own daemon, which takes /dev/log
-// from our receiver: that steps aside, and when the daemon was killed, its socket
-// left, it receives again, as often as that happens.
+// In a container with a private /dev, a daemon takes /dev/log from the receiver, which yields.
+// After the daemon was killed and left its socket, the receiver receives again, as often as
+// that happens.
 func TestOwnDaemonTakesDevLog(t *testing.T) {
 	// takenFor is how long a daemon's end may stay unnoticed, with some more for
 	// a loaded machine: a restart is waited for.

@@ -92,7 +92,8 @@ func listing(t *testing.T, root string) (names []string) {
 	return names
 }
 
-// A hook that is to fail makes the runtime's start fail, with the hook's own words.
+// With --on-error fail, a hook's failure makes the container's start fail, with the hook's
+// message.
 func TestHookMistakes(t *testing.T) {
 	host.EachOCI(t, func(t *testing.T, h *host.Host, runtime, stage string) {
 		host.StaleSocket(t, h)

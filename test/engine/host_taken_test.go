@@ -56,9 +56,9 @@ func TestHostTaken(t *testing.T) {
 	}
 }
 
-// A container's root removes the name by which the host's daemon is reached, or puts
-// something else there, over which the daemon does not start: repair --host clears
-// the way, and says that the daemon is to be restarted.
+// A container's root removes the name of the host daemon's socket, or puts something there over
+// which the daemon does not start. repair --host removes that, and says that the daemon must be
+// restarted.
 func TestHostNameTaken(t *testing.T) {
 	host.NeedContainers(t)
 	host.NeedDaemons(t)

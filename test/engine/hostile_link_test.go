@@ -20,9 +20,8 @@ func newPrey(t *testing.T, h *host.Host) *host.Cheap {
 	return host.NewCheap(t, h, "prey", host.CheapOptions{Run: "mount -n -t tmpfs -o mode=755 run run; mkdir -p data var/lib; ln -s ../run var/run; mount -n --bind /srv/data data"})
 }
 
-// No hook follows a link in a shared /dev to where its maker likes: it is
-// replaced from the host, covered where mounts are possible, and nobody's reason
-// not to log.
+// No hook follows a link in a shared /dev to a place that its maker chose. It is replaced from
+// the host, or covered where mounts are possible, and keeps nobody from logging.
 func TestEngineHostileLinkAnywhere(t *testing.T) {
 	host.NeedContainers(t)
 	for _, side := range []string{"outside", "inside"} {
@@ -65,7 +64,7 @@ func TestEngineHostileLinkAnywhere(t *testing.T) {
 	}
 }
 
-// A receiver that keeps a repair follows no such link either.
+// A receiver that watches /dev/log does not follow such a link either.
 func TestEngineHostileLinkWhileKept(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)

@@ -8,9 +8,8 @@ import (
 	"devlog/test/host"
 )
 
-// What a repair has left that was killed while it made a file under a temporary
-// name is cleared away by the next one, also where that has nothing to do. A
-// directory of such a name is somebody else's, and in nobody's way.
+// A repair removes temporary files of a killed one, even if it has nothing else to do. A
+// directory with such a name stays, and does no harm.
 func TestEngineLeftovers(t *testing.T) {
 	for _, inside := range []bool{true, false} {
 		host.NeedContainers(t)

@@ -9,7 +9,7 @@ import (
 	"devlog/test/host"
 )
 
-// The log of a container is found by the name that people know while it runs, whoever
+// While a container runs, its log has a link with the name that people know, whichever command
 // repaired it.
 func TestLogByName(t *testing.T) {
 	t.Run("podman", func(t *testing.T) {

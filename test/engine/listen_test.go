@@ -45,8 +45,8 @@ func eachSide(t *testing.T, test func(t *testing.T, h *host.Host, c *host.Cheap,
 	}
 }
 
-// The receiver gets further sockets, also later; a repair is repeated without harm, an upgrade
-// keeps them, a repair after a kill brings them back, and undo leaves nothing.
+// The receiver gets further sockets, also while it runs. Repeating the repair does no harm, an
+// upgrade keeps the sockets, a repair after a kill restores them, and undo removes them.
 func TestEngineListen(t *testing.T) {
 	eachSide(t, func(t *testing.T, h *host.Host, c *host.Cheap, inside bool) {
 		log := c.Log(inside)
@@ -96,8 +96,8 @@ func TestEngineListen(t *testing.T) {
 	})
 }
 
-// What is in the way of a further socket stays, is said, and does not keep /dev/log from being
-// repaired.
+// A file in the way of a further socket stays and is reported. /dev/log is repaired all the
+// same.
 func TestEngineListenBlocked(t *testing.T) {
 	eachSide(t, func(t *testing.T, h *host.Host, c *host.Cheap, inside bool) {
 		c.Sh("mkdir -p /srv/dir /srv/ro /opt/x; mount -n -t tmpfs -o ro ro /srv/ro; ln -s /run/live /srv/link; ln -s /dev /srv/dev; ln -s /no/where /srv/dangling")
@@ -194,8 +194,8 @@ func send(t *testing.T, c *host.Cheap, network, path, text string) net.Conn {
 	return conn
 }
 
-// A receiver gets the journal's sockets later, and they stay what they are over an upgrade,
-// with the standard output that is connected. What else listens there stays.
+// A running receiver gets the journal's sockets. They survive an upgrade, with a connected
+// standard output. Another program's sockets stay.
 func TestEngineJournal(t *testing.T) {
 	eachSide(t, func(t *testing.T, h *host.Host, c *host.Cheap, inside bool) {
 		const socket, stdout = "/run/systemd/journal/socket", "/run/systemd/journal/stdout"

@@ -12,8 +12,8 @@ import (
 	"devlog/test/host"
 )
 
-// No hook lists a /dev that it shares, where others can make as many names as they
-// like, nor is it in their way when all the temporary names are taken.
+// No hook lists a shared /dev, where others can create any number of names. It also works if
+// all its temporary names exist.
 func TestEngineListsNoSharedDev(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)

@@ -105,8 +105,8 @@ func switches(t *testing.T, h *host.Host, pids []int) []int {
 	return list
 }
 
-// A container with a /dev of its own takes no inotify(7) instance of the host's: only
-// the container itself can replace its /dev/log, which is repaired all the same.
+// A container with a private /dev needs none of the host's inotify(7) instances: only the
+// container can replace its /dev/log, and that is still repaired.
 func TestEngineSilentPrivate(t *testing.T) {
 	for _, inside := range []bool{true, false} {
 		t.Run(fmt.Sprintf("inside %t", inside), func(t *testing.T) {

@@ -42,8 +42,7 @@ func TestEngineAnyProcess(t *testing.T) {
 	host.ExpectReceiversEnd(t, h)
 }
 
-// A repair where an earlier one's receiver has lost its socket: there is one
-// receiver in the end, and undo knows it.
+// A repair after an earlier receiver lost its socket leaves one receiver, which undo finds.
 func TestEngineAgain(t *testing.T) {
 	for _, inside := range []bool{true, false} {
 		host.NeedContainers(t)
@@ -118,7 +117,7 @@ func TestEngineUndoHostTaken(t *testing.T) {
 	}
 }
 
-// A container is not the host, whoever says so.
+// A container is never treated as the host.
 func TestEngineHostInside(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)
@@ -166,7 +165,7 @@ func TestEngineService(t *testing.T) {
 	}
 }
 
-// What the host's receiver would repair again is not undone from inside.
+// undo inside a container refuses what the receiver on the host would repair again.
 func TestEngineUndoFromInside(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)
@@ -184,7 +183,7 @@ func TestEngineUndoFromInside(t *testing.T) {
 	host.ExpectAsBefore(t, h, c, false, before)
 }
 
-// What a full disk costs in the end is reported where it can be.
+// Messages that a full disk costs at the end are reported where possible.
 func TestEngineFullDisk(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)
@@ -210,7 +209,7 @@ func TestEngineFullDisk(t *testing.T) {
 	t.Errorf("the kernel's log has no %q", want)
 }
 
-// What is critical is in the kernel's log too, by default.
+// By default, critical messages are in the kernel's log too.
 func TestEngineCritical(t *testing.T) {
 	for _, inside := range []bool{true, false} {
 		host.NeedContainers(t)

@@ -45,8 +45,8 @@ func TestEngineOwnDaemonAdopts(t *testing.T) {
 	}
 }
 
-// What the container's init makes of the place that /dev/log points to is
-// noticed there, where no socket of ours is.
+// The watcher notices what the container's init does at /dev/log's target, even if the private
+// socket is elsewhere.
 func TestEngineAdoptedPlaceTaken(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)
@@ -79,9 +79,8 @@ func startsOver(t *testing.T, h *host.Host, d *host.Daemon, text string) {
 	})
 }
 
-// A container that starts while the host's daemon is down does not keep that
-// from starting, neither then nor when the container has ended: syslog-ng does
-// not start over a link that leads nowhere.
+// A container that starts while the host's daemon is down never keeps that daemon from
+// starting: syslog-ng does not start over a dangling link.
 func TestEngineDaemonDown(t *testing.T) {
 	for _, k := range host.DaemonKinds {
 		for _, state := range host.DevLogs[:2] { // absent, stale
@@ -158,9 +157,8 @@ func TestEngineMountedLog(t *testing.T) {
 	}
 }
 
-// A daemon of a container takes /dev/log of a prepared host, and with that
-// everybody's messages: it is taken back for the host and the others, by the
-// receiver of any of them, or by repair --host.
+// A container's daemon replaces /dev/log of a prepared host, and gets everybody's messages. Any
+// other container's receiver, or repair --host, restores it for all.
 func TestEngineIntruder(t *testing.T) {
 	for _, autoRepair := range []bool{true, false} {
 		t.Run(fmt.Sprintf("auto-repair %t", autoRepair), func(t *testing.T) {
@@ -218,8 +216,8 @@ func TestEngineIntruder(t *testing.T) {
 	}
 }
 
-// A receiver in its sandbox, whose repair found no daemon of the host's, cannot
-// mount. It keeps the repair all the same when such a daemon takes /dev/log.
+// A confined receiver whose repair found no host daemon cannot mount. It still repairs when
+// such a daemon replaces /dev/log.
 func TestEngineConfinedRepairs(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)
@@ -238,8 +236,8 @@ func TestEngineConfinedRepairs(t *testing.T) {
 	}
 }
 
-// In a container that has the host's /run as well, /dev/log points to the host's
-// listener: that is none of the container's, and nobody's place to listen.
+// In a container that also has the host's /run, /dev/log points to the host's listener. That
+// does not belong to the container, and is no place to listen.
 func TestEngineHostsRunInside(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)
@@ -260,8 +258,7 @@ func TestEngineHostsRunInside(t *testing.T) {
 	}
 }
 
-// Where only root may enter /run, a repair says so, and check does not say that
-// it works.
+// If only root may enter /run, repair says so, and check does not report success.
 func TestEngineClosedRun(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)
@@ -291,8 +288,8 @@ move_mount errno 13
 open_tree errno 13
 `
 
-// A mount that is denied to a process with the capability: where there is a way
-// without, the repair takes that, else it is refused with what to do.
+// A mount is denied despite the capability: the repair works without one if it can. Otherwise
+// it is refused, with advice.
 func TestEngineMountDenied(t *testing.T) {
 	host.NeedContainers(t, "lxc")
 	h := host.NewHost(t)

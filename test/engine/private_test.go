@@ -13,8 +13,8 @@ import (
 // The private socket has to be private: where a container's /run is not its
 // own, it gets a place of its own.
 
-// eachOwn starts two containers with our hook at the same time, and sees that
-// each one's messages are in its own log.
+// eachOwn starts two containers with the hook at the same time, and expects each one's messages
+// in its own log.
 func eachOwn(t *testing.T, h *host.Host, cs ...*host.OCI) {
 	t.Helper()
 	for _, c := range cs {
@@ -131,8 +131,8 @@ func TestEngineRoots(t *testing.T) {
 	})
 }
 
-// Where nothing can be made, nor be mounted without hiding something, a repair
-// is refused and says why.
+// Where nothing can be created, or mounted without hiding something, a repair is refused with
+// the reason.
 func TestEngineNoPlace(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)

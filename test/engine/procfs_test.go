@@ -117,8 +117,9 @@ func TestReceiverIsNeverReached(t *testing.T) {
 	}
 }
 
-// Nor is the host's root directory reached through a receiver that is started while it
-// is still its own, at createContainer, nor through any other process of ours.
+// The container cannot reach the host's root directory through a receiver that starts at
+// createContainer, when that directory is still its root, or through any other process of
+// devlog.
 func TestStartIsNeverReached(t *testing.T) {
 	for _, stage := range []string{"createRuntime", "createContainer", "startContainer"} {
 		t.Run(stage, func(t *testing.T) {

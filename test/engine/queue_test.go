@@ -8,9 +8,8 @@ import (
 	"devlog/test/host"
 )
 
-// Where the container has a network namespace of its own its socket's queue is a
-// longer one, and the namespace's own setting is what it was; the host's is never
-// another one.
+// In a network namespace of its own, the container's socket has a longer queue, and the
+// namespace's setting is as before. The host's setting never changes.
 func TestQueueOCI(t *testing.T) {
 	for _, runtime := range []string{"runc", "crun"} {
 		for _, own := range []bool{true, false} {

@@ -10,13 +10,12 @@ import (
 	"devlog/test/host"
 )
 
-// asUser is a command typed on the host by a user who is not root.
+// asUser returns a command that a user other than root types on the host.
 func asUser(h *host.Host, args ...string) host.Result {
 	return h.Do(append([]string{"setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--"}, args...)...)
 }
 
-// Whoever lacks rights is told that they are all that is missing, in one line,
-// and nothing has changed.
+// A user who lacks privileges is told so in one line, and nothing changes.
 func TestNotRoot(t *testing.T) {
 	const root = "run this as root\n"
 	for _, s := range []struct {
@@ -61,7 +60,7 @@ func TestNotRoot(t *testing.T) {
 	}
 }
 
-// A host that is prepared is fine, whoever looks at it.
+// check reports a prepared host as healthy to every user.
 func TestNotRootChecks(t *testing.T) {
 	host.NeedContainers(t, "setpriv")
 	h := host.NewHost(t)

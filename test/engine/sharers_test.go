@@ -86,8 +86,7 @@ func expectSharers(t *testing.T, h *host.Host, code int, want []sharer) {
 	}
 }
 
-// Every container that shares the host's /dev is listed, and nobody else; all
-// of them are repaired together.
+// Exactly the containers that share the host's /dev are listed. They are repaired together.
 func TestEngineSharers(t *testing.T) {
 	host.NeedContainers(t, "lxc", "runc")
 	h := host.NewHost(t)

@@ -99,8 +99,7 @@ func TestEngineUndo(t *testing.T) {
 	})
 }
 
-// The same after the receiver was killed: its socket is stale, and its record
-// names nobody.
+// The same after the receiver was killed: its socket is stale, and its record names no process.
 func TestEngineUndoAfterKill(t *testing.T) {
 	eachUndo(t, func(t *testing.T, h *host.Host, c *host.Cheap, inside bool, u undoCase) {
 		before := host.Look(t, h, c)
@@ -117,7 +116,7 @@ func TestEngineUndoAfterKill(t *testing.T) {
 	})
 }
 
-// A receiver that keeps the repair does not make it again when it is undone.
+// A receiver that watches /dev/log does not repair again after an undo.
 func TestEngineUndoKeeper(t *testing.T) {
 	eachUndo(t, func(t *testing.T, h *host.Host, c *host.Cheap, inside bool, u undoCase) {
 		before := host.Look(t, h, c)
@@ -169,9 +168,9 @@ func TestEngineUndoHost(t *testing.T) {
 	}
 }
 
-// A repair of a container that was told to make /dev/log a link, though the
-// host's daemon listens there, prepares the host: that stays when the container
-// is undone, for others may rely on it by then, and can be undone by itself.
+// A repair of a container with --strategy symlink, while the host's daemon listens, prepares
+// the host. The undo of the container leaves the host prepared, because others may rely on it.
+// undo --host undoes that.
 func TestEngineUndoSymlinkLive(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)

@@ -12,8 +12,8 @@ import (
 	"devlog/test/host"
 )
 
-// What a repair from the host makes in a container with a user namespace is the
-// container's root's. /dev is the host's root's, and is not written.
+// What a repair from the host creates in a container with a user namespace belongs to the
+// container's root. /dev belongs to the host's root, and is not changed.
 func TestEngineUserNamespaceOCI(t *testing.T) {
 	for _, s := range []struct {
 		name string
@@ -76,8 +76,7 @@ func TestEngineUserNamespaceLXC(t *testing.T) {
 	}
 }
 
-// undo ends the receiver that the start hook has started, though it has more
-// rights than who undoes.
+// undo ends the receiver of the start hook, although that has more privileges than undo.
 func TestEngineUndoLXC(t *testing.T) {
 	host.NeedContainers(t, "lxc")
 	h := host.NewHost(t)
@@ -99,8 +98,8 @@ func TestEngineUndoLXC(t *testing.T) {
 	c.WaitStopped()
 }
 
-// A user of the container who is not root types the repair: it works where he
-// may write, and is refused in words where not.
+// A user of the container other than root runs the repair. It works where the user may write,
+// and is refused with a reason elsewhere.
 func TestEngineUnprivileged(t *testing.T) {
 	const user = 1000
 	for _, s := range []struct {

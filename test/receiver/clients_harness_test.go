@@ -46,7 +46,7 @@ func startReceiver(t *testing.T, h *host.Host, args ...string) {
 	})
 }
 
-// size is a file's size, 0 if it is not there yet.
+// size returns a file's size; 0 if the file does not exist.
 func size(t *testing.T, path string) int64 {
 	t.Helper()
 	info, err := os.Stat(path)

@@ -8,8 +8,7 @@ import (
 	"devlog/test/host"
 )
 
-// Without other rules those of /etc/devlogd.conf and /etc/devlogd.d are in
-// force, together or alone.
+// Without other rules, those of /etc/devlogd.conf and /etc/devlogd.d apply, together or alone.
 func TestDefaultConfig(t *testing.T) {
 	host.Need(t, "root", "gcc")
 	h := host.NewHost(t)

@@ -23,7 +23,7 @@ func NewReceiver(t *testing.T, dir string) *host.Receiver {
 	return r
 }
 
-// What senders could hand over before a SIGTERM is written.
+// Messages that were sent before a SIGTERM are written.
 func TestReceiverDrains(t *testing.T) {
 	r := NewReceiver(t, t.TempDir())
 	var sent atomic.Int64

@@ -13,7 +13,7 @@ import (
 	"devlog/test/host"
 )
 
-// What programs send to systemd's journal in a container are messages of its receiver.
+// The receiver gets what programs in the container send to systemd's journal.
 func TestJournalClients(t *testing.T) {
 	host.NeedContainers(t, "runc", "python3", "logger")
 	client := filepath.Join(t.TempDir(), "journalclient")

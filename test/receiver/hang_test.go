@@ -123,8 +123,8 @@ func outputCount(t *testing.T, account, output, what string) int {
 	return n
 }
 
-// A file system that hangs holds up neither the senders nor the other outputs. What
-// was sent meanwhile is in the file when the file system answers again, or counted.
+// A file system that hangs delays neither senders nor other outputs. When it answers, what was
+// sent meanwhile is in the file, or counted as lost.
 func TestHungFile(t *testing.T) {
 	disk, dir := newDisk(t), t.TempDir()
 	hung, good := disk.Path("hung"), filepath.Join(dir, "good")

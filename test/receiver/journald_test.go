@@ -57,8 +57,8 @@ func systemdLibraries() string {
 	return strings.Join(list, ":")
 }
 
-// 100,000 messages, sent as fast as can be, are all in the journal of a real journald
-// that is restarted meanwhile, each once. It is slower than the sender, who waits.
+// 100,000 messages at full speed are all in the journal, each once, although the real journald
+// is restarted meanwhile and slower than the sender, which waits.
 func TestJournaldRestarts(t *testing.T) {
 	host.NeedContainers(t)
 	host.Need(t, "systemd")

@@ -181,7 +181,7 @@ func fill(t *testing.T, file string) {
 	host.Check(t, f.Close())
 }
 
-// A disk that stays full until the end: whole lines are left in the file.
+// If the disk stays full until the end, the file has whole lines only.
 func TestDiskFullToTheEnd(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)

@@ -72,7 +72,7 @@ func programsContainer(t *testing.T, h *host.Host, name string) *host.OCI {
 	return c
 }
 
-// runPrograms runs that container. Its script is to succeed.
+// runPrograms runs that container. Its script must succeed.
 func runPrograms(t *testing.T, h *host.Host, c *host.OCI) {
 	t.Helper()
 	c.Write()

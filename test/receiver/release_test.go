@@ -162,8 +162,8 @@ func TestUpgradeFromRelease(t *testing.T) {
 	host.ExpectAll(t, log, "test", sent, 0)
 }
 
-// The same where a receiver is killed after the update, and started again by who
-// holds its sockets.
+// The same if a receiver is killed after the update, and restarted by the supervisor that holds
+// its sockets.
 func TestKilledAfterUpdateFromRelease(t *testing.T) {
 	old := needRelease(t)
 	dir := t.TempDir()
@@ -271,8 +271,7 @@ func startStored(t *testing.T, dir, program string, args ...string) *stored {
 	return s
 }
 
-// hear takes what the receiver says to its supervisor, and reports whether there
-// may be more.
+// hear reads what the receiver tells its supervisor, and returns whether there may be more.
 func (s *stored) hear() bool {
 	text, oob := make([]byte, 4096), make([]byte, unix.CmsgSpace(4*4))
 	n, oobn, _, _, err := unix.Recvmsg(s.conn, text, oob, unix.MSG_CMSG_CLOEXEC)

@@ -13,9 +13,8 @@ import (
 	"devlog/test/host"
 )
 
-// compromised starts a container with a receiver that does, when it is told to,
-// what somebody would who has taken it over, and returns what came of each
-// attempt: "stopped" or "allowed".
+// compromised starts a container with a receiver that, on command, does what an attacker in
+// control of it would do. It returns the result of each attempt: "stopped" or "allowed".
 func compromised(t *testing.T, h *host.Host, runtime string, flags ...string) (*host.OCI, map[string]string) {
 	t.Helper()
 	victim := h.Command(t.Context(), "sh", "-c", "echo $$; read x") // root's, outside
@@ -73,8 +72,8 @@ func compromisedBeside(t *testing.T, h *host.Host, runtime, victim string, flags
 	return c, did
 }
 
-// A receiver of a hook that somebody has taken over can do nothing to the host,
-// nor to another container. Without the sandbox it could do all of that.
+// A compromised receiver cannot harm the host or another container. Without the sandbox it
+// could.
 func TestCompromise(t *testing.T) {
 	for _, tt := range []struct{ name, want string }{{"auto", "stopped"}, {"on", "stopped"}, {"off", "allowed"}} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -96,9 +95,8 @@ func TestCompromise(t *testing.T) {
 	}
 }
 
-// What a container has put in the place of what receivers write to allows one that
-// starts later nothing: neither links to the root directory, nor the directory
-// itself, nor other devices.
+// Whatever a container puts in place of a receiver's outputs, such as links to the root
+// directory, directories or devices, gives a later receiver no access to more.
 func TestCompromiseBesideHostileDev(t *testing.T) {
 	for name, hostile := range map[string]string{
 		"links":       "ln -sfn / /dev/kmsg; ln -s / /dev/xconsole; ln -s / /dev/tty9; ln -s / /dev/sub",
@@ -156,9 +154,9 @@ func TestCompromiseBesideHostPID(t *testing.T) {
 	}
 }
 
-// A receiver that its container has taken over cannot pass it a handle of the host's root
-// directory, by which root in there would reach the host's files: Landlock limits who opens
-// a file, not who gets the handle. Without the sandbox it can.
+// A compromised receiver cannot pass its container a handle of the host's root directory, which
+// would open the host's files to root there: Landlock limits who opens a file, not who gets the
+// handle. Without the sandbox it can.
 func TestCompromisePassesHandles(t *testing.T) {
 	for mode, want := range map[string]string{"auto": "operation not permitted", "off": "passed"} {
 		t.Run(mode, func(t *testing.T) {
@@ -265,7 +263,7 @@ func TestCheckSaysConfined(t *testing.T) {
 	}
 }
 
-// The keeper of a prepared host is confined too, and keeps it.
+// The watcher of a prepared host is confined too, and still repairs.
 func TestHostKeeperConfined(t *testing.T) {
 	host.NeedContainers(t, "runc")
 	h := host.NewHost(t)

@@ -45,8 +45,8 @@ func createWith(t *testing.T, h *host.Host, c *host.OCI, w *os.File) {
 	host.Check(t, w.Close())
 }
 
-// An output that nobody reads stalls neither the container nor the other
-// rules; what it does not get is counted, and its end is seen.
+// An output that nobody reads delays neither the container nor other outputs. What it does not
+// get is counted, and its end is noticed.
 func TestContainerStdoutBlocked(t *testing.T) {
 	host.NeedContainers(t, "runc")
 	h := host.NewHost(t)
@@ -125,8 +125,8 @@ func TestContainerStdoutInside(t *testing.T) {
 	}
 }
 
-// The kernel's log, which the devices cgroup denies to a container, is said to be
-// out of reach once, and the other rules go on.
+// If the devices cgroup denies the kernel's log, that is reported once, and the other rules
+// still work.
 func TestKernelLogDenied(t *testing.T) {
 	host.NeedContainers(t, "runc")
 	h := host.NewHost(t)

@@ -44,8 +44,8 @@ func saysAwaits(t *testing.T, log string) {
 	})
 }
 
-// What stays in the container's place of a receiver that awaits its end: undo ends
-// it, and so does a repair that starts another one.
+// undo ends a receiver that waits for its container's end, and so does a repair that starts
+// another one.
 func TestTermThenUndo(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)

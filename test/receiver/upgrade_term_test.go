@@ -14,9 +14,8 @@ import (
 	"devlog/test/host"
 )
 
-// A receiver that is told to end while its program is replaced ends, in order: neither
-// is that forgotten, nor does it end at once. strace(1) stops it for a while at one
-// moment and another.
+// A receiver that gets a signal to end during an upgrade ends in order: the signal is not lost,
+// and does not kill it. strace(1) pauses the upgrade at different moments.
 func TestUpgradeTerm(t *testing.T) {
 	for name, tt := range map[string]struct{ call, at string }{
 		"before the exec":  {"close_range", "close_range("},

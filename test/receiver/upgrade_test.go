@@ -26,8 +26,8 @@ func metric(t *testing.T, file, sample string) {
 	}
 }
 
-// A receiver that a hook has started is replaced by another version, and keeps
-// the repair, its process ID, its limits and its container.
+// A receiver that a hook started is upgraded, and keeps watching /dev/log, with the same
+// process ID, limits and container.
 func TestUpgradeOfHooksReceiver(t *testing.T) {
 	host.NeedContainers(t, "runc")
 	h := host.NewHost(t)

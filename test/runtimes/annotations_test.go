@@ -9,7 +9,7 @@ import (
 	"devlog/test/host"
 )
 
-// What whoever starts a container chooses for it by annotations.
+// A container's annotations set what its user may choose.
 func TestAnnotations(t *testing.T) {
 	eachStage(t, []string{"prestart", "createContainer", "startContainer"}, func(t *testing.T, h *host.Host, runtime, stage string) {
 		dir, at := "/var/log/devlog/c1", h.Path

@@ -53,9 +53,8 @@ func TestDocker(t *testing.T) {
 	}
 }
 
-// What the administrator has set in the engine's environment is for the hook:
-// here messages go to each container's own output, where "docker logs" shows
-// them.
+// The engine's environment configures the hook: here it sends messages to each container's
+// standard output, where "docker logs" shows them.
 func TestDockerLogs(t *testing.T) {
 	host.NeedContainers(t, "docker", "runc")
 	h := host.NewEngineHost(t)

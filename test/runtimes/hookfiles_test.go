@@ -10,8 +10,8 @@ import (
 	"devlog/test/host"
 )
 
-// What "devlog-hook config" prints where the programs are installed is what
-// stands in hooks/, and what the tests below use.
+// For installed programs, "devlog-hook config" prints the files in hooks/, which the tests
+// below use.
 func TestConfigPrints(t *testing.T) {
 	host.Need(t, "root")
 	h := host.NewHost(t)

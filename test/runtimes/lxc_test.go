@@ -45,8 +45,8 @@ func TestLXCExecute(t *testing.T) {
 	})
 }
 
-// Two containers at a time: their start is complete while their receivers
-// live, and each one's messages are in its own log and nowhere else.
+// Two containers at a time: the runtime's start returns while their receivers run, and each
+// one's messages are in its own log only.
 func TestLXCStart(t *testing.T) {
 	eachDevLog(t, func(t *testing.T, h *host.Host, s host.DevLog) {
 		before := host.Tree(h)

@@ -93,7 +93,7 @@ func TestOCIOutputCloses(t *testing.T) {
 	})
 }
 
-// Two containers share /dev, and each one's messages are in its own log.
+// Two containers share /dev. Each one's messages are in its own log.
 func TestOCINeighbours(t *testing.T) {
 	host.EachOCI(t, func(t *testing.T, h *host.Host, runtime, stage string) {
 		var cs []*host.OCI

@@ -57,8 +57,8 @@ func TestPodNames(t *testing.T) {
 	}
 }
 
-// A pod that mounts the host's /dev/log by itself does not start where that is a link
-// that leads nowhere; check --host says so.
+// A pod that mounts the host's /dev/log does not start if that is a dangling link. check --host
+// says so.
 func TestCheckHostDangling(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)

@@ -59,8 +59,8 @@ func TestLXCStartHost(t *testing.T) {
 	}
 }
 
-// What the start hook's receiver leaves when it is killed with the container
-// goes with lxc.hook.post-stop, with either version of LXC's hooks.
+// lxc.hook.post-stop removes what the start hook's receiver leaves when it is killed with the
+// container, with both versions of LXC's hooks.
 func TestLXCPostStop(t *testing.T) {
 	for _, version := range []int{0, 1} {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
@@ -110,8 +110,8 @@ func TestLXCStartHostMapped(t *testing.T) {
 	host.ExpectEmpty(t, filepath.Join(c.Rootfs, "run"))
 }
 
-// A hook on the host that is to fail makes the start fail, and says why in a
-// file there; what LXC calls in vain keeps no container from ending.
+// With --on-error fail, a hook on the host makes the start fail, and writes the reason to a
+// file there. A failing post-stop hook does not keep the container from ending.
 func TestLXCStartHostFails(t *testing.T) {
 	host.NeedContainers(t, "lxc")
 	h := host.NewHost(t)

@@ -10,8 +10,8 @@ import (
 	"devlog/test/host"
 )
 
-// A hook whose --stage is not the one at which the runtime calls it is refused, and repairs
-// nothing: neither the container nor what it would take for it, the host.
+// A hook with the wrong --stage is refused. It repairs neither the container nor the host,
+// which it could mistake for it.
 func TestStageMismatch(t *testing.T) {
 	early := []string{"prestart", "createRuntime"} // these two are one
 	stages := append(slices.Clone(early), "createContainer", "startContainer", "poststart")
@@ -44,8 +44,7 @@ func TestStageMismatch(t *testing.T) {
 	})
 }
 
-// What is wrong with the arguments themselves is in the container's file too: crun keeps to
-// itself what a hook says.
+// Wrong arguments are reported in the container's note too: crun hides what a hook prints.
 func TestStageArguments(t *testing.T) {
 	eachStage(t, []string{"prestart"}, func(t *testing.T, h *host.Host, runtime, stage string) {
 		for id, tt := range map[string]struct {

@@ -191,7 +191,7 @@ func TestRootlessMessages(t *testing.T) {
 	}
 }
 
-// What a user's own repair says of where messages go is so.
+// A user's own repair says correctly where messages go.
 func TestRootlessRepair(t *testing.T) {
 	host.NeedContainers(t, "setpriv")
 	h := host.NewHost(t)

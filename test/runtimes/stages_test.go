@@ -170,8 +170,8 @@ func TestStagePoststart(t *testing.T) {
 	})
 }
 
-// What killed receivers have left goes with the container, and nothing else:
-// not what another container with the same root directory uses.
+// The end of a container removes what its killed receivers left, and nothing that another
+// container with the same root directory uses.
 func TestStagePoststop(t *testing.T) {
 	eachStage(t, []string{"prestart", "createContainer"}, func(t *testing.T, h *host.Host, runtime, stage string) {
 		// The end of the receiver, its child, would interrupt a shell.
@@ -340,8 +340,8 @@ func TestStageStartContainerUser(t *testing.T) {
 	}
 }
 
-// Where no program can be run from memory there is no receiver in a container:
-// nothing is left of the start.
+// If no program can run from memory, there is no receiver in the container, and nothing is left
+// of the start.
 func TestStageInsideWithoutMemory(t *testing.T) {
 	eachStage(t, []string{"createContainer"}, func(t *testing.T, h *host.Host, runtime, stage string) {
 		host.Need(t, "memfd_noexec")

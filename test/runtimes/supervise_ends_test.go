@@ -105,8 +105,8 @@ func TestSupervisedEndsWhileKilled(t *testing.T) {
 	host.EndSystemd(t, s.LXC)
 }
 
-// What keeps a receiver from starting is said, as it is without systemd, and
-// nothing is left.
+// A supervised receiver that cannot start reports the reason, as without systemd, and leaves
+// nothing.
 func TestSupervisedCannotStart(t *testing.T) {
 	s := host.NewSystemdHost(t)
 	for _, tt := range []struct {
@@ -135,8 +135,8 @@ func TestSupervisedCannotStart(t *testing.T) {
 	host.EndSystemd(t, s.LXC)
 }
 
-// systemd gives a receiver up that is killed again and again; check
-// says that nobody listens, and a repair starts another one.
+// systemd gives up a receiver that is killed again and again. check says that nobody listens,
+// and a repair starts another one.
 func TestSupervisedGivenUp(t *testing.T) {
 	s := host.NewSystemdHost(t)
 	s.Repair()
@@ -163,8 +163,7 @@ func TestSupervisedGivenUp(t *testing.T) {
 	host.EndSystemd(t, s.LXC)
 }
 
-// A receiver that cannot go on says why where people look: in the journal, and in
-// check.
+// A receiver that cannot continue reports the reason in the journal and in check.
 func TestSupervisedReason(t *testing.T) {
 	s := host.NewSystemdHost(t)
 	rules := filepath.Join(s.Rootfs, "tmp/rules")
@@ -202,9 +201,8 @@ func wantOnceAfter(t *testing.T, s *host.SystemdHost) {
 	host.WantOnce(t, s.Messages(), "after")
 }
 
-// Without a supervisor check says that the receiver has gone, and that a repair
-// starts another one, which it does. Where systemd does not run it is not asked
-// to supervise, and inside a container nobody can.
+// Without a supervisor, check says that the receiver has ended, and a repair starts another
+// one. Where systemd is not running, or inside a container, supervision is refused.
 func TestUnsupervised(t *testing.T) {
 	host.NeedContainers(t, "runc")
 	h := host.NewHost(t)
@@ -250,8 +248,8 @@ func TestUnsupervised(t *testing.T) {
 	host.ExpectReceiversEnd(t, h)
 }
 
-// What only keeps a repair, for a container's own daemon or the host's, is
-// restarted as well.
+// A receiver that only watches /dev/log, for a container's own daemon or the host's, is
+// restarted too.
 func TestSupervisedKeeper(t *testing.T) {
 	s := host.NewSystemdHost(t)
 	for _, tt := range []struct{ target, more []string }{

@@ -11,8 +11,8 @@ import (
 	"devlog/test/host"
 )
 
-// A repair from a unit that ends, or from whoever else: the receiver is in a home of
-// its own and outlives that, and its messages arrive.
+// The receiver outlives the unit or other caller of the repair, because it has a service of its
+// own.
 func TestRepairFromUnit(t *testing.T) {
 	s := host.NewSystemdHost(t)
 	run := func(args ...string) host.Result {
@@ -97,8 +97,8 @@ func TestKeeperOfService(t *testing.T) {
 	host.EndSystemd(t, s.LXC)
 }
 
-// Where the caller is in a container, as in a pod, its end is the receiver's: a
-// line says so.
+// If the caller is in a container, such as a pod, the receiver ends with it, and a line says
+// so.
 func TestRepairFromContainer(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)

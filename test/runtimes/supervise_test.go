@@ -12,8 +12,8 @@ import (
 // killedSaid is what a receiver says that was killed before.
 const killedSaid = "killed; restarted by systemd"
 
-// Whatever kills a receiver, and however often, no message is lost, and it keeps
-// the repair and removes all that it made, as one that was never killed.
+// However often a supervised receiver is killed, no message is lost. It watches /dev/log and
+// removes what it made, like one that was never killed.
 func TestSupervisedKilled(t *testing.T) {
 	s := host.NewSystemdHost(t)
 	s.Repair()
