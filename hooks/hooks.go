@@ -27,11 +27,10 @@ type Kind struct {
 	// ForAll is the file, in place of Files, that acts on all containers and not only on
 	// those that ask for it; empty if there is no difference.
 	ForAll string
-	// Place says where the files are to be put, if they cannot say it
-	// themselves.
+	// Place is where to save the files, if they do not say so themselves.
 	Place string
-	// Ships is whether the files have log shippers send to Server; no program of
-	// ours is named in them.
+	// Ships says that the files are for log shippers, which send to Server. They name no
+	// program of devlog.
 	Ships bool
 }
 

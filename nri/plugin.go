@@ -60,8 +60,8 @@ func New(o Options) *Plugin {
 	return &Plugin{Options: o, repairs: make(chan *running, maxRepairs)}
 }
 
-// said are the annotations of ours that count for the container: in Kubernetes its
-// pod has them.
+// said returns devlog's annotations that apply to the container. In Kubernetes its pod has
+// them.
 func said(pod *api.PodSandbox, c *api.Container) map[string]annotation.Said {
 	all := maps.Clone(pod.GetAnnotations())
 	if all == nil {
@@ -71,7 +71,7 @@ func said(pod *api.PodSandbox, c *api.Container) map[string]annotation.Said {
 	return annotation.Ours(all, c.GetName())
 }
 
-// wanted says whether the container is to have the hooks.
+// wanted returns whether the container is to have the hooks.
 func (p *Plugin) wanted(pod *api.PodSandbox, c *api.Container) bool {
 	switch log := said(pod, c)[annotation.Log]; log.Value {
 	case annotation.On:
@@ -86,14 +86,14 @@ func (p *Plugin) wanted(pod *api.PodSandbox, c *api.Container) bool {
 	}
 }
 
-// sharesDev says that the container has a directory of the node at /dev.
+// sharesDev returns whether the container has a directory of the node at /dev.
 func sharesDev(c *api.Container) bool {
 	return slices.ContainsFunc(c.GetMounts(), func(m *api.Mount) bool {
 		return path.Clean(m.GetDestination()) == "/dev" && (m.GetType() == "bind" || slices.Contains(m.GetOptions(), "bind") || slices.Contains(m.GetOptions(), "rbind"))
 	})
 }
 
-// hasHook says that somebody else has given the container our hook already.
+// hasHook returns whether somebody else has given the container our hook already.
 func hasHook(c *api.Container) bool {
 	h := c.GetHooks()
 	return slices.ContainsFunc(slices.Concat(h.GetPrestart(), h.GetCreateRuntime(), h.GetCreateContainer(), h.GetStartContainer(), h.GetPoststart()),

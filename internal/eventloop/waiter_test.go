@@ -64,7 +64,7 @@ func TestKeepThread(t *testing.T) {
 	}
 }
 
-// isBlocked reports whether this thread has the signal blocked.
+// isBlocked returns whether this thread has the signal blocked.
 func isBlocked(t *testing.T, s unix.Signal) bool {
 	t.Helper()
 	status, err := os.ReadFile("/proc/thread-self/status")

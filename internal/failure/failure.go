@@ -105,7 +105,7 @@ func noteName(container string) string {
 	return name[:min(len(name), maxNoteName)] + names.NoteSuffix
 }
 
-// IsNote says whether a file with that name, in a directory of private sockets, is a note.
+// IsNote returns whether a file with that name, in a directory of private sockets, is a note.
 func IsNote(name string) bool { return strings.HasSuffix(name, names.NoteSuffix) }
 
 // Note writes the reason, one line, to a note in the first of the directories in which it can.

@@ -93,13 +93,13 @@ func All(o repair.Options) ([]Sharer, error) {
 	return list, nil
 }
 
-// Concerns says whether devlog has to do with the container: it shares the host's /dev, or
+// Concerns returns whether devlog has to do with the container: it shares the host's /dev, or
 // devlog was set up for it. Other containers may well do without a /dev/log.
 func (s Sharer) Concerns() bool {
 	return s.Facts.Dev.Sharing != plan.Private || s.Facts.Receiver.State != "" || s.Hook != nil || s.Problem != ""
 }
 
-// sharesDev says whether the target is a container that shares this process's /dev.
+// sharesDev returns whether the target is a container that shares this process's /dev.
 func sharesDev(t *target.Target) bool { return t.SharesPath(names.Dev) && !t.SharesPath("/run") }
 
 // sharerTimeout is how long the inspection of a container may take: a file system that the
@@ -210,7 +210,7 @@ func repairSharer(s Sharer, optionsFor func(name string) (repair.Options, error)
 	return err
 }
 
-// is says whether the target is the container that was listed, and not a later one whose
+// is returns whether the target is the container that was listed, and not a later one whose
 // first process has the same ID. The target holds that process.
 func (s Sharer) is(t *target.Target) bool {
 	started, err := pidfd.StartTime(t.PID)

@@ -6,7 +6,7 @@ import (
 	"devlog/internal/target"
 )
 
-// Prepared says that the host whose /dev the target has is prepared.
+// Prepared returns whether the host whose /dev the target has is prepared.
 func Prepared(t *target.Target) bool {
 	dev, err := t.Root.Dir(names.Dev)
 	if err != nil {

@@ -176,7 +176,7 @@ func (i *inspection) log() error {
 	return nil
 }
 
-// listensOnHost says whether somebody listens where the host's /dev/log points. This
+// listensOnHost returns whether somebody listens where the host's /dev/log points. This
 // process is in the host's root directory. If it cannot tell, the answer is yes.
 func listensOnHost() (live bool) {
 	live = true
@@ -303,7 +303,7 @@ func fsType(dev uint64) (found string, own bool, err error) {
 	return found, own, nil
 }
 
-// runtimesDev says whether a file system of that type, with those superblock options
+// runtimesDev returns whether a file system of that type, with those superblock options
 // (proc_pid_mountinfo(5)), looks like a /dev that a runtime makes for one container. OCI
 // runtimes make it 64 MiB (runc spec, podman, Docker, containerd), LXC 500,000 bytes
 // (lxc.autodev.tmpfs.size).

@@ -93,7 +93,7 @@ func (i *inspection) further(l *plan.ListenFacts) error {
 // errSystemd says that the journal's sockets are not devlog's to make.
 var errSystemd = errors.New("systemd is the container's first process, and has a journal of its own")
 
-// systemd says that the container's first process is systemd, as far as that can be told.
+// systemd returns whether the container's first process is systemd, as far as that can be told.
 func (i *inspection) systemd() bool {
 	first := 1
 	if !i.target.Inside {

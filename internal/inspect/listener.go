@@ -14,7 +14,7 @@ import (
 	"devlog/internal/target"
 )
 
-// listenerHere says whether a process of this container, or of this host, has the socket
+// listenerHere returns whether a process of this container, or of this host, has the socket
 // open whose name has that identity. What cannot be read counts as no. A receiver's
 // sandbox cannot see other processes' files: there, a socket of this network namespace
 // counts as this host's.
@@ -55,7 +55,7 @@ func holders(inode uint32) (pids []string) {
 	return pids
 }
 
-// ForeignOnHost says that only containers' processes have the socket open whose name has
+// ForeignOnHost returns whether only containers' processes have the socket open whose name has
 // that identity. The host's own daemon can have its own mounts, but its root directory is
 // the host's. A socket of another network namespace cannot be seen: it is a container's.
 func ForeignOnHost(id rootfs.ID) bool {
@@ -77,7 +77,7 @@ func ForeignOnHost(id rootfs.ID) bool {
 	return others
 }
 
-// notOurs says that a live socket does not belong to the container if listenerHere finds
+// notOurs returns whether a live socket does not belong to the container if listenerHere finds
 // no process: it is in another network namespace, or this process may see the files of
 // all processes (PTRACE_MODE_READ_FSCREDS of ptrace(2)).
 func notOurs(id rootfs.ID) bool {
@@ -157,14 +157,14 @@ func findSocket(data []byte, id rootfs.ID) (inode uint32, done bool) {
 // tcpListen is TCP_LISTEN of the kernel's include/net/tcp_states.h.
 const tcpListen = 10
 
-// receives says whether a struct unix_diag_msg is of a socket that receives from any
+// receives returns whether a struct unix_diag_msg is of a socket that receives from any
 // sender, and not of a stream socket's connection, which has the same name.
 func receives(msg []byte) bool {
 	kind, state := msg[1], msg[2] // udiag_type, udiag_state
 	return kind == unix.SOCK_DGRAM || state == tcpListen
 }
 
-// boundTo says whether a socket's attributes (struct nlattr) name that file. The kernel
+// boundTo returns whether a socket's attributes (struct nlattr) name that file. The kernel
 // writes inode and device numbers with 32 bits (struct unix_diag_vfs).
 func boundTo(attrs []byte, id rootfs.ID) bool {
 	n := binary.NativeEndian

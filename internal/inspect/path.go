@@ -137,7 +137,7 @@ func (i *inspection) directory(p *rootfs.Place, f *plan.PathFacts) error {
 	return nil
 }
 
-// hidesNothing says whether a mount over the directory would hide only what repairs make
+// hidesNothing returns whether a mount over the directory would hide only what repairs make
 // there.
 func (i *inspection) hidesNothing(d *rootfs.Dir, socket string) bool {
 	all, err := d.Names(maxOwn)

@@ -22,7 +22,7 @@ type entries struct {
 	reader journal.Reader
 }
 
-// receiveEntries reads entries from a socket, all there are if batches is negative.
+// receiveEntries reads entries from a socket. If batches is negative, it reads everything.
 func (i *Intake) receiveEntries(s *Socket, batches int) error {
 	limited := s
 	if batches < 0 {
@@ -72,7 +72,7 @@ func (i *Intake) receiveEntries(s *Socket, batches int) error {
 	return nil
 }
 
-// commandOf is what the sender's program is called; empty if that is not known.
+// commandOf returns the name of the sender's program; empty if not known.
 func commandOf(from syslog.Sender) []byte {
 	if !from.Known || from.PID <= 0 {
 		return nil
@@ -90,7 +90,7 @@ func commandOf(from syslog.Sender) []byte {
 	return bytes.TrimSuffix(name[:max(n, 0)], []byte{'\n'})
 }
 
-// begin takes what a client says first off what it sends; nil if that is wrong.
+// begin removes what a client sends first from its data. It returns nil if that is not valid.
 func (c *connection) begin(data []byte) []byte {
 	_, size := journal.ReadStdout(data)
 	if size <= 0 {
@@ -104,7 +104,7 @@ func (c *connection) begin(data []byte) []byte {
 	return data[size:]
 }
 
-// use uses what a client said first.
+// use sets what the client sent first.
 func (c *connection) use(head []byte) {
 	c.head = head
 	c.stdout, _ = journal.ReadStdout(head)
@@ -113,7 +113,7 @@ func (c *connection) use(head []byte) {
 	}
 }
 
-// takeFrom passes one message of a connection on.
+// takeFrom passes on one message of a connection.
 func (i *Intake) takeFrom(c *connection, text []byte, cut bool, now time.Time) {
 	switch {
 	case !c.isStdout:

@@ -8,18 +8,18 @@ import (
 	"devlog/internal/syslog"
 )
 
-// Connection is what another process needs to go on with a client's connection.
+// Connection is what another process needs to continue a client's connection.
 type Connection struct {
 	FD      int
-	Framing int    // how its messages end, and what is left of one that was cut
+	Framing int    // framer.code
 	From    int    // index of its socket, or -1
-	Skip    bool   // up to the next end
-	Rest    []byte // of an incomplete message
-	Head    []byte // what it said first, of a standard output
+	Skip    bool   // skip up to the next end of a message
+	Rest    []byte // an incomplete message
+	Head    []byte // what it sent first, if it is a standard output
 	Sender  syslog.Sender
 }
 
-// State returns the open connections, the one idle the longest first.
+// State returns the open connections, the one that was idle longest first.
 func (i *Intake) State() (list []Connection) {
 	for c := i.streams.oldest; c != nil; c = c.newer {
 		list = append(list, Connection{
@@ -30,8 +30,8 @@ func (i *Intake) State() (list []Connection) {
 	return list
 }
 
-// Resume goes on with connections of another process, in the order of State; their
-// sockets were added in the same order as there.
+// Resume continues connections of another process, in the order of State. Their sockets were
+// added in the same order as there.
 func (i *Intake) Resume(list []Connection) error {
 	for _, p := range list {
 		c := &connection{fd: p.FD, frame: decodeFramer(p.Framing, p.Skip), sender: p.Sender}
@@ -53,7 +53,7 @@ func (i *Intake) Resume(list []Connection) error {
 	return nil
 }
 
-// Debt is how long the socket must rest until it may receive at the full rate again.
+// Debt returns the time until the socket's bucket is full.
 func (s *Socket) Debt(now time.Time) time.Duration { return max(0, s.bucket.full.Sub(now)) }
 
 // SetDebt sets what Debt returns.
@@ -63,10 +63,10 @@ func (s *Socket) SetDebt(debt time.Duration, now time.Time) {
 	}
 }
 
-// Unsaid is how many messages were dropped that Say was not called for.
+// Unsaid returns how many dropped messages were not reported with Say yet.
 func (i *Intake) Unsaid() uint64 { return i.limits.unsaid }
 
-// SetUnsaid sets what Unsaid returns; Say is called for it after a while.
+// SetUnsaid sets what Unsaid returns, and reports them after a while.
 func (i *Intake) SetUnsaid(n uint64, now time.Time) {
 	if i.limits.unsaid = n; n > 0 {
 		i.limits.sayAt = now.Add(dropEvery)

@@ -50,8 +50,8 @@ type connection struct {
 	from   *Socket   // the socket that accepted it, whose rate applies; nil for no limit
 	waits  time.Time // until when it is paused because of the rate
 	ending bool      // read it at once: it is being closed
-	// isStdout says that it is a client's standard output, and head what the client said first,
-	// which is stdout; empty until it has said all.
+	// isStdout says that it is a client's standard output. Then head is what the client sent
+	// first; empty until it is complete. stdout is head, parsed.
 	isStdout bool
 	head     []byte
 	stdout   journal.Stdout

@@ -16,7 +16,7 @@ const (
 	maxTag = 256
 )
 
-// reserved reports whether a field of that name would say whose entry it is: to people, to
+// reserved returns whether a field of that name would say whose entry it is: to people, to
 // journald, which trusts root's OBJECT_PID, or to "journalctl --unit", which trusts root's
 // COREDUMP_UNIT.
 func reserved(name []byte) bool {
@@ -37,7 +37,7 @@ type Reader struct {
 }
 
 // Read calls take for each entry of a datagram. The message is valid during the call. The
-// error says that an entry is wrong; those before it are taken.
+// error means that an entry is not valid; take was called for those before it.
 func (r *Reader) Read(datagram []byte, take func(m *syslog.Message)) error {
 	r.begin()
 	return Parse(datagram, r.field, func() {

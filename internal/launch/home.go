@@ -41,7 +41,7 @@ func (r *Receiver) startAs(t *target.Target, spec daemon.Spec) (pid int, end fun
 	return pid, end, err
 }
 
-// mayBeService says whether systemd could start the target's receiver, the program at that
+// mayBeService returns whether systemd could start the target's receiver, the program at that
 // path. systemd starts it in its own mount namespace and must find the same files there.
 func mayBeService(t *target.Target, program string) bool {
 	if t.ReceiverInside() || os.Geteuid() != 0 || daemon.CanSupervise() != nil {

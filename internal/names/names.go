@@ -39,11 +39,11 @@ const (
 	Receiver = "devlogd"
 )
 
-// OfJournal says that a path is one of the journal's.
+// OfJournal returns whether a path is one of the journal's.
 func OfJournal(path string) bool { return path == JournalEntries || path == JournalStdout }
 
-// BoundForJournal says that a socket that was bound with this path is one of the journal's: a
-// repair, or a service manager, has bound it so.
+// BoundForJournal returns whether a socket that was bound with this path is one of the
+// journal's: a repair, or a service manager, has bound it so.
 func BoundForJournal(path string) bool {
 	return strings.Contains(path, "/"+JournalTemp) || strings.HasSuffix(path, JournalEntries) || strings.HasSuffix(path, JournalStdout)
 }

@@ -85,19 +85,19 @@ type SocketFacts struct {
 	Foreign bool `json:"foreign,omitempty"`
 }
 
-// hostSocketLost says that the host was prepared, and that the name of its socket was
+// hostSocketLost returns whether the host was prepared, and that the name of its socket was
 // removed or given to another kind of file.
 func (f Facts) hostSocketLost() bool {
 	return f.Host && f.Log.Kind == rootfs.Link && f.Log.Link == names.DefaultSocket && f.Log.Target.Path != names.DefaultSocket && !f.HostPrepared()
 }
 
-// hostReplaced says that a container's daemon has replaced the host's socket, and that
+// hostReplaced returns whether a container's daemon has replaced the host's socket, and that
 // the host's /dev/log points to it.
 func (f Facts) hostReplaced() bool {
 	return f.Host && f.HostSocket.Foreign && f.Log.Target.ID == f.HostSocket.ID
 }
 
-// HostPrepared says that the host has been prepared.
+// HostPrepared returns whether the host has been prepared.
 func (f Facts) HostPrepared() bool { return f.HostSocket.Kind == rootfs.Socket }
 
 // DevFacts are the facts about the directory /dev.
@@ -169,25 +169,25 @@ type PathFacts struct {
 	MountAt string `json:"mount_at,omitempty"`
 }
 
-// intruded says that a container's daemon has replaced /dev/log of a prepared host while
+// intruded returns whether a container's daemon has replaced /dev/log of a prepared host while
 // the host's daemon still listens on its own socket: all messages reach that container.
 func (f Facts) intruded() bool {
 	return f.HostPrepared() && f.HostSocket.Live && !f.HostSocket.Foreign && f.Log.Kind == rootfs.Socket && f.Log.Target.Live &&
 		f.HostSocket.ID != f.Log.ID && f.Log.Intruder
 }
 
-// free says that a socket can be bound there and nobody loses anything.
+// free returns whether a socket can be bound there and nobody loses anything.
 func (p PathFacts) free() bool {
 	return p.Kind == rootfs.Absent || p.Kind == rootfs.Socket && !p.Live
 }
 
-// blocked says that nothing can be created there, not even after a mount.
+// blocked returns whether nothing can be created there, not even after a mount.
 func (p PathFacts) blocked() bool { return p.Unwritable != "" && p.MountAt == "" }
 
-// socketOrNothing says that there is no file of another type.
+// socketOrNothing returns whether there is no file of another type.
 func (p PathFacts) socketOrNothing() bool {
 	return p.Kind == rootfs.Absent || p.Kind == rootfs.Socket
 }
 
-// Alive says that the receiver runs, as far as this program can tell.
+// Alive returns whether the receiver runs, as far as this program can tell.
 func (f ReceiverFacts) Alive() bool { return f.State == Running || f.State == Elsewhere }

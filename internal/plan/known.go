@@ -14,7 +14,7 @@ func KnownPaths(socket string, listed []string) []string {
 	return append([]string{names.DefaultSocket, names.JournalSocket, socket}, listed...)
 }
 
-// IsKnown says whether a link's text is one of the paths. Other containers can choose the
+// IsKnown returns whether a link's text is one of the paths. Other containers can choose the
 // text, but not what such a path is in this container. A text with .. is never known.
 func IsKnown(text string, paths []string) bool {
 	if !path.IsAbs(text) || slices.Contains(strings.Split(text, "/"), "..") {

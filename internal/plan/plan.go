@@ -123,12 +123,12 @@ func listPath(f Facts) string {
 	return "use --adopt " + path.Clean(f.Log.Link) + " if a daemon of the host or the container will listen there; otherwise " + RepairHost
 }
 
-// ofAnybody says that root of any container can have made the link.
+// ofAnybody returns whether root of any container can have made the link.
 func (l LogFacts) ofAnybody(dev DevFacts) bool {
 	return l.Kind == rootfs.Link && dev.Sharing != Private
 }
 
-// trusted says that messages may go where /dev/log points: nobody outside this container
+// trusted returns whether messages may go where /dev/log points: nobody outside this container
 // chose that path, or one of its own processes listens there.
 func (f Facts) trusted() bool {
 	if f.hostReplaced() {
@@ -140,23 +140,23 @@ func (f Facts) trusted() bool {
 // RepairHost is the advice if only a prepared host helps.
 const RepairHost = "run devlog-hook repair --host on the host once"
 
-// mayLink says that a link at /dev/log harms nobody. On the host it must not dangle:
+// mayLink returns whether a link at /dev/log harms nobody. On the host it must not dangle:
 // syslog-ng and busybox syslogd do not start over a dangling link.
 func mayLink(f Facts) bool {
 	return f.Dev.Sharing == Private || f.Host || f.HostPrepared() || f.mayPrepare()
 }
 
-// mayPrepare says that this program can prepare the host, so that a link to the private
+// mayPrepare returns whether this program can prepare the host, so that a link to the private
 // socket works there too.
 func (f Facts) mayPrepare() bool { return f.MayPrepare && f.Socket.Path == names.DefaultSocket }
 
-// healthy says that a message sent to /dev/log reaches this container's own listener.
+// healthy returns whether a message sent to /dev/log reaches this container's own listener.
 func healthy(f Facts) bool {
 	l := f.Log.Target
 	return l.Live && !l.Foreign && (l.Sharing == Private || f.Dev.Sharing == Private) && !f.intruded() && f.trusted()
 }
 
-// adoptable says that /dev/log is a link to a path of this container alone where nobody
+// adoptable returns whether /dev/log is a link to a path of this container alone where nobody
 // listens: the private socket, or a path where a link to it can be made. In a shared /dev
 // the path must be a known one.
 func adoptable(f Facts) bool {
@@ -170,7 +170,7 @@ func adoptable(f Facts) bool {
 	return l.free() && notPrivate(l) == ""
 }
 
-// rebound says that the socket at /dev/log is a new one of the host's daemon, which was
+// rebound returns whether the socket at /dev/log is a new one of the host's daemon, which was
 // restarted on a prepared host. If the host's old socket is live too, the daemon never
 // ended, and the new socket is somebody else's.
 func rebound(f Facts) bool {
@@ -180,7 +180,7 @@ func rebound(f Facts) bool {
 	return !f.HostSocket.Live || f.HostSocket.ID == f.Log.ID
 }
 
-// hostLinkReplaced says that somebody replaced the link of a prepared host by another.
+// hostLinkReplaced returns whether somebody replaced the link of a prepared host by another.
 // Containers could listen there; the host's daemon, which runs, does not, and the host's
 // messages would be lost.
 func hostLinkReplaced(f Facts) bool {
@@ -189,7 +189,7 @@ func hostLinkReplaced(f Facts) bool {
 		f.Socket.Path == names.DefaultSocket && f.Dev.Unwritable == ""
 }
 
-// otherSocket says that the user chose another private socket than the one to which the
+// otherSocket returns whether the user chose another private socket than the one to which the
 // link of a prepared host points. A link to it would cut off the host and all other
 // containers.
 func otherSocket(f Facts) bool {
@@ -214,7 +214,7 @@ func (f Facts) awaits() string {
 	return startDaemon
 }
 
-// awaitsDaemon says that the host is prepared and its daemon does not run.
+// awaitsDaemon returns whether the host is prepared and its daemon does not run.
 func awaitsDaemon(f Facts) bool {
 	l := f.Log.Target
 	return f.Log.Kind == rootfs.Link && l.Path == path.Join(names.Dev, names.HostSocket) && !l.Live

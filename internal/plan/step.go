@@ -143,13 +143,13 @@ func (p Plan) String() string {
 	return string(p.Strategy) + ": " + strings.Join(words, "; ")
 }
 
-// Works says that a message sent to /dev/log already arrives where it should.
+// Works returns whether a message sent to /dev/log already arrives where it should.
 func (p Plan) Works() bool { return p.Verdict == Healthy && p.Advice == "" }
 
-// StartsReceiver says that the plan starts a receiver.
+// StartsReceiver returns whether the plan starts a receiver.
 func (p Plan) StartsReceiver() bool { return p.Has(OpStart) }
 
-// Has says that the plan has a step with that operation.
+// Has returns whether the plan has a step with that operation.
 func (p Plan) Has(op Op) bool {
 	for _, s := range p.Steps {
 		if s.Op == op {

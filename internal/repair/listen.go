@@ -77,8 +77,8 @@ func (w *work) bindFurther(at string) error {
 	return w.recorded.Write(w.at)
 }
 
-// inSharedDev says that the directory is in a /dev that others share: a directory on the way
-// was replaced by a link since the inspection.
+// inSharedDev returns whether the directory is in a /dev that others share: a directory on the
+// way was replaced by a link since the inspection.
 func (w *work) inSharedDev(dir *rootfs.Dir) (bool, error) {
 	at, err := dir.Self()
 	if err != nil {

@@ -70,7 +70,7 @@ type Result struct {
 	Hook *failure.Failure
 }
 
-// Works says that a message sent to /dev/log arrives where it should.
+// Works returns whether a message sent to /dev/log arrives where it should.
 func (r Result) Works() bool { return r.Plan.Works() }
 
 // MaxTries is how often a repair starts again because somebody changed /dev/log meanwhile.

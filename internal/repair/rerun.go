@@ -39,7 +39,8 @@ func rerunCommand(t *target.Target, o Options) ([]string, error) {
 	return args, nil
 }
 
-// rerunMounts says that repairing again needs mounts, as this repair or an earlier one did.
+// rerunMounts returns whether repairing again needs mounts, as this repair or an earlier one
+// did.
 func (w *work) rerunMounts() bool {
 	if w.options.contested && w.facts.Dev.Sharing != plan.Private && !w.facts.HostPrepared() {
 		return true // what it will need is not known

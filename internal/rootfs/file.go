@@ -73,7 +73,7 @@ func (d *Dir) ReadNote(name string) ([]byte, error) {
 	return data, nil
 }
 
-// Empty says whether there is nothing in the directory.
+// Empty returns whether there is nothing in the directory.
 func (d *Dir) Empty() (bool, error) {
 	names, err := d.Names(1)
 	return len(names) == 0, err

@@ -152,7 +152,7 @@ func ParseMountID(fdinfo string) (int, error) {
 	return 0, errors.ErrUnsupported
 }
 
-// MountedOver says whether something is mounted over the name.
+// MountedOver returns whether something is mounted over the name.
 func (d *Dir) MountedOver(name string) (bool, error) {
 	f, _, err := d.HoldOwn(name)
 	if errors.Is(err, unix.EXDEV) {

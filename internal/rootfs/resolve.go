@@ -65,7 +65,7 @@ func (r *Root) Resolve(name string) (*Place, error) {
 	return &Place{Path: at, Name: base(at), Stat: Stat{Kind: Absent}, Blocked: blocked}, nil
 }
 
-// shortage says that the error is this process's, not the path's.
+// shortage returns whether the error is this process's, not the path's.
 func shortage(err error) bool {
 	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
 }
@@ -189,7 +189,7 @@ func (d *Dir) target(name string) (string, error) {
 	return d.path + "/" + text, nil
 }
 
-// endsInDir says that only a directory can have the path, because of its last element.
+// endsInDir returns whether only a directory can have the path, because of its last element.
 func endsInDir(name string) bool {
 	last := name[strings.LastIndexByte(name, '/')+1:]
 	return last == "" || last == "." || last == ".."

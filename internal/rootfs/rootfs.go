@@ -49,7 +49,7 @@ func (r *Root) Sub(path string) (*Root, error) {
 	return &Root{dir: d.file}, nil
 }
 
-// Same says whether both are the same directory on the same mount: a bind mount of the
+// Same returns whether both are the same directory on the same mount: a bind mount of the
 // directory is not the same.
 func (r *Root) Same(other *Root) (bool, error) {
 	a, err := r.identity()

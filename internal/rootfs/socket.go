@@ -80,9 +80,9 @@ func NewSocket() (int, error) {
 const backlog = 1024
 
 // Bind binds a socket from newSocket to the name, with mode 0666, listens there unless it is a
-// datagram socket, and returns it and the name's identity. In one step it replaces the file old, which the caller has inspected and
-// nobody needs. If the name is another file by now, that file stays and the error is
-// ErrChanged.
+// datagram socket, and returns it and the name's identity. In one step it replaces the file
+// old, which the caller has inspected and nobody needs. If the name is another file by now,
+// that file stays and the error is ErrChanged.
 func (d *Dir) Bind(newSocket func() (int, error), name string, old Stat) (*os.File, ID, error) {
 	return d.BindAs(names.TempPrefix, newSocket, name, old)
 }
@@ -111,8 +111,8 @@ func (d *Dir) BindAs(temp string, newSocket func() (int, error), name string, ol
 	return f, id, nil
 }
 
-// PutLink makes a link with this text and, as Bind does, replaces the file old by it. It returns
-// the link's identity.
+// PutLink makes a link with this text and, as Bind does, replaces the file old by it. It
+// returns the link's identity.
 func (d *Dir) PutLink(text, name string, old Stat) (ID, error) {
 	tmp := shortTempName()
 	if err := d.Symlink(text, tmp); err != nil {
@@ -174,8 +174,8 @@ func (d *Dir) putAt(tmp, name string, ours ID, old Stat) error {
 	return d.failed("replace", name, ErrChanged)
 }
 
-// PutBack renames the file tmp back to name, which Exchange has just given to the file ours, and
-// removes ours.
+// PutBack renames the file tmp back to name, which Exchange has just given to the file ours,
+// and removes ours.
 func (d *Dir) PutBack(tmp, name string, ours ID) error {
 	if err := d.RenameNew(tmp, name); err == nil {
 		return nil // somebody has removed ours
@@ -197,7 +197,7 @@ func (d *Dir) PutBack(tmp, name string, ours ID) error {
 	return d.Unlink(tmp)
 }
 
-// noFlags says that the file system does not support renameat2(2)'s flags.
+// noFlags returns whether the file system does not support renameat2(2)'s flags.
 func noFlags(err error) bool { return errors.Is(err, unix.EINVAL) }
 
 // putAtOld is putAt with rename(2) alone: it cannot see a change between Lstat and rename.
@@ -260,8 +260,8 @@ func handlePath(f *os.File) string { return file.Path(int(f.Fd())) }
 var SharedTemps = [...]string{names.TempPrefix + "0", names.TempPrefix + "1", names.TempPrefix + "2", names.TempPrefix + "3"}
 
 // Claim calls make with a temporary name in a shared directory and returns the name. make must
-// fail with EEXIST if the name exists. While Lock holds the directory's lock, the name is one of
-// SharedTemps, unless all of them exist.
+// fail with EEXIST if the name exists. While Lock holds the directory's lock, the name is one
+// of SharedTemps, unless all of them exist.
 func (d *Dir) Claim(make func(tmp string) error) (tmp string, err error) {
 	if d.locked {
 		for _, tmp := range SharedTemps {
@@ -274,8 +274,8 @@ func (d *Dir) Claim(make func(tmp string) error) (tmp string, err error) {
 	return tmp, make(tmp)
 }
 
-// TempName returns a unique hidden name for a file that is prepared beside name and then renamed
-// to it.
+// TempName returns a unique hidden name for a file that is prepared beside name and then
+// renamed to it.
 func TempName(name string) string {
 	const rest = 255 - len(names.TempPrefix) - 1 - randomLen // of NAME_MAX
 	name = strings.TrimLeft(name, ".")
@@ -287,8 +287,8 @@ const randomLen = 10
 // shortTempName returns a TempName that fits into sun_path after a handlePath.
 func shortTempName() string { return names.TempPrefix + randomText() }
 
-// randomText uses math/rand/v2, which nobody can guess either: crypto/rand takes longer to start
-// than a repair takes.
+// randomText uses math/rand/v2, which nobody can guess either: crypto/rand takes longer to
+// start than a repair takes.
 func randomText() string {
 	text := strconv.FormatUint(rand.Uint64()|1<<63, 32)
 	return text[len(text)-randomLen:]

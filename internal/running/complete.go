@@ -14,7 +14,7 @@ import (
 	"devlog/internal/target"
 )
 
-// Sees says whether this process can see the receiver that a repair may have started before
+// Sees returns whether this process can see the receiver that a repair may have started before
 // it was killed; see CompleteStart. It is false if the record is not of such a repair.
 func Sees(r *changes.Changes, t *target.Target) bool {
 	if r.Starting == 0 {

@@ -45,7 +45,7 @@ func Process(r *changes.Changes, at *rootfs.Dir) *os.File {
 	return handle
 }
 
-// isReceiverOf says whether the process that started at that time is devlogd and has the
+// isReceiverOf returns whether the process that started at that time is devlogd and has the
 // directory open, as every receiver has the directory of its record.
 func isReceiverOf(pid int, started string, at *rootfs.Dir) bool {
 	now, err := pidfd.StartTime(pid)
@@ -77,7 +77,7 @@ func isReceiverAt(pid int, at *rootfs.Dir) bool {
 	})
 }
 
-// isReceiverExe says whether a /proc/PID/exe points to devlogd, which may run from memory or
+// isReceiverExe returns whether a /proc/PID/exe points to devlogd, which may run from memory or
 // have been replaced by an upgrade.
 func isReceiverExe(exe string) bool {
 	exe = strings.TrimSuffix(exe, " (deleted)")
@@ -136,7 +136,7 @@ func factsInside(r *changes.Changes, t *target.Target, at *rootfs.Dir) plan.Rece
 	return plan.ReceiverFacts{State: plan.Gone, PID: r.Receiver}
 }
 
-// Alive says whether the receiver that the record in the directory at names runs. One in
+// Alive returns whether the receiver that the record in the directory at names runs. One in
 // another PID namespace that cannot be seen counts as running.
 func Alive(r *changes.Changes, t *target.Target, at *rootfs.Dir) bool {
 	return Facts(r, t, at, plan.ReceiverFacts{}).Alive()

@@ -105,7 +105,7 @@ func Containers() (pids []int, err error) {
 	return pids, nil
 }
 
-// before says whether this process, and not the other one, is the first of the mount
+// before returns whether this process, and not the other one, is the first of the mount
 // namespace that both are in. A process of another PID namespace has only entered it.
 func (p process) before(other process) bool {
 	if p.init != other.init {
@@ -114,7 +114,7 @@ func (p process) before(other process) bool {
 	return startsBefore(p.pid, other.pid)
 }
 
-// startsBefore says whether the process started before the other one. Process IDs only
+// startsBefore returns whether the process started before the other one. Process IDs only
 // decide within one clock tick.
 func startsBefore(pid, other int) bool {
 	a, aerr := startTicks(pid)
@@ -133,7 +133,7 @@ func startTicks(pid int) (uint64, error) {
 	return strconv.ParseUint(text, 10, 64)
 }
 
-// sameRoot says whether both have the same root directory.
+// sameRoot returns whether both have the same root directory.
 func (p process) sameRoot(other process) bool {
 	a, aerr := os.Stat("/proc/" + strconv.Itoa(p.pid) + "/root/.")
 	b, berr := os.Stat("/proc/" + strconv.Itoa(other.pid) + "/root/.")

@@ -48,7 +48,7 @@ func CheckStage(stage hook.Stage, c hook.Container) error {
 	return nil
 }
 
-// isOutside says that a startContainer hook is not in the container. pid is the first
+// isOutside returns whether a startContainer hook is not in the container. pid is the first
 // process as the runtime reports it: 0 or, if the container has its own PID namespace, a
 // number of the host's.
 func isOutside(pid int) bool {
@@ -63,8 +63,8 @@ func isOutside(pid int) bool {
 	return err == nil && ferr == nil && first != own
 }
 
-// hasPivoted says that the root of the container's first process is not the host's, unless
-// the container is configured to have the host's.
+// hasPivoted returns whether the root of the container's first process is not the host's,
+// unless the container is configured to have the host's.
 func hasPivoted(c hook.Container) bool {
 	host, err := os.Stat("/")
 	root, rerr := os.Stat("/proc/" + strconv.Itoa(c.PID) + "/root/.")

@@ -14,7 +14,7 @@ import (
 	"devlog/internal/rootfs"
 )
 
-// IsHostPath says whether the path leads to that file in this process's own root.
+// IsHostPath returns whether the path leads to that file in this process's own root.
 func IsHostPath(name string, id rootfs.ID) (bool, error) {
 	var st unix.Stat_t
 	err := unix.Stat(name, &st)
@@ -31,7 +31,7 @@ func IsHostPath(name string, id rootfs.ID) (bool, error) {
 // (PROC_PID_INIT_INO of the kernel's include/linux/proc_ns.h).
 const InitPIDNamespace = 0xEFFFFFFC
 
-// OnHost says that this process is not in a container: it is in the first PID namespace
+// OnHost returns whether this process is not in a container: it is in the first PID namespace
 // and in process 1's mount namespace, or in the mount namespace in which a host was
 // prepared.
 func (t *Target) OnHost() bool {
@@ -49,7 +49,7 @@ func (t *Target) OnHost() bool {
 	return r != nil && r.MountNS == t.MountNS
 }
 
-// SharesPath says whether the target's directory at path is this process's own too.
+// SharesPath returns whether the target's directory at path is this process's own too.
 func (t *Target) SharesPath(path string) bool {
 	var same bool
 	err := rootfs.As(t.UID, t.GID, func() error {

@@ -52,7 +52,7 @@ func (t *Target) OwnTmpfs(d *rootfs.Dir) *rootfs.Dir {
 	return top
 }
 
-// IsShared says whether mountinfo's optional fields name a peer group
+// IsShared returns whether mountinfo's optional fields name a peer group
 // (proc_pid_mountinfo(5)).
 func IsShared(optional string) bool {
 	for field := range strings.FieldsSeq(optional) {

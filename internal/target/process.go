@@ -39,7 +39,7 @@ func ShownPID(pid int) (int, error) {
 	return pidfd.PID(int(handle.Fd()))
 }
 
-// Ended says whether the process of the pidfd has ended.
+// Ended returns whether the process of the pidfd has ended.
 func Ended(handle *os.File) bool { return pidfd.Ended(int(handle.Fd())) }
 
 // Namespace returns the number of a process's namespace: kind is a name in
@@ -52,7 +52,7 @@ func Namespace(pid, kind string) (uint64, error) {
 	return st.Sys().(*syscall.Stat_t).Ino, nil
 }
 
-// Capable says whether this process has the capability (capabilities(7)).
+// Capable returns whether this process has the capability (capabilities(7)).
 func Capable(capability int) bool {
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData

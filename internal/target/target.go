@@ -67,7 +67,7 @@ func (t *Target) Lock() (unlock func()) {
 	return unlock
 }
 
-// Trusts says whether /dev/log may be restored to what the record says, with this
+// Trusts returns whether /dev/log may be restored to what the record says, with this
 // process's privileges and for all who share it. Whoever made the container's root
 // directory can have forged a record, but cannot know the number of the namespace in
 // which the container will run. A process inside has only the container's privileges.
@@ -170,7 +170,7 @@ func ofNamed(pid int) (*Target, error) {
 	return t, nil
 }
 
-// Lives says whether a watcher can stay: it must see the end of the target and find this
+// Lives returns whether a watcher can stay: it must see the end of the target and find this
 // program when it has to run it.
 func (t *Target) Lives() bool {
 	if t.Inside {
@@ -179,7 +179,7 @@ func (t *Target) Lives() bool {
 	return t.Init != nil && !t.Entered
 }
 
-// ReceiverInside says that the receiver runs in the target's namespaces, and that the
+// ReceiverInside returns whether the receiver runs in the target's namespaces, and that the
 // paths in its rules are the container's.
 func (t *Target) ReceiverInside() bool { return t.Inside || t.Entered }
 
@@ -287,7 +287,7 @@ func ofProcess(pid int, handle *os.File) (t *Target, err error) {
 // Mounts returns the namespace in which a repair mounts for the target.
 func (t *Target) Mounts() rootfs.Mounts { return rootfs.Mounts{Namespace: t.MountNSFile} }
 
-// MayMount says whether this process may mount in the target: it needs CAP_SYS_ADMIN
+// MayMount returns whether this process may mount in the target: it needs CAP_SYS_ADMIN
 // (capabilities(7)) and a mount namespace that is the target's.
 func (t *Target) MayMount() bool {
 	if t.Host || t.MountNS == 0 || t.Confined || t.Denied != nil {
@@ -296,6 +296,6 @@ func (t *Target) MayMount() bool {
 	return Capable(unix.CAP_SYS_ADMIN)
 }
 
-// MayPrepare says whether this process may prepare the host for the target: it is in the
+// MayPrepare returns whether this process may prepare the host for the target: it is in the
 // host's root directory and not in a receiver's sandbox.
 func (t *Target) MayPrepare() bool { return !t.Inside && !t.Confined && t.UID == 0 }

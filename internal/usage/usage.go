@@ -1,5 +1,5 @@
-// Package usage owns the command line as users type it: what is wrong with it, in their
-// words, and the container's name among its options. The library that parses it
+// Package usage owns the command line as users type it: its errors, with options written as
+// users type them, and a container's name before options. The library that parses it
 // (urfave/cli) has neither.
 package usage
 
@@ -11,7 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// Error says that a command line, or an input, makes no sense.
+// Error is an error in a command line or another input.
 type Error struct{ Err error }
 
 func (e Error) Error() string { return e.Err.Error() }
@@ -20,8 +20,8 @@ func (e Error) Unwrap() error { return e.Err }
 // Errorf is an Error with the text of fmt.Errorf.
 func Errorf(format string, args ...any) error { return Error{fmt.Errorf(format, args...)} }
 
-// Suggest returns the end of an error about an unknown command: which similar one
-// may be meant; empty if none is similar.
+// Suggest returns the end of an error about an unknown command: a similar one; empty if none
+// is similar.
 func Suggest(commands []*cli.Command, name string) string {
 	visible := slices.DeleteFunc(slices.Clone(commands), func(c *cli.Command) bool { return c.Hidden })
 	return didYouMean(strings.Trim(strings.TrimPrefix(cli.SuggestCommand(visible, name), "Did you mean "), `"?`))
@@ -43,8 +43,8 @@ func OnError(c *cli.Context, err error, _ bool) error {
 	return Errorf("%s; see %s --help", flagWords(err.Error(), flags), name)
 }
 
-// flagWords rewrites the library's error about an option: with the option as users
-// type it, and the one that may be meant.
+// flagWords rewrites the library's error about an option: with the option as users type it,
+// and a similar one.
 func flagWords(text string, flags []cli.Flag) string {
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
 		return "unknown option --" + name + didYouMean(cli.SuggestFlag(flags, name, false))

@@ -19,7 +19,7 @@ func noise(b *reruntest.Box, dir string) {
 	b.Must(os.Remove(filepath.Join(dir, "noise")))
 }
 
-// pending says whether the watcher has events to read.
+// pending returns whether the watcher has events to read.
 func pending(t *testing.T, f *fake) bool {
 	t.Helper()
 	n, err := unix.Poll([]unix.PollFd{{Fd: int32(f.watches.fd), Events: unix.POLLIN}}, 0)

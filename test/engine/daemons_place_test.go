@@ -56,7 +56,7 @@ func (p place) connects() bool {
 	return false
 }
 
-// holds says whether the text is a message in the place's log.
+// holds returns whether the text is a message in the place's log.
 func (p place) holds(text string) bool {
 	got, err := os.ReadFile(p.log)
 	return err == nil && bytes.Contains(got, []byte(": "+text+"\n"))

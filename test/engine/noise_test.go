@@ -56,7 +56,7 @@ func TestEngineNoise(t *testing.T) {
 	}
 }
 
-// watches says whether the process watches a file (inotify(7), proc_pid_fdinfo(5)).
+// watches returns whether the process watches a file (inotify(7), proc_pid_fdinfo(5)).
 func watches(t *testing.T, h *host.Host, pid int) bool {
 	t.Helper()
 	infos, err := filepath.Glob(h.Path(fmt.Sprintf("/proc/%d/fdinfo/*", pid)))

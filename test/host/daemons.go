@@ -177,7 +177,7 @@ func (d *Daemon) Stop() {
 	}
 }
 
-// listens says whether a process of the host has a socket open that was bound
+// listens returns whether a process of the host has a socket open that was bound
 // under that name. Whether the name leads to it is another question.
 func listens(h *Host, pid int, name string) bool {
 	proc := h.Path(fmt.Sprintf("/proc/%d", pid))
@@ -239,7 +239,7 @@ func WaitAtMost(limit time.Duration, done func() bool) bool {
 	return came
 }
 
-// OwnSocket says whether /dev/log in the container is a link to a socket at
+// OwnSocket returns whether /dev/log in the container is a link to a socket at
 // which somebody listens. It may be anywhere but in /dev, so it is its own.
 func (c *Cheap) OwnSocket() bool {
 	to, err := os.Readlink(c.Path("/dev/log"))
@@ -278,7 +278,7 @@ func StaleLog(t *testing.T, h *Host) {
 	Check(t, os.Rename(name, h.Path("/dev/log")))
 }
 
-// CanConnect says whether somebody listens at a socket, of whichever type.
+// CanConnect returns whether somebody listens at a socket, of whichever type.
 func CanConnect(name string) bool {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -106,7 +106,7 @@ func removeGroup(t *testing.T, name string) {
 	}
 }
 
-// Exists says whether there is such a file.
+// Exists returns whether there is such a file.
 func Exists(name string) bool {
 	_, err := os.Lstat(name)
 	return err == nil

@@ -210,7 +210,7 @@ func ExpectDaemon(t *testing.T, h *Host, pid int, c *OCI) {
 	}
 }
 
-// ownFile says whether a receiver has reason to hold an open file.
+// ownFile returns whether a receiver has reason to hold an open file.
 func ownFile(h *Host, link string, st unix.Stat_t, c *OCI) bool {
 	_, pid := c.State()
 	for _, own := range []string{"socket:", fmt.Sprintf("/proc/%d/mountinfo", pid), "pidfd:", "anon_inode:[pidfd]", "anon_inode:[eventpoll]", "anon_inode:[eventfd]",

@@ -32,7 +32,7 @@ var CrashDir = sync.OnceValues(func() (string, error) {
 	return dir, errors.Join(Command("cp", filepath.Join(BinDir, "devlogd"), dir))
 })
 
-// Named says whether there is something of that name.
+// Named returns whether there is something of that name.
 func Named(s Snapshot, name string) bool {
 	return slices.ContainsFunc(s, func(line string) bool {
 		f := strings.SplitN(line, " ", 3)

@@ -184,9 +184,9 @@ func (s *SystemdHost) Flood(tag string, senders int) (stop func() []int) {
 	}
 }
 
-// ExpectAll compares what is in the file with that tag to what was sent: nothing may be missing,
-// and nothing else be there but the beginning of a line for each kill at most: a write that is
-// killed ends where it is (generic_perform_write() in mm/filemap.c).
+// ExpectAll compares what is in the file with that tag to what was sent: nothing may be
+// missing, and nothing else be there but the beginning of a line for each kill at most: a write
+// that is killed ends where it is (generic_perform_write() in mm/filemap.c).
 func ExpectAll(t *testing.T, file, tag string, sent []int, kills int) {
 	t.Helper()
 	seen := map[string]int{}
@@ -233,7 +233,7 @@ func ExpectAll(t *testing.T, file, tag string, sent []int, kills int) {
 	t.Logf("%d messages, %d twice, %d lines torn", total, twice, torn)
 }
 
-// begins says that the line is the beginning of one that was sent.
+// begins returns whether the line is the beginning of one that was sent.
 func begins(line string, sent []int) bool {
 	text := strings.TrimSuffix(line, "\n")
 	for i, n := range sent {

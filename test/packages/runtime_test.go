@@ -27,7 +27,7 @@ func stays(r host.Result) (lines []string) {
 	return lines
 }
 
-// isProgram says whether devlog-runtime is there as the package has it.
+// isProgram returns whether devlog-runtime is there as the package has it.
 func isProgram(t *testing.T, h *host.Host) bool {
 	t.Helper()
 	f, err := elf.Open(h.Path(runtimePlace))

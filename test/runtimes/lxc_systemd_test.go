@@ -96,7 +96,7 @@ func TestMountedOver(t *testing.T) {
 	}
 }
 
-// watching says whether a receiver of the host's has an inotify(7) instance.
+// watching returns whether a receiver of the host's has an inotify(7) instance.
 func watching(h *host.Host) bool {
 	for _, pid := range h.Receivers() {
 		fds, _ := filepath.Glob(h.Path(fmt.Sprintf("/proc/%d/fd/*", pid))) //nolint:errcheck // the pattern is none of a user's

@@ -121,7 +121,7 @@ func fileAt(t *testing.T, name string) (id [2]uint64, mount uint64) {
 	return [2]uint64{unix.Mkdev(st.Dev_major, st.Dev_minor), st.Ino}, st.Mnt_id
 }
 
-// mountedIn says whether a process's mount table has the mount.
+// mountedIn returns whether a process's mount table has the mount.
 func mountedIn(t *testing.T, pid int, h *host.Host, mount uint64) bool {
 	t.Helper()
 	text, err := os.ReadFile(h.Path(fmt.Sprintf("/proc/%d/mountinfo", pid)))

@@ -41,7 +41,7 @@ var maxQueued = sync.OnceValue(func() int {
 	return n + 1
 })
 
-// tooMany says whether the event has cost more than it may.
+// tooMany returns whether the event has cost more than it may.
 func (l *loss) tooMany() bool {
 	if len(l.messages) <= l.bound {
 		return false
@@ -61,7 +61,7 @@ func (l *loss) tooMany() bool {
 // span is a time in which something is not what it should be.
 type span struct{ from, to int64 }
 
-// over says whether it overlaps with one of the spans.
+// over returns whether it overlaps with one of the spans.
 func (a span) over(spans []span) bool {
 	return slices.ContainsFunc(spans, func(w span) bool { return a.to >= w.from && a.from <= w.to })
 }
@@ -201,23 +201,23 @@ func (b *box) lossOf(a attempt, next *attempt) *loss {
 	return nil
 }
 
-// lossAt says whether the message was sent during a loss.
+// lossAt returns whether the message was sent during a loss.
 func (b *box) lossAt(a attempt) bool {
 	return slices.ContainsFunc(b.losses, func(l *loss) bool { return a.sending <= l.to && a.sent >= l.from })
 }
 
-// mayFail says whether there was a reason that the message could not be sent:
+// mayFail returns whether there was a reason that the message could not be sent:
 // nobody listened in the box, or everybody's /dev/log was gone.
 func (b *box) mayFail(a attempt) bool {
 	at := span{a.sending, a.sent}
 	return at.over(b.downs) || at.over(b.s.spans)
 }
 
-// leaks says whether the message's connection was made while /dev/log was not
+// leaks returns whether the message's connection was made while /dev/log was not
 // repaired.
 func (s *soak) leaks(a attempt) bool { return span{a.connecting, a.connected}.over(s.spans) }
 
-// repaired says that /dev/log is what it should be.
+// repaired returns whether /dev/log is what it should be.
 func (s *soak) repaired() bool {
 	now := soakClock()
 	return !span{now, now}.over(s.spans)

@@ -119,7 +119,7 @@ func (x *sender) attempts() []attempt {
 	return x.sent[:len(x.sent):len(x.sent)]
 }
 
-// hasEnded says that all is known about the sender.
+// hasEnded returns whether all is known about the sender.
 func (x *sender) hasEnded() bool {
 	select {
 	case <-x.ended:
@@ -167,7 +167,7 @@ func (b *box) works() {
 	}
 }
 
-// shows says whether there is a message in the log that was sent after a time.
+// shows returns whether there is a message in the log that was sent after a time.
 func (l *soakLog) shows(x *sender, after int64) bool {
 	l.scan()
 	all, last := x.attempts(), l.seen[x.id].last()
@@ -316,6 +316,6 @@ func (s *soak) watching(pid int) (list []string) {
 	return list
 }
 
-// kept says whether a receiver has nothing open but what it had at the
+// kept returns whether a receiver has nothing open but what it had at the
 // beginning, and sockets that it got when it repaired.
 func (b *box) kept(pid int) (more []string, ok bool) { return extra(b.fds, b.s.descriptors(pid)) }

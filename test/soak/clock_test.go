@@ -125,7 +125,7 @@ func (s *soak) vdsoClock(pid int, mem io.ReaderAt) (uint64, error) {
 	return 0, fmt.Errorf("process %d has no vDSO", pid)
 }
 
-// outside says that all threads of the process have stopped outside of that code.
+// outside returns whether all threads of the process have stopped outside of that code.
 func (s *soak) outside(pid int, from, to uint64) bool {
 	tasks, err := filepath.Glob(s.h.Path(fmt.Sprintf("/proc/%d/task/*", pid)))
 	if err != nil || len(tasks) == 0 {

@@ -123,7 +123,7 @@ func killHook(b *box) func() {
 	}
 }
 
-// died says whether a command was killed, or one that it ran.
+// died returns whether a command was killed, or one that it ran.
 func died(r host.Result) bool { return r.Code < 0 || r.Code > 128 }
 
 // crash kills a command of our hook at one of its checkpoints, of which there are
@@ -274,7 +274,7 @@ func removeFile(b *box) func() {
 	}
 }
 
-// has says whether a process has a file open that has one of these names where
+// has returns whether a process has a file open that has one of these names where
 // the process runs.
 func (s *soak) has(pid int, names ...string) bool {
 	list := strings.Join(s.links(pid), "\n") + "\n"

@@ -156,7 +156,7 @@ func (l *soakLog) line(line []byte) {
 	}
 }
 
-// settledElsewhere says that a message is known to be in the log of its own box.
+// settledElsewhere returns whether a message is known to be in the log of its own box.
 func (s *soak) settledElsewhere(name, id string, n int) bool {
 	for _, b := range s.boxes {
 		for _, x := range b.senders {

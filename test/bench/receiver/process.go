@@ -83,7 +83,7 @@ func (p *peer) start(dir string) (*receiver, error) {
 	return r, nil
 }
 
-// takes says whether somebody listens.
+// takes returns whether somebody listens.
 func takes(socket string) bool {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
