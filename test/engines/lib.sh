@@ -63,7 +63,8 @@ one() { containerd --version | grep -q ' v\?1\.'; }
 has_nri() { grep -q io.containerd.nri.v1.nri /etc/containerd/config.toml; }
 # validates: NRI's default validator is there, and on.
 validates() { sed -n '/nri.*default_validator/,/required/p' /etc/containerd/config.toml | grep -q 'enable = true'; }
-has_cdi() { grep -q enable_cdi /etc/containerd/config.toml; }
+# containerd 2.4 has no option for it, and it is always on.
+has_cdi() { grep -q cdi_spec_dirs /etc/containerd/config.toml; }
 
 engine_start() {
 	containerd -c /etc/containerd/config.toml >>"$WORK/log/$scenario.containerd" 2>&1 &

@@ -49,7 +49,8 @@ if has_cdi; then
 else
 	skip 1 'the CDI device'
 fi
-if has_nri; then # beside the plugin
+if has_nri; then # beside the plugin, which finds its programs
+	install
 	plugin_start --all --rule '*.* container-stdout'
 	annotations='{"devlog.dev/rules":"*.* container-stdout"}' handler=devlog start both
 	soon "with the plugin and the RuntimeClass a message arrives once" logged both
@@ -59,4 +60,4 @@ else
 	skip 2 'the plugin beside it'
 fi
 soon "all receivers end" receivers 0
-ended 14
+ended 12
