@@ -38,15 +38,22 @@ func SendFiles(socket int, files []Passed) error {
 		fds = append(fds, int(f.File.Fd()))
 	}
 	list := []byte(strings.Join(names, ":"))
-	if len(files) > MaxFiles || len(list) > maxNames {
-		return fmt.Errorf("cannot hand over %d files with names of %d bytes: at most %d files and %d bytes are possible: choose a socket path with fewer directories to make",
-			len(files), len(list), MaxFiles, maxNames)
+	if err := checkSize(files, list); err != nil {
+		return err
 	}
-	err := unix.Sendmsg(socket, list, unix.UnixRights(fds...), nil, 0)
-	if err != nil {
+	if err := unix.Sendmsg(socket, list, unix.UnixRights(fds...), nil, 0); err != nil {
 		return fmt.Errorf("cannot hand the files over: %w", err)
 	}
 	return nil
+}
+
+// checkSize returns an error if the files, or the text that names them, are too many to pass.
+func checkSize(files []Passed, text []byte) error {
+	if len(files) <= MaxFiles && len(text) <= maxNames {
+		return nil
+	}
+	return fmt.Errorf("cannot hand over %d files with names of %d bytes: at most %d files and %d bytes are possible: choose a socket path with fewer directories to make",
+		len(files), len(text), MaxFiles, maxNames)
 }
 
 // ReceiveFiles returns the files of one SendFiles at the other end of the socket, without
@@ -99,9 +106,8 @@ func SendNames(socket int, files []Passed) error {
 		list = append(append(list, f.Name, f.File.Name()), idOf(int(f.File.Fd()))...)
 	}
 	text := []byte(strings.Join(list, "\x00"))
-	if len(files) > MaxFiles || len(text) > maxNames {
-		return fmt.Errorf("cannot hand over %d files with names of %d bytes: at most %d files and %d bytes are possible: choose a socket path with fewer directories to make",
-			len(files), len(text), MaxFiles, maxNames)
+	if err := checkSize(files, text); err != nil {
+		return err
 	}
 	if err := unix.Send(socket, text, unix.MSG_NOSIGNAL); err != nil {
 		return fmt.Errorf("cannot hand the files over: %w", err)
