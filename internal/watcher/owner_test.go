@@ -32,9 +32,16 @@ type fake struct {
 	said     []string
 	repaired int
 	onSay    func()
+	onNames  func()
+	onPoll   func()
 }
 
-func (f *fake) Names() []Name { return slices.Clone(f.has) }
+func (f *fake) Names() []Name {
+	if f.onNames != nil {
+		f.onNames()
+	}
+	return slices.Clone(f.has)
+}
 
 func (f *fake) Retire(socket int) {
 	f.has = slices.DeleteFunc(f.has, func(n Name) bool { return n.Socket == socket })
@@ -70,6 +77,9 @@ func (f *fake) Say(_ syslog.Severity, text string) {
 }
 
 func (f *fake) Poll(fd int, events uint32) error {
+	if f.onPoll != nil {
+		f.onPoll()
+	}
 	event := unix.EpollEvent{Events: events, Fd: int32(fd)}
 	if unix.EpollCtl(f.epoll, unix.EPOLL_CTL_MOD, fd, &event) == nil {
 		return nil

@@ -340,17 +340,17 @@ func (w *Watcher) afterRun(now time.Time, problem error) {
 	}
 	w.watchYielded(now)
 	w.arm(now)
-	// A failed repair undoes its changes: these events are its own. Changes after this check
-	// cause new events.
 	w.readEvents()
-	own := problem != nil && w.container.devLog() == run.before
-	if w.watches.changed && !own {
-		w.due.schedule(now, true)
-		return
-	}
-	if w.watches.changed {
+	if problem != nil && w.watches.changed && w.container.devLog() == run.before {
+		// A failed repair undoes its changes: these events are its own. But each watch was off
+		// after its first event, so look again once they are on.
 		w.watches.changed, w.watches.named = false, false
 		w.arm(now)
+		w.watches.changed = w.container.devLog() != run.before
+	}
+	if w.watches.changed {
+		w.due.schedule(now, true)
+		return
 	}
 	if other != (mark{}) {
 		w.yieldTo(other)

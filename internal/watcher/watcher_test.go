@@ -195,6 +195,31 @@ func TestChangeBesideFailure(t *testing.T) {
 	}
 }
 
+// A change while the watches are renewed after a failed repair is noticed: each watch is off
+// after its first event.
+func TestChangeWhileArming(t *testing.T) {
+	b := reruntest.New(t, "link")
+	f := watching(b)
+	b.Must(os.Remove(b.Dev))
+	f.readEvents()
+	f.due.at, f.pause.retries, f.run = time.Time{}, maxRetries, &run{before: f.container.devLog()}
+	others := 0
+	f.onPoll = func() { // the watches are about to be renewed
+		f.onNames = func() { // another name in the directory ends its watch
+			others++
+			b.Must(os.WriteFile(fmt.Sprint(b.Dev, others), nil, 0o600))
+		}
+		f.onPoll = func() { // and again
+			f.onPoll, f.onNames = nil, nil
+			b.Must(reruntest.Relink(b.Root, "/nowhere"))
+		}
+	}
+	f.afterRun(time.Now(), errors.New("it fails"))
+	if f.readEvents(); f.due.at.IsZero() && !f.watches.changed {
+		t.Error("the change is not looked at")
+	}
+}
+
 // A repair in the middle of its work may finish it: it could leave the host
 // without its socket's name.
 func TestLetsRepairFinish(t *testing.T) {
