@@ -90,15 +90,17 @@ func TestDocumentBlocks(t *testing.T) {
 }
 
 // elsewhere are the names of what tests documents outside this package: the tests of
-// the plugin's module, and the scenarios of make test-engines.
+// the plugin's module, and the scenarios of make test-engines and make test-hosts.
 func elsewhere(t *testing.T) set {
 	t.Helper()
 	s := testNames(t, "../nri/*_test.go")
 	maps.Copy(s, testNames(t, "../nri/cmd/*/*_test.go"))
-	scenarios, err := filepath.Glob("engines/*.sh")
-	host.Check(t, err)
-	for _, name := range scenarios {
-		s[strings.TrimSuffix(name, ".sh")] = true
+	for _, pattern := range []string{"engines/*.sh", "hosts/guest/[0-9]*.sh"} {
+		scenarios, err := filepath.Glob(pattern)
+		host.Check(t, err)
+		for _, name := range scenarios {
+			s[strings.TrimSuffix(name, ".sh")] = true
+		}
 	}
 	return s
 }

@@ -18,7 +18,7 @@ security=$(grep security <<<"$uris" | head -n 1) || security=http://deb.debian.o
 packages=(systemd systemd-sysv dbus udev libpam-systemd kmod iproute2 procps strace apparmor
   lxc libpam-cgfs podman containernetworking-plugins iptables crun runc docker.io busybox-static)
 case $suite in
-trixie) packages+=(docker-cli passt) ;;
+trixie) packages+=(docker-cli passt docker-compose incus-base incus-client systemd-container) ;;
 esac
 
 in_root() { chroot "$root" "$@"; }
@@ -68,6 +68,8 @@ settings() {
     modprobe@.service podman.socket podman.service sys-kernel-debug.mount sys-kernel-tracing.mount systemd-binfmt.service systemd-networkd.service systemd-pstore.service systemd-timesyncd.service; do
     ln -sf /dev/null "$root/etc/systemd/system/$unit"
   done
+  # Only one scenario wants this.
+  [ "$suite" != trixie ] || in_root systemctl disable incus.service incus.socket incus-startup.service
   # lxc.service waits for half a minute for a bridge; it kills what takes longer to end.
   echo 'USE_LXC_BRIDGE="false"' >"$root/etc/default/lxc-net"
   echo 'SHUTDOWNDELAY=60' >>"$root/etc/default/lxc"

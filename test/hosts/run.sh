@@ -10,8 +10,10 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=test/hosts
 cache=${XDG_CACHE_HOME:-/var/cache}/devlog-hosts
-# For all of a suite's run: it hangs if it takes longer.
-: "${HOST_TIMEOUT:=1500}"
+# For all of a suite's run: it hangs if it takes longer than its scenarios may, each
+# 300 seconds (guest/boot.sh), and its boots.
+scenarios=($here/guest/[0-9]*.sh)
+: "${HOST_TIMEOUT:=$((300 * (${#scenarios[@]} + 2)))}"
 
 shell=
 if [ "${1-}" = --shell ]; then
@@ -71,7 +73,7 @@ deps
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/devlog-hosts.XXXXXX")
 [ -n "${KEEP-}" ] || trap 'rm -rf "$work"' EXIT
 mkdir "$work/test"
-cp $here/guest/* "$work/test/"
+cp $here/guest/* docs/runtimes.md "$work/test/"
 packages "$work/test"
 [ -z "$shell" ] || printf '#!/bin/sh\n' >"$work/test/boot.sh" # nothing runs by itself
 tar -C "$work/test" -cf "$work/test.tar" .
