@@ -20,8 +20,9 @@ func TestAppendMessage(t *testing.T) {
 			"SYSLOG_TIMESTAMP=now|PRIORITY=3|SYSLOG_FACILITY=2|SYSLOG_IDENTIFIER=app|SYSLOG_PID=7|SYSLOG_MSGID=ID|" +
 				`SD_X_1_A=b"\]\c|SD_X_1_C_D=e|SD_Z_F=|OBJECT_PID=1|SENDER_UID=2|SENDER_GID=3|SYSLOG_CUT=1|MESSAGE=hello|`},
 		"fields": {syslog.Message{Fields: []syslog.Field{{Name: []byte("CODE_FILE"), Value: []byte("x")}, {Name: []byte("CONTAINER_NAME"), Value: []byte("other")},
+			{Name: []byte("PODMAN_EVENT"), Value: []byte("died")}, {Name: []byte("USER_UNIT"), Value: []byte("x.service")},
 			{Name: []byte("OBJECT_PID"), Value: []byte("1")}}},
-			"SYSLOG_TIMESTAMP=now|PRIORITY=0|SYSLOG_FACILITY=0|CODE_FILE=x|CLIENT_CONTAINER_NAME=other|CLIENT_OBJECT_PID=1|MESSAGE=|"},
+			"SYSLOG_TIMESTAMP=now|PRIORITY=0|SYSLOG_FACILITY=0|CODE_FILE=x|CLIENT_CONTAINER_NAME=other|CLIENT_PODMAN_EVENT=died|CLIENT_USER_UNIT=x.service|CLIENT_OBJECT_PID=1|MESSAGE=|"},
 		"little":    {syslog.Message{}, "SYSLOG_TIMESTAMP=now|PRIORITY=0|SYSLOG_FACILITY=0|MESSAGE=|"},
 		"newline":   {syslog.Message{Text: []byte("a\nb")}, "SYSLOG_TIMESTAMP=now|PRIORITY=0|SYSLOG_FACILITY=0|MESSAGE|\x03\x00\x00\x00\x00\x00\x00\x00a|b|"},
 		"no text":   {syslog.Message{Text: []byte("a\xff")}, "SYSLOG_TIMESTAMP=now|PRIORITY=0|SYSLOG_FACILITY=0|MESSAGE=a#377|SYSLOG_RAW=a\xff|"},

@@ -17,10 +17,10 @@ const (
 )
 
 // reserved returns whether a field of that name would say whose entry it is: to people, to
-// journald, which trusts root's OBJECT_PID, or to "journalctl --unit", which trusts root's
-// COREDUMP_UNIT.
+// journald, which trusts root's OBJECT_PID, to "journalctl --unit" and "--user-unit", which trust
+// root's COREDUMP_UNIT and USER_UNIT, or to podman, whose events are root's entries with PODMAN_EVENT.
 func reserved(name []byte) bool {
-	for _, prefix := range []string{"CONTAINER_", "OBJECT_", "COREDUMP_", "SENDER_", "SYSLOG_"} {
+	for _, prefix := range []string{"CONTAINER_", "OBJECT_", "COREDUMP_", "USER_", "PODMAN_", "SENDER_", "SYSLOG_"} {
 		if bytes.HasPrefix(name, []byte(prefix)) {
 			return true
 		}
