@@ -23,6 +23,11 @@ esac
 
 in_root() { chroot "$root" "$@"; }
 install_in_root() { in_root apt-get -qq -y --no-install-recommends "$@"; }
+# debs PACKAGE...: they lie in /var/debs/PACKAGE with what they need.
+debs() {
+  mkdir -p "$root/var/debs/$1"
+  install_in_root -d -o Dir::Cache::archives="/var/debs/$1" install "$@"
+}
 
 system() {
   debootstrap --variant=minbase --include=ca-certificates,apt-utils "$suite" "$root" "$mirror"
@@ -45,11 +50,8 @@ system() {
     install_in_root install "$kernel" && break
   done
   # Syslog daemons, to be installed without a network.
-  local daemon
-  for daemon in rsyslog syslog-ng-core; do
-    mkdir -p "$root/var/debs/$daemon"
-    install_in_root -d -o Dir::Cache::archives="/var/debs/$daemon" install "$daemon"
-  done
+  debs rsyslog rsyslog-relp
+  debs syslog-ng-core
   umount "$root/proc"
   rm -rf "$root/usr/sbin/policy-rc.d" "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
 }

@@ -1,0 +1,87 @@
+# shellcheck shell=bash
+# What a container logs is in the host's journal, also over a restart of journald, and
+# in another host's rsyslog, by the file that devlog-hook prints for rsyslog. The other
+# host is a network namespace.
+mkdir -p /etc/devlog-test/ship /var/log/journal
+sed 's,"--supervise"\, "systemd",&\, "--journal"\, "--rule"\, "*.* journal"\, "--rule"\, "*.* -/var/log/devlog/{name}/messages.json ;JSON\,rotate=100M:5",' \
+	/etc/devlog-test/supervised/devlog.json >/etc/devlog-test/ship/devlog.json
+systemctl restart systemd-journald # it writes to the disk from now on
+
+# With the host's programs beside its own.
+podman_global=(--hooks-dir /etc/devlog-test/ship)
+podman_run web -v /usr/lib:/lib:ro -v /usr/lib:/usr/lib:ro -v /usr/lib64:/lib64:ro -v /usr/bin:/host:ro
+podman_global=()
+
+# lands MESSAGE FIELD=VALUE...: the journal has the message of web's, with these fields.
+lands() {
+	local entry field
+	entry=$(journalctl -q --no-pager -n 1 -o json CONTAINER_NAME=web "MESSAGE=$1")
+	for field in "${@:2}"; do [[ $entry = *"\"${field%%=*}\":\"${field#*=}\""* ]] || return 1; done
+	[ -n "$entry" ]
+}
+podman exec web /host/logger -t app -p daemon.err 'of logger'
+soon "the journal has logger's message, with priority, identifier and facility" \
+	lands 'of logger' PRIORITY=3 SYSLOG_FACILITY=3 SYSLOG_IDENTIFIER=app CONTAINER_TAG=web
+podman exec web /bin/sh -c 'echo "of systemd-cat" | /host/systemd-cat -t tool -p warning'
+soon "the journal has systemd-cat's message, with priority, identifier and facility" \
+	lands 'of systemd-cat' PRIORITY=4 SYSLOG_FACILITY=1 SYSLOG_IDENTIFIER=tool CONTAINER_TAG=web
+
+# in_journal / at_server: the numbers that are there, one a line. has: the last one is.
+in_journal() { journalctl -q --no-pager -o cat CONTAINER_NAME=web SYSLOG_IDENTIFIER=many "$@"; }
+at_server() { tail "${1--n+1}" /srv/server/log | sed -n 's/.*"appname":"many".*"msg":"\([0-9]*\)".*/\1/p'; }
+has() { "$1" -n20 2>/dev/null | grep -qx "$2"; }
+# log FROM TO: web logs these numbers.
+log() {
+	seq "$1" "$2" >"$truth/web/numbers"
+	podman exec web /host/logger -t many -f /truth/numbers
+}
+# each_once FUNCTION TO: the numbers up to that are there, each once.
+each_once() { cmp <(seq "$2") <("$1" | sort -n); }
+
+dpkg --unpack /var/debs/rsyslog/*.deb && ldconfig # its service is not wanted
+mkdir -p /srv/server /srv/client
+ip netns add server
+ip link add relp type veth peer name relp netns server
+ip address add 192.0.2.1/30 dev relp
+ip link set relp up
+ip -n server address add 192.0.2.2/30 dev relp
+ip -n server link set relp up
+cat >/srv/server.conf <<-'C'
+	global(workDirectory="/srv/server" maxMessageSize="512k")
+	module(load="imrelp")
+	template(name="line" type="string" string="%msg%\n")
+	input(type="imrelp" port="2514" maxDataSize="512k" ruleset="store")
+	ruleset(name="store" queue.type="Direct") {
+	  action(type="omfile" file="/srv/server/log" template="line")
+	}
+C
+devlog-hook config rsyslog --server 192.0.2.2 >/srv/devlog.conf
+printf 'global(workDirectory="/srv/client")\ninclude(file="/srv/devlog.conf")\n' >/srv/client.conf
+systemd-run -q --unit rs-server -p NetworkNamespacePath=/run/netns/server rsyslogd -n -iNONE -f /srv/server.conf
+systemd-run -q --unit rs-client rsyslogd -n -iNONE -f /srv/client.conf
+
+: "${MESSAGES:=10000}" "${WAIT:=100}"
+half=$((MESSAGES / 2))
+log 1 $half &
+within 100 eval '[ -n "$(in_journal -n1)" ]'
+systemctl restart systemd-journald
+wait $!
+soon "the journal has half of $MESSAGES messages, over a restart of journald" has in_journal $half
+soon "the other host's rsyslog has them" has at_server $half
+want "each once" each_once at_server $half
+systemctl restart rs-server rs-client
+log $((half + 1)) "$MESSAGES"
+soon "the journal has all" has in_journal "$MESSAGES"
+want "each once" each_once in_journal "$MESSAGES"
+soon "the other host's rsyslog has all, after both were restarted" has at_server "$MESSAGES"
+want "each once" each_once at_server "$MESSAGES"
+systemctl stop rs-client # before its server: rsyslog 8.2302 crashes without one
+systemctl stop rs-server
+ip netns delete server
+# The host is as before for the scenarios that follow.
+for deb in /var/debs/rsyslog/*.deb; do dpkg-deb -f "$deb" Package; done | xargs dpkg --purge
+podman kill web
+podman rm -f web
+rm -rf /var/log/journal
+systemctl restart systemd-journald
+ended 9
