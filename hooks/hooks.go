@@ -15,7 +15,7 @@ const Dir = "/usr/libexec/devlog"
 // Server stands in the files of log shippers for the server's name.
 const Server = "logs.example.com"
 
-//go:embed *.conf *.json *.toml *.yaml *.init *.openrc *.runit *.s6 *.service
+//go:embed *.conf *.json *.toml *.yaml *.init *.openrc *.runit *.s6 *.service *.socket
 var files embed.FS
 
 // Kind is what can be configured to use devlog.
@@ -54,6 +54,8 @@ var Kinds = []Kind{
 	{Name: "sysvinit", Usage: "init scripts for a host and for a container", Files: []string{"devlog-host.init", "devlog.init"},
 		Place: "save devlog-host.init as /etc/init.d/devlog-host on a host, then: update-rc.d devlog-host defaults; devlog.init as /etc/init.d/devlog in a container, then: update-rc.d devlog defaults"},
 	{Name: "openrc", Usage: "an OpenRC service for a host", Files: []string{"devlog-host.openrc"}},
+	{Name: "systemd", Usage: "a systemd service that receives for all containers of a host", Files: []string{"devlogd.service", "devlogd.socket"},
+		Place: "save both in /etc/systemd/system, then: systemctl enable --now devlogd.socket"},
 	{Name: "systemd-host", Usage: "a systemd service for a host", Files: []string{"devlog-host.service"}},
 	{Name: "s6", Usage: "an s6 service that runs the receiver", Files: []string{"devlog.s6"}},
 	{Name: "runit", Usage: "a runit service that runs the receiver", Files: []string{"devlog.runit"}},

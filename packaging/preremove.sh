@@ -10,8 +10,9 @@ remove | 0) ;;
 esac
 if [ -d /run/systemd/system ]; then
 	systemctl --no-reload disable --now devlog-host.service || :
+	systemctl --no-reload disable devlogd.socket || : # its containers need it until they end
 elif command -v systemctl >/dev/null; then
-	systemctl disable devlog-host.service || : # of a system that does not run
+	systemctl disable devlog-host.service devlogd.socket || : # of a system that does not run
 fi
 
 left=

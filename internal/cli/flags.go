@@ -72,7 +72,7 @@ func socketFlag() cli.Flag {
 func receiverFlags(supervise launch.Supervisor) []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "receiver", EnvVars: env("RECEIVER"),
-			Usage: "start the receiver `PATH`, or none if the container's own daemon listens (default: devlogd beside this program)"},
+			Usage: "`WHO` receives: auto (the host's devlogd.service if it runs, else a process of the container's own), node (that service), the program at a path, or none if the container's own daemon listens (default: auto)"},
 		&cli.BoolFlag{Name: "no-auto-repair", EnvVars: env("NO_AUTO_REPAIR"),
 			Usage: "do not repair again if /dev/log is replaced"},
 		&cli.StringFlag{Name: "supervise", Value: string(supervise), EnvVars: env("SUPERVISE"),

@@ -20,7 +20,7 @@ func (p *program) listCommand() *cli.Command {
 		Name:  "list",
 		Usage: "list the containers on this host that have a receiver",
 		Description: "Unknown values are \"-\", or null in JSON. The numbers of messages and of lost messages are known only\n" +
-			"of receivers with --metrics-file; they are at most ten seconds old.",
+			"of devlogd.service, and of receivers with --metrics-file, at most ten seconds old.",
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "write JSON, for programs", EnvVars: env("JSON")}},
 		Action: func(c *cli.Context) error {
 			p.typed = true

@@ -195,6 +195,9 @@ func (c *confinement) decide(needs receiver.Needs) {
 		_ = os.MkdirAll(filepath.Dir(needs.Metrics), 0o755) // writing the metrics reports an error
 		c.directory(filepath.Dir(needs.Metrics))
 	}
+	for _, dir := range needs.Dirs {
+		c.directory(dir)
+	}
 	for _, path := range needs.Sockets {
 		if dir := filepath.Dir(path); dir != "/" { // everything is below /
 			c.others(c.allowIn(dir, sandbox.Unlink, file.Directory))

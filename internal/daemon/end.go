@@ -23,6 +23,9 @@ func End(pid int) (unix.WaitStatus, error) {
 	return status, err
 }
 
+// Reap returns the status of a child that has ended.
+func Reap(pid int) (unix.WaitStatus, error) { return reap(pid, time.Now()) }
+
 // errRuns means that a child has not ended yet.
 var errRuns = errors.New("it has not ended")
 
@@ -43,8 +46,8 @@ func reap(pid int, deadline time.Time) (status unix.WaitStatus, err error) {
 	}
 }
 
-// inWords describes how a process ended.
-func inWords(status unix.WaitStatus) string {
+// InWords describes how a process ended.
+func InWords(status unix.WaitStatus) string {
 	if status.Signaled() {
 		return "signal: " + status.Signal().String()
 	}

@@ -39,6 +39,8 @@ type Spec struct {
 	Env []string
 	// Dir is its working directory; / if empty.
 	Dir string
+	// Stderr is its standard error; nil for /dev/null.
+	Stderr *os.File
 	// Files are passed to it. They stay open here.
 	Files []handover.Passed
 	// Timeout is how long it may take to be ready.
@@ -91,7 +93,11 @@ func Start(s Spec) (pid int, err error) {
 		Env: append(slices.Clone(s.Env), vars...),
 		Sys: &syscall.SysProcAttr{Setsid: true},
 	}
-	for _, f := range append([]*os.File{null, null, null}, files...) {
+	stderr := s.Stderr
+	if stderr == nil {
+		stderr = null
+	}
+	for _, f := range append([]*os.File{null, null, stderr}, files...) {
 		attr.Files = append(attr.Files, f.Fd())
 	}
 	pid, err = start(path, append([]string{s.Path}, s.Args...), attr)
@@ -117,7 +123,7 @@ func endUnready(pid int, reason error) error {
 		return errors.Join(reason, err)
 	}
 	if errors.Is(reason, io.EOF) {
-		return fmt.Errorf("it ended before it was ready (%s)", inWords(status))
+		return fmt.Errorf("it ended before it was ready (%s)", InWords(status))
 	}
 	return reason
 }

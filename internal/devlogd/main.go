@@ -112,6 +112,8 @@ func run(args []string, stdout io.Writer, files []handover.File, before *handove
 	if err != nil {
 		return usageError{err}
 	}
+	unix.Umask(0o022)
+	signal.Ignore(unix.SIGPIPE, unix.SIGXFSZ) // write(2) returns errors instead
 	switch {
 	case o.help:
 		_, err = io.WriteString(stdout, usage)
@@ -126,6 +128,10 @@ func run(args []string, stdout io.Writer, files []handover.File, before *handove
 		return started()
 	case o.check:
 		return checkRules(o, stdout)
+	case o.node:
+		return runNode(o, files)
+	case o.reader:
+		return runReader(o, files, started, exit)
 	}
 	receive := !onlyWatches(o, files)
 	if before != nil {
@@ -140,8 +146,6 @@ func run(args []string, stdout io.Writer, files []handover.File, before *handove
 	if err := timezone.Read(); err != nil {
 		o.notices = append(o.notices, "the time zone is unknown: "+err.Error())
 	}
-	unix.Umask(0o022)
-	signal.Ignore(unix.SIGPIPE, unix.SIGXFSZ) // write(2) returns errors instead
 	o.receiver.Inside = inContainer(o, files)
 	p, err := newProgram(o, before, kept, exit)
 	if err != nil {

@@ -42,7 +42,10 @@ type rules struct {
 }
 
 // action is what to do instead of receiving.
-type action struct{ check, version, help bool }
+type action struct {
+	check, version, help bool
+	node, reader         bool // this is a process of a host's service
+}
 
 // setListen handles --listen. It uses the type from a --type before it, unless an earlier
 // --listen has used that.
@@ -158,6 +161,9 @@ usage: devlogd [--listen PATH]... [--rule RULE]... [flags] [-- COMMAND ARGS...]
                      run as this user once sockets and outputs are open (not with
                      COMMAND)
   --notice TEXT      write TEXT as a warning at the start (may be repeated)
+  --node             be the service of this host: hooks hand its containers over,
+                     at /run/devlog/node; of the options above, only --sandbox
+                     and --user apply
   --check-config     check the rules and exit
   --exit-when-alone  exit when only LXC's init is left, which waits for this
                      process (lxc-execute)
@@ -230,6 +236,8 @@ func (o *options) flags() []flag {
 		{name: "notice", list: true, set: list(&o.notices)},
 		{name: "command-needs", set: o.setNeeds},
 		{name: "private-dev", toggle: true, set: toggle(&o.receiver.Repair.Private)},
+		{name: "node", toggle: true, set: toggle(&o.node)},
+		{name: "node-reader", toggle: true, set: toggle(&o.reader)},
 		{name: "check-config", toggle: true, set: toggle(&o.check)},
 		{name: "exit-when-alone", toggle: true, set: toggle(&o.alone)},
 		{name: "await-init", toggle: true, set: toggle(&o.await)},

@@ -10,13 +10,10 @@ import (
 	"devlog/internal/file"
 	"devlog/internal/handover"
 	"devlog/internal/intake"
-	"devlog/internal/logfile"
 	"devlog/internal/lxcexec"
-	"devlog/internal/output"
+	"devlog/internal/process"
 	"devlog/internal/receiver"
-	"devlog/internal/sink"
 	"devlog/internal/syslog"
-	"devlog/internal/syslogconf"
 	"devlog/internal/watchdog"
 )
 
@@ -41,24 +38,10 @@ type program struct {
 	store   *store                // what outlives this process; may be nil
 }
 
-// openKernelLog opens the kernel's log, for messages that nothing else can report. name comes
-// before each record.
-func openKernelLog(name string) (output.Output, error) {
-	return sink.OpenKernel(syslogconf.KernelLog, name)
-}
-
 // newProgram returns a program whose receiver has nothing open yet. before is what the earlier
 // program left, and kept what outlives the process.
 func newProgram(o *options, before *handover.Description, kept *store, exit func(error)) (p *program, err error) {
 	p = &program{exit: exit, inside: o.receiver.Inside, startRoot: file.Root(), store: kept}
-	if p.loop, err = eventloop.New(); err != nil {
-		return nil, err
-	}
-	p.watchdog = watchdog.New(p.loopElsewhere, p.wakeUp)
-	p.loop.SetYield(p.watchdog.Yield)
-	p.loop.SetShares(logfile.Compressing)
-	p.round = eventloop.NewTask(p.step)
-	p.timer = p.loop.NewTimer(func(time.Time) { p.loop.Soon(p.round) })
 	upgraded := before != nil && kept == nil
 	var problem error
 	if upgraded {
@@ -68,14 +51,17 @@ func newProgram(o *options, before *handover.Description, kept *store, exit func
 	if p.store != nil {
 		p.memory = p.store.messages()
 	}
-	p.loop.SetIdle(p.memory.Rest)
-	process := &receiver.Process{
-		Version: Version, Loop: p.loop, Memory: p.memory, Watchdog: p.watchdog,
-		Confined: p.confined, Stderr: 2, KernelLog: openKernelLog,
+	shared, err := process.New(Version, p.memory, p.loopElsewhere, p.wakeUp)
+	if err != nil {
+		return nil, err
 	}
+	shared.Confined = p.confined
+	p.loop, p.watchdog = shared.Loop, shared.Watchdog
+	p.round = eventloop.NewTask(p.step)
+	p.timer = p.loop.NewTimer(func(time.Time) { p.loop.Soon(p.round) })
 	c := o.receiver
 	c.Owner, c.Rules, c.Hosts = p, o.readRules, hostNames(c.Name, o.hosts)
-	p.receiver = receiver.New(process, c)
+	p.receiver = receiver.New(shared, c)
 	if problem != nil {
 		p.receiver.Report(problem)
 	}

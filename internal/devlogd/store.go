@@ -7,6 +7,7 @@ import (
 
 	"devlog/internal/handover"
 	"devlog/internal/intake"
+	"devlog/internal/notify"
 	"devlog/internal/receiver"
 	"devlog/internal/syslog"
 )
@@ -152,5 +153,5 @@ func (p *program) tellReady() error {
 		return nil
 	}
 	p.store.started = true
-	return handover.Notify("READY=1")
+	return notify.Send("READY=1")
 }

@@ -18,6 +18,7 @@ import (
 	"devlog/internal/handover"
 	"devlog/internal/intake"
 	"devlog/internal/memfd"
+	"devlog/internal/process"
 	"devlog/internal/receiver"
 	"devlog/internal/syslog"
 	"devlog/internal/watchdog"
@@ -150,7 +151,7 @@ func checkUpgrade(o *options, fd int) error {
 	if err != nil {
 		return err
 	}
-	return receiver.New(&receiver.Process{Loop: loop, Memory: intake.NewMemory(), Watchdog: watchdog.New(func() {}, func() {})}, o.receiver).CheckOutputs(rules)
+	return receiver.New(&process.Process{Loop: loop, Memory: intake.NewMemory(), Watchdog: watchdog.New(func() {}, func() {})}, o.receiver).CheckOutputs(rules)
 }
 
 // stepUpgrade replaces the program after a successful check. It returns whether to end: a

@@ -9,38 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// notifyVariable has the socket of the service manager (sd_notify(3)).
-const notifyVariable = "NOTIFY_SOCKET"
-
 // FilesVariable has the socket where the hook passes the files to a receiver that the service
 // manager started.
 const FilesVariable = "DEVLOGD_FILES"
-
-// Notify sends a state, such as "READY=1", to the service manager (sd_notify(3)), and passes
-// it open files to keep (FDSTORE=1). It does nothing without a service manager.
-func Notify(state string, fds ...int) error {
-	name := os.Getenv(notifyVariable)
-	if name == "" {
-		return nil
-	}
-	if name[0] != '/' && name[0] != '@' {
-		return fmt.Errorf("cannot tell the service manager at %s=%q: %w", notifyVariable, name, unix.EAFNOSUPPORT)
-	}
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("cannot tell the service manager: %w", err)
-	}
-	defer unix.Close(fd)
-	var rights []byte
-	if len(fds) > 0 {
-		rights = unix.UnixRights(fds...)
-	}
-	// x/sys/unix writes the NUL of an abstract name as @.
-	if err := unix.Sendmsg(fd, []byte(state), rights, &unix.SockaddrUnix{Name: name}, unix.MSG_NOSIGNAL); err != nil {
-		return fmt.Errorf("cannot tell the service manager: %w", err)
-	}
-	return nil
-}
 
 // Supervised returns whether the service manager started this process for a hook. It returns
 // false after FromHook.

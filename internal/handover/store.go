@@ -13,6 +13,8 @@ import (
 
 	"devlog/internal/file"
 	"devlog/internal/memfd"
+	"devlog/internal/notify"
+	"devlog/internal/pidfd"
 )
 
 // A supervisor that keeps open files (FileDescriptorStoreMax= of systemd.service(5)) can
@@ -133,7 +135,7 @@ func ReuseStore(fd int, l Layout) (*Store, error) {
 		unreadable = errors.New("the memory of the earlier receiver is of another version")
 	}
 	_ = unix.Close(fd)
-	if err := Notify("FDSTOREREMOVE=1\nFDNAME=" + StoreName); err != nil {
+	if err := notify.Unkeep(StoreName); err != nil {
 		return nil, err
 	}
 	s, err := NewStore(l)
@@ -157,26 +159,31 @@ func (s *Store) New() bool { return !s.Restarted || s.unreadable != nil }
 
 // keep passes a file to the supervisor.
 func (s *Store) keep(name string, fd int) error {
-	err := Notify("FDSTORE=1\nFDPOLL=0\nFDNAME="+name, fd)
+	err := notify.Keep(name, fd)
 	if err == nil {
 		s.stored[name] = true
 	}
 	return err
 }
 
-// storedName returns the supervisor's name for an open file. It is the kernel's name for it,
+// StoredName returns the supervisor's name for an open file. It is the kernel's name for it,
 // so that no file is stored twice.
-func storedName(fd int) (string, error) {
+func StoredName(fd int) (string, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return "", fmt.Errorf("cannot describe descriptor %d: %w", fd, err)
 	}
-	kind := "file" // the only process handle
+	kind := "file"
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFSOCK:
 		kind = "socket"
 	case unix.S_IFDIR:
 		kind = "directory"
+	default:
+		// Before Linux 6.9 all pidfds had one inode number.
+		if pid, err := pidfd.PID(fd); err == nil {
+			kind = "process-" + strconv.Itoa(pid)
+		}
 	}
 	id := file.IDOf(&st)
 	return kind + "-" + strconv.FormatUint(id.Dev, 16) + "-" + strconv.FormatUint(id.Ino, 10), nil
@@ -193,7 +200,7 @@ func (s *Store) Write(d *Description) error {
 		if *fd < 0 {
 			return nil
 		}
-		name, err := storedName(*fd)
+		name, err := StoredName(*fd)
 		if err != nil {
 			return err
 		}
@@ -221,7 +228,7 @@ func (s *Store) Write(d *Description) error {
 	s.Head.current = other
 	for name := range s.stored {
 		if name != StoreName && !slices.Contains(names, name) {
-			if err := Notify("FDSTOREREMOVE=1\nFDNAME=" + name); err != nil {
+			if err := notify.Unkeep(name); err != nil {
 				return err
 			}
 			delete(s.stored, name)

@@ -46,7 +46,7 @@ func (s *Store) restart(t *testing.T, more ...File) *Store {
 // given is the file as the supervisor gives it back.
 func given(t *testing.T, fd int) File {
 	t.Helper()
-	name, err := storedName(fd)
+	name, err := StoredName(fd)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,9 @@ type Memory struct {
 	// and is to be forgotten before the next receive.
 	kept   bool
 	held   int
-	stream []byte // for a read of a connection; nil until there is one
+	holder *Intake // that read what is held; nil if another process did
+	mark   *uint64 // the holder's number, in memory that outlives this process; may be nil
+	stream []byte  // for a read of a connection; nil until there is one
 }
 
 // control has room for one SCM_CREDENTIALS (unix(7)) and nothing else. The kernel closes

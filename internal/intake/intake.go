@@ -58,6 +58,8 @@ type Counts struct {
 // Intake reads from the sockets of one container. Only the loop's goroutine uses it.
 type Intake struct {
 	Counts
+	// Number tells it from other intakes of the process; see Memory.Mark.
+	Number uint64
 
 	loop    *eventloop.Loop
 	taker   Taker
@@ -166,16 +168,22 @@ func (i *Intake) drain(s *Socket) error {
 	return i.receive(s, -1)
 }
 
-// Close closes the sockets and connections without reading from them.
+// Close closes the sockets and connections without reading from them. Another process may
+// still have them open, so closing does not remove them from epoll.
 func (i *Intake) Close() {
 	for _, s := range i.sockets {
+		_ = i.loop.Remove(s.FD)
 		_ = unix.Close(s.FD)
 	}
 	for fd := range i.streams.open {
+		_ = i.loop.Remove(fd)
 		_ = unix.Close(fd)
 	}
 	i.entries.Close()
 	i.timer.Set(time.Time{})
+	if i.memory.holder == i {
+		i.memory.holder = nil
+	}
 }
 
 // receive reads up to that many batches from a socket. If batches is negative, it reads
@@ -202,9 +210,7 @@ func (i *Intake) receive(s *Socket, batches int) error {
 				return nil
 			}
 		}
-		if i.memory.holds() {
-			i.taker.Flush(time.Now())
-		}
+		i.memory.hold(i)
 		n, err := i.memory.receive(s.FD, want, i.asks)
 		switch {
 		case errors.Is(err, unix.EAGAIN):

@@ -2,6 +2,7 @@ package intake
 
 import (
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"devlog/internal/syslog"
@@ -60,6 +61,34 @@ func (m *Memory) Message(i int) (raw []byte, cut bool, from syslog.Sender) {
 	return raw, cut, m.sender(i)
 }
 
+// Mark makes the memory note the Number of the intake whose messages it has.
+func (m *Memory) Mark(number *uint64) { m.mark = number }
+
+// hold prepares for messages that the intake reads: others' that are not written would be
+// overwritten.
+func (m *Memory) hold(i *Intake) {
+	if !m.kept {
+		return
+	}
+	if m.held > 0 {
+		taker := i.taker
+		if m.holder != nil {
+			taker = m.holder.taker
+		}
+		taker.Flush(time.Now())
+	}
+	if m.holder = i; m.mark != nil {
+		*m.mark = i.Number
+	}
+}
+
+// Forget records that the messages that this intake has read are written.
+func (i *Intake) Forget() {
+	if m := i.memory; m.holder == nil || m.holder == i {
+		m.Forget()
+	}
+}
+
 // Forget records that the messages are written.
 func (m *Memory) Forget() {
 	if !m.kept {
@@ -70,9 +99,6 @@ func (m *Memory) Forget() {
 	}
 	m.held = 0
 }
-
-// holds returns whether a receive would overwrite messages that are not written.
-func (m *Memory) holds() bool { return m.kept && m.held > 0 }
 
 // touch allocates the first page of each slot: a process that is killed while the kernel
 // allocates it would lose the message.

@@ -61,6 +61,7 @@ type Receiver struct {
 	Warn func(text string)
 	// logs is the directory on the host for containers' logs; Prepare sets it.
 	logs string
+	node nodeUse
 }
 
 // Say has the user know, and the container's log if the receiver is not started yet.
@@ -129,6 +130,7 @@ func (r *Receiver) Prepare(t *target.Target) error {
 	if err := r.Supervise.may(t); err != nil {
 		return err
 	}
+	r.chooseNode(t)
 	if r.Path == "" || r.Path == NoReceiver {
 		self, err := os.Executable()
 		if err != nil {
@@ -160,6 +162,9 @@ func (r *Receiver) Prepare(t *target.Target) error {
 	if !t.ReceiverInside() {
 		r.logs, why = hostLogs(r.Name)
 		messages = path.Join(r.logs, r.Name, "messages")
+	}
+	if err := r.mustNode(); err != nil {
+		return err
 	}
 	config, rules, isDefault, err := syslogconf.InFull(r.Config, r.Rules, messages)
 	if err != nil {
@@ -274,6 +279,12 @@ func (r *Receiver) Start(j Job) (pid int, end func(), err error) {
 		if link != nil {
 			spec.Files = append(spec.Files, link.passed())
 			defer link.close()
+		}
+		if r.node.may {
+			if pid, end, err = r.startAtNode(spec); err == nil || r.node.must {
+				return err
+			}
+			r.sayOwn(err)
 		}
 		pid, end, err = r.startAs(t, spec)
 		return err

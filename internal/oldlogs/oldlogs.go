@@ -139,10 +139,15 @@ func listInUse() (inUse, error) {
 	if err != nil {
 		return used, err
 	}
+	seen := map[int]bool{} // a node has many
 	for _, r := range receivers {
 		if r.OnHost { // what runs in a container does not say which logs the host keeps
 			used.names[r.Name] = true
 		}
+		if seen[r.PID] {
+			continue
+		}
+		seen[r.PID] = true
 		ids, err := r.OpenFiles()
 		if err != nil {
 			return used, err

@@ -29,6 +29,7 @@ type counters struct {
 	repairs  uint64
 	upgrades uint64
 	fresh    uint64 // starts without the earlier program's state
+	killed   uint64 // messages lost when an earlier process was killed
 }
 
 // named returns the counters by their names in a description.
@@ -37,7 +38,7 @@ func (c *counters) named() map[string]*uint64 {
 		"received": &c.Received, "bytes": &c.Bytes, "own": &c.own, "routed": &c.routed, "unrouted": &c.unrouted,
 		"dropped": &c.Dropped, "told": &c.told, "cut": &c.Cut, "throttled": &c.Throttled, "highWater": &c.HighWater,
 		"evicted": &c.Evicted, "wrong": &c.Wrong, "readBack": &c.readBack, "overwritten": &c.overwritten,
-		"reopens": &c.reopens, "repairs": &c.repairs, "upgrades": &c.upgrades, "fresh": &c.fresh,
+		"reopens": &c.reopens, "repairs": &c.repairs, "upgrades": &c.upgrades, "fresh": &c.fresh, "killed": &c.killed,
 	}
 }
 
@@ -48,6 +49,20 @@ func (c *counters) countRouted(matched bool) {
 	} else {
 		c.unrouted++
 	}
+}
+
+// Lose counts messages that were lost when an earlier process was killed.
+func (c *counters) Lose(n int) { c.killed += uint64(n) }
+
+// Totals returns how many messages were received, and how many of them are lost.
+func (r *Receiver) Totals() (received, lost uint64) {
+	lost = r.Dropped + r.killed
+	for _, route := range r.router.Routes {
+		for _, l := range route.Out.Counts().Lost {
+			lost += l.N
+		}
+	}
+	return r.Received + r.killed, lost
 }
 
 // Account logs what happened to the messages. It leaves out counts that are zero and usually
@@ -72,6 +87,7 @@ func (r *Receiver) Account() {
 		number(", lost ", r.Dropped)
 		b.WriteString(" (more than " + r.config.Limit.Rate.String() + ")")
 	}
+	some(", lost when devlogd was killed ", r.killed)
 	number(", cut ", r.Cut)
 	some(", not readable as entries of the journal ", r.Wrong)
 	if n := r.intake.Connections(); n >= 0 {

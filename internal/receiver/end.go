@@ -2,10 +2,12 @@ package receiver
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/cleanup"
 	"devlog/internal/output"
 	"devlog/internal/router"
 	"devlog/internal/syslog"
@@ -60,10 +62,13 @@ func (r *Receiver) Close() {
 	r.finishMetrics()
 	for _, s := range r.sockets {
 		s.Unlink()
+		if !slices.Contains(r.intake.Sockets(), s.Socket) { // it did not come to read from it
+			_ = unix.Close(s.FD)
+		}
 	}
 	r.intake.Close()
 	r.closeKernel()
-	r.removeCleanups()
+	cleanup.Remove(r.cleanups, &r.identity)
 	if r.watcher != nil {
 		r.watcher.Close()
 	}

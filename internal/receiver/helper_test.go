@@ -11,19 +11,20 @@ import (
 	"devlog/internal/eventloop"
 	"devlog/internal/intake"
 	"devlog/internal/output"
+	"devlog/internal/process"
 	"devlog/internal/router"
 	"devlog/internal/syslogconf"
 	"devlog/internal/watchdog"
 )
 
 // newProcess returns a process for receivers, which no one watches.
-func newProcess(t testing.TB) *Process {
+func newProcess(t testing.TB) *process.Process {
 	t.Helper()
 	loop, err := eventloop.New()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Process{
+	p := &process.Process{
 		Version: "test", Loop: loop, Memory: intake.NewMemory(), Watchdog: watchdog.New(func() {}, func() {}), Stderr: -1,
 		KernelLog: func(string) (output.Output, error) { return nil, unix.ENOENT },
 	}
@@ -41,7 +42,7 @@ func newReceiver(t testing.TB, c Config) *Receiver {
 }
 
 // newIn is newReceiver for that process.
-func newIn(t testing.TB, p *Process, c Config) *Receiver {
+func newIn(t testing.TB, p *process.Process, c Config) *Receiver {
 	t.Helper()
 	if c.Owner == nil {
 		c.Owner = &noOwner{}

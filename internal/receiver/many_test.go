@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/handover"
+	"devlog/internal/process"
 	"devlog/internal/syslogconf"
 )
 
@@ -25,7 +26,7 @@ type one struct {
 
 // startOne starts a receiver for the container in the process. First is a pidfd of the
 // container's first process.
-func startOne(t *testing.T, p *Process, name string, first int, rule string) *one {
+func startOne(t *testing.T, p *process.Process, name string, first int, rule string) *one {
 	t.Helper()
 	dir := t.TempDir()
 	o := &one{owner: &noOwner{}, sock: filepath.Join(dir, "s"), log: filepath.Join(dir, "m"), metrics: filepath.Join(dir, "prom")}

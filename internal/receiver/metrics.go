@@ -78,6 +78,7 @@ func (r *Receiver) appendMetrics(dst []byte) []byte {
 	t.One("told_messages_total", "counter", "Messages by the receiver itself to a daemon of the container's own.", r.told)
 	t.Head("dropped_messages_total", "counter", "Messages read and not written to any output.")
 	t.Sample("dropped_messages_total", r.Dropped, metrics.Label{"reason", "rate"})
+	t.Sample("dropped_messages_total", r.killed, metrics.Label{"reason", "killed"})
 	t.One("cut_messages_total", "counter", "Messages that were longer than what is read of one.", r.Cut)
 	t.One("read_back_messages_total", "counter", "Messages by the receiver itself that it read in the kernel's log.", r.readBack)
 	t.One("kernel_lost_records_total", "counter", "Records of the kernel's log that were overwritten before they could be read.", r.overwritten)

@@ -15,33 +15,18 @@ import (
 	"strconv"
 	"time"
 
+	"devlog/internal/cleanup"
 	"devlog/internal/eventloop"
 	"devlog/internal/handover"
 	"devlog/internal/intake"
 	"devlog/internal/kmsg"
-	"devlog/internal/output"
+	"devlog/internal/process"
 	"devlog/internal/record"
 	"devlog/internal/router"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
-	"devlog/internal/watchdog"
 	"devlog/internal/watcher"
 )
-
-// Process is what all receivers of a process share.
-type Process struct {
-	Version string // of the program
-	Loop    *eventloop.Loop
-	// Memory is what messages are read into, and Watchdog watches the Loop.
-	Memory   *intake.Memory
-	Watchdog *watchdog.Watchdog
-	// Confined returns whether the process can open only some files now; nil if it never is.
-	Confined func() bool
-	// Stderr is the descriptor of standard error. KernelLog opens the kernel's log, with a
-	// name before each record, for messages that no output can report.
-	Stderr    int
-	KernelLog func(name string) (output.Output, error)
-}
 
 // Config is the configuration of a receiver.
 type Config struct {
@@ -63,6 +48,26 @@ type Config struct {
 	Logs   string
 	Inside bool // the process is in the container's namespaces, and ends with it
 	Repair Repair
+	Node   Node
+}
+
+// Node is what a receiver of a host's node has besides.
+type Node struct {
+	// Number tells it from others of the process; see intake.Memory.Mark.
+	Number uint64
+	// Reader is another process that reads from the sockets. Then the receiver only keeps
+	// them, and their names, for it. It is nil if the receiver itself reads.
+	Reader Reader
+}
+
+// Reader reads from sockets that a receiver keeps.
+type Reader interface {
+	// Read begins to read from the socket. journal says that it is for the journal's entries.
+	Read(socket int, journal bool) error
+	// Retire reads what the socket has queued, and closes it.
+	Retire(socket int)
+	// Say logs a message of the receiver's.
+	Say(severity syslog.Severity, text string)
 }
 
 // Listen is a path to listen at.
@@ -97,7 +102,7 @@ type Owner interface {
 // Receiver receives for one container.
 type Receiver struct {
 	config  Config
-	process *Process
+	process *process.Process
 	round   *eventloop.Task  // runs after events
 	timer   *eventloop.Timer // for work that is due without events
 	intake  *intake.Intake
@@ -120,9 +125,9 @@ type life struct {
 }
 
 // New returns a receiver that has nothing open yet.
-func New(p *Process, c Config) *Receiver {
+func New(p *process.Process, c Config) *Receiver {
 	host := cmp.Or(c.LineHost, c.Name)
-	r := &Receiver{config: c, process: p, holdings: holdings{init: -1, root: -1, self: record.Self()}}
+	r := &Receiver{config: c, process: p, holdings: holdings{init: -1, root: -1, identity: cleanup.Identity{Self: record.Self()}}}
 	r.config.Logs = cmp.Or(c.Logs, syslogconf.LogsDir)
 	r.router.Options = router.Options{
 		Host: []byte(host), Container: router.NewContainer(c.Name, c.LineHost, c.ContainerName),
@@ -132,6 +137,7 @@ func New(p *Process, c Config) *Receiver {
 	r.round = eventloop.NewTask(r.step)
 	r.timer = p.Loop.NewTimer(func(time.Time) { r.Soon() })
 	r.intake = intake.New(p.Loop, p.Memory, taker{r}, c.Limit.Rate, c.Limit.Overflow)
+	r.intake.Number = c.Node.Number
 	r.counters = counters{Counts: &r.intake.Counts, started: time.Now()}
 	r.metrics.Path = c.Metrics
 	return r
@@ -157,7 +163,7 @@ func (r *Receiver) Start() error {
 		return ErrNoSocket
 	}
 	for _, s := range r.sockets {
-		if err := r.intake.Add(s.Socket); err != nil {
+		if err := r.read(s); err != nil {
 			return err
 		}
 	}
@@ -176,7 +182,7 @@ func (r *Receiver) Start() error {
 		}
 	}
 	if r.init >= 0 {
-		if err := r.process.Loop.Add(r.init, func() { r.config.Owner.Ended(nil) }); err != nil {
+		if err := r.process.Loop.Add(r.init, r.initEnded); err != nil {
 			return err
 		}
 	}
@@ -184,6 +190,20 @@ func (r *Receiver) Start() error {
 		r.startWatcher()
 	}
 	return nil
+}
+
+// initEnded tells the owner that the container's first process has ended.
+func (r *Receiver) initEnded() {
+	_ = r.process.Loop.Remove(r.init) // or it would be called again at once
+	r.config.Owner.Ended(nil)
+}
+
+// read begins to read from the socket.
+func (r *Receiver) read(s *socket) error {
+	if reader := r.config.Node.Reader; reader != nil {
+		return reader.Read(s.FD, s.Journal)
+	}
+	return r.intake.Add(s.Socket)
 }
 
 // listensAt returns whether a socket was bound to the path.
@@ -274,6 +294,10 @@ func (r *Receiver) pass(m *syslog.Message) {
 
 // Say passes a message from the program itself to the outputs.
 func (r *Receiver) Say(s syslog.Severity, text string) {
+	if r.config.Node.Reader != nil {
+		r.config.Node.Reader.Say(s, text)
+		return
+	}
 	m := r.router.Own(s, text)
 	r.own++
 	if len(r.router.Routes) == 0 && r.watcher != nil {

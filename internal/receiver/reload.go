@@ -30,13 +30,13 @@ func (r *Receiver) Reload(zoneErr error) {
 
 // fetchSockets fetches the further sockets that a hook has for this receiver.
 func (r *Receiver) fetchSockets() {
-	files, answer, err := handover.Fetch(r.self.PID)
+	files, answer, err := handover.Fetch(r.identity.Self.PID)
 	if err == nil && answer < 0 {
 		return
 	}
 	if err == nil {
 		if err = errWatches; r.receives {
-			err = owner{r}.TakeOver(files, 0)
+			err = r.TakeOver(files, 0)
 		}
 		err = handover.Report(answer, err)
 	}

@@ -4,30 +4,11 @@ import (
 	"slices"
 	"time"
 
-	"devlog/internal/record"
+	"devlog/internal/cleanup"
 )
 
-// usePrevious sets the processes that the receiver was.
-func (h *holdings) usePrevious(ids []string) {
-	for _, text := range ids {
-		if p, ok := record.ParseProcess(text); ok && p != h.self {
-			h.previousIDs = append(h.previousIDs, p)
-		}
-	}
-}
-
-// ForgetPrevious drops the processes that no record names: each restart adds one. Without any
-// record it keeps the first.
-func (h *holdings) ForgetPrevious() {
-	noted := slices.DeleteFunc(slices.Clone(h.previousIDs), func(p record.Process) bool {
-		return !slices.ContainsFunc(h.cleanups, func(at *cleanup) bool { return p.NotedIn(at.dir) })
-	})
-	if len(noted) > 0 {
-		h.previousIDs = noted
-	} else {
-		h.previousIDs = h.previousIDs[:min(1, len(h.previousIDs))]
-	}
-}
+// ForgetPrevious drops the receiver's earlier processes that no record names.
+func (h *holdings) ForgetPrevious() { h.identity.Forget(h.cleanups) }
 
 // Replay passes the first n messages of the memory, which a killed receiver had read, to the
 // outputs. Call it before anything else writes or receives, which would overwrite them.
@@ -46,13 +27,17 @@ func (r *Receiver) Replay(n int) {
 	r.Flush(now)
 }
 
+// Forget records that the messages in the process's memory, if this receiver read them, are
+// written.
+func (r *Receiver) Forget() { r.intake.Forget() }
+
 // Unwritten returns how many messages of the outputs are only in this process.
 func (r *Receiver) Unwritten() uint64 { return r.router.Unwritten() }
 
 // Outline is what must be described again after a change.
 type Outline struct {
 	sockets  []*socket
-	cleanups []*cleanup
+	cleanups []*cleanup.Name
 	text     string
 	yielded  bool
 	known    bool

@@ -27,11 +27,9 @@ func (r *Receiver) Describe(now time.Time) *handover.Description {
 		d.Counters[name] = *n
 	}
 	d.Counters[unsaidCounter] = r.intake.Unsaid()
-	for _, p := range append(r.previousIDs[:len(r.previousIDs):len(r.previousIDs)], r.self) {
-		d.PreviousIDs = append(d.PreviousIDs, p.String())
-	}
+	d.PreviousIDs = r.identity.IDs()
 	for _, p := range r.cleanups {
-		d.Cleanups = append(d.Cleanups, &handover.Cleanup{Dir: p.dir, Name: handover.Text(p.name), Flags: p.flags, ID: p.id})
+		d.Cleanups = append(d.Cleanups, &handover.Cleanup{Dir: p.Dir, Name: handover.Text(p.Name), Flags: p.Flags, ID: p.ID})
 	}
 	for _, k := range r.sockets {
 		d.Sockets = append(d.Sockets, &handover.Socket{
@@ -72,7 +70,7 @@ func (r *Receiver) Resume(d *handover.Description, upgraded bool) {
 	if upgraded {
 		r.upgrades++
 	}
-	r.usePrevious(d.PreviousIDs)
+	r.identity.UsePrevious(d.PreviousIDs)
 	r.intake.SetUnsaid(d.Counters[unsaidCounter], time.Now())
 }
 

@@ -35,12 +35,12 @@ func (o owner) Names() []watcher.Name {
 	for _, s := range o.r.sockets {
 		n := watcher.Name{Dir: -1, Socket: s.FD, ID: s.ID, Run: s.run}
 		if s.at != nil {
-			n.Dir, n.Name = s.at.dir, s.at.name
+			n.Dir, n.Name = s.at.Dir, s.at.Name
 		}
 		list = append(list, n)
 	}
 	for _, p := range o.r.cleanups {
-		list = append(list, watcher.Name{Dir: p.dir, Name: p.name, Socket: -1})
+		list = append(list, watcher.Name{Dir: p.Dir, Name: p.Name, Socket: -1})
 	}
 	return list
 }
@@ -52,9 +52,20 @@ func (o owner) Retire(fd int) {
 	}
 	s := o.r.sockets[i]
 	if s.at != nil {
-		s.at.id = file.ID{} // the name does not belong to the receiver any more
+		s.at.ID = file.ID{} // the name does not belong to the receiver any more
 	}
 	o.r.retire(s)
+}
+
+// Drop gives up the socket with that inode number (fstat(2)), which another process keeps.
+func (r *Receiver) Drop(inode uint64) {
+	for _, s := range r.sockets {
+		var st unix.Stat_t
+		if unix.Fstat(s.FD, &st) == nil && st.Ino == inode {
+			r.retire(s)
+			return
+		}
+	}
 }
 
 // Running returns whether a repair runs. It is a child of this program.
@@ -62,15 +73,21 @@ func (r *Receiver) Running() bool { return r.watcher != nil && r.watcher.Running
 
 // retire stops receiving from a socket.
 func (r *Receiver) retire(s *socket) {
-	if err := r.intake.Remove(s.Socket); err != nil {
+	if r.config.Node.Reader != nil {
+		r.config.Node.Reader.Retire(s.FD)
+		_ = unix.Close(s.FD)
+	} else if err := r.intake.Remove(s.Socket); err != nil {
 		r.Say(syslog.Warning, "cannot read the last messages of a socket: "+err.Error())
 	}
 	r.sockets = slices.DeleteFunc(r.sockets, func(o *socket) bool { return o == s })
 }
 
 // TakeOver receives from what a repair hands over, and removes it at the end.
-func (o owner) TakeOver(files []handover.File, run int) error {
-	r := o.r
+func (o owner) TakeOver(files []handover.File, run int) error { return o.r.TakeOver(files, run) }
+
+// TakeOver also receives from the sockets, and removes the names at the end. run is the number
+// of the repair that made them.
+func (r *Receiver) TakeOver(files []handover.File, run int) error {
 	var use []handover.File
 	for _, f := range files {
 		switch f.Name {
@@ -85,7 +102,7 @@ func (o owner) TakeOver(files []handover.File, run int) error {
 	if err == nil {
 		fresh, err = r.inherit(given)
 	}
-	if err == nil && len(fresh.sockets) > 0 && !r.receives {
+	if err == nil && len(fresh.sockets) > 0 && !r.receives && r.config.Node.Reader == nil {
 		err = r.OpenOutputs(nil)
 	}
 	if err != nil {
@@ -97,7 +114,7 @@ func (o owner) TakeOver(files []handover.File, run int) error {
 	r.addCleanups(fresh)
 	for i, s := range fresh.sockets {
 		s.run = run
-		if err := r.intake.Add(s.Socket); err != nil {
+		if err := r.read(s); err != nil {
 			for _, rest := range fresh.sockets[i:] { // nobody would read what is sent there
 				_ = unix.Close(rest.FD)
 			}

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/cleanup"
 	"devlog/internal/handover"
 	"devlog/internal/router"
 	"devlog/internal/syslog"
@@ -103,7 +104,7 @@ func TestTakeOverIsBounded(t *testing.T) {
 	if len(r.sockets) != 2 || len(said.lines) > 0 {
 		t.Errorf("%d sockets; %q", len(r.sockets), said.lines)
 	}
-	if len(r.cleanups) > maxCleanups {
+	if len(r.cleanups) > cleanup.Max {
 		t.Errorf("%d cleanups", len(r.cleanups))
 	}
 	// What is handed over and is of no use is closed.

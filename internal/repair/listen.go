@@ -132,6 +132,9 @@ func (w *work) hand() error {
 }
 
 func (w *work) handTo(pid int) error {
+	if running.AtNode(pid) {
+		return running.Hand(w.at, append(slices.Clone(w.further), w.madeDirs()...))
+	}
 	deadline := time.Now().Add(handTime)
 	proc := "/proc/" + strconv.Itoa(pid)
 	status, err := os.ReadFile(proc + "/status")

@@ -206,14 +206,14 @@ func (w *work) start() error {
 	}
 	w.rollback = append(w.rollback, end)
 	crash.Point()
-	if err := w.record(pid, w.options.Receiver.Supervise == launch.Systemd); err != nil {
+	if err := w.record(pid, w.options.Receiver.Supervise == launch.Systemd || w.options.Receiver.AtNode()); err != nil {
 		return err
 	}
 	if old != nil {
 		crash.Point()
 		// This is an earlier receiver whose socket cannot be reached any more. On SIGTERM
 		// it would continue until its container ends.
-		_ = unix.PidfdSendSignal(int(old.Fd()), unix.SIGINT, nil, 0)
+		running.Replace(old, w.at, pid)
 	}
 	w.recorded.Starting = 0
 	if err := w.recorded.Write(w.at); err != nil {

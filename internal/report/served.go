@@ -45,7 +45,9 @@ func ServedBy(r running.Receiver, c containers.Container) Served {
 		Container: known(cmp.Or(c.Called(), said)), ID: known(c.ID), Engine: known(c.Engine), PID: r.Container,
 		Socket: known(r.Socket), Rules: r.Rules, Config: known(r.Config), Receiver: r.PID,
 	}
-	if r.Metrics != "" {
+	if r.Account != nil {
+		s.Messages, s.Lost = &r.Account.Received, &r.Account.Lost
+	} else if r.Metrics != "" {
 		if a, ok := running.ReadAccount(r.Metrics); ok {
 			s.Messages, s.Lost = &a.Received, &a.Lost
 		}

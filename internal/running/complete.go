@@ -65,6 +65,12 @@ func Signal(pid int, at *rootfs.Dir, s unix.Signal) error {
 	if !isReceiverAt(pid, at) {
 		return unix.ESRCH
 	}
+	if AtNode(pid) { // it has other containers too
+		if s == unix.SIGINT {
+			return endAtNode(at)
+		}
+		return errors.ErrUnsupported
+	}
 	return unix.PidfdSendSignal(int(handle.Fd()), s, nil, 0)
 }
 
@@ -105,4 +111,17 @@ func note(r *changes.Changes, pid int) error {
 		r.Unit = UnitOf(pid)
 	}
 	return nil
+}
+
+// Replace tells the receiver of the pidfd to end. The process with the ID pid has replaced it. A
+// node replaces its own receivers.
+func Replace(old *os.File, at *rootfs.Dir, pid int) {
+	before, err := pidfd.PID(int(old.Fd()))
+	switch {
+	case err != nil || before == pid && AtNode(pid): // it has ended, or knows
+	case AtNode(before):
+		_ = endAtNode(at) // the record names another receiver now
+	default:
+		_ = unix.PidfdSendSignal(int(old.Fd()), unix.SIGINT, nil, 0)
+	}
 }

@@ -20,7 +20,7 @@ const confinedPrefix = memfd.Prefix + daemon.ConfinedPrefix
 // ended.
 func rightsOf(pid int) *plan.Rights {
 	f := &plan.Rights{Landlock: sandbox.ABI()}
-	proc := "/proc/" + strconv.Itoa(pid)
+	proc := "/proc/" + strconv.Itoa(readerOf(pid))
 	text, err := os.ReadFile(proc + "/status")
 	if err != nil {
 		return nil

@@ -59,6 +59,9 @@ func endReceiverAt(pid int, at *rootfs.Dir) error {
 	if !isReceiverAt(pid, at) {
 		return nil // another process with the same ID
 	}
+	if AtNode(pid) {
+		return endAtNode(at)
+	}
 	return endReceiver(handle)
 }
 

@@ -38,6 +38,8 @@ type Receiver struct {
 	OnHost bool
 	// Since is when it started; zero if not known.
 	Since time.Time
+	// Account are its counts, if a node said them; otherwise nil.
+	Account *Account
 }
 
 // maxCmdline is the most that is read of a /proc/PID/cmdline, in bytes.
@@ -50,7 +52,7 @@ func List() ([]Receiver, error) {
 	if err != nil {
 		return nil, err
 	}
-	list = slices.DeleteFunc(list, func(r Receiver) bool { return !r.started() })
+	list = slices.DeleteFunc(list, func(r Receiver) bool { return r.Account == nil && !r.started() })
 	// A receiver may be running a repair, in another process.
 	slices.SortFunc(list, func(a, b Receiver) int {
 		return cmp.Or(a.Container-b.Container, cmp.Compare(a.Since.UnixNano(), b.Since.UnixNano()), a.PID-b.PID)
@@ -105,7 +107,7 @@ func Alike() (list []Receiver, err error) {
 		}
 		list = append(list, r)
 	}
-	return list, nil
+	return append(list, listOfNode()...), nil
 }
 
 // openFiles returns the numbers of a process's open files.
@@ -133,9 +135,17 @@ func bootTime() time.Time {
 }
 
 // parseArguments reads a receiver's /proc/PID/cmdline, in which a NUL follows each argument.
-// ok is false for a host's watcher.
+// ok is false for a host's watcher, and for the processes of a node.
 func parseArguments(cmdline []byte) (r Receiver, ok bool) {
 	args := strings.Split(string(bytes.TrimRight(cmdline, "\x00")), "\x00")[1:]
+	if len(args) > 0 && (args[0] == "--node" || args[0] == "--node-reader") {
+		return Receiver{}, false
+	}
+	return parseOptions(args)
+}
+
+// parseOptions is parseArguments for the arguments after the program's name.
+func parseOptions(args []string) (r Receiver, ok bool) {
 	var repair []string
 	if end := slices.Index(args, "--"); end >= 0 {
 		args, repair = args[:end], args[end+1:]

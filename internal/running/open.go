@@ -14,7 +14,7 @@ import (
 // OpenFiles returns the receiver's open files; none if it has ended. It fails if this process
 // may not see them.
 func (r Receiver) OpenFiles() ([]file.ID, error) {
-	dir := "/proc/" + strconv.Itoa(r.PID) + "/fd"
+	dir := "/proc/" + strconv.Itoa(readerOf(r.PID)) + "/fd"
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 		return nil, nil

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"devlog/internal/daemon"
+	"devlog/internal/nodecall"
 )
 
 // UnitOf returns the receiver's systemd service; empty for none.
@@ -22,7 +23,7 @@ func UnitOf(pid int) string {
 func parseUnit(text string) string {
 	for line := range strings.Lines(text) {
 		dir, unit := path.Split(strings.TrimSpace(line))
-		if strings.HasSuffix(path.Base(dir), ".slice") && strings.HasPrefix(unit, daemon.UnitPrefix) && strings.HasSuffix(unit, ".service") {
+		if strings.HasSuffix(path.Base(dir), ".slice") && (unit == nodecall.Unit || strings.HasPrefix(unit, daemon.UnitPrefix) && strings.HasSuffix(unit, ".service")) {
 			return unit
 		}
 	}

@@ -76,6 +76,12 @@ var managers = []manager{
 		[]string{"rpm", "--dbpath", "/run/rpm", "--nodeps", "-e", "devlog"}},
 }
 
+// startsDevlog returns whether systemd was asked for more than to restart the service of the host
+// where it runs, as an upgrade has to.
+func startsDevlog(asked string) bool {
+	return strings.Contains(strings.ReplaceAll(asked, "try-restart devlogd.service\n", ""), "devlog")
+}
+
 // A package is installed, used as the README says, installed again over itself
 // and removed: nothing is started or enabled unasked, what the administrator
 // wrote stays, and in the end nothing is left but that and the logs.
@@ -88,7 +94,7 @@ func TestPackageInstall(t *testing.T) {
 			install := append(slices.Clone(m.install), filepath.Join(dir, *m.file))
 			h.Must(install...)
 
-			if got := askedSystemd(t, h); strings.Contains(got, "devlog") {
+			if got := askedSystemd(t, h); startsDevlog(got) {
 				t.Errorf("the installation asks systemd for %q", got)
 			}
 			if got := changes(t, h, "/etc"); !slices.Equal(got, []string{"/etc/devlogd.conf"}) {
@@ -107,7 +113,7 @@ func TestPackageInstall(t *testing.T) {
 			host.Check(t, os.WriteFile(h.Path("/etc/devlogd.conf"), []byte(edited), 0o644))
 			expectOwnRules(t, h)
 			h.Must(install...)
-			if got := askedSystemd(t, h); strings.Contains(got, "devlog") {
+			if got := askedSystemd(t, h); startsDevlog(got) {
 				t.Errorf("installing it again asks systemd for %q", got)
 			}
 			if text, err := os.ReadFile(h.Path("/etc/devlogd.conf")); err != nil || string(text) != edited {

@@ -227,7 +227,7 @@ func TestPackagesContents(t *testing.T) {
 			mode = "755"
 		}
 		want["/usr/share/devlog/hooks/"+name] = hashed(t, mode, file)
-		if ext := filepath.Ext(name); ext == ".service" || ext == ".path" {
+		if ext := filepath.Ext(name); ext == ".service" || ext == ".socket" {
 			want["/usr/lib/systemd/system/"+name] = hashed(t, "644", file)
 		}
 	})

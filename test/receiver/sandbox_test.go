@@ -17,27 +17,32 @@ import (
 // control of it would do. It returns the result of each attempt: "stopped" or "allowed".
 func compromised(t *testing.T, h *host.Host, runtime string, flags ...string) (*host.OCI, map[string]string) {
 	t.Helper()
-	victim := h.Command(t.Context(), "sh", "-c", "echo $$; read x") // root's, outside
+	pid, end := newVictim(t, h)
+	defer end()
+	return compromisedBeside(t, h, runtime, pid, flags...)
+}
+
+// newVictim starts a process of root's outside the container.
+func newVictim(t *testing.T, h *host.Host) (pid string, end func()) {
+	t.Helper()
+	victim := h.Command(t.Context(), "sh", "-c", "echo $$; read x") // the shell's built-ins only
 	input, err := victim.StdinPipe()
 	host.Check(t, err)
 	output, err := victim.StdoutPipe()
 	host.Check(t, err)
 	host.Check(t, victim.Start())
-	defer func() {
+	line, err := bufio.NewReader(output).ReadString('\n')
+	host.Check(t, err)
+	return strings.TrimSpace(line), func() {
 		_ = input.Close()
 		_ = victim.Wait()
-	}()
-	pid, err := bufio.NewReader(output).ReadString('\n')
-	host.Check(t, err)
-	return compromisedBeside(t, h, runtime, strings.TrimSpace(pid), flags...)
+	}
 }
 
 // compromisedBeside is compromised with that process of the host as the victim.
 func compromisedBeside(t *testing.T, h *host.Host, runtime, victim string, flags ...string) (*host.OCI, map[string]string) {
 	t.Helper()
-	h.Must("mkdir", "-p", "/run/bin", "/run/elsewhere", "/var/log/devlog/other")
-	h.Must("cp", host.BuildReceiver(t, "compromised", "-tags", "compromise"), "/run/bin/devlogd")
-	h.Must("sh", "-c", "echo x >/var/log/devlog/other/messages; echo x >/run/elsewhere/shadow; chmod 600 /run/elsewhere/shadow")
+	installCompromised(t, h)
 	c := host.NewOCI(t, h, runtime, "c1", host.ThreeClients("a")+host.Hold+host.ThreeClients("b"))
 	c.Mount("/run", "tmpfs", "tmpfs", "mode=755")
 	c.Hook("createRuntime", append([]string{"--receiver", "/run/bin/devlogd"}, flags...)...)
@@ -49,6 +54,21 @@ func compromisedBeside(t *testing.T, h *host.Host, runtime, victim string, flags
 	if len(pids) != 1 {
 		t.Fatalf("receivers: %v", pids)
 	}
+	return c, attempts(t, h, pids[0], victim)
+}
+
+// installCompromised puts a receiver that does what an attacker would do, and what there is to
+// attack, on the host.
+func installCompromised(t *testing.T, h *host.Host) {
+	t.Helper()
+	h.Must("mkdir", "-p", "/run/bin", "/run/elsewhere", "/var/log/devlog/other")
+	h.Must("cp", host.BuildReceiver(t, "compromised", "-tags", "compromise"), "/run/bin/devlogd")
+	h.Must("sh", "-c", "echo x >/var/log/devlog/other/messages; echo x >/run/elsewhere/shadow; chmod 600 /run/elsewhere/shadow")
+}
+
+// attempts has the receiver of the container c1 do what an attacker would do.
+func attempts(t *testing.T, h *host.Host, pid int, victim string) map[string]string {
+	t.Helper()
 	name := fmt.Sprintf("@devlog-test-%d", os.Getpid())
 	l, err := net.Listen("unix", name)
 	host.Check(t, err)
@@ -56,7 +76,7 @@ func compromisedBeside(t *testing.T, h *host.Host, runtime, victim string, flags
 	dir := h.Path("/var/log/devlog/c1")
 	in := "pid " + victim + "\nother /var/log/devlog/other/messages\nnew /run/elsewhere/new\nshadow /run/elsewhere/shadow\nfile victim\nabstract " + name + "\n"
 	host.Check(t, os.WriteFile(filepath.Join(dir, "compromise.in"), []byte(in), 0o600))
-	h.Must("kill", "-WINCH", fmt.Sprint(pids[0]))
+	h.Must("kill", "-WINCH", fmt.Sprint(pid))
 	var out []byte
 	host.Eventually(t, "what the receiver could do", func() bool {
 		out, err = os.ReadFile(filepath.Join(dir, "compromise.out"))
@@ -69,7 +89,48 @@ func compromisedBeside(t *testing.T, h *host.Host, runtime, victim string, flags
 			did[f[0]] = f[1]
 		}
 	}
-	return c, did
+	return did
+}
+
+// The process of a host's node that reads messages may write all containers' logs, and nothing
+// else.
+func TestCompromiseOfNode(t *testing.T) {
+	host.NeedContainers(t)
+	h := host.NewHost(t)
+	installCompromised(t, h)
+	pid, end := newVictim(t, h)
+	defer end()
+	node := h.Command(t.Context(), "/run/bin/devlogd", "--node")
+	host.Check(t, node.Start())
+	defer func() {
+		h.Do("pkill", "-KILL", "devlogd")
+		_ = node.Wait()
+	}()
+	c := host.NewCheap(t, h, "c1", host.CheapOptions{})
+	reader := 0
+	host.Eventually(t, "the node receives", func() bool {
+		for _, p := range h.Processes() {
+			if f := strings.Fields(p); len(f) > 2 && f[2] == "--node-reader" {
+				reader, _ = strconv.Atoi(f[0])
+			}
+		}
+		return c.Hook(false, "repair", "--receiver", "node").Code == 0 && reader > 0
+	})
+	c.WantSent(t, c.Log(false), "before")
+	did := attempts(t, h, reader, pid)
+	if len(did) < 20 {
+		t.Errorf("only %d attempts: %v", len(did), did)
+	}
+	for name, what := range did {
+		want := "stopped"
+		if strings.HasSuffix(name, "-other") {
+			want = "allowed"
+		}
+		if what != want {
+			t.Errorf("%s: %s, want %s", name, what, want)
+		}
+	}
+	c.WantSent(t, c.Log(false), "after")
 }
 
 // A compromised receiver cannot harm the host or another container. Without the sandbox it

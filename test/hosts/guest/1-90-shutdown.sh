@@ -17,6 +17,16 @@ for s in "" -s; do
 	fi
 	systemctl start lxc@unit-lxc$s
 done
-for name in {hand,unit,docker,unit-lxc,hand-lxc}{,-s}; do soon "$name logs to its own log" own_log $name; done
+# One more of each has the service of the host.
+podman_global=()
+want "devlogd.socket is enabled" systemctl enable --now devlogd.socket
+podman_run hand-n
+podman_unit unit-n
+docker_run docker-n --runtime devlog
+lxc_config unit-lxc-n "${start_host_hook[@]}"
+systemctl start lxc@unit-lxc-n
+lxc_run hand-lxc-n "${start_host_hook[@]}"
+want "the service has five" [ "$(listed_by_node)" = 5 ]
+for name in {hand,unit,docker,unit-lxc,hand-lxc}{,-s,-n}; do soon "$name logs to its own log" own_log $name; done
 want "five of them have a receiver that systemd supervises" [ "$(systemctl list-units --plain --no-legend 'devlog-*.service' | grep -vcE 'devlog-(host|test)\.')" = 5 ]
-ended 11
+ended 18

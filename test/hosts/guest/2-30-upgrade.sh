@@ -7,19 +7,31 @@ podman_global=()
 docker_run docker --runtime devlog
 lxc_run start "${start_hook[@]}"
 lxc_run start-host "${start_host_hook[@]}"
-names=(podman podman-s docker start start-host)
+systemctl enable --now devlogd.socket
+podman_run podman-n
+docker_run docker-n --runtime devlog
+lxc_run start-host-n "${start_host_hook[@]}"
+names=(podman podman-s docker start start-host podman-n docker-n start-host-n)
+want "the service has three" [ "$(listed_by_node)" = 3 ]
 for name in "${names[@]}"; do soon "$name logs to its own log" own_log "$name"; done
 want "a newer package is installed" dpkg -i newer.deb
 want "it is the newer one" eval "devlog-hook --version | grep -F 99.0.0"
 want "prepared after the upgrade" prepared
 want "no unit has failed" no_failed_units
+want "the service still has three" [ "$(listed_by_node)" = 3 ]
+want "the service is killed" systemctl kill -s KILL devlogd.service
+soon "after a kill the service has three" eval '[ "$(listed_by_node)" = 3 ]'
 sleep 3
 for name in "${names[@]}"; do soon "upgrade: $name logs to its own log" own_log "$name"; done
-podman stop podman podman-s >/dev/null
-docker stop docker >/dev/null
+podman stop podman podman-s podman-n >/dev/null
+docker stop docker docker-n >/dev/null
 lxc-stop -n start
 lxc-stop -n start-host
+lxc-stop -n start-host-n
 for name in "${names[@]}"; do soon "upgrade: nothing of $name is lost" complete "$name"; done
-podman rm podman podman-s >/dev/null
-docker rm docker >/dev/null
-ended 19
+podman rm podman podman-s podman-n >/dev/null
+docker rm docker docker-n >/dev/null
+soon "the service has none" eval '[ "$(listed_by_node)" = 0 ]'
+systemctl disable --now devlogd.socket
+systemctl stop devlogd.service
+ended 33

@@ -159,6 +159,13 @@ pid_of() {
 	lxc-info -n "$1" -p -H 2>/dev/null || podman inspect -f '{{.State.Pid}}' "$1" 2>/dev/null || docker inspect -f '{{.State.Pid}}' "$1"
 }
 
+# listed_by_node: how many containers the service of the host has.
+listed_by_node() {
+	local pid
+	pid=$(systemctl show -p MainPID --value devlogd.service)
+	devlog-hook list --json | grep -c "\"receiver\": $pid\$"
+}
+
 # own_log NAME: the container's own log has what it has just said.
 own_log() {
 	local line

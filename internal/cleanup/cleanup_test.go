@@ -1,4 +1,4 @@
-package receiver
+package cleanup
 
 import (
 	"os"
@@ -13,7 +13,7 @@ import (
 	"devlog/internal/record"
 )
 
-func TestRemoveCleanups(t *testing.T) {
+func TestRemove(t *testing.T) {
 	me := record.Process{PID: 7, Started: "123"}
 	const mine = `{"receiver": 7, "started": "123"}`
 	file := func(text string) func(string) error {
@@ -47,8 +47,7 @@ func TestRemoveCleanups(t *testing.T) {
 			}
 		}
 		fd := openDir(t, dir)
-		r := &holdings{self: tt.self, cleanups: []*cleanup{{dir: fd, name: names.Record}, {dir: fd, name: ".devlog-link"}}}
-		r.removeCleanups()
+		Remove([]*Name{{Dir: fd, Name: names.Record}, {Dir: fd, Name: ".devlog-link"}}, &Identity{Self: tt.self})
 		var left []string
 		entries, err := os.ReadDir(dir)
 		for _, e := range entries {
@@ -57,5 +56,34 @@ func TestRemoveCleanups(t *testing.T) {
 		if err != nil || !slices.Equal(left, tt.left) {
 			t.Errorf("%s: left are %q, want %q, %v", name, left, tt.left, err)
 		}
+	}
+}
+
+func openDir(t *testing.T, path string) int {
+	t.Helper()
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	return fd
+}
+
+func TestForget(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, names.Record), []byte(`{"receiver": 7, "started": "70"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	known := &Identity{}
+	known.UsePrevious([]string{"6/60", "7/70", "8/80", "x"})
+	list := known.previous
+	at := &Name{Dir: openDir(t, dir), Name: names.Record}
+	i := &Identity{previous: slices.Clone(list)}
+	if i.Forget([]*Name{at}); !slices.Equal(i.previous, list[1:2]) || !i.notedIn(at.Dir) {
+		t.Errorf("%v of %v", i.previous, list)
+	}
+	i = &Identity{previous: slices.Clone(list)}
+	if i.Forget(nil); !slices.Equal(i.previous, list[:1]) {
+		t.Errorf("without a record: %v", i.previous)
 	}
 }

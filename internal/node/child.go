@@ -1,0 +1,256 @@
+package node
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/daemon"
+	"devlog/internal/eventloop"
+	"devlog/internal/handover"
+	"devlog/internal/nodecall"
+	"devlog/internal/notify"
+	"devlog/internal/pidfd"
+	"devlog/internal/reader"
+	"devlog/internal/syslog"
+)
+
+const (
+	// readyTime is how long a reader may take to be ready.
+	readyTime = 20 * time.Second
+	// maxOrders is how many orders may be without a result. More would fill the connection in
+	// both directions.
+	maxOrders = 64
+	// firstDelay and lastDelay are the shortest and longest time between the start of a reader
+	// and of the next.
+	firstDelay = 100 * time.Millisecond
+	lastDelay  = 5 * time.Second
+)
+
+// child is the process that reads messages (package reader).
+type child struct {
+	node    *Node
+	batch   int // memory that outlives it
+	conn    int // -1 while there is none
+	pid     int
+	handle  int // its pidfd
+	started time.Time
+	delay   time.Duration
+	again   *eventloop.Timer // to start the next
+	number  uint64           // of the last order
+	results map[uint64]func(nodecall.Result, error)
+	queue   []order
+}
+
+// order is an order that waits to be sent.
+type order struct {
+	nodecall.Order
+	files  []handover.Passed
+	result func(nodecall.Result, error)
+}
+
+// errGone means that the reader ended before it carried out an order.
+var errGone = errors.New("the process that reads messages has ended")
+
+// start starts the process.
+func (r *child) start() (err error) {
+	if r.again == nil {
+		r.again = r.node.Process.Loop.NewTimer(r.restart)
+		r.results = map[uint64]func(nodecall.Result, error){}
+	}
+	if r.batch < 0 {
+		if r.batch, err = reader.MakeKept(); err == nil {
+			err = notify.Keep(reader.NameBatch, r.batch)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("cannot connect to a reader: %w", err)
+	}
+	_ = unix.SetNonblock(pair[0], true) // for a reader that is stopped
+	theirs := os.NewFile(uintptr(pair[1]), reader.NameConn)
+	defer theirs.Close()
+	batch, err := unix.FcntlInt(uintptr(r.batch), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		unix.Close(pair[0])
+		return fmt.Errorf("cannot pass memory to a reader: %w", err)
+	}
+	memory := os.NewFile(uintptr(batch), reader.NameBatch)
+	defer memory.Close()
+	r.started = time.Now()
+	r.pid, err = daemon.Start(daemon.Spec{
+		Path: r.node.Program, Args: r.node.ReaderArgs, Env: os.Environ(), Timeout: readyTime, Stderr: os.Stderr,
+		Files: []handover.Passed{{File: theirs, Name: reader.NameConn}, {File: memory, Name: reader.NameBatch}},
+	})
+	if err != nil {
+		unix.Close(pair[0])
+		return err
+	}
+	handle, err := pidfd.Open(r.pid)
+	if err != nil {
+		unix.Close(pair[0])
+		_, _ = daemon.End(r.pid)
+		return err
+	}
+	r.conn, r.handle = pair[0], -1
+	if r.handle, err = unix.FcntlInt(handle.Fd(), unix.F_DUPFD_CLOEXEC, 0); err == nil {
+		err = r.node.Process.Loop.Add(r.handle, r.ended)
+	}
+	handle.Close()
+	if err == nil {
+		err = r.node.Process.Loop.Add(r.conn, r.take)
+	}
+	return err
+}
+
+// restart starts the next process, which gets all containers.
+func (r *child) restart(time.Time) {
+	if err := r.start(); err != nil {
+		r.node.Log(syslog.Err, "cannot start the process that reads messages: "+err.Error())
+		r.later()
+		return
+	}
+	waiting := r.queue
+	r.queue = nil
+	for _, c := range r.node.containers {
+		if err := c.read(); err != nil {
+			r.node.Log(syslog.Err, "cannot receive: "+err.Error())
+		}
+		if len(c.ending) > 0 {
+			c.drain()
+		}
+	}
+	for _, o := range waiting {
+		switch o.Operation {
+		case nodecall.Add, nodecall.Receive, nodecall.End: // done above
+			closePassed(o.files)
+			o.result(nodecall.Result{}, errGone)
+		default:
+			r.queue = append(r.queue, o)
+		}
+	}
+	r.send()
+}
+
+// later schedules the start of the next process.
+func (r *child) later() {
+	if time.Since(r.started) > lastDelay {
+		r.delay = 0
+	}
+	r.delay = min(max(2*r.delay, firstDelay), lastDelay)
+	r.again.Set(time.Now().Add(r.delay))
+}
+
+// ended cleans up after the process.
+func (r *child) ended() {
+	_ = r.node.Process.Loop.Remove(r.handle)
+	_ = unix.Close(r.handle)
+	how := "its status is unknown"
+	if status, err := daemon.Reap(r.pid); err == nil {
+		how = daemon.InWords(status)
+	}
+	r.take() // what it has still said
+	_ = r.node.Process.Loop.Remove(r.conn)
+	_ = unix.Close(r.conn)
+	r.conn, r.pid = -1, 0
+	results := r.results
+	r.results = map[uint64]func(nodecall.Result, error){}
+	for _, result := range results {
+		result(nodecall.Result{}, errGone)
+	}
+	r.node.Log(syslog.Warning, "the process that reads messages has ended ("+how+"): restarted")
+	for _, c := range r.node.containers {
+		c.reading = false
+	}
+	r.later()
+}
+
+// order has the process do something. result may be nil. The files are closed.
+func (r *child) order(o nodecall.Order, files []handover.Passed, result func(nodecall.Result, error)) {
+	if result == nil {
+		result = func(nodecall.Result, error) {}
+	}
+	r.number++
+	o.Number = r.number
+	r.queue = append(r.queue, order{o, files, result})
+	r.send()
+}
+
+// send sends what is queued.
+func (r *child) send() {
+	for len(r.queue) > 0 && len(r.results) < maxOrders && r.conn >= 0 {
+		next := r.queue[0]
+		err := nodecall.Send(r.conn, next.Order, next.files)
+		if errors.Is(err, unix.EAGAIN) { // a result comes, and continues
+			return
+		}
+		r.queue = r.queue[1:]
+		closePassed(next.files)
+		if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.ENOTCONN) {
+			err = errGone
+		}
+		if err != nil {
+			next.result(nodecall.Result{}, err)
+			continue
+		}
+		r.results[next.Number] = next.result
+	}
+}
+
+func closePassed(files []handover.Passed) {
+	for _, f := range files {
+		_ = f.File.Close()
+	}
+}
+
+// maxResult is the longest result, in bytes.
+const maxResult = 64 << 10
+
+// take takes results.
+func (r *child) take() {
+	text := make([]byte, maxResult)
+	for {
+		n, _, err := unix.Recvfrom(r.conn, text, unix.MSG_DONTWAIT)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if n == 0 && err == nil { // its end is an event of its own
+			_ = r.node.Process.Loop.Remove(r.conn)
+			return
+		}
+		if err != nil { // EAGAIN, or its end
+			return
+		}
+		var result nodecall.Result
+		if err := json.Unmarshal(text[:n], &result); err != nil {
+			continue // it may be compromised
+		}
+		done := r.results[result.Number]
+		delete(r.results, result.Number)
+		if done == nil {
+			continue
+		}
+		err = nil
+		if result.Error != "" {
+			err = errors.New(result.Error)
+		}
+		done(result, err)
+		r.send()
+	}
+}
+
+// leave ends the process, which first writes what it has received.
+func (r *child) leave(deadline time.Time) {
+	if r.conn < 0 {
+		return
+	}
+	_ = unix.Shutdown(r.conn, unix.SHUT_WR)
+	_ = handover.Poll(time.Until(deadline), r.handle)
+}

@@ -1,0 +1,255 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/handover"
+	"devlog/internal/nodecall"
+	"devlog/internal/receiver"
+	"devlog/internal/syslog"
+)
+
+// container is a container of the node. Its receiver keeps the sockets for the reader, removes
+// the names at the end, and watches /dev/log.
+type container struct {
+	node     *Node
+	number   uint64
+	args     []string
+	since    time.Time
+	receiver *receiver.Receiver
+	// added is called when the reader reads; nil then. ending are called when it has read all.
+	added   func(error)
+	ending  []func(error)
+	reading bool             // the reader has the sockets
+	toSay   []nodecall.Order // for when it has
+	saved   saved
+}
+
+// add begins to receive for a container. It owns the files, and calls done when the reader reads
+// from them.
+func (n *Node) add(args []string, files []handover.File, done func(error) (delivered bool)) {
+	d, err := handover.Describe(files)
+	var c *container
+	if err == nil {
+		c, err = n.newContainer(args, 0)
+	}
+	if err != nil {
+		shut(files)
+		_ = done(err)
+		return
+	}
+	old := n.replaced(d)
+	c.added = func(err error) {
+		if delivered := done(err); err != nil || !delivered { // who called starts a receiver of its own
+			c.forget()
+			return
+		}
+		if old != nil { // its names are the new one's
+			old.receiver.Forsake()
+			old.end()
+		}
+	}
+	if err := c.start(d); err != nil {
+		c.fail(err)
+	}
+}
+
+// replaced returns the container that has a name in the same directory as a socket of the
+// description; nil for none.
+func (n *Node) replaced(d *handover.Description) *container {
+	for _, s := range d.Sockets {
+		if s.Cleanup >= 0 {
+			return n.find(d.Cleanups[s.Cleanup].Dir)
+		}
+	}
+	return nil
+}
+
+// newContainer returns a container with the next number, or that number if it is not 0.
+func (n *Node) newContainer(args []string, number uint64) (*container, error) {
+	config, err := n.Parse(args)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.makeLogs(config.Name); err != nil {
+		return nil, err
+	}
+	if number == 0 {
+		number = n.last + 1
+	}
+	n.last = max(n.last, number)
+	c := &container{node: n, number: number, args: args, since: time.Now()}
+	c.receiver = receiver.New(n.Process, receiver.Config{
+		Owner: c, Name: config.Name, LineHost: config.LineHost, Repair: config.Repair, Node: receiver.Node{Number: number, Reader: forReader{c}},
+	})
+	n.containers[number] = c
+	return c, nil
+}
+
+// start has the reader read from the sockets, and watches /dev/log.
+func (c *container) start(d *handover.Description) error {
+	if err := c.receiver.Take(d); err != nil {
+		return err
+	}
+	if err := c.receiver.Start(); err != nil {
+		return err
+	}
+	c.receiver.Soon()
+	return c.read()
+}
+
+// fail ends a container that cannot start.
+func (c *container) fail(err error) {
+	if added := c.added; added != nil {
+		c.added = nil
+		added(err)
+	}
+}
+
+// read has a new reader read from the container's sockets.
+func (c *container) read() error {
+	var files []handover.Passed
+	for _, s := range c.receiver.Sockets() {
+		f, err := passed(s.FD, s.Journal)
+		if err != nil {
+			return err
+		}
+		files = append(files, f)
+	}
+	c.reading = true
+	c.node.child.order(nodecall.Order{Operation: nodecall.Add, ID: c.number, Args: c.args}, files, func(_ nodecall.Result, err error) {
+		if errors.Is(err, errGone) { // the next one gets the container too
+			return
+		}
+		added := c.added
+		c.added = nil
+		switch {
+		case added != nil:
+			added(err)
+		case err != nil:
+			c.node.Log(syslog.Err, fmt.Sprintf("cannot receive for the container of %q: %v", c.args, err))
+		}
+	})
+	for _, o := range c.toSay {
+		c.node.child.order(o, nil, nil)
+	}
+	c.toSay = nil
+	return nil
+}
+
+// Written is part of receiver.Owner.
+func (c *container) Written() {}
+
+// Stepped saves what has changed.
+func (c *container) Stepped(time.Time) { c.save() }
+
+// forget leaves the sockets and names to another receiver: nothing is read from them.
+func (c *container) forget() {
+	c.receiver.Forsake()
+	_ = c.receiver.End() // the watcher, for the sockets are not read here
+	c.node.child.order(nodecall.Order{Operation: nodecall.Forget, ID: c.number}, nil, nil)
+	c.close()
+}
+
+// Ended ends the container with its first process.
+func (c *container) Ended(error) {
+	if len(c.ending) == 0 {
+		c.end()
+	}
+}
+
+// endBy ends the container, and calls done then.
+func (c *container) endBy(done func(error)) {
+	c.ending = append(c.ending, done)
+	if len(c.ending) == 1 {
+		c.end()
+	}
+}
+
+// end ends the container, whose names are removed when the reader has written what is left.
+func (c *container) end() {
+	if len(c.ending) == 0 {
+		c.ending = []func(error){func(error) {}}
+	}
+	_ = c.receiver.End() // the reader drains the sockets
+	c.drain()
+}
+
+// drain has the reader read and write what is left.
+func (c *container) drain() {
+	c.node.child.order(nodecall.Order{Operation: nodecall.End, ID: c.number}, nil, func(_ nodecall.Result, err error) {
+		if errors.Is(err, errGone) { // the next one drains them
+			return
+		}
+		c.close()
+		for _, done := range c.ending {
+			done(err)
+		}
+	})
+}
+
+// close removes the container's names and closes its files.
+func (c *container) close() {
+	if c.node.containers[c.number] != c {
+		return
+	}
+	delete(c.node.containers, c.number)
+	c.receiver.Close()
+	c.unsave()
+}
+
+// forReader is a container as a receiver.Reader.
+type forReader struct{ c *container }
+
+// Read has the reader read from the socket too.
+func (f forReader) Read(socket int, journal bool) error {
+	if !f.c.reading { // with the others
+		return nil
+	}
+	file, err := passed(socket, journal)
+	if err != nil {
+		return err
+	}
+	f.c.node.child.order(nodecall.Order{Operation: nodecall.Receive, ID: f.c.number}, []handover.Passed{file}, func(_ nodecall.Result, err error) {
+		if err != nil {
+			f.Say(syslog.Warning, "devlogd.service cannot read from a socket: "+err.Error())
+		}
+	})
+	return nil
+}
+
+// passed returns a duplicate of the socket, to be passed to the reader.
+func passed(socket int, journal bool) (p handover.Passed, err error) {
+	fd, err := unix.FcntlInt(uintptr(socket), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return p, err
+	}
+	p = handover.Passed{File: os.NewFile(uintptr(fd), "socket"), Name: handover.NameSocket}
+	if journal {
+		p.Name = handover.NameJournal
+	}
+	return p, nil
+}
+
+// Retire has the reader read what the socket has queued.
+func (f forReader) Retire(socket int) {
+	var st unix.Stat_t
+	if unix.Fstat(socket, &st) == nil {
+		f.c.node.child.order(nodecall.Order{Operation: nodecall.Retire, ID: f.c.number, Socket: st.Ino}, nil, nil)
+	}
+}
+
+// Say has the reader log a message in the container's log.
+func (f forReader) Say(s syslog.Severity, text string) {
+	o := nodecall.Order{Operation: nodecall.Say, ID: f.c.number, Severity: int(s), Text: text}
+	if !f.c.reading {
+		f.c.toSay = append(f.c.toSay, o)
+		return
+	}
+	f.c.node.child.order(o, nil, nil)
+}

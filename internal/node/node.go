@@ -1,0 +1,287 @@
+// Package node owns the service of a host that receives for all its containers: the process
+// that hooks call. It watches the containers' /dev/log, has them repaired, and keeps their
+// sockets, but reads no message. Its child, the reader (package reader), does, with few
+// privileges.
+package node
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/eventloop"
+	"devlog/internal/file"
+	"devlog/internal/handover"
+	"devlog/internal/nodecall"
+	"devlog/internal/pidfd"
+	"devlog/internal/process"
+	"devlog/internal/reader"
+	"devlog/internal/receiver"
+	"devlog/internal/safepath"
+	"devlog/internal/sandbox"
+	"devlog/internal/syslog"
+	"devlog/internal/syslogconf"
+)
+
+// Config is the configuration of a node.
+type Config struct {
+	// Process is what the containers' receivers share.
+	Process *process.Process
+	// Program is devlogd's path, and ReaderArgs are its arguments for the reader.
+	Program    string
+	ReaderArgs []string
+	// User is the reader's user, who must own the logs; nil for this process's.
+	User *sandbox.User
+	// Parse reads the command line of a receiver.
+	Parse func(args []string) (receiver.Config, error)
+	// Log reports something to the administrator.
+	Log func(severity syslog.Severity, text string)
+}
+
+// Node is the service's state. Only its loop's goroutine uses it.
+type Node struct {
+	Config
+	listener   int
+	pidns      uint64
+	containers map[uint64]*container
+	last       uint64 // the last container's number
+	child      child
+	store      store
+	again      *eventloop.Timer // to accept calls
+}
+
+// New returns a node that listens on one of the files, or at nodecall.Socket, and continues with
+// the containers that the service manager has kept.
+func New(c Config, files []handover.File) (n *Node, err error) {
+	n = &Node{Config: c, listener: -1, containers: map[uint64]*container{}}
+	n.child.node, n.child.batch, n.store.count = n, -1, map[string]int{}
+	if n.pidns, err = nodecall.OwnPIDNS(); err != nil {
+		return nil, err
+	}
+	n.again = n.Process.Loop.NewTimer(func(time.Time) { _ = n.Process.Loop.Resume(n.listener) })
+	files = n.takeOwn(files)
+	if err := n.child.start(); err != nil {
+		return nil, err
+	}
+	n.restore(files)
+	if n.listener < 0 {
+		if n.listener, err = listen(nodecall.Socket); err != nil {
+			return nil, err
+		}
+	}
+	return n, n.Process.Loop.Add(n.listener, n.accept)
+}
+
+// NameListener is the name of the socket for calls, from the service manager.
+const NameListener = "node"
+
+// takeOwn takes the files that are no container's, and returns the others.
+func (n *Node) takeOwn(files []handover.File) (others []handover.File) {
+	for _, f := range files {
+		switch {
+		case f.Name == NameListener && n.listener < 0:
+			n.listener = f.FD
+			_ = unix.SetNonblock(f.FD, true)
+		case f.Name == reader.NameBatch && n.child.batch < 0:
+			n.child.batch = f.FD
+		default:
+			others = append(others, f)
+		}
+	}
+	return others
+}
+
+// listen listens at the path, in a directory that is made if it is missing.
+func listen(path string) (fd int, err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return -1, fmt.Errorf("cannot listen at %s: %w", path, err)
+	}
+	if fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0); err != nil {
+		return -1, err
+	}
+	at := &unix.SockaddrUnix{Name: path}
+	if err = unix.Bind(fd, at); errors.Is(err, unix.EADDRINUSE) && !answers(path) {
+		if err = unix.Unlink(path); err == nil {
+			err = unix.Bind(fd, at)
+		}
+	}
+	if err == nil {
+		err = unix.Chmod(path, 0o600)
+	}
+	if err == nil {
+		err = unix.Listen(fd, unix.SOMAXCONN)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("cannot listen at %s: %w", path, err)
+	}
+	return fd, nil
+}
+
+// answers returns whether somebody listens at the path.
+func answers(path string) bool {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return true
+	}
+	defer unix.Close(fd)
+	return !errors.Is(unix.Connect(fd, &unix.SockaddrUnix{Name: path}), unix.ECONNREFUSED)
+}
+
+// acceptDelay is the time until the next attempt to accept a call.
+const acceptDelay = 100 * time.Millisecond
+
+// accept accepts a call.
+func (n *Node) accept() {
+	conn, _, err := unix.Accept4(n.listener, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+	if err != nil { // who called has gone, or too many files are open
+		_ = n.Process.Loop.Pause(n.listener)
+		n.again.Set(time.Now().Add(acceptDelay))
+		return
+	}
+	peer, err := unix.GetsockoptUcred(conn, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err == nil && int(peer.Uid) == os.Geteuid() {
+		err = n.Process.Loop.Add(conn, func() { n.take(conn) })
+	} else {
+		err = unix.EPERM
+	}
+	if err != nil {
+		_ = unix.Close(conn)
+	}
+}
+
+// take takes a call. Each connection has one.
+func (n *Node) take(conn int) {
+	q, files, err := nodecall.Take[nodecall.Request](conn)
+	if errors.Is(err, unix.EAGAIN) {
+		return
+	}
+	_ = n.Process.Loop.Remove(conn)
+	answer := func(a nodecall.Answer, err error) bool {
+		if a.PID = os.Getpid(); err != nil {
+			a.Error = err.Error()
+		}
+		err = nodecall.Send(conn, a, nil) // who called may have gone
+		_ = unix.Close(conn)
+		return err == nil
+	}
+	switch {
+	case err != nil:
+		answer(nodecall.Answer{}, err)
+	case q == nil:
+		_ = unix.Close(conn)
+	case q.PIDNS != n.pidns:
+		shut(files)
+		answer(nodecall.Answer{}, errors.New("devlogd.service is in another PID namespace"))
+	default:
+		n.do(q, files, answer)
+	}
+}
+
+// do does what was asked for, and answers then. It owns the files.
+func (n *Node) do(q *nodecall.Request, files []handover.File, answer func(nodecall.Answer, error) bool) {
+	done := func(err error) bool { return answer(nodecall.Answer{}, err) }
+	if q.Operation == nodecall.Add {
+		n.add(q.Args, files, done)
+		return
+	}
+	if q.Operation == nodecall.List {
+		shut(files)
+		n.list(answer)
+		return
+	}
+	var c *container
+	if len(files) > 0 {
+		c = n.find(files[0].FD)
+		_ = unix.Close(files[0].FD)
+		files = files[1:]
+	}
+	switch {
+	case c == nil:
+		shut(files)
+		done(errors.New("devlogd.service does not know that container"))
+	case q.Operation == nodecall.End:
+		shut(files)
+		c.endBy(func(err error) { done(err) })
+	case q.Operation == nodecall.Receive:
+		err := c.receiver.TakeOver(files, 0)
+		c.receiver.Soon()
+		done(err)
+	default:
+		shut(files)
+		done(errors.ErrUnsupported)
+	}
+}
+
+func shut(files []handover.File) {
+	for _, f := range files {
+		_ = unix.Close(f.FD)
+	}
+}
+
+// find returns the container that has the directory among its names; nil for none.
+func (n *Node) find(dir int) *container {
+	var st unix.Stat_t
+	if unix.Fstat(dir, &st) != nil {
+		return nil
+	}
+	for _, c := range n.containers {
+		if c.ending == nil && c.receiver.Holds(file.IDOf(&st)) {
+			return c
+		}
+	}
+	return nil
+}
+
+// list answers with all containers and their counts.
+func (n *Node) list(answer func(nodecall.Answer, error) bool) {
+	var a nodecall.Answer
+	left := len(n.containers)
+	if left == 0 {
+		answer(a, nil)
+		return
+	}
+	for _, c := range n.containers {
+		entry := nodecall.Container{Args: c.args, Since: c.since}
+		if c.receiver.Init() >= 0 {
+			entry.Init, _ = pidfd.PID(c.receiver.Init()) // 0 if it has ended
+		}
+		n.child.order(nodecall.Order{Operation: nodecall.Count, ID: c.number}, nil, func(r nodecall.Result, _ error) {
+			entry.Received, entry.Lost = r.Received, r.Lost
+			a.Containers = append(a.Containers, entry)
+			if left--; left == 0 {
+				answer(a, nil)
+			}
+		})
+	}
+}
+
+// makeLogs makes the directory of the container's logs for the reader's user.
+func (n *Node) makeLogs(name string) error {
+	if n.User == nil || name == "" {
+		return nil
+	}
+	return safepath.MakeDirectory(filepath.Join(syslogconf.LogsDir, name), syslogconf.LogsDir, n.User.UID, n.User.GID)
+}
+
+// Reload has the reader reread the rules of all containers and reopen their files.
+func (n *Node) Reload() { n.child.order(nodecall.Order{Operation: nodecall.Reload}, nil, nil) }
+
+// Account has the reader log the counts of all containers.
+func (n *Node) Account() { n.child.order(nodecall.Order{Operation: nodecall.Account}, nil, nil) }
+
+// Leave ends the node, and leaves the sockets to the service manager, which gives them to the
+// next node.
+func (n *Node) Leave() {
+	n.child.leave(time.Now().Add(leaveTime))
+	for _, c := range n.containers {
+		c.save()
+	}
+}
+
+// leaveTime is how long the reader may take to write what it has.
+const leaveTime = 10 * time.Second

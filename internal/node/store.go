@@ -1,0 +1,233 @@
+package node
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/handover"
+	"devlog/internal/notify"
+	"devlog/internal/receiver"
+	"devlog/internal/syslog"
+)
+
+// The service manager keeps the containers' open files (FileDescriptorStoreMax= of
+// systemd.service(5)), so that a node that is killed or restarted finds them again: each file
+// once, and for each container memory that describes it.
+
+// prefix begins the service manager's name for a container's description. The container's number
+// and the description's follow.
+const prefix = "container-"
+
+// description describes a container to the next node.
+type description struct {
+	Number   uint64    `json:"number"`
+	Version  uint64    `json:"version"` // of this description
+	Args     []string  `json:"args"`
+	Since    time.Time `json:"since"`
+	Files    []string  `json:"files"` // the service manager's names for the files
+	Previous []string  `json:"previous"`
+	// Receiver is a handover.Description. Its descriptors are indices of Files.
+	Receiver json.RawMessage `json:"receiver"`
+}
+
+// saved is what the service manager has of a container.
+type saved struct {
+	outline receiver.Outline
+	version uint64
+	files   []string
+}
+
+// store is what the service manager has of all containers: how many of them have each file.
+type store struct {
+	count map[string]int
+	said  bool // an error was reported
+}
+
+// save gives the service manager what has changed of the container.
+func (c *container) save() {
+	if !notify.Managed() || c.saved.outline.Is(c.receiver) {
+		return
+	}
+	if err := c.trySave(); err != nil && !c.node.store.said {
+		c.node.store.said = true
+		c.node.Log(syslog.Warning, "cannot save the state of a container, which a restart would lose: "+err.Error())
+	}
+}
+
+func (c *container) trySave() error {
+	d := c.receiver.Describe(time.Now())
+	d.Connections, d.Kernel, d.Outputs = nil, nil, nil
+	s := &c.node.store
+	next := description{Number: c.number, Version: c.saved.version + 1, Args: c.args, Since: c.since, Previous: d.PreviousIDs}
+	err := d.Each(func(fd *int) error {
+		if *fd < 0 {
+			return nil
+		}
+		name, err := handover.StoredName(*fd)
+		if err != nil {
+			return err
+		}
+		at := slices.Index(next.Files, name)
+		if at < 0 {
+			at = len(next.Files)
+			next.Files = append(next.Files, name)
+			if s.count[name] == 0 {
+				err = notify.Keep(name, *fd)
+			}
+			s.count[name]++
+		}
+		*fd = at
+		return err
+	})
+	if err == nil {
+		next.Receiver = d.Format()
+		err = c.keep(next)
+	}
+	if err != nil {
+		return errors.Join(err, s.drop(next.Files))
+	}
+	err = c.unkeep()
+	c.saved = saved{outline: c.receiver.Outline(), version: next.Version, files: next.Files}
+	return err
+}
+
+// keep gives the service manager the description.
+func (c *container) keep(d description) error {
+	text, err := json.Marshal(d)
+	if err != nil {
+		return err
+	}
+	memory, err := handover.StateFile(text)
+	if err != nil {
+		return err
+	}
+	defer memory.Close()
+	return notify.Keep(c.nameOf(d.Version), int(memory.Fd()))
+}
+
+func (c *container) nameOf(version uint64) string {
+	return prefix + strconv.FormatUint(c.number, 10) + "-" + strconv.FormatUint(version, 10)
+}
+
+// unkeep takes the last description and its files from the service manager.
+func (c *container) unkeep() error {
+	if c.saved.version == 0 {
+		return nil
+	}
+	return errors.Join(notify.Unkeep(c.nameOf(c.saved.version)), c.node.store.drop(c.saved.files))
+}
+
+// unsave takes the container from the service manager.
+func (c *container) unsave() {
+	_ = c.unkeep() // without a service manager, nothing of it is left
+}
+
+// drop takes the files from the service manager that no other container has.
+func (s *store) drop(names []string) (err error) {
+	for _, name := range names {
+		if s.count[name]--; s.count[name] <= 0 {
+			delete(s.count, name)
+			err = errors.Join(err, notify.Unkeep(name))
+		}
+	}
+	return err
+}
+
+// restore continues with the containers whose files the service manager has kept. It owns the
+// files.
+func (n *Node) restore(files []handover.File) {
+	given := map[string]int{}
+	newest := map[uint64]description{}
+	for _, f := range files {
+		if !strings.HasPrefix(f.Name, prefix) {
+			given[f.Name] = f.FD
+			continue
+		}
+		d, err := readDescription(f.FD)
+		if err != nil {
+			n.Log(syslog.Warning, "cannot read the state of a container, which is lost: "+err.Error())
+		}
+		if d.Version > newest[d.Number].Version {
+			newest[d.Number] = d
+		}
+	}
+	for _, d := range newest {
+		if err := n.restoreOne(d, given); err != nil {
+			n.Log(syslog.Err, fmt.Sprintf("cannot continue to receive for the container of %q: %v", d.Args, err))
+		}
+	}
+	for _, f := range files { // the containers have duplicates
+		_ = unix.Close(f.FD)
+		if strings.HasPrefix(f.Name, prefix) && !n.keeps(f.Name) || !strings.HasPrefix(f.Name, prefix) && n.store.count[f.Name] == 0 {
+			_ = notify.Unkeep(f.Name) // of a version that was replaced
+		}
+	}
+	if len(newest) > 0 {
+		n.Log(syslog.Notice, "receives again for "+strconv.Itoa(len(n.containers))+" containers")
+	}
+}
+
+// keeps returns whether the name is a container's present description.
+func (n *Node) keeps(name string) bool {
+	for _, c := range n.containers {
+		if c.nameOf(c.saved.version) == name {
+			return true
+		}
+	}
+	return false
+}
+
+func readDescription(fd int) (d description, err error) {
+	text, err := handover.ReadState(fd)
+	if err == nil {
+		err = json.Unmarshal(text, &d)
+	}
+	return d, err
+}
+
+// restoreOne continues with a container. given are the files by the service manager's names.
+func (n *Node) restoreOne(from description, given map[string]int) error {
+	d, err := handover.Parse(from.Receiver)
+	if err != nil {
+		return err
+	}
+	err = d.Each(func(fd *int) error {
+		index := *fd
+		if *fd = -1; index < 0 || index >= len(from.Files) {
+			return nil
+		}
+		kept, ok := given[from.Files[index]]
+		if !ok {
+			return nil
+		}
+		twin, err := unix.FcntlInt(uintptr(kept), unix.F_DUPFD_CLOEXEC, 0)
+		*fd = twin
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	d.Settle()
+	d.PreviousIDs = from.Previous
+	c, err := n.newContainer(from.Args, from.Number)
+	if err != nil {
+		return err
+	}
+	c.since = from.Since
+	c.saved.version, c.saved.files = from.Version, from.Files
+	for _, name := range from.Files {
+		n.store.count[name]++
+	}
+	c.receiver.Resume(d, false)
+	err = c.start(d)
+	c.receiver.Resumed()
+	c.receiver.ForgetPrevious()
+	return err
+}

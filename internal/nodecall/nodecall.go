@@ -1,0 +1,221 @@
+// Package nodecall owns the calls to a host's node, the one service that receives for all its
+// containers (devlogd --node): their format, and the side of who calls.
+//
+// A call is one message on a SOCK_SEQPACKET socket: open files with their names, of which the
+// first is memory with a Request. The answer is one such message, with an Answer. Requests and
+// answers are JSON, and of any version: what is not known is ignored.
+package nodecall
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/handover"
+)
+
+// Unit is the systemd service of a node.
+const Unit = "devlogd.service"
+
+// Socket is where a node listens. Only root may connect.
+const Socket = "/run/devlog/node"
+
+// nameCall is the name of the memory with a Request or an Answer.
+const nameCall = "call"
+
+// NameDirectory is the name of the directory that names a container in a call.
+const NameDirectory = "directory"
+
+// Operation is what a node is asked for.
+type Operation string
+
+// The operations. All but List name their container by the directory of its private socket.
+const (
+	// Add has the node receive for a container.
+	Add Operation = "add"
+	// End has it write what it has received for the container, and forget the container.
+	End Operation = "end"
+	// Receive has it receive from further sockets of the container.
+	Receive Operation = "receive"
+	// List asks for all its containers.
+	List Operation = "list"
+)
+
+// Request is what a node is asked.
+type Request struct {
+	Operation Operation `json:"operation"`
+	// Args are, for Add, what devlogd would be started with.
+	Args []string `json:"args,omitempty"`
+	// PIDNS is the PID namespace of who asks, as target.Namespace has it.
+	PIDNS uint64 `json:"pidns,omitempty"`
+}
+
+// Answer is what a node answers.
+type Answer struct {
+	// Error is why it did not do what it was asked for; empty if it did.
+	Error string `json:"error,omitempty"`
+	// PID is its process.
+	PID        int         `json:"pid,omitempty"`
+	Containers []Container `json:"containers,omitempty"`
+}
+
+// Container is a container of a node.
+type Container struct {
+	Args     []string  `json:"args"`
+	Init     int       `json:"init"` // its first process; 0 if not known
+	Since    time.Time `json:"since"`
+	Received uint64    `json:"received"`
+	Lost     uint64    `json:"lost"`
+}
+
+// Order is what the node's watcher has its reader do, which answers each with a Result. IDs are
+// the watcher's numbers of containers.
+type Order struct {
+	Operation Operation `json:"operation"`
+	Number    uint64    `json:"number"`
+	ID        uint64    `json:"id"`
+	Args      []string  `json:"args,omitempty"`   // for Add
+	Socket    uint64    `json:"socket,omitempty"` // for Retire: its inode number
+	Severity  int       `json:"severity,omitempty"`
+	Text      string    `json:"text,omitempty"` // for Say
+}
+
+// More operations of Orders.
+const (
+	Forget  Operation = "forget"  // close the container's sockets, which another process reads
+	Retire  Operation = "retire"  // read what a socket has queued, and close it
+	Say     Operation = "say"     // log a message of the watcher's
+	Count   Operation = "count"   // return the counts
+	Reload  Operation = "reload"  // reread the rules of all containers and reopen the files
+	Account Operation = "account" // log the counts of all containers
+)
+
+// Result is what became of an Order.
+type Result struct {
+	Number   uint64 `json:"number"`
+	Error    string `json:"error,omitempty"`
+	Received uint64 `json:"received,omitempty"`
+	Lost     uint64 `json:"lost,omitempty"`
+}
+
+// Take returns what Send sent, and its files. It does not wait: the error is EAGAIN if there is
+// nothing yet. what is nil at the connection's end.
+func Take[T any](conn int) (what *T, files []handover.File, err error) {
+	what = new(T)
+	files, err = take(conn, what)
+	if files == nil {
+		what = nil
+	}
+	return what, files, err
+}
+
+// ErrNone means that no node listens here, or that this process may not ask it.
+var ErrNone = errors.New("no devlogd.service listens at " + Socket)
+
+// Error is what a node answered.
+type Error struct{ Text string }
+
+func (e *Error) Error() string { return e.Text }
+
+// callTime is how long an answer may take, on a machine where hundreds of containers start at
+// the same time.
+const callTime = 20 * time.Second
+
+// Call asks the node and returns its answer. The error is ErrNone without a node, and an
+// *Error if it is the node's own.
+func Call(q Request, passed ...handover.Passed) (*Answer, error) {
+	var err error
+	if q.PIDNS, err = OwnPIDNS(); err != nil {
+		return nil, err
+	}
+	conn, err := dial()
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(conn)
+	if err := Send(conn, q, passed); err != nil {
+		return nil, err
+	}
+	var a Answer
+	if err := handover.Poll(callTime, conn); err != nil {
+		return nil, fmt.Errorf("cannot ask devlogd.service: %w", err)
+	}
+	files, err := take(conn, &a)
+	if err == nil && files == nil {
+		err = errors.New("it has ended")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot ask devlogd.service: %w", err)
+	}
+	if a.Error != "" {
+		return nil, &Error{a.Error}
+	}
+	return &a, nil
+}
+
+// OwnPIDNS returns the PID namespace of this process (pid_namespaces(7)).
+func OwnPIDNS() (uint64, error) {
+	var st unix.Stat_t
+	if err := unix.Stat("/proc/self/ns/pid", &st); err != nil {
+		return 0, fmt.Errorf("cannot find this process's PID namespace: %w", err)
+	}
+	return st.Ino, nil
+}
+
+// dial connects to the node.
+func dial() (int, error) {
+	conn, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	err = unix.Connect(conn, &unix.SockaddrUnix{Name: Socket})
+	if err == nil {
+		_, err = handover.SamePeer(conn)
+	}
+	if err != nil {
+		unix.Close(conn)
+		return -1, fmt.Errorf("%w: %w", ErrNone, err)
+	}
+	return conn, nil
+}
+
+// Send sends a Request, an Answer or an Order, and the files.
+func Send(conn int, what any, files []handover.Passed) error {
+	text, err := json.Marshal(what)
+	if err != nil {
+		return err
+	}
+	memory, err := handover.StateFile(text)
+	if err != nil {
+		return err
+	}
+	defer memory.Close()
+	return handover.SendFiles(conn, append([]handover.Passed{{File: memory, Name: nameCall}}, files...))
+}
+
+// take reads what the other side says into what, and returns the files: nil at the end of the
+// connection. After an error no file is open.
+func take(conn int, what any) ([]handover.File, error) {
+	files, err := handover.ReceiveFiles(conn)
+	if err != nil || files == nil {
+		return nil, err
+	}
+	err = unix.EBADMSG
+	if files[0].Name == nameCall {
+		var text []byte
+		if text, err = handover.ReadState(files[0].FD); err == nil {
+			err = json.Unmarshal(text, what)
+		}
+	}
+	_ = unix.Close(files[0].FD)
+	if files = files[1:]; err == nil {
+		return files, nil
+	}
+	for _, f := range files {
+		_ = unix.Close(f.FD)
+	}
+	return nil, fmt.Errorf("read a call: %w", err)
+}

@@ -1,0 +1,262 @@
+// Package reader owns the process of a host's node that reads messages: it has the receivers
+// of all containers on one event loop, and few privileges. The other process, package node,
+// gives it their sockets and orders, and keeps the sockets and their names.
+package reader
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/eventloop"
+	"devlog/internal/file"
+	"devlog/internal/handover"
+	"devlog/internal/nodecall"
+	"devlog/internal/process"
+	"devlog/internal/receiver"
+	"devlog/internal/syslog"
+	"devlog/internal/syslogconf"
+	"devlog/internal/timezone"
+)
+
+// Reader is the process's state. Only its loop's goroutine uses it.
+type Reader struct {
+	process   *process.Process
+	conn      int // to the watcher
+	parse     func(args []string) (receiver.Config, error)
+	receivers map[uint64]*entry
+	kept      *Kept
+}
+
+// entry is one container's receiver.
+type entry struct {
+	*receiver.Receiver
+	reader  *Reader
+	id      uint64
+	end     uint64           // the number of the order to end it; 0 for none
+	timer   *eventloop.Timer // to continue to end
+	pending uint64           // messages that its outputs have not written
+}
+
+// New returns a reader for the watcher at the other end of conn. parse reads the command line of
+// a receiver.
+func New(p *process.Process, conn int, kept *Kept, parse func([]string) (receiver.Config, error)) (*Reader, error) {
+	r := &Reader{process: p, conn: conn, parse: parse, receivers: map[uint64]*entry{}, kept: kept}
+	return r, p.Loop.Add(conn, r.take)
+}
+
+// take carries out the next order.
+func (r *Reader) take() {
+	o, files, err := nodecall.Take[nodecall.Order](r.conn)
+	switch {
+	case errors.Is(err, unix.EAGAIN):
+		return
+	case err != nil:
+		r.process.Loop.Fail(fmt.Errorf("cannot take an order of the watcher: %w", err))
+		return
+	case o == nil: // the sockets stay with it
+		_ = r.process.Loop.Remove(r.conn) // it is closed soon
+		r.process.Loop.Stop()
+		return
+	}
+	result := nodecall.Result{Number: o.Number}
+	if err := r.do(o, files, &result); errors.Is(err, errLater) {
+		return
+	} else if err != nil {
+		result.Error = err.Error()
+	}
+	r.answer(result)
+}
+
+// errLater means that an order is not carried out yet.
+var errLater = errors.New("later")
+
+// do carries out the order. It owns the files.
+func (r *Reader) do(o *nodecall.Order, files []handover.File, result *nodecall.Result) error {
+	if o.Operation == nodecall.Add {
+		return r.add(o, files)
+	}
+	e := r.receivers[o.ID]
+	if e == nil && o.ID != 0 {
+		shut(files)
+		return fmt.Errorf("container %d is unknown", o.ID)
+	}
+	switch o.Operation {
+	case nodecall.Receive:
+		return e.TakeOver(files, 0)
+	case nodecall.Retire:
+		e.Drop(o.Socket)
+	case nodecall.Say:
+		e.Receiver.Say(syslog.Severity(o.Severity), o.Text)
+		e.Soon()
+	case nodecall.Count:
+		result.Received, result.Lost = e.Totals()
+	case nodecall.Forget:
+		e.close()
+	case nodecall.End:
+		e.end = o.Number
+		if err := e.End(); err != nil {
+			e.Receiver.Say(syslog.Warning, "cannot read the last messages: "+err.Error())
+		}
+		e.rest(time.Now())
+		return errLater
+	case nodecall.Reload:
+		zone := timezone.Read()
+		for _, e := range r.receivers {
+			e.Reload(zone)
+			e.Soon()
+		}
+	case nodecall.Account:
+		for _, e := range r.receivers {
+			e.Account()
+			e.Soon()
+		}
+	default:
+		shut(files)
+		return errors.ErrUnsupported
+	}
+	return nil
+}
+
+func shut(files []handover.File) {
+	for _, f := range files {
+		_ = unix.Close(f.FD)
+	}
+}
+
+// errOwn is why a container needs a receiver of its own.
+var errOwn = errors.New("devlogd.service may not do that: it needs a receiver of its own")
+
+// add begins to receive for a container.
+func (r *Reader) add(o *nodecall.Order, files []handover.File) (err error) {
+	d, err := handover.Describe(files)
+	if err == nil && r.receivers[o.ID] != nil {
+		err = fmt.Errorf("container %d is known", o.ID)
+	}
+	var c receiver.Config
+	if err == nil {
+		c, err = r.parse(o.Args)
+	}
+	if err == nil && (c.Kernel || len(c.Listen) > 0 || c.Metrics != "" && !inLogs(c.Metrics)) {
+		err = fmt.Errorf("%w: --kernel, --listen, or --metrics-file outside %s", errOwn, syslogconf.LogsDir)
+	}
+	if err != nil {
+		shut(files)
+		return err
+	}
+	e := &entry{reader: r, id: o.ID}
+	e.timer = r.process.Loop.NewTimer(e.rest)
+	c.Owner, c.Node.Number, c.Repair = e, o.ID, receiver.Repair{}
+	e.Receiver = receiver.New(r.process, c)
+	if err = e.Take(d); err == nil {
+		err = e.OpenOutputs(nil)
+	}
+	if err == nil && e.WritesToContainer() {
+		err = fmt.Errorf("%w: container-stdout", errOwn)
+	}
+	if err == nil {
+		err = e.CheckLoops()
+	}
+	if err == nil {
+		if err = e.Start(); errors.Is(err, receiver.ErrNoSocket) {
+			err = nil // another daemon receives, for now
+		}
+	}
+	if err != nil {
+		e.Close()
+		return err
+	}
+	e.Flush(time.Now()) // outputs look at their files before the container runs
+	r.receivers[o.ID] = e
+	if n := r.kept.lostOf(o.ID); n > 0 {
+		e.Lose(n)
+		e.Receiver.Say(syslog.Warning, "up to "+strconv.Itoa(n)+" messages lost: devlogd was killed before it had written them")
+	}
+	e.Soon()
+	return nil
+}
+
+// inLogs returns whether the path is below the directory of containers' logs.
+func inLogs(path string) bool {
+	return strings.HasPrefix(filepath.Clean(path), syslogconf.LogsDir+"/")
+}
+
+// answer tells the watcher what became of an order. The sandbox refuses to pass files, so the
+// answer is the message itself.
+func (r *Reader) answer(result nodecall.Result) {
+	text, err := json.Marshal(result)
+	if err == nil {
+		_, err = unix.Write(r.conn, text)
+	}
+	if err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) { // the end of the connection is read next
+		r.process.Loop.Fail(fmt.Errorf("cannot answer the watcher: %w", err))
+	}
+}
+
+// rest writes what is left of a receiver that ends, and then closes it.
+func (e *entry) rest(now time.Time) {
+	if next := e.Rest(now); !next.IsZero() {
+		e.timer.Set(next)
+		return
+	}
+	result := nodecall.Result{Number: e.end}
+	e.close()
+	result.Received, result.Lost = e.Totals()
+	e.reader.answer(result)
+}
+
+// close closes the receiver's files.
+func (e *entry) close() {
+	e.timer.Set(time.Time{})
+	e.Close()
+	e.reader.kept.head.pending -= e.pending
+	delete(e.reader.receivers, e.id)
+}
+
+// Written records that the outputs have the received messages.
+func (e *entry) Written() {
+	now := e.Unwritten()
+	e.reader.kept.head.pending += now - e.pending
+	e.pending = now
+	e.Forget()
+}
+
+func (e *entry) Stepped(time.Time) {}
+
+// Ended ends a receiver that cannot read from its sockets any more.
+func (e *entry) Ended(err error) {
+	_ = e.Fail(err) // it has been logged
+	e.rest(time.Now())
+}
+
+// leaveTime is how long a process that leaves its sockets to another tries to write what is
+// pending.
+const leaveTime = 5 * time.Second
+
+// Leave writes what was received, and closes everything without reading from the sockets: the
+// next reader gets what they have queued.
+func (r *Reader) Leave() {
+	for deadline := time.Now().Add(leaveTime); ; {
+		var pending uint64
+		for _, e := range r.receivers {
+			e.SumUp()
+			e.Flush(time.Now())
+			pending += e.Unwritten()
+		}
+		if pending == 0 || time.Now().After(deadline) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	for id, e := range r.receivers {
+		e.Close()
+		delete(r.receivers, id)
+	}
+	file.Shut(&r.conn)
+}

@@ -1,0 +1,200 @@
+package reader
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/handover"
+	"devlog/internal/nodecall"
+	"devlog/internal/process"
+	"devlog/internal/receiver"
+	"devlog/internal/syslogconf"
+)
+
+// bench is a reader whose loop the test runs.
+type bench struct {
+	t      *testing.T
+	reader *Reader
+	conn   int // the watcher's end
+	dir    string
+	batch  int
+}
+
+func newBench(t *testing.T, batch int) *bench {
+	t.Helper()
+	kept, err := OpenKept(batch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := process.New("test", kept.Memory(), func() {}, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{t: t, conn: fds[0], dir: t.TempDir(), batch: batch}
+	parse := func(args []string) (receiver.Config, error) {
+		return receiver.Config{Name: args[0], Rules: func() ([]syslogconf.Rule, error) {
+			return syslogconf.Load("", []string{"*.* -" + filepath.Join(b.dir, args[1])}, "")
+		}}, nil
+	}
+	if b.reader, err = New(p, fds[1], kept, parse); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		b.reader.Leave()
+		_ = unix.Close(b.conn)
+		p.Loop.Close()
+	})
+	return b
+}
+
+func newBatch(t *testing.T) int {
+	t.Helper()
+	fd, err := MakeKept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	return fd
+}
+
+// run handles what is ready.
+func (b *bench) run() {
+	b.t.Helper()
+	for range 4 {
+		if err := b.reader.process.Loop.RunOnce(); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+}
+
+// order gives an order, and returns its result.
+func (b *bench) order(o nodecall.Order, files ...handover.Passed) (result nodecall.Result) {
+	b.t.Helper()
+	if err := nodecall.Send(b.conn, o, files); err != nil {
+		b.t.Fatal(err)
+	}
+	b.run()
+	text := make([]byte, 4096)
+	n, _, err := unix.Recvfrom(b.conn, text, unix.MSG_DONTWAIT)
+	if err != nil {
+		b.t.Fatalf("%+v has no result: %v", o, err)
+	}
+	if err := json.Unmarshal(text[:n], &result); err != nil || result.Number != o.Number {
+		b.t.Fatalf("%+v: %q, %v", o, text[:n], err)
+	}
+	return result
+}
+
+// socket returns a socket at a name in the bench's directory, and a client's.
+func (b *bench) socket(name string) (passed handover.Passed, client int) {
+	b.t.Helper()
+	at := &unix.SockaddrUnix{Name: filepath.Join(b.dir, name)}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err == nil {
+		err = unix.Bind(fd, at)
+	}
+	if err == nil {
+		client, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	}
+	if err == nil {
+		err = unix.Connect(client, at)
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	file := os.NewFile(uintptr(fd), name)
+	b.t.Cleanup(func() { _, _ = file.Close(), unix.Close(client) })
+	return handover.Passed{File: file, Name: handover.NameSocket}, client
+}
+
+func (b *bench) send(client int, text string) {
+	b.t.Helper()
+	if err := unix.Send(client, []byte("<13>t: "+text), 0); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) content(name string) string {
+	b.t.Helper()
+	text, err := os.ReadFile(filepath.Join(b.dir, name))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestOrders(t *testing.T) {
+	b := newBench(t, newBatch(t))
+	socket, client := b.socket("s")
+	more, other := b.socket("more")
+	for _, tt := range []struct {
+		order nodecall.Order
+		files []handover.Passed
+		want  string // of the error
+	}{
+		{nodecall.Order{Number: 1, Operation: nodecall.Count, ID: 7}, nil, "container 7 is unknown"},
+		{nodecall.Order{Number: 2, Operation: "dance"}, nil, "unsupported operation"},
+		{nodecall.Order{Number: 3, Operation: nodecall.Add, ID: 7, Args: []string{"a", "s/x"}}, []handover.Passed{socket}, "cannot"},
+		{nodecall.Order{Number: 4, Operation: nodecall.Add, ID: 7, Args: []string{"a", "m"}}, []handover.Passed{socket}, ""},
+		{nodecall.Order{Number: 5, Operation: nodecall.Add, ID: 7, Args: []string{"a", "m"}}, []handover.Passed{socket}, "container 7 is known"},
+		{nodecall.Order{Number: 6, Operation: nodecall.Receive, ID: 7}, []handover.Passed{more}, ""},
+		{nodecall.Order{Number: 7, Operation: nodecall.Say, ID: 7, Severity: 5, Text: "said"}, nil, ""},
+		{nodecall.Order{Number: 8, Operation: nodecall.Reload}, nil, ""},
+		{nodecall.Order{Number: 9, Operation: nodecall.Retire, ID: 7, Socket: 1}, nil, ""}, // none of its own
+	} {
+		if got := b.order(tt.order, tt.files...); tt.want == "" && got.Error != "" || !strings.Contains(got.Error, tt.want) {
+			t.Errorf("%+v: %q, want %q", tt.order, got.Error, tt.want)
+		}
+	}
+	b.send(client, "one")
+	b.send(other, "two")
+	b.run()
+	if got := b.order(nodecall.Order{Number: 10, Operation: nodecall.Count, ID: 7}); got.Received != 2 || got.Lost != 0 {
+		t.Errorf("%+v", got)
+	}
+	b.send(client, "last")
+	if got := b.order(nodecall.Order{Number: 11, Operation: nodecall.End, ID: 7}); got.Received != 3 || got.Error != "" {
+		t.Errorf("%+v", got)
+	}
+	if got := b.content("m"); !strings.Contains(got, "said\n") || strings.Count(got, " t: ") != 3 || !strings.HasSuffix(got, " a t: last\n") {
+		t.Errorf("%q", got)
+	}
+	if got := b.order(nodecall.Order{Number: 12, Operation: nodecall.Count, ID: 7}); got.Error == "" {
+		t.Error("the container is known after its end")
+	}
+}
+
+// A reader that leaves has written what it read, and the next reads the rest. What the outputs of a
+// killed one have not written is known to the next.
+func TestNextReader(t *testing.T) {
+	batch := newBatch(t)
+	first := newBench(t, batch)
+	socket, client := first.socket("s")
+	add := nodecall.Order{Number: 1, Operation: nodecall.Add, ID: 7, Args: []string{"a", "m"}}
+	first.order(add, socket)
+	first.send(client, "one")
+	first.run()
+	first.reader.Leave()
+	first.send(client, "two")
+	next := newBench(t, batch)
+	next.dir = first.dir
+	next.order(add, socket)
+	next.run()
+	if got := next.content("m"); !strings.Contains(got, "one\n") || !strings.HasSuffix(got, "two\n") || strings.Contains(got, "lost") {
+		t.Errorf("%q", got)
+	}
+	next.reader.kept.head.pending = 3 // as if it were killed while its file's disk is full
+	last, err := OpenKept(batch)
+	if err != nil || last.Pending() != 3 || last.lostOf(7) != 0 {
+		t.Errorf("%+v, %v", last, err)
+	}
+}

@@ -1,0 +1,225 @@
+package engine
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/test/host"
+)
+
+// nodeProcess is the newest process of the node with that option, other than the one before; 0
+// for none.
+func nodeProcess(h *host.Host, option string, before int) (pid int) {
+	for _, p := range h.Processes() {
+		if f := strings.Fields(p); len(f) > 2 && f[2] == option {
+			if n, err := strconv.Atoi(f[0]); err == nil && n != before {
+				pid = max(pid, n)
+			}
+		}
+	}
+	return pid
+}
+
+// startNode starts the service of the host, and returns its process and a function that ends it.
+func startNode(t *testing.T, h *host.Host, args ...string) (pid int, stop func()) {
+	t.Helper()
+	cmd := h.Command(context.Background(), append([]string{filepath.Join(filepath.Dir(host.HookOn()), "devlogd"), "--node"}, args...)...)
+	said, err := os.CreateTemp(t.TempDir(), "said")
+	host.Check(t, err)
+	cmd.Stderr = said
+	host.Check(t, cmd.Start())
+	stop = func() {
+		_ = h.Command(context.Background(), "kill", strconv.Itoa(pid)).Run() // it may have ended
+		_ = cmd.Wait()                                                       // the test has seen what it did
+	}
+	t.Cleanup(func() {
+		stop()
+		if text, err := os.ReadFile(said.Name()); t.Failed() && err == nil {
+			t.Logf("the node: %s", text)
+		}
+	})
+	host.Eventually(t, "the node listens", func() bool {
+		pid = nodeProcess(h, "--node", 0)
+		return pid > 0 && listens(t, h)
+	})
+	return pid, stop
+}
+
+// listens returns whether the node listens.
+func listens(t *testing.T, h *host.Host) bool {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	host.Check(t, err)
+	defer unix.Close(fd)
+	return unix.Connect(fd, &unix.SockaddrUnix{Name: h.Path("/run/devlog/node")}) == nil
+}
+
+// One process receives for all containers: each has its own log, is repaired, listed, and ends
+// apart.
+func TestNode(t *testing.T) {
+	host.NeedContainers(t)
+	h := host.NewHost(t)
+	startNode(t, h)
+	a, b := host.NewCheap(t, h, "a", host.CheapOptions{}), host.NewCheap(t, h, "b", host.CheapOptions{})
+	for _, c := range []*host.Cheap{a, b} {
+		if r := c.Hook(false, "repair", "--receiver", "node", "--supervise", "none"); r.Code != 0 || r.ErrOut != "" {
+			t.Fatalf("repair: %+v", r)
+		}
+		c.WantSent(t, c.Log(false), "hello-from-"+c.Name)
+		if r := c.Hook(false, "check"); r.Code != 0 {
+			t.Errorf("check: %+v", r)
+		}
+	}
+	if n := len(h.Receivers()); n != 1 { // and its child
+		t.Errorf("%d processes: %q", n, h.Processes())
+	}
+	if text, err := os.ReadFile(a.Log(false)); err != nil || strings.Contains(string(text), "from-b") {
+		t.Errorf("a's log: %q, %v", text, err)
+	}
+	r := h.Do(host.HookOn(), "list", "--json")
+	if r.Code != 0 || strings.Count(r.Out, `"lost": 0`) != 2 {
+		t.Errorf("list: %+v", r)
+	}
+	a.Stop()
+	host.Eventually(t, "a is forgotten", func() bool {
+		return strings.Count(h.Do(host.HookOn(), "list", "--json").Out, `"pid"`) == 1
+	})
+	b.WantSent(t, b.Log(false), "b-after-a")
+	host.Check(t, os.Remove(b.Path("/dev/log")))
+	host.WantOnce(t, b.Log(false), "/dev/log was replaced; repaired")
+	b.WantSent(t, b.Log(false), "b-repaired")
+	if r := b.Hook(false, "undo"); r.Code != 0 {
+		t.Errorf("undo: %+v", r)
+	}
+	if r := h.Do(host.HookOn(), "list", "--json"); strings.TrimSpace(r.Out) != "[]" {
+		t.Errorf("list: %+v", r)
+	}
+}
+
+// nodeReader is the process of the node that reads messages, other than the one before.
+func nodeReader(t *testing.T, h *host.Host, before int) (pid int) {
+	t.Helper()
+	host.Eventually(t, "a process reads messages", func() bool {
+		pid = nodeProcess(h, "--node-reader", before)
+		return pid > 0
+	})
+	return pid
+}
+
+// nodeHost is a host with a node and a container of it.
+func nodeHost(t *testing.T, args ...string) (*host.Host, *host.Cheap) {
+	t.Helper()
+	host.NeedContainers(t)
+	h := host.NewHost(t)
+	startNode(t, h, args...)
+	c := host.NewCheap(t, h, "c", host.CheapOptions{})
+	if r := c.Hook(false, "repair", "--receiver", "node"); r.Code != 0 || r.ErrOut != "" {
+		t.Fatalf("repair: %+v", r)
+	}
+	return h, c
+}
+
+// When the process that reads messages is killed, another gets the sockets: senders notice
+// nothing, and what waits is read. A hook that comes meanwhile waits, too.
+func TestNodeReaderKilled(t *testing.T) {
+	h, c := nodeHost(t)
+	c.WantSent(t, c.Log(false), "before")
+	pid := nodeReader(t, h, 0)
+	h.Must("kill", "-STOP", strconv.Itoa(pid))
+	c.Sh("client t 13 waits") // in the socket
+	h.Must("kill", "-KILL", strconv.Itoa(pid))
+	d := host.NewCheap(t, h, "d", host.CheapOptions{})
+	if r := d.Hook(false, "repair"); r.Code != 0 || r.ErrOut != "" {
+		t.Errorf("repair: %+v", r)
+	}
+	d.WantSent(t, d.Log(false), "after-1")
+	host.WantOnce(t, c.Log(false), "waits")
+	c.WantSent(t, c.Log(false), "after-2")
+	nodeReader(t, h, pid)
+	if n := strings.Count(h.Do(host.HookOn(), "list", "--json").Out, `"pid"`); n != 2 {
+		t.Errorf("%d containers are listed", n)
+	}
+}
+
+// When the node ends, its containers' sockets stay until they are repaired again.
+func TestNodeEnds(t *testing.T) {
+	host.NeedContainers(t)
+	h := host.NewHost(t)
+	_, stop := startNode(t, h)
+	c := host.NewCheap(t, h, "c", host.CheapOptions{})
+	repair := func() {
+		t.Helper()
+		if r := c.Hook(false, "repair"); r.Code != 0 || strings.Contains(r.Out, "nothing to do") {
+			t.Fatalf("repair: %+v", r)
+		}
+	}
+	repair()
+	c.WantSent(t, c.Log(false), "first")
+	stop()
+	host.ExpectReceiversEnd(t, h)
+	repair() // with a process of its own
+	c.WantSent(t, c.Log(false), "second")
+	startNode(t, h)
+	if r := c.Hook(false, "repair"); r.Code != 0 || !strings.Contains(r.Out, "nothing to do") {
+		t.Errorf("repair: %+v", r)
+	}
+	c.Stop()
+}
+
+// What the node may not do is left to a process of the container's own, which is said; where the
+// node must do it, it is refused.
+func TestNodeRefuses(t *testing.T) {
+	host.NeedContainers(t)
+	h := host.NewHost(t)
+	startNode(t, h)
+	c := host.NewCheap(t, h, "c", host.CheapOptions{})
+	rule := "*.* -/var/log/elsewhere/c"
+	r := c.Hook(false, "repair", "--receiver", "node", "--rule", rule)
+	if r.Code != 4 || !strings.Contains(r.ErrOut, "/var/log/elsewhere") {
+		t.Errorf("with --receiver node: %+v", r)
+	}
+	if r := c.Hook(false, "repair", "--rule", rule); r.Code != 0 || !strings.Contains(r.Out, "gets a receiver of its own") {
+		t.Errorf("with a rule that writes elsewhere: %+v", r)
+	}
+	c.WantSent(t, h.Path("/var/log/elsewhere/c"), "own")
+	if r := c.Hook(false, "undo"); r.Code != 0 {
+		t.Errorf("undo: %+v", r)
+	}
+	for _, args := range [][]string{{"--sandbox", "off"}, {"--no-auto-repair", "--user", "0:0"}, {"--metrics-file", "/run/c.prom"}} {
+		if r := c.Hook(false, append([]string{"repair"}, args...)...); r.Code != 0 {
+			t.Errorf("%q: %+v", args, r)
+		}
+		if n := len(h.Receivers()); n != 2 {
+			t.Errorf("%q: %d receivers, want the node and another", args, n)
+		}
+		c.Hook(false, "undo")
+	}
+}
+
+// A hook that is killed while it waits for the node leaves nothing behind at the node, which does
+// not touch the socket: the next repair uses what it finds.
+func TestNodeHookKilled(t *testing.T) {
+	h, c := nodeHost(t)
+	d := host.NewCheap(t, h, "d", host.CheapOptions{})
+	reader := strconv.Itoa(nodeReader(t, h, 0))
+	h.Must("kill", "-STOP", reader)
+	r := h.Do(append([]string{"timeout", "-s", "KILL", "1"}, d.HookArgs(false, "repair", "--receiver", "node")...)...)
+	h.Must("kill", "-CONT", reader)
+	if r.Code == 0 {
+		t.Fatalf("the hook was not killed: %+v", r)
+	}
+	host.Eventually(t, "the node has one container", func() bool {
+		return strings.Count(h.Do(host.HookOn(), "list", "--json").Out, `"pid"`) == 1
+	})
+	if r := d.Hook(false, "repair", "--receiver", "node"); r.Code != 0 {
+		t.Fatalf("repair: %+v", r)
+	}
+	d.WantSent(t, d.Log(false), "after-all")
+	c.WantSent(t, c.Log(false), "still")
+}
