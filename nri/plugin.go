@@ -68,7 +68,8 @@ func said(pod *api.PodSandbox, c *api.Container) map[string]annotation.Said {
 		all = make(map[string]string)
 	}
 	maps.Copy(all, c.GetAnnotations())
-	return annotation.Ours(all, c.GetName())
+	ours, _ := annotation.Ours(all, c.GetName())
+	return ours
 }
 
 // wanted returns whether the container is to have the hooks.

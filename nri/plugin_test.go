@@ -46,6 +46,7 @@ func TestWanted(t *testing.T) {
 	}{
 		{"nothing asked", Options{}, nil, dev, false},
 		{"asked", Options{}, map[string]string{"devlog.dev/log": "on"}, nil, true},
+		{"asked by the old name", Options{}, map[string]string{"devlog": "on"}, nil, true},
 		{"asked for this container", Options{}, map[string]string{"devlog.dev/log.web": "on"}, nil, true},
 		{"asked for another container", Options{}, map[string]string{"devlog.dev/log.db": "on"}, nil, false},
 		{"not for this one", Options{}, map[string]string{"devlog.dev/log": "on", "devlog.dev/log.web": "off"}, nil, false},

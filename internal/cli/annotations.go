@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -55,6 +56,9 @@ func (p *program) annotations(c *cli.Context, stage hook.Stage, container hook.C
 	}
 	for _, name := range s.Unknown[:min(len(s.Unknown), maxUnknown)] {
 		p.notice("ignored: unknown annotation " + environ.Shorten(name))
+	}
+	if s.Old != "" {
+		p.notice(fmt.Sprintf("annotation %s is now called %s; the old name still works", environ.Shorten(s.Old), environ.Shorten(annotation.NewName(s.Old))))
 	}
 	if stage == hook.Poststop {
 		s.Rules = nil // no receiver starts

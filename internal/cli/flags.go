@@ -187,8 +187,8 @@ func (p *program) options(c *cli.Context, name string) (repair.Options, error) {
 	return o, nil
 }
 
-// notice warns about a setting that is ignored. Runtimes hide what a hook writes, so the receiver
-// repeats the warning among the container's messages.
+// notice warns about a setting that is ignored, or has a new name. Runtimes hide what a hook writes, so the
+// receiver repeats the warning among the container's messages.
 func (p *program) notice(text string) {
 	p.notices = append(p.notices, p.line(errors.New(text)))
 }

@@ -57,6 +57,8 @@ type Settings struct {
 	Flags map[string]string
 	// Unknown are the annotations with devlog's prefix that this version does not know.
 	Unknown []string
+	// Old is an annotation with a deprecated name; empty for none.
+	Old string
 }
 
 // Read reads a container's annotations. container is its name in its pod, or empty. The error
@@ -64,7 +66,8 @@ type Settings struct {
 // is not valid.
 func Read(annotations map[string]string, container string, b Bounds) (Settings, error) {
 	s := Settings{Flags: make(map[string]string)}
-	said := annotation.Ours(annotations, container)
+	said, old := annotation.Ours(annotations, container)
+	s.Old = old
 	for _, name := range slices.Sorted(maps.Keys(said)) {
 		key, value := said[name].Key, said[name].Value
 		err := s.read(name, value, b)
@@ -72,6 +75,9 @@ func Read(annotations map[string]string, container string, b Bounds) (Settings, 
 		switch {
 		case errors.Is(err, errUnknown):
 			s.Unknown = append(s.Unknown, key)
+			if s.Old == key {
+				s.Old = "" // it has no new name
+			}
 		case errors.As(err, &refusal):
 			return s, &plan.Refusal{Reason: "annotation " + key + ": " + refusal.Reason, Advice: refusal.Advice}
 		case err != nil:

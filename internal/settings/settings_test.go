@@ -34,7 +34,11 @@ func TestReadAnnotations(t *testing.T) {
 	}{
 		{"none", nil, host, Settings{}, ""},
 		{"others'", one("io.podman.x", "off"), host, Settings{}, ""},
-		{"others' that begin like ours", map[string]string{"devlog.example/log": "perhaps", "devlog.dev.example/rules": "x", "devlog": "off"}, host, Settings{}, ""},
+		{"others' that begin like ours", map[string]string{"devlog.example/log": "perhaps", "devlog.dev.example/rules": "x"}, host, Settings{}, ""},
+		{"old", one("devlog", "off"), host, Settings{Off: true, Old: "devlog"}, ""},
+		{"old, with a value", one("devlog.strategy", "bind"), host, Settings{Flags: map[string]string{"strategy": "bind"}, Old: "devlog.strategy"}, ""},
+		{"old, wrong", one("devlog.strategy", "magic"), host, Settings{}, `2 annotation devlog.strategy: strategy "magic"`},
+		{"old, of another version", one("devlog.colour", "red"), host, Settings{Unknown: []string{"devlog.colour"}}, ""},
 		{"for this container", map[string]string{"devlog.dev/log.c": "off", "devlog.dev/log": "on"}, host, Settings{Off: true}, ""},
 		{"for another container", one("devlog.dev/log.d", "perhaps"), host, Settings{}, ""},
 		{"rate", one("devlog.dev/rate", "100/s"), host, flag("rate", "100/s"), ""},

@@ -122,7 +122,7 @@ func unwanted(config []byte) (bool, error) {
 	if err := json.Unmarshal(config, &c); err != nil {
 		return false, fmt.Errorf("not valid JSON: %w", err)
 	}
-	said := annotation.Ours(c.Annotations, annotation.PodOf(c.Annotations).Container)
+	said, _ := annotation.Ours(c.Annotations, annotation.PodOf(c.Annotations).Container)
 	switch {
 	case said[annotation.Log].Value == annotation.Off, annotation.Sandbox(c.Annotations):
 		return true, nil

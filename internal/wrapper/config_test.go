@@ -36,6 +36,7 @@ func TestAddHooks(t *testing.T) {
 		{"escaped name", `{"\u0068ooks":{"prestart":[]}}`, `{"\u0068ooks":{"prestart":[` + entry + `]}}`, ""},
 		{"ours elsewhere", `{"hooks":{"createRuntime":[{"path":"/usr/x/devlog-hook","timeout":3}]}}`, "same", ""},
 		{"annotation", `{"annotations":{"devlog.dev/log":"off"}}`, "same", ""},
+		{"annotation by its old name", `{"annotations":{"devlog":"off"}}`, "same", ""},
 		{"annotation for this container", `{"annotations":{"devlog.dev/log.web":"off","io.kubernetes.cri.sandbox-namespace":"a","io.kubernetes.cri.sandbox-name":"b","io.kubernetes.cri.container-name":"web"}}`, "same", ""},
 		{"annotation for another container", `{"annotations":{"devlog.dev/log.web":"off"}}`, `{"annotations":{"devlog.dev/log.web":"off"},"hooks":{"prestart":[` + entry + `]}}`, ""},
 		{"another annotation", `{"annotations":{"devlog":"on"}}`, `{"annotations":{"devlog":"on"},"hooks":{"prestart":[` + entry + `]}}`, ""},

@@ -33,6 +33,10 @@ remove
 handler=devlog mounts=dev start class-dev
 soon "so it does with the node's /dev" logged class-dev
 remove
+annotations='{"devlog.rules":"*.* container-stdout"}' handler=devlog start old
+soon "by the old name of the annotation too" logged old
+want "which is mentioned once" test "$(crictl logs "$id" 2>/dev/null | grep -c "devlog.rules is now called devlog.dev/rules")" = 1
+remove
 annotations='{}' handler=devlog start file
 soon "without rules the message is in a file, called as the pod" filed file
 remove
@@ -60,4 +64,4 @@ else
 	skip 2 'the plugin beside it'
 fi
 soon "all receivers end" receivers 0
-ended 12
+ended 14

@@ -60,7 +60,7 @@ func TestContainerd(t *testing.T) {
 	host.WantOnce(t, h.Path("/var/log/devlog/c1/messages"), host.ThreeTexts("a")...)
 	host.ExpectReceiversEnd(t, h)
 	// Where it is not wanted there is no receiver.
-	for id, flag := range map[string]string{"c2": "--label=x=y", "c3": "--annotation=devlog.dev/log=off", "c4": "--env=devlog=off"} {
+	for id, flag := range map[string]string{"c2": "--label=x=y", "c3": "--annotation=devlog=off", "c4": "--env=devlog=off"} {
 		on := id == "c2"
 		r := h.Do(run(id, "true", flag)...)
 		if log := host.Exists(h.Path("/var/log/devlog/" + id)); r.Code != 0 || log != on {

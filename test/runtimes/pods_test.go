@@ -32,7 +32,8 @@ func TestPodNames(t *testing.T) {
 				maps.Copy(annotations, map[string]any{
 					names[0]: "shop", names[1]: "web-0", names[2]: "nginx",
 					"devlog.dev/rules.nginx": "*.* " + log, "devlog.dev/rules": "*.* /etc/others",
-					"devlog.dev/socket.other": "nonsense", "devlog.example/rules": "nonsense"})
+					"devlog.dev/socket.other": "nonsense", "devlog.example/rules": "nonsense",
+					"devlog.strategy": "auto"})
 				h.Detached(c.Write().Args("run", "--detach")...)
 				held := host.WaitHeld(t, c.Rootfs)
 				host.WantOnce(t, h.Path(log), host.ThreeTexts("a")...)
@@ -42,6 +43,9 @@ func TestPodNames(t *testing.T) {
 					if !strings.Contains(line, " web-0 ") || strings.Contains(line, " c1 ") {
 						t.Errorf("a line's host is not the pod: %q", line)
 					}
+				}
+				if said := "annotation devlog.strategy is now called devlog.dev/strategy"; strings.Count(string(text), said) != 1 {
+					t.Errorf("the old name is not mentioned once:\n%s", text)
 				}
 				host.WantByName(t, h, "shop_web-0_nginx", "c1")
 				if _, err := os.Stat(filepath.Join(h.Path("/var/log/devlog/by-name/shop_web-0_nginx"), "own")); err != nil {

@@ -122,7 +122,7 @@ func TestWrapperPassesOn(t *testing.T) {
 		{"odd arguments", host.BinDir, []string{"exec", "c1", "a b", "", "*", "-b", "\n"}, ""},
 		{"nothing", host.BinDir, nil, ""},
 		{"good", host.BinDir, []string{"create", "--bundle", bundle("good", "{}"), "--preserve-fds", "5", "c1"}, ""},
-		{"off", host.BinDir, []string{"create", "-b", bundle("off", `{"annotations":{"devlog.dev/log":"off"}}`), "c1"}, ""},
+		{"off", host.BinDir, []string{"create", "-b", bundle("off", `{"annotations":{"devlog":"off"}}`), "c1"}, ""},
 		{"no configuration", host.BinDir, []string{"create", "--bundle", empty, "c1"}, "config.json: no such file"},
 		{"no bundle", host.BinDir, []string{"create", "--bundle", dir + "/no\nwhere", "c1"}, "no such file"},
 		{"garbage", host.BinDir, []string{"create", "--bundle", bundle("garbage", strings.Repeat("\x00garbage\n", 100000)), "c1"}, "not valid JSON"},
