@@ -128,10 +128,10 @@ func run(args []string, stdout io.Writer, files []handover.File, before *handove
 		return started()
 	case o.check:
 		return checkRules(o, stdout)
-	case o.node:
-		return runNode(o, files)
 	case o.reader:
 		return runReader(o, files, started, exit)
+	case o.node:
+		return runNode(o, files)
 	}
 	receive := !onlyWatches(o, files)
 	if before != nil {

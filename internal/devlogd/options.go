@@ -299,7 +299,7 @@ func parseOptions(args, env []string, ofAnother bool) (*options, error) {
 		}
 	}
 	for _, f := range flags {
-		if given[f.name] || f.name == "help" || f.name == "version" {
+		if given[f.name] || f.name == "help" || f.name == "version" || f.name == "node" || f.name == "node-reader" {
 			continue
 		}
 		if f.name == "rule" {

@@ -35,6 +35,9 @@ const (
 	Link = ".devlog-link"
 	// NoteSuffix ends the name of a note that says why a hook could not repair.
 	NoteSuffix = ".log"
+	// Hook is the file name of the hook's program, and AutoRepair its command that repairs again.
+	Hook       = "devlog-hook"
+	AutoRepair = "auto-repair"
 	// Receiver is the file name of the receiver's program.
 	Receiver = "devlogd"
 )

@@ -11,6 +11,7 @@ import (
 
 	"devlog/internal/daemon"
 	"devlog/internal/eventloop"
+	"devlog/internal/file"
 	"devlog/internal/handover"
 	"devlog/internal/nodecall"
 	"devlog/internal/notify"
@@ -22,6 +23,8 @@ import (
 const (
 	// readyTime is how long a reader may take to be ready.
 	readyTime = 20 * time.Second
+	// answerTime is how long an order may take. A receiver that ends needs up to five seconds.
+	answerTime = 10 * time.Second
 	// maxOrders is how many orders may be without a result. More would fill the connection in
 	// both directions.
 	maxOrders = 64
@@ -41,6 +44,8 @@ type child struct {
 	started time.Time
 	delay   time.Duration
 	again   *eventloop.Timer // to start the next
+	last    time.Time        // when it last had a result, or nothing to do
+	hung    *eventloop.Timer // to end it if it has no result
 	number  uint64           // of the last order
 	results map[uint64]func(nodecall.Result, error)
 	queue   []order
@@ -59,7 +64,7 @@ var errGone = errors.New("the process that reads messages has ended")
 // start starts the process.
 func (r *child) start() (err error) {
 	if r.again == nil {
-		r.again = r.node.Process.Loop.NewTimer(r.restart)
+		r.again, r.hung = r.node.Process.Loop.NewTimer(r.restart), r.node.Process.Loop.NewTimer(r.endHung)
 		r.results = map[uint64]func(nodecall.Result, error){}
 	}
 	if r.batch < 0 {
@@ -86,7 +91,7 @@ func (r *child) start() (err error) {
 	defer memory.Close()
 	r.started = time.Now()
 	r.pid, err = daemon.Start(daemon.Spec{
-		Path: r.node.Program, Args: r.node.ReaderArgs, Env: os.Environ(), Timeout: readyTime, Stderr: os.Stderr,
+		Path: r.node.Program, Args: r.node.ReaderArgs, Env: readerEnv(), Timeout: readyTime, Stderr: os.Stderr,
 		Files: []handover.Passed{{File: theirs, Name: reader.NameConn}, {File: memory, Name: reader.NameBatch}},
 	})
 	if err != nil {
@@ -99,15 +104,36 @@ func (r *child) start() (err error) {
 		_, _ = daemon.End(r.pid)
 		return err
 	}
-	r.conn, r.handle = pair[0], -1
-	if r.handle, err = unix.FcntlInt(handle.Fd(), unix.F_DUPFD_CLOEXEC, 0); err == nil {
-		err = r.node.Process.Loop.Add(r.handle, r.ended)
-	}
+	r.handle, err = unix.FcntlInt(handle.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	handle.Close()
 	if err == nil {
-		err = r.node.Process.Loop.Add(r.conn, r.take)
+		err = r.node.Process.Loop.Add(r.handle, r.ended)
 	}
-	return err
+	if err == nil {
+		err = r.node.Process.Loop.Add(pair[0], r.take)
+	}
+	if err != nil {
+		if r.handle >= 0 {
+			_ = r.node.Process.Loop.Remove(r.handle)
+			file.Shut(&r.handle)
+		}
+		unix.Close(pair[0])
+		_, _ = daemon.End(r.pid)
+		return err
+	}
+	r.conn = pair[0]
+	return nil
+}
+
+// readerEnv is the whole environment of the process. No option may come from it.
+func readerEnv() []string {
+	env := []string{"GOMAXPROCS=1"} // for all of the machine's Go's runtime would need more memory
+	for _, name := range []string{"TZ", "JOURNAL_STREAM"} {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
 }
 
 // restart starts the next process, which gets all containers.
@@ -123,7 +149,7 @@ func (r *child) restart(time.Time) {
 		if err := c.read(); err != nil {
 			r.node.Log(syslog.Err, "cannot receive: "+err.Error())
 		}
-		if len(c.ending) > 0 {
+		if c.ends {
 			c.drain()
 		}
 	}
@@ -151,7 +177,7 @@ func (r *child) later() {
 // ended cleans up after the process.
 func (r *child) ended() {
 	_ = r.node.Process.Loop.Remove(r.handle)
-	_ = unix.Close(r.handle)
+	file.Shut(&r.handle)
 	how := "its status is unknown"
 	if status, err := daemon.Reap(r.pid); err == nil {
 		how = daemon.InWords(status)
@@ -187,7 +213,7 @@ func (r *child) order(o nodecall.Order, files []handover.Passed, result func(nod
 func (r *child) send() {
 	for len(r.queue) > 0 && len(r.results) < maxOrders && r.conn >= 0 {
 		next := r.queue[0]
-		err := nodecall.Send(r.conn, next.Order, next.files)
+		err := nodecall.SendOrder(r.conn, next.Order, next.files)
 		if errors.Is(err, unix.EAGAIN) { // a result comes, and continues
 			return
 		}
@@ -200,7 +226,35 @@ func (r *child) send() {
 			next.result(nodecall.Result{}, err)
 			continue
 		}
+		if len(r.results) == 0 {
+			r.progress()
+		}
 		r.results[next.Number] = next.result
+	}
+}
+
+// progress records that the process does something.
+func (r *child) progress() {
+	r.last = time.Now()
+	r.hung.Set(r.last.Add(answerTime))
+}
+
+// endHung ends a process that does not do what it is ordered to: the next gets the sockets.
+func (r *child) endHung(now time.Time) {
+	switch {
+	case r.conn < 0 || len(r.results) == 0:
+	case now.Before(r.last.Add(answerTime)):
+		r.hung.Set(r.last.Add(answerTime))
+	default:
+		r.node.Log(syslog.Warning, "the process that reads messages does not answer: killed")
+		r.kill()
+	}
+}
+
+// kill ends the process, if it has not ended.
+func (r *child) kill() {
+	if r.handle >= 0 {
+		_ = unix.PidfdSendSignal(r.handle, unix.SIGKILL, nil, 0) // it may have ended
 	}
 }
 
@@ -221,8 +275,9 @@ func (r *child) take() {
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
-		if n == 0 && err == nil { // its end is an event of its own
+		if n == 0 && err == nil { // its end is an event of its own, and it must not say so without it
 			_ = r.node.Process.Loop.Remove(r.conn)
+			r.kill()
 			return
 		}
 		if err != nil { // EAGAIN, or its end
@@ -232,11 +287,15 @@ func (r *child) take() {
 		if err := json.Unmarshal(text[:n], &result); err != nil {
 			continue // it may be compromised
 		}
+		if c := r.node.containers[result.ID]; result.Number == 0 && c != nil { // its receiver has ended
+			c.end()
+		}
 		done := r.results[result.Number]
 		delete(r.results, result.Number)
 		if done == nil {
 			continue
 		}
+		r.progress()
 		err = nil
 		if result.Error != "" {
 			err = errors.New(result.Error)

@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/handover"
+	"devlog/internal/names"
 	"devlog/internal/nodecall"
 	"devlog/internal/receiver"
 	"devlog/internal/syslog"
@@ -22,17 +24,24 @@ type container struct {
 	args     []string
 	since    time.Time
 	receiver *receiver.Receiver
-	// added is called when the reader reads; nil then. ending are called when it has read all.
-	added   func(error)
-	ending  []func(error)
-	reading bool             // the reader has the sockets
-	toSay   []nodecall.Order // for when it has
-	saved   saved
+	// added is called when the reader reads; nil then. starting says that who called has not
+	// confirmed that it knows. ending are called when the reader has read all.
+	added    func(error)
+	starting bool
+	ending   []func(error)
+	ends     bool             // the reader reads the last messages
+	reading  bool             // the reader has the sockets
+	toSay    []nodecall.Order // for when it has
+	saved    saved
 }
+
+// answer answers a call to add. Without an error, confirmed is called when who called has, or has
+// not, said that it knows.
+type answer func(err error, confirmed func(knows bool))
 
 // add begins to receive for a container. It owns the files, and calls done when the reader reads
 // from them.
-func (n *Node) add(args []string, files []handover.File, done func(error) (delivered bool)) {
+func (n *Node) add(args []string, files []handover.File, done answer) {
 	d, err := handover.Describe(files)
 	var c *container
 	if err == nil {
@@ -40,22 +49,36 @@ func (n *Node) add(args []string, files []handover.File, done func(error) (deliv
 	}
 	if err != nil {
 		shut(files)
-		_ = done(err)
+		done(err, nil)
 		return
 	}
 	old := n.replaced(d)
+	c.starting = true
 	c.added = func(err error) {
-		if delivered := done(err); err != nil || !delivered { // who called starts a receiver of its own
+		if err != nil { // who called starts a receiver of its own
 			c.forget()
+			done(err, nil)
 			return
 		}
-		if old != nil { // its names are the new one's
-			old.receiver.Forsake()
-			old.end()
-		}
+		done(nil, func(knows bool) { c.confirmed(knows, old) })
 	}
 	if err := c.start(d); err != nil {
 		c.fail(err)
+	}
+}
+
+// confirmed completes the start of a container, if who called knows of it. Otherwise that may have
+// started another receiver.
+func (c *container) confirmed(knows bool, old *container) {
+	if !knows {
+		c.forget()
+		return
+	}
+	c.starting = false
+	c.save()
+	if old != nil && c.node.containers[old.number] == old { // its names are the new one's
+		old.receiver.Forsake()
+		old.end()
 	}
 }
 
@@ -70,11 +93,22 @@ func (n *Node) replaced(d *handover.Description) *container {
 	return nil
 }
 
+// isHook returns whether the command is the repair by the hook's program beside this one. The node
+// runs it with root's rights.
+func (n *Node) isHook(command []string) bool {
+	own, err := os.Stat(filepath.Join(filepath.Dir(n.Program), names.Hook))
+	given, gerr := os.Stat(command[0])
+	return err == nil && gerr == nil && os.SameFile(own, given) && len(command) > 1 && command[1] == names.AutoRepair
+}
+
 // newContainer returns a container with the next number, or that number if it is not 0.
 func (n *Node) newContainer(args []string, number uint64) (*container, error) {
 	config, err := n.Parse(args)
 	if err != nil {
 		return nil, err
+	}
+	if c := config.Repair.Command; len(c) > 0 && !n.isHook(c) {
+		return nil, errors.New("its program for repairs is not that of devlogd.service")
 	}
 	if err := n.makeLogs(config.Name); err != nil {
 		return nil, err
@@ -148,8 +182,11 @@ func (c *container) Written() {}
 // Stepped saves what has changed.
 func (c *container) Stepped(time.Time) { c.save() }
 
-// forget leaves the sockets and names to another receiver: nothing is read from them.
+// forget leaves the sockets and names to another receiver: nothing more is read from them.
 func (c *container) forget() {
+	if c.closed() {
+		return
+	}
 	c.receiver.Forsake()
 	_ = c.receiver.End() // the watcher, for the sockets are not read here
 	c.node.child.order(nodecall.Order{Operation: nodecall.Forget, ID: c.number}, nil, nil)
@@ -157,25 +194,20 @@ func (c *container) forget() {
 }
 
 // Ended ends the container with its first process.
-func (c *container) Ended(error) {
-	if len(c.ending) == 0 {
-		c.end()
-	}
-}
+func (c *container) Ended(error) { c.end() }
 
 // endBy ends the container, and calls done then.
 func (c *container) endBy(done func(error)) {
 	c.ending = append(c.ending, done)
-	if len(c.ending) == 1 {
-		c.end()
-	}
+	c.end()
 }
 
 // end ends the container, whose names are removed when the reader has written what is left.
 func (c *container) end() {
-	if len(c.ending) == 0 {
-		c.ending = []func(error){func(error) {}}
+	if c.ends || c.closed() {
+		return
 	}
+	c.ends = true
 	_ = c.receiver.End() // the reader drains the sockets
 	c.drain()
 }
@@ -183,7 +215,7 @@ func (c *container) end() {
 // drain has the reader read and write what is left.
 func (c *container) drain() {
 	c.node.child.order(nodecall.Order{Operation: nodecall.End, ID: c.number}, nil, func(_ nodecall.Result, err error) {
-		if errors.Is(err, errGone) { // the next one drains them
+		if errors.Is(err, errGone) || c.closed() { // the next one drains them
 			return
 		}
 		c.close()
@@ -193,9 +225,12 @@ func (c *container) drain() {
 	})
 }
 
+// closed returns whether the node has forgotten the container.
+func (c *container) closed() bool { return c.node.containers[c.number] != c }
+
 // close removes the container's names and closes its files.
 func (c *container) close() {
-	if c.node.containers[c.number] != c {
+	if c.closed() {
 		return
 	}
 	delete(c.node.containers, c.number)
@@ -216,7 +251,7 @@ func (f forReader) Read(socket int, journal bool) error {
 		return err
 	}
 	f.c.node.child.order(nodecall.Order{Operation: nodecall.Receive, ID: f.c.number}, []handover.Passed{file}, func(_ nodecall.Result, err error) {
-		if err != nil {
+		if err != nil && !errors.Is(err, errGone) { // the next one gets it too
 			f.Say(syslog.Warning, "devlogd.service cannot read from a socket: "+err.Error())
 		}
 	})

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -143,15 +144,22 @@ func (n *Node) accept() {
 		n.again.Set(time.Now().Add(acceptDelay))
 		return
 	}
-	peer, err := unix.GetsockoptUcred(conn, unix.SOL_SOCKET, unix.SO_PEERCRED)
-	if err == nil && int(peer.Uid) == os.Geteuid() {
-		err = n.Process.Loop.Add(conn, func() { n.take(conn) })
-	} else {
-		err = unix.EPERM
-	}
-	if err != nil {
+	if err = n.Process.Loop.Add(conn, func() { n.take(conn) }); err != nil {
 		_ = unix.Close(conn)
 	}
+}
+
+// mayCall returns an error if who is at the other end may not call: it must be root of the host.
+func (n *Node) mayCall(conn int) error {
+	peer, err := unix.GetsockoptUcred(conn, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil || int(peer.Uid) != os.Geteuid() {
+		return unix.EPERM
+	}
+	var st unix.Stat_t
+	if unix.Stat("/proc/"+strconv.Itoa(int(peer.Pid))+"/ns/pid", &st) != nil || st.Ino != n.pidns {
+		return errors.New("devlogd.service is in another PID namespace")
+	}
+	return nil
 }
 
 // take takes a call. Each connection has one.
@@ -161,34 +169,60 @@ func (n *Node) take(conn int) {
 		return
 	}
 	_ = n.Process.Loop.Remove(conn)
-	answer := func(a nodecall.Answer, err error) bool {
-		if a.PID = os.Getpid(); err != nil {
-			a.Error = err.Error()
-		}
-		err = nodecall.Send(conn, a, nil) // who called may have gone
+	if err == nil && q == nil {
 		_ = unix.Close(conn)
-		return err == nil
+		return
+	}
+	if err == nil {
+		if err = n.mayCall(conn); err != nil {
+			shut(files)
+		}
 	}
 	switch {
 	case err != nil:
-		answer(nodecall.Answer{}, err)
-	case q == nil:
+		_ = reply(conn, nodecall.Answer{}, err) // who called may have gone
 		_ = unix.Close(conn)
-	case q.PIDNS != n.pidns:
-		shut(files)
-		answer(nodecall.Answer{}, errors.New("devlogd.service is in another PID namespace"))
+	case q.Operation == nodecall.Add:
+		n.add(q.Args, files, func(err error, confirmed func(bool)) { n.answerAdd(conn, err, confirmed) })
 	default:
-		n.do(q, files, answer)
+		n.do(q, files, func(a nodecall.Answer, err error) {
+			_ = reply(conn, a, err)
+			_ = unix.Close(conn)
+		})
+	}
+}
+
+func reply(conn int, a nodecall.Answer, err error) error {
+	if a.PID = os.Getpid(); err != nil {
+		a.Error = err.Error()
+	}
+	return nodecall.Send(conn, a, nil)
+}
+
+// answerAdd answers a call to add, and then waits until who called confirms it, or ends.
+func (n *Node) answerAdd(conn int, err error, confirmed func(bool)) {
+	end := func(knows bool) {
+		_ = n.Process.Loop.Remove(conn)
+		_ = unix.Close(conn)
+		if confirmed != nil {
+			confirmed(knows)
+		}
+	}
+	if rerr := reply(conn, nodecall.Answer{}, err); rerr != nil || err != nil {
+		end(false)
+		return
+	}
+	if n.Process.Loop.Add(conn, func() {
+		size, _ := unix.Read(conn, make([]byte, 1))
+		end(size == 1)
+	}) != nil {
+		end(false)
 	}
 }
 
 // do does what was asked for, and answers then. It owns the files.
-func (n *Node) do(q *nodecall.Request, files []handover.File, answer func(nodecall.Answer, error) bool) {
-	done := func(err error) bool { return answer(nodecall.Answer{}, err) }
-	if q.Operation == nodecall.Add {
-		n.add(q.Args, files, done)
-		return
-	}
+func (n *Node) do(q *nodecall.Request, files []handover.File, answer func(nodecall.Answer, error)) {
+	done := func(err error) { answer(nodecall.Answer{}, err) }
 	if q.Operation == nodecall.List {
 		shut(files)
 		n.list(answer)
@@ -206,7 +240,7 @@ func (n *Node) do(q *nodecall.Request, files []handover.File, answer func(nodeca
 		done(errors.New("devlogd.service does not know that container"))
 	case q.Operation == nodecall.End:
 		shut(files)
-		c.endBy(func(err error) { done(err) })
+		c.endBy(done)
 	case q.Operation == nodecall.Receive:
 		err := c.receiver.TakeOver(files, 0)
 		c.receiver.Soon()
@@ -230,7 +264,7 @@ func (n *Node) find(dir int) *container {
 		return nil
 	}
 	for _, c := range n.containers {
-		if c.ending == nil && c.receiver.Holds(file.IDOf(&st)) {
+		if !c.ends && c.receiver.Holds(file.IDOf(&st)) {
 			return c
 		}
 	}
@@ -238,7 +272,7 @@ func (n *Node) find(dir int) *container {
 }
 
 // list answers with all containers and their counts.
-func (n *Node) list(answer func(nodecall.Answer, error) bool) {
+func (n *Node) list(answer func(nodecall.Answer, error)) {
 	var a nodecall.Answer
 	left := len(n.containers)
 	if left == 0 {

@@ -52,7 +52,7 @@ type store struct {
 
 // save gives the service manager what has changed of the container.
 func (c *container) save() {
-	if !notify.Managed() || c.saved.outline.Is(c.receiver) {
+	if !notify.Managed() || c.starting || c.saved.outline.Is(c.receiver) {
 		return
 	}
 	if err := c.trySave(); err != nil && !c.node.store.said {

@@ -49,8 +49,6 @@ type Request struct {
 	Operation Operation `json:"operation"`
 	// Args are, for Add, what devlogd would be started with.
 	Args []string `json:"args,omitempty"`
-	// PIDNS is the PID namespace of who asks, as target.Namespace has it.
-	PIDNS uint64 `json:"pidns,omitempty"`
 }
 
 // Answer is what a node answers.
@@ -80,7 +78,8 @@ type Order struct {
 	Args      []string  `json:"args,omitempty"`   // for Add
 	Socket    uint64    `json:"socket,omitempty"` // for Retire: its inode number
 	Severity  int       `json:"severity,omitempty"`
-	Text      string    `json:"text,omitempty"` // for Say
+	Text      string    `json:"text,omitempty"`  // for Say
+	Files     []string  `json:"files,omitempty"` // the names of the files that come with it
 }
 
 // More operations of Orders.
@@ -95,7 +94,8 @@ const (
 
 // Result is what became of an Order.
 type Result struct {
-	Number   uint64 `json:"number"`
+	Number   uint64 `json:"number"` // 0 for a receiver that cannot receive any more
+	ID       uint64 `json:"id,omitempty"`
 	Error    string `json:"error,omitempty"`
 	Received uint64 `json:"received,omitempty"`
 	Lost     uint64 `json:"lost,omitempty"`
@@ -112,6 +112,65 @@ func Take[T any](conn int) (what *T, files []handover.File, err error) {
 	return what, files, err
 }
 
+// maxOrder is the longest order, in bytes.
+const maxOrder = 128 << 10
+
+// SendOrder sends an order. An order without files needs no descriptor at the other end.
+func SendOrder(conn int, o Order, files []handover.Passed) error {
+	var fds []int
+	for _, f := range files {
+		o.Files = append(o.Files, f.Name)
+		fds = append(fds, int(f.File.Fd()))
+	}
+	text, err := json.Marshal(o)
+	if err == nil && (len(text) > maxOrder || len(files) > handover.MaxFiles) {
+		err = unix.EMSGSIZE
+	}
+	if err != nil {
+		return err
+	}
+	var rights []byte
+	if len(fds) > 0 {
+		rights = unix.UnixRights(fds...)
+	}
+	return unix.Sendmsg(conn, text, rights, nil, unix.MSG_NOSIGNAL)
+}
+
+// TakeOrder returns the next order and its files, without waiting: the error is EAGAIN if there is
+// none. o is nil at the connection's end. If files are missing, because too many are open, the
+// others are closed, and the error comes with the order.
+func TakeOrder(conn int) (o *Order, files []handover.File, err error) {
+	text, oob := make([]byte, maxOrder), make([]byte, unix.CmsgSpace(handover.MaxFiles*4))
+	n, oobn, _, _, err := unix.Recvmsg(conn, text, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+	if err != nil || n == 0 {
+		return nil, nil, err
+	}
+	var fds []int
+	if oobn > 0 {
+		messages, perr := unix.ParseSocketControlMessage(oob[:oobn])
+		for i := range messages {
+			more, rerr := unix.ParseUnixRights(&messages[i])
+			fds, perr = append(fds, more...), errors.Join(perr, rerr)
+		}
+		err = perr
+	}
+	o = &Order{}
+	err = errors.Join(err, json.Unmarshal(text[:n], o))
+	if err == nil && len(fds) != len(o.Files) {
+		err = unix.EMFILE
+	}
+	if err != nil {
+		for _, fd := range fds {
+			_ = unix.Close(fd)
+		}
+		return o, nil, fmt.Errorf("read an order: %w", err)
+	}
+	for i, fd := range fds {
+		files = append(files, handover.File{FD: fd, Name: o.Files[i]})
+	}
+	return o, files, nil
+}
+
 // ErrNone means that no node listens here, or that this process may not ask it.
 var ErrNone = errors.New("no devlogd.service listens at " + Socket)
 
@@ -124,13 +183,10 @@ func (e *Error) Error() string { return e.Text }
 // the same time.
 const callTime = 20 * time.Second
 
-// Call asks the node and returns its answer. The error is ErrNone without a node, and an
+// Call asks the node and returns its answer. It confirms the answer to Add, so that the node knows
+// that no other receiver is started. The error is ErrNone without a node, and an
 // *Error if it is the node's own.
 func Call(q Request, passed ...handover.Passed) (*Answer, error) {
-	var err error
-	if q.PIDNS, err = OwnPIDNS(); err != nil {
-		return nil, err
-	}
 	conn, err := dial()
 	if err != nil {
 		return nil, err
@@ -152,6 +208,11 @@ func Call(q Request, passed ...handover.Passed) (*Answer, error) {
 	}
 	if a.Error != "" {
 		return nil, &Error{a.Error}
+	}
+	if q.Operation == Add {
+		if _, err := unix.Write(conn, []byte{0}); err != nil { // or the node would forget the container
+			return nil, fmt.Errorf("cannot confirm the answer of devlogd.service: %w", err)
+		}
 	}
 	return &a, nil
 }

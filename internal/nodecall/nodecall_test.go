@@ -45,12 +45,12 @@ func TestTake(t *testing.T) {
 		t.Errorf("of nothing: %v", err)
 	}
 	file := memory(t, "x")
-	sent := Request{Operation: Add, Args: []string{"--name", "a"}, PIDNS: 1 << 40}
+	sent := Request{Operation: Add, Args: []string{"--name", "a"}}
 	if err := Send(ours, sent, []handover.Passed{{File: file, Name: "log"}}); err != nil {
 		t.Fatal(err)
 	}
 	q, files, err := Take[Request](theirs)
-	if err != nil || q.Operation != Add || len(q.Args) != 2 || q.PIDNS != 1<<40 || len(files) != 1 || files[0].Name != "log" {
+	if err != nil || q.Operation != Add || len(q.Args) != 2 || len(files) != 1 || files[0].Name != "log" {
 		t.Fatalf("%+v, %+v, %v", q, files, err)
 	}
 	_ = unix.Close(files[0].FD)
@@ -86,6 +86,71 @@ func TestTake(t *testing.T) {
 	if q, _, err := Take[Request](theirs); q != nil || err != nil {
 		t.Errorf("at the end: %+v, %v", q, err)
 	}
+}
+
+func TestTakeOrder(t *testing.T) {
+	ours, theirs := pair(t)
+	file := handover.Passed{File: memory(t, "x"), Name: "log"}
+	for _, files := range [][]handover.Passed{nil, {file, file}} {
+		if err := SendOrder(ours, Order{Operation: Say, Number: 7, Text: "x"}, files); err != nil {
+			t.Fatal(err)
+		}
+		o, got, err := TakeOrder(theirs)
+		if err != nil || o.Number != 7 || o.Text != "x" || len(got) != len(files) {
+			t.Fatalf("%+v, %v, %v", o, got, err)
+		}
+		for _, f := range got {
+			_ = unix.Close(f.FD)
+		}
+	}
+	if err := SendOrder(ours, Order{Text: string(make([]byte, maxOrder))}, nil); !errors.Is(err, unix.EMSGSIZE) {
+		t.Errorf("too long: %v", err)
+	}
+	// Files that cannot be opened are an error of that order only.
+	if err := SendOrder(ours, Order{Number: 8}, []handover.Passed{file}); err != nil {
+		t.Fatal(err)
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: limit.Max}); err != nil {
+		t.Fatal(err)
+	}
+	o, got, err := TakeOrder(theirs)
+	if rerr := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); rerr != nil {
+		t.Fatal(rerr)
+	}
+	if !errors.Is(err, unix.EMFILE) || o == nil || o.Number != 8 || got != nil {
+		t.Errorf("without descriptors: %+v, %v, %v", o, got, err)
+	}
+}
+
+// Whatever an order is, it is taken or refused, and no file stays open.
+func FuzzTakeOrder(f *testing.F) {
+	for _, text := range []string{`{"operation":"add","number":1,"files":["log"]}`, `{`, `null`, `{"files":[1]}`, "x"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if len(text) == 0 || len(text) > maxOrder {
+			return
+		}
+		ours, theirs := pair(t)
+		before := openFiles(t)
+		if err := unix.Sendmsg(ours, []byte(text), unix.UnixRights(0), nil, 0); err != nil {
+			t.Skip(err)
+		}
+		o, files, err := TakeOrder(theirs)
+		if o == nil || err == nil && len(files) != len(o.Files) || err != nil && files != nil {
+			t.Fatalf("%+v, %v, %v", o, files, err)
+		}
+		for _, file := range files {
+			_ = unix.Close(file.FD)
+		}
+		if after := openFiles(t); after != before {
+			t.Errorf("%d open files, then %d", before, after)
+		}
+	})
 }
 
 // Whatever a call has in its memory, it is taken or refused, and no file stays open.

@@ -17,11 +17,9 @@ import (
 type Kept struct {
 	head   *head
 	memory *intake.Memory
-	// lost are the messages of one container that the reader before had read and not passed on,
-	// and pending those of any container that its outputs had not written.
-	lost      int
-	container uint64
-	pending   uint64
+	// pending are messages, of any container, that the outputs of the reader before had not
+	// written, or that another reader had lost and no container claimed.
+	pending uint64
 }
 
 // head is the beginning of the memory.
@@ -31,6 +29,9 @@ type head struct {
 	container uint64
 	// pending are messages that outputs accepted and have not written.
 	pending uint64
+	// lost are messages of the container loser that were read and not passed on when a reader
+	// was killed, and that are not counted yet.
+	lost, loser uint64
 }
 
 const (
@@ -66,11 +67,21 @@ func OpenKept(fd int) (*Kept, error) {
 	k := &Kept{head: (*head)(unsafe.Pointer(&m[0]))}
 	fresh := k.head.magic != keptMagic
 	k.memory = intake.KeepMemory(m[headersAt:controlAt], m[controlAt:slotsAt], m[slotsAt:], fresh)
-	if !fresh {
-		k.lost, k.container, k.pending = k.memory.Unwritten(), k.head.container, k.head.pending
+	before := *k.head
+	if fresh {
+		before = head{}
 	}
+	k.pending = before.pending
+	now := head{magic: keptMagic, lost: before.lost, loser: before.loser}
+	if n := uint64(k.memory.Unwritten()); n > 0 && !fresh {
+		if now.lost > 0 && now.loser != before.container {
+			k.pending += now.lost
+			now.lost = 0
+		}
+		now.lost, now.loser = now.lost+n, before.container
+	}
+	*k.head = now // before the memory: a kill in between counts them twice, not never
 	k.memory.Forget()
-	*k.head = head{magic: keptMagic}
 	k.memory.Mark(&k.head.container)
 	return k, nil
 }
@@ -83,9 +94,12 @@ func (k *Kept) Memory() *intake.Memory { return k.memory }
 func (k *Kept) Pending() uint64 { return k.pending }
 
 // lostOf returns how many messages of the container the reader before had read and not passed on.
-func (k *Kept) lostOf(id uint64) (n int) {
-	if id == k.container {
-		n, k.lost = k.lost, 0
+func (k *Kept) lostOf(id uint64) int {
+	if id != k.head.loser {
+		return 0
 	}
-	return n
+	return int(k.head.lost)
 }
+
+// counted records that they are counted.
+func (k *Kept) counted() { k.head.lost, k.head.loser = 0, 0 }

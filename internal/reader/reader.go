@@ -53,12 +53,15 @@ func New(p *process.Process, conn int, kept *Kept, parse func([]string) (receive
 
 // take carries out the next order.
 func (r *Reader) take() {
-	o, files, err := nodecall.Take[nodecall.Order](r.conn)
+	o, files, err := nodecall.TakeOrder(r.conn)
 	switch {
 	case errors.Is(err, unix.EAGAIN):
 		return
-	case err != nil:
+	case err != nil && o == nil:
 		r.process.Loop.Fail(fmt.Errorf("cannot take an order of the watcher: %w", err))
+		return
+	case err != nil:
+		r.answer(nodecall.Result{Number: o.Number, Error: err.Error()})
 		return
 	case o == nil: // the sockets stay with it
 		_ = r.process.Loop.Remove(r.conn) // it is closed soon
@@ -98,8 +101,14 @@ func (r *Reader) do(o *nodecall.Order, files []handover.File, result *nodecall.R
 	case nodecall.Count:
 		result.Received, result.Lost = e.Totals()
 	case nodecall.Forget:
+		if e.end != 0 {
+			r.answer(nodecall.Result{Number: e.end})
+		}
 		e.close()
 	case nodecall.End:
+		if e.end != 0 {
+			return errors.New("it ends already")
+		}
 		e.end = o.Number
 		if err := e.End(); err != nil {
 			e.Receiver.Say(syslog.Warning, "cannot read the last messages: "+err.Error())
@@ -176,6 +185,7 @@ func (r *Reader) add(o *nodecall.Order, files []handover.File) (err error) {
 	r.receivers[o.ID] = e
 	if n := r.kept.lostOf(o.ID); n > 0 {
 		e.Lose(n)
+		r.kept.counted()
 		e.Receiver.Say(syslog.Warning, "up to "+strconv.Itoa(n)+" messages lost: devlogd was killed before it had written them")
 	}
 	e.Soon()
@@ -229,10 +239,10 @@ func (e *entry) Written() {
 
 func (e *entry) Stepped(time.Time) {}
 
-// Ended ends a receiver that cannot read from its sockets any more.
+// Ended tells the watcher that the receiver cannot read from its sockets any more.
 func (e *entry) Ended(err error) {
-	_ = e.Fail(err) // it has been logged
-	e.rest(time.Now())
+	e.Receiver.Say(syslog.Err, "ends: "+err.Error())
+	e.reader.answer(nodecall.Result{ID: e.id, Error: err.Error()})
 }
 
 // leaveTime is how long a process that leaves its sockets to another tries to write what is

@@ -79,7 +79,7 @@ func (b *bench) run() {
 // order gives an order, and returns its result.
 func (b *bench) order(o nodecall.Order, files ...handover.Passed) (result nodecall.Result) {
 	b.t.Helper()
-	if err := nodecall.Send(b.conn, o, files); err != nil {
+	if err := nodecall.SendOrder(b.conn, o, files); err != nil {
 		b.t.Fatal(err)
 	}
 	b.run()
@@ -192,9 +192,16 @@ func TestNextReader(t *testing.T) {
 	if got := next.content("m"); !strings.Contains(got, "one\n") || !strings.HasSuffix(got, "two\n") || strings.Contains(got, "lost") {
 		t.Errorf("%q", got)
 	}
-	next.reader.kept.head.pending = 3 // as if it were killed while its file's disk is full
+	// As if readers were killed: with a full disk, and right after reads.
+	*next.reader.kept.head = head{magic: keptMagic, pending: 3, lost: 5, loser: 7}
 	last, err := OpenKept(batch)
-	if err != nil || last.Pending() != 3 || last.lostOf(7) != 0 {
+	if err != nil || last.Pending() != 3 || last.lostOf(7) != 5 || last.lostOf(8) != 0 {
 		t.Errorf("%+v, %v", last, err)
+	}
+	if again, err := OpenKept(batch); err != nil || again.Pending() != 0 || again.lostOf(7) != 5 { // not counted yet
+		t.Errorf("%+v, %v", again, err)
+	}
+	if last.counted(); last.lostOf(7) != 0 {
+		t.Error("they are counted twice")
 	}
 }

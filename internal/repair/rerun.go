@@ -23,7 +23,7 @@ func rerunCommand(t *target.Target, o Options) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot find this program: %w", err)
 	}
-	args := []string{self, "auto-repair", "--strategy", string(o.Strategy), "--socket", o.Socket}
+	args := []string{self, names.AutoRepair, "--strategy", string(o.Strategy), "--socket", o.Socket}
 	for _, place := range o.Known {
 		args = append(args, "--adopt", place)
 	}

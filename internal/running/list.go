@@ -107,7 +107,8 @@ func Alike() (list []Receiver, err error) {
 		}
 		list = append(list, r)
 	}
-	return append(list, listOfNode()...), nil
+	ofNode, err := listOfNode()
+	return append(list, ofNode...), err
 }
 
 // openFiles returns the numbers of a process's open files.
@@ -138,7 +139,11 @@ func bootTime() time.Time {
 // ok is false for a host's watcher, and for the processes of a node.
 func parseArguments(cmdline []byte) (r Receiver, ok bool) {
 	args := strings.Split(string(bytes.TrimRight(cmdline, "\x00")), "\x00")[1:]
-	if len(args) > 0 && (args[0] == "--node" || args[0] == "--node-reader") {
+	own := args
+	if end := slices.Index(args, "--"); end >= 0 {
+		own = args[:end]
+	}
+	if slices.Contains(own, "--node") || slices.Contains(own, "--node-reader") {
 		return Receiver{}, false
 	}
 	return parseOptions(args)

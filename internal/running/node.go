@@ -1,7 +1,6 @@
 package running
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -21,11 +20,14 @@ import (
 // AtNode returns whether the process is a node.
 func AtNode(pid int) bool { return hasOption(pid, "--node") }
 
-// hasOption returns whether the process's first argument is the option.
+// hasOption returns whether the option is among the process's own.
 func hasOption(pid int, option string) bool {
 	line, err := file.Read("/proc/"+strconv.Itoa(pid)+"/cmdline", maxCmdline)
-	args := bytes.Split(line, []byte{0})
-	return err == nil && len(args) > 1 && string(args[1]) == option
+	if err != nil {
+		return false
+	}
+	own, _, _ := strings.Cut(string(line), "\x00--\x00")
+	return strings.Contains(own+"\x00", "\x00"+option+"\x00")
 }
 
 // readerOf returns the process that reads the messages of the receiver with that process ID: of
@@ -75,12 +77,14 @@ func Hand(at *rootfs.Dir, files []handover.Passed) error {
 
 // listOfNode returns the receivers of the node; none without one, or if this process may not ask
 // it.
-func listOfNode() []Receiver {
+func listOfNode() (list []Receiver, err error) {
 	a, err := nodecall.Call(nodecall.Request{Operation: nodecall.List})
-	if err != nil {
-		return nil
+	if errors.Is(err, nodecall.ErrNone) {
+		return nil, nil
 	}
-	var list []Receiver
+	if err != nil {
+		return nil, err
+	}
 	for _, c := range a.Containers {
 		r, ok := parseOptions(c.Args)
 		if !ok {
@@ -90,5 +94,5 @@ func listOfNode() []Receiver {
 		r.Account = &Account{Received: c.Received, Lost: c.Lost}
 		list = append(list, r)
 	}
-	return list
+	return list, nil
 }

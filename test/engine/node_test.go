@@ -223,3 +223,47 @@ func TestNodeHookKilled(t *testing.T) {
 	d.WantSent(t, d.Log(false), "after-all")
 	c.WantSent(t, c.Log(false), "still")
 }
+
+// A hook whose node ends while it waits starts a receiver of the container's own, or fails where
+// it must have the node.
+func TestNodeEndsBeforeItAnswers(t *testing.T) {
+	for how, code := range map[string]int{"auto": 0, "node": 4} {
+		t.Run(how, func(t *testing.T) {
+			host.NeedContainers(t)
+			h := host.NewHost(t)
+			pid, _ := startNode(t, h)
+			reader := strconv.Itoa(nodeReader(t, h, 0))
+			c := host.NewCheap(t, h, "c", host.CheapOptions{})
+			h.Must("kill", "-STOP", reader)
+			done := make(chan host.Result)
+			go func() { done <- c.Hook(false, "repair", "--receiver", how) }()
+			host.Eventually(t, "the hook has bound the socket", func() bool {
+				_, err := os.Stat(c.Path("/run/devlog/log"))
+				return err == nil
+			})
+			h.Must("kill", "-KILL", strconv.Itoa(pid))
+			r := <-done
+			h.Must("kill", "-CONT", reader)
+			if said := r.Out + r.ErrOut; r.Code != code || !strings.Contains(said, "it has ended") {
+				t.Fatalf("%+v", r)
+			}
+			if code == 0 {
+				c.WantSent(t, c.Log(false), "own")
+			}
+		})
+	}
+}
+
+// What a container has sent before its end is read, even if the process that reads messages is
+// killed at that moment.
+func TestNodeReaderKilledAtEnd(t *testing.T) {
+	h, c := nodeHost(t)
+	c.WantSent(t, c.Log(false), "before")
+	reader := strconv.Itoa(nodeReader(t, h, 0))
+	h.Must("kill", "-STOP", reader)
+	c.Sh("client t 13 last-words")
+	log := c.Log(false)
+	c.Stop()
+	h.Must("kill", "-KILL", reader)
+	host.WantOnce(t, log, "last-words")
+}

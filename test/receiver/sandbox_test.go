@@ -98,6 +98,7 @@ func TestCompromiseOfNode(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)
 	installCompromised(t, h)
+	h.Must("cp", host.HookOn(), "/run/bin/devlog-hook") // the node runs the one beside it only
 	pid, end := newVictim(t, h)
 	defer end()
 	node := h.Command(t.Context(), "/run/bin/devlogd", "--node")
@@ -114,7 +115,7 @@ func TestCompromiseOfNode(t *testing.T) {
 				reader, _ = strconv.Atoi(f[0])
 			}
 		}
-		return c.Hook(false, "repair", "--receiver", "node").Code == 0 && reader > 0
+		return h.Do("/run/bin/devlog-hook", "repair", "--pid", strconv.Itoa(c.PID), "--name", "c1", "--receiver", "node").Code == 0 && reader > 0
 	})
 	c.WantSent(t, c.Log(false), "before")
 	did := attempts(t, h, reader, pid)
