@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/file/filetest"
 	"devlog/internal/names"
 	"devlog/internal/record"
 )
@@ -46,7 +47,7 @@ func TestRemove(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		fd := openDir(t, dir)
+		fd := filetest.Dir(t, dir)
 		Remove([]*Name{{Dir: fd, Name: names.Record}, {Dir: fd, Name: ".devlog-link"}}, &Identity{Self: tt.self})
 		var left []string
 		entries, err := os.ReadDir(dir)
@@ -59,16 +60,6 @@ func TestRemove(t *testing.T) {
 	}
 }
 
-func openDir(t *testing.T, path string) int {
-	t.Helper()
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = unix.Close(fd) })
-	return fd
-}
-
 func TestForget(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, names.Record), []byte(`{"receiver": 7, "started": "70"}`), 0o600); err != nil {
@@ -77,7 +68,7 @@ func TestForget(t *testing.T) {
 	known := &Identity{}
 	known.UsePrevious([]string{"6/60", "7/70", "8/80", "x"})
 	list := known.previous
-	at := &Name{Dir: openDir(t, dir), Name: names.Record}
+	at := &Name{Dir: filetest.Dir(t, dir), Name: names.Record}
 	i := &Identity{previous: slices.Clone(list)}
 	if i.Forget([]*Name{at}); !slices.Equal(i.previous, list[1:2]) || !i.notedIn(at.Dir) {
 		t.Errorf("%v of %v", i.previous, list)

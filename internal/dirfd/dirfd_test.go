@@ -8,23 +8,15 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-)
 
-func openDir(t *testing.T, path string) int {
-	t.Helper()
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = unix.Close(fd) })
-	return fd
-}
+	"devlog/internal/file/filetest"
+)
 
 // A kernel or a filter without openat2(2) is told from other failures; an interrupted
 // call is made again.
 func TestOpenInRoot(t *testing.T) {
 	defer func() { openat2 = unix.Openat2 }()
-	root := openDir(t, t.TempDir())
+	root := filetest.Dir(t, t.TempDir())
 	for code, want := range map[error]error{unix.ENOSYS: ErrNoOpenat2, unix.EPERM: ErrNoOpenat2, unix.E2BIG: ErrNoOpenat2, unix.ELOOP: unix.ELOOP, unix.EAGAIN: unix.EAGAIN} {
 		openat2 = func(int, string, *unix.OpenHow) (int, error) { return -1, code }
 		if _, err := OpenInRoot(root, "/", 0); !errors.Is(err, want) {
@@ -55,7 +47,7 @@ func TestReadNote(t *testing.T) {
 		os.WriteFile(dir+"/large", make([]byte, limit+1), 0o600), unix.Mkfifo(dir+"/pipe", 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	fd := openDir(t, dir)
+	fd := filetest.Dir(t, dir)
 	for name, want := range map[string]string{"link": "a note", "file": "a file", "large": "", "pipe": "", "none": ""} {
 		got, err := ReadNote(fd, name, limit)
 		if string(got) != want || (err == nil) != (want != "") {

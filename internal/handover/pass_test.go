@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/file/filetest"
 )
 
 // nulls returns open files to pass, all with low descriptors.
@@ -55,14 +57,14 @@ func TestHandover(t *testing.T) {
 		}
 	}
 	// More than there is room for is an error, and leaves nothing open.
-	before := fdCount(t)
+	before := filetest.Open(t)
 	if err := unix.Sendmsg(pair[0], []byte(long[0].Name), unix.UnixRights(0, 1), nil, 0); err != nil {
 		t.Fatal(err)
 	}
 	if files, err := ReceiveFiles(pair[1]); err == nil || files != nil {
 		t.Errorf("got %v, %v", files, err)
 	}
-	if after := fdCount(t); after != before {
+	if after := filetest.Open(t); after != before {
 		t.Errorf("%d descriptors before, %d after", before, after)
 	}
 	unix.Close(pair[0])
@@ -102,7 +104,7 @@ func TestNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	open("changes")
-	before := fdCount(t)
+	before := filetest.Open(t)
 	if _, err := ReceiveNames(pair[1], 0, at); !errors.Is(err, unix.EAGAIN) {
 		t.Errorf("nothing sent: %v", err)
 	}
@@ -120,7 +122,7 @@ func TestNames(t *testing.T) {
 			t.Errorf("got %q, %v, want %q", names, err, want)
 		}
 	}
-	if after := fdCount(t); after != before {
+	if after := filetest.Open(t); after != before {
 		t.Errorf("%d descriptors before, %d after", before, after)
 	}
 	// Without descriptors left, no file is left out silently.
@@ -155,7 +157,7 @@ func FuzzReceiveNames(f *testing.F) {
 		}
 		defer unix.Close(pair[0])
 		defer unix.Close(pair[1])
-		before := fdCount(t)
+		before := filetest.Open(t)
 		if unix.Send(pair[0], text, 0) != nil {
 			t.Skip()
 		}
@@ -165,17 +167,8 @@ func FuzzReceiveNames(f *testing.F) {
 				t.Errorf("%q is not open", f.Name)
 			}
 		}
-		if after := fdCount(t); err != nil || after != before {
+		if after := filetest.Open(t); err != nil || after != before {
 			t.Errorf("%d descriptors before, %d after, %v", before, after, err)
 		}
 	})
-}
-
-func fdCount(t *testing.T) int {
-	t.Helper()
-	list, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(list)
 }

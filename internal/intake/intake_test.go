@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/eventloop"
+	"devlog/internal/file/filetest"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
 )
@@ -327,22 +328,13 @@ func TestPassedDescriptors(t *testing.T) {
 		if asks {
 			b.AskSenders()
 		}
-		before := openFiles(t)
+		before := filetest.Open(t)
 		b.must(unix.Sendmsg(fd, []byte("x"), unix.UnixRights(0, 1), nil, 0))
 		b.want("x")
-		if after := openFiles(t); after != before {
+		if after := filetest.Open(t); after != before {
 			t.Errorf("asking for senders %t: %d files are open, %d before", asks, after, before)
 		}
 	}
-}
-
-func openFiles(t *testing.T) int {
-	t.Helper()
-	list, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(list)
 }
 
 func TestReceiveDoesNotAllocate(t *testing.T) {

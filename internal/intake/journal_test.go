@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/file/filetest"
 	"devlog/internal/syslogconf"
 )
 
@@ -56,19 +57,11 @@ func (b *bench) inMemory(content string, seals int) int {
 	return fd
 }
 
-// descriptors is how many this process has open.
-func (b *bench) descriptors() int {
-	b.Helper()
-	list, err := os.ReadDir("/proc/self/fd")
-	b.must(err)
-	return len(list)
-}
-
 func TestEntries(t *testing.T) {
 	const seals = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
 	b := newBench(t, "", syslogconf.Block)
 	fd := b.entries()
-	open := b.descriptors()
+	open := filetest.Open(b)
 	b.send(fd, "MESSAGE=one\nSYSLOG_IDENTIFIER=a\n", "MESSAGE=two\nSYSLOG_IDENTIFIER=a\n\nMESSAGE=three\nSYSLOG_IDENTIFIER=a", "MESSAGE")
 	b.turn()
 	sealed := b.inMemory("MESSAGE=sealed\nSYSLOG_IDENTIFIER=a\n", seals)
@@ -96,7 +89,7 @@ func TestEntries(t *testing.T) {
 	if !slices.Equal(b.got.texts, want) || b.Wrong != 7 || b.Received != 5 {
 		t.Errorf("%q, wrong %d, received %d; want %q", b.got.texts, b.Wrong, b.Received, want)
 	}
-	if n := b.descriptors(); n != open+4 { // three files of this test, and its null device
+	if n := filetest.Open(b); n != open+4 { // three files of this test, and its null device
 		t.Errorf("%d descriptors, %d before", n, open)
 	}
 	for _, from := range b.got.senders {

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/file/filetest"
 	"devlog/internal/handover"
 )
 
@@ -18,15 +19,6 @@ func pair(t testing.TB) (ours, theirs int) {
 	}
 	t.Cleanup(func() { _, _ = unix.Close(fds[0]), unix.Close(fds[1]) })
 	return fds[0], fds[1]
-}
-
-func openFiles(t testing.TB) int {
-	t.Helper()
-	list, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(list)
 }
 
 func memory(t testing.TB, text string) *os.File {
@@ -69,9 +61,9 @@ func TestTake(t *testing.T) {
 		if err := handover.SendFiles(ours, bad); err != nil {
 			t.Fatal(err)
 		}
-		before := openFiles(t)
-		if _, files, err := Take[Request](theirs); err == nil || files != nil || openFiles(t) != before {
-			t.Errorf("%s: %v, %v, %d open files, then %d", name, files, err, before, openFiles(t))
+		before := filetest.Open(t)
+		if _, files, err := Take[Request](theirs); err == nil || files != nil || filetest.Open(t) != before {
+			t.Errorf("%s: %v, %v, %d open files, then %d", name, files, err, before, filetest.Open(t))
 		}
 	}
 	for _, text := range []string{"", "call", "a:b"} { // names without files
@@ -136,7 +128,7 @@ func FuzzTakeOrder(f *testing.F) {
 			return
 		}
 		ours, theirs := pair(t)
-		before := openFiles(t)
+		before := filetest.Open(t)
 		if err := unix.Sendmsg(ours, []byte(text), unix.UnixRights(0), nil, 0); err != nil {
 			t.Skip(err)
 		}
@@ -147,7 +139,7 @@ func FuzzTakeOrder(f *testing.F) {
 		for _, file := range files {
 			_ = unix.Close(file.FD)
 		}
-		if after := openFiles(t); after != before {
+		if after := filetest.Open(t); after != before {
 			t.Errorf("%d open files, then %d", before, after)
 		}
 	})
@@ -160,7 +152,7 @@ func FuzzTake(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		ours, theirs := pair(t)
-		before := openFiles(t)
+		before := filetest.Open(t)
 		if err := handover.SendFiles(ours, []handover.Passed{{File: memory(t, text), Name: nameCall}, {File: os.Stdin, Name: "log"}}); err != nil {
 			t.Fatal(err)
 		}
@@ -171,7 +163,7 @@ func FuzzTake(f *testing.F) {
 		for _, file := range files {
 			_ = unix.Close(file.FD)
 		}
-		if after := openFiles(t); after > before+1 { // the memory that was sent
+		if after := filetest.Open(t); after > before+1 { // the memory that was sent
 			t.Errorf("%d open files, then %d", before, after)
 		}
 	})

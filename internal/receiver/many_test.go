@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/file/filetest"
 	"devlog/internal/handover"
 	"devlog/internal/process"
 	"devlog/internal/syslogconf"
@@ -71,7 +72,7 @@ func TestTwoReceivers(t *testing.T) {
 		t.Fatal(err)
 	}
 	a, b := startOne(t, p, "a", first, "*.*"), startOne(t, p, "b", -1, "mail.*")
-	before := openFiles(t)
+	before := filetest.Open(t)
 	toA, toB := dial(t, a.sock), dial(t, b.sock)
 	sent := 0
 	flood := func() { // as much as there is room for
@@ -146,7 +147,7 @@ func TestTwoReceivers(t *testing.T) {
 		t.Errorf("%q", text)
 	}
 	// a's socket, file, log and pidfd are closed, and its one client here is not.
-	if after := openFiles(t); after > before+2-3 {
+	if after := filetest.Open(t); after > before+2-3 {
 		t.Errorf("%d files open before, %d after with two clients", before, after)
 	}
 	if m := readMetrics(t, a.metrics)["received_messages_total"]; m != float64(sent+5) {
@@ -204,14 +205,4 @@ func TestOneFails(t *testing.T) {
 	if text := content(t, b.log); text != "b x: read\nb x: read later\n" {
 		t.Errorf("%q", text)
 	}
-}
-
-// openFiles is how many files this process has open.
-func openFiles(t *testing.T) int {
-	t.Helper()
-	list, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(list)
 }

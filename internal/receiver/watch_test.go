@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/cleanup"
+	"devlog/internal/file/filetest"
 	"devlog/internal/handover"
 	"devlog/internal/router"
 	"devlog/internal/syslog"
@@ -64,11 +65,6 @@ func (b *box) watching(t *testing.T) (*Receiver, *recorder) {
 func TestTakeOverIsBounded(t *testing.T) {
 	b := newBox(t)
 	r, said := b.watching(t)
-	count := func() int {
-		list, err := os.ReadDir("/proc/self/fd")
-		must(t, err)
-		return len(list)
-	}
 	hand := func(i int, in string) {
 		s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 		must(t, err)
@@ -95,10 +91,10 @@ func TestTakeOverIsBounded(t *testing.T) {
 		hand(i+1, at)
 		must(t, os.RemoveAll(at))
 		if i == 200 {
-			before = count()
+			before = filetest.Open(t)
 		}
 	}
-	if after := count(); after > before { // other tests' files may go meanwhile
+	if after := filetest.Open(t); after > before { // other tests' files may go meanwhile
 		t.Errorf("%d descriptors, then %d", before, after)
 	}
 	if len(r.sockets) != 2 || len(said.lines) > 0 {
@@ -108,7 +104,7 @@ func TestTakeOverIsBounded(t *testing.T) {
 		t.Errorf("%d cleanups", len(r.cleanups))
 	}
 	// What is handed over and is of no use is closed.
-	before = count()
+	before = filetest.Open(t)
 	null := func() int {
 		fd, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		must(t, err)
@@ -118,7 +114,7 @@ func TestTakeOverIsBounded(t *testing.T) {
 	if err := (owner{r}).TakeOver([]handover.File{{FD: null(), Name: handover.NameSocket}, {FD: null(), Name: handover.NameUnlink + "a/b"}}, 1); err == nil {
 		t.Error("took what is no socket")
 	}
-	if after := count(); after > before { // other tests' files may go meanwhile
+	if after := filetest.Open(t); after > before { // other tests' files may go meanwhile
 		t.Errorf("%d descriptors, then %d", before, after)
 	}
 }
