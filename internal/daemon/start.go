@@ -47,6 +47,18 @@ type Spec struct {
 	Timeout time.Duration
 }
 
+// Env returns the whole environment of a receiver: GOMAXPROCS, and those variables of this process
+// that are set. It must not depend on the container's environment, or on the runtime's.
+func Env(variables ...string) []string {
+	env := []string{"GOMAXPROCS=1"} // for all of the machine's processors Go's runtime would need 0.2 MB more
+	for _, name := range variables {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
+}
+
 // StartError is the reason that a receiver itself gave for not running.
 type StartError struct {
 	Text string

@@ -45,3 +45,10 @@ func Shut(fd *int) {
 		*fd = -1
 	}
 }
+
+// CloseAll closes the descriptors.
+func CloseAll(fds []int) {
+	for _, fd := range fds {
+		_ = unix.Close(fd)
+	}
+}

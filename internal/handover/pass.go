@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/file"
+	"devlog/internal/rights"
 )
 
 const (
@@ -60,34 +61,17 @@ func checkSize(files []Passed, text []byte) error {
 // waiting: the error is EAGAIN if there are none yet. If the other end is closed, it returns
 // no files and no error.
 func ReceiveFiles(socket int) ([]File, error) {
-	names, oob := make([]byte, maxNames), make([]byte, unix.CmsgSpace(MaxFiles*4))
-	n, oobn, flags, _, err := unix.Recvmsg(socket, names, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("cannot receive files: %w", err)
-	}
-	if n == 0 && oobn == 0 {
+	names := make([]byte, maxNames)
+	n, fds, err := rights.Receive(socket, names, MaxFiles)
+	if err == nil && n == 0 && fds == nil {
 		return nil, nil
-	}
-	var fds []int
-	messages, err := unix.ParseSocketControlMessage(oob[:oobn])
-	for i := range messages {
-		var more []int
-		if more, err = unix.ParseUnixRights(&messages[i]); err != nil {
-			break
-		}
-		fds = append(fds, more...)
-	}
-	if err == nil && flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
-		err = errors.New("more than this program accepts, or more than it may open")
 	}
 	list := strings.Split(string(names[:n]), ":")
 	if err == nil && len(list) != len(fds) {
 		err = fmt.Errorf("%d names for %d descriptors", len(list), len(fds))
 	}
 	if err != nil {
-		for _, fd := range fds {
-			unix.Close(fd)
-		}
+		file.CloseAll(fds)
 		return nil, fmt.Errorf("cannot receive files: %w", err)
 	}
 	files := make([]File, len(fds))
@@ -95,6 +79,13 @@ func ReceiveFiles(socket int) ([]File, error) {
 		files[i] = File{FD: fd, Name: list[i]}
 	}
 	return files, nil
+}
+
+// CloseFiles closes the files.
+func CloseFiles(files []File) {
+	for _, f := range files {
+		_ = unix.Close(f.FD)
+	}
 }
 
 // SendNames tells a confined receiver what SendFiles would pass: the sandbox does not let

@@ -189,14 +189,10 @@ func StoredName(fd int) (string, error) {
 	return kind + "-" + strconv.FormatUint(id.Dev, 16) + "-" + strconv.FormatUint(id.Ino, 10), nil
 }
 
-// Write writes the description, and passes the files in it to the supervisor. It changes the
-// descriptors in the description. At every moment the supervisor has all files of the valid
-// description.
-func (s *Store) Write(d *Description) error {
-	// These end with the process, or belong to it alone.
-	d.Connections, d.Kernel, d.Outputs, d.Confinement, d.Files.Store = nil, nil, nil, nil, -1
-	var names []string
-	err := d.Each(func(fd *int) error {
+// Store replaces each descriptor by the index of its file's StoredName in names, after keep has
+// given the file to the supervisor.
+func (d *Description) Store(keep func(name string, fd int) error) (names []string, err error) {
+	err = d.Each(func(fd *int) error {
 		if *fd < 0 {
 			return nil
 		}
@@ -208,12 +204,47 @@ func (s *Store) Write(d *Description) error {
 		if at < 0 {
 			at = len(names)
 			names = append(names, name)
-			if !s.stored[name] {
-				err = s.keep(name, *fd)
-			}
+			err = keep(name, *fd)
 		}
 		*fd = at
 		return err
+	})
+	return names, err
+}
+
+// Unstore replaces each index of names, which Store has put there, by a duplicate of the given
+// descriptor of that name; -1 without one. Two handles on one directory are one file for the
+// supervisor.
+func (d *Description) Unstore(names []string, given map[string]int) error {
+	return d.Each(func(fd *int) error {
+		index := *fd
+		if *fd = -1; index < 0 || index >= len(names) {
+			return nil
+		}
+		from, ok := given[names[index]]
+		if !ok {
+			return nil
+		}
+		twin, err := unix.FcntlInt(uintptr(from), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("cannot use descriptor %d of the earlier receiver: %w", from, err)
+		}
+		*fd = twin
+		return nil
+	})
+}
+
+// Write writes the description, and passes the files in it to the supervisor. It changes the
+// descriptors in the description. At every moment the supervisor has all files of the valid
+// description.
+func (s *Store) Write(d *Description) error {
+	// These end with the process, or belong to it alone.
+	d.Connections, d.Kernel, d.Outputs, d.Confinement, d.Files.Store = nil, nil, nil, nil, -1
+	names, err := d.Store(func(name string, fd int) error {
+		if s.stored[name] {
+			return nil
+		}
+		return s.keep(name, fd)
 	})
 	if err != nil {
 		return err
@@ -286,26 +317,8 @@ func (s *Store) Restart() (*Description, error) {
 	if err != nil {
 		return Undescribed(all, err), nil
 	}
-	// Two handles on one directory are one file for the supervisor.
-	err = d.Each(func(fd *int) error {
-		index := *fd
-		if *fd = -1; index < 0 || index >= len(names) {
-			return nil
-		}
-		from, ok := given[names[index]]
-		if !ok {
-			return nil
-		}
-		twin, err := unix.FcntlInt(uintptr(from), unix.F_DUPFD_CLOEXEC, 0)
-		if err != nil {
-			return fmt.Errorf("cannot use descriptor %d of the earlier receiver: %w", from, err)
-		}
-		*fd = twin
-		return nil
-	})
-	for _, fd := range all {
-		_ = unix.Close(fd)
-	}
+	err = d.Unstore(names, given)
+	file.CloseAll(all)
 	d.Connections, d.Kernel, d.Outputs, d.Confinement = nil, nil, nil, nil
 	d.Counters, d.Started, d.PreviousIDs = map[string]uint64{}, 0, previous
 	return d, err

@@ -258,7 +258,7 @@ func (r *Receiver) Start(j Job) (pid int, end func(), err error) {
 		// Otherwise it would have all the runtime's privileges.
 		Confined: t.Entered,
 		Args:     r.args(j),
-		Env:      receiverEnv(),
+		Env:      daemon.Env("TZ"),
 		Files:    j.Files,
 		Timeout:  readyTimeout,
 	}
@@ -357,15 +357,4 @@ func (l Limits) args() (args []string) {
 		args = append(args, "--metrics-file", l.MetricsFile)
 	}
 	return args
-}
-
-// receiverEnv is the whole environment of a receiver. It must not depend on the container's
-// environment, or on the runtime's.
-func receiverEnv() []string {
-	// For all of the machine's processors Go's runtime would need 0.2 MB more.
-	env := []string{"GOMAXPROCS=1"}
-	if tz, ok := os.LookupEnv("TZ"); ok {
-		env = append(env, "TZ="+tz)
-	}
-	return env
 }

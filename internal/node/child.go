@@ -11,7 +11,6 @@ import (
 
 	"devlog/internal/daemon"
 	"devlog/internal/eventloop"
-	"devlog/internal/file"
 	"devlog/internal/handover"
 	"devlog/internal/nodecall"
 	"devlog/internal/notify"
@@ -38,13 +37,12 @@ const (
 type child struct {
 	node    *Node
 	batch   int // memory that outlives it
-	conn    int // -1 while there is none
+	conn    int // the connection to it; -1 if it does not run
 	pid     int
-	handle  int // its pidfd
+	handle  *os.File // its pidfd; nil if it does not run
 	started time.Time
 	delay   time.Duration
 	again   *eventloop.Timer // to start the next
-	last    time.Time        // when it last had a result, or nothing to do
 	hung    *eventloop.Timer // to end it if it has no result
 	number  uint64           // of the last order
 	results map[uint64]func(nodecall.Result, error)
@@ -91,49 +89,27 @@ func (r *child) start() (err error) {
 	defer memory.Close()
 	r.started = time.Now()
 	r.pid, err = daemon.Start(daemon.Spec{
-		Path: r.node.Program, Args: r.node.ReaderArgs, Env: readerEnv(), Timeout: readyTime, Stderr: os.Stderr,
+		Path: r.node.Program, Args: r.node.ReaderArgs, Env: daemon.Env("TZ", "JOURNAL_STREAM"), Timeout: readyTime, Stderr: os.Stderr,
 		Files: []handover.Passed{{File: theirs, Name: reader.NameConn}, {File: memory, Name: reader.NameBatch}},
 	})
 	if err != nil {
 		unix.Close(pair[0])
 		return err
 	}
-	handle, err := pidfd.Open(r.pid)
-	if err != nil {
-		unix.Close(pair[0])
-		_, _ = daemon.End(r.pid)
-		return err
-	}
-	r.handle, err = unix.FcntlInt(handle.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-	handle.Close()
-	if err == nil {
-		err = r.node.Process.Loop.Add(r.handle, r.ended)
+	if r.handle, err = pidfd.Open(r.pid); err == nil {
+		err = r.node.Process.Loop.Add(int(r.handle.Fd()), r.ended)
 	}
 	if err == nil {
 		err = r.node.Process.Loop.Add(pair[0], r.take)
 	}
 	if err != nil {
-		if r.handle >= 0 {
-			_ = r.node.Process.Loop.Remove(r.handle)
-			file.Shut(&r.handle)
-		}
+		r.closeHandle()
 		unix.Close(pair[0])
 		_, _ = daemon.End(r.pid)
 		return err
 	}
 	r.conn = pair[0]
 	return nil
-}
-
-// readerEnv is the whole environment of the process. No option may come from it.
-func readerEnv() []string {
-	env := []string{"GOMAXPROCS=1"} // for all of the machine's Go's runtime would need more memory
-	for _, name := range []string{"TZ", "JOURNAL_STREAM"} {
-		if value, ok := os.LookupEnv(name); ok {
-			env = append(env, name+"="+value)
-		}
-	}
-	return env
 }
 
 // restart starts the next process, which gets all containers.
@@ -174,10 +150,18 @@ func (r *child) later() {
 	r.again.Set(time.Now().Add(r.delay))
 }
 
+// closeHandle closes the process's handle, if it is open.
+func (r *child) closeHandle() {
+	if r.handle != nil {
+		_ = r.node.Process.Loop.Remove(int(r.handle.Fd()))
+		_ = r.handle.Close()
+		r.handle = nil
+	}
+}
+
 // ended cleans up after the process.
 func (r *child) ended() {
-	_ = r.node.Process.Loop.Remove(r.handle)
-	file.Shut(&r.handle)
+	r.closeHandle()
 	how := "its status is unknown"
 	if status, err := daemon.Reap(r.pid); err == nil {
 		how = daemon.InWords(status)
@@ -188,6 +172,7 @@ func (r *child) ended() {
 	r.conn, r.pid = -1, 0
 	results := r.results
 	r.results = map[uint64]func(nodecall.Result, error){}
+	r.progress()
 	for _, result := range results {
 		result(nodecall.Result{}, errGone)
 	}
@@ -226,35 +211,31 @@ func (r *child) send() {
 			next.result(nodecall.Result{}, err)
 			continue
 		}
-		if len(r.results) == 0 {
+		if r.results[next.Number] = next.result; len(r.results) == 1 {
 			r.progress()
 		}
-		r.results[next.Number] = next.result
 	}
 }
 
-// progress records that the process does something.
+// progress gives the process time for its next result, if there is to be one.
 func (r *child) progress() {
-	r.last = time.Now()
-	r.hung.Set(r.last.Add(answerTime))
+	var until time.Time
+	if len(r.results) > 0 {
+		until = time.Now().Add(answerTime)
+	}
+	r.hung.Set(until)
 }
 
 // endHung ends a process that does not do what it is ordered to: the next gets the sockets.
-func (r *child) endHung(now time.Time) {
-	switch {
-	case r.conn < 0 || len(r.results) == 0:
-	case now.Before(r.last.Add(answerTime)):
-		r.hung.Set(r.last.Add(answerTime))
-	default:
-		r.node.Log(syslog.Warning, "the process that reads messages does not answer: killed")
-		r.kill()
-	}
+func (r *child) endHung(time.Time) {
+	r.node.Log(syslog.Warning, "the process that reads messages does not answer: killed")
+	r.kill()
 }
 
 // kill ends the process, if it has not ended.
 func (r *child) kill() {
-	if r.handle >= 0 {
-		_ = unix.PidfdSendSignal(r.handle, unix.SIGKILL, nil, 0) // it may have ended
+	if r.handle != nil {
+		_ = unix.PidfdSendSignal(int(r.handle.Fd()), unix.SIGKILL, nil, 0) // it may have ended
 	}
 }
 
@@ -311,5 +292,5 @@ func (r *child) leave(deadline time.Time) {
 		return
 	}
 	_ = unix.Shutdown(r.conn, unix.SHUT_WR)
-	_ = handover.Poll(time.Until(deadline), r.handle)
+	_ = handover.Poll(time.Until(deadline), int(r.handle.Fd()))
 }

@@ -48,7 +48,7 @@ func (n *Node) add(args []string, files []handover.File, done answer) {
 		c, err = n.newContainer(args, 0)
 	}
 	if err != nil {
-		shut(files)
+		handover.CloseFiles(files)
 		done(err, nil)
 		return
 	}

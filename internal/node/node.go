@@ -59,8 +59,8 @@ type Node struct {
 // the containers that the service manager has kept.
 func New(c Config, files []handover.File) (n *Node, err error) {
 	n = &Node{Config: c, listener: -1, containers: map[uint64]*container{}}
-	n.child.node, n.child.batch, n.store.count = n, -1, map[string]int{}
-	if n.pidns, err = nodecall.OwnPIDNS(); err != nil {
+	n.child.node, n.child.batch, n.child.conn, n.store.count = n, -1, -1, map[string]int{}
+	if n.pidns, err = pidNamespace("self"); err != nil {
 		return nil, err
 	}
 	n.again = n.Process.Loop.NewTimer(func(time.Time) { _ = n.Process.Loop.Resume(n.listener) })
@@ -155,11 +155,19 @@ func (n *Node) mayCall(conn int) error {
 	if err != nil || int(peer.Uid) != os.Geteuid() {
 		return unix.EPERM
 	}
-	var st unix.Stat_t
-	if unix.Stat("/proc/"+strconv.Itoa(int(peer.Pid))+"/ns/pid", &st) != nil || st.Ino != n.pidns {
+	if ns, err := pidNamespace(strconv.Itoa(int(peer.Pid))); err != nil || ns != n.pidns {
 		return errors.New("devlogd.service is in another PID namespace")
 	}
 	return nil
+}
+
+// pidNamespace returns the PID namespace of the process (pid_namespaces(7)).
+func pidNamespace(process string) (uint64, error) {
+	var st unix.Stat_t
+	if err := unix.Stat("/proc/"+process+"/ns/pid", &st); err != nil {
+		return 0, fmt.Errorf("cannot find the PID namespace of process %s: %w", process, err)
+	}
+	return st.Ino, nil
 }
 
 // take takes a call. Each connection has one.
@@ -175,7 +183,7 @@ func (n *Node) take(conn int) {
 	}
 	if err == nil {
 		if err = n.mayCall(conn); err != nil {
-			shut(files)
+			handover.CloseFiles(files)
 		}
 	}
 	switch {
@@ -224,7 +232,7 @@ func (n *Node) answerAdd(conn int, err error, confirmed func(bool)) {
 func (n *Node) do(q *nodecall.Request, files []handover.File, answer func(nodecall.Answer, error)) {
 	done := func(err error) { answer(nodecall.Answer{}, err) }
 	if q.Operation == nodecall.List {
-		shut(files)
+		handover.CloseFiles(files)
 		n.list(answer)
 		return
 	}
@@ -236,24 +244,18 @@ func (n *Node) do(q *nodecall.Request, files []handover.File, answer func(nodeca
 	}
 	switch {
 	case c == nil:
-		shut(files)
+		handover.CloseFiles(files)
 		done(errors.New("devlogd.service does not know that container"))
 	case q.Operation == nodecall.End:
-		shut(files)
+		handover.CloseFiles(files)
 		c.endBy(done)
 	case q.Operation == nodecall.Receive:
 		err := c.receiver.TakeOver(files, 0)
 		c.receiver.Soon()
 		done(err)
 	default:
-		shut(files)
+		handover.CloseFiles(files)
 		done(errors.ErrUnsupported)
-	}
-}
-
-func shut(files []handover.File) {
-	for _, f := range files {
-		_ = unix.Close(f.FD)
 	}
 }
 

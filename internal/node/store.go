@@ -4,13 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/file"
 	"devlog/internal/handover"
 	"devlog/internal/notify"
 	"devlog/internal/receiver"
@@ -66,25 +66,12 @@ func (c *container) trySave() error {
 	d.Connections, d.Kernel, d.Outputs = nil, nil, nil
 	s := &c.node.store
 	next := description{Number: c.number, Version: c.saved.version + 1, Args: c.args, Since: c.since, Previous: d.PreviousIDs}
-	err := d.Each(func(fd *int) error {
-		if *fd < 0 {
+	var err error
+	next.Files, err = d.Store(func(name string, fd int) error {
+		if s.count[name]++; s.count[name] > 1 {
 			return nil
 		}
-		name, err := handover.StoredName(*fd)
-		if err != nil {
-			return err
-		}
-		at := slices.Index(next.Files, name)
-		if at < 0 {
-			at = len(next.Files)
-			next.Files = append(next.Files, name)
-			if s.count[name] == 0 {
-				err = notify.Keep(name, *fd)
-			}
-			s.count[name]++
-		}
-		*fd = at
-		return err
+		return notify.Keep(name, fd)
 	})
 	if err == nil {
 		next.Receiver = d.Format()
@@ -198,26 +185,15 @@ func (n *Node) restoreOne(from description, given map[string]int) error {
 	if err != nil {
 		return err
 	}
-	err = d.Each(func(fd *int) error {
-		index := *fd
-		if *fd = -1; index < 0 || index >= len(from.Files) {
-			return nil
-		}
-		kept, ok := given[from.Files[index]]
-		if !ok {
-			return nil
-		}
-		twin, err := unix.FcntlInt(uintptr(kept), unix.F_DUPFD_CLOEXEC, 0)
-		*fd = twin
-		return err
-	})
-	if err != nil {
+	if err := d.Unstore(from.Files, given); err != nil {
+		file.CloseAll(d.Descriptors())
 		return err
 	}
 	d.Settle()
 	d.PreviousIDs = from.Previous
 	c, err := n.newContainer(from.Args, from.Number)
 	if err != nil {
+		file.CloseAll(d.Descriptors())
 		return err
 	}
 	c.since = from.Since

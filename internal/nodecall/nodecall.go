@@ -14,7 +14,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/file"
 	"devlog/internal/handover"
+	"devlog/internal/rights"
 )
 
 // Unit is the systemd service of a node.
@@ -140,30 +142,20 @@ func SendOrder(conn int, o Order, files []handover.Passed) error {
 // none. o is nil at the connection's end. If files are missing, because too many are open, the
 // others are closed, and the error comes with the order.
 func TakeOrder(conn int) (o *Order, files []handover.File, err error) {
-	text, oob := make([]byte, maxOrder), make([]byte, unix.CmsgSpace(handover.MaxFiles*4))
-	n, oobn, _, _, err := unix.Recvmsg(conn, text, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
-	if err != nil || n == 0 {
+	text := make([]byte, maxOrder)
+	n, fds, err := rights.Receive(conn, text, handover.MaxFiles)
+	if n == 0 {
 		return nil, nil, err
 	}
-	var fds []int
-	if oobn > 0 {
-		messages, perr := unix.ParseSocketControlMessage(oob[:oobn])
-		for i := range messages {
-			more, rerr := unix.ParseUnixRights(&messages[i])
-			fds, perr = append(fds, more...), errors.Join(perr, rerr)
-		}
-		err = perr
-	}
 	o = &Order{}
-	err = errors.Join(err, json.Unmarshal(text[:n], o))
-	if err == nil && len(fds) != len(o.Files) {
-		err = unix.EMFILE
+	if jerr := json.Unmarshal(text[:n], o); jerr != nil {
+		err = errors.Join(err, jerr)
+	} else if err == nil && len(fds) != len(o.Files) {
+		err = rights.ErrMissing
 	}
 	if err != nil {
-		for _, fd := range fds {
-			_ = unix.Close(fd)
-		}
-		return o, nil, fmt.Errorf("read an order: %w", err)
+		file.CloseAll(fds)
+		return o, nil, fmt.Errorf("cannot read an order: %w", err)
 	}
 	for i, fd := range fds {
 		files = append(files, handover.File{FD: fd, Name: o.Files[i]})
@@ -217,15 +209,6 @@ func Call(q Request, passed ...handover.Passed) (*Answer, error) {
 	return &a, nil
 }
 
-// OwnPIDNS returns the PID namespace of this process (pid_namespaces(7)).
-func OwnPIDNS() (uint64, error) {
-	var st unix.Stat_t
-	if err := unix.Stat("/proc/self/ns/pid", &st); err != nil {
-		return 0, fmt.Errorf("cannot find this process's PID namespace: %w", err)
-	}
-	return st.Ino, nil
-}
-
 // dial connects to the node.
 func dial() (int, error) {
 	conn, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
@@ -243,7 +226,7 @@ func dial() (int, error) {
 	return conn, nil
 }
 
-// Send sends a Request, an Answer or an Order, and the files.
+// Send sends a Request or an Answer, and the files.
 func Send(conn int, what any, files []handover.Passed) error {
 	text, err := json.Marshal(what)
 	if err != nil {
@@ -275,8 +258,6 @@ func take(conn int, what any) ([]handover.File, error) {
 	if files = files[1:]; err == nil {
 		return files, nil
 	}
-	for _, f := range files {
-		_ = unix.Close(f.FD)
-	}
-	return nil, fmt.Errorf("read a call: %w", err)
+	handover.CloseFiles(files)
+	return nil, fmt.Errorf("cannot read a call: %w", err)
 }

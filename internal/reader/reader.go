@@ -87,7 +87,7 @@ func (r *Reader) do(o *nodecall.Order, files []handover.File, result *nodecall.R
 	}
 	e := r.receivers[o.ID]
 	if e == nil && o.ID != 0 {
-		shut(files)
+		handover.CloseFiles(files)
 		return fmt.Errorf("container %d is unknown", o.ID)
 	}
 	switch o.Operation {
@@ -127,16 +127,10 @@ func (r *Reader) do(o *nodecall.Order, files []handover.File, result *nodecall.R
 			e.Soon()
 		}
 	default:
-		shut(files)
+		handover.CloseFiles(files)
 		return errors.ErrUnsupported
 	}
 	return nil
-}
-
-func shut(files []handover.File) {
-	for _, f := range files {
-		_ = unix.Close(f.FD)
-	}
 }
 
 // errOwn is why a container needs a receiver of its own.
@@ -156,7 +150,7 @@ func (r *Reader) add(o *nodecall.Order, files []handover.File) (err error) {
 		err = fmt.Errorf("%w: --kernel, --listen, or --metrics-file outside %s", errOwn, syslogconf.LogsDir)
 	}
 	if err != nil {
-		shut(files)
+		handover.CloseFiles(files)
 		return err
 	}
 	e := &entry{reader: r, id: o.ID}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -124,5 +123,5 @@ func Log(severity syslog.Severity, text string) {
 	if os.Getenv("JOURNAL_STREAM") != "" {
 		prefix = fmt.Sprintf("<%d>", severity)
 	}
-	fmt.Fprintf(os.Stderr, "%sdevlogd: %s\n", prefix, strings.TrimSpace(syslog.Escape(text)))
+	fmt.Fprintf(os.Stderr, "%sdevlogd: %s\n", prefix, syslog.Escape(text))
 }

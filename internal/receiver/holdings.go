@@ -34,9 +34,7 @@ type holdings struct {
 func (r *Receiver) Take(d *handover.Description) error {
 	fresh, err := r.inherit(d)
 	if err != nil {
-		for _, fd := range d.Descriptors() {
-			_ = unix.Close(fd)
-		}
+		file.CloseAll(d.Descriptors())
 		r.init = -1
 		return err
 	}

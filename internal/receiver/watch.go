@@ -106,9 +106,7 @@ func (r *Receiver) TakeOver(files []handover.File, run int) error {
 		err = r.OpenOutputs(nil)
 	}
 	if err != nil {
-		for _, f := range use {
-			_ = unix.Close(f.FD)
-		}
+		handover.CloseFiles(use)
 		return err
 	}
 	r.addCleanups(fresh)

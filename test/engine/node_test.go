@@ -267,3 +267,19 @@ func TestNodeReaderKilledAtEnd(t *testing.T) {
 	h.Must("kill", "-KILL", reader)
 	host.WantOnce(t, log, "last-words")
 }
+
+// A process that reads messages and does not answer is killed, and the next gets the sockets: a
+// hook waits that long.
+func TestNodeReaderHangs(t *testing.T) {
+	h, c := nodeHost(t)
+	reader := nodeReader(t, h, 0)
+	h.Must("kill", "-STOP", strconv.Itoa(reader))
+	c.Sh("client t 13 waits")
+	d := host.NewCheap(t, h, "d", host.CheapOptions{})
+	if r := d.Hook(false, "repair", "--receiver", "node"); r.Code != 0 {
+		t.Fatalf("repair: %+v", r)
+	}
+	nodeReader(t, h, reader)
+	d.WantSent(t, d.Log(false), "after")
+	host.WantOnce(t, c.Log(false), "waits")
+}
