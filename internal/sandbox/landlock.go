@@ -27,10 +27,12 @@ const (
 	// Unlink and Rmdir allow removing names.
 	Unlink Access = unix.LANDLOCK_ACCESS_FS_REMOVE_FILE
 	Rmdir  Access = unix.LANDLOCK_ACCESS_FS_REMOVE_DIR
-	// Names allows creating, renaming and removing files without content: directories, links,
-	// sockets, empty files. It does not allow opening files, which could be devices.
+	// Names allows creating, renaming and removing files of every type: a repair renames whatever
+	// is at /dev/log. It does not allow opening files, which could be devices; making a device
+	// needs CAP_MKNOD.
 	Names Access = Files | Unlink | Rmdir | unix.LANDLOCK_ACCESS_FS_READ_DIR |
-		unix.LANDLOCK_ACCESS_FS_MAKE_SOCK | unix.LANDLOCK_ACCESS_FS_MAKE_SYM
+		unix.LANDLOCK_ACCESS_FS_MAKE_SOCK | unix.LANDLOCK_ACCESS_FS_MAKE_SYM |
+		unix.LANDLOCK_ACCESS_FS_MAKE_FIFO | unix.LANDLOCK_ACCESS_FS_MAKE_CHAR | unix.LANDLOCK_ACCESS_FS_MAKE_BLOCK
 )
 
 // ofFile is what a rule for a file that is not a directory can allow.

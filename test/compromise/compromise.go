@@ -81,6 +81,9 @@ func compromise(dir string) string {
 		{"write-container", func() error { return openBelow(value["file"], unix.O_WRONLY) }},
 		{"device", func() error { return open("/dev/zero", unix.O_RDWR) }},
 		{"mknod", func() error { return unix.Mknod(dir+"/device", unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))) }},
+		{"mknod-container", func() error {
+			return below(func(fd int) error { return unix.Mknodat(fd, "device", unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))) })
+		}},
 		{"kill", func() error { return unix.Kill(pid, unix.SIGURG) }},
 		{"mem", func() error { return open(fmt.Sprintf("/proc/%d/mem", pid), unix.O_RDWR) }},
 		{"root", func() error { return open(fmt.Sprintf("/proc/%d/root/etc/passwd", pid), unix.O_RDONLY) }},
@@ -158,17 +161,25 @@ func some(err unix.Errno) error {
 	return nil
 }
 
-// openBelow opens the file below any directory that this process has open. Without one it is
-// denied.
-func openBelow(name string, flags int) (err error) {
-	err = unix.EACCES
+// below tries it in every directory that this process has open. Without one it is denied.
+func below(try func(dir int) error) error {
 	for fd := 3; fd < 100; fd++ {
-		f, e := unix.Openat(fd, name, flags|unix.O_CLOEXEC, 0)
-		if e == nil {
-			return unix.Close(f)
+		if try(fd) == nil {
+			return nil
 		}
 	}
-	return err
+	return unix.EACCES
+}
+
+// openBelow opens the file below any directory that this process has open.
+func openBelow(name string, flags int) error {
+	return below(func(dir int) error {
+		f, err := unix.Openat(dir, name, flags|unix.O_CLOEXEC, 0)
+		if err == nil {
+			err = unix.Close(f)
+		}
+		return err
+	})
 }
 
 // passHandle passes a handle of the root directory to whoever listens at that name below

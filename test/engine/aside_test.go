@@ -119,21 +119,30 @@ func TestHostAsideUndone(t *testing.T) {
 	}
 }
 
-// What is put there while a receiver watches /dev/log is renamed too.
+// What is put there while a confined receiver watches /dev/log is renamed too, whatever has
+// the name that it gets.
 func TestEngineAsideWhileKept(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)
+	h.Must(host.HookOn(), "repair", "--host")
 	c := host.NewCheap(t, h, "c1", host.CheapOptions{})
-	if r := c.Hook(false, "repair", "--sandbox", "off"); r.Code != 0 { // whose rights are not to make files and devices
+	if r := c.Hook(false, "repair", "--sandbox", "on"); r.Code != 0 {
 		t.Fatalf("repair: %+v", r)
 	}
-	for what, make := range obstacles {
+	if r := c.Hook(false, "check"); !strings.Contains(r.Out, ", confined (") {
+		t.Fatalf("check: %+v", r)
+	}
+	// The FIFO replaces the device, the directory takes the FIFO in, and then the others.
+	for _, what := range []string{"device", "FIFO", "directory", "device", "regular file", "link to a directory", "link to a file"} {
 		host.Check(t, os.Remove(h.Path("/dev/log")))
-		make(t, h.Path("/dev/log"))
+		obstacles[what](t, h.Path("/dev/log"))
 		host.Eventually(t, "the repair of a "+what, func() bool {
 			text, err := os.Readlink(h.Path("/dev/log"))
 			return err == nil && text == "/run/devlog/log"
 		})
+	}
+	if names, err := os.ReadDir(h.Path(host.Aside)); err != nil || len(names) != 4 { // kept, and these three
+		t.Errorf("%s has %v, %v", host.Aside, names, err)
 	}
 	c.WantSent(t, c.Log(false), "still-there")
 	c.Stop()

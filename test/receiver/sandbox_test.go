@@ -119,7 +119,7 @@ func TestCompromiseOfNode(t *testing.T) {
 	})
 	c.WantSent(t, c.Log(false), "before")
 	did := attempts(t, h, reader, pid)
-	if len(did) < 20 {
+	if len(did) < 21 {
 		t.Errorf("only %d attempts: %v", len(did), did)
 	}
 	for name, what := range did {
@@ -145,7 +145,7 @@ func TestCompromise(t *testing.T) {
 			host.Release(t, c.Rootfs)
 			c.WaitStopped()
 			host.WantOnce(t, c.Log(), host.ThreeTexts("b")...)
-			if len(did) < 21 {
+			if len(did) < 22 {
 				t.Errorf("only %d attempts: %v", len(did), did)
 			}
 			for name, what := range did {
@@ -173,7 +173,7 @@ func TestCompromiseBesideHostileDev(t *testing.T) {
 				"--rule", "kern.* |/dev/xconsole", "--rule", "kern.* |/dev/sub/x", "--rule", "kern.* /dev/tty9")
 			host.Release(t, c.Rootfs)
 			c.WaitStopped()
-			if len(did) < 21 {
+			if len(did) < 22 {
 				t.Errorf("only %d attempts: %v", len(did), did)
 			}
 			for what, came := range did {
@@ -196,7 +196,7 @@ func TestCompromiseBesideHostPID(t *testing.T) {
 			neighbour, proc := host.Intruder(t, h, mounted)
 			_, first := neighbour.State()
 			c, did := compromisedBeside(t, h, "runc", strconv.Itoa(first), "--rule", "*.* -/var/log/devlog/c1/messages", "--rule", "kern.* |/dev/xconsole")
-			if len(did) < 21 {
+			if len(did) < 22 {
 				t.Errorf("only %d attempts: %v", len(did), did)
 			}
 			for what, came := range did {
