@@ -1,8 +1,20 @@
 #!/bin/sh
-# After the package is installed or upgraded: the service of the host, if it runs,
-# continues as the new version. Its sockets stay open meanwhile.
+# After the package is installed or upgraded: the socket of the host's service is
+# enabled, once (dpkg says "configure" and the version before, rpm how many versions
+# there are). The service, if it runs, continues as the new version. Its sockets stay
+# open meanwhile.
 set -e
+first=
+case "${1-}${2-}" in
+configure | 1) first=yes ;;
+esac
+if [ -n "$first" ] && command -v systemctl >/dev/null; then
+	systemctl --no-reload enable devlogd.socket || : # also on a system that does not run
+fi
 if [ -d /run/systemd/system ]; then
 	systemctl daemon-reload || :
+	if systemctl --quiet is-enabled devlogd.socket && ! systemctl --quiet is-active devlogd.service; then
+		systemctl start devlogd.socket || :
+	fi
 	systemctl try-restart devlogd.service || :
 fi

@@ -6,6 +6,7 @@
 set -e
 case "${1-}" in
 remove | 0) ;;
+purge) rm -f /etc/systemd/system/sockets.target.wants/devlogd.socket && exit 0 ;;
 *) exit 0 ;;
 esac
 

@@ -10,9 +10,13 @@ remove | 0) ;;
 esac
 if [ -d /run/systemd/system ]; then
 	systemctl --no-reload disable --now devlog-host.service || :
-	systemctl --no-reload disable devlogd.socket || : # its containers need it until they end
 elif command -v systemctl >/dev/null; then
-	systemctl disable devlog-host.service devlogd.socket || : # of a system that does not run
+	systemctl disable devlog-host.service || : # of a system that does not run
+fi
+# The service runs as long as it has containers. An installation that follows a removal
+# of dpkg's, which is no first one, finds the socket as it was.
+if [ "$1" = 0 ] && command -v systemctl >/dev/null; then
+	systemctl --no-reload disable devlogd.socket || :
 fi
 
 left=

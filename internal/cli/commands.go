@@ -9,7 +9,6 @@ import (
 	"devlog/internal/failure"
 	"devlog/internal/handover"
 	"devlog/internal/hosts"
-	"devlog/internal/launch"
 	"devlog/internal/plan"
 	"devlog/internal/repair"
 	"devlog/internal/report"
@@ -67,7 +66,7 @@ func (p *program) repairCommand() *cli.Command {
 		Usage: "make /dev/log point to a private socket with a receiver",
 		Description: "Does nothing where syslog() works already. Without CONTAINER, --pid and --root, repair\n" +
 			"works on the root directory that it runs in.",
-		Flags: flags(targetFlags("the target is the host: make its /dev/log a link, so that containers can have their own log"), planFlags(forceHost), receiverFlags(launch.AutoSupervised), []cli.Flag{
+		Flags: flags(targetFlags("the target is the host: make its /dev/log a link, so that containers can have their own log"), planFlags(forceHost), receiverFlags(), []cli.Flag{
 			&cli.BoolFlag{Name: "dry-run", Usage: "print what would be done, and do nothing", EnvVars: env("DRY_RUN")},
 			keepFlag(), keepLogsFlag(),
 			&cli.BoolFlag{Name: "all", Usage: "with --host: repair every container that shares its /dev too", EnvVars: env("ALL")},
@@ -127,7 +126,7 @@ func nothingToDo(c *cli.Context, r repair.Result) string {
 	case r.Plan.Advice != "":
 		words = "nothing to do"
 	}
-	for _, flag := range []string{"name", "rule", "config", "receiver", "supervise", "socket"} {
+	for _, flag := range []string{"name", "rule", "config", "receiver", "socket"} {
 		if c.IsSet(flag) && r.Facts.Watcher {
 			words += "; the receiver that runs keeps its own options: " + undoOf(c) + " first"
 			break
@@ -205,7 +204,7 @@ func (p *program) autoRepairCommand() *cli.Command {
 	return usage.Command(cli.Command{
 		Name:   "auto-repair",
 		Hidden: true,
-		Flags: flags(planFlags(""), receiverFlags(launch.Unsupervised), []cli.Flag{keepFlag(),
+		Flags: flags(planFlags(""), receiverFlags(), []cli.Flag{keepFlag(),
 			&cli.BoolFlag{Name: "host", Usage: "it is the host", EnvVars: env("HOST")},
 			&cli.StringFlag{Name: "container", Usage: "what the receiver's sandbox hides of the container", EnvVars: env("CONTAINER")},
 			&cli.BoolFlag{Name: "confined", Usage: "it runs in the receiver's sandbox", EnvVars: env("CONFINED")}}),

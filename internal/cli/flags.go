@@ -69,14 +69,12 @@ func socketFlag() cli.Flag {
 		Usage: "the private socket's `PATH` in the container"}
 }
 
-func receiverFlags(supervise launch.Supervisor) []cli.Flag {
+func receiverFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "receiver", EnvVars: env("RECEIVER"),
 			Usage: "`WHO` receives: auto (the host's devlogd.service if it runs, else a process of the container's own), node (that service), the program at a path, or none if the container's own daemon listens (default: auto)"},
 		&cli.BoolFlag{Name: "no-auto-repair", EnvVars: env("NO_AUTO_REPAIR"),
 			Usage: "do not repair again if /dev/log is replaced"},
-		&cli.StringFlag{Name: "supervise", Value: string(supervise), EnvVars: env("SUPERVISE"),
-			Usage: "`WHO` restarts a killed receiver on the host: none; systemd, which keeps its sockets meanwhile; or auto (systemd where it runs)"},
 		&cli.StringFlag{Name: "name", EnvVars: env("NAME"),
 			Usage: "the container's `NAME` in messages and paths (default: its name in the runtime, or the host name)"},
 		&cli.StringSliceFlag{Name: "rule",
@@ -157,10 +155,6 @@ func (p *program) options(c *cli.Context, name string) (repair.Options, error) {
 	if p.keepLogs, err = oldlogs.ParseKeep(c.String("keep-logs")); err != nil {
 		return repair.Options{}, usage.Errorf("--keep-logs: %w", err)
 	}
-	supervise, err := launch.ParseSupervisor(c.String("supervise"))
-	if err != nil {
-		return repair.Options{}, usage.Error{Err: err}
-	}
 	if !p.warned { // once, also for several containers
 		p.warned = true
 		for _, text := range environ.Unknown(os.Environ()) {
@@ -171,7 +165,7 @@ func (p *program) options(c *cli.Context, name string) (repair.Options, error) {
 		Path: c.String("receiver"), Names: launch.Names{Name: p.name}, Config: c.String("config"), Rules: rules,
 		Limits: launch.Limits{Rate: rate, Overflow: overflow, CompressRepeats: c.Bool("compress-repeats"),
 			MetricsFile: strings.ReplaceAll(c.String("metrics-file"), "{name}", p.name)},
-		Supervise: supervise, Notices: p.notices,
+		Notices: p.notices,
 	}}
 	if err := sandboxed(c, &o.Receiver); err != nil {
 		return repair.Options{}, err

@@ -4,7 +4,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"devlog/internal/hook"
-	"devlog/internal/launch"
 	"devlog/internal/target"
 	"devlog/internal/usage"
 )
@@ -16,7 +15,7 @@ func (p *program) lxcCommand(call hook.LXC) *cli.Command {
 	return usage.Command(cli.Command{
 		Name:   "lxc",
 		Hidden: true,
-		Flags:  flags([]cli.Flag{onErrorFlag(), keepLogsFlag()}, planFlags(""), receiverFlags(launch.Unsupervised)),
+		Flags:  flags([]cli.Flag{onErrorFlag(), keepLogsFlag()}, planFlags(""), receiverFlags()),
 		Action: func(c *cli.Context) error {
 			if call.Type != hook.LXCPostStop {
 				p.forget()

@@ -29,7 +29,7 @@ func (p *program) ociCommand() *cli.Command {
 			&cli.StringFlag{Name: "stage", EnvVars: env("STAGE"),
 				Usage: "the hook's `STAGE`: prestart, createRuntime, createContainer, startContainer, poststart or poststop"},
 			annotationsFlag(), onErrorFlag(), keepLogsFlag(),
-		}, planFlags(""), receiverFlags(launch.Unsupervised)),
+		}, planFlags(""), receiverFlags()),
 		Action: p.oci,
 	})
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"devlog/internal/hook"
-	"devlog/internal/launch"
 	"devlog/internal/plan"
 	"devlog/internal/repair"
 	"devlog/internal/settings"
@@ -56,7 +55,7 @@ func TestIgnored(t *testing.T) {
 	var errs bytes.Buffer
 	p := &program{stderr: &errs}
 	app := p.app(nil)
-	app.Commands = []*cli.Command{usage.Command(cli.Command{Name: "x", Flags: flags(planFlags(""), receiverFlags(launch.Unsupervised), []cli.Flag{annotationsFlag()}), Action: func(c *cli.Context) error {
+	app.Commands = []*cli.Command{usage.Command(cli.Command{Name: "x", Flags: flags(planFlags(""), receiverFlags(), []cli.Flag{annotationsFlag()}), Action: func(c *cli.Context) error {
 		many := map[string]string{"devlog.dev/rule": "*.* /x", "other": "", "devlog.dev/a\x00": "", "devlog.dev/" + strings.Repeat("b", 1<<20): ""}
 		for i := range 100 {
 			many["devlog.dev/c"+strings.Repeat("c", i)] = ""

@@ -38,8 +38,6 @@ type Options struct {
 	Needs string        // what the repair needs, such as daemon.NeedsNames
 	// Inside says that the runtime confines this process together with the container.
 	Inside bool
-	// Passes says that this process passes open files to another: systemd keeps new sockets.
-	Passes bool
 	// Below returns the directory below which no links are followed on that path.
 	Below func(path string) string
 	// Config is the rules' file, empty for the default, and Included are the directories of
@@ -148,7 +146,7 @@ func Enter(o Options, needs receiver.Needs) (entered *handover.Confinement, noti
 		return marked("not confined (--sandbox off)"), nil, nil
 	}
 	c := &confinement{options: &o}
-	c.User, c.Guarded, c.Passes = o.User, !o.Inside, o.Passes
+	c.User, c.Guarded = o.User, !o.Inside
 	switch {
 	case o.Mode == sandbox.Off:
 		c.why = "--sandbox off"

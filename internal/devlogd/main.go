@@ -1,5 +1,5 @@
 // Package devlogd owns the program devlogd: its options, its one event loop with the signals,
-// its sandbox, how it continues as another version or after a kill, and its exit codes. A
+// its sandbox, how it continues as another version, and its exit codes. A
 // receiver does the work for a container.
 package devlogd
 
@@ -17,7 +17,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"devlog/internal/daemon"
 	"devlog/internal/eventloop"
 	"devlog/internal/handover"
 	"devlog/internal/logfile"
@@ -49,15 +48,6 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	logfile.OneProcessor() // package uniprocessor has done this, except in tests
 	before, err := handover.Inherit()
 	files, ferr := handover.Inherited()
-	var kept *store
-	final := false // another attempt may succeed
-	if before == nil && ferr == nil {
-		files, kept, ferr = openStore(files)
-		final = ferr != nil
-	}
-	if kept != nil && kept.Restarted && err == nil {
-		before, err = kept.Restart()
-	}
 	ready := -1
 	for _, f := range files {
 		if f.Name == handover.NameReady {
@@ -78,14 +68,14 @@ func Main(args []string, stdout, stderr io.Writer) int {
 			return handover.Report(fd, nil)
 		}
 		// While the main goroutine is stuck, the loop ends in another one.
-		exit := func(err error) { os.Exit(exitCode(err, -1, kept, final, stderr)) }
-		err = run(args[1:], stdout, files, before, kept, started, exit)
+		exit := func(err error) { os.Exit(exitCode(err, -1, stderr)) }
+		err = run(args[1:], stdout, files, before, started, exit)
 	}
-	return exitCode(err, ready, kept, final, stderr)
+	return exitCode(err, ready, stderr)
 }
 
 // exitCode returns the program's exit code, and reports an error.
-func exitCode(err error, ready int, kept *store, final bool, stderr io.Writer) int {
+func exitCode(err error, ready int, stderr io.Writer) int {
 	if err == nil {
 		return exitDone
 	}
@@ -93,19 +83,15 @@ func exitCode(err error, ready int, kept *store, final bool, stderr io.Writer) i
 		// --check-config reports each wrong line.
 		fmt.Fprintf(stderr, "devlogd: %s\n", strings.ReplaceAll(err.Error(), "\n", "\ndevlogd: "))
 	}
-	if final || kept != nil && (!kept.Restarted || errors.As(err, new(usageError))) && !kept.started {
-		return daemon.ExitFinal
-	}
 	if errors.As(err, new(usageError)) {
 		return exitUsage
 	}
 	return exitFailed
 }
 
-// run is Main without the report. before is what the earlier program left, and kept what
-// outlives the process. started is called when everything is ready. exit ends the program when
-// the receiver ends while run is stuck.
-func run(args []string, stdout io.Writer, files []handover.File, before *handover.Description, kept *store, started func() error, exit func(error)) error {
+// run is Main without the report. before is what the earlier program left. started is called
+// when everything is ready. exit ends the program when the receiver ends while run is stuck.
+func run(args []string, stdout io.Writer, files []handover.File, before *handover.Description, started func() error, exit func(error)) error {
 	// A program that continues has the command line of another version.
 	check := slices.IndexFunc(files, func(f handover.File) bool { return f.Name == handover.NameCheck })
 	o, err := parseOptions(args, os.Environ(), before != nil || check >= 0)
@@ -147,7 +133,7 @@ func run(args []string, stdout io.Writer, files []handover.File, before *handove
 		o.notices = append(o.notices, "the time zone is unknown: "+err.Error())
 	}
 	o.receiver.Inside = inContainer(o, files)
-	p, err := newProgram(o, before, kept, exit)
+	p, err := newProgram(o, before, exit)
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,6 @@ import (
 type program struct {
 	loop     *eventloop.Loop
 	watchdog *watchdog.Watchdog
-	memory   *intake.Memory // what messages are read into
 	receiver *receiver.Receiver
 	exit     func(error) // ends the program while its main goroutine is stuck
 	signals  *eventloop.Signals
@@ -35,23 +34,13 @@ type program struct {
 
 	upgrade *upgrade              // the upgrade in progress, or nil
 	sandbox *handover.Confinement // nil until confine was called
-	store   *store                // what outlives this process; may be nil
 }
 
 // newProgram returns a program whose receiver has nothing open yet. before is what the earlier
-// program left, and kept what outlives the process.
-func newProgram(o *options, before *handover.Description, kept *store, exit func(error)) (p *program, err error) {
-	p = &program{exit: exit, inside: o.receiver.Inside, startRoot: file.Root(), store: kept}
-	upgraded := before != nil && kept == nil
-	var problem error
-	if upgraded {
-		problem = p.resumeStore(before)
-	}
-	p.memory = intake.NewMemory()
-	if p.store != nil {
-		p.memory = p.store.messages()
-	}
-	shared, err := process.New(Version, p.memory, p.loopElsewhere, p.wakeUp)
+// program left.
+func newProgram(o *options, before *handover.Description, exit func(error)) (p *program, err error) {
+	p = &program{exit: exit, inside: o.receiver.Inside, startRoot: file.Root()}
+	shared, err := process.New(Version, intake.NewMemory(), p.loopElsewhere, p.wakeUp)
 	if err != nil {
 		return nil, err
 	}
@@ -62,12 +51,9 @@ func newProgram(o *options, before *handover.Description, kept *store, exit func
 	c := o.receiver
 	c.Owner, c.Rules, c.Hosts = p, o.readRules, hostNames(c.Name, o.hosts)
 	p.receiver = receiver.New(shared, c)
-	if problem != nil {
-		p.receiver.Report(problem)
-	}
 	if before != nil {
 		p.awaits = before.Awaits
-		p.receiver.Resume(before, upgraded)
+		p.receiver.Resume(before, true)
 	}
 	return p, nil
 }
@@ -108,8 +94,7 @@ func (p *program) begin(o *options, files []handover.File, before *handover.Desc
 	if short {
 		calm()
 	}
-	p.stepStore()
-	for _, tell := range []func() error{p.tellReady, func() error { return o.sayReady(before != nil) }, started} {
+	for _, tell := range []func() error{func() error { return o.sayReady(before != nil) }, started} {
 		if err := tell(); err != nil { // once it is reported, others rely on it
 			return err
 		}
@@ -150,7 +135,6 @@ func (p *program) start(o *options, files []handover.File, before *handover.Desc
 	if err := p.receiver.Take(given); err != nil {
 		return err
 	}
-	p.replay()
 	if err := p.receiver.Start(); errors.Is(err, receiver.ErrNoSocket) {
 		return usageError{fmt.Errorf("%w: use --listen PATH or socket activation", err)}
 	} else if err != nil {
@@ -174,7 +158,7 @@ func (p *program) confine(o *options, before *handover.Description) error {
 		return nil
 	}
 	c := o.confine
-	c.Inside, c.Passes, c.Below = p.inside, p.store != nil, p.receiver.Below
+	c.Inside, c.Below = p.inside, p.receiver.Below
 	c.Config, c.Included, c.Unread = o.rules.config, o.rules.included, len(o.rules.texts) > 0 && o.rules.config == ""
 	entered, notices, err := confine.Enter(c, p.receiver.Needs())
 	if err != nil {
@@ -230,12 +214,8 @@ func (p *program) close() {
 	p.loop.Close()
 }
 
-// Written records that the outputs have the received messages.
-func (p *program) Written() {
-	if p.store != nil {
-		p.store.written(p)
-	}
-}
+// Written is part of receiver.Owner.
+func (p *program) Written() {}
 
 // Ended ends the program with its receiver.
 func (p *program) Ended(err error) { p.loop.Fail(err) }
@@ -245,7 +225,6 @@ func (p *program) Stepped(time.Time) { p.step() }
 
 // step does the program's own work that is due.
 func (p *program) step() {
-	p.stepStore()
 	if p.receiver.Hangs() {
 		p.signals.Fetch()
 	}

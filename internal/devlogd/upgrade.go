@@ -242,9 +242,6 @@ func (p *program) leave(image int, d *handover.Description) error {
 func (p *program) describe(now time.Time) *handover.Description {
 	d := p.receiver.Describe(now)
 	d.Awaits, d.Confinement = p.awaits, p.sandbox
-	if p.store != nil {
-		d.Files.Store = p.store.FD
-	}
 	return d
 }
 
@@ -254,10 +251,6 @@ func (p *program) sayResumed(before *handover.Description) {
 		p.receiver.Say(syslog.Warning, "started without the state of the previous devlogd: "+why.Error()+
 			": its sockets are kept, its counters and unwritten messages are lost")
 	}
-	if p.store != nil && p.store.Restarted {
-		p.sayRestarted()
-	} else {
-		p.receiver.Say(syslog.Notice, "upgraded to devlogd "+Version+" from "+cmp.Or(before.Program, "another version"))
-	}
+	p.receiver.Say(syslog.Notice, "upgraded to devlogd "+Version+" from "+cmp.Or(before.Program, "another version"))
 	p.receiver.Resumed()
 }

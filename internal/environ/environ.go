@@ -14,7 +14,7 @@ const prefix = "DEVLOG_"
 // same environment.
 var variables = []string{
 	// devlog-hook
-	"PID", "ROOT", "HOST", "KEEP", "KEEP_LOGS", "STRATEGY", "SOCKET", "ADOPT", "FORCE", "RECEIVER", "JOURNAL", "NO_AUTO_REPAIR", "SUPERVISE", "NAME", "RULE",
+	"PID", "ROOT", "HOST", "KEEP", "KEEP_LOGS", "STRATEGY", "SOCKET", "ADOPT", "FORCE", "RECEIVER", "JOURNAL", "NO_AUTO_REPAIR", "NAME", "RULE",
 	"CONFIG", "RATE", "OVERFLOW", "COMPRESS_REPEATS", "METRICS_FILE", "SANDBOX", "USER", "JSON", "DRY_RUN", "ALL",
 	"STAGE", "ANNOTATIONS", "ON_ERROR", "DIR", "CONTAINER", "CONFINED",
 	// devlogd

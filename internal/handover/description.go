@@ -19,7 +19,7 @@ type Description struct {
 	Started  Time   `json:"started"`
 	// Counters are the receiver's counters by name.
 	Counters map[string]uint64 `json:"counters"`
-	// PreviousIDs are the processes that the receiver was, as ID/START. Only a Store has them.
+	// PreviousIDs are the processes that the receiver was, as ID/START.
 	PreviousIDs []string      `json:"-"`
 	Cleanups    []*Cleanup    `json:"places"`
 	Sockets     []*Socket     `json:"sockets"`
@@ -35,9 +35,8 @@ type Description struct {
 
 // Files are the descriptors of which there is only one.
 type Files struct {
-	Init  int `json:"init"`  // the container's first process
-	Root  int `json:"root"`  // its root directory
-	Store int `json:"store"` // what a supervisor holds; see Store
+	Init int `json:"init"` // the container's first process
+	Root int `json:"root"` // its root directory
 }
 
 // Cleanup is a name to remove at the end.
@@ -163,12 +162,12 @@ func (t Time) Time() time.Time {
 
 // NewDescription returns a description without open files.
 func NewDescription() *Description {
-	return &Description{Files: Files{Init: -1, Root: -1, Store: -1}, Counters: map[string]uint64{}}
+	return &Description{Files: Files{Init: -1, Root: -1}, Counters: map[string]uint64{}}
 }
 
 // Each calls f for every descriptor, even if it is -1, until there is an error.
 func (d *Description) Each(f func(fd *int) error) error {
-	list := []*int{&d.Files.Init, &d.Files.Root, &d.Files.Store}
+	list := []*int{&d.Files.Init, &d.Files.Root}
 	for _, p := range d.Cleanups {
 		list = append(list, &p.Dir)
 	}

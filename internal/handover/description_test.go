@@ -90,10 +90,10 @@ func TestParseOfAnotherVersion(t *testing.T) {
 			return d.Cleanups[0].Dir == -1 && d.Cleanups[0].Name == "n" && d.Sockets[0].FD == 3 && d.Sockets[0].Cleanup == -1
 		}},
 		"members less": {`{"kernel":{},"confinement":{},"outputs":[{"state":{}},{}],"connections":[{}]}`, func(d *Description) bool {
-			return d.Kernel.FD == -1 && d.Confinement.Mark == -1 && d.Outputs[0].State.FD == -1 && d.Connections[0].Socket == -1 && d.Files.Store == -1
+			return d.Kernel.FD == -1 && d.Confinement.Mark == -1 && d.Outputs[0].State.FD == -1 && d.Connections[0].Socket == -1
 		}},
 		"a later format": {`{"files":{"init":4},"sockets":[null],"outputs":{},"counters":null,"later":true}`, func(d *Description) bool {
-			return d.Files == Files{4, -1, -1} && len(d.Sockets) == 0 && d.Counters != nil
+			return d.Files == Files{4, -1} && len(d.Sockets) == 0 && d.Counters != nil
 		}},
 		"a number too big": {`{"files":{"init":99999999999999999999}}`, func(d *Description) bool { return d.Files.Init == -1 }},
 	} {
@@ -135,7 +135,7 @@ func FuzzParseDescription(f *testing.F) {
 func TestSettle(t *testing.T) {
 	path, fds := leftFiles(t)
 	d := &Description{
-		Files:       Files{Init: 1 << 20, Root: fds[5], Store: -1},
+		Files:       Files{Init: 1 << 20, Root: fds[5]},
 		Cleanups:    []*Cleanup{{Dir: 1 << 20, Name: "a"}, {Dir: fds[0], Name: "b"}},
 		Sockets:     []*Socket{{FD: fds[1], Cleanup: 0}, {FD: fds[3], Cleanup: 1}, {FD: 1 << 20, Cleanup: 7}},
 		Connections: []*Connection{{FD: fds[4], Socket: 0}, {FD: fds[5], Socket: 1}, {FD: 1 << 20, Socket: 1}},
@@ -186,10 +186,6 @@ func leftFiles(t *testing.T) (path string, fds []int) {
 // A description can be made from the open files alone.
 func TestUndescribed(t *testing.T) {
 	path, fds := leftFiles(t)
-	s, err := NewStore(testLayout)
-	if err != nil {
-		t.Fatal(err)
-	}
 	entries, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err == nil {
 		err = unix.Bind(entries, &unix.SockaddrUnix{Name: filepath.Dir(path) + "/" + names.JournalTemp + "x"})
@@ -198,8 +194,8 @@ func TestUndescribed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(entries)
-	d := Undescribed(append(fds, s.FD, entries), os.ErrInvalid)
-	if len(d.Sockets) != 2 || d.Sockets[0].FD != fds[3] || d.Sockets[0].Journal || !d.Sockets[1].Journal || d.Files != (Files{fds[4], fds[5], s.FD}) || !d.Receives {
+	d := Undescribed(append(fds, entries), os.ErrInvalid)
+	if len(d.Sockets) != 2 || d.Sockets[0].FD != fds[3] || d.Sockets[0].Journal || !d.Sockets[1].Journal || d.Files != (Files{fds[4], fds[5]}) || !d.Receives {
 		t.Errorf("%s: %v, %s", path, fds, d.Format())
 	}
 	for _, fd := range fds[:3] {

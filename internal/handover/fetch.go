@@ -83,3 +83,19 @@ func serve(conn int, files []Passed, deadline time.Time) error {
 	}
 	return nil
 }
+
+// receiveAt returns the files of one SendFiles at the other end, which must belong to this
+// process's user.
+func receiveAt(fd int, limit time.Duration) ([]File, error) {
+	if _, err := SamePeer(fd); err != nil {
+		return nil, err
+	}
+	if err := Poll(limit, fd); err != nil {
+		return nil, err
+	}
+	files, err := ReceiveFiles(fd)
+	if err == nil && files == nil {
+		err = errors.New("it has given up")
+	}
+	return files, err
+}

@@ -11,8 +11,7 @@ import (
 )
 
 // Undescribed makes a description of open files that have none: sockets to receive from, the
-// container's first process and root directory, and what a supervisor holds. It closes all
-// other files. why says what is wrong with their description.
+// container's first process and root directory. It closes all other files. why says what is wrong with their description.
 func Undescribed(files []int, why error) *Description {
 	d := NewDescription()
 	d.Unreadable = why
@@ -27,8 +26,6 @@ func Undescribed(files []int, why error) *Description {
 			d.Files.Init = fd
 		case d.Files.Root < 0 && isRoot(fd):
 			d.Files.Root = fd
-		case d.Files.Store < 0 && isStore(fd):
-			d.Files.Store = fd
 		default:
 			_ = unix.Close(fd)
 		}
@@ -65,13 +62,6 @@ func isRoot(fd int) bool {
 	var at, up unix.Stat_t
 	return unix.Fstat(fd, &at) == nil && at.Mode&unix.S_IFMT == unix.S_IFDIR &&
 		unix.Fstatat(fd, "..", &up, 0) == nil && file.IDOf(&at) == file.IDOf(&up)
-}
-
-// isStore returns whether a descriptor is memory that can be written but cannot shrink or
-// grow.
-func isStore(fd int) bool {
-	seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0)
-	return err == nil && seals&(unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE) == unix.F_SEAL_SHRINK|unix.F_SEAL_GROW
 }
 
 // leftOpen returns the descriptors that the earlier program left open: those without

@@ -1,5 +1,5 @@
 // Package handover owns what a receiver starts with: open files and their description, from
-// the hook that starts it, the version that it replaces, or the supervisor that restarts it
+// the hook that starts it, the version that it replaces, or the service manager that kept them
 // after a kill.
 //
 // Files are passed as systemd passes sockets (sd_listen_fds(3)): LISTEN_FDS is their number,

@@ -44,7 +44,7 @@ func decode(data []byte, p any) error {
 // UnmarshalJSON implements json.Unmarshaler.
 func (f *Files) UnmarshalJSON(data []byte) error {
 	type plain Files
-	*f = Files{Init: -1, Root: -1, Store: -1}
+	*f = Files{Init: -1, Root: -1}
 	return decode(data, (*plain)(f))
 }
 

@@ -1,7 +1,6 @@
 package launch
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -13,65 +12,15 @@ import (
 )
 
 // A receiver runs in the cgroup of the process that starts it, and is killed with it: when a
-// oneshot service has run, for example. As a systemd service it has its own cgroup.
-
-// startAs starts the receiver in its own cgroup if it can, and otherwise warns the user.
-func (r *Receiver) startAs(t *target.Target, spec daemon.Spec) (pid int, end func(), err error) {
-	if r.Supervise != AutoSupervised {
-		pid, end, err = r.Supervise.start(spec, r.Name)
-		if err == nil && r.Supervise != Systemd {
-			r.warn(t, nil)
-		}
-		return pid, end, err
-	}
-	var why error
-	if mayBeService(t, r.Path) {
-		pid, end, why = Systemd.start(spec, r.Name)
-		var said *daemon.StartError
-		if why == nil {
-			r.Supervise = Systemd
-		}
-		if why == nil || errors.As(why, &said) { // it would fail without systemd too
-			return pid, end, why
-		}
-	}
-	if pid, end, err = Unsupervised.start(spec, r.Name); err == nil {
-		r.warn(t, why)
-	}
-	return pid, end, err
-}
-
-// mayBeService returns whether systemd could start the target's receiver, the program at that
-// path. systemd starts it in its own mount namespace and must find the same files there.
-func mayBeService(t *target.Target, program string) bool {
-	if t.ReceiverInside() || os.Geteuid() != 0 || daemon.CanSupervise() != nil {
-		return false
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return false
-	}
-	for _, name := range []string{"/run", program, self} {
-		here, err := os.Stat(name)
-		there, terr := os.Stat("/proc/1/root" + name)
-		if err != nil || terr != nil || !os.SameFile(here, there) {
-			return false
-		}
-	}
-	return true
-}
+// oneshot service has run, for example.
 
 // hostService is the service that prepares the host. Its main process is the watcher.
 const hostService = "devlog-host.service"
 
-// warn tells the user what else ends the receiver, besides its container. why is why it is
-// not a systemd service although it should be; nil otherwise.
-func (r *Receiver) warn(t *target.Target, why error) {
+// warn tells the user what else ends the receiver, besides its container.
+func (r *Receiver) warn(t *target.Target) {
 	if r.Warn == nil {
 		return
-	}
-	if why != nil {
-		r.Warn(fmt.Sprintf("systemd does not supervise the receiver: %v", why))
 	}
 	what := "the receiver"
 	if t.Host {

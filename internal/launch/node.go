@@ -33,7 +33,7 @@ func (r *Receiver) AtNode() bool { return r.node.is }
 // chooseNode decides whether the node may receive for the target.
 func (r *Receiver) chooseNode(t *target.Target) {
 	r.node.must = r.Path == NodeReceiver
-	r.node.may = r.node.must || (r.Path == "" || r.Path == AutoReceiver) && r.Supervise != Systemd && r.Sandbox == "" && r.User == ""
+	r.node.may = r.node.must || (r.Path == "" || r.Path == AutoReceiver) && r.Sandbox == "" && r.User == ""
 	if t.Host || t.ReceiverInside() || os.Geteuid() != 0 {
 		r.node.may = false
 	}

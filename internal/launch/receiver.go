@@ -1,5 +1,5 @@
 // Package launch owns the start of a receiver: its program, arguments and open files,
-// where it writes, and who supervises it.
+// and where it writes.
 package launch
 
 import (
@@ -43,8 +43,6 @@ type Receiver struct {
 	Config string
 	Rules  []string
 	Limits Limits
-	// Supervise says who restarts the receiver when it was killed; empty for nobody.
-	Supervise Supervisor
 	// Sandbox and User are devlogd's options; empty for their defaults.
 	Sandbox, User string
 	// Notices are messages that the receiver logs at its start.
@@ -126,9 +124,6 @@ func (r *Receiver) Messages(t *target.Target) string {
 func (r *Receiver) Prepare(t *target.Target) error {
 	if r.Handover != nil {
 		return nil
-	}
-	if err := r.Supervise.may(t); err != nil {
-		return err
 	}
 	r.chooseNode(t)
 	if r.Path == "" || r.Path == NoReceiver {
@@ -286,12 +281,17 @@ func (r *Receiver) Start(j Job) (pid int, end func(), err error) {
 			}
 			r.sayOwn(err)
 		}
-		pid, end, err = r.startAs(t, spec)
+		if pid, err = daemon.Start(spec); err == nil {
+			r.warn(t)
+		}
 		return err
 	})
 	var said *daemon.StartError
 	if errors.As(err, &said) {
 		return 0, nil, fmt.Errorf("the receiver cannot start: %w", err)
+	}
+	if end == nil {
+		end = func() { _, _ = daemon.End(pid) } // the caller reports another error
 	}
 	return pid, end, err
 }

@@ -57,9 +57,6 @@ type ReceiverFacts struct {
 	PID int `json:"pid,omitempty"`
 	// Unit is its systemd service; empty for none.
 	Unit string `json:"unit,omitempty"`
-	// Reason is what that service logged last, if it has ended; may be empty. repair.Check
-	// finds it.
-	Reason string `json:"reason,omitempty"`
 	// Rights are its privileges; nil if it does not run.
 	Rights *Rights `json:"rights,omitempty"`
 }

@@ -73,10 +73,8 @@ func (f ReceiverFacts) inWords() string {
 	switch {
 	case f.State == Elsewhere:
 		return "cannot be seen from here: on the host, or in another PID namespace"
-	case f.State == Gone && f.Reason != "":
-		return fmt.Sprintf("has gone: %s said last: %s; repair starts another", f.Unit, f.Reason)
 	case f.State == Gone && f.Unit != "":
-		return fmt.Sprintf("has gone: systemd gave up %s after it was killed many times, or somebody stopped it; repair starts another", f.Unit)
+		return fmt.Sprintf("has gone with %s: start it again with systemctl start devlogd, or repair", f.Unit)
 	case f.State == Gone:
 		return fmt.Sprintf("has gone: process %d was killed and is not restarted; repair starts another", f.PID)
 	case f.State != Running:

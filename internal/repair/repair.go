@@ -13,7 +13,6 @@ import (
 
 	"devlog/internal/changes"
 	"devlog/internal/crash"
-	"devlog/internal/daemon"
 	"devlog/internal/devdir"
 	"devlog/internal/failure"
 	"devlog/internal/handover"
@@ -82,9 +81,6 @@ func Check(t *target.Target, o Options) (r Result, err error) {
 		r, err = check(t, o)
 		return err
 	})
-	if gone := &r.Facts.Receiver; gone.State == plan.Gone && gone.Unit != "" {
-		gone.Reason = daemon.SaidLast(gone.Unit)
-	}
 	return r, err
 }
 

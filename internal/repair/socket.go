@@ -206,7 +206,7 @@ func (w *work) start() error {
 	}
 	w.rollback = append(w.rollback, end)
 	crash.Point()
-	if err := w.record(pid, w.options.Receiver.Supervise == launch.Systemd || w.options.Receiver.AtNode()); err != nil {
+	if err := w.record(pid, w.options.Receiver.AtNode()); err != nil {
 		return err
 	}
 	if old != nil {

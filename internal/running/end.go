@@ -111,7 +111,7 @@ const restartTime = 3 * time.Second
 // and returns its process ID; 0 if the receiver is not a service or is not restarted. A
 // forged record only makes this wait.
 func waitRestarted(r *changes.Changes, at *rootfs.Dir) int {
-	if r == nil || r.Unit == "" || daemon.CanSupervise() != nil {
+	if r == nil || r.Unit == "" || !daemon.Booted() {
 		return 0
 	}
 	for deadline := time.Now().Add(restartTime); ; time.Sleep(20 * time.Millisecond) {

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"devlog/internal/daemon"
 	"devlog/internal/nodecall"
 )
 
@@ -23,7 +22,7 @@ func UnitOf(pid int) string {
 func parseUnit(text string) string {
 	for line := range strings.Lines(text) {
 		dir, unit := path.Split(strings.TrimSpace(line))
-		if strings.HasSuffix(path.Base(dir), ".slice") && (unit == nodecall.Unit || strings.HasPrefix(unit, daemon.UnitPrefix) && strings.HasSuffix(unit, ".service")) {
+		if strings.HasSuffix(path.Base(dir), ".slice") && unit == nodecall.Unit {
 			return unit
 		}
 	}

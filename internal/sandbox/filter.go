@@ -17,7 +17,7 @@ import (
 
 // refused are system calls that a confined program does not need.
 var refused = []uintptr{
-	unix.SYS_SENDMMSG,                                                            // passes files, like sendmsg(2)
+	unix.SYS_SENDMSG, unix.SYS_SENDMMSG, // pass files to others
 	unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER, // makes calls that the filter does not see
 	unix.SYS_PIDFD_GETFD, // takes what a container made for this: a filter's listener, a ring
 	unix.SYS_PTRACE,
@@ -74,9 +74,9 @@ const (
 	subSendmsg, subSendmmsg = 16, 20
 )
 
-// filter returns the program that the kernel runs at each system call. passes allows
-// sendmsg(2). Calls of another ABI are refused, because they have other numbers.
-func (a arch) filter(passes bool) (p []unix.SockFilter) {
+// filter returns the program that the kernel runs at each system call. Calls of another ABI are
+// refused, because they have other numbers.
+func (a arch) filter() (p []unix.SockFilter) {
 	p = append(p, load(dataArch), jump(unix.BPF_JEQ, a.audit, 1, 0), refuse,
 		load(dataNr), jump(unix.BPF_JGE, x32, 0, 1), refuse)
 	call := func(nr uintptr, then ...unix.SockFilter) {
@@ -93,13 +93,8 @@ func (a arch) filter(passes bool) (p []unix.SockFilter) {
 		load(argument(1)), jump(unix.BPF_JEQ, 0, 0, 1), allow, refuse)
 	// Other requests pass files to others, such as SECCOMP_IOCTL_NOTIF_ADDFD.
 	call(unix.SYS_IOCTL, load(argument(1)), jump(unix.BPF_JEQ, unix.TCGETS, 0, 1), allow, refuse)
-	first := uint32(subSendmmsg)
-	if !passes {
-		call(unix.SYS_SENDMSG, refuse)
-		first = subSendmsg
-	}
 	if a.socketcall != 0 {
-		call(a.socketcall, load(argument(0)), jump(unix.BPF_JEQ, first, 1, 0), jump(unix.BPF_JEQ, subSendmmsg, 0, 1), refuse, allow)
+		call(a.socketcall, load(argument(0)), jump(unix.BPF_JEQ, subSendmsg, 1, 0), jump(unix.BPF_JEQ, subSendmmsg, 0, 1), refuse, allow)
 	}
 	return append(p, allow)
 }
@@ -135,12 +130,12 @@ var (
 )
 
 // refuseCalls installs the filter in every thread.
-func (k *kernel) refuseCalls(passes bool) error {
+func (k *kernel) refuseCalls() error {
 	here := archOf(runtime.GOARCH)
 	if here.audit == 0 {
 		return fmt.Errorf("cannot filter system calls: %w", errors.ErrUnsupported)
 	}
-	list := here.filter(passes)
+	list := here.filter()
 	arg.filter = unix.SockFprog{Len: uint16(len(list)), Filter: &list[0]}
 	// Without this flag, kernels before 5.16 slow down the whole program.
 	flags := uintptr(unix.SECCOMP_FILTER_FLAG_TSYNC | unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW)

@@ -57,8 +57,6 @@ type Policy struct {
 	// inside.
 	Landlock bool
 	Rules    []Rule
-	// Passes allows, with Landlock, sendmsg(2), which can pass open files to other processes.
-	Passes bool
 	// User is the user to become; nil to stay the same.
 	User *User
 }
@@ -133,10 +131,10 @@ func (k *kernel) enter(p Policy) (r Result, err error) {
 		r.Caps = true
 	}
 	if r.Landlock > 0 { // without Landlock, nobody needs to open files for the receiver
-		if err := k.refuseCalls(p.Passes); err != nil {
+		if err := k.refuseCalls(); err != nil {
 			r.Problems = append(r.Problems, err)
 		} else {
-			r.Keeps = !p.Passes
+			r.Keeps = true
 		}
 	}
 	return r, nil

@@ -25,15 +25,14 @@ import (
 
 // The names of annotations that set the flag of the same name, and rules.
 const (
-	namedRules     = "rules"
-	namedStrategy  = "strategy"
-	namedSocket    = "socket"
-	namedListen    = "listen"
-	namedJournal   = "journal"
-	namedReceiver  = "receiver"
-	namedSupervise = "supervise"
-	namedRate      = "rate"
-	namedOverflow  = "overflow"
+	namedRules    = "rules"
+	namedStrategy = "strategy"
+	namedSocket   = "socket"
+	namedListen   = "listen"
+	namedJournal  = "journal"
+	namedReceiver = "receiver"
+	namedRate     = "rate"
+	namedOverflow = "overflow"
 )
 
 // Bounds limit what the annotations of one container may set.
@@ -114,10 +113,6 @@ func (s *Settings) read(name, value string, b Bounds) (err error) {
 	case namedReceiver:
 		if value != launch.NoReceiver && !b.All {
 			err = notAllowed(fmt.Sprintf("an annotation may set the receiver only to %q", launch.NoReceiver))
-		}
-	case namedSupervise:
-		if _, err = launch.ParseSupervisor(value); err == nil && !b.All {
-			err = notAllowed("an annotation may not ask for a service on the host")
 		}
 	case namedRate:
 		_, err = syslogconf.ParseRate(value)

@@ -80,10 +80,6 @@ func TestReadAnnotations(t *testing.T) {
 		{"a program", one("devlog.dev/receiver", "/tmp/evil"), host, Settings{}, "3 annotation devlog.dev/receiver"},
 		{"a program, inside", one("devlog.dev/receiver", "/tmp/evil"), inside, Settings{}, "3 "},
 		{"a program, allowed", one("devlog.dev/receiver", "/opt/x"), trusted, flag("receiver", "/opt/x"), ""},
-		{"a supervisor", one("devlog.dev/supervise", "systemd"), host, Settings{}, "3 annotation devlog.dev/supervise: an annotation may not ask"},
-		{"none, too", one("devlog.dev/supervise", "none"), host, Settings{}, "3 "},
-		{"a supervisor, allowed", one("devlog.dev/supervise", "systemd"), trusted, flag("supervise", "systemd"), ""},
-		{"no supervisor", one("devlog.dev/supervise", "magic"), trusted, Settings{}, `2 annotation devlog.dev/supervise: supervisor "magic"`},
 	} {
 		got, err := Read(tt.given, "c", tt.in)
 		if tt.err == "" {

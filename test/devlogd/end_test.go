@@ -8,9 +8,6 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"devlog/internal/daemon"
-	"devlog/internal/handover"
 )
 
 // Whenever the receiver ends, it has written what it accepted.
@@ -92,17 +89,5 @@ func TestEndDuringStart(t *testing.T) {
 		if left, err := filepath.Glob(sock + "*"); err != nil || len(left) > 0 {
 			t.Errorf("sockets are left: %q, %v", left, err)
 		}
-	}
-}
-
-// A service with a store that is not its own ends, and systemd does not restart it.
-func TestStoreOfAnother(t *testing.T) {
-	f, err := os.Create(filepath.Join(t.TempDir(), "store"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, _ := start(t, []passed{{handover.StoreName, f}}, "--rule", "*.* -/dev/null")
-	if code := d.wait(); code != daemon.ExitFinal || d.stderr.Len() == 0 {
-		t.Errorf("exit code %d, %q", code, &d.stderr)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"devlog/test/host"
 )
@@ -67,22 +66,4 @@ func TestTermThenUndo(t *testing.T) {
 	}
 	h.Must("kill", "-TERM", strconv.Itoa(h.Receivers()[0]))
 	host.ExpectReceiversEnd(t, h)
-}
-
-// systemctl stop ends a supervised receiver at once, SIGTERM only with its container.
-func TestSupervisedStop(t *testing.T) {
-	s := host.NewSystemdHost(t)
-	s.Repair()
-	s.H.Must("kill", "-TERM", strconv.Itoa(s.Receiver(0)))
-	saysAwaits(t, s.Messages())
-	host.Check(t, host.Send(s.Connect(), "<14>test: last"))
-	start := time.Now()
-	s.Must("/bin/systemctl", "stop", "devlog-box")
-	if took := time.Since(start); took > host.Promptly {
-		t.Errorf("the stop took %v", took)
-	}
-	s.Gone()
-	host.WantOnce(t, s.Messages(), "last")
-	s.Hook("undo", "--pid", s.Pid)
-	host.EndSystemd(t, s.LXC)
 }

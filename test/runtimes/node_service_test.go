@@ -10,7 +10,7 @@ import (
 	"devlog/test/host"
 )
 
-// startService installs and starts the host's devlogd.service, and repairs the container with it.
+// startService installs the host's devlogd.service, and repairs the container with it.
 func startService(t *testing.T, s *host.SystemdHost) {
 	t.Helper()
 	for _, unit := range []string{"devlogd.service", "devlogd.socket"} {

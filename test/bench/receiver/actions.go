@@ -131,6 +131,7 @@ const actionPrefix = "action "
 
 // start starts the daemon and waits until it listens.
 func (a *action) start() (*receiver, error) {
+	removeAll("/run/log") // what an earlier one has written
 	for _, dir := range []string{filepath.Dir(a.socket), "/run/log", "/run/systemd/journald.conf.d"} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, err

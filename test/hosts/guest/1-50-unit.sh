@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # A container that is a service of systemd's (a quadlet, where there are any): a
 # repair by hand logs where the hook has.
+podman_global=(--hooks-dir /etc/devlog-test/own)
 podman_unit service
 soon "a podman service logs to its own log" own_log service
 receiver=$(devlog-hook check --pid "$(pid_of service)" | sed -n 's/^receiver  devlogd \([0-9]*\).*/\1/p')

@@ -3,8 +3,8 @@
 # in another host's rsyslog, by the file that devlog-hook prints for rsyslog. The other
 # host is a network namespace.
 mkdir -p /etc/devlog-test/ship /var/log/journal
-sed 's,"--supervise"\, "systemd",&\, "--journal"\, "--rule"\, "*.* journal"\, "--rule"\, "*.* -/var/log/devlog/{name}/messages.json ;JSON\,rotate=100M:5",' \
-	/etc/devlog-test/supervised/devlog.json >/etc/devlog-test/ship/devlog.json
+sed '/"args"/s,"createRuntime",&\, "--journal"\, "--rule"\, "*.* journal"\, "--rule"\, "*.* -/var/log/devlog/{name}/messages.json ;JSON\,rotate=100M:5",' \
+	/usr/share/containers/oci/hooks.d/devlog.json >/etc/devlog-test/ship/devlog.json
 systemctl restart systemd-journald # it writes to the disk from now on
 
 # With the host's programs beside its own.

@@ -1,8 +1,6 @@
 # shellcheck shell=bash
 # What the containers of 1-90-shutdown.sh said until the host's shutdown.
-for name in {hand,unit,docker,unit-lxc,hand-lxc}{,-s,-n}; do want "the shutdown has lost nothing of $name" complete $name; done
+for name in {hand,unit,docker,unit-lxc,hand-lxc}{,-o} {hand,unit}-lxc-i; do want "the shutdown has lost nothing of $name" complete $name; done
 podman rm -f --all >/dev/null
-docker rm -f docker docker-s docker-n >/dev/null
-systemctl disable --now devlogd.socket
-systemctl stop devlogd.service
-ended 15
+docker rm -f docker docker-o >/dev/null
+ended 12

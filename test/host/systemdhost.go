@@ -20,28 +20,12 @@ func (s *SystemdHost) Socket() string {
 	return "/proc/" + s.Pid + "/root/run/devlog/log"
 }
 
-// Again waits until there is a socket again, which the receiver has repaired.
-func (s *SystemdHost) Again(pid int) {
-	s.T.Helper()
-	Eventually(s.T, "the socket is there again", func() bool {
-		return s.Attach("/bin/busybox", "test", "-S", s.Socket()).Code == 0
-	})
-	Eventually(s.T, "the receiver has said so", func() bool {
-		text, err := os.ReadFile(s.Messages())
-		return err == nil && strings.Contains(string(text), "/dev/log was replaced; repaired")
-	})
-	if now := s.Receiver(0); now != pid {
-		s.T.Errorf("the receiver was %d and is %d", pid, now)
-	}
-}
-
 // Undone undoes the repair, and expects that nothing is left of it.
 func (s *SystemdHost) Undone() {
 	s.T.Helper()
 	if r := s.Hook("undo", "--pid", s.Pid); r.Code != 0 || !strings.HasPrefix(r.Out, "undone:") {
 		s.T.Errorf("undo: %+v", r)
 	}
-	s.Gone()
 	if r := s.Attach("/bin/busybox", "ls", "-a", filepath.Dir(s.Socket())); r.Code == 0 {
 		s.T.Errorf("the directory of the socket is still there: %+v", r)
 	}
@@ -100,15 +84,6 @@ func (s *SystemdHost) Must(args ...string) Result {
 func (s *SystemdHost) Hook(args ...string) Result {
 	s.T.Helper()
 	return s.Attach(append([]string{"/opt/devlog/devlog-hook"}, args...)...)
-}
-
-// Repair repairs the container with a receiver that systemd supervises.
-func (s *SystemdHost) Repair(args ...string) {
-	s.T.Helper()
-	if r := s.Hook(append([]string{"repair", "--supervise", "systemd", "--pid", s.Pid, "--name", "box"}, args...)...); r.Code != 0 {
-		log := s.Attach("/bin/journalctl", "--no-pager", "-n", "50").Out
-		s.T.Fatalf("repair: %+v\n%s", r, log)
-	}
 }
 
 // Messages is the file with the container's messages, seen from the test.
@@ -247,20 +222,4 @@ func begins(line string, sent []int) bool {
 		}
 	}
 	return false
-}
-
-// Gone expects that nothing is left of the receiver.
-func (s *SystemdHost) Gone() {
-	s.T.Helper()
-	ExpectReceiversEnd(s.T, s.H)
-	var left Result
-	if !WaitFor(func() bool {
-		left = s.Attach("/bin/systemctl", "list-units", "--all", "--plain", "--no-legend", "devlog-*.service")
-		return left.Out == ""
-	}) {
-		s.T.Errorf("units: %+v", left)
-	}
-	if r := s.Attach("/bin/busybox", "sh", "-c", "ls -d /run/devlog-start-*"); r.Code == 0 {
-		s.T.Errorf("left: %+v", r)
-	}
 }
