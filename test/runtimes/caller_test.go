@@ -30,7 +30,7 @@ func TestRepairFromUnit(t *testing.T) {
 		t.Errorf("without the service: %+v", r)
 	}
 	host.ExpectReceiversEnd(t, s.H)
-	startService(t, s)
+	startService(t, s, enableService)
 	s.Undone()
 	for _, how := range [][]string{{"--nice=0"}, {"--property=ReadOnlyPaths=/opt"}} { // with a mount namespace of its own
 		if r := run(append(how, repair...)...); r.Code != 0 || !strings.Contains(r.Out, "repaired by ") || strings.Contains(r.Out, "ends with") {

@@ -10,8 +10,11 @@ import (
 	"devlog/test/host"
 )
 
-// startService installs the host's devlogd.service, and repairs the container with it.
-func startService(t *testing.T, s *host.SystemdHost) {
+const enableService = "systemctl enable --now devlogd.socket"
+
+// startService installs the host's devlogd.service, enables it by that command, and repairs the
+// container with it.
+func startService(t *testing.T, s *host.SystemdHost, enable string) {
 	t.Helper()
 	for _, unit := range []string{"devlogd.service", "devlogd.socket"} {
 		text, err := os.ReadFile(host.HookFile(t, unit))
@@ -21,7 +24,7 @@ func startService(t *testing.T, s *host.SystemdHost) {
 		host.Check(t, os.WriteFile(to, []byte(strings.ReplaceAll(string(text), "/usr/libexec/devlog/", "/opt/devlog/")), 0o644))
 	}
 	s.Must("/bin/systemctl", "daemon-reload")
-	s.Must("/bin/busybox", "sh", "-euc", "PATH=/bin:/usr/bin\n"+host.Documented(t, "../docs/node.md"))
+	s.Must("/bin/busybox", "sh", "-euc", "PATH=/bin:/usr/bin\n"+enable)
 	if r := s.Hook("repair", "--receiver", "node", "--pid", s.Pid, "--name", "box"); r.Code != 0 || r.ErrOut != "" {
 		t.Fatalf("repair: %+v\n%s", r, s.Attach("/bin/journalctl", "--no-pager", "-n", "50").Out)
 	}
@@ -41,7 +44,7 @@ func mainPID(t *testing.T, s *host.SystemdHost, before string) (pid string) {
 // lost is counted. Its containers are listed, repaired and undone after that.
 func TestNodeService(t *testing.T) {
 	s := host.NewSystemdHost(t)
-	startService(t, s)
+	startService(t, s, host.Documented(t, "../docs/node.md"))
 	pid := mainPID(t, s, "")
 	stop := s.Flood("restarted", 4)
 	for range 3 {

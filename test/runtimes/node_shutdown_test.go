@@ -43,7 +43,7 @@ func TestNodeShutdown(t *testing.T) {
 				s.Pid = strings.TrimSpace(string(pid))
 				return err == nil
 			})
-			startService(t, s)
+			startService(t, s, enableService)
 			host.Check(t, host.Send(s.Connect(), "<14>test: first"))
 			host.WantOnce(t, s.Messages(), "first")
 			s.Must("/bin/systemctl", "poweroff")
