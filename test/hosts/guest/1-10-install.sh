@@ -10,9 +10,8 @@ devlog-hook config podman >/usr/share/containers/oci/hooks.d/devlog.json
 devlog-hook config docker >/etc/docker/daemon.json
 
 # The same with a receiver of the container's own, for podman --hooks-dir and docker --runtime.
-own='"--receiver", "/usr/libexec/devlog/devlogd"'
-sed "s,\"createRuntime\"],\"createRuntime\"\, $own]," /usr/share/containers/oci/hooks.d/devlog.json |
-	sed "/\"stages\"/s/\, ${own//\//\\/}//" >/etc/devlog-test/own/devlog.json
+sed '/"args"/s|"createRuntime"|&, "--receiver", "/usr/libexec/devlog/devlogd"|' \
+	/usr/share/containers/oci/hooks.d/devlog.json >/etc/devlog-test/own/devlog.json
 printf '#!/bin/sh\nDEVLOG_RECEIVER=/usr/libexec/devlog/devlogd exec /usr/libexec/devlog/devlog-runtime "$@"\n' >/etc/devlog-test/runtime
 chmod 755 /etc/devlog-test/runtime
 sed -i 's,"runtimes": {,&"own": {"path": "/etc/devlog-test/runtime"}\,,' /etc/docker/daemon.json
