@@ -1,10 +1,11 @@
 package eventloop
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -75,10 +76,6 @@ func (s *Signals) Hold() (old unix.Sigset_t, err error) {
 	if err := unix.PthreadSigmask(unix.SIG_BLOCK, sigset(s.which...), &old); err != nil {
 		return old, fmt.Errorf("cannot block signals: %w", err)
 	}
-	// Every thread of the new program would inherit what KeepThread blocked.
-	if err := unix.PthreadSigmask(unix.SIG_UNBLOCK, urgent, nil); err != nil {
-		return old, fmt.Errorf("cannot unblock SIGURG: %w", errors.Join(err, unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)))
-	}
 	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGTERM)
 	s.stop()
 	return old, nil
@@ -111,9 +108,13 @@ func (s *Signals) Fetch() {
 	}
 }
 
-// kernelSigset is the size of the kernel's sigset_t in bytes. MIPS has twice as many signals:
-// there Fetch fails, and the signal waits with its thread.
-const kernelSigset = 8
+// kernelSigset is the size of the kernel's sigset_t in bytes. MIPS has twice as many signals.
+var kernelSigset = func() uintptr {
+	if strings.HasPrefix(runtime.GOARCH, "mips") {
+		return 16
+	}
+	return 8
+}()
 
 func (s *Signals) stop() {
 	signal.Stop(s.caught)

@@ -72,9 +72,13 @@ func ignoreEINTR(err error) error {
 	return err
 }
 
-// epollWaitRaw is epoll_wait(2) without telling the scheduler.
+// epollWaitRaw is epoll_wait(2) without telling the scheduler, and without SIGURG. The
+// scheduler's monitor sends that signal to preempt a goroutine that has run for long (since Go
+// 1.14), which would end the wait a hundred times a second. Any other call gets it: by that one
+// that waits is interrupted, see package intake.
 func epollWaitRaw(epoll int, events []unix.EpollEvent, timeout int) (int, error) {
-	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epoll), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), uintptr(timeout), 0, 0)
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epoll), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), uintptr(timeout),
+		uintptr(unsafe.Pointer(urgent)), kernelSigset)
 	if errno != 0 {
 		return 0, errno
 	}
@@ -83,13 +87,9 @@ func epollWaitRaw(epoll int, events []unix.EpollEvent, timeout int) (int, error)
 
 var urgent = sigset(unix.SIGURG)
 
-// KeepThread makes the kernel wake this thread on time, and blocks SIGURG in it. The
-// scheduler's monitor sends that signal to preempt a goroutine that has run for long (since Go
-// 1.14), which would end the wait a hundred times a second. The goroutine still yields at its
-// next function call. Go restores the mask when it forks.
+// KeepThread makes the kernel wake this thread on time.
 func KeepThread() {
-	_ = unix.PthreadSigmask(unix.SIG_BLOCK, urgent, nil) // a raw call; without it everything costs more
-	_, _, _ = unix.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, usualSlack, 0)
+	_, _, _ = unix.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, usualSlack, 0) // without it everything costs more
 }
 
 const (

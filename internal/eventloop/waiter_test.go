@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -55,12 +56,30 @@ func TestWaiter(t *testing.T) {
 	}
 }
 
-// The scheduler's signal does not end the wait of the thread that has it blocked.
-func TestKeepThread(t *testing.T) {
+// The scheduler's signal does not end the wait, and reaches the thread afterwards.
+func TestWaitWithoutUrgentSignal(t *testing.T) {
 	runtime.LockOSThread() // and end the thread with the test
-	KeepThread()
-	if !isBlocked(t, unix.SIGURG) {
-		t.Error("SIGURG is not blocked")
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(epoll)
+	self, thread := os.Getpid(), unix.Gettid()
+	sent := make(chan error)
+	go func() {
+		time.Sleep(10 * time.Millisecond) // until it waits
+		sent <- unix.Tgkill(self, thread, unix.SIGURG)
+	}()
+	began := time.Now()
+	var events [1]unix.EpollEvent
+	if n, err := epollWaitRaw(epoll, events[:], attentive); n != 0 || err != nil || time.Since(began) < attentive*time.Millisecond {
+		t.Errorf("%d, %v after %v", n, err, time.Since(began))
+	}
+	if err := <-sent; err != nil {
+		t.Error(err)
+	}
+	if isBlocked(t, unix.SIGURG) {
+		t.Error("SIGURG stays blocked")
 	}
 }
 
@@ -88,7 +107,6 @@ func isBlocked(t *testing.T, s unix.Signal) bool {
 // the replacement fails, everything is as before.
 func TestHoldSignals(t *testing.T) {
 	runtime.LockOSThread() // and end the thread with the test
-	KeepThread()
 	s := catch(t, unix.SIGUSR1, unix.SIGTERM)
 	old, err := s.Hold()
 	if err != nil {
@@ -100,7 +118,7 @@ func TestHoldSignals(t *testing.T) {
 	again := make(chan os.Signal, 64)
 	signal.Notify(again, unix.SIGUSR1, unix.SIGTERM)
 	s.Release(again, old)
-	if !isBlocked(t, unix.SIGURG) || isBlocked(t, unix.SIGUSR1) || isBlocked(t, unix.SIGTERM) {
+	if isBlocked(t, unix.SIGURG) || isBlocked(t, unix.SIGUSR1) || isBlocked(t, unix.SIGTERM) {
 		t.Error("released: not the right signals are blocked")
 	}
 	s.close()

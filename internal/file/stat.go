@@ -46,6 +46,11 @@ func Shut(fd *int) {
 	}
 }
 
+// CloseNow closes a descriptor whose file somebody else has opened. If its close waits, as that
+// of a socket does for SO_LINGER (socket(7)), the scheduler's signal ends that within about
+// 50 ms: the call is raw, and to the scheduler the goroutine runs for too long.
+func CloseNow(fd int) { _, _, _ = unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }
+
 // CloseAll closes the descriptors.
 func CloseAll(fds []int) {
 	for _, fd := range fds {

@@ -42,7 +42,7 @@ type Memory struct {
 }
 
 // control has room for one SCM_CREDENTIALS (unix(7)) and nothing else. The kernel closes
-// descriptors that clients pass, because there is no room for them.
+// descriptors that clients pass, because there is no room for them; see Socket.refuseFiles.
 type control struct {
 	header unix.Cmsghdr
 	cred   unix.Ucred

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/eventloop"
+	"devlog/internal/file"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
 )
@@ -119,6 +120,7 @@ func (i *Intake) Add(s *Socket) error {
 	if i.asks || s.Journal {
 		s.askSenders()
 	}
+	s.refuseFiles()
 	i.sockets = append(i.sockets, s)
 	return nil
 }
@@ -128,7 +130,8 @@ func (i *Intake) Remove(s *Socket) error {
 	err := i.drain(s)
 	i.sockets = slices.DeleteFunc(i.sockets, func(o *Socket) bool { return o == s })
 	_ = i.loop.Remove(s.FD)
-	return errors.Join(err, unix.Close(s.FD))
+	file.CloseNow(s.FD)
+	return err
 }
 
 // AskSenders makes the kernel report who sends each message.
@@ -173,11 +176,11 @@ func (i *Intake) drain(s *Socket) error {
 func (i *Intake) Close() {
 	for _, s := range i.sockets {
 		_ = i.loop.Remove(s.FD)
-		_ = unix.Close(s.FD)
+		file.CloseNow(s.FD)
 	}
 	for fd := range i.streams.open {
 		_ = i.loop.Remove(fd)
-		_ = unix.Close(fd)
+		file.CloseNow(fd)
 	}
 	i.entries.Close()
 	i.timer.Set(time.Time{})

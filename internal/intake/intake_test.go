@@ -320,19 +320,31 @@ func TestState(t *testing.T) {
 	}
 }
 
-// Descriptors that clients pass are closed.
+// Clients cannot pass descriptors. Where the kernel lets them, these are closed.
 func TestPassedDescriptors(t *testing.T) {
-	b := newBench(t, "", syslogconf.Block)
-	fd := b.dial(b.listen(unix.SOCK_DGRAM), unix.SOCK_DGRAM)
-	for _, asks := range []bool{false, true} {
-		if asks {
-			b.AskSenders()
+	for kind, end := range map[int]string{unix.SOCK_DGRAM: "", unix.SOCK_STREAM: "\n"} {
+		b := newBench(t, "", syslogconf.Block)
+		path := b.listen(kind)
+		listener := b.Sockets()[0].FD
+		if _, err := unix.GetsockoptInt(listener, unix.SOL_SOCKET, unix.SO_PASSRIGHTS); err == nil {
+			if err := unix.Sendmsg(b.dial(path, kind), []byte("x"), unix.UnixRights(0), nil, 0); !errors.Is(err, unix.EPERM) {
+				t.Errorf("passed: %v", err)
+			}
+			b.must(unix.SetsockoptInt(listener, unix.SOL_SOCKET, unix.SO_PASSRIGHTS, 1))
 		}
-		before := filetest.Open(t)
-		b.must(unix.Sendmsg(fd, []byte("x"), unix.UnixRights(0, 1), nil, 0))
-		b.want("x")
-		if after := filetest.Open(t); after != before {
-			t.Errorf("asking for senders %t: %d files are open, %d before", asks, after, before)
+		fd := b.dial(path, kind)
+		b.send(fd, "a"+end)
+		b.want("a")
+		for _, asks := range []bool{false, true} {
+			if asks {
+				b.AskSenders()
+			}
+			before := filetest.Open(t)
+			b.must(unix.Sendmsg(fd, []byte("x"+end), unix.UnixRights(0, 1), nil, 0))
+			b.want("x")
+			if after := filetest.Open(t); after != before {
+				t.Errorf("asking for senders %t: %d files are open, %d before", asks, after, before)
+			}
 		}
 	}
 }

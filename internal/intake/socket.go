@@ -75,3 +75,13 @@ func (s *Socket) askSenders() {
 		_ = unix.SetsockoptInt(s.FD, unix.SOL_SOCKET, unix.SO_PASSCRED, 1)
 	}
 }
+
+// refuseFiles has a send fail that passes open files (since Linux 6.16). The kernel would close
+// them when this process reads the message, and the close of a socket waits for as long as its
+// owner has set (SO_LINGER of socket(7)). Other kernels wait for about 50 ms: a read is a raw
+// call, see file.CloseNow. Entries of the journal may come in a file.
+func (s *Socket) refuseFiles() {
+	if !s.Journal || s.Stream {
+		_ = unix.SetsockoptInt(s.FD, unix.SOL_SOCKET, unix.SO_PASSRIGHTS, 0)
+	}
+}

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/file"
 	"devlog/internal/journal"
 	"devlog/internal/syslog"
 )
@@ -259,7 +260,7 @@ func (i *Intake) closeConnection(c *connection) {
 	st.remove(c)
 	delete(st.open, c.fd)
 	_ = i.loop.Remove(c.fd)
-	_ = unix.Close(c.fd)
+	file.CloseNow(c.fd) // with what it has sent and nobody has read
 }
 
 // push makes a connection the newest.

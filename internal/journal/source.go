@@ -2,8 +2,11 @@ package journal
 
 import (
 	"errors"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/file"
 )
 
 const (
@@ -35,16 +38,15 @@ func (s *Source) Receive(fd int) (datagram []byte, from *unix.Ucred, err error) 
 		}
 	}
 	control := make([]byte, unix.CmsgSpace(unix.SizeofUcred)+unix.CmsgSpace(4)) // the sender, and one file
-	n, m, flags, _, err := unix.Recvmsg(fd, s.buffer, control, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+	n, m, flags, err := receive(fd, s.buffer, control)
 	if err != nil {
 		return nil, from, err
 	}
 	s.big = s.big || n > usual
 	from, files := parseControl(control[:m])
-	// Whoever passes a file at whose end the kernel waits only holds up its own receiver.
 	defer func() {
-		for _, file := range files {
-			_ = unix.Close(file)
+		for _, fd := range files {
+			file.CloseNow(fd)
 		}
 	}()
 	switch {
@@ -55,6 +57,21 @@ func (s *Source) Receive(fd int) (datagram []byte, from *unix.Ucred, err error) 
 		s.big = s.big || n > usual
 	}
 	return s.buffer[:n], from, err
+}
+
+// receive is a raw recvmsg(2), without waiting: the kernel closes files for which there is no
+// room, see file.CloseNow.
+func receive(fd int, buffer, control []byte) (n, m, flags int, err error) {
+	iov := unix.Iovec{Base: &buffer[0]}
+	iov.SetLen(len(buffer))
+	h := unix.Msghdr{Iov: &iov, Control: &control[0]}
+	h.SetIovlen(1)
+	h.SetControllen(len(control))
+	r, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&h)), unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+	if errno != 0 {
+		return 0, 0, 0, errno
+	}
+	return int(r), int(h.Controllen), int(h.Flags), nil
 }
 
 // parseControl returns the sender of a datagram, and the files that it passes.

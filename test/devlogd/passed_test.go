@@ -74,27 +74,6 @@ func TestPassedFiles(t *testing.T) {
 	}
 }
 
-func TestPassedDescriptorsAreClosed(t *testing.T) {
-	dir := t.TempDir()
-	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
-	d := startReady(t, nil, "--listen", sock, "--rule", "*.* -"+log)
-	fd := dial(t, sock)
-	send(t, fd, "<13>x: first")
-	await(t, log, "x: first")
-	before := openFiles(t, d.cmd.Process.Pid)
-	for range 5 {
-		if err := unix.Sendmsg(fd, []byte("<13>x: y"), unix.UnixRights(0, 1, 2), nil, 0); err != nil {
-			t.Fatal(err)
-		}
-	}
-	send(t, fd, "<13>x: last")
-	await(t, log, "x: last")
-	if after := openFiles(t, d.cmd.Process.Pid); after != before {
-		t.Errorf("%d descriptors before, %d after", before, after)
-	}
-	d.stop()
-}
-
 func TestSignals(t *testing.T) {
 	dir := t.TempDir()
 	sock, log := filepath.Join(dir, "s"), filepath.Join(dir, "m")
