@@ -143,7 +143,7 @@ func (p *Plugin) installed() error {
 func (p *Plugin) adjustment(said map[string]annotation.Said) *api.ContainerAdjustment {
 	a := &api.ContainerAdjustment{}
 	for name, s := range said {
-		a.AddAnnotation(annotation.Prefix+name, s.Value)
+		a.AddAnnotation(s.Name(name), s.Value)
 	}
 	hook := func(stage string) []*api.Hook {
 		return []*api.Hook{{Path: filepath.Join(p.Dir, hookName), Args: append([]string{hookName}, p.hookArgs(stage, said)...),

@@ -94,6 +94,12 @@ func TestCreateContainer(t *testing.T) {
 	if args := a.Hooks.CreateRuntime[0].Args; !slices.Equal(args[4:], []string{"--no-auto-repair", "--rule", "*.* -/var/log/x"}) {
 		t.Errorf("arguments with an empty rule: %q", args)
 	}
+	// A former name is passed on, for the hook to report.
+	former := map[string]string{"devlog": "on", "devlog.rules": "*.* container-stdout", "devlog.dev/rate.web": "5"}
+	a, _, _ = p.CreateContainer(context.Background(), &api.PodSandbox{Annotations: former}, &api.Container{Name: "web"})
+	if want := map[string]string{"devlog": "on", "devlog.rules": "*.* container-stdout", "devlog.dev/rate": "5"}; !maps.Equal(a.Annotations, want) {
+		t.Errorf("annotations %v, want %v", a.Annotations, want)
+	}
 	for name, c := range map[string]*api.Container{
 		"ours":              {Hooks: &api.Hooks{Prestart: []*api.Hook{{Path: "/usr/libexec/devlog/devlog-hook"}}}},
 		"of another plugin": {Hooks: a.Hooks},
@@ -105,7 +111,7 @@ func TestCreateContainer(t *testing.T) {
 	if a, _, err := p.CreateContainer(context.Background(), nil, &api.Container{}); a != nil || err != nil {
 		t.Errorf("nothing asked: %v, %v", a, err)
 	}
-	if got := metrics(p); !strings.Contains(got, `{result="hooks"} 3`) || !strings.Contains(got, `{result="had_hooks"} 2`) || !strings.Contains(got, `{result="not_wanted"} 1`) {
+	if got := metrics(p); !strings.Contains(got, `{result="hooks"} 4`) || !strings.Contains(got, `{result="had_hooks"} 2`) || !strings.Contains(got, `{result="not_wanted"} 1`) {
 		t.Errorf("counted:\n%s", got)
 	}
 }

@@ -186,7 +186,7 @@ func (p *Plugin) runHook(ctx context.Context, r *running) (err error) {
 func describe(r *running, said map[string]annotation.Said, bundle string) (config, state []byte, err error) {
 	annotations := annotation.Pod{Namespace: r.pod.GetNamespace(), Name: r.pod.GetName(), Container: r.container.GetName()}.Annotations()
 	for name, s := range said {
-		annotations[annotation.Prefix+name] = s.Value
+		annotations[s.Name(name)] = s.Value
 	}
 	config, err = json.Marshal(map[string]any{"root": map[string]string{"path": "/"}, "annotations": annotations})
 	if err != nil {

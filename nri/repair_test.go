@@ -57,7 +57,7 @@ func TestSynchronizeMany(t *testing.T) {
 // The hook reads what is written for it as it reads what an engine writes.
 func TestDescribe(t *testing.T) {
 	bundle := t.TempDir()
-	r := &running{&api.PodSandbox{Namespace: "shop", Name: "web-0", Annotations: map[string]string{"devlog.dev/rules.web": "*.* container-stdout"}},
+	r := &running{&api.PodSandbox{Namespace: "shop", Name: "web-0", Annotations: map[string]string{"devlog.dev/rules.web": "*.* container-stdout", "devlog": "on"}},
 		&api.Container{Id: "c1", Name: "web", Pid: 7}}
 	config, state, err := describe(r, said(r.pod, r.container), bundle)
 	if err != nil {
@@ -68,7 +68,7 @@ func TestDescribe(t *testing.T) {
 	}
 	c, err := hook.ReadOCI(strings.NewReader(string(state)), hook.Poststart)
 	if err != nil || c.ID != "c1" || c.PID != 7 || annotation.PodOf(c.Annotations).String() != "shop_web-0_web" ||
-		c.Annotations["devlog.dev/rules"] != "*.* container-stdout" {
+		c.Annotations["devlog.dev/rules"] != "*.* container-stdout" || c.Annotations["devlog"] != "on" {
 		t.Errorf("the hook reads %+v, %v", c, err)
 	}
 	if !json.Valid(config) {

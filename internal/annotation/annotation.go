@@ -36,6 +36,15 @@ type Said struct {
 	rank  int
 }
 
+// Name returns the name under which a hook gets the annotation that Ours calls name: without a
+// container's, but the former one if it has that, which the hook reports.
+func (s Said) Name(name string) string {
+	if s.rank == 0 {
+		return s.Key
+	}
+	return Prefix + name
+}
+
 // Ours returns devlog's annotations of a container, by name without the prefix. In a pod,
 // devlog.dev/NAME.CONTAINER applies only to the container with that name, and has precedence
 // over devlog.dev/NAME. Both have precedence over the former name. It also returns the first

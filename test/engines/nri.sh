@@ -25,6 +25,10 @@ remove
 annotations='{"devlog.dev/log.main":"on","devlog.dev/rules.main":"*.* container-stdout","devlog.dev/rules":"*.* /x"}' start one
 soon "an annotation can be for one container" logged one
 remove
+annotations='{"devlog":"on","devlog.rules":"*.* container-stdout"}' start old
+soon "the former names of annotations work" logged old
+want "and are mentioned once" test "$(crictl logs "$id" 2>/dev/null | grep -c "is now called devlog.dev/")" = 1
+remove
 annotations='{"devlog.dev/log.other":"on"}' start another
 want "and then is for no other" fails test -e "/var/log/devlog/$id"
 remove
@@ -110,4 +114,4 @@ annotations='{"devlog.dev/log":"on","devlog.dev/rules":"\n"}' start blank
 soon "a pod with an empty rule has the plugin's rules" logged blank
 want "and no file on the node" fails grep -rqs hello-blank /var/log/devlog
 remove
-ended 41
+ended 43
