@@ -8,6 +8,7 @@ import (
 
 	"devlog/internal/daemon"
 	"devlog/internal/hook"
+	"devlog/internal/names"
 	"devlog/internal/target"
 )
 
@@ -15,7 +16,7 @@ import (
 // oneshot service has run, for example.
 
 // hostService is the service that prepares the host. Its main process is the watcher.
-const hostService = "devlog-host.service"
+const hostService = names.HostUnit
 
 // warn tells the user what else ends the receiver, besides its container.
 func (r *Receiver) warn(t *target.Target) {

@@ -38,6 +38,8 @@ const (
 	// Hook is the file name of the hook's program, and AutoRepair its command that repairs again.
 	Hook       = "devlog-hook"
 	AutoRepair = "auto-repair"
+	// HostUnit is the systemd service that prepares the host. Its main process is the watcher.
+	HostUnit = "devlog-host.service"
 	// Receiver is the file name of the receiver's program.
 	Receiver = "devlogd"
 )

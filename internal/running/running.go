@@ -115,7 +115,7 @@ func Facts(r *changes.Changes, t *target.Target, at *rootfs.Dir, before plan.Rec
 		return plan.ReceiverFacts{State: plan.Gone, PID: r.Receiver, Unit: r.Unit}
 	}
 	f := plan.ReceiverFacts{State: plan.Running, PID: pid, Rights: rightsOf(pid)}
-	if r.Unit != "" { // otherwise the service of the process that started it
+	if r.Unit != "" || r.Host { // otherwise the service of the process that started it
 		f.Unit = UnitOf(pid)
 	}
 	return f

@@ -6,10 +6,12 @@ import (
 	"strconv"
 	"strings"
 
+	"devlog/internal/names"
 	"devlog/internal/nodecall"
 )
 
-// UnitOf returns the receiver's systemd service; empty for none.
+// UnitOf returns the systemd service that restarts the receiver, or the host's watcher; empty for
+// none.
 func UnitOf(pid int) string {
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
 	if err != nil {
@@ -22,7 +24,7 @@ func UnitOf(pid int) string {
 func parseUnit(text string) string {
 	for line := range strings.Lines(text) {
 		dir, unit := path.Split(strings.TrimSpace(line))
-		if strings.HasSuffix(path.Base(dir), ".slice") && unit == nodecall.Unit {
+		if strings.HasSuffix(path.Base(dir), ".slice") && (unit == nodecall.Unit || unit == names.HostUnit) {
 			return unit
 		}
 	}

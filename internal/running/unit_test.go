@@ -11,6 +11,7 @@ func TestParseUnit(t *testing.T) {
 		"0::/devlog.slice/devlogd.service\n": "devlogd.service",
 		"9:name=systemd:/lxc/x/devlog.slice/devlogd.service\n8:pids:/\n": "devlogd.service",
 		"0::/system.slice/devlogd.service\n":                             "devlogd.service",
+		"0::/system.slice/devlog-host.service\n":                         "devlog-host.service",
 		"0::/devlogd.service\n":                                          "",
 		"0::/devlog.slice/other.service\n":                               "",
 		"0::/devlog.slice/devlogd.service/sub\n":                         "",

@@ -37,8 +37,11 @@ soon "prepared again with the host's own daemon" prepared
 want "the host logs" host_logs flipped
 
 main_pid() { systemctl show -p MainPID --value devlog-host.service; }
+restarts() { devlog-hook check --host | grep -q 'restarted by systemd if killed (devlog-host.service)'; }
+want "check says that systemd restarts the watcher" restarts
 kill -KILL "$(main_pid)"
-soon "a killed watcher is started again" eval 'systemctl is-active devlog-host.service && kill -0 $(main_pid)'
+soon "a killed watcher is restarted" eval 'systemctl is-active devlog-host.service && kill -0 $(main_pid)'
+want "check says so of the new one" restarts
 pid=$(main_pid)
 systemctl stop devlog-host.service
 want "a stopped service leaves the host prepared" prepared
