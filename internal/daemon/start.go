@@ -66,32 +66,55 @@ type StartError struct {
 
 func (e *StartError) Error() string { return e.Text }
 
-// Start starts a receiver that outlives this process, and waits until it is ready. The
-// receiver has its own session, / as its working directory unless Dir is set, /dev/null as
-// standard input, output and error, and no other open files than Files. Start returns its
-// process ID. After an error no process is left, except one that the kernel holds (see End).
-// The error is a *StartError if the receiver itself gave the reason.
+// Starting is a receiver that is being started.
+type Starting struct {
+	// PID is its process, and Ready is readable when Await need not wait.
+	PID, Ready int
+	path       string
+}
+
+// Start starts a receiver that outlives this process, and waits until it is ready. It returns its
+// process ID. See Begin and Await.
 func Start(s Spec) (pid int, err error) {
+	b, err := Begin(s)
+	if err != nil {
+		return 0, err
+	}
+	if err := b.Await(s.Timeout); err != nil {
+		return 0, err
+	}
+	return b.PID, nil
+}
+
+// Begin starts a receiver that outlives this process. The receiver has its own session, / as its
+// working directory unless Dir is set, /dev/null as standard input, output and error, and no other
+// open files than Files. The caller must call Await.
+func Begin(s Spec) (b *Starting, err error) {
 	null, err := file.OpenNull()
 	if err != nil {
-		return 0, fmt.Errorf("cannot start the receiver: %w", err)
+		return nil, fmt.Errorf("cannot start the receiver: %w", err)
 	}
 	defer null.Close()
 	if len(s.Files) > handover.MaxFiles {
-		return 0, fmt.Errorf("cannot start the receiver: %d files to pass, but at most %d are possible: choose a socket path with fewer directories to make", len(s.Files), handover.MaxFiles)
+		return nil, fmt.Errorf("cannot start the receiver: %d files to pass, but at most %d are possible: choose a socket path with fewer directories to make", len(s.Files), handover.MaxFiles)
 	}
-	ready, report, err := os.Pipe()
-	if err != nil {
-		return 0, fmt.Errorf("cannot start the receiver: %w", err)
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("cannot start the receiver: %w", err)
 	}
-	defer ready.Close()
+	defer func() {
+		if err != nil {
+			_ = unix.Close(pipe[0])
+		}
+	}()
+	report := os.NewFile(uintptr(pipe[1]), handover.NameReady)
 	defer report.Close()
 	files, vars := handover.Inheritable(append(slices.Clone(s.Files), handover.Passed{File: report, Name: handover.NameReady}))
 	path := s.Path
 	if s.Sealed {
 		image, err := sealedCopy(s.Path, firstFree(files))
 		if err != nil {
-			return 0, fmt.Errorf("cannot start the receiver from memory: %w", err)
+			return nil, fmt.Errorf("cannot start the receiver from memory: %w", err)
 		}
 		defer image.Close()
 		path = file.Path(int(image.Fd()))
@@ -112,20 +135,28 @@ func Start(s Spec) (pid int, err error) {
 	for _, f := range append([]*os.File{null, null, stderr}, files...) {
 		attr.Files = append(attr.Files, f.Fd())
 	}
-	pid, err = start(path, append([]string{s.Path}, s.Args...), attr)
+	pid, err := start(path, append([]string{s.Path}, s.Args...), attr)
 	runtime.KeepAlive(files)
-	report.Close()
 	if err == nil {
-		if err = await(ready, s.Timeout); err == nil {
-			return pid, nil
-		}
-		err = endUnready(pid, err)
+		return &Starting{PID: pid, Ready: pipe[0], path: s.Path}, nil
 	}
+	return nil, fmt.Errorf("cannot start the receiver %s: %w", s.Path, err)
+}
+
+// Await waits until the receiver is ready. After an error no process is left, except one that the
+// kernel holds (see End). The error is a *StartError if the receiver itself gave the reason.
+func (b *Starting) Await(timeout time.Duration) error {
+	defer file.Shut(&b.Ready)
+	err := await(b.Ready, timeout)
+	if err == nil {
+		return nil
+	}
+	err = endUnready(b.PID, err)
 	var said *StartError
 	if errors.As(err, &said) {
-		return 0, err
+		return err
 	}
-	return 0, fmt.Errorf("cannot start the receiver %s: %w", s.Path, err)
+	return fmt.Errorf("cannot start the receiver %s: %w", b.path, err)
 }
 
 // endUnready ends a receiver that did not become ready, and returns the reason.
@@ -140,19 +171,17 @@ func endUnready(pid int, reason error) error {
 	return reason
 }
 
-// await reads what handover.Report writes at the other end of the pipe.
-func await(ready *os.File, timeout time.Duration) error {
-	if err := ready.SetReadDeadline(time.Now().Add(timeout)); err != nil {
+// await reads what handover.Report writes, at once, at the other end of the pipe.
+func await(ready int, timeout time.Duration) error {
+	if err := handover.Poll(timeout, ready); err != nil {
 		return err
 	}
-	text, err := io.ReadAll(io.LimitReader(ready, 4096))
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return fmt.Errorf("it was not ready after %s", timeout)
-	}
+	text := make([]byte, 4096)
+	n, err := unix.Read(ready, text)
 	if err != nil {
 		return err
 	}
-	line, _, whole := bytes.Cut(text, []byte("\n"))
+	line, _, whole := bytes.Cut(text[:n], []byte("\n"))
 	switch {
 	case !whole:
 		return io.EOF

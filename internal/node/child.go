@@ -35,18 +35,25 @@ const (
 
 // child is the process that reads messages (package reader).
 type child struct {
-	node    *Node
-	batch   int // memory that outlives it
-	conn    int // the connection to it; -1 if it does not run
-	pid     int
-	handle  *os.File // its pidfd; nil if it does not run
-	started time.Time
-	delay   time.Duration
-	again   *eventloop.Timer // to start the next
-	hung    *eventloop.Timer // to end it if it has no result
-	number  uint64           // of the last order
-	results map[uint64]func(nodecall.Result, error)
-	queue   []order
+	node     *Node
+	batch    int       // memory that outlives it
+	conn     int       // the connection to it; -1 while it is not ready
+	starting *starting // nil if none starts
+	handle   *os.File  // its pidfd; nil if there is none
+	pid      int       // its process
+	started  time.Time
+	delay    time.Duration
+	again    *eventloop.Timer // to start the next
+	hung     *eventloop.Timer // to end it if it is not ready, or has no result
+	number   uint64           // of the last order
+	results  map[uint64]func(nodecall.Result, error)
+	queue    []order
+}
+
+// starting is a process that is not ready yet.
+type starting struct {
+	*daemon.Starting
+	conn int // the connection to it
 }
 
 // order is an order that waits to be sent.
@@ -59,12 +66,18 @@ type order struct {
 // errGone means that the reader ended before it carried out an order.
 var errGone = errors.New("the process that reads messages has ended")
 
-// start starts the process.
-func (r *child) start() (err error) {
-	if r.again == nil {
-		r.again, r.hung = r.node.Process.Loop.NewTimer(r.restart), r.node.Process.Loop.NewTimer(r.endHung)
-		r.results = map[uint64]func(nodecall.Result, error){}
+// start starts the first process, and waits until it is ready.
+func (r *child) start() error {
+	r.again, r.hung = r.node.Process.Loop.NewTimer(r.restart), r.node.Process.Loop.NewTimer(r.endHung)
+	r.results = map[uint64]func(nodecall.Result, error){}
+	if err := r.begin(); err != nil {
+		return err
 	}
+	return r.ready(readyTime)
+}
+
+// begin starts a process, which is not ready yet.
+func (r *child) begin() (err error) {
 	if r.batch < 0 {
 		if r.batch, err = reader.MakeKept(); err == nil {
 			err = notify.Keep(reader.NameBatch, r.batch)
@@ -88,37 +101,68 @@ func (r *child) start() (err error) {
 	memory := os.NewFile(uintptr(batch), reader.NameBatch)
 	defer memory.Close()
 	r.started = time.Now()
-	r.pid, err = daemon.Start(daemon.Spec{
-		Path: r.node.Program, Args: r.node.ReaderArgs, Env: daemon.Env("TZ", "JOURNAL_STREAM"), Timeout: readyTime, Stderr: os.Stderr,
+	b, err := daemon.Begin(daemon.Spec{
+		Path: r.node.Program, Args: r.node.ReaderArgs, Env: daemon.Env("TZ", "JOURNAL_STREAM"), Stderr: os.Stderr,
 		Files: []handover.Passed{{File: theirs, Name: reader.NameConn}, {File: memory, Name: reader.NameBatch}},
 	})
 	if err != nil {
 		unix.Close(pair[0])
 		return err
 	}
-	if r.handle, err = pidfd.Open(r.pid); err == nil {
-		err = r.node.Process.Loop.Add(int(r.handle.Fd()), r.ended)
-	}
-	if err == nil {
-		err = r.node.Process.Loop.Add(pair[0], r.take)
-	}
-	if err != nil {
-		r.closeHandle()
-		unix.Close(pair[0])
-		_, _ = daemon.End(r.pid)
-		return err
-	}
-	r.conn = pair[0]
+	r.starting = &starting{b, pair[0]}
+	r.pid = b.PID
 	return nil
 }
 
-// restart starts the next process, which gets all containers.
+// ready completes the start of the process when it is ready, for which it waits that long.
+func (r *child) ready(limit time.Duration) error {
+	s := r.starting
+	r.starting = nil
+	_ = r.node.Process.Loop.Remove(s.Ready) // the first one is not there
+	err := s.Await(limit)
+	if err == nil {
+		if r.handle, err = pidfd.Open(s.PID); err == nil {
+			err = r.node.Process.Loop.Add(int(r.handle.Fd()), r.ended)
+		}
+		if err == nil {
+			err = r.node.Process.Loop.Add(s.conn, r.take)
+		}
+		if err != nil {
+			r.closeHandle()
+			_, _ = daemon.End(s.PID)
+		}
+	}
+	if err != nil {
+		unix.Close(s.conn)
+		r.pid = 0
+		return err
+	}
+	r.conn = s.conn
+	return nil
+}
+
+// restart starts the next process. Hooks that come meanwhile wait for it.
 func (r *child) restart(time.Time) {
-	if err := r.start(); err != nil {
-		r.node.Log(syslog.Err, "cannot start the process that reads messages: "+err.Error())
-		r.later()
+	err := r.begin()
+	if err == nil {
+		r.hung.Set(r.started.Add(readyTime))
+		err = r.node.Process.Loop.Add(r.starting.Ready, func() { r.restarted(r.ready(0)) })
+		if err != nil {
+			err = errors.Join(err, r.ready(0))
+		}
+	}
+	if err != nil {
+		r.failed(err)
+	}
+}
+
+// restarted gives all containers to the process that was started, unless that failed.
+func (r *child) restarted(err error) {
+	if err != nil {
+		r.failed(err)
 		return
 	}
+	r.progress()
 	waiting := r.queue
 	r.queue = nil
 	for _, c := range r.node.containers {
@@ -131,7 +175,7 @@ func (r *child) restart(time.Time) {
 	}
 	for _, o := range waiting {
 		switch o.Operation {
-		case nodecall.Add, nodecall.Receive, nodecall.End: // done above
+		case nodecall.Add, nodecall.Receive, nodecall.Retire, nodecall.End: // done above
 			closePassed(o.files)
 			o.result(nodecall.Result{}, errGone)
 		default:
@@ -139,6 +183,16 @@ func (r *child) restart(time.Time) {
 		}
 	}
 	r.send()
+}
+
+// failed is called when the process cannot be started. Who waits for it does not wait longer.
+func (r *child) failed(err error) {
+	r.progress()
+	r.node.Log(syslog.Err, "cannot start the process that reads messages: "+err.Error())
+	for _, c := range r.node.containers {
+		c.fail(err)
+	}
+	r.later()
 }
 
 // later schedules the start of the next process.
@@ -226,8 +280,14 @@ func (r *child) progress() {
 	r.hung.Set(until)
 }
 
-// endHung ends a process that does not do what it is ordered to: the next gets the sockets.
+// endHung ends a process that is not ready, or does not do what it is ordered to: the next gets the
+// sockets.
 func (r *child) endHung(time.Time) {
+	if r.starting != nil {
+		r.node.Log(syslog.Warning, fmt.Sprintf("the process that reads messages was not ready after %s: killed", readyTime))
+		_ = unix.Kill(r.pid, unix.SIGKILL) // a child that nothing has waited for
+		return
+	}
 	r.node.Log(syslog.Warning, "the process that reads messages does not answer: killed")
 	r.kill()
 }

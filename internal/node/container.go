@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/handover"
+	"devlog/internal/intake"
 	"devlog/internal/names"
 	"devlog/internal/nodecall"
 	"devlog/internal/receiver"
@@ -29,9 +31,10 @@ type container struct {
 	added    func(error)
 	starting bool
 	ending   []func(error)
-	ends     bool             // the reader reads the last messages
-	reading  bool             // the reader has the sockets
-	toSay    []nodecall.Order // for when it has
+	ends     bool              // the reader reads the last messages
+	reading  bool              // the reader has the sockets
+	retired  []handover.Passed // sockets that were given up, and that the reader has not emptied
+	toSay    []nodecall.Order  // for when it has
 	saved    saved
 }
 
@@ -145,12 +148,19 @@ func (c *container) fail(err error) {
 	}
 }
 
-// read has a new reader read from the container's sockets.
+// read has a new reader read from the container's sockets, and first what is left in those that were
+// given up.
 func (c *container) read() error {
 	var files []handover.Passed
+	for _, r := range c.retired {
+		if f, err := passed(int(r.File.Fd()), r.Name == handover.NameJournal); err == nil {
+			files = append(files, f)
+		}
+	}
 	for _, s := range c.receiver.Sockets() {
 		f, err := passed(s.FD, s.Journal)
 		if err != nil {
+			closePassed(files)
 			return err
 		}
 		files = append(files, f)
@@ -169,11 +179,26 @@ func (c *container) read() error {
 			c.node.Log(syslog.Err, fmt.Sprintf("cannot receive for the container of %q: %v", c.args, err))
 		}
 	})
+	for _, r := range slices.Clone(c.retired) {
+		c.empty(r)
+	}
 	for _, o := range c.toSay {
 		c.node.child.order(o, nil, nil)
 	}
 	c.toSay = nil
 	return nil
+}
+
+// empty has the reader read what a socket that was given up has queued.
+func (c *container) empty(p handover.Passed) {
+	var st unix.Stat_t
+	_ = unix.Fstat(int(p.File.Fd()), &st) // 0 is no socket's number
+	c.node.child.order(nodecall.Order{Operation: nodecall.Retire, ID: c.number, Socket: st.Ino}, nil, func(_ nodecall.Result, err error) {
+		if i := slices.Index(c.retired, p); i >= 0 && !errors.Is(err, errGone) { // the next one gets it too
+			c.retired = slices.Delete(c.retired, i, i+1)
+			_ = p.File.Close()
+		}
+	})
 }
 
 // Written is part of receiver.Owner.
@@ -235,6 +260,8 @@ func (c *container) close() {
 	}
 	delete(c.node.containers, c.number)
 	c.receiver.Close()
+	closePassed(c.retired)
+	c.retired = nil
 	c.unsave()
 }
 
@@ -271,12 +298,17 @@ func passed(socket int, journal bool) (p handover.Passed, err error) {
 	return p, nil
 }
 
-// Retire has the reader read what the socket has queued.
+// Retire has the reader read what the socket has queued. The socket stays open until it has, for the
+// next reader.
 func (f forReader) Retire(socket int) {
-	var st unix.Stat_t
-	if unix.Fstat(socket, &st) == nil {
-		f.c.node.child.order(nodecall.Order{Operation: nodecall.Retire, ID: f.c.number, Socket: st.Ino}, nil, nil)
+	journal := slices.ContainsFunc(f.c.receiver.Sockets(), func(s *intake.Socket) bool { return s.FD == socket && s.Journal })
+	p, err := passed(socket, journal)
+	if err != nil {
+		f.c.node.Log(syslog.Warning, "cannot keep a socket: "+err.Error())
+		return
 	}
+	f.c.retired = append(f.c.retired, p)
+	f.c.empty(p)
 }
 
 // Say has the reader log a message in the container's log.

@@ -192,7 +192,7 @@ func Call(q Request, passed ...handover.Passed) (*Answer, error) {
 		return nil, fmt.Errorf("cannot ask devlogd.service: %w", err)
 	}
 	files, err := take(conn, &a)
-	if err == nil && files == nil {
+	if err == nil && files == nil || errors.Is(err, unix.ECONNRESET) {
 		err = errors.New("it has ended")
 	}
 	if err != nil {

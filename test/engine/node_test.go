@@ -2,11 +2,14 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -266,6 +269,80 @@ func TestNodeReaderKilledAtEnd(t *testing.T) {
 	c.Stop()
 	h.Must("kill", "-KILL", reader)
 	host.WantOnce(t, log, "last-words")
+}
+
+// What a container has sent before its own daemon takes the socket is read, even if the process that
+// reads messages is killed at that moment.
+func TestNodeReaderKilledAtTakeover(t *testing.T) {
+	host.NeedContainers(t)
+	h := host.NewHost(t)
+	node, _ := startNode(t, h)
+	before := socketsOf(h, node)
+	c := host.NewCheap(t, h, "c", host.CheapOptions{Dev: ownDev})
+	if r := c.Hook(false, "repair", "--receiver", "node"); r.Code != 0 || r.ErrOut != "" {
+		t.Fatalf("repair: %+v", r)
+	}
+	c.WantSent(t, c.Log(false), "before")
+	var own string
+	host.Eventually(t, "the call has ended", func() bool {
+		held := slices.DeleteFunc(socketsOf(h, node), func(s string) bool { return slices.Contains(before, s) })
+		own = strings.Join(held, " ")
+		return len(held) == 1
+	})
+	reader := strconv.Itoa(nodeReader(t, h, 0))
+	h.Must("kill", "-STOP", reader)
+	c.Sh("client t 13 waits")
+	takeOver(c, "/run/devlog/log")
+	host.Eventually(t, "the node gives the socket up", func() bool { return !slices.Contains(socketsOf(h, node), own) })
+	h.Must("kill", "-KILL", reader)
+	host.WantOnce(t, c.Log(false), "waits")
+	_, socket, _ := strings.Cut(own, " ")
+	host.Eventually(t, "the node has closed the socket", func() bool {
+		return !slices.ContainsFunc(socketsOf(h, node), func(s string) bool { return strings.HasSuffix(s, socket) })
+	})
+}
+
+// While a process that reads messages starts, the node works on: it repairs, and takes hooks, which
+// wait.
+func TestNodeReaderStarts(t *testing.T) {
+	h, c := nodeHost(t)
+	c.WantSent(t, c.Log(false), "before")
+	devlogd := filepath.Join(filepath.Dir(host.HookOn()), "devlogd")
+	h.Must("sh", "-euc", `mkfifo /run/go; cp $0 /run/devlogd
+printf '#!/bin/sh\nread go </run/go; exec /run/devlogd "$@"\n' >/run/slow; chmod +x /run/slow; mount --bind /run/slow $0`, devlogd)
+	reader := nodeReader(t, h, 0)
+	h.Must("kill", "-KILL", strconv.Itoa(reader))
+	host.Eventually(t, "the next starts", func() bool {
+		return slices.ContainsFunc(h.Processes(), func(p string) bool { return strings.Contains(p, "/bin/sh "+devlogd+" --node-reader") })
+	})
+	host.Check(t, os.Remove(c.Path("/dev/log")))
+	if !host.WaitAtMost(15*time.Second, c.OwnSocket) { // the process may take 20 seconds
+		t.Error("/dev/log is not repaired meanwhile")
+	}
+	d := host.NewCheap(t, h, "d", host.CheapOptions{})
+	done := make(chan host.Result)
+	go func() { done <- d.Hook(false, "repair", "--receiver", "node") }()
+	host.Eventually(t, "the hook has bound the socket", func() bool {
+		_, err := os.Stat(d.Path("/run/devlog/log"))
+		return err == nil
+	})
+	h.Must("sh", "-c", "echo >/run/go")
+	if r := <-done; r.Code != 0 || r.ErrOut != "" {
+		t.Errorf("repair: %+v", r)
+	}
+	d.WantSent(t, d.Log(false), "after")
+	host.WantOnce(t, c.Log(false), "/dev/log was replaced; repaired")
+}
+
+// socketsOf returns the open sockets of the process, as descriptor and inode number.
+func socketsOf(h *host.Host, pid int) (list []string) {
+	links, _ := filepath.Glob(h.Path(fmt.Sprintf("/proc/%d/fd/*", pid)))
+	for _, l := range links {
+		if to, err := os.Readlink(l); err == nil && strings.HasPrefix(to, "socket:") { // it may be closed by now
+			list = append(list, filepath.Base(l)+" "+to)
+		}
+	}
+	return list
 }
 
 // A process that reads messages and does not answer is killed, and the next gets the sockets: a
