@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"unicode/utf8"
 
 	"devlog/internal/syslog"
 )
@@ -44,18 +43,19 @@ func appendNumber(dst []byte, name string, n int) []byte {
 }
 
 // AppendMessage appends an entry for a message. stamp is its time as in RFC 3164. It also
-// returns the offset of what follows the time. Text that is not UTF-8, or has a NUL, is
-// escaped as in a line of a file, and SYSLOG_RAW has it unchanged.
+// returns the offset of what follows the time. Text with hidden characters, or that is not
+// UTF-8, is escaped as in a line of a file, and SYSLOG_RAW has it unchanged: journald writes an
+// alert to terminals as it is (MaxLevelWall=), and so does journalctl(1) with -o cat.
 func AppendMessage(dst, stamp []byte, m *syslog.Message) (entry []byte, body int) {
 	dst = append(append(append(dst, "SYSLOG_TIMESTAMP="...), stamp...), '\n')
 	body = len(dst)
-	dst = appendNumber(dst, "PRIORITY", int(m.Severity))
+	dst = appendNumber(dst, "PRIORITY", int(m.Severity.OnHost()))
 	dst = appendNumber(dst, "SYSLOG_FACILITY", int(m.Facility))
 	if len(m.Tag) > 0 {
-		dst = AppendField(dst, "SYSLOG_IDENTIFIER", m.Tag)
+		dst, _ = appendVisible(dst, "SYSLOG_IDENTIFIER", m.Tag)
 	}
 	if len(m.PID) > 0 {
-		dst = AppendField(dst, "SYSLOG_PID", m.PID)
+		dst, _ = appendVisible(dst, "SYSLOG_PID", m.PID)
 	}
 	if len(m.MsgID) > 0 {
 		dst = AppendField(dst, "SYSLOG_MSGID", m.MsgID)
@@ -76,11 +76,19 @@ func AppendMessage(dst, stamp []byte, m *syslog.Message) (entry []byte, body int
 	if m.Cut {
 		dst = append(dst, "SYSLOG_CUT=1\n"...)
 	}
-	if utf8.Valid(m.Text) && bytes.IndexByte(m.Text, 0) < 0 {
-		return AppendField(dst, "MESSAGE", m.Text), body
+	dst, as := appendVisible(dst, "MESSAGE", m.Text)
+	if !as {
+		dst = AppendField(dst, "SYSLOG_RAW", m.Text)
 	}
-	dst = AppendField(dst, "MESSAGE", []byte(syslog.Escape(string(m.Text))))
-	return AppendField(dst, "SYSLOG_RAW", m.Text), body
+	return dst, body
+}
+
+// appendVisible is AppendField for text. as says that it is not escaped.
+func appendVisible(dst []byte, name string, text []byte) (entry []byte, as bool) {
+	if syslog.IsVisible(text) {
+		return AppendField(dst, name, text), true
+	}
+	return AppendField(dst, name, []byte(syslog.Escape(string(text)))), false
 }
 
 // appendData appends the parameters of RFC 5424's structured data, each as a field SD_ID_NAME.

@@ -15,6 +15,7 @@ import (
 type recorder struct {
 	lines []string
 	keep  bool
+	last  output.Message
 }
 
 func (s *recorder) Name() string          { return "" }
@@ -24,6 +25,7 @@ func (s *recorder) Reopen(time.Time)      {}
 func (s *recorder) Close()                {}
 func (s *recorder) Counts() output.Counts { return output.Counts{} }
 func (s *recorder) Add(m output.Message) {
+	s.last = m
 	if s.keep {
 		s.lines = append(s.lines, string(m.Line))
 	}

@@ -90,7 +90,7 @@ func (r *Router) Pass(m *syslog.Message) bool {
 		}
 		passed = true
 		line, body := r.lines.format(&r.Routes[i].Rules[0].Action, &r.Options, m)
-		r.Routes[i].Out.Add(output.Message{Priority: m.Priority(), Line: line, Body: body, Sync: sync})
+		r.Routes[i].Out.Add(output.Message{Priority: syslog.MakePriority(m.Facility, m.Severity.OnHost()), Line: line, Body: body, Sync: sync})
 	}
 	return passed
 }

@@ -82,6 +82,22 @@ func AppendBody(dst []byte, m *Message) []byte {
 // AppendBody.
 func Escape(text string) string { return string(appendEscaped(nil, []byte(text))) }
 
+// IsVisible returns whether the text needs no Escape, apart from its line ends and tabs.
+func IsVisible(text []byte) bool {
+	for len(text) > 0 {
+		text = text[plain(text):]
+		if len(text) == 0 {
+			break
+		}
+		r, size := utf8.DecodeRune(text)
+		if isHidden(r) && r != '\n' && r != '\t' || r == utf8.RuneError && size == 1 {
+			return false
+		}
+		text = text[size:]
+	}
+	return true
+}
+
 // isBidi returns whether r changes the direction of the text after it, so that a reader would
 // see other text than was written (Unicode UAX #9, 2), or ends a line or paragraph.
 func isBidi(r rune) bool {

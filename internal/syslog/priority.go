@@ -35,6 +35,11 @@ const (
 	Debug
 )
 
+// OnHost returns the severity that a container's message has in the host's logs: Emerg becomes
+// Alert. Daemons write Emerg to every terminal of the host (ForwardToWall= in journald.conf(5),
+// *.emerg in Debian's rsyslog.conf), and the kernel to the console whatever its log level.
+func (s Severity) OnHost() Severity { return max(s, Alert) }
+
 // maxPriority is the highest priority that exists: local7.debug.
 const maxPriority = NumFacilities<<3 - 1
 

@@ -285,6 +285,9 @@ func TestEscape(t *testing.T) {
 		if got := Escape(text); got != want {
 			t.Errorf("Escape(%q) = %q, want %q", text, got, want)
 		}
+		if IsVisible([]byte(text)) != (want == text) || IsVisible([]byte("a\n\tb"+text)) != IsVisible([]byte(text)) {
+			t.Errorf("IsVisible(%q) = %t", text, IsVisible([]byte(text)))
+		}
 	}
 }
 
