@@ -35,6 +35,14 @@ const (
 	namedOverflow = "overflow"
 )
 
+// The bounds of an annotation's rules. Each message costs a write for each rule, and each rotation
+// renames all old files. Where one process receives for all containers, the others wait for that.
+const (
+	maxRules       = 32
+	minRotateSize  = 64 << 10
+	maxRotateCount = 99
+)
+
 // Bounds limit what the annotations of one container may set.
 type Bounds struct {
 	// All says that annotations may set everything, as the administrator does.
@@ -152,6 +160,9 @@ func (s *Settings) readRules(text string, b Bounds) error {
 			if err := allowed(rule, b.Dir); err != nil {
 				return err
 			}
+			if len(s.Rules) == maxRules {
+				return notAllowed(fmt.Sprintf("an annotation may have at most %d rules", maxRules))
+			}
 		}
 		if rule.Kind == syslogconf.File {
 			s.Files = append(s.Files, rule.Path)
@@ -167,6 +178,9 @@ func allowed(rule syslogconf.Rule, dir string) error {
 	case syslogconf.ContainerStdout:
 		return nil
 	case syslogconf.File:
+		if r := rule.Rotation; r.Size > 0 && (r.Size < minRotateSize || r.Count > maxRotateCount) {
+			return notAllowed(fmt.Sprintf("rule %q: an annotation may rotate files of at least %dk, and keep at most %d", rule, minRotateSize>>10, maxRotateCount))
+		}
 		if strings.HasPrefix(path.Clean(rule.Path), dir+"/") {
 			return nil
 		}
