@@ -46,7 +46,7 @@ func TestReview(t *testing.T) {
 			script, err := os.ReadFile(path)
 			host.Check(t, err)
 			host.NeedContainers(t, "runc")
-			v := newReviewed(t)
+			v := newReviewed(t, string(script))
 			r := v.hostile.Exec("/bin/sh", "-c", string(script), name, "/proc", strconv.Itoa(v.receiver), strconv.Itoa(v.keeper))
 			t.Logf("receiver %d keeper %d exit code %d, %s%s", v.receiver, v.keeper, r.Code, r.Out, r.ErrOut)
 			if t.Failed() || r.Code == 3 { // what the victim said
@@ -75,7 +75,20 @@ type reviewed struct {
 	etc              []string
 }
 
-func newReviewed(t *testing.T) *reviewed {
+// header returns what the lines of a script say that begin with "#WORD ", in its image, in its
+// process or as its annotations.
+func header(script, word string) string {
+	var text strings.Builder
+	for line := range strings.Lines(script) {
+		if said, ok := strings.CutPrefix(line, "#"+word+" "); ok {
+			text.WriteString(said)
+		}
+	}
+	return text.String()
+}
+
+// newReviewed makes the scene. A script whose container has annotations has our hook, too.
+func newReviewed(t *testing.T, script string) *reviewed {
 	t.Helper()
 	v := &reviewed{t: t, h: host.NewHost(t)}
 	host.NeedDaemons(t)
@@ -87,7 +100,24 @@ func newReviewed(t *testing.T) *reviewed {
 	others := slices.DeleteFunc(v.h.Receivers(), func(pid int) bool { return pid == v.keeper })
 	v.receiver = others[0]
 	host.WantOnce(t, v.victim.Log(), "start-of-victim")
-	v.hostile, _ = host.Intruder(t, v.h, false)
+	v.hostile, _ = host.NewIntruder(t, v.h, header(script, "process")+host.Hold, false)
+	if said := header(script, "annotation"); said != "" {
+		annotations := map[string]any{}
+		for line := range strings.Lines(said) {
+			key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
+			text, err := strconv.Unquote(`"` + value + `"`)
+			host.Check(t, err)
+			annotations[key] = text
+		}
+		v.hostile.Config["annotations"] = annotations
+		v.hostile.Mount("/run", "tmpfs", "tmpfs", "mode=755")
+		v.hostile.Hook("createRuntime")
+	}
+	for line := range strings.Lines(header(script, "image")) {
+		v.h.Must("sh", "-c", "cd "+v.hostile.Rootfs+" && "+line)
+	}
+	v.hostile.Write().Create()
+	v.hostile.Start()
 	v.h.Must("cp", "/usr/bin/flock", filepath.Join(v.hostile.Rootfs, "bin"))
 	v.etc = host.Snap(t, v.h.Path("/"), "/etc")
 	return v

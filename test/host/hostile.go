@@ -97,7 +97,16 @@ var defaultCaps = []string{"CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "
 // host's processes: in its PID namespace (--pid=host), or in the host's /proc.
 func Intruder(t *testing.T, h *Host, mounted bool) (c *OCI, proc string) {
 	t.Helper()
-	c = NewOCI(t, h, "runc", "intruder", Hold)
+	c, proc = NewIntruder(t, h, Hold, mounted)
+	c.Write().Create()
+	c.Start()
+	return c, proc
+}
+
+// NewIntruder is an Intruder with this script, that is not created yet.
+func NewIntruder(t *testing.T, h *Host, script string, mounted bool) (c *OCI, proc string) {
+	t.Helper()
+	c = NewOCI(t, h, "runc", "intruder", script)
 	process := c.Config["process"].(map[string]any)
 	process["capabilities"] = map[string]any{"bounding": defaultCaps, "effective": defaultCaps, "permitted": defaultCaps}
 	proc = "/proc"
@@ -108,8 +117,6 @@ func Intruder(t *testing.T, h *Host, mounted bool) (c *OCI, proc string) {
 		linux := c.Config["linux"].(map[string]any)
 		linux["namespaces"] = slices.DeleteFunc(linux["namespaces"].([]any), func(ns any) bool { return ns.(map[string]any)["type"] == "pid" })
 	}
-	c.Write().Create()
-	c.Start()
 	return c, proc
 }
 
