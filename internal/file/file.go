@@ -177,6 +177,11 @@ func HoldKernelLog(path string) (int, error) { return holdDevice(path, kernelLog
 // HoldNull returns a handle (O_PATH) on /dev/null, like OpenNull.
 func HoldNull() (int, error) { return holdDevice(os.DevNull, null) }
 
+// OpenNullIn opens the null device that is called null in the directory, for reading.
+func OpenNullIn(dir int) (int, error) {
+	return openDevice(Path(dir)+"/null", null, unix.O_RDONLY|always)
+}
+
 func holdDevice(path string, device uint64) (int, error) {
 	held, err := Hold(path, Device)
 	if err == nil {

@@ -10,6 +10,7 @@ import (
 	"devlog/internal/sink"
 	"devlog/internal/syslogconf"
 	"devlog/internal/watchdog"
+	"devlog/internal/watches"
 )
 
 // Process is what all receivers of a process share.
@@ -19,6 +20,8 @@ type Process struct {
 	// Memory is what messages are read into, and Watchdog watches the Loop.
 	Memory   *intake.Memory
 	Watchdog *watchdog.Watchdog
+	// Watches is the inotify(7) instance. It is open while somebody watches files.
+	Watches *watches.Instance
 	// Confined returns whether the process can open only some files now; nil if it never is.
 	Confined func() bool
 	// Stderr is the descriptor of standard error. KernelLog opens the kernel's log, with a
@@ -34,7 +37,7 @@ func New(version string, memory *intake.Memory, run, wake func()) (*Process, err
 	if err != nil {
 		return nil, err
 	}
-	p := &Process{Version: version, Loop: loop, Memory: memory, Watchdog: watchdog.New(run, wake), Stderr: 2}
+	p := &Process{Version: version, Loop: loop, Memory: memory, Watchdog: watchdog.New(run, wake), Watches: watches.NewInstance(loop.Add), Stderr: 2}
 	p.KernelLog = func(name string) (output.Output, error) { return sink.OpenKernel(syslogconf.KernelLog, name) }
 	loop.SetYield(p.Watchdog.Yield)
 	loop.SetIdle(memory.Rest)

@@ -15,6 +15,7 @@ import (
 	"devlog/internal/router"
 	"devlog/internal/syslogconf"
 	"devlog/internal/watchdog"
+	"devlog/internal/watches"
 )
 
 // newProcess returns a process for receivers, which no one watches.
@@ -26,6 +27,7 @@ func newProcess(t testing.TB) *process.Process {
 	}
 	p := &process.Process{
 		Version: "test", Loop: loop, Memory: intake.NewMemory(), Watchdog: watchdog.New(func() {}, func() {}), Stderr: -1,
+		Watches:   watches.NewInstance(loop.Add),
 		KernelLog: func(string) (output.Output, error) { return nil, unix.ENOENT },
 	}
 	t.Cleanup(func() {

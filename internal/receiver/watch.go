@@ -19,6 +19,7 @@ type owner struct{ r *Receiver }
 func (r *Receiver) startWatcher() {
 	c := watcher.Config{
 		Owner: owner{r}, Root: r.root, Init: r.init, Command: r.config.Repair.Command, Private: r.config.Repair.Private,
+		Watches:  r.process.Watches,
 		Host:     slices.Contains(r.config.Repair.Command, "--host"),
 		Confined: r.confined,
 	}
@@ -126,6 +127,8 @@ func (r *Receiver) TakeOver(files []handover.File, run int) error {
 func (o owner) Repaired() { o.r.repairs++ }
 
 func (o owner) Say(s syslog.Severity, text string) { o.r.Say(s, text) }
+
+func (o owner) Soon() { o.r.Soon() }
 
 func (o owner) Poll(fd int, events uint32) error {
 	return o.r.process.Loop.Change(fd, events, func() {

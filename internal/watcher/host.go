@@ -56,7 +56,7 @@ func (w *Watcher) armHost() error {
 		return err
 	}
 	defer unix.Close(dev)
-	return w.watches.add(dev, names.HostSocket, false)
+	return w.watches.Add(dev, names.HostSocket, false)
 }
 
 // hostAfterRun records the host's socket after a repair. If somebody removed or replaced it,

@@ -13,6 +13,7 @@ import (
 	"devlog/internal/handover"
 	"devlog/internal/rerun/reruntest"
 	"devlog/internal/syslog"
+	"devlog/internal/watches"
 )
 
 // deadline is how long a test waits for what has to come.
@@ -34,6 +35,7 @@ type fake struct {
 	onSay    func()
 	onNames  func()
 	onPoll   func()
+	inotify  int // the instance; -1 if it was never open
 }
 
 func (f *fake) Names() []Name {
@@ -75,6 +77,8 @@ func (f *fake) Say(_ syslog.Severity, text string) {
 		f.onSay()
 	}
 }
+
+func (f *fake) Soon() {}
 
 func (f *fake) Poll(fd int, events uint32) error {
 	if f.onPoll != nil {
@@ -128,7 +132,11 @@ func startingAs(b *reruntest.Box, private bool) *fake {
 }
 
 func startingWith(b *reruntest.Box, c Config) *fake {
-	f := &fake{t: b.T}
+	f := &fake{t: b.T, inotify: -1}
+	c.Watches = watches.NewInstance(func(fd int, _ func()) error {
+		f.inotify = fd
+		return nil
+	})
 	var err error
 	f.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	b.Must(err)

@@ -21,6 +21,14 @@ const (
 	lastPace  = 3 * time.Second
 	// quietPace is the time without a check after which the next is prompt again.
 	quietPace = 30 * time.Second
+	// promptly is how many replacements of /dev/log in a row are repaired at once. Each further
+	// one doubles the time until the next check, from firstStrike to lastStrike, and only what
+	// two checks in a row find unchanged is repaired. One is forgiven each forgive.
+	promptly    = 4
+	maxStrikes  = 12
+	firstStrike = 100 * time.Millisecond
+	lastStrike  = 10 * time.Second
+	forgive     = 30 * time.Second
 	// maxEarly is how often the watches are renewed at once between two checks.
 	maxEarly = 3
 
@@ -50,7 +58,43 @@ type due struct {
 	at   time.Time // zero for never
 	last time.Time
 	pace time.Duration // added to the time until the next check
+	// strikes is how often /dev/log was replaced, and since when one is to be forgiven.
+	strikes int
+	since   time.Time
 }
+
+// replaced notes that /dev/log was replaced.
+func (d *due) replaced(now time.Time) {
+	d.forgive(now)
+	d.strikes = min(d.strikes+1, maxStrikes)
+}
+
+// forgive forgives strikes for the time that has passed.
+func (d *due) forgive(now time.Time) {
+	if d.strikes == 0 {
+		d.since = now
+	}
+	n := now.Sub(d.since) / forgive
+	d.since = d.since.Add(n * forgive)
+	d.strikes = max(d.strikes-int(n), 0)
+}
+
+// prompt returns whether /dev/log is to be repaired at once.
+func (d *due) prompt(now time.Time) bool {
+	d.forgive(now)
+	return d.strikes <= promptly
+}
+
+// patience is how long after a change to check at the earliest, because of earlier ones.
+func (d *due) patience(now time.Time) time.Duration {
+	if d.prompt(now) {
+		return 0
+	}
+	return min(firstStrike<<(d.strikes-promptly-1), lastStrike)
+}
+
+// between returns a random time between these, which differs between watchers.
+func between(first, last time.Duration) time.Duration { return first + rand.N(last-first) }
 
 // schedule schedules a check: soon, or later if earlier checks found nothing. The random part
 // differs between watchers. Until the check, each watch wakes the watcher at most once.
@@ -58,9 +102,13 @@ func (d *due) schedule(now time.Time, soon bool) {
 	if now.Sub(d.last) > quietPace {
 		d.pace = 0
 	}
-	at := now.Add(checkFixed + rand.N(checkRandom))
-	if !soon && d.pace > 0 {
-		at = at.Add(d.pace/2 + rand.N(d.pace))
+	at := now.Add(between(checkFixed, checkFixed+checkRandom))
+	pace := d.patience(now)
+	if !soon {
+		pace = max(pace, d.pace)
+	}
+	if pace > 0 {
+		at = at.Add(between(pace/2, pace*3/2))
 	}
 	if d.at.IsZero() || soon && at.Before(d.at) {
 		d.at = at
@@ -86,7 +134,7 @@ func (c *clock) start(now time.Time) {
 // next schedules the next check, at a random time that differs between watchers.
 func (c *clock) next(now time.Time) {
 	c.every = min(max(2*c.every, firstLook), lastLook)
-	c.at = now.Add(c.every*3/4 + rand.N(c.every/2))
+	c.at = now.Add(between(c.every*3/4, c.every*5/4))
 }
 
 // pause is the time between repairs in a row.
@@ -96,6 +144,7 @@ type pause struct {
 	delay   time.Duration // from the end of the last repair to the next
 	retries int
 	failed  string // why no repair is possible, as reported
+	turn    turn
 }
 
 // ended records the end of a repair. idle says that it had nothing to do.

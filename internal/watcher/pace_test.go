@@ -22,7 +22,7 @@ func noise(b *reruntest.Box, dir string) {
 // pending returns whether the watcher has events to read.
 func pending(t *testing.T, f *fake) bool {
 	t.Helper()
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(f.watches.fd), Events: unix.POLLIN}}, 0)
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(f.inotify), Events: unix.POLLIN}}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,12 +85,13 @@ func TestPace(t *testing.T) {
 			last := f.due.last
 			f.due.at = time.Time{}
 			f.due.schedule(last.Add(time.Second), false)
-			if d := f.due.at.Sub(last); d > time.Second+checkFixed+checkRandom+lastPace*3/2 {
+			if d := f.due.at.Sub(last); d > time.Second+checkFixed+checkRandom+max(lastPace, lastStrike)*3/2 {
 				t.Errorf("looks %v after the last look", d)
 			}
 			f.due.at = time.Time{}
-			f.due.schedule(last.Add(quietPace+1), false)
-			if d := f.due.at.Sub(last) - quietPace; d > checkFixed+checkRandom+1 {
+			const quiet = maxStrikes * forgive
+			f.due.schedule(last.Add(quiet), false)
+			if d := f.due.at.Sub(last) - quiet; d > checkFixed+checkRandom {
 				t.Errorf("looks %v after a change that follows a pause", d)
 			}
 			if b.Runs() > 0 || !f.due.at.IsZero() && f.run != nil {

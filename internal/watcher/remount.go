@@ -22,19 +22,21 @@ type remounts struct {
 
 // remount mounts the link over /dev/log again after a daemon replaced /dev/log: unlinking the
 // file below removed the mount. A repair does that too, but later, and until then the
-// container's messages go to the host's log.
-func (w *Watcher) remount(now time.Time) {
+// container's messages go to the host's log. It returns whether /dev/log is correct now.
+func (w *Watcher) remount(now time.Time) bool {
 	link := w.mountedLink()
 	if link == nil || now.Sub(w.remounts.at) < remountEvery {
-		return
+		return false
 	}
 	tried, err := w.container.mount(*link)
 	if tried {
 		w.remounts.at = now
 	}
-	if err == nil && w.inspect() == ok { // otherwise the repair reports the problem
-		w.countRepaired(now)
+	if err != nil || w.inspect() != ok { // the repair reports the problem
+		return false
 	}
+	w.countRepaired(now)
+	return true
 }
 
 // mountedLink returns the link that is mounted over /dev/log; nil for none.

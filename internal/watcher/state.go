@@ -35,7 +35,7 @@ func (w *Watcher) Follows() (text string, yielded bool) { return w.text, w.yield
 // events.
 func (w *Watcher) resume(s *State, now time.Time) {
 	w.text, w.watches.problem, w.yielded.is, w.yielded.orphanedAt = s.Text, s.Problem, s.Yielded, s.Orphaned
-	w.pause = pause{runs: s.Runs, last: s.Last, delay: s.Delay, retries: s.Retries, failed: s.Failed}
+	w.pause = pause{turn: w.pause.turn, runs: s.Runs, last: s.Last, delay: s.Delay, retries: s.Retries, failed: s.Failed}
 	w.report = report{repaired: s.Repaired, since: s.Since, at: s.At, unsaid: s.Unsaid, saidAt: s.SaidAt}
 	w.due.at = now
 }

@@ -17,6 +17,7 @@ import (
 	"devlog/internal/handover"
 	"devlog/internal/rerun"
 	"devlog/internal/syslog"
+	"devlog/internal/watches"
 )
 
 const (
@@ -42,6 +43,8 @@ type Owner interface {
 	Repaired()
 	// Say logs a message.
 	Say(severity syslog.Severity, text string)
+	// Soon makes the loop call Step.
+	Soon()
 	// Poll makes the loop call Event for these events (epoll_ctl(2)) of the descriptor, until
 	// it is closed. A second call changes the events.
 	Poll(fd int, events uint32) error
@@ -74,9 +77,10 @@ type Config struct {
 	// Command repairs. It gets Root, Init and a socket for the files that it hands over.
 	Command []string
 	// Private says that only the container uses its /dev. Then only the container can replace
-	// /dev/log, and the Watcher polls: it needs no inotify(7) instance, of which a user has
-	// 128 by default.
+	// /dev/log, and the Watcher polls.
 	Private bool
+	// Watches is the inotify(7) instance of all Watchers of the process.
+	Watches *watches.Instance
 	// Host says that this is a prepared host. Then the Watcher also watches the name of the
 	// host daemon's socket.
 	Host bool
@@ -92,7 +96,7 @@ type Watcher struct {
 	container container
 	command   rerun.Command
 
-	watches watches
+	watches watchState
 	mounts  mounts
 	due     due
 	clock   clock
@@ -114,7 +118,8 @@ func New(c Config) *Watcher {
 		container: container{root: os.NewFile(uintptr(c.Root), "root"), host: hostSocket{watched: c.Host}},
 		command:   rerun.NewCommand(c.Command, c.Confined),
 		clock:     clock{only: c.Private},
-		watches:   watches{fd: -1}, mounts: mounts{fd: -1},
+		watches:   watchState{Set: c.Watches.NewSet(c.Owner.Soon)}, mounts: mounts{fd: -1},
+		pause: pause{turn: turn{lock: -1}},
 	}
 	if c.Init >= 0 {
 		if fd, err := unix.FcntlInt(uintptr(c.Init), unix.F_DUPFD_CLOEXEC, 0); err == nil {
@@ -145,8 +150,6 @@ func (w *Watcher) startWatching(now time.Time) {
 	w.container.noteHost() // the repair that started this process has moved the socket by now
 	if w.clock.only {
 		w.clock.start(now)
-	} else if err := w.watches.open(w.owner); err != nil {
-		w.cannotWatch(err, now)
 	}
 	w.arm(now)
 	if w.inspect() != ok {
@@ -183,9 +186,6 @@ func (w *Watcher) Event(fd int) bool {
 	switch {
 	case fd < 0:
 		return false
-	case fd == w.watches.fd:
-		w.readEvents()
-		return true
 	case fd == w.mounts.fd:
 		w.mounts.changed = true
 		return true
@@ -201,13 +201,14 @@ func (w *Watcher) Step(now time.Time) {
 		if ended {
 			w.budget.Repaired(now, w.run.Cost())
 			w.run.Close()
+			w.pause.turn.end()
 			w.afterRun(now, problem)
 		}
 	}
 	if w.run == nil && !w.watches.begin.IsZero() && !now.Before(w.watches.begin) {
 		w.startWatching(now)
 	}
-	if w.run == nil && (w.mounts.changed || w.watches.changed) {
+	if w.run == nil && (w.mounts.changed || w.watches.Changed) {
 		w.noteChange(now)
 	}
 	if w.run == nil && !w.due.at.IsZero() && !now.Before(w.due.at) {
@@ -230,11 +231,12 @@ func (w *Watcher) Step(now time.Time) {
 
 // noteChange schedules a check for when the changes have settled.
 func (w *Watcher) noteChange(now time.Time) {
-	mounted, named := w.mounts.changed, w.watches.named
-	w.mounts.changed, w.watches.changed, w.watches.named = false, false, false
+	mounted, named := w.mounts.changed, w.watches.Named
+	w.watches.replaced = w.watches.replaced || named
+	w.mounts.changed, w.watches.Changed, w.watches.Named = false, false, false
 	// A daemon that has unlinked /dev/log is about to bind. An undo unmounts too, but only a
 	// daemon that starts changes the name.
-	if (mounted || named) && w.remounts.early < maxEarly && w.mountedLink() != nil {
+	if (mounted || named) && w.due.prompt(now) && w.remounts.early < maxEarly && w.mountedLink() != nil {
 		w.remounts.early++
 		w.arm(now)
 		if named {
@@ -247,7 +249,7 @@ func (w *Watcher) noteChange(now time.Time) {
 // lookByClock checks /dev/log when no events are available. A state that is unknown or cannot
 // be repaired is checked again only when it changes.
 func (w *Watcher) lookByClock(now time.Time) {
-	if !w.clock.only && w.watches.fd >= 0 && w.watches.problem == "" {
+	if w.watches.IsOpen() && w.watches.problem == "" {
 		w.clock.at = time.Time{} // events are available again
 		return
 	}
@@ -267,7 +269,11 @@ func (w *Watcher) look(now time.Time) {
 	began := budget.ThreadTime()
 	defer func() { w.budget.Spend(now, budget.ThreadTime()-began) }()
 	w.readEvents() // first: changes from here on cause new events
-	w.watches.changed, w.watches.named = false, false
+	replaced := w.watches.replaced || w.container.devLog() != w.seen
+	if w.watches.replaced {
+		w.due.replaced(now)
+	}
+	w.watches.Changed, w.watches.Named, w.watches.replaced = false, false, false
 	w.arm(now)
 	is := w.inspect()
 	w.seen, w.due.last, w.remounts.early = w.container.devLog(), now, 0
@@ -289,6 +295,18 @@ func (w *Watcher) look(now time.Time) {
 	}
 	if start := w.pause.last.Add(w.pause.delay); now.Before(start) {
 		w.due.at = start
+		return
+	}
+	prompt := w.due.prompt(now)
+	if replaced && !prompt { // again and again: repair what stays
+		w.due.schedule(now, false)
+		return
+	}
+	if w.remount(now) {
+		return
+	}
+	if prompt && !w.takeTurn() {
+		w.due.at = now.Add(between(firstTurn, lastTurn))
 		return
 	}
 	w.pause.runs++
@@ -341,14 +359,14 @@ func (w *Watcher) afterRun(now time.Time, problem error) {
 	w.watchYielded(now)
 	w.arm(now)
 	w.readEvents()
-	if problem != nil && w.watches.changed && w.container.devLog() == run.before {
+	if problem != nil && w.watches.Changed && w.container.devLog() == run.before {
 		// A failed repair undoes its changes: these events are its own. But each watch was off
 		// after its first event, so look again once they are on.
-		w.watches.changed, w.watches.named = false, false
+		w.watches.Changed, w.watches.Named = false, false
 		w.arm(now)
-		w.watches.changed = w.container.devLog() != run.before
+		w.watches.Changed = w.container.devLog() != run.before
 	}
-	if w.watches.changed {
+	if w.watches.Changed {
 		w.due.schedule(now, true)
 		return
 	}
@@ -368,6 +386,7 @@ func (w *Watcher) Stop() {
 		w.takeHandover() // to read queued messages, and to remove its names
 		w.run.Close()
 		w.run = nil
+		w.pause.turn.end()
 	}
 	if w.report.unsaid {
 		w.sayRepaired(time.Now())
@@ -377,7 +396,7 @@ func (w *Watcher) Stop() {
 
 // Close closes the descriptors of a stopped Watcher.
 func (w *Watcher) Close() {
-	file.Shut(&w.watches.fd)
+	w.watches.Close()
 	_ = w.container.root.Close()
 	if w.container.init != nil {
 		_ = w.container.init.Close()

@@ -1,7 +1,6 @@
 package watcher
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -106,40 +105,6 @@ func TestBackOffIdle(t *testing.T) {
 	}
 }
 
-func TestNoteEvents(t *testing.T) {
-	event := func(wd int, mask uint32, name string) []byte {
-		raw := make([]byte, unix.SizeofInotifyEvent, 64)
-		binary.NativeEndian.PutUint32(raw, uint32(wd))
-		binary.NativeEndian.PutUint32(raw[4:], mask)
-		if name != "" {
-			name += strings.Repeat("\x00", 16-len(name))
-		}
-		binary.NativeEndian.PutUint32(raw[12:], uint32(len(name)))
-		return append(raw, name...)
-	}
-	for _, tt := range []struct {
-		events         []byte
-		changed, named bool
-	}{
-		{nil, false, false},
-		{event(1, unix.IN_CREATE, "log"), true, true},
-		{event(1, unix.IN_CREATE, "other"), true, false},
-		{event(2, unix.IN_DELETE, "log"), true, false},
-		{event(3, unix.IN_ATTRIB, ""), true, true},
-		{append(event(1, unix.IN_DELETE, "log2"), event(1, unix.IN_MOVED_TO, "log")...), true, true},
-		{event(-1, unix.IN_Q_OVERFLOW, ""), true, true},
-		{event(1, unix.IN_IGNORED, ""), false, false},
-		{append(event(3, unix.IN_DELETE_SELF, ""), event(3, unix.IN_IGNORED, "")...), true, true},
-		{event(4, unix.IN_UNMOUNT, ""), true, false},
-		{event(1, unix.IN_CREATE, "log")[:15], false, false},
-	} {
-		w := &watches{list: []watched{{1, "log", true}, {2, "log", false}}, before: []watched{{3, "", true}}}
-		if w.note(tt.events); w.changed != tt.changed || w.named != tt.named {
-			t.Errorf("%q: changed %v, named %v", tt.events, w.changed, w.named)
-		}
-	}
-}
-
 // A watcher sees what changed before it began to watch.
 func TestChangedBeforeWatching(t *testing.T) {
 	for _, changed := range []bool{false, true} {
@@ -147,8 +112,8 @@ func TestChangedBeforeWatching(t *testing.T) {
 		f := starting(b)
 		f.text = "target" // as without a socket
 		begin := f.Next()
-		if wait := time.Until(begin); f.watches.fd >= 0 || wait <= 0 || wait > watchDelay {
-			t.Errorf("watches %t, from %v on", f.watches.fd >= 0, wait)
+		if wait := time.Until(begin); f.watches.IsOpen() || wait <= 0 || wait > watchDelay {
+			t.Errorf("watches %t, from %v on", f.watches.IsOpen(), wait)
 		}
 		b.Must(os.Symlink("target", b.Dev+".new"))
 		b.Must(os.Rename(b.Dev+".new", b.Dev))
@@ -156,11 +121,11 @@ func TestChangedBeforeWatching(t *testing.T) {
 			b.Must(os.Remove(b.Dev))
 		}
 		f.Step(begin.Add(-1))
-		if f.watches.fd >= 0 || !f.due.at.IsZero() {
+		if f.watches.IsOpen() || !f.due.at.IsZero() {
 			t.Error("too early")
 		}
 		f.Step(begin)
-		if f.watches.fd < 0 || f.due.at.IsZero() == changed {
+		if !f.watches.IsOpen() || f.due.at.IsZero() == changed {
 			t.Errorf("changed %t: it looks at %v", changed, f.due.at)
 		}
 	}
@@ -215,7 +180,7 @@ func TestChangeWhileArming(t *testing.T) {
 		}
 	}
 	f.afterRun(time.Now(), errors.New("it fails"))
-	if f.readEvents(); f.due.at.IsZero() && !f.watches.changed {
+	if f.readEvents(); f.due.at.IsZero() && !f.watches.Changed {
 		t.Error("the change is not looked at")
 	}
 }
@@ -274,7 +239,7 @@ func TestPrivateDev(t *testing.T) {
 	b := reruntest.New(t, "link")
 	f := watchingPrivate(b)
 	f.text = reruntest.ToLog // as of a watcher whose owner has no sockets
-	if f.watches.fd >= 0 {
+	if f.watches.IsOpen() {
 		t.Error("there is an inotify instance")
 	}
 	now, looks := time.Now(), 0
@@ -358,7 +323,7 @@ func TestHostSocket(t *testing.T) {
 		f.onSay = func() { lost = !f.Tell(&syslog.Message{}) }
 		tt.change(b, at)
 		b.Eventually(tt.said, func() bool {
-			f.Event(f.watches.fd)
+			f.readEvents()
 			f.Step(time.Now())
 			return len(f.said) > 0 && f.run == nil
 		})
@@ -385,7 +350,7 @@ func TestHostSocketKept(t *testing.T) {
 	b.Must(os.Rename(at+".new", at))
 	b.Must(os.Rename(b.Dev+".new", b.Dev))
 	b.Eventually("a repair", func() bool {
-		f.Event(f.watches.fd)
+		f.readEvents()
 		f.Step(time.Now())
 		return b.Runs() > runs && f.run == nil
 	})

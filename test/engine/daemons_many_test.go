@@ -162,7 +162,7 @@ func TestHostileReplacement(t *testing.T) {
 	cs := startMany(t, h, 10)
 	receivers := h.Receivers()
 	replaced := 0
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); replaced++ {
+	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); replaced++ {
 		host.LinkLog(t, h, "/dev/nosuch")
 		if replaced%100 == 0 {
 			host.RemoveLog(t, h)

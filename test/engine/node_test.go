@@ -71,7 +71,7 @@ func TestNode(t *testing.T) {
 	startNode(t, h)
 	a, b := host.NewCheap(t, h, "a", host.CheapOptions{}), host.NewCheap(t, h, "b", host.CheapOptions{})
 	for _, c := range []*host.Cheap{a, b} {
-		if r := c.Hook(false, "repair", "--receiver", "node", "--supervise", "none"); r.Code != 0 || r.ErrOut != "" {
+		if r := c.Hook(false, "repair", "--receiver", "node"); r.Code != 0 || r.ErrOut != "" {
 			t.Fatalf("repair: %+v", r)
 		}
 		c.WantSent(t, c.Log(false), "hello-from-"+c.Name)
@@ -103,6 +103,54 @@ func TestNode(t *testing.T) {
 	if r := h.Do(host.HookOn(), "list", "--json"); strings.TrimSpace(r.Out) != "[]" {
 		t.Errorf("list: %+v", r)
 	}
+}
+
+// The node watches all containers by one inotify(7) instance, of which root has 128 by default,
+// and a /dev/log that they share by one watch.
+func TestNodeWatches(t *testing.T) {
+	host.NeedContainers(t)
+	h := host.NewHost(t)
+	node, _ := startNode(t, h)
+	var cs []*host.Cheap
+	for i := range 3 {
+		c := host.NewCheap(t, h, fmt.Sprint("c", i), host.CheapOptions{})
+		if r := c.Hook(false, "repair", "--receiver", "node"); r.Code != 0 || r.ErrOut != "" {
+			t.Fatalf("repair: %+v", r)
+		}
+		cs = append(cs, c)
+	}
+	var st unix.Stat_t
+	host.Check(t, unix.Lstat(h.Path("/dev/log"), &st))
+	log := fmt.Sprintf(" ino:%x ", st.Ino)
+	var instances, watched, ofLog int
+	look := func() {
+		instances, watched, ofLog = 0, 0, 0
+		infos, err := filepath.Glob(h.Path(fmt.Sprintf("/proc/%d/fdinfo/*", node)))
+		host.Check(t, err)
+		for _, info := range infos {
+			text, _ := os.ReadFile(info) // it may have been closed
+			if n := strings.Count(string(text), "inotify wd:"); n > 0 {
+				instances++
+				watched += n
+				ofLog += strings.Count(string(text), log)
+			}
+		}
+	}
+	const each = 1 // its socket
+	host.Eventually(t, "the node watches", func() bool {
+		look()
+		return watched >= 1+each*len(cs)
+	})
+	if instances != 1 || watched != 1+each*len(cs) || ofLog != 1 {
+		t.Errorf("%d instances, %d watches, %d of /dev/log", instances, watched, ofLog)
+	}
+	host.LinkLog(t, h, "/dev/nosuch")
+	converge(t, cs, "the replacement")
+	cs[0].Stop()
+	host.Eventually(t, "what a container had is no longer watched", func() bool {
+		look()
+		return watched == 1+each*(len(cs)-1)
+	})
 }
 
 // nodeReader is the process of the node that reads messages, other than the one before.

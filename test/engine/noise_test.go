@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,12 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"devlog/test/host"
 )
 
-// Names in a shared /dev are anybody's to make. Twenty receivers that share it do not
-// wake up for them, and each still repairs. It is not the time that is measured: a
-// woken receiver is one that was switched to.
+// Names in a shared /dev are anybody's to make. Twenty receivers that share it do not wake up for
+// them, and each still repairs; where they share /dev/log too, one repairs for all. It is not the
+// time that is measured: a woken receiver is one that was switched to.
 func TestEngineNoise(t *testing.T) {
 	const most = 20 // context switches of a receiver
 	for _, name := range []string{"link", "bind"} {
@@ -29,6 +32,9 @@ func TestEngineNoise(t *testing.T) {
 			receivers := h.Receivers()
 			for _, pid := range receivers {
 				host.Eventually(t, "the receiver watches", func() bool { return watches(t, h, pid) })
+			}
+			if name == "link" {
+				expectOneRepairs(t, h, cs, receivers)
 			}
 			expectCalm(t, h, receivers)
 			before := switches(t, h, receivers)
@@ -129,5 +135,67 @@ func TestEngineSilentPrivate(t *testing.T) {
 			}
 			c.WantSent(t, c.Log(inside), "own")
 		})
+	}
+}
+
+// expectOneRepairs expects that a replacement of a shared /dev/log costs one repair or a few,
+// however many receivers share it: each waits for its turn, and then has nothing to do. A
+// neighbour that never gives up the lock delays the repair only.
+func expectOneRepairs(t *testing.T, h *host.Host, cs []*host.Cheap, receivers []int) {
+	t.Helper()
+	const most = 6
+	for _, held := range []bool{false, true} {
+		expectCalm(t, h, receivers)
+		null, err := os.Open(h.Path("/dev/null"))
+		host.Check(t, err)
+		if held {
+			host.Check(t, unix.Flock(int(null.Fd()), unix.LOCK_EX))
+		}
+		started := countOpened(t, host.HookOn())
+		host.LinkLog(t, h, "/dev/nosuch")
+		took := converge(t, cs, "the replacement")
+		expectCalm(t, h, receivers)
+		n := started()
+		t.Logf("lock held %t: %d repairs, right within %v", held, n, took)
+		if n < 1 || !held && n > most {
+			t.Errorf("lock held %t: %d repairs, want 1 to %d", held, n, most)
+		}
+		host.Check(t, null.Close())
+	}
+}
+
+// countOpened counts how often the file is opened, for example to execute it, until the function
+// that it returns is called (inotify(7)).
+func countOpened(t *testing.T, path string) (end func() int) {
+	t.Helper()
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
+	host.Check(t, err)
+	_, err = unix.InotifyAddWatch(fd, path, unix.IN_OPEN)
+	host.Check(t, err)
+	done := make(chan int)
+	go func() {
+		events, buf := 0, make([]byte, 64*unix.SizeofInotifyEvent)
+		for {
+			n, err := unix.Read(fd, buf)
+			if err != nil || n <= 0 {
+				break
+			}
+			for at := 0; at < n; at += unix.SizeofInotifyEvent {
+				if binary.NativeEndian.Uint32(buf[at+4:])&unix.IN_IGNORED != 0 {
+					done <- events
+					return
+				}
+				events++
+			}
+		}
+		done <- events
+	}()
+	return func() int {
+		t.Helper()
+		_, err := unix.InotifyRmWatch(fd, 1) // its last event
+		host.Check(t, err)
+		n := <-done
+		host.Check(t, unix.Close(fd))
+		return n
 	}
 }

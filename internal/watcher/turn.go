@@ -1,0 +1,61 @@
+package watcher
+
+import (
+	"errors"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/file"
+)
+
+// Where many share a /dev, a change wakes up all their watchers, and the repair by one of them
+// serves all. So each waits for its turn, and then checks again. Correctness does not depend on
+// that: anybody who shares /dev can hold the lock.
+
+const (
+	// firstTurn and lastTurn are the shortest and longest time between two tries.
+	firstTurn = 50 * time.Millisecond
+	lastTurn  = 100 * time.Millisecond
+	// maxTurns is how often a watcher waits for its turn before it repairs without it.
+	maxTurns = 5
+)
+
+// turn is the lock of a watcher that repairs.
+type turn struct {
+	lock   int // -1 for none
+	waited int
+}
+
+// takeTurn returns whether it is this watcher's turn to repair: nobody else who shares /dev is at
+// it. A container whose /dev/log is mounted repairs for itself alone.
+func (w *Watcher) takeTurn() bool {
+	t := &w.pause.turn
+	if w.clock.only || w.mountedLink() != nil {
+		return true
+	}
+	dev, err := w.container.openDev()
+	if err != nil {
+		return true
+	}
+	defer unix.Close(dev)
+	fd, err := file.OpenNullIn(dev) // repairs lock the directory itself
+	if err != nil {
+		return true
+	}
+	err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) && t.waited < maxTurns {
+		t.waited++
+		_ = unix.Close(fd)
+		return false
+	}
+	t.end()
+	t.lock = fd
+	return true
+}
+
+// end gives the turn to others.
+func (t *turn) end() {
+	t.waited = 0
+	file.Shut(&t.lock)
+}
