@@ -133,10 +133,12 @@ func startingAs(b *reruntest.Box, private bool) *fake {
 
 func startingWith(b *reruntest.Box, c Config) *fake {
 	f := &fake{t: b.T, inotify: -1}
-	c.Watches = watches.NewInstance(func(fd int, _ func()) error {
-		f.inotify = fd
-		return nil
-	})
+	if c.Watches == nil {
+		c.Watches = watches.NewInstance(func(fd int, _ func()) error {
+			f.inotify = fd
+			return nil
+		})
+	}
 	var err error
 	f.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	b.Must(err)
