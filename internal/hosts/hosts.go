@@ -106,23 +106,28 @@ func sharesDev(t *target.Target) bool { return t.SharesPath(names.Dev) && !t.Sha
 // container made can block for ever.
 const sharerTimeout = 5 * time.Second
 
-// inspectInTime is inspectSharer with that limit. An inspection that takes longer stays
-// behind on its own thread.
+// inspectInTime is inspectSharer with that limit.
 func inspectInTime(pid int, o repair.Options, wanted func(*target.Target) bool) (Sharer, bool) {
+	return inTime(sharerTimeout, pid, func() (Sharer, bool) { return inspectSharer(pid, o, wanted) })
+}
+
+// inTime returns what inspect returns of the process. An inspection that takes longer than limit
+// stays behind on its own thread.
+func inTime(limit time.Duration, pid int, inspect func() (Sharer, bool)) (Sharer, bool) {
 	type answer struct {
 		sharer Sharer
 		ok     bool
 	}
 	done := make(chan answer, 1)
 	go func() {
-		s, ok := inspectSharer(pid, o, wanted)
+		s, ok := inspect()
 		done <- answer{s, ok}
 	}()
 	select {
 	case a := <-done:
 		return a.sharer, a.ok
-	case <-time.After(sharerTimeout):
-		return Sharer{PID: pid, Name: target.NameOfProcess(pid), Problem: fmt.Sprintf("it did not answer for %s", sharerTimeout)}, true
+	case <-time.After(limit):
+		return Sharer{PID: pid, Name: target.NameOfProcess(pid), Problem: fmt.Sprintf("it did not answer for %s", limit)}, true
 	}
 }
 

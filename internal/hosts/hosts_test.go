@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"testing"
+	"time"
 
 	"devlog/internal/pidfd"
 	"devlog/internal/plan"
@@ -41,5 +42,15 @@ func TestSharerIs(t *testing.T) {
 	var of *SharerError
 	if !errors.As(err, &of) || of.Err.Error() != hangs.Problem {
 		t.Errorf("RepairSharers: %v", err)
+	}
+}
+
+// A container that never answers is not waited for.
+func TestInTime(t *testing.T) {
+	answer := make(chan bool)
+	defer close(answer)
+	s, ok := inTime(10*time.Millisecond, os.Getpid(), func() (Sharer, bool) { return Sharer{}, <-answer })
+	if !ok || s.PID != os.Getpid() || s.Problem != "it did not answer for 10ms" {
+		t.Errorf("%+v, %t", s, ok)
 	}
 }
