@@ -41,6 +41,7 @@ shopt -s extglob
 put 644 "$to/share/devlog/hooks" hooks/!(*.go)
 chmod 755 "$to"/share/devlog/hooks/*.{init,openrc,s6,runit}
 put 644 "$to/lib/systemd/system" hooks/*.{service,socket}
+install -D -m 644 packaging/sysusers.conf "$to/lib/sysusers.d/devlog.conf"
 if [[ $prefix != /usr ]]; then # they name where all this is
   sed -i "s,/usr/\(libexec\|share\)/devlog,$prefix/\1/devlog,g" "$to"/share/devlog/hooks/* "$to"/lib/systemd/system/devlog*
 fi

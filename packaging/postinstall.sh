@@ -4,6 +4,9 @@
 # there are). The service, if it runs, continues as the new version. Its sockets stay
 # open meanwhile.
 set -e
+if command -v systemd-sysusers >/dev/null; then
+	systemd-sysusers devlog.conf || : # without the user, devlogd.service reads messages as root
+fi
 first=
 case "${1-}${2-}" in
 configure | 1) first=yes ;;

@@ -163,7 +163,8 @@ usage: devlogd [--listen PATH]... [--rule RULE]... [flags] [-- COMMAND ARGS...]
   --notice TEXT      write TEXT as a warning at the start (may be repeated)
   --node             be the service of this host: hooks hand its containers over,
                      at /run/devlog/node; of the options above, only --sandbox
-                     and --user apply
+                     and --user (default: devlog, if there is such a user)
+                     apply, to the process that reads messages
   --check-config     check the rules and exit
   --exit-when-alone  exit when only LXC's init is left, which waits for this
                      process (lxc-execute)

@@ -32,6 +32,7 @@ type container struct {
 	starting bool
 	ending   []func(error)
 	ends     bool              // the reader reads the last messages
+	kernel   bool              // the reader has the kernel's log
 	reading  bool              // the reader has the sockets
 	retired  []handover.Passed // sockets that were given up, and that the reader has not emptied
 	toSay    []nodecall.Order  // for when it has
@@ -113,9 +114,6 @@ func (n *Node) newContainer(args []string, number uint64) (*container, error) {
 	if c := config.Repair.Command; len(c) > 0 && !n.isHook(c) {
 		return nil, errors.New("its program for repairs is not that of devlogd.service")
 	}
-	if err := n.makeLogs(config.Name); err != nil {
-		return nil, err
-	}
 	if number == 0 {
 		number = n.last + 1
 	}
@@ -151,7 +149,16 @@ func (c *container) fail(err error) {
 // read has a new reader read from the container's sockets, and first what is left in those that were
 // given up.
 func (c *container) read() error {
+	if err := c.prepare(); err != nil {
+		if c.added != nil {
+			return err
+		}
+		c.node.Log(syslog.Warning, err.Error()) // the messages count
+	}
 	var files []handover.Passed
+	if c.kernel {
+		files = kernelLog()
+	}
 	for _, r := range c.retired {
 		if f, err := passed(int(r.File.Fd()), r.Name == handover.NameJournal); err == nil {
 			files = append(files, f)
@@ -296,6 +303,17 @@ func passed(socket int, journal bool) (p handover.Passed, err error) {
 		p.Name = handover.NameJournal
 	}
 	return p, nil
+}
+
+// prepareAgain prepares what other rules may need.
+func (c *container) prepareAgain() {
+	had := c.kernel
+	if err := c.prepare(); err != nil {
+		c.node.Log(syslog.Warning, err.Error())
+	}
+	if c.kernel && !had && c.reading {
+		c.node.child.order(nodecall.Order{Operation: nodecall.Receive, ID: c.number}, kernelLog(), nil)
+	}
 }
 
 // Retire has the reader read what the socket has queued. The socket stays open until it has, for the

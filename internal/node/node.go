@@ -22,10 +22,8 @@ import (
 	"devlog/internal/process"
 	"devlog/internal/reader"
 	"devlog/internal/receiver"
-	"devlog/internal/safepath"
 	"devlog/internal/sandbox"
 	"devlog/internal/syslog"
-	"devlog/internal/syslogconf"
 )
 
 // Config is the configuration of a node.
@@ -35,8 +33,8 @@ type Config struct {
 	// Program is devlogd's path, and ReaderArgs are its arguments for the reader.
 	Program    string
 	ReaderArgs []string
-	// User is the reader's user, who must own the logs; nil for this process's.
-	User *sandbox.User
+	// User is the reader's user, who must own the logs.
+	User sandbox.User
 	// Parse reads the command line of a receiver.
 	Parse func(args []string) (receiver.Config, error)
 	// Log reports something to the administrator.
@@ -296,16 +294,13 @@ func (n *Node) list(answer func(nodecall.Answer, error)) {
 	}
 }
 
-// makeLogs makes the directory of the container's logs for the reader's user.
-func (n *Node) makeLogs(name string) error {
-	if n.User == nil || name == "" {
-		return nil
-	}
-	return safepath.MakeDirectory(filepath.Join(syslogconf.LogsDir, name), syslogconf.LogsDir, n.User.UID, n.User.GID)
-}
-
 // Reload has the reader reread the rules of all containers and reopen their files.
-func (n *Node) Reload() { n.child.order(nodecall.Order{Operation: nodecall.Reload}, nil, nil) }
+func (n *Node) Reload() {
+	for _, c := range n.containers {
+		c.prepareAgain()
+	}
+	n.child.order(nodecall.Order{Operation: nodecall.Reload}, nil, nil)
+}
 
 // Account has the reader log the counts of all containers.
 func (n *Node) Account() { n.child.order(nodecall.Order{Operation: nodecall.Account}, nil, nil) }

@@ -51,10 +51,11 @@ func Run(o Options, files []handover.File) error {
 		return err
 	}
 	args := []string{"--node-reader", "--sandbox", string(cmp.Or(o.Mode, sandbox.Auto))}
-	if u := o.User; u != nil {
-		args = append(args, "--user", fmt.Sprintf("%d:%d", u.UID, u.GID))
+	user := readerUser(o.User)
+	if user.UID != os.Geteuid() {
+		args = append(args, "--user", fmt.Sprintf("%d:%d", user.UID, user.GID))
 	}
-	n, err := New(Config{Process: p, Program: program, ReaderArgs: args, User: o.User, Parse: o.Parse, Log: reader.Log}, files)
+	n, err := New(Config{Process: p, Program: program, ReaderArgs: args, User: user, Parse: o.Parse, Log: reader.Log}, files)
 	if err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ func New(version string, memory *intake.Memory, run, wake func()) (*Process, err
 		return nil, err
 	}
 	p := &Process{Version: version, Loop: loop, Memory: memory, Watchdog: watchdog.New(run, wake), Watches: watches.NewInstance(loop.Add), Stderr: 2}
-	p.KernelLog = func(name string) (output.Output, error) { return sink.OpenKernel(syslogconf.KernelLog, name) }
+	p.KernelLog = func(name string) (output.Output, error) { return sink.OpenKernel(syslogconf.KernelLog, name, -1) }
 	loop.SetYield(p.Watchdog.Yield)
 	loop.SetIdle(memory.Rest)
 	loop.SetShares(logfile.Compressing)

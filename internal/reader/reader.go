@@ -42,6 +42,7 @@ type entry struct {
 	end     uint64           // the number of the order to end it; 0 for none
 	timer   *eventloop.Timer // to continue to end
 	pending uint64           // messages that its outputs have not written
+	kernel  int              // the open kernel's log, or -1
 }
 
 // New returns a reader for the watcher at the other end of conn. parse reads the command line of
@@ -92,7 +93,7 @@ func (r *Reader) do(o *nodecall.Order, files []handover.File, result *nodecall.R
 	}
 	switch o.Operation {
 	case nodecall.Receive:
-		return e.TakeOver(files, 0)
+		return e.TakeOver(e.takeKernelLog(files), 0)
 	case nodecall.Retire:
 		e.Drop(o.Socket)
 	case nodecall.Say:
@@ -138,6 +139,13 @@ var errOwn = errors.New("devlogd.service may not do that: it needs a receiver of
 
 // add begins to receive for a container.
 func (r *Reader) add(o *nodecall.Order, files []handover.File) (err error) {
+	e := &entry{reader: r, id: o.ID, kernel: -1}
+	defer func() {
+		if err != nil {
+			file.Shut(&e.kernel)
+		}
+	}()
+	files = e.takeKernelLog(files)
 	d, err := handover.Describe(files)
 	if err == nil && r.receivers[o.ID] != nil {
 		err = fmt.Errorf("container %d is known", o.ID)
@@ -153,9 +161,9 @@ func (r *Reader) add(o *nodecall.Order, files []handover.File) (err error) {
 		handover.CloseFiles(files)
 		return err
 	}
-	e := &entry{reader: r, id: o.ID}
 	e.timer = r.process.Loop.NewTimer(e.rest)
-	c.Owner, c.Node.Number, c.Repair = e, o.ID, receiver.Repair{}
+	c.Owner, c.Repair = e, receiver.Repair{}
+	c.Node = receiver.Node{Number: o.ID, KernelLog: func() int { return e.kernel }}
 	e.Receiver = receiver.New(r.process, c)
 	if err = e.Take(d); err == nil {
 		err = e.OpenOutputs(nil)
@@ -184,6 +192,19 @@ func (r *Reader) add(o *nodecall.Order, files []handover.File) (err error) {
 	}
 	e.Soon()
 	return nil
+}
+
+// takeKernelLog takes the kernel's log from the files, and returns the others.
+func (e *entry) takeKernelLog(files []handover.File) (others []handover.File) {
+	for _, f := range files {
+		if f.Name != NameKernelLog {
+			others = append(others, f)
+			continue
+		}
+		file.Shut(&e.kernel)
+		e.kernel = f.FD
+	}
+	return others
 }
 
 // inLogs returns whether the path is below the directory of containers' logs.
@@ -219,6 +240,7 @@ func (e *entry) rest(now time.Time) {
 func (e *entry) close() {
 	e.timer.Set(time.Time{})
 	e.Close()
+	file.Shut(&e.kernel)
 	e.reader.kept.head.pending -= e.pending
 	delete(e.reader.receivers, e.id)
 }
@@ -260,6 +282,7 @@ func (r *Reader) Leave() {
 	}
 	for id, e := range r.receivers {
 		e.Close()
+		file.Shut(&e.kernel)
 		delete(r.receivers, id)
 	}
 	file.Shut(&r.conn)

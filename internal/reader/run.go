@@ -25,6 +25,10 @@ const (
 	NameBatch = "node-batch"  // memory that outlives the reader; see Kept
 )
 
+// NameKernelLog is the name of the open kernel's log, which comes with an order: the reader's user
+// may not open it, and the kernel limits each open log.
+const NameKernelLog = "kernel-log"
+
 // Options are what the program knows.
 type Options struct {
 	Version string

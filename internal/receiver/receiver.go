@@ -58,6 +58,8 @@ type Node struct {
 	// Reader is another process that reads from the sockets. Then the receiver only keeps
 	// them, and their names, for it. It is nil if the receiver itself reads.
 	Reader Reader
+	// KernelLog returns the open kernel's log for outputs, -1 to open it; nil for always -1.
+	KernelLog func() int
 }
 
 // Reader reads from sockets that a receiver keeps.
@@ -132,7 +134,7 @@ func New(p *process.Process, c Config) *Receiver {
 	r.router.Options = router.Options{
 		Host: []byte(host), Container: router.NewContainer(c.Name, c.LineHost, c.ContainerName),
 		PID: strconv.AppendInt(nil, int64(os.Getpid()), 10), Compress: c.Compress, Watchdog: p.Watchdog,
-		Below: r.Below, Wake: r.wake, Init: func() int { return r.init },
+		Below: r.Below, Wake: r.wake, Init: func() int { return r.init }, KernelLog: c.Node.KernelLog,
 	}
 	r.round = eventloop.NewTask(r.step)
 	r.timer = p.Loop.NewTimer(func(time.Time) { r.Soon() })

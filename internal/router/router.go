@@ -47,6 +47,8 @@ type Options struct {
 	Wake func(fd int)
 	// Init returns the pidfd of the container's first process; see sink.StreamOptions.
 	Init func() int
+	// KernelLog returns the open kernel's log, -1 to open it; nil for always -1.
+	KernelLog func() int
 }
 
 // Router writes messages to outputs. One goroutine uses it.

@@ -157,7 +157,11 @@ func (r *Router) Open(rule syslogconf.Rule, name string) (out output.Output, pro
 	}
 	switch rule.Kind {
 	case syslogconf.Kernel:
-		out, problem = sink.OpenKernel(rule.Path, name)
+		held := -1
+		if r.KernelLog != nil {
+			held = r.KernelLog()
+		}
+		out, problem = sink.OpenKernel(rule.Path, name, held)
 		return out, problem, nil
 	case syslogconf.Journal, syslogconf.Syslog:
 		return r.openRelay(rule.Action), nil, nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -100,6 +101,39 @@ func MakeDirectory(path, below string, uid, gid int) error {
 	defer made.Close()
 	if err := unix.Fchownat(made.fd, "", uid, gid, unix.AT_EMPTY_PATH); err != nil {
 		return d.failed("make the directory", name, err)
+	}
+	return nil
+}
+
+// Give gives the directory, and the regular files with these names in it, to the user uid if they
+// belong to one of the users from. Their groups stay. Below the directory below it follows no link.
+// It leaves out files with more than one name, of which another could be anywhere.
+func Give(path, below string, names []string, uid int, from ...int) error {
+	fd, err := Hold(path, below, file.Directory)
+	if err != nil {
+		return fmt.Errorf("cannot give %s to user %d: %w", path, uid, err)
+	}
+	d := Folder{fd, path}
+	defer d.Close()
+	errs := []error{d.give(fd, uid, from)}
+	for _, name := range names {
+		if f, err := file.HoldIn(fd, name, file.Regular); err == nil { // problems are found when it is used
+			errs = append(errs, d.give(f, uid, from))
+			_ = unix.Close(f)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// give gives the directory, or a file in it, to the user.
+func (d Folder) give(fd, uid int, from []int) error {
+	var st unix.Stat_t
+	err := unix.Fstat(fd, &st)
+	if err != nil || int(st.Uid) == uid || !slices.Contains(from, int(st.Uid)) || st.Mode&unix.S_IFMT == unix.S_IFREG && st.Nlink != 1 {
+		return err
+	}
+	if err := unix.Fchownat(fd, "", uid, -1, unix.AT_EMPTY_PATH); err != nil {
+		return fmt.Errorf("cannot give what is in %s to user %d: %w", d.path, uid, err)
 	}
 	return nil
 }

@@ -63,3 +63,30 @@ func TestMakeDirectory(t *testing.T) {
 		}
 	}
 }
+
+// Only what belongs to the former user is given, and nothing that could be elsewhere.
+func TestGive(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("not root")
+	}
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, "logs", name) }
+	if err := errors.Join(os.MkdirAll(at("c"), 0o755), os.MkdirAll(at("other"), 0o755), os.Mkdir(at("c/directory"), 0o755),
+		os.WriteFile(at("c/own"), nil, 0o640), os.WriteFile(at("c/others"), nil, 0o600), os.Chown(at("c/others"), 7, 7),
+		os.WriteFile(at("c/unnamed"), nil, 0o600), os.WriteFile(at("secret"), nil, 0o600), os.Link(at("secret"), at("c/hard")),
+		os.Symlink(at("secret"), at("c/soft")), os.Symlink("c", at("link")), unix.Mkfifo(at("c/fifo"), 0o600), os.Chown(at("c/own"), 0, 4)); err != nil {
+		t.Fatal(err)
+	}
+	if err := Give(at("c"), filepath.Join(dir, "logs"), []string{"own", "others", "hard", "soft", "fifo", "directory", "missing"}, 12345, 0); err != nil {
+		t.Error(err)
+	}
+	for name, want := range map[string]uint32{"c": 12345, "c/own": 12345, "c/others": 7, "c/unnamed": 0, "c/hard": 0, "c/soft": 0, "c/fifo": 0, "c/directory": 0, "secret": 0} {
+		var st unix.Stat_t
+		if err := unix.Lstat(at(name), &st); err != nil || st.Uid != want || name == "c/own" && st.Gid != 4 {
+			t.Errorf("%s is of %d:%d, %v, want %d", name, st.Uid, st.Gid, err, want)
+		}
+	}
+	if err := Give(at("link"), filepath.Join(dir, "logs"), nil, 12345, 0); err == nil {
+		t.Error("a link was followed")
+	}
+}

@@ -70,10 +70,11 @@ type Kernel struct {
 }
 
 // OpenKernel returns the output to the kernel's log at path, /dev/kmsg. name comes before the
-// text of every record: the log belongs to the whole machine. If the log cannot be opened, the
-// error says why, and the output counts every message as lost.
-func OpenKernel(path, name string) (*Kernel, error) {
-	return newKernel(path, name, time.Now, func() (recordWriter, error) { return openKmsg(path) })
+// text of every record: the log belongs to the whole machine. held is the open log, of which it
+// uses a duplicate; -1 to open it. If the log cannot be opened, the error says why, and the output
+// counts every message as lost.
+func OpenKernel(path, name string, held int) (*Kernel, error) {
+	return newKernel(path, name, time.Now, func() (recordWriter, error) { return openKmsg(path, held) })
 }
 
 func newKernel(path, name string, now func() time.Time, open func() (recordWriter, error)) (*Kernel, error) {
@@ -82,10 +83,14 @@ func newKernel(path, name string, now func() time.Time, open func() (recordWrite
 	return k, err
 }
 
-func openKmsg(path string) (recordWriter, error) {
+func openKmsg(path string, held int) (recordWriter, error) {
 	// Without this file (no /proc) assume the default.
 	if mode, err := os.ReadFile("/proc/sys/kernel/printk_devkmsg"); err == nil && strings.TrimSpace(string(mode)) == "off" {
 		return nil, fmt.Errorf("open %s: %w", path, ErrKernelOff)
+	}
+	if held >= 0 {
+		fd, err := unix.FcntlInt(uintptr(held), unix.F_DUPFD_CLOEXEC, 0)
+		return kmsg(fd), err
 	}
 	fd, err := file.OpenKernelLog(path)
 	if errors.Is(err, file.ErrType) {

@@ -165,8 +165,33 @@ func TestKernelErrors(t *testing.T) {
 
 func TestOpenKernel(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "kmsg")
-	if _, err := OpenKernel(path, "x"); !errors.Is(err, unix.ENOENT) && !errors.Is(err, ErrKernelOff) {
+	if _, err := OpenKernel(path, "x", -1); !errors.Is(err, unix.ENOENT) && !errors.Is(err, ErrKernelOff) {
 		t.Errorf("%v", err)
+	}
+}
+
+// An open log is used without its path, and stays open.
+func TestOpenKernelHeld(t *testing.T) {
+	held, other, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	defer other.Close()
+	for range 2 {
+		k, err := OpenKernel("/nowhere", "x", int(other.Fd()))
+		if errors.Is(err, ErrKernelOff) {
+			t.Skip(err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.Add(outputtest.Message("a"))
+		k.Close()
+		got := make([]byte, 100)
+		if n, err := held.Read(got); err != nil || !strings.HasSuffix(string(got[:n]), "x: a\n") {
+			t.Errorf("%q, %v", got[:n], err)
+		}
 	}
 }
 
@@ -180,7 +205,7 @@ func TestOpenKernelHostile(t *testing.T) {
 	}
 	reader := openReader(t, fifo)
 	for _, path := range []string{link, fifo, file, "/dev/null"} {
-		k, err := OpenKernel(path, "x")
+		k, err := OpenKernel(path, "x", -1)
 		if err == nil || !strings.Contains(err.Error(), "not the kernel's log") && !errors.Is(err, ErrKernelOff) {
 			t.Errorf("%s: %v", path, err)
 		}

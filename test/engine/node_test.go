@@ -382,6 +382,67 @@ printf '#!/bin/sh\nread go </run/go; exec /run/devlogd "$@"\n' >/run/slow; chmod
 	host.WantOnce(t, c.Log(false), "/dev/log was replaced; repaired")
 }
 
+// The process that reads messages is the user devlog, if there is one: containers' logs become that
+// user's, also those that a former version made as root, and rules for the kernel's log work.
+func TestNodeUser(t *testing.T) {
+	host.NeedContainers(t)
+	h := host.NewHost(t)
+	h.Must("sh", "-euc", `{ cat /etc/passwd; echo devlog:x:12345:54321::/:/bin/false; } >/run/passwd
+mount --bind /run/passwd /etc/passwd; chmod 600 /dev/kmsg
+umask 027; cd /var/log; mkdir -m 755 devlog devlog/c devlog/c/sub; echo old >devlog/c/messages; echo older >devlog/c/messages.0
+echo x >devlog/secret; ln devlog/secret devlog/c/sub/hard; ln -s ../../secret devlog/c/sub/soft; mkdir -m 755 devlog/others; echo x >devlog/others/messages`)
+	_, stop := startNode(t, h)
+	reader := nodeReader(t, h, 0)
+	text, err := os.ReadFile(h.Path(fmt.Sprintf("/proc/%d/status", reader)))
+	host.Check(t, err)
+	for _, want := range []string{"Uid:\t12345\t12345\t12345\t12345\n", "Gid:\t54321\t54321\t54321\t54321\n", "CapEff:\t0000000000000000\n", "Groups:\t \n"} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("the reader lacks %q:\n%s", want, text)
+		}
+	}
+	log := h.Path("/var/log/devlog/c/messages")
+	owners := func(want int, names ...string) {
+		t.Helper()
+		for _, name := range names {
+			var st unix.Stat_t
+			if err := unix.Lstat(h.Path("/var/log/devlog/"+name), &st); err != nil || int(st.Uid) != want {
+				t.Errorf("%s is of user %d, %v, want %d", name, st.Uid, err, want)
+			}
+		}
+	}
+	c := host.NewCheap(t, h, "c", host.CheapOptions{})
+	name := fmt.Sprintf("node-user-%d", os.Getpid())
+	kernel, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	host.Check(t, err)
+	defer unix.Close(kernel)
+	_, err = unix.Seek(kernel, 0, unix.SEEK_END)
+	host.Check(t, err)
+	rules := []string{"--rule", "*.* -/var/log/devlog/c/messages", "--rule", "*.crit /dev/kmsg", "--rule", "kern.* -/var/log/devlog/c/sub/hard"}
+	if r := c.Hook(false, append([]string{"repair", "--receiver", "node"}, rules...)...); r.Code == 0 || !strings.Contains(r.ErrOut, "permission denied") {
+		t.Errorf("with a file of several names: %+v", r)
+	}
+	if r := c.Hook(false, append([]string{"repair", "--receiver", "node"}, rules[:4]...)...); r.Code != 0 || r.ErrOut != "" {
+		t.Fatalf("repair: %+v", r)
+	}
+	c.WantSent(t, log, "as-devlog")
+	c.Sh("client t 10 " + name) // user.crit
+	host.Eventually(t, "the kernel's log has it", func() bool {
+		record := make([]byte, 8<<10)
+		n, err := unix.Read(kernel, record)
+		return err == nil && strings.Contains(string(record[:n]), name)
+	})
+	owners(12345, "c", "c/sub", "c/messages", "c/messages.0")
+	owners(0, "secret", "others", "others/messages", "c/sub/soft")
+	stop()
+	host.ExpectReceiversEnd(t, h)
+	startNode(t, h, "--user", "root")
+	if r := c.Hook(false, append([]string{"repair", "--receiver", "node"}, rules[:4]...)...); r.Code != 0 || r.ErrOut != "" {
+		t.Fatalf("repair: %+v", r)
+	}
+	c.WantSent(t, log, "as-root")
+	owners(0, "c", "c/messages")
+}
+
 // socketsOf returns the open sockets of the process, as descriptor and inode number.
 func socketsOf(h *host.Host, pid int) (list []string) {
 	links, _ := filepath.Glob(h.Path(fmt.Sprintf("/proc/%d/fd/*", pid)))

@@ -46,13 +46,14 @@ func askedSystemd(t *testing.T, h *host.Host) string {
 	return string(text)
 }
 
-// changes lists the files, without directories, that were added to, changed in
+// changes lists the files, without directories and the lists of users, that were added to, changed in
 // or removed from one of the directories that packages change.
 func changes(t *testing.T, h *host.Host, dir string) (list []string) {
 	t.Helper()
 	upper := h.Path(changed + dir + "/upper")
+	users := []string{".pwd.lock", "group", "gshadow", "passwd", "shadow"} // a package's user stays
 	host.Check(t, filepath.WalkDir(upper, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() {
+		if err == nil && !d.IsDir() && (dir != "/etc" || !slices.Contains(users, strings.TrimSuffix(d.Name(), "-"))) {
 			list = append(list, dir+strings.TrimPrefix(path, upper))
 		}
 		return err
@@ -76,10 +77,13 @@ var managers = []manager{
 		[]string{"rpm", "--dbpath", "/run/rpm", "--nodeps", "-e", "devlog"}},
 }
 
-// startsDevlog returns whether systemd was asked for more than to restart the service of the host
-// where it runs, as an upgrade has to.
+// startsDevlog returns whether systemd was asked for more than to enable the socket of the host's
+// service, and to restart that where it runs, as an upgrade has to.
 func startsDevlog(asked string) bool {
-	return strings.Contains(strings.ReplaceAll(asked, "try-restart devlogd.service\n", ""), "devlog")
+	for _, may := range []string{"--no-reload enable devlogd.socket", "--quiet is-enabled devlogd.socket", "--quiet is-active devlogd.service", "try-restart devlogd.service"} {
+		asked = strings.ReplaceAll(asked, may+"\n", "")
+	}
+	return strings.Contains(asked, "devlog")
 }
 
 // A package is installed, used as the README says, installed again over itself
@@ -105,6 +109,9 @@ func TestPackageInstall(t *testing.T) {
 				if !strings.HasSuffix(r.Out, " "+packagedVersion+"\n") {
 					t.Errorf("%s --version: %+v", program, r)
 				}
+			}
+			if r := h.Do("grep", "^devlog:", "/etc/passwd"); strings.Count(r.Out, "\n") != 1 {
+				t.Errorf("the user of the service: %+v", r)
 			}
 			expectDefaultRules(t, h)
 			expectInstalledHook(t, h)

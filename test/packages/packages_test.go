@@ -250,6 +250,7 @@ func TestPackagesContents(t *testing.T) {
 			want["/usr/share/doc/devlog/"+strings.TrimPrefix(file, "../")] = hashed(t, "644", file)
 		})
 	}
+	want["/usr/lib/sysusers.d/devlog.conf"] = hashed(t, "644", "../packaging/sysusers.conf")
 	want["/usr/share/doc/devlog/copyright"], want["/usr/share/doc/devlog/changelog.gz"] = "", ""
 	if d := difference(want, filter(deb, want)); d != nil {
 		t.Errorf("the .deb is not as the sources in\n%s", strings.Join(d, "\n"))

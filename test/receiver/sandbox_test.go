@@ -75,7 +75,7 @@ func attempts(t *testing.T, h *host.Host, pid int, victim string) map[string]str
 	defer l.Close()
 	dir := h.Path("/var/log/devlog/c1")
 	in := "pid " + victim + "\nother /var/log/devlog/other/messages\nnew /run/elsewhere/new\nshadow /run/elsewhere/shadow\nfile victim\nabstract " + name + "\n"
-	host.Check(t, os.WriteFile(filepath.Join(dir, "compromise.in"), []byte(in), 0o600))
+	host.Check(t, os.WriteFile(filepath.Join(dir, "compromise.in"), []byte(in), 0o644))
 	h.Must("kill", "-WINCH", fmt.Sprint(pid))
 	var out []byte
 	host.Eventually(t, "what the receiver could do", func() bool {
@@ -92,46 +92,50 @@ func attempts(t *testing.T, h *host.Host, pid int, victim string) map[string]str
 	return did
 }
 
-// The process of a host's node that reads messages may write all containers' logs, and nothing
-// else.
+// The process of a host's node that reads messages may write all containers' logs, as a user of its
+// own only those that are its, and nothing else.
 func TestCompromiseOfNode(t *testing.T) {
-	host.NeedContainers(t)
-	h := host.NewHost(t)
-	installCompromised(t, h)
-	h.Must("cp", host.HookOn(), "/run/bin/devlog-hook") // the node runs the one beside it only
-	pid, end := newVictim(t, h)
-	defer end()
-	node := h.Command(t.Context(), "/run/bin/devlogd", "--node")
-	host.Check(t, node.Start())
-	defer func() {
-		h.Do("pkill", "-KILL", "devlogd")
-		_ = node.Wait()
-	}()
-	c := host.NewCheap(t, h, "c1", host.CheapOptions{})
-	reader := 0
-	host.Eventually(t, "the node receives", func() bool {
-		for _, p := range h.Processes() {
-			if f := strings.Fields(p); len(f) > 2 && f[2] == "--node-reader" {
-				reader, _ = strconv.Atoi(f[0])
+	for user, other := range map[string]string{"root": "allowed", "12345:54321": "stopped"} {
+		t.Run(user, func(t *testing.T) {
+			host.NeedContainers(t)
+			h := host.NewHost(t)
+			installCompromised(t, h)
+			h.Must("cp", host.HookOn(), "/run/bin/devlog-hook") // the node runs the one beside it only
+			pid, end := newVictim(t, h)
+			defer end()
+			node := h.Command(t.Context(), "/run/bin/devlogd", "--node", "--user", user)
+			host.Check(t, node.Start())
+			defer func() {
+				h.Do("pkill", "-KILL", "devlogd")
+				_ = node.Wait()
+			}()
+			c := host.NewCheap(t, h, "c1", host.CheapOptions{})
+			reader := 0
+			host.Eventually(t, "the node receives", func() bool {
+				for _, p := range h.Processes() {
+					if f := strings.Fields(p); len(f) > 2 && f[2] == "--node-reader" {
+						reader, _ = strconv.Atoi(f[0])
+					}
+				}
+				return h.Do("/run/bin/devlog-hook", "repair", "--pid", strconv.Itoa(c.PID), "--name", "c1", "--receiver", "node").Code == 0 && reader > 0
+			})
+			c.WantSent(t, c.Log(false), "before")
+			did := attempts(t, h, reader, pid)
+			if len(did) < 21 {
+				t.Errorf("only %d attempts: %v", len(did), did)
 			}
-		}
-		return h.Do("/run/bin/devlog-hook", "repair", "--pid", strconv.Itoa(c.PID), "--name", "c1", "--receiver", "node").Code == 0 && reader > 0
-	})
-	c.WantSent(t, c.Log(false), "before")
-	did := attempts(t, h, reader, pid)
-	if len(did) < 21 {
-		t.Errorf("only %d attempts: %v", len(did), did)
+			for name, what := range did {
+				want := "stopped"
+				if strings.HasSuffix(name, "-other") {
+					want = other
+				}
+				if what != want {
+					t.Errorf("%s: %s, want %s", name, what, want)
+				}
+			}
+			c.WantSent(t, c.Log(false), "after")
+		})
 	}
-	for name, what := range did {
-		want := "stopped"
-		if strings.HasSuffix(name, "-other") {
-			want = "allowed"
-		}
-		if what != want {
-			t.Errorf("%s: %s, want %s", name, what, want)
-		}
-	}
-	c.WantSent(t, c.Log(false), "after")
 }
 
 // A compromised receiver cannot harm the host or another container. Without the sandbox it
