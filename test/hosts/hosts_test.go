@@ -38,7 +38,7 @@ func TestHostsJudge(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "checks")
 			host.Check(t, os.WriteFile(file, []byte(c.said), 0o600))
-			out, err := exec.Command("hosts/judge.sh", "suite", file).CombinedOutput()
+			out, err := exec.Command("hosts/judge.sh", "suite", file, "hosts/guest").CombinedOutput()
 			if (err == nil) != c.passes || !strings.Contains(string(out), c.want) {
 				t.Errorf("%v, want %q:\n%s", err, c.want, out)
 			}

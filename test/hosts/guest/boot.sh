@@ -6,10 +6,11 @@ cd "$(dirname "$0")"
 mkdir -p /var/lib/devlog-test
 boot=$(($(cat /var/lib/devlog-test/boot 2>/dev/null || echo 0) + 1))
 echo "$boot" >/var/lib/devlog-test/boot
+. ./settings
 systemd-analyze blame 2>&1 | head -n 15 >/dev/ttyS2 # what the boot has cost
 for file in "$boot"-*.sh; do
 	# One that hangs is over after a while: the others are still of use.
-	timeout 300 bash -eu -c '. ./lib.sh; PS4="[\$SECONDS] + "; set -x; . "./$0"' "$file" >/dev/ttyS2 2>&1 </dev/null ||
+	timeout 900 bash -eu -c '. ./lib.sh; PS4="[\$SECONDS] + "; set -x; . "./$0"' "$file" >/dev/ttyS2 2>&1 </dev/null ||
 		echo "FAIL $file ended early, exit code $?" >/dev/ttyS1
 done
 sync

@@ -17,18 +17,16 @@ want() {
 	if "$@"; then ok "$what"; else bad "$what ($*)"; fi
 }
 
-# soon WHAT COMMAND...: a check that is ok once the command succeeds, within 30
-# seconds, or $WAIT.
+# soon WHAT COMMAND...: a check that is ok once the command succeeds.
 soon() {
 	local what=$1
 	shift
-	if within "${WAIT:-30}" "$@"; then ok "$what"; else bad "$what ($*)"; fi
+	if within "$@"; then ok "$what"; else bad "$what ($*)"; fi
 }
 
-# within SECONDS COMMAND...: waits until the command succeeds; fails after that time.
+# within COMMAND...: waits until the command succeeds; fails after 120 seconds, or $WAIT.
 within() {
-	local end=$((SECONDS + $1))
-	shift
+	local end=$((SECONDS + ${WAIT:-120}))
 	{ set +x; } 2>/dev/null
 	until "$@"; do
 		if ((SECONDS >= end)); then
@@ -63,7 +61,7 @@ no_failed_units() { [ -z "$(systemctl --failed --plain --no-legend | tee /dev/st
 # host_logs TEXT: a message of the host's arrives at its daemon.
 host_logs() {
 	logger -t host "$1"
-	within 5 grep -q "host: $1" $host_log
+	within grep -q "host: $1" $host_log
 }
 
 # own_daemon COMMAND...: from now on that is the host's daemon, and listens on
@@ -87,7 +85,7 @@ busybox_syslogd=(/bin/busybox syslogd -n -O $host_log)
 # restart_daemon: it listens when this returns.
 restart_daemon() {
 	systemctl restart own-syslogd.service
-	within 20 grep -qE ' /dev/(log|\.devlog-host)$' /proc/net/unix
+	within grep -qE ' /dev/(log|\.devlog-host)$' /proc/net/unix
 }
 
 # --- containers: all run /loop, whose lines go to syslog and to $truth/NAME/lines
