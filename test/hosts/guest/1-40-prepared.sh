@@ -68,4 +68,4 @@ own_daemon "${busybox_syslogd[@]}"
 soon "prepared with busybox syslogd" prepared
 want "the host logs" host_logs busybox
 want "no unit has failed" no_failed_units
-ended 39
+ended 41
