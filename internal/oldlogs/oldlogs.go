@@ -103,10 +103,11 @@ func clearUnused(dir string, keep time.Duration, list func() (inUse, error)) (er
 	}
 	var errs []error
 	for _, old := range renamed {
-		if d := c.inspect(old); d.isOld(c.before) && !d.isUsed(used) {
+		name := strings.TrimPrefix(old, clearPrefix)
+		if d := c.inspect(old); d.isOld(c.before) && !d.isUsed(used) && !used.names[name] {
 			errs = append(errs, c.remove(old, d))
 		} else {
-			_ = c.rename(old, strings.TrimPrefix(old, clearPrefix)) // if this fails, the next run tries again
+			_ = c.rename(old, name) // if this fails, the next run tries again
 		}
 	}
 	return c.failed(errors.Join(errs...))

@@ -59,6 +59,7 @@ func TestClear(t *testing.T) {
 	logs(dir, "quiet", old, "messages")   // its receiver has the file open
 	logs(dir, "waiting", old, "messages") // its receiver has opened nothing yet
 	logs(dir, "late", old, "messages")    // its receiver opens it meanwhile
+	logs(dir, "started", old)             // its receiver starts meanwhile, and has opened nothing yet
 	logs(dir, "recent", now, "messages")
 	logs(dir, "mixed", old, "messages")
 	must(os.Chtimes(filepath.Join(dir, "mixed", "messages"), now, now))
@@ -84,6 +85,7 @@ func TestClear(t *testing.T) {
 		open := []string{"quiet/messages", clearPrefix + "quiet/messages"}
 		if calls > 1 {
 			open = append(open, clearPrefix+"late/messages")
+			used.names["started"] = true
 		}
 		for _, name := range open {
 			if info, err := os.Stat(filepath.Join(dir, name)); err == nil {
@@ -101,7 +103,7 @@ func TestClear(t *testing.T) {
 		}
 		return names
 	}
-	want := []string{stampName, launch.ByNameDir, "deep", "late", "link", "linked", "mixed", "quiet", "recent", "waiting"}
+	want := []string{stampName, launch.ByNameDir, "deep", "late", "link", "linked", "mixed", "quiet", "recent", "started", "waiting"}
 	if got := entries(dir); !slices.Equal(got, want) {
 		t.Errorf("left: %v, want %v", got, want)
 	}
