@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/nodecall"
 	"devlog/test/host"
 )
 
@@ -468,4 +469,31 @@ func TestNodeReaderHangs(t *testing.T) {
 	nodeReader(t, h, reader)
 	d.WantSent(t, d.Log(false), "after")
 	host.WantOnce(t, c.Log(false), "waits")
+}
+
+// Only root in the host's PID namespace may call the node: not root of a container that has the
+// host's /run, nor a user.
+func TestNodeCallers(t *testing.T) {
+	host.NeedContainers(t)
+	h := host.NewHost(t)
+	startNode(t, h)
+	path := h.Path("/run/devlog/node")
+	info, err := os.Stat(path)
+	host.Check(t, err)
+	if mode := info.Mode().Perm(); mode != 0o600 {
+		t.Errorf("the socket has the mode %o", mode)
+	}
+	conn, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0) // this test is root in another PID namespace
+	host.Check(t, err)
+	defer unix.Close(conn)
+	host.Check(t, unix.Connect(conn, &unix.SockaddrUnix{Name: path}))
+	host.Check(t, nodecall.Send(conn, nodecall.Request{Operation: nodecall.List}, nil))
+	var a *nodecall.Answer
+	host.Eventually(t, "the node answers", func() bool {
+		a, _, err = nodecall.Take[nodecall.Answer](conn)
+		return err == nil && a != nil
+	})
+	if !strings.Contains(a.Error, "PID namespace") || len(a.Containers) > 0 {
+		t.Errorf("it answers %+v", a)
+	}
 }
