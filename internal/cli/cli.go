@@ -170,7 +170,7 @@ func failed(err error) int {
 
 // app returns the command line. lxc is LXC's call; nil for another caller.
 func (p *program) app(lxc *hook.LXC) *cli.App {
-	commands := []*cli.Command{p.checkCommand(), p.repairCommand(), p.undoCommand(), p.listCommand(), p.ociCommand(), p.autoRepairCommand(), p.configCommand()}
+	commands := []*cli.Command{p.checkCommand(), p.repairCommand(), p.undoCommand(), p.listCommand(), p.ociCommand(), p.autoRepairCommand(), p.repairLostCommand(), p.configCommand()}
 	if lxc != nil {
 		commands = append(commands, p.lxcCommand(*lxc))
 	}

@@ -9,6 +9,8 @@ import (
 	"devlog/internal/failure"
 	"devlog/internal/handover"
 	"devlog/internal/hosts"
+	"devlog/internal/names"
+	"devlog/internal/nodecall"
 	"devlog/internal/plan"
 	"devlog/internal/repair"
 	"devlog/internal/report"
@@ -202,7 +204,7 @@ func (p *program) undoCommand() *cli.Command {
 // repairs the container whose handles it inherits, for the receiver that already runs.
 func (p *program) autoRepairCommand() *cli.Command {
 	return usage.Command(cli.Command{
-		Name:   "auto-repair",
+		Name:   names.AutoRepair,
 		Hidden: true,
 		Flags: flags(planFlags(""), receiverFlags(), []cli.Flag{keepFlag(),
 			&cli.BoolFlag{Name: "host", Usage: "it is the host", EnvVars: env("HOST")},
@@ -235,6 +237,19 @@ func (p *program) autoRepairCommand() *cli.Command {
 				fmt.Fprintln(p.stderr, report.Done(r))
 			}
 			return err
+		},
+	})
+}
+
+// repairLostCommand is the command that the host's service runs when it starts without the sockets
+// of containers that it had.
+func (p *program) repairLostCommand() *cli.Command {
+	return usage.Command(cli.Command{
+		Name:   names.RepairLost,
+		Hidden: true,
+		Flags:  []cli.Flag{&cli.Uint64SliceFlag{Name: "container", Usage: "the service's `NUMBER` of a container; may be repeated"}},
+		Action: func(c *cli.Context) error {
+			return each(repair.Lost(nodecall.SavedDir, c.Uint64Slice("container")))
 		},
 	})
 }

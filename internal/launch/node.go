@@ -52,8 +52,8 @@ func (r *Receiver) mustNode() *plan.Refusal {
 }
 
 // startAtNode has the node receive. It returns the node's process ID. end ends the receiver.
-func (r *Receiver) startAtNode(spec daemon.Spec) (pid int, end func(), err error) {
-	a, err := nodecall.Call(nodecall.Request{Operation: nodecall.Add, Args: spec.Args}, spec.Files...)
+func (r *Receiver) startAtNode(spec daemon.Spec, again []byte) (pid int, end func(), err error) {
+	a, err := nodecall.Call(nodecall.Request{Operation: nodecall.Add, Args: spec.Args, Repair: again}, spec.Files...)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -233,6 +233,8 @@ type Job struct {
 	Needs string
 	// PrivateDev says that /dev is the container's own.
 	PrivateDev bool
+	// Again describes this repair to a service that may have to have it done again; nil for none.
+	Again []byte
 }
 
 // Start starts the receiver and returns its process ID, and a function that ends it. If a
@@ -276,7 +278,7 @@ func (r *Receiver) Start(j Job) (pid int, end func(), err error) {
 			defer link.close()
 		}
 		if r.node.may {
-			if pid, end, err = r.startAtNode(spec); err == nil || r.node.must {
+			if pid, end, err = r.startAtNode(spec, j.Again); err == nil || r.node.must {
 				return err
 			}
 			r.sayOwn(err)

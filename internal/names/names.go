@@ -35,9 +35,12 @@ const (
 	Link = ".devlog-link"
 	// NoteSuffix ends the name of a note that says why a hook could not repair.
 	NoteSuffix = ".log"
-	// Hook is the file name of the hook's program, and AutoRepair its command that repairs again.
+	// Hook is the file name of the hook's program. AutoRepair is its command that repairs again for
+	// a receiver, and RepairLost the one that does so for all containers of a service that has
+	// lost their sockets.
 	Hook       = "devlog-hook"
 	AutoRepair = "auto-repair"
+	RepairLost = "repair-lost"
 	// HostUnit is the systemd service that prepares the host. Its main process is the watcher.
 	HostUnit = "devlog-host.service"
 	// Receiver is the file name of the receiver's program.

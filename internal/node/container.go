@@ -24,6 +24,7 @@ type container struct {
 	node     *Node
 	number   uint64
 	args     []string
+	repair   []byte // how the hook repairs it again
 	since    time.Time
 	receiver *receiver.Receiver
 	// added is called when the reader reads; nil then. starting says that who called has not
@@ -45,11 +46,11 @@ type answer func(err error, confirmed func(knows bool))
 
 // add begins to receive for a container. It owns the files, and calls done when the reader reads
 // from them.
-func (n *Node) add(args []string, files []handover.File, done answer) {
+func (n *Node) add(q *nodecall.Request, files []handover.File, done answer) {
 	d, err := handover.Describe(files)
 	var c *container
 	if err == nil {
-		c, err = n.newContainer(args, 0)
+		c, err = n.newContainer(q.Args, 0)
 	}
 	if err != nil {
 		handover.CloseFiles(files)
@@ -57,7 +58,7 @@ func (n *Node) add(args []string, files []handover.File, done answer) {
 		return
 	}
 	old := n.replaced(d)
-	c.starting = true
+	c.starting, c.repair = true, q.Repair
 	c.added = func(err error) {
 		if err != nil { // who called starts a receiver of its own
 			c.forget()
@@ -80,6 +81,7 @@ func (c *container) confirmed(knows bool, old *container) {
 	}
 	c.starting = false
 	c.save()
+	c.remember()
 	if old != nil && c.node.containers[old.number] == old { // its names are the new one's
 		old.receiver.Forsake()
 		old.end()
@@ -270,6 +272,7 @@ func (c *container) close() {
 	closePassed(c.retired)
 	c.retired = nil
 	c.unsave()
+	_ = nodecall.Unsave(nodecall.SavedDir, c.number) // one that stays finds that the container has ended
 }
 
 // forReader is a container as a receiver.Reader.

@@ -72,7 +72,11 @@ func New(c Config, files []handover.File) (n *Node, err error) {
 			return nil, err
 		}
 	}
-	return n, n.Process.Loop.Add(n.listener, n.accept)
+	if err := n.Process.Loop.Add(n.listener, n.accept); err != nil {
+		return nil, err
+	}
+	n.repairLost()
+	return n, nil
 }
 
 // NameListener is the name of the socket for calls, from the service manager.
@@ -189,7 +193,7 @@ func (n *Node) take(conn int) {
 		_ = reply(conn, nodecall.Answer{}, err) // who called may have gone
 		_ = unix.Close(conn)
 	case q.Operation == nodecall.Add:
-		n.add(q.Args, files, func(err error, confirmed func(bool)) { n.answerAdd(conn, err, confirmed) })
+		n.add(q, files, func(err error, confirmed func(bool)) { n.answerAdd(conn, err, confirmed) })
 	default:
 		n.do(q, files, func(a nodecall.Answer, err error) {
 			_ = reply(conn, a, err)

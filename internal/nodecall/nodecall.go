@@ -51,6 +51,9 @@ type Request struct {
 	Operation Operation `json:"operation"`
 	// Args are, for Add, what devlogd would be started with.
 	Args []string `json:"args,omitempty"`
+	// Repair is, for Add, what the hook needs to repair the container again if the node loses
+	// its sockets. Only the hook reads it.
+	Repair json.RawMessage `json:"repair,omitempty"`
 }
 
 // Answer is what a node answers.

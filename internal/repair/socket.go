@@ -196,6 +196,10 @@ func (w *work) start() error {
 			return err
 		}
 	}
+	var err error
+	if job.Again, err = w.options.describe(); err != nil {
+		return err
+	}
 	pid, end, err := w.options.Receiver.Start(job)
 	if err != nil {
 		return err

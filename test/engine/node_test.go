@@ -17,13 +17,13 @@ import (
 	"devlog/test/host"
 )
 
-// nodeProcess is the newest process of the node with that option, other than the one before; 0
-// for none.
+// nodeProcess is the oldest process of the node with that option, other than the one before; 0
+// for none. A younger one may be about to execute another program.
 func nodeProcess(h *host.Host, option string, before int) (pid int) {
 	for _, p := range h.Processes() {
 		if f := strings.Fields(p); len(f) > 2 && f[2] == option {
-			if n, err := strconv.Atoi(f[0]); err == nil && n != before {
-				pid = max(pid, n)
+			if n, err := strconv.Atoi(f[0]); err == nil && n != before && (pid == 0 || n < pid) {
+				pid = n
 			}
 		}
 	}
