@@ -21,7 +21,7 @@ func TestConfigPrints(t *testing.T) {
 		"lxc": {"devlog.lxc.conf"}, "lxc-unprivileged": {"devlog.lxc-unprivileged.conf"}, "podman": {"devlog.oci.json"},
 		"docker": {"devlog.docker.json"}, "containerd": {"devlog.containerd.toml"}, "containerd1": {"devlog.containerd1.toml"}, "cri-o": {"devlog.oci.json"},
 		"cdi": {"devlog.cdi.json"}, "kubernetes": {"devlog.kubernetes.yaml"},
-		"sysvinit": {"devlog-host.init", "devlog.init"}, "openrc": {"devlog-host.openrc"}, "systemd-host": {"devlog-host.service"}, "systemd": {"devlogd.service", "devlogd.socket"},
+		"sysvinit": {"devlog-host.init", "devlogd.init", "devlog.init"}, "openrc": {"devlog-host.openrc", "devlogd.openrc"}, "systemd-host": {"devlog-host.service"}, "systemd": {"devlogd.service", "devlogd.socket"},
 		"s6": {"devlog.s6"}, "runit": {"devlog.runit"},
 		"rsyslog": {"devlog.rsyslog.conf"}, "syslog-ng": {"devlog.syslog-ng.conf"}, "fluent-bit": {"devlog.fluent-bit.yaml"},
 		"vector": {"devlog.vector.yaml"}, "otel": {"devlog.otel.yaml"},

@@ -4,13 +4,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 
 	"devlog/test/host"
 )
 
-// The service for OpenRC, as it is printed: what the runlevel starts prepares the
-// host, and its stop takes that back.
+// The services for OpenRC, as they are printed: what the runlevel starts prepares the host, and its
+// stop takes that back. Another receives for containers, and is started again when it was killed.
 func TestOpenRC(t *testing.T) {
 	host.Need(t, "root", "openrc")
 	h := host.NewHost(t)
@@ -25,7 +26,7 @@ func TestOpenRC(t *testing.T) {
 	// Every OpenRC has this one.
 	host.Check(t, os.WriteFile(h.Path("/etc/init.d/localmount"), []byte("#!/sbin/openrc-run\nstart() { :; }\n"), 0o755))
 	const service = "/etc/init.d/devlog-host"
-	h.Must("sh", "-c", host.InstallDir+"/devlog-hook config openrc >"+service+"; chmod 755 "+service)
+	h.Must("sh", "-c", host.InstallDir+"/devlog-hook config openrc --dir /run && cd /run && mv devlog-host.openrc "+service+"")
 	receive := host.ListenOn(t, h, "/dev/log")
 	before := h.Tree(nil, "/dev")
 	h.Must("rc-update", "add", "devlog-host", "default")
@@ -44,4 +45,10 @@ func TestOpenRC(t *testing.T) {
 	if r := h.Do("rc-service", "devlog-host", "status"); r.Code == 0 {
 		t.Errorf("status after the stop: %+v", r)
 	}
+	h.Must("sh", "-euc", host.Documented(t, "../docs/node.md"))
+	pid := nodeRuns(t, h, 0)
+	h.Must("kill", "-KILL", strconv.Itoa(pid))
+	nodeRuns(t, h, pid)
+	h.Must("rc-service", "devlogd", "stop")
+	host.ExpectReceiversEnd(t, h)
 }
