@@ -18,8 +18,8 @@ import (
 var levels = [][]string{
 	{"internal/syslog", "internal/file", "internal/file/filetest", "internal/pidfd", "internal/memfd", "internal/rights", "internal/names", "internal/environ", "internal/annotation", "internal/uniprocessor", "internal/earlysignal", "internal/crash", "internal/watchdog", "internal/budget", "internal/usage", "internal/notify", "hooks"},
 	{"internal/dirfd", "internal/eventloop", "internal/handover", "internal/safepath", "internal/watches", "internal/configfile", "internal/lxcexec", "internal/metrics", "internal/timezone", "internal/kmsg", "internal/listen"},
-	{"internal/output", "internal/journal", "internal/nodecall"},
-	{"internal/hook", "internal/rootfs", "internal/record", "internal/daemon", "internal/sandbox", "internal/logfile", "internal/sink", "internal/relay", "internal/syslogconf", "internal/wrapper", "internal/rerun", "internal/rerun/reruntest", "internal/output/outputtest"},
+	{"internal/output", "internal/journal", "internal/record"},
+	{"internal/hook", "internal/rootfs", "internal/nodecall", "internal/daemon", "internal/sandbox", "internal/logfile", "internal/sink", "internal/relay", "internal/syslogconf", "internal/wrapper", "internal/rerun", "internal/rerun/reruntest", "internal/output/outputtest"},
 	{"internal/changes", "internal/cleanup", "internal/devdir", "internal/plan", "internal/containers", "internal/intake", "internal/rootfs/rootfstest"},
 	{"internal/target", "internal/process"},
 	{"internal/running", "internal/failure", "internal/launch", "internal/watcher", "internal/router"},

@@ -45,7 +45,7 @@ func TestOpenRC(t *testing.T) {
 	if r := h.Do("rc-service", "devlog-host", "status"); r.Code == 0 {
 		t.Errorf("status after the stop: %+v", r)
 	}
-	h.Must("sh", "-euc", host.Documented(t, "../docs/node.md"))
+	h.Must("sh", "-euc", "PATH="+host.InstallDir+":$PATH\n"+host.Documented(t, "../docs/node.md"))
 	pid := nodeRuns(t, h, 0)
 	h.Must("kill", "-KILL", strconv.Itoa(pid))
 	nodeRuns(t, h, pid)
