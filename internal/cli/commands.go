@@ -247,7 +247,7 @@ func (p *program) repairLostCommand() *cli.Command {
 	return usage.Command(cli.Command{
 		Name:   names.RepairLost,
 		Hidden: true,
-		Flags:  []cli.Flag{&cli.Uint64SliceFlag{Name: "container", Usage: "the service's `NUMBER` of a container; may be repeated"}},
+		Flags:  []cli.Flag{&cli.Uint64SliceFlag{Name: "container", Usage: "the service's `NUMBER` of a container; may be repeated", EnvVars: env("CONTAINER")}},
 		Action: func(c *cli.Context) error {
 			return each(repair.Lost(nodecall.SavedDir, c.Uint64Slice("container")))
 		},
