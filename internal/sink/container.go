@@ -59,7 +59,7 @@ func (c *container) find() (fd int, shared bool, err error) {
 	if err != nil && !isHandle(fd) {
 		return fd, true, nil
 	}
-	_ = unix.Close(fd)
+	file.CloseNow(fd)
 	if err != nil {
 		return -1, false, c.because(err)
 	}
@@ -107,7 +107,7 @@ func (c *container) share() (fd int, kind uint32, err error) {
 		err = unix.Fstat(fd, &st)
 	}
 	if err != nil {
-		_ = unix.Close(fd)
+		file.CloseNow(fd)
 		return -1, 0, err
 	}
 	return fd, st.Mode & unix.S_IFMT, nil
@@ -138,7 +138,7 @@ func (c *container) hold(why error) (fd int, kind uint32, err error) {
 		err = errEnded
 	}
 	if err != nil {
-		_ = unix.Close(fd)
+		file.CloseNow(fd)
 		return -1, 0, err
 	}
 	return fd, kind, nil
@@ -215,7 +215,7 @@ func (c *container) pinNow() {
 	if err != nil {
 		return
 	}
-	defer unix.Close(fd)
+	defer file.CloseNow(fd)
 	if kind == unix.S_IFCHR || kind == unix.S_IFBLK { // /dev/null, before there is a terminal
 		return
 	}
@@ -231,7 +231,7 @@ func (c *container) pinNow() {
 // unpin closes the handle.
 func (c *container) unpin() {
 	if c.pin >= 0 {
-		_ = unix.Close(c.pin) // nothing was written to it
+		file.CloseNow(c.pin)
 		c.pin = -1
 	}
 }

@@ -286,3 +286,40 @@ func TestContainerByPath(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// A socket that the container has left to the receiver does not hold up its end, whatever the
+// container has set (SO_LINGER of socket(7)).
+func TestContainerLingers(t *testing.T) {
+	socket := func() int {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		outputtest.Must(t, err)
+		return fd
+	}
+	peer, fd := socket(), socket()
+	defer unix.Close(peer)
+	outputtest.Must(t, unix.Bind(peer, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	outputtest.Must(t, unix.Listen(peer, 1))
+	at, err := unix.Getsockname(peer)
+	outputtest.Must(t, err)
+	outputtest.Must(t, unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1, Linger: 100000}))
+	outputtest.Must(t, unix.Connect(fd, at))
+	stdout := os.NewFile(uintptr(fd), "stdout")
+	pidfd, end := startInit(t, stdout)
+	s, problems := openTestContainer(pidfd)
+	for range 20 { // more than the peer has room for
+		s.Add(outputtest.Message(strings.Repeat("x", 200<<10)))
+		s.Flush(time.Now())
+	}
+	outputtest.Must(t, stdout.Close())
+	end()
+	closed := make(chan bool)
+	go func() {
+		s.Close()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(20 * time.Second):
+		t.Errorf("it is not closed; problems %q", *problems)
+	}
+}

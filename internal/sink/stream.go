@@ -8,6 +8,7 @@ import (
 	"time"
 	"unsafe"
 
+	"devlog/internal/file"
 	"devlog/internal/output"
 	"devlog/internal/safepath"
 
@@ -268,7 +269,7 @@ func (f *streamFD) Close() (unread uint64) {
 		unread = countUnread(f.fd)
 	}
 	if f.owned {
-		_ = unix.Close(f.fd) // every write was checked
+		file.CloseNow(f.fd) // every write was checked
 	}
 	return unread
 }
