@@ -27,7 +27,7 @@ func TestBench(t *testing.T) {
 	host.Check(t, os.WriteFile(document, []byte("above\n"+begin+end+"below\n"), 0o600))
 	before := machineState(t)
 	cmd := exec.Command(program, "-devlogd", filepath.Join(host.BinDir, "devlogd"), "-peers", "busybox", "-reps", "1", "-scale", "0.001",
-		"-idle", "100ms", "-settle", "10ms", "-receivers", "3", "-results", results, "-document", document, "-picture", picture)
+		"-idle", "100ms", "-settle", "10ms", "-receivers", "3", "-containers", "3", "-results", results, "-document", document, "-picture", picture)
 	var said strings.Builder
 	cmd.Stderr = &said
 	out, err := cmd.Output()
@@ -43,7 +43,7 @@ func TestBench(t *testing.T) {
 	if string(text) != "above\n"+begin+"\n"+string(out)+"\n"+end+"below\n" {
 		t.Errorf("the document is\n%s", text)
 	}
-	for _, row := range []string{"messages/s: 8 senders", "CPU a message: 100/s", "RSS idle", "allocations a message", "exec to the first", "3 receivers at once", "| one ", "the same beside one that is flooded"} {
+	for _, row := range []string{"messages/s: 8 senders", "CPU a message: 100/s", "RSS idle", "allocations a message", "exec to the first", "3 receivers at once", "| one ", "the same beside one that is flooded", "3 containers of one service", "flood through 3 sockets"} {
 		if !strings.Contains(string(out), row) {
 			t.Errorf("no %q in\n%s", row, out)
 		}

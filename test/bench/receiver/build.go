@@ -25,7 +25,7 @@ const (
 
 // build compiles the tools into a directory.
 func build(dir string) error {
-	for _, name := range []string{limitName, loadTool, startTool} {
+	for _, name := range []string{limitName, crowdTool, loadTool, startTool} {
 		source, err := sources.ReadFile("c/" + name + ".c")
 		if err != nil {
 			return err

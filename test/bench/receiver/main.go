@@ -32,6 +32,8 @@ type plan struct {
 	idle      time.Duration // for how long is watched who has nothing to do
 	settle    time.Duration // how long a receiver is left at rest before it is looked at
 	receivers int           // how many run at once
+	// containers is how many a host's service has.
+	containers int
 }
 
 // place is where the plan is carried out.
@@ -52,6 +54,7 @@ func main() {
 	flag.DurationVar(&p.idle, "idle", time.Minute, "for how long to watch idle receivers")
 	flag.DurationVar(&p.settle, "settle", 200*time.Millisecond, "how long to leave a receiver at rest before looking at it")
 	flag.IntVar(&p.receivers, "receivers", 200, "how many receivers to run at once")
+	flag.IntVar(&p.containers, "containers", 1000, "how many containers a host's service has")
 	flag.StringVar(&results, "results", "", "file to write the results to")
 	flag.StringVar(&document, "document", "", "Markdown file to put the tables into")
 	flag.StringVar(&picture, "picture", "", "SVG file to draw")
@@ -60,7 +63,7 @@ func main() {
 	p.peers = strings.FieldsFunc(names, func(r rune) bool { return r == ',' })
 	err := error(nil)
 	switch {
-	case flag.NArg() > 0 || p.reps < 1 || p.receivers < 2 || p.scale <= 0:
+	case flag.NArg() > 0 || p.reps < 1 || p.receivers < 2 || p.containers < 2 || p.scale <= 0:
 		flag.Usage()
 		os.Exit(2)
 	case os.Getenv(insideEnv) != "":
@@ -167,12 +170,20 @@ func inside(p *plan) error {
 			w.peers = append(w.peers, peer)
 		}
 	}
+	var files unix.Rlimit
+	err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files)
+	if files.Cur = files.Max; err == nil { // the senders to a service have a socket for each container
+		err = unix.Setrlimit(unix.RLIMIT_NOFILE, &files)
+	}
+	if err != nil {
+		return err
+	}
 	r := newResults(w)
 	before, err := readProcessors()
 	if err != nil {
 		return err
 	}
-	for _, step := range []func(*results) error{w.loads, w.actions, w.starts, w.rests, w.many} {
+	for _, step := range []func(*results) error{w.loads, w.actions, w.starts, w.rests, w.many, w.services} {
 		if err := step(r); err != nil {
 			return err
 		}

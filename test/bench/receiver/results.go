@@ -57,6 +57,7 @@ type results struct {
 	Scale       float64
 	IdleSeconds float64
 	Receivers   int
+	Containers  int     // of a host's service
 	OthersLoad  float64 // part of the processors that went to other programs
 	Allocations int     // of a message, by the receiver
 	// Values are by peer, load and quantity.
@@ -66,7 +67,7 @@ type results struct {
 func newResults(w *place) *results {
 	r := &results{
 		Time: time.Now().UTC().Truncate(time.Second), Machine: machine(), Versions: map[string]string{}, Reps: w.reps, Scale: w.scale,
-		IdleSeconds: w.idle.Seconds(), Receivers: w.receivers, Values: map[string]map[string]map[string]*value{},
+		IdleSeconds: w.idle.Seconds(), Receivers: w.receivers, Containers: w.containers, Values: map[string]map[string]map[string]*value{},
 	}
 	for _, p := range w.peers {
 		r.Peers = append(r.Peers, p.name)
@@ -128,7 +129,7 @@ func (r *results) most(peer, quantity string) (top float64, ok bool) {
 // failure is an error if our own receiver or the limit has lost anything: then
 // the rest says nothing.
 func (r *results) failure() error {
-	for _, peer := range []string{ownName, limitName} {
+	for _, peer := range []string{ownName, limitName, serviceName, crowdTool} {
 		for _, load := range slices.Sorted(maps.Keys(r.Values[peer])) {
 			for _, quantity := range []string{lost, cut, disorder} {
 				if v := r.Values[peer][load][quantity]; v != nil && v.Max > 0 {

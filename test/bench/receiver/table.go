@@ -94,7 +94,7 @@ func (r *results) others() []string {
 // tables writes all results as Markdown.
 func tables(r *results) string {
 	var b strings.Builder
-	for _, part := range []func(*strings.Builder, *results){writeMachine, writeTargets, writeLoads, writeActions, writeMany} {
+	for _, part := range []func(*strings.Builder, *results){writeMachine, writeTargets, writeLoads, writeActions, writeMany, writeService} {
 		before := b.Len()
 		part(&b, r)
 		if b.Len() > before {
@@ -193,6 +193,56 @@ func writeMany(b *strings.Builder, r *results) {
 			row = append(row, q.show(x))
 		}
 		rows = append(rows, row)
+	}
+	writeTable(b, rows)
+}
+
+// writeService writes what a host's service does with many containers.
+func writeService(b *strings.Builder, r *results) {
+	if r.Values[serviceName] == nil {
+		return
+	}
+	rows := [][]string{{fmt.Sprintf("%d containers of one service", r.Containers), "target", serviceName, "", crowdTool}}
+	add := func(what, want string, met bool, show func(float64) string, of func(peer string) (float64, bool)) {
+		row := []string{what, want}
+		for _, name := range []string{serviceName, crowdTool} {
+			cell := ""
+			if x, ok := of(name); ok {
+				cell = show(x)
+			}
+			row = append(row, cell)
+		}
+		rows = append(rows, slices.Insert(row, 3, verdict(met)))
+	}
+	quantity := func(load, q string) func(string) (float64, bool) {
+		return func(peer string) (float64, bool) { return r.get(peer, load, q) }
+	}
+	most := func(what string, limit float64, show func(float64) string, of func(peer string) (float64, bool)) {
+		x, ok := of(serviceName)
+		add(what, "≤ "+show(limit), ok && x <= limit, show, of)
+	}
+	most("private memory a container", 30, func(x float64) string { return fmt.Sprintf("%.0f kB", x) }, quantity(crowded, private))
+	most(fmt.Sprintf("wake-ups in %.0f s, idle", r.IdleSeconds), 2, whole, quantity(crowded, wakeups))
+	most(fmt.Sprintf("CPU in %.0f s, idle", r.IdleSeconds), 0, func(x float64) string { return fmt.Sprintf("%.1f ms", x) }, quantity(crowded, idleCPU))
+	times := func(x float64) string { return fmt.Sprintf("%.2f×", x) }
+	most("send to log p99 beside one that is flooded, of that without", 2, times, func(peer string) (float64, bool) {
+		x, ok := r.get(peer, crowded, besideLog)
+		y, also := r.get(peer, crowded, quietLog)
+		return x / max(y, 0.001), ok && also
+	})
+	ratio := func(what, want string, load, q string, show func(float64) string, met func(float64) bool) {
+		x, _ := r.get(serviceName, load, q)
+		y, ok := r.get(crowdTool, load, q)
+		judged := x / max(y, 0.001)
+		rows = append(rows, []string{what, want, fmt.Sprintf("%.2f× (%s)", judged, show(x)), verdict(ok && met(judged)), show(y)})
+	}
+	for _, l := range serviceLoads(r.Containers) {
+		if l.least > 0 {
+			ratio("messages/s: "+l.name, fmt.Sprintf("≥ %.2f×", l.least), l.name, rate, thousands, func(x float64) bool { return x >= l.least })
+		} else {
+			ratio("CPU a message: "+l.name, fmt.Sprintf("≤ %.1f×", l.most), l.name, cpu, micros, func(x float64) bool { return x <= l.most })
+			most("send p99: "+l.name, 50, micros, quantity(l.name, p99))
+		}
 	}
 	writeTable(b, rows)
 }
