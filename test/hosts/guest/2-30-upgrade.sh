@@ -28,4 +28,4 @@ for name in "${names[@]}"; do soon "upgrade: nothing of $name is lost" complete 
 podman rm podman podman-o >/dev/null
 docker rm docker docker-o >/dev/null
 soon "the service has none" eval '[ "$(listed_by_node)" = 0 ]'
-ended 29
+ended 27
