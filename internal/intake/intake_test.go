@@ -399,8 +399,8 @@ func TestKeepMemory(t *testing.T) {
 	if n := next.Unwritten(); n != 1 {
 		t.Fatalf("%d messages are left", n)
 	}
-	if raw, _, from := next.Message(0); string(raw) != "a" || from.PID != int32(os.Getpid()) {
-		t.Errorf("it is %q from %+v", raw, from)
+	if raw, _ := next.message(0); string(raw) != "a" || next.sender(0).PID != int32(os.Getpid()) {
+		t.Errorf("it is %q from %+v", raw, next.sender(0))
 	}
 	next.Forget()
 	if n := keep(false).Unwritten(); n != 0 {

@@ -4,8 +4,6 @@ import (
 	"sync/atomic"
 	"time"
 	"unsafe"
-
-	"devlog/internal/syslog"
 )
 
 // Messages in memory that outlives the process are not lost if the process is killed: the
@@ -53,12 +51,6 @@ func (m *Memory) Unwritten() (n int) {
 		n++
 	}
 	return n
-}
-
-// Message returns one of those messages, in the form of Taker.Take.
-func (m *Memory) Message(i int) (raw []byte, cut bool, from syslog.Sender) {
-	raw, cut = m.message(i)
-	return raw, cut, m.sender(i)
 }
 
 // Mark makes the memory note the Number of the intake whose messages it has.

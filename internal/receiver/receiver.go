@@ -3,8 +3,8 @@
 //
 // A Receiver has no goroutine, no globals and no event loop of its own: it uses the loop of
 // its Process, which may have many Receivers. Only the loop's goroutine uses it. The order of
-// calls is New, Resume (to continue for another program), OpenOutputs, Take, Replay (likewise)
-// and Start. Then the loop calls it, until End, Rest and Close.
+// calls is New, Resume (to continue for another program), OpenOutputs, Take and Start. Then the
+// loop calls it, until End, Rest and Close.
 package receiver
 
 import (

@@ -2,30 +2,12 @@ package receiver
 
 import (
 	"slices"
-	"time"
 
 	"devlog/internal/cleanup"
 )
 
 // ForgetPrevious drops the receiver's earlier processes that no record names.
 func (h *holdings) ForgetPrevious() { h.identity.Forget(h.cleanups) }
-
-// Replay passes the first n messages of the memory, which a killed receiver had read, to the
-// outputs. Call it before anything else writes or receives, which would overwrite them.
-func (r *Receiver) Replay(n int) {
-	now := time.Now()
-	r.router.At(now)
-	for i := range n {
-		raw, cut, from := r.process.Memory.Message(i)
-		r.Received++
-		r.Bytes += uint64(len(raw))
-		if cut {
-			r.Cut++
-		}
-		r.handle(raw, cut, from)
-	}
-	r.Flush(now)
-}
 
 // Forget records that the messages in the process's memory, if this receiver read them, are
 // written.
