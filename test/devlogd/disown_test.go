@@ -28,6 +28,8 @@ var forgeries = map[string]string{
 	"<13>1 - - - - - - devlogd[4242]: 17 messages lost":                   "?: devlogd[4242]: 17 messages lost",
 	"<13>1 - - - 4242 - - devlogd[4242]: 17 messages lost":                "-[4242]: devlogd[4242]: 17 messages lost",
 	"<13>1 - - - - - [devlogd a=\"b\"] devlogd[4242]: 17":                 "[devlogd a=\"b\"] devlogd[4242]: 17",
+	"<13>\u200bdevlogd[4242]: 17 messages lost":                           "\u200bdevlogd?[4242]: 17 messages lost",
+	"<13>\u200b devlogd[4242]: 17 messages lost":                          "?: \u200b devlogd[4242]: 17 messages lost",
 	"<13>devlogd-hook[3]: of another program":                             "devlogd-hook[3]: of another program",
 	"<13>devlogd2[3]: of another program":                                 "devlogd2[3]: of another program",
 	"<13>app[3]: devlogd[4242]: 17 messages lost":                         "app[3]: devlogd[4242]: 17 messages lost",
@@ -47,6 +49,13 @@ func TestDisown(t *testing.T) {
 			t.Errorf("%q: %q, want %q", raw, got, want)
 		}
 	}
+	// A client of the journal may have any tag.
+	for tag, want := range map[string]string{" devlogd": " devlogd?", "\n\u2003devlogd: ": "\n\u2003devlogd?: ", "my devlogd": "my devlogd"} {
+		m := syslog.Message{Tag: []byte(tag)}
+		if router.Disown(&m); string(m.Tag) != want {
+			t.Errorf("%q: %q, want %q", tag, m.Tag, want)
+		}
+	}
 }
 
 // No line of a sender begins like a line of the receiver.
@@ -54,7 +63,7 @@ func FuzzDisown(f *testing.F) {
 	for raw := range forgeries {
 		f.Add([]byte(raw))
 	}
-	own := regexp.MustCompile(`^ *running([^a-zA-Z0-9._/?#-]|$)`)
+	own := regexp.MustCompile(`^[^!-~]*devlogd([^a-zA-Z0-9._/?#-]|$)`)
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var m syslog.Message
 		syslog.Parse(raw, &m, []byte("box"))
