@@ -4,6 +4,7 @@ package logfile
 
 import (
 	"errors"
+	"path/filepath"
 	"time"
 
 	"devlog/internal/output"
@@ -51,6 +52,8 @@ type Options struct {
 	// Below is a directory in which others create files too. Below it no links are followed,
 	// and only regular files are opened.
 	Below string
+	// Later creates a file that does not exist with the first message, not at the start.
+	Later bool
 }
 
 // File is an output to a regular file. A write that fails loses nothing while 1 MiB is enough
@@ -61,7 +64,9 @@ type File struct {
 	open func(p safepath.Place) (handle, error)
 
 	lines    output.Buffer
-	file     handle // nil if it cannot be opened
+	file     handle // nil if it cannot be opened, or is created later
+	later    bool   // the first message creates the file
+	failed   error  // why that failed, to report
 	ended    bool   // the file ends with a whole line
 	sync     bool   // something in this batch must be synced
 	unsynced bool   // syncing failed, and a notice says so
@@ -73,7 +78,7 @@ type File struct {
 
 // newFile returns a File for the path. start opens it.
 func newFile(path string, o Options, open func(safepath.Place) (handle, error)) *File {
-	f := &File{Place: safepath.New(path, o.Below), open: open, lines: output.NewBuffer(output.BufferOptions{Notice: o.Notice, Limit: maxPending, Slowest: lastRetry})}
+	f := &File{Place: safepath.New(path, o.Below), open: open, later: o.Later, lines: output.NewBuffer(output.BufferOptions{Notice: o.Notice, Limit: maxPending, Slowest: lastRetry})}
 	if o.Rotation.Size > 0 {
 		f.rotation = newRotation(f.Place, o.Rotation)
 	}
@@ -81,16 +86,25 @@ func newFile(path string, o Options, open func(safepath.Place) (handle, error)) 
 }
 
 // start opens the file. It creates the file (mode 0640) and its directories (mode 0755) if they
-// do not exist. If the file cannot be opened, the error says why, and the File tries again
-// later. A full disk is not an error.
+// do not exist. If the first message creates the file, start only checks that it can. If the
+// file cannot be opened, the error says why, and the File tries again later. A full disk is not
+// an error.
 func (f *File) start() error {
-	if err := f.reopen(time.Now()); err != nil && !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
-		return err
+	if f.later = f.later && f.awaits(); !f.later {
+		if err := f.reopen(time.Now()); err != nil && !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
+			return err
+		}
 	}
 	if f.rotation != nil {
 		f.rotation.compress()
 	}
 	return nil
+}
+
+// awaits returns whether the file can be created later. A confined receiver cannot create files
+// in / and /dev.
+func (f *File) awaits() bool {
+	return filepath.Dir(f.Path) != "/" && !inDev(f.Path) && f.Creatable()
 }
 
 func (f *File) reopen(now time.Time) error {
@@ -158,8 +172,14 @@ func (f *File) Next() time.Time {
 
 // write writes what waits. If that succeeds after a loss, it adds a notice.
 func (f *File) write(now time.Time) {
-	if f.file == nil && f.reopen(now) != nil {
-		return
+	if f.file == nil {
+		err := f.reopen(now)
+		if f.later {
+			f.later, f.failed = false, err
+		}
+		if err != nil {
+			return
+		}
 	}
 	f.follow(now)
 	if f.file == nil {
@@ -276,6 +296,9 @@ func (f *File) replace(now time.Time) error {
 // Reopen opens the path again. What is pending goes to the old file if possible, otherwise to
 // the new one.
 func (f *File) Reopen(now time.Time) {
+	if f.later {
+		return
+	}
 	if f.file != nil {
 		f.write(now)
 	}

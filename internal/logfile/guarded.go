@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// errHangs is the reason for losses while a system call for the file does not return.
-	errHangs = output.Cause("file system does not answer")
+	// ErrHangs is the reason for losses while a system call for the file does not return.
+	ErrHangs = output.Cause("file system does not answer")
 	// distrust is how long after a call that hung another goroutine makes all calls for the
 	// file: a server that is slow again and again must not delay the other outputs.
 	distrust = time.Minute
@@ -50,7 +50,8 @@ type Guarded struct {
 // GuardOptions are the options of the guard.
 type GuardOptions struct {
 	Watchdog *watchdog.Watchdog // the loop's; may be nil
-	// Problem reports that the file system hangs, once each time.
+	// Problem reports that the file system hangs (ErrHangs), once each time, or that the first
+	// message could not create the file.
 	Problem func(error)
 	// As calls its argument with the privileges for opening the file, in a thread of its own;
 	// nil if those are the program's.
@@ -79,14 +80,14 @@ func OpenGuarded(path string, o Options, guard GuardOptions) (*Guarded, error) {
 		err = g.As(g.file.start)
 	}) {
 		g.hung = false // the error reports it
-		return g, fmt.Errorf("cannot open the log file %s: %w", path, errHangs)
+		return g, fmt.Errorf("cannot open the log file %s: %w", path, ErrHangs)
 	}
 	return g, err
 }
 
 func newGuarded(f *File, o GuardOptions) *Guarded {
 	g := &Guarded{file: f, GuardOptions: o, queue: output.NewBuffer(output.BufferOptions{Notice: f.lines.Notice})}
-	g.queue.Block(errHangs)
+	g.queue.Block(ErrHangs)
 	return g
 }
 
@@ -118,9 +119,16 @@ func (g *Guarded) Flush(now time.Time) {
 	g.look = now
 	if g.hung {
 		g.hung = false
-		g.Problem(fmt.Errorf("cannot write to %s: %w", g.file.Path, errHangs))
+		g.Problem(fmt.Errorf("cannot write to %s: %w", g.file.Path, ErrHangs))
 	}
-	if !g.here(now) || len(g.todo) == 0 && g.file.rests(now) {
+	if !g.here(now) {
+		return
+	}
+	if err := g.file.failed; err != nil {
+		g.file.failed = nil
+		g.Problem(err)
+	}
+	if len(g.todo) == 0 && g.file.rests(now) {
 		return
 	}
 	switch guards := g.Watchdog != nil && g.Watchdog.Guards(); {
@@ -281,7 +289,7 @@ func (g *Guarded) Counts() output.Counts {
 	}
 	c := g.queue.CountsAfter(&g.known)
 	if g.gone {
-		c.Lose(string(errHangs), c.Pending)
+		c.Lose(string(ErrHangs), c.Pending)
 		c.Pending = 0
 	}
 	return c

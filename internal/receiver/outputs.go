@@ -22,9 +22,9 @@ type RulesError struct{ error }
 
 func (e RulesError) Unwrap() error { return e.error }
 
-// OpenOutputs reads the rules and opens their outputs with the privileges of the process's
-// future user (nil: no change), so that new files belong to that user, and files that the user
-// may not write are reported now. An error in the rules is a RulesError.
+// OpenOutputs reads the rules and opens their outputs. The first message creates a log file. For
+// the process's future user (nil: no change), OpenOutputs does so now, with the user's privileges,
+// and reports files that the user may not write. An error in the rules is a RulesError.
 func (r *Receiver) OpenOutputs(user *sandbox.User) error {
 	rules, err := r.config.Rules()
 	if err != nil {
@@ -45,7 +45,7 @@ func (r *Receiver) OpenOutputs(user *sandbox.User) error {
 			return err
 		}
 	}
-	r.router.As = func(open func() error) error { return sandbox.AsUser(*user, open) }
+	r.router.As, r.router.Creates = func(open func() error) error { return sandbox.AsUser(*user, open) }, true
 	err = r.router.As(func() error { return r.openOutputs(rules) })
 	r.router.As = nil
 	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
@@ -63,7 +63,7 @@ func (r *Receiver) openOutputs(rules []syslogconf.Rule) error {
 	r.use(to)
 	r.router.KeepOthers()
 	r.sayRemarks(to)
-	r.receives = true
+	r.receives, r.router.Creates = true, true // a reload finds out at once what the sandbox allows
 	return nil
 }
 

@@ -6,11 +6,13 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/handover"
 	"devlog/internal/sandbox"
+	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
 )
 
@@ -39,6 +41,11 @@ func TestUserAgain(t *testing.T) {
 		if err := r.OpenOutputs(user); err != nil {
 			t.Fatal(err)
 		}
+		if _, err := os.Stat(log); (err == nil) != (user != nil) {
+			t.Errorf("user %v, before the first message: %v", user, err)
+		}
+		r.Say(syslog.Notice, "the first message")
+		r.Flush(time.Now())
 		r.Close()
 		var st unix.Stat_t
 		if err := unix.Stat(log, &st); err != nil || st.Uid != want {

@@ -57,6 +57,8 @@ type Router struct {
 	Routes []Route
 	// As opens files with the right privileges; nil if those are the program's.
 	As func(open func() error) error
+	// Creates makes new log files at once. Otherwise the first message does.
+	Creates bool
 
 	left     []*handover.Output // by another program, for outputs that are not open yet
 	tolerant bool               // a file that cannot be opened is no error: see Resume

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -148,6 +149,12 @@ func (r *Router) keep(kind syslogconf.Kind, path string) {
 	r.Routes = append(r.Routes, Route{r.Meter(out, action), []syslogconf.Rule{rule}})
 }
 
+// fileProblem reports a log file's problem.
+func (r *Router) fileProblem(err error) {
+	r.hangs = r.hangs || errors.Is(err, logfile.ErrHangs)
+	r.Report(err)
+}
+
 // Open opens the output of a rule. A problem is one with which the other rules work. name is
 // the host's name in the kernel's log.
 func (r *Router) Open(rule syslogconf.Rule, name string) (out output.Output, problem, err error) {
@@ -175,8 +182,8 @@ func (r *Router) Open(rule syslogconf.Rule, name string) (out output.Output, pro
 		stream.Kind, stream.Path = sink.ContainerStdout, ""
 	default:
 		out, err = logfile.OpenGuarded(rule.Path, logfile.Options{
-			Notice: r.Notice, Rotation: logfile.Rotation(rule.Rotation), Below: stream.Below,
-		}, logfile.GuardOptions{Watchdog: r.Watchdog, Problem: func(err error) { r.hangs = true; r.Report(err) }, As: r.As})
+			Notice: r.Notice, Rotation: logfile.Rotation(rule.Rotation), Below: stream.Below, Later: !r.Creates,
+		}, logfile.GuardOptions{Watchdog: r.Watchdog, Problem: r.fileProblem, As: r.As})
 		if err != nil && r.tolerant {
 			r.Report(err)
 			err = nil

@@ -53,6 +53,29 @@ func (p Place) Open(flags int, mode uint32, want file.Type) (int, error) {
 	return file.OpenIn(d.fd, filepath.Base(p.Path), flags, mode, want)
 }
 
+// Creatable returns whether the file does not exist, but can be created. It creates the file's
+// directories (mode 0755) if they do not exist.
+func (p Place) Creatable() bool {
+	d, err := p.directory()
+	if err != nil {
+		return false
+	}
+	defer d.Close()
+	return !d.Has(filepath.Base(p.Path)) && unix.Faccessat(d.fd, ".", unix.W_OK|unix.X_OK, unix.AT_EACCESS) == nil
+}
+
+// directory opens the file's directory. It creates it if it does not exist.
+func (p Place) directory() (Folder, error) {
+	if p.Below != "" {
+		return p.walk(true)
+	}
+	dir := filepath.Dir(p.Path)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return Folder{}, err
+	}
+	return openFolder(dir)
+}
+
 // Hold returns a handle (O_PATH) on the file or directory that the path leads to. If the path
 // is below the directory below, no link is followed from there on. The error is file.ErrType
 // if the type is another one.

@@ -292,6 +292,7 @@ func TestHungFileEnd(t *testing.T) {
 func TestHungFileStart(t *testing.T) {
 	disk, dir := newDisk(t), t.TempDir()
 	socket := filepath.Join(dir, "log")
+	host.Check(t, os.Symlink("new", disk.Path("hung"))) // the start creates what a link leads to
 	disk.Freeze()
 	errOut := filepath.Join(dir, "stderr")
 	out, err := os.Create(errOut)
@@ -305,4 +306,25 @@ func TestHungFileStart(t *testing.T) {
 	})
 	disk.Thaw()
 	host.Check(t, func() error { _, err := cmd.Process.Wait(); return err }())
+}
+
+// A receiver whose first message cannot create a file because the file system hangs says so, and
+// writes to the others.
+func TestHungFileFirst(t *testing.T) {
+	disk, dir := newDisk(t), t.TempDir()
+	socket, hung, good := filepath.Join(dir, "log"), disk.Path("hung"), filepath.Join(dir, "good")
+	disk.Freeze()
+	defer disk.thaw() // the receiver cannot be ended before
+	r := host.RunReceiver(t, socket, "--listen", socket, "--rule", "*.* -"+hung, "--rule", "*.* -"+good)
+	fd := r.Connect()
+	host.Check(t, host.Send(fd, "<13>Jan  1 00:00:00 t: first"))
+	within(t, hangTime, "the report", func() {
+		host.WantOnce(t, good, "first", "cannot write to "+hung+": file system does not answer: tried again, and what is lost is counted")
+	})
+	disk.Thaw()
+	host.WantOnce(t, hung, "first")
+	r.Signal(syscall.SIGTERM)
+	if code, errOut := r.Wait(); code != 0 {
+		t.Errorf("exit code %d, %s", code, errOut)
+	}
 }
