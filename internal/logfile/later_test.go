@@ -1,12 +1,16 @@
 package logfile
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"testing"
 	"time"
 
 	"devlog/internal/output/outputtest"
+	"devlog/internal/safepath"
+	"devlog/internal/watchdog"
 )
 
 func openLater(path, below string, problem func(error)) (*Guarded, error) {
@@ -90,5 +94,31 @@ func TestLaterFailsThen(t *testing.T) {
 	outputtest.WantCounts(t, g, "1 0")
 	if text, err := os.ReadFile(path); err != nil || string(text) != "a\n" {
 		t.Errorf("%q, %v", text, err)
+	}
+}
+
+// The loop does not create a file in a call that it leaves after half a second: on a busy disk
+// that would look like a file system that does not answer.
+func TestLaterWaits(t *testing.T) {
+	creates := 0
+	f := newFile(filepath.Join(t.TempDir(), "m"), Options{Notice: outputtest.Notice, Later: true}, func(p safepath.Place) (handle, error) {
+		creates++
+		if bytes.Contains(debug.Stack(), []byte("watchdog.(*Watchdog).Run")) {
+			t.Errorf("in the loop:\n%s", debug.Stack())
+		}
+		return openHandle(p)
+	})
+	outputtest.Must(t, f.start())
+	dog := watchdog.New(func() {}, func() {})
+	dog.Top(true)
+	g := newGuarded(f, GuardOptions{Watchdog: dog, Problem: func(err error) { t.Error(err) }})
+	defer g.Close()
+	for range 2 {
+		g.Add(outputtest.Message("a"))
+		g.Flush(time.Now())
+	}
+	outputtest.WantCounts(t, g, "2 0")
+	if creates != 1 {
+		t.Errorf("%d times", creates)
 	}
 }

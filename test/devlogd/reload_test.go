@@ -21,22 +21,22 @@ func put(t *testing.T, path, text string) {
 func TestReload(t *testing.T) {
 	dir := t.TempDir()
 	sock, conf, a, b := filepath.Join(dir, "s"), filepath.Join(dir, "conf"), filepath.Join(dir, "a"), filepath.Join(dir, "b")
-	put(t, conf, "*.* "+a+"\n")
+	put(t, conf, "*.* -"+a+"\n")
 	d := startReady(t, nil, "--listen", sock, "--name", "box", "--config", conf)
 	fd := dial(t, sock)
 	send(t, fd, "<13>t: 1")
 	await(t, a, "box t: 1\n")
 	before := openFiles(t, d.cmd.Process.Pid) // with what this test has inherited
-	put(t, conf, "*.* "+b+"\n*.none "+b+"\n")
+	put(t, conf, "*.* -"+b+"\n*.none -"+b+"\n")
 	d.signal(unix.SIGHUP)
 	await(t, b, "]: read the rules again: 2\n")
 	await(t, b, conf+":2: its selectors leave no message\n")
 	send(t, fd, "<13>t: 2")
 	await(t, b, "box t: 2\n")
-	put(t, conf, "*.* "+a+"\nfoo.* "+a+"\n")
+	put(t, conf, "*.* -"+a+"\nfoo.* -"+a+"\n")
 	d.signal(unix.SIGHUP)
 	await(t, b, "]: the rules stay as they were: "+conf+":2:1: unknown facility \"foo\"")
-	put(t, conf, "*.* "+a+"\n*.* "+conf+"/x\n")
+	put(t, conf, "*.* -"+a+"\n*.* "+conf+"/x\n")
 	d.signal(unix.SIGHUP)
 	await(t, b, "]: the rules stay as they were: cannot open the log file "+conf+"/x: not a directory\n")
 	if err := os.Remove(conf); err != nil {
@@ -50,7 +50,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	// The sender is asked for from now on, and the file rotated.
-	put(t, conf, "!t\n*.* "+a+";JSON\n*.err "+b+";rotate=1M:1\n!-t\n*.* "+b+";rotate=1M:1\n")
+	put(t, conf, "!t\n*.* -"+a+";JSON\n*.err -"+b+";rotate=1M:1\n!-t\n*.* -"+b+";rotate=1M:1\n")
 	d.signal(unix.SIGHUP)
 	await(t, b, "]: read the rules again: 3\n")
 	send(t, fd, "<13>t: 4", "<11>t: 5", "<14>u: 6")

@@ -46,6 +46,11 @@ func TestNodeService(t *testing.T) {
 	s := host.NewSystemdHost(t)
 	startService(t, s, host.Documented(t, "../docs/node.md"))
 	pid := mainPID(t, s, "")
+	s.Must("/bin/systemctl", "restart", "devlogd.service")
+	pid = mainPID(t, s, pid)
+	if host.Exists(s.Messages()) { // the first message creates it
+		t.Errorf("%s exists before the first message", s.Messages())
+	}
 	stop := s.Flood("restarted", 4)
 	for range 3 {
 		s.Must("/bin/systemctl", "restart", "devlogd.service")
