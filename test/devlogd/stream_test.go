@@ -347,6 +347,7 @@ func TestDescriptorsOfClientsAreClosed(t *testing.T) {
 		write(t, c, "<13>a: begin\n")
 		await(t, log, "begin")
 		before := openFiles(t, d.cmd.Process.Pid)
+		sent := 0
 		rights := unix.UnixRights(make([]int, 253)...) // SCM_MAX_FD of the kernel's include/net/scm.h
 		for range 100 {
 			for _, fd := range []int{dial(t, dgram), c} {
@@ -358,9 +359,12 @@ func TestDescriptorsOfClientsAreClosed(t *testing.T) {
 					}
 					_, _ = unix.Poll(nil, 1) // until some were read: the sender's limit, not the receiver's
 				}
-				if err != nil {
+				if errors.Is(err, unix.EPERM) { // Linux 6.16 and newer refuse it: SO_PASSRIGHTS
+					continue
+				} else if err != nil {
 					t.Fatal(err)
 				}
+				sent++
 			}
 		}
 		write(t, c, "<13>a: end\n")
@@ -369,8 +373,8 @@ func TestDescriptorsOfClientsAreClosed(t *testing.T) {
 			t.Errorf("%q: %d open files, then %d", option, before, n)
 		}
 		d.stop()
-		if n := strings.Count(content(t, log), "takes these"); n != 200 {
-			t.Errorf("%q: %d messages", option, n)
+		if n := strings.Count(content(t, log), "takes these"); n != sent {
+			t.Errorf("%q: %d messages of %d", option, n, sent)
 		}
 	}
 }
