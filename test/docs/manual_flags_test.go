@@ -86,46 +86,37 @@ func explained(text string) set {
 // everywhere are the options of every program, which no synopsis repeats.
 var everywhere = set{"help": true, "version": true}
 
-// Every option in --help is in the manual, and the reverse.
+// page is the page of the manual for a command.
+func page(words []string) string { return strings.Join(words, "-") + ".8" }
+
+// Every option in --help is in the page of its command, and the reverse.
 func TestManualFlags(t *testing.T) {
-	for _, program := range []string{"devlogd", "devlog-hook"} {
-		text, synopsis := manualPage(t, program+".8")
-		all, written := set{}, set{}
-		var repair set
-		// A synopsis has a part for each command, behind ".Nm".
-		for _, part := range strings.Split("\n"+synopsis, "\n.Nm\n")[1:] {
-			words := []string{program}
-			if m := regexp.MustCompile(`^\.Cm ([a-z]+)`).FindStringSubmatch(part); m != nil {
-				words = append(words, m[1])
-			} else if program == "devlog-hook" {
-				continue // LXC's call, without options
-			}
-			said, has := found(part, option), helpFlags(t, words...)
-			if strings.Contains(part, ".Ar KIND") {
-				has = configFlags(t)
-			}
-			if words[len(words)-1] == "repair" {
-				repair = said
-			}
-			maps.Copy(all, has)
-			maps.Copy(written, said)
-			if strings.Contains(part, ".Op options of repair") {
-				maps.DeleteFunc(has, func(name string, _ bool) bool { return repair[name] })
-			}
-			maps.Copy(said, everywhere)
-			maps.Copy(has, everywhere)
-			if missing, extra := has.less(said), said.less(has); missing != nil || extra != nil {
-				t.Errorf("%q: the synopsis lacks %q; --help lacks %q", words, missing, extra)
-			}
+	repair := helpFlags(t, "devlog-hook", "repair")
+	for _, words := range commandLines(t) {
+		text, synopsis := manualPage(t, page(words))
+		has := helpFlags(t, words...)
+		if words[len(words)-1] == "config" {
+			has = configFlags(t)
 		}
-		if len(all) < 10 || len(written) < 10 {
-			t.Fatalf("%s: only %d options in --help, %d in the manual", program, len(all), len(written))
+		if strings.Contains(synopsis, ".Op options of repair") {
+			maps.DeleteFunc(has, func(name string, _ bool) bool { return repair[name] })
 		}
-		maps.Copy(all, helpFlags(t, program))
-		list := explained(text)
-		if missing, extra := all.less(list), list.less(all); missing != nil || extra != nil {
-			t.Errorf("%s.8 does not explain %q; --help lacks %q", program, missing, extra)
+		listed, explained := found(synopsis, option), explained(text)
+		for _, s := range []set{has, listed, explained} {
+			maps.DeleteFunc(s, func(name string, _ bool) bool { return everywhere[name] })
 		}
+		if missing, extra := has.less(listed), listed.less(has); missing != nil || extra != nil {
+			t.Errorf("%s: the synopsis lacks %q; --help lacks %q", page(words), missing, extra)
+		}
+		if missing, extra := has.less(explained), explained.less(has); missing != nil || extra != nil {
+			t.Errorf("%s does not explain %q; --help lacks %q", page(words), missing, extra)
+		}
+		if len(has) == 0 {
+			t.Errorf("%q has no options", words)
+		}
+	}
+	if text, _ := manualPage(t, "devlog-hook.8"); len(everywhere.less(explained(text))) > 0 {
+		t.Errorf("devlog-hook.8 explains only %v", explained(text))
 	}
 	// All that this one is given is the real runtime's.
 	if text, _ := manualPage(t, "devlog-runtime.8"); strings.Contains(text, "\n.It Fl ") {
@@ -133,21 +124,32 @@ func TestManualFlags(t *testing.T) {
 	}
 }
 
-// The commands that --help names are those of the manual.
+// The commands that --help names are those of the manual, each with a page. No page is too many.
 func TestManualNamesCommands(t *testing.T) {
-	text, synopsis := manualPage(t, "devlog-hook.8")
-	said := found(synopsis, `(?m)^\.Nm\n\.Cm ([a-z]+)`)
-	has := set{}
+	text, _ := manualPage(t, "devlog-hook.8")
+	said, has, pages := found(text, `(?m)^\.It Cm ([a-z]+)$`), set{}, set{"devlog-hook": true, "devlog-hook-lxc": true}
 	for _, words := range commandLines(t) {
 		if words[0] == "devlog-hook" {
-			has[words[1]] = true
+			has[words[1]], pages[strings.Join(words, "-")] = true, true
 		}
 	}
 	if missing, extra := has.less(said), said.less(has); missing != nil || extra != nil {
-		t.Errorf("the synopsis lacks %q; --help lacks %q", missing, extra)
+		t.Errorf("devlog-hook.8 lacks %q; --help lacks %q", missing, extra)
 	}
-	kinds := found(text[strings.Index(text, ".It Cm config"):strings.Index(text, ".It Cm auto-repair")], `(?m)^\.Cm ([a-z0-9-]+)`)
-	_, list, _ := strings.Cut(helpOf(t, "devlog-hook", "config"), "\nCOMMANDS:\n")
+	files, err := filepath.Glob("../man/devlog-hook*.8")
+	host.Check(t, err)
+	for _, file := range files {
+		if name := strings.TrimSuffix(filepath.Base(file), ".8"); !pages[name] {
+			t.Errorf("%s is no command's", file)
+		} else if name != "devlog-hook" && !strings.Contains(text, ".Xr "+name+" 8 ,\n") && !strings.Contains(text, ".Xr "+name+" 8\n") {
+			t.Errorf("devlog-hook.8 does not refer to %s", name)
+		}
+	}
+	text, _ = manualPage(t, "devlog-hook-config.8")
+	_, list, _ := strings.Cut(text, "\n.Ar KIND\nis\n")
+	list, _, _ = strings.Cut(list, "\n.Pp\n")
+	kinds := found(list, `(?m)^\.Cm ([a-z0-9-]+)`)
+	_, list, _ = strings.Cut(helpOf(t, "devlog-hook", "config"), "\nCOMMANDS:\n")
 	list, _, _ = strings.Cut(list, "\n\n")
 	offered := found(list, `(?m)^   ([a-z0-9-]+) `)
 	if missing, extra := offered.less(kinds), kinds.less(offered); missing != nil || extra != nil || len(kinds) < 5 {
