@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	// checkFixed and checkRandom are how long changes schedule before a check. Every
-	// container's watcher sees a change of a shared /dev, and the first to repair it saves the
-	// others the work.
+	// checkFixed and checkRandom are the time from a change to a check. Every container's
+	// watcher sees a change of a shared /dev, and the first to repair it saves the others the
+	// work.
 	checkFixed  = 20 * time.Millisecond
 	checkRandom = 30 * time.Millisecond
 	// firstPace and lastPace are added to that while changes keep coming and need no repair.
@@ -21,9 +21,10 @@ const (
 	lastPace  = 3 * time.Second
 	// quietPace is the time without a check after which the next is prompt again.
 	quietPace = 30 * time.Second
-	// promptly is how many replacements of /dev/log in a row are repaired at once. Each further
-	// one doubles the time until the next check, from firstStrike to lastStrike, and only what
-	// two checks in a row find unchanged is repaired. One is forgiven each forgive.
+	// promptly is how many replacements of /dev/log in a row are repaired at once, those by
+	// repairs included. Each further one doubles the time until the next check, from
+	// firstStrike to lastStrike, and only what two checks in a row find unchanged is repaired.
+	// One is forgiven each forgive.
 	promptly    = 4
 	maxStrikes  = 12
 	firstStrike = 100 * time.Millisecond

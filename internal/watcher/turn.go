@@ -9,9 +9,9 @@ import (
 	"devlog/internal/file"
 )
 
-// Where many share a /dev, a change wakes up all their watchers, and the repair by one of them
-// serves all. So each waits for its turn, and then checks again. Correctness does not depend on
-// that: anybody who shares /dev can hold the lock.
+// Where many share a /dev, a change wakes up all their watchers, and mostly the repair by one of
+// them serves all. So each waits for its turn, and then checks again. Correctness does not depend
+// on that: anybody who shares /dev can hold the lock.
 
 const (
 	// firstTurn and lastTurn are the shortest and longest time between two tries.
@@ -28,10 +28,10 @@ type turn struct {
 }
 
 // takeTurn returns whether it is this watcher's turn to repair: nobody else who shares /dev is at
-// it. A container whose /dev/log is mounted repairs for itself alone.
+// it.
 func (w *Watcher) takeTurn() bool {
 	t := &w.pause.turn
-	if w.clock.only || w.mountedLink() != nil {
+	if w.clock.only {
 		return true
 	}
 	dev, err := w.container.openDev()

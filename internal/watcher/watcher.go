@@ -201,7 +201,6 @@ func (w *Watcher) Step(now time.Time) {
 		if ended {
 			w.budget.Repaired(now, w.run.Cost())
 			w.run.Close()
-			w.pause.turn.end()
 			w.afterRun(now, problem)
 		}
 	}
@@ -320,6 +319,7 @@ func (w *Watcher) look(now time.Time) {
 func (w *Watcher) afterRun(now time.Time, problem error) {
 	run := w.run
 	w.run = nil
+	w.pause.turn.end()
 	repaired := problem == nil && run.Changed()
 	text := w.container.devLog().text
 	w.pause.ended(now, problem == nil && !repaired)
