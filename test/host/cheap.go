@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -162,10 +164,25 @@ func (c *Cheap) HookArgs(inside bool, args ...string) []string {
 func WaitDead(t *testing.T, h *Host, pid int) {
 	t.Helper()
 	Eventually(t, fmt.Sprintf("process %d is dead", pid), func() bool {
-		f := h.Stat(pid)
-		// In a container nobody waits for it. Its first thread is a zombie before
-		// the others, of which field 20 says how many there are, have closed the files.
-		return f == nil || f[0] == "Z" && f[17] == "1"
+		return dead(h.Stat(pid))
+	})
+}
+
+// dead returns whether a process with this status (Stat) has closed its files. In a container
+// nobody may wait for it. Its first thread is a zombie before the others, of which field 20 says
+// how many there are, have closed the files.
+func dead(f []string) bool { return f == nil || f[0] == "Z" && f[17] == "1" }
+
+// ends returns whether a process of the host is about to end: it has no command line any more,
+// but open files.
+func (h *Host) ends() bool {
+	h.T.Helper()
+	dirs, err := filepath.Glob(h.Path("/proc/[0-9]*"))
+	Check(h.T, err)
+	return slices.ContainsFunc(dirs, func(dir string) bool {
+		line, err := os.ReadFile(dir + "/cmdline")
+		pid, perr := strconv.Atoi(filepath.Base(dir))
+		return err == nil && perr == nil && len(line) == 0 && !dead(h.Stat(pid))
 	})
 }
 

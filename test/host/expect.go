@@ -146,7 +146,7 @@ func ExpectEmpty(t *testing.T, dir string) {
 func ExpectReceiversEnd(t *testing.T, h *Host) {
 	t.Helper()
 	start := time.Now()
-	Eventually(t, "the receivers have ended with the containers", func() bool { return len(h.Receivers()) == 0 })
+	Eventually(t, "the receivers have ended with the containers", func() bool { return len(h.Receivers()) == 0 && !h.ends() })
 	if took := time.Since(start); took > Promptly {
 		t.Errorf("the receivers took %v to end", took)
 	}
