@@ -149,6 +149,18 @@ func TestList(t *testing.T) {
 			h.process(22, 21, "conmon", "0::/machine.slice/libpod-"+idA+".scope", "c"+idA, "conmon", "-c", idB, "-n", "web")
 			h.process(23, 22, "sh", "0::/machine.slice/libpod-"+idA+".scope/conmon-"+idB, "e")
 		}, []Container{{ID: idA, Name: "evil", Engine: podman, PID: 21}}},
+		"one that takes another's name, in the host's PID namespace": {func(h *tree) {
+			h.conmon(20, idA, "evil")
+			h.process(22, 21, "conmon", "0::/machine.slice/libpod-"+idA+".scope", "c"+idA, "conmon", "-c", idB, "-n", "web")
+			h.process(23, 22, "sh", "0::/machine.slice/libpod-"+idA+".scope/conmon-"+idB, "e")
+			for _, pid := range []string{"21", "22", "23"} {
+				at := "proc/" + pid + "/ns/pid"
+				if err := os.Remove(filepath.Join(h.root, at)); err != nil {
+					h.t.Fatal(err)
+				}
+				h.link(at, "pid:[]")
+			}
+		}, []Container{{ID: idA, Name: "evil", Engine: podman, PID: 21}}},
 		"a user's cgroup of that name": {func(h *tree) {
 			h.process(10, 1, "sh", "0::/user.slice/user-7.slice/user@7.service/lxc.payload.web", "x")
 			h.process(50, 1, "lxc-start", "0::/lxc.monitor.web", "", "[lxc monitor] /var/lib/lxc web")
