@@ -82,8 +82,8 @@ func parse(args []string, help io.Writer) (*settings, error) {
 		return func(v string) error { *to = append(*to, v); return nil }
 	}
 	f.StringVar(&s.Dir, "dir", "/usr/libexec/devlog", "the `DIR` of devlog-hook and devlogd, by the same path on the node and here")
-	f.BoolVar(&s.All, "all", false, "every container gets the hooks, but where an annotation says off")
-	f.BoolVar(&s.AllDev, "all-dev", false, "every container with a directory of the node at /dev gets the hooks, but where an annotation says off")
+	f.BoolVar(&s.All, "all", false, "give every container the hooks, unless an annotation says off")
+	f.BoolVar(&s.AllDev, "all-dev", false, "give every container with a directory of the node at /dev the hooks, unless an annotation says off")
 	f.BoolVar(&s.Repair, "repair", true, "repair containers that run already; needs the node's PID namespace")
 	f.Func("rule", "a `RULE` for containers without the annotation devlog.dev/rules, such as '*.* container-stdout'; may be repeated", list(&s.Rules))
 	f.Func("hook-arg", "a further `ARGUMENT` of the hook, such as --annotations=all; may be repeated", list(&s.HookArgs))
