@@ -64,7 +64,7 @@ identified() {
 		[[ $first = *"$has"* ]] || return 1
 	done
 }
-want "with its name, the program's and the severity" identified
+soon "with its name, the program's and the severity" identified # the store may show no line for a moment
 log 3000
 soon "over $(($(files) - 1)) rotations" arrived
 want "once each" [ "$(doubles)" = 0 ]
