@@ -32,13 +32,11 @@ type Memory struct {
 	filled  int       // slots of the last receive
 	big     bool      // pages after a slot's first are touched
 	used    int       // number of touched slots
-	// kept says that the memory outlives this process. What is held is unwritten then,
-	// and is to be forgotten before the next receive.
-	kept   bool
+	// What is held is unwritten, if the memory outlives this process, and is to be forgotten
+	// before the next receive.
 	held   int
 	holder *Intake // that read what is held; nil if another process did
-	mark   *uint64 // the holder's number, in memory that outlives this process; may be nil
-	stream []byte  // for a read of a connection; nil until there is one
+	marks  *Marks  // about what is held; nil if the memory does not outlive the process
 }
 
 // control has room for one SCM_CREDENTIALS (unix(7)) and nothing else. The kernel closes
@@ -56,6 +54,14 @@ const wordSize = unix.SizeofPtr
 
 // NewMemory returns memory to read into. It takes up no memory before the first read.
 func NewMemory() *Memory { return &Memory{} }
+
+// turn returns how many batches are read before others get their turn: many, or each is written by itself.
+func (m *Memory) turn() int {
+	if m.marks != nil {
+		return 1
+	}
+	return maxBatches
+}
 
 // get gets the memory if that has not been done.
 func (m *Memory) get() error {
@@ -99,12 +105,17 @@ func (m *Memory) ask(asks bool) {
 	m.filled = slots
 }
 
-// buffer returns the memory for one read(2) of a stream.
-func (m *Memory) buffer() []byte {
-	if m.stream == nil {
-		m.stream = make([]byte, slotSize)
+// read reads once from a stream, without waiting. The data is valid until the next read; none is the end.
+func (m *Memory) read(fd int) ([]byte, error) {
+	if err := m.get(); err != nil {
+		return nil, err
 	}
-	return m.stream
+	if n, err := m.receive(fd, 1, false); n == 0 || m.headers[0].length == 0 {
+		m.Forget()
+		return nil, err
+	}
+	data, _ := m.message(0)
+	return data, nil
 }
 
 // receive reads up to that many messages that are queued at a socket, without waiting. It
@@ -158,18 +169,17 @@ func (m *Memory) Release() {
 	}
 }
 
-// keptSlots is a number of slots whose memory is not worth freeing.
-const keptSlots = 8
+const keptSlots = 8 // whose memory is not worth freeing
 
 // Rest frees memory that many messages at once needed.
 func (m *Memory) Rest() {
-	if m.used > keptSlots && !m.kept {
+	if m.used > keptSlots && m.marks == nil {
 		m.clear()
 	}
 }
 
 func (m *Memory) clear() {
-	if !m.kept {
+	if m.marks == nil {
 		_ = unix.Madvise(m.slots, unix.MADV_DONTNEED)
 	} else if m.held == 0 {
 		_ = unix.Madvise(m.slots, unix.MADV_REMOVE)
@@ -180,7 +190,7 @@ func (m *Memory) clear() {
 
 // Close frees all memory.
 func (m *Memory) Close() {
-	if !m.kept && m.slots != nil {
+	if m.marks == nil && m.slots != nil {
 		_ = unix.Munmap(m.slots)
 	}
 }

@@ -90,20 +90,16 @@ func (i *Intake) Sockets() []*Socket { return i.sockets }
 
 // Connections returns how many clients are connected; -1 without a stream socket.
 func (i *Intake) Connections() int {
-	if !i.hasStreams() {
-		return -1
+	if n := len(i.streams.open); n > 0 || slices.ContainsFunc(i.sockets, func(s *Socket) bool { return s.Stream }) {
+		return n
 	}
-	return len(i.streams.open)
-}
-
-func (i *Intake) hasStreams() bool {
-	return len(i.streams.open) > 0 || slices.ContainsFunc(i.sockets, func(s *Socket) bool { return s.Stream })
+	return -1
 }
 
 // Add starts receiving from a socket.
 func (i *Intake) Add(s *Socket) error {
 	ready := func() {
-		if err := i.receive(s, maxBatches); err != nil {
+		if err := i.receive(s, i.memory.turn()); err != nil {
 			_ = i.loop.Remove(s.FD)
 			i.taker.Failed(err)
 		}
@@ -184,6 +180,7 @@ func (i *Intake) Close() {
 	}
 	i.entries.Close()
 	i.timer.Set(time.Time{})
+	i.Forget()
 	if i.memory.holder == i {
 		i.memory.holder = nil
 	}
@@ -213,7 +210,7 @@ func (i *Intake) receive(s *Socket, batches int) error {
 				return nil
 			}
 		}
-		i.memory.hold(i)
+		i.memory.hold(i, 0)
 		n, err := i.memory.receive(s.FD, want, i.asks)
 		switch {
 		case errors.Is(err, unix.EAGAIN):

@@ -374,18 +374,27 @@ func TestReceiveDoesNotAllocate(t *testing.T) {
 	}
 }
 
+// newKept returns what uses the same memory as each process does, and the notes about that.
+func newKept(t *testing.T) (keep func(fresh bool) *Memory, marks *Marks) {
+	t.Helper()
+	parts, err := unix.Mmap(-1, 0, HeadersSize+ControlSize+SlotsSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Munmap(parts) })
+	marks = &Marks{}
+	return func(fresh bool) *Memory {
+		return KeepMemory(parts[:HeadersSize], parts[HeadersSize:HeadersSize+ControlSize], parts[HeadersSize+ControlSize:], marks, fresh)
+	}, marks
+}
+
 // Memory that outlives a process has the unwritten messages, and no pointers of the earlier
 // process.
 func TestKeepMemory(t *testing.T) {
+	keep, _ := newKept(t)
 	b := newBench(t, "", syslogconf.Block)
-	parts, err := unix.Mmap(-1, 0, HeadersSize+ControlSize+SlotsSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
-	b.must(err)
-	t.Cleanup(func() { _ = unix.Munmap(parts) })
-	keep := func(fresh bool) *Memory {
-		return KeepMemory(parts[:HeadersSize], parts[HeadersSize:HeadersSize+ControlSize], parts[HeadersSize+ControlSize:], fresh)
-	}
 	b.memory = keep(true)
-	if n := b.memory.Unwritten(); n != 0 {
+	if n := b.memory.unwritten(); n != 0 {
 		t.Errorf("fresh, it has %d messages", n)
 	}
 	b.AskSenders()
@@ -396,14 +405,14 @@ func TestKeepMemory(t *testing.T) {
 	b.send(fd, "a")
 	b.want("a")
 	next := keep(false)
-	if n := next.Unwritten(); n != 1 {
+	if n := next.unwritten(); n != 1 {
 		t.Fatalf("%d messages are left", n)
 	}
 	if raw, _ := next.message(0); string(raw) != "a" || next.sender(0).PID != int32(os.Getpid()) {
 		t.Errorf("it is %q from %+v", raw, next.sender(0))
 	}
 	next.Forget()
-	if n := keep(false).Unwritten(); n != 0 {
+	if n := keep(false).unwritten(); n != 0 {
 		t.Errorf("%d messages are left once they are written", n)
 	}
 	b.memory = next
@@ -424,4 +433,49 @@ func TestKeepMemory(t *testing.T) {
 			t.Fatalf("header %d has an address of the process before", i)
 		}
 	}
+}
+
+// What a process has read of streams and of the journal's entries, and not written, is counted as lost
+// by the next, also in the middle of a read.
+func TestLost(t *testing.T) {
+	keep, marks := newKept(t)
+	b := newBench(t, "", syslogconf.Block)
+	b.memory, b.Number = keep(true), 7
+	lost := func(want uint64) {
+		t.Helper()
+		if got := keep(false).Lost(); got != want || got > 0 && marks.Number != 7 {
+			t.Errorf("%d messages of %+v are lost, want %d", got, marks, want)
+		}
+	}
+	datagrams, entries, stream := b.dial(b.listen(unix.SOCK_DGRAM), unix.SOCK_DGRAM), b.entries(), b.dial(b.listen(unix.SOCK_STREAM), unix.SOCK_STREAM)
+	lost(0)
+	b.send(stream, "one\ntwo\nthr")
+	b.want("one", "two")
+	lost(3)
+	b.send(datagrams, "a", "b")
+	before := b.got.flushed
+	b.want("a", "b")
+	lost(2)
+	if b.got.flushed != before+1 {
+		t.Error("the stream's messages were not written before they were overwritten")
+	}
+	b.send(entries, "MESSAGE=x\nSYSLOG_IDENTIFIER=x\n", "MESSAGE=y\nSYSLOG_IDENTIFIER=x\n")
+	b.memory.Forget() // as the outputs' end of a write does
+	b.run(2)
+	if len(b.got.texts) != 2 {
+		t.Errorf("%q", b.got.texts)
+	}
+	b.got.texts = nil
+	lost(2)
+	b.Intake.Forget()
+	lost(0)
+	b.must(unix.Shutdown(stream, unix.SHUT_WR))
+	b.want("thr") // its end is no message
+	lost(0)
+	for _, s := range b.sockets {
+		if s.Journal {
+			b.must(b.receive(s, 1))
+		}
+	}
+	lost(0)
 }

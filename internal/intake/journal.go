@@ -30,17 +30,20 @@ func (i *Intake) receiveEntries(s *Socket, batches int) error {
 	}
 	read := uint64(0)
 	defer func() {
+		i.memory.noteEntries(read)
 		i.HighWater = max(i.HighWater, read)
 		if read > 0 {
 			i.taker.Done()
 		}
 		i.entries.Rest()
 	}()
+	i.memory.hold(i, 0)
 	for ; batches < 0 || read < maxEntries; read++ {
 		now := time.Now()
 		if limited != nil && i.allows(limited, now) == 0 {
 			return nil
 		}
+		i.memory.noteEntries(read + 1) // before it is read
 		entry, cred, err := i.entries.Receive(s.FD)
 		switch {
 		case errors.Is(err, unix.EAGAIN):

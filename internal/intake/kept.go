@@ -1,12 +1,13 @@
 package intake
 
 import (
+	"bytes"
 	"sync/atomic"
 	"time"
 	"unsafe"
 )
 
-// Messages in memory that outlives the process are not lost if the process is killed: the
+// Messages in memory that outlives the process are counted if the process is killed: the
 // kernel writes each there while it removes it from a socket's queue.
 
 // The sizes of that memory's parts, in whole pages.
@@ -19,11 +20,10 @@ const (
 // unused is the length of a slot without an unwritten message.
 const unused = ^uint32(0)
 
-// KeepMemory returns memory in these parts, which outlive the process. fresh says that they
-// have nothing from an earlier process.
-func KeepMemory(headers, controls, messages []byte, fresh bool) *Memory {
+// KeepMemory uses these parts, which outlive the process. fresh says that no earlier process did.
+func KeepMemory(headers, controls, messages []byte, marks *Marks, fresh bool) *Memory {
 	m := &Memory{
-		slots: messages, kept: true,
+		slots: messages, marks: marks,
 		headers: unsafe.Slice((*mmsghdr)(unsafe.Pointer(&headers[0])), slots),
 		control: unsafe.Slice((*control)(unsafe.Pointer(&controls[0])), slots),
 	}
@@ -38,58 +38,74 @@ func KeepMemory(headers, controls, messages []byte, fresh bool) *Memory {
 			m.headers[i].length = unused
 		}
 	}
-	m.held = m.Unwritten()
+	m.held = m.unwritten()
 	m.point()
 	m.filled = slots
 	m.touch()
 	return m
 }
 
-// Unwritten returns how many messages of an earlier process are in the memory.
-func (m *Memory) Unwritten() (n int) {
+// unwritten returns how many messages of an earlier process are in the memory.
+func (m *Memory) unwritten() (n int) {
 	for n < len(m.headers) && m.headers[n].length <= slotSize {
 		n++
 	}
 	return n
 }
 
-// Mark makes the memory note the Number of the intake whose messages it has.
-func (m *Memory) Mark(number *uint64) { m.mark = number }
+// Marks are notes about the memory, in memory that outlives the process too.
+type Marks struct {
+	Number  uint64 // of the intake that has read last
+	Entries uint64 // of the journal that it has read and that are not written
+	Stream  uint64 // 1 if what is in the memory is a stream's data
+}
+
+// Lost returns how many messages an earlier process may have read, at most, and not written.
+func (m *Memory) Lost() (n uint64) {
+	n = uint64(m.unwritten())
+	if n > 0 && m.marks.Stream != 0 {
+		data, _ := m.message(0)
+		// Messages end with one of the two, or begin with the third (RFC 6587).
+		n = 1 + uint64(max(bytes.Count(data, []byte{'\n'}), bytes.Count(data, []byte{0}), bytes.Count(data, []byte{'<'})))
+	}
+	return n + m.marks.Entries
+}
 
 // hold prepares for messages that the intake reads: others' that are not written would be
 // overwritten.
-func (m *Memory) hold(i *Intake) {
-	if !m.kept {
+func (m *Memory) hold(i *Intake, stream uint64) {
+	if m.marks == nil {
 		return
 	}
-	if m.held > 0 {
-		taker := i.taker
-		if m.holder != nil {
-			taker = m.holder.taker
-		}
-		taker.Flush(time.Now())
+	if m.holder != nil && (m.held > 0 || m.marks.Entries > 0) {
+		m.holder.taker.Flush(time.Now())
 	}
-	if m.holder = i; m.mark != nil {
-		*m.mark = i.Number
-	}
+	m.holder, m.marks.Number, m.marks.Stream = i, i.Number, stream
 }
 
 // Forget records that the messages that this intake has read are written.
 func (i *Intake) Forget() {
-	if m := i.memory; m.holder == nil || m.holder == i {
-		m.Forget()
+	if i.memory.holder == i {
+		i.memory.Forget()
 	}
 }
 
 // Forget records that the messages are written.
 func (m *Memory) Forget() {
-	if !m.kept {
+	if m.marks == nil {
 		return
 	}
 	for i := range m.headers[:m.held] {
 		m.headers[i].length = unused
 	}
-	m.held = 0
+	m.held, m.marks.Entries = 0, 0
+}
+
+// noteEntries notes how many entries of the journal are read and not written.
+func (m *Memory) noteEntries(n uint64) {
+	if m.marks != nil {
+		m.marks.Entries = n
+	}
 }
 
 // touch allocates the first page of each slot: a process that is killed while the kernel

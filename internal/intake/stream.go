@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -156,20 +155,20 @@ func (i *Intake) read(c *connection) bool {
 	if !c.ending && !i.mayRead(c, time.Now()) {
 		return false
 	}
-	n, err := readNow(c.fd, i.memory.buffer())
+	i.memory.hold(i, 1)
+	data, err := i.memory.read(c.fd)
 	switch {
 	case errors.Is(err, unix.EINTR):
 		return true
 	case errors.Is(err, unix.EAGAIN):
 		return false
-	case err != nil || n == 0: // its end; or it was closed with unread data
+	case err != nil || len(data) == 0: // its end; or it was closed with unread data
 		i.closeConnection(c)
 		return false
 	}
 	i.taker.Done()
 	st.touch(c)
 	now := time.Now()
-	data := i.memory.buffer()[:n]
 	st.held -= len(c.rest)
 	if len(c.rest) > 0 {
 		c.rest = append(c.rest, data...)
@@ -197,15 +196,6 @@ func (i *Intake) read(c *connection) bool {
 	}
 	st.keep(c, data)
 	return true
-}
-
-// readNow is a raw read(2) for files that never block; see eventloop.
-func readNow(fd int, buffer []byte) (int, error) {
-	n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&buffer[0])), uintptr(len(buffer)))
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(n), nil
 }
 
 // keep stores the beginning of a message.

@@ -175,7 +175,7 @@ func (c *container) read() error {
 		files = append(files, f)
 	}
 	c.reading = true
-	c.node.child.order(nodecall.Order{Operation: nodecall.Add, ID: c.number, Args: c.args}, files, func(_ nodecall.Result, err error) {
+	c.node.child.order(nodecall.Order{Operation: nodecall.Add, ID: c.number, Args: c.args, Again: c.added == nil}, files, func(_ nodecall.Result, err error) {
 		if errors.Is(err, errGone) { // the next one gets the container too
 			return
 		}

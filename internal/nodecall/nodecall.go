@@ -81,6 +81,7 @@ type Order struct {
 	Number    uint64    `json:"number"`
 	ID        uint64    `json:"id"`
 	Args      []string  `json:"args,omitempty"`   // for Add
+	Again     bool      `json:"again,omitempty"`  // for Add: another reader had the container
 	Socket    uint64    `json:"socket,omitempty"` // for Retire: its inode number
 	Severity  int       `json:"severity,omitempty"`
 	Text      string    `json:"text,omitempty"`  // for Say

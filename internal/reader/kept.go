@@ -8,39 +8,51 @@ import (
 
 	"devlog/internal/intake"
 	"devlog/internal/memfd"
+	"devlog/internal/receiver"
 )
 
 // Messages are received into memory that the watcher keeps, so that a killed reader's loss is
-// counted: the kernel writes each message there while it removes it from a socket's queue.
+// counted: the kernel writes each message there while it removes it from a socket's queue. The
+// containers' counts are there too.
 
 // Kept is that memory.
 type Kept struct {
-	head   *head
-	memory *intake.Memory
-	// pending are messages, of any container, that the outputs of the reader before had not
-	// written, or that another reader had lost and no container claimed.
-	pending uint64
+	head    *head
+	memory  *intake.Memory
+	records map[uint64]*record // by container
+	free    []*record
+	all     []record
 }
 
 // head is the beginning of the memory.
 type head struct {
 	magic uint64
-	// container is the one whose messages are in the memory.
-	container uint64
-	// pending are messages that outputs accepted and have not written.
+	marks intake.Marks
+	// used is how many records were in use at the same time, at most.
+	used uint64
+}
+
+// record is what is kept of a container.
+type record struct {
+	id uint64 // 0 if it is free
+	// lost are messages that were read and not passed on when a reader was killed, and that are not
+	// counted yet.
+	lost uint64
+	// pending are messages that the outputs accepted and have not written.
 	pending uint64
-	// lost are messages of the container loser that were read and not passed on when a reader
-	// was killed, and that are not counted yet.
-	lost, loser uint64
+	counts  receiver.Tally
 }
 
 const (
 	keptName  = "devlogd-batch"
-	keptMagic = 0x64766c6f67640101
+	keptMagic = 0x64766c6f67640102
 	headersAt = 4 << 10
 	controlAt = headersAt + intake.HeadersSize
 	slotsAt   = controlAt + intake.ControlSize
-	keptSize  = slotsAt + intake.SlotsSize
+	recordsAt = slotsAt + intake.SlotsSize
+	// maxRecords is for how many containers counts are kept.
+	maxRecords = 1 << 14
+	keptSize   = recordsAt + maxRecords*int(unsafe.Sizeof(record{}))
 )
 
 // MakeKept makes the memory. The watcher passes it to each reader.
@@ -64,42 +76,59 @@ func OpenKept(fd int) (*Kept, error) {
 		return nil, fmt.Errorf("map the memory that outlives a reader: %w", err)
 	}
 	_ = unix.Madvise(m, unix.MADV_NOHUGEPAGE)
-	k := &Kept{head: (*head)(unsafe.Pointer(&m[0]))}
+	k := &Kept{head: (*head)(unsafe.Pointer(&m[0])), records: map[uint64]*record{}}
+	k.all = unsafe.Slice((*record)(unsafe.Pointer(&m[recordsAt])), maxRecords)
 	fresh := k.head.magic != keptMagic
-	k.memory = intake.KeepMemory(m[headersAt:controlAt], m[controlAt:slotsAt], m[slotsAt:], fresh)
-	before := *k.head
 	if fresh {
-		before = head{}
+		*k.head = head{magic: keptMagic}
 	}
-	k.pending = before.pending
-	now := head{magic: keptMagic, lost: before.lost, loser: before.loser}
-	if n := uint64(k.memory.Unwritten()); n > 0 && !fresh {
-		if now.lost > 0 && now.loser != before.container {
-			k.pending += now.lost
-			now.lost = 0
+	k.memory = intake.KeepMemory(m[headersAt:controlAt], m[controlAt:slotsAt], m[slotsAt:recordsAt], &k.head.marks, fresh)
+	k.head.used = min(k.head.used, maxRecords)
+	for i := range k.all[:k.head.used] {
+		switch r := &k.all[i]; {
+		case fresh || r.id == 0:
+			*r = record{}
+			k.free = append(k.free, r)
+		default:
+			k.records[r.id] = r
 		}
-		now.lost, now.loser = now.lost+n, before.container
 	}
-	*k.head = now // before the memory: a kill in between counts them twice, not never
+	if n := k.memory.Lost(); n > 0 {
+		if r := k.record(k.head.marks.Number); r != nil {
+			r.lost += n // before the memory: a kill in between counts them twice, not never
+		}
+	}
 	k.memory.Forget()
-	k.memory.Mark(&k.head.container)
 	return k, nil
 }
 
 // Memory is what messages are received into.
 func (k *Kept) Memory() *intake.Memory { return k.memory }
 
-// Pending returns how many messages, of any container, the outputs of the reader before had not
-// written.
-func (k *Kept) Pending() uint64 { return k.pending }
-
-// lostOf returns how many messages of the container the reader before had read and not passed on.
-func (k *Kept) lostOf(id uint64) int {
-	if id != k.head.loser {
-		return 0
+// record returns the record of a container, which is made if it is missing; nil if there are too many.
+func (k *Kept) record(id uint64) *record {
+	r := k.records[id]
+	switch {
+	case r != nil || id == 0:
+		return r
+	case len(k.free) > 0:
+		r, k.free = k.free[len(k.free)-1], k.free[:len(k.free)-1]
+	case k.head.used < maxRecords:
+		r = &k.all[k.head.used]
+		k.head.used++
+	default:
+		return nil
 	}
-	return int(k.head.lost)
+	*r = record{id: id}
+	k.records[id] = r
+	return r
 }
 
-// counted records that they are counted.
-func (k *Kept) counted() { k.head.lost, k.head.loser = 0, 0 }
+// drop forgets a container.
+func (k *Kept) drop(id uint64) {
+	if r := k.records[id]; r != nil {
+		delete(k.records, id)
+		*r = record{}
+		k.free = append(k.free, r)
+	}
+}

@@ -37,12 +37,12 @@ type Reader struct {
 // entry is one container's receiver.
 type entry struct {
 	*receiver.Receiver
-	reader  *Reader
-	id      uint64
-	end     uint64           // the number of the order to end it; 0 for none
-	timer   *eventloop.Timer // to continue to end
-	pending uint64           // messages that its outputs have not written
-	kernel  int              // the open kernel's log, or -1
+	reader *Reader
+	id     uint64
+	end    uint64           // the number of the order to end it; 0 for none
+	timer  *eventloop.Timer // to continue to end
+	record *record          // what outlives this process; nil if there are too many
+	kernel int              // the open kernel's log, or -1
 }
 
 // New returns a reader for the watcher at the other end of conn. parse reads the command line of
@@ -185,13 +185,29 @@ func (r *Reader) add(o *nodecall.Order, files []handover.File) (err error) {
 	}
 	e.Flush(time.Now()) // outputs look at their files before the container runs
 	r.receivers[o.ID] = e
-	if n := r.kept.lostOf(o.ID); n > 0 {
-		e.Lose(n)
-		r.kept.counted()
-		e.Receiver.Say(syslog.Warning, "up to "+strconv.Itoa(n)+" messages lost: devlogd was killed before it had written them")
-	}
+	e.restore(o.Again)
 	e.Soon()
 	return nil
+}
+
+// restore continues with the counts of the reader before, if that had the container, and counts what it
+// has lost.
+func (e *entry) restore(again bool) {
+	if !again {
+		e.reader.kept.drop(e.id) // of another container with that number
+	}
+	known := e.reader.kept.records[e.id] != nil
+	if e.record = e.reader.kept.record(e.id); !known {
+		return
+	}
+	read, pending := e.record.lost, e.record.pending
+	e.Restore(&e.record.counts)
+	e.Lose(read, pending)
+	e.record.lost, e.record.pending = 0, 0
+	e.Tally(&e.record.counts)
+	if n := read + pending; n > 0 {
+		e.Receiver.Say(syslog.Warning, "up to "+strconv.FormatUint(n, 10)+" messages lost: devlogd was killed before it had written them")
+	}
 }
 
 // takeKernelLog takes the kernel's log from the files, and returns the others.
@@ -241,15 +257,16 @@ func (e *entry) close() {
 	e.timer.Set(time.Time{})
 	e.Close()
 	file.Shut(&e.kernel)
-	e.reader.kept.head.pending -= e.pending
+	e.reader.kept.drop(e.id)
 	delete(e.reader.receivers, e.id)
 }
 
 // Written records that the outputs have the received messages.
 func (e *entry) Written() {
-	now := e.Unwritten()
-	e.reader.kept.head.pending += now - e.pending
-	e.pending = now
+	if e.record != nil {
+		e.record.pending = e.Unwritten()
+		e.Tally(&e.record.counts)
+	}
 	e.Forget()
 }
 
@@ -281,6 +298,7 @@ func (r *Reader) Leave() {
 		time.Sleep(10 * time.Millisecond)
 	}
 	for id, e := range r.receivers {
+		e.Written()
 		e.Close()
 		file.Shut(&e.kernel)
 		delete(r.receivers, id)

@@ -192,16 +192,58 @@ func TestNextReader(t *testing.T) {
 	if got := next.content("m"); !strings.Contains(got, "one\n") || !strings.HasSuffix(got, "two\n") || strings.Contains(got, "lost") {
 		t.Errorf("%q", got)
 	}
-	// As if readers were killed: with a full disk, and right after reads.
-	*next.reader.kept.head = head{magic: keptMagic, pending: 3, lost: 5, loser: 7}
+	if got := next.order(nodecall.Order{Number: 2, Operation: nodecall.Count, ID: 7}); got.Received != 1 {
+		t.Errorf("%+v: without the order's word, the counts are another container's", got)
+	}
+}
+
+// After a kill the next reader continues with the counts of each container, with what the one before had
+// read and its outputs had not written as lost.
+func TestKilled(t *testing.T) {
+	batch := newBatch(t)
+	first := newBench(t, batch)
+	socket, client := first.socket("s")
+	more, other := first.socket("t")
+	add := []nodecall.Order{{Number: 1, Operation: nodecall.Add, ID: 7, Args: []string{"a", "m"}}, {Number: 2, Operation: nodecall.Add, ID: 8, Args: []string{"b", "n"}}}
+	first.order(add[0], socket)
+	first.order(add[1], more)
+	for range 3 {
+		first.send(client, "x")
+	}
+	first.send(other, "y")
+	first.run()
+	first.reader.receivers[7].record.pending = 4 // as with a full disk
+	first.reader.kept.head.marks.Number, first.reader.kept.head.marks.Entries = 8, 5
+	for range 2 { // the second is killed at once
+		k, err := OpenKept(batch)
+		if err != nil || k.records[8].lost != 5 || k.records[7].lost != 0 || k.records[7].pending != 4 {
+			t.Fatalf("%+v, %v", k.records, err)
+		}
+	}
+	next := newBench(t, batch)
+	next.dir = first.dir
+	for i, s := range []handover.Passed{socket, more} {
+		add[i].Again = true
+		next.order(add[i], s)
+	}
+	for _, tt := range []struct {
+		id, received, lost uint64
+		file, said         string
+	}{{7, 3, 4, "m", "up to 4 messages lost"}, {8, 6, 5, "n", "up to 5 messages lost"}} {
+		got := next.order(nodecall.Order{Number: 3, Operation: nodecall.Count, ID: tt.id})
+		if got.Received != tt.received || got.Lost != tt.lost {
+			t.Errorf("%+v, want %+v", got, tt)
+		}
+		if text := next.content(tt.file); strings.Count(text, tt.said) != 1 {
+			t.Errorf("%q", text)
+		}
+	}
 	last, err := OpenKept(batch)
-	if err != nil || last.Pending() != 3 || last.lostOf(7) != 5 || last.lostOf(8) != 0 {
-		t.Errorf("%+v, %v", last, err)
+	if err != nil || last.records[8].lost != 0 || last.records[7].pending != 0 || last.records[8].counts[0] != 6 {
+		t.Errorf("they are counted twice: %+v, %v", last.records, err)
 	}
-	if again, err := OpenKept(batch); err != nil || again.Pending() != 0 || again.lostOf(7) != 5 { // not counted yet
-		t.Errorf("%+v, %v", again, err)
-	}
-	if last.counted(); last.lostOf(7) != 0 {
-		t.Error("they are counted twice")
+	last.drop(7)
+	if r := last.record(9); r == nil || r.id != 9 || r.counts[0] != 0 || last.head.used != 2 {
+		t.Errorf("a record is not used again: %+v", r)
 	}
 }

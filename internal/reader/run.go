@@ -76,9 +76,6 @@ func Run(o Options, files []handover.File) error {
 	if err := r.confine(o.Confine); err != nil {
 		return err
 	}
-	if n := kept.Pending(); n > 0 {
-		Log(syslog.Warning, fmt.Sprintf("up to %d messages lost: devlogd was killed before their files could be written", n))
-	}
 	loop = func() {
 		if err := r.loop(); !errors.Is(err, eventloop.ErrYielded) {
 			o.Exit(err)

@@ -23,23 +23,50 @@ type counters struct {
 	// readBack are records of the kernel's log that this receiver itself wrote there.
 	// overwritten are records that were lost before they were read; they do not count as
 	// received.
-	readBack, overwritten uint64
-
-	reopens  uint64
-	repairs  uint64
-	upgrades uint64
-	fresh    uint64 // starts without the earlier program's state
-	killed   uint64 // messages lost when an earlier process was killed
+	readBack, overwritten      uint64
+	reopens, repairs, upgrades uint64
+	fresh                      uint64 // starts without the earlier program's state
+	killed                     uint64 // messages lost when an earlier process was killed
+	lost                       uint64 // messages that outputs of earlier processes have lost
 }
 
-// named returns the counters by their names in a description.
-func (c *counters) named() map[string]*uint64 {
-	return map[string]*uint64{
-		"received": &c.Received, "bytes": &c.Bytes, "own": &c.own, "routed": &c.routed, "unrouted": &c.unrouted,
-		"dropped": &c.Dropped, "told": &c.told, "cut": &c.Cut, "throttled": &c.Throttled, "highWater": &c.HighWater,
-		"evicted": &c.Evicted, "wrong": &c.Wrong, "readBack": &c.readBack, "overwritten": &c.overwritten,
-		"reopens": &c.reopens, "repairs": &c.repairs, "upgrades": &c.upgrades, "fresh": &c.fresh, "killed": &c.killed,
+// Tally is the counters in a form that can be in memory that outlives the process.
+type Tally [24]uint64
+
+// counterNames are the counters' names in a description, in the order of list. Only append to them.
+var counterNames = [...]string{"received", "bytes", "own", "routed", "unrouted", "dropped", "told", "cut", "throttled", "highWater",
+	"evicted", "wrong", "readBack", "overwritten", "reopens", "repairs", "upgrades", "fresh", "killed", "lost"}
+
+func (c *counters) list() [len(counterNames)]*uint64 {
+	return [...]*uint64{&c.Received, &c.Bytes, &c.own, &c.routed, &c.unrouted, &c.Dropped, &c.told, &c.Cut, &c.Throttled, &c.HighWater,
+		&c.Evicted, &c.Wrong, &c.readBack, &c.overwritten, &c.reopens, &c.repairs, &c.upgrades, &c.fresh, &c.killed, &c.lost}
+}
+
+// Tally notes the counters. What the outputs have lost is among them; what else they count is not.
+func (r *Receiver) Tally(t *Tally) {
+	for i, c := range r.list() {
+		t[i] = *c
 	}
+	t[len(counterNames)-1] += r.lostByOutputs()
+	t[len(t)-1] = uint64(r.started.UnixNano())
+}
+
+// Restore continues with the counters of an earlier process.
+func (r *Receiver) Restore(t *Tally) {
+	for i, c := range r.list() {
+		*c += t[i]
+	}
+	r.started = time.Unix(0, int64(t[len(t)-1]))
+}
+
+// lostByOutputs returns how many messages the outputs have lost.
+func (r *Receiver) lostByOutputs() (n uint64) {
+	for _, route := range r.router.Routes {
+		for _, l := range route.Out.Counts().Lost {
+			n += l.N
+		}
+	}
+	return n
 }
 
 // countRouted counts a message. matched says whether a rule matched.
@@ -51,18 +78,15 @@ func (c *counters) countRouted(matched bool) {
 	}
 }
 
-// Lose counts messages that were lost when an earlier process was killed.
-func (c *counters) Lose(n int) { c.killed += uint64(n) }
+// Lose counts messages that were lost when an earlier process was killed, and those of them that it had counted as received.
+func (c *counters) Lose(read, received uint64) {
+	c.Received += read
+	c.killed += read + received
+}
 
 // Totals returns how many messages were received, and how many of them are lost.
 func (r *Receiver) Totals() (received, lost uint64) {
-	lost = r.Dropped + r.killed
-	for _, route := range r.router.Routes {
-		for _, l := range route.Out.Counts().Lost {
-			lost += l.N
-		}
-	}
-	return r.Received + r.killed, lost
+	return r.Received, r.Dropped + r.killed + r.lost + r.lostByOutputs()
 }
 
 // Account logs what happened to the messages. It leaves out counts that are zero and usually
@@ -88,6 +112,7 @@ func (r *Receiver) Account() {
 		b.WriteString(" (more than " + r.config.Limit.Rate.String() + ")")
 	}
 	some(", lost when devlogd was killed ", r.killed)
+	some(", lost before it was restarted ", r.lost)
 	number(", cut ", r.Cut)
 	some(", not readable as entries of the journal ", r.Wrong)
 	if n := r.intake.Connections(); n >= 0 {

@@ -52,7 +52,7 @@ func (r *Receiver) finishMetrics() {
 
 // metricsSum changes whenever a metric does.
 func (r *Receiver) metricsSum() uint64 {
-	sum := r.Received + r.own + r.Throttled + r.Evicted + r.Wrong + r.overwritten + r.reopens + r.repairs + r.upgrades + r.fresh
+	sum := r.Received + r.own + r.Throttled + r.Evicted + r.Wrong + r.overwritten + r.reopens + r.repairs + r.upgrades + r.fresh + r.killed
 	for _, route := range r.router.Routes {
 		c := route.Out.Counts()
 		sum += c.Written
@@ -79,6 +79,7 @@ func (r *Receiver) appendMetrics(dst []byte) []byte {
 	t.Head("dropped_messages_total", "counter", "Messages read and not written to any output.")
 	t.Sample("dropped_messages_total", r.Dropped, metrics.Label{"reason", "rate"})
 	t.Sample("dropped_messages_total", r.killed, metrics.Label{"reason", "killed"})
+	t.Sample("dropped_messages_total", r.lost, metrics.Label{"reason", "before restart"})
 	t.One("cut_messages_total", "counter", "Messages that were longer than what is read of one.", r.Cut)
 	t.One("read_back_messages_total", "counter", "Messages by the receiver itself that it read in the kernel's log.", r.readBack)
 	t.One("kernel_lost_records_total", "counter", "Records of the kernel's log that were overwritten before they could be read.", r.overwritten)

@@ -23,8 +23,8 @@ func (r *Receiver) Describe(now time.Time) *handover.Description {
 	d := handover.NewDescription()
 	d.Program, d.Receives, d.Started = r.process.Version, r.receives, handover.TimeOf(r.started)
 	d.Files.Init = r.init
-	for name, n := range r.named() {
-		d.Counters[name] = *n
+	for i, n := range r.list() {
+		d.Counters[counterNames[i]] = *n
 	}
 	d.Counters[unsaidCounter] = r.intake.Unsaid()
 	d.PreviousIDs = r.identity.IDs()
@@ -58,8 +58,8 @@ func (r *Receiver) Describe(now time.Time) *handover.Description {
 func (r *Receiver) Resume(d *handover.Description, upgraded bool) {
 	r.resumed = d
 	r.router.Resume(d.Outputs)
-	for name, n := range r.named() {
-		*n = d.Counters[name]
+	for i, n := range r.list() {
+		*n = d.Counters[counterNames[i]]
 	}
 	if d.Started != 0 {
 		r.started = d.Started.Time()

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -194,8 +195,18 @@ func TestNodeReaderKilled(t *testing.T) {
 	host.WantOnce(t, c.Log(false), "waits")
 	c.WantSent(t, c.Log(false), "after-2")
 	nodeReader(t, h, pid)
-	if n := strings.Count(h.Do(host.HookOn(), "list", "--json").Out, `"pid"`); n != 2 {
-		t.Errorf("%d containers are listed", n)
+	var list []struct {
+		Name           string
+		Received, Lost uint64
+	}
+	host.Check(t, json.Unmarshal([]byte(h.Do(host.HookOn(), "list", "--json").Out), &list))
+	for _, l := range list {
+		if l.Received != map[string]uint64{"c": 3, "d": 1}[l.Name] || l.Lost != 0 {
+			t.Errorf("%+v", l)
+		}
+	}
+	if len(list) != 2 {
+		t.Errorf("%d containers are listed", len(list))
 	}
 }
 
@@ -287,12 +298,10 @@ func TestNodeEndsBeforeItAnswers(t *testing.T) {
 			reader := strconv.Itoa(nodeReader(t, h, 0))
 			c := host.NewCheap(t, h, "c", host.CheapOptions{})
 			h.Must("kill", "-STOP", reader)
+			before := len(socketsOf(h, pid))
 			done := make(chan host.Result)
 			go func() { done <- c.Hook(false, "repair", "--receiver", how) }()
-			host.Eventually(t, "the hook has bound the socket", func() bool {
-				_, err := os.Stat(c.Path("/run/devlog/log"))
-				return err == nil
-			})
+			host.Eventually(t, "the hook has called the node", func() bool { return len(socketsOf(h, pid)) > before })
 			h.Must("kill", "-KILL", strconv.Itoa(pid))
 			r := <-done
 			h.Must("kill", "-CONT", reader)
