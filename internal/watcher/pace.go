@@ -25,8 +25,8 @@ const (
 	// repairs included. Each further one doubles the time until the next check, from
 	// firstStrike to lastStrike, and only what two checks in a row find unchanged is repaired.
 	// One is forgiven each forgive.
-	promptly    = 4
-	maxStrikes  = 12
+	promptly    = 8
+	maxStrikes  = 16
 	firstStrike = 100 * time.Millisecond
 	lastStrike  = 10 * time.Second
 	forgive     = 30 * time.Second

@@ -28,11 +28,14 @@ type turn struct {
 }
 
 // takeTurn returns whether it is this watcher's turn to repair: nobody else who shares /dev is at
-// it.
-func (w *Watcher) takeTurn() bool {
+// it. If /dev/log was replaced since the last try, it waits as long again.
+func (w *Watcher) takeTurn(replaced bool) bool {
 	t := &w.pause.turn
 	if w.clock.only {
 		return true
+	}
+	if replaced {
+		t.waited = 0
 	}
 	dev, err := w.container.openDev()
 	if err != nil {

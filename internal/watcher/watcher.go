@@ -304,7 +304,7 @@ func (w *Watcher) look(now time.Time) {
 	if w.remount(now) {
 		return
 	}
-	if prompt && !w.takeTurn() {
+	if prompt && !w.takeTurn(replaced) {
 		w.due.at = now.Add(between(firstTurn, lastTurn))
 		return
 	}
