@@ -1,8 +1,8 @@
 #!/bin/sh
-# After the package is installed or upgraded: the socket of the host's service is
-# enabled, once (dpkg says "configure" and the version before, rpm how many versions
-# there are). The service, if it runs, continues as the new version. Its sockets stay
-# open meanwhile.
+# Runs after the package is installed or upgraded. It enables the socket of the host's
+# service, the first time only (dpkg passes "configure" and the version before, rpm the
+# number of versions). A running service restarts as the new version; its sockets stay
+# open.
 set -e
 if command -v systemd-sysusers >/dev/null; then
 	systemd-sysusers devlog.conf || : # without the user, devlogd.service reads messages as root

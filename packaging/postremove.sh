@@ -1,8 +1,8 @@
 #!/bin/sh
-# After the package has gone, not after an upgrade (see preremove.sh). An engine
-# calls the runtime by which a container was started to stop and delete it too.
-# Where a running container was started with devlog-runtime, a script is left in
-# its place that becomes the real runtime, as devlog-runtime did.
+# Runs after the package is removed, not after an upgrade (see preremove.sh). An
+# engine also stops and deletes a container by the runtime that started it. If a
+# running container was started with devlog-runtime, this leaves a script in its place
+# that becomes the real runtime, as devlog-runtime did.
 set -e
 case "${1-}" in
 remove | 0) ;;
@@ -24,7 +24,8 @@ used() {
 	printf '%s\n' "$@" | grep -qszxF -f - /proc/[0-9]*/cmdline
 }
 
-# leave PATH NAME...: what is to be found at PATH may have the other names too.
+# leave PATH NAME...: leaves the script at PATH if a container's runtime has that name
+# or one of the others.
 left=
 leave() {
 	if [ -e "$1" ] || ! used "$@"; then

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Before the package goes, not before an upgrade (dpkg says "remove", rpm says
-# that 0 versions stay): a unit that was enabled would fail from then on. The
-# host stays prepared, and receivers that run stay: containers rely on both. So
-# does what an administrator has written; who removes the package is told.
+# Runs before the package is removed, not before an upgrade (dpkg passes "remove", rpm
+# 0 as the number of versions left). It disables units, which would fail from then on.
+# The host stays prepared, and running receivers stay: containers rely on both. Files
+# that an administrator has written stay too; a message names them.
 set -e
 case "${1-}" in
 remove | 0) ;;
@@ -13,8 +13,8 @@ if [ -d /run/systemd/system ]; then
 elif command -v systemctl >/dev/null; then
 	systemctl disable devlog-host.service || : # of a system that does not run
 fi
-# The service runs as long as it has containers. An installation that follows a removal
-# of dpkg's, which is no first one, finds the socket as it was.
+# The service runs as long as it has containers. dpkg does not treat an installation
+# after a removal as the first one, so it finds the socket as it was.
 if [ "$1" = 0 ] && command -v systemctl >/dev/null; then
 	systemctl --no-reload disable devlogd.socket || :
 fi
