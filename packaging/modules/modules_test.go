@@ -23,6 +23,20 @@ func TestNotices(t *testing.T) {
 	}
 }
 
+// Debian's Go has no license in its own directory.
+func TestLicenseElsewhere(t *testing.T) {
+	if got := debianDocs("/usr/lib/go-1.24"); got != "/usr/share/doc/golang-1.24-go" {
+		t.Errorf("%q", got)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/copyright", []byte("by the Go Authors\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if texts, err := licenses(t.TempDir(), dir); err != nil || len(texts) != 1 || texts[0] != "by the Go Authors" {
+		t.Errorf("%q, %v", texts, err)
+	}
+}
+
 func TestNotAProgram(t *testing.T) {
 	if err := run([]string{"main.go"}); err == nil {
 		t.Error("a text is accepted as a program")

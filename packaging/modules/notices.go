@@ -22,7 +22,12 @@ func writeNotices(w io.Writer, modules []module) error {
 		if err != nil {
 			return fmt.Errorf("find the module %s: %w", m.path, err)
 		}
-		texts, err := licenses(strings.TrimSpace(string(out)))
+		dir := strings.TrimSpace(string(out))
+		dirs := []string{dir}
+		if m.path == standard {
+			dirs = append(dirs, debianDocs(dir))
+		}
+		texts, err := licenses(dirs...)
 		if err != nil {
 			return fmt.Errorf("the license of %s: %w", m.path, err)
 		}
@@ -37,26 +42,33 @@ func writeNotices(w io.Writer, modules []module) error {
 	return nil
 }
 
-// licenses reads the files of a module's directory, or where Debian keeps Go's,
-// that say under which license it is.
-func licenses(dir string) ([]string, error) {
-	var texts []string
-	for _, pattern := range []string{"LICENSE*", "COPYING*", "NOTICE*"} {
-		names, err := filepath.Glob(filepath.Join(dir, pattern))
-		if err != nil {
-			return nil, err
-		}
-		slices.Sort(names)
-		for _, name := range names {
-			text, err := os.ReadFile(name)
+// debianDocs is where Debian and Ubuntu have the license of the Go that is in goroot, which is
+// not in there: for /usr/lib/go-1.24, in /usr/share/doc/golang-1.24-go.
+func debianDocs(goroot string) string {
+	return "/usr/share/doc/golang-" + strings.TrimPrefix(filepath.Base(goroot), "go-") + "-go"
+}
+
+// licenses reads the files that state a module's license, in the first of the directories that
+// has any.
+func licenses(dirs ...string) (texts []string, err error) {
+	for _, dir := range dirs {
+		for _, pattern := range []string{"LICENSE*", "COPYING*", "NOTICE*", "copyright"} {
+			names, err := filepath.Glob(filepath.Join(dir, pattern))
 			if err != nil {
 				return nil, err
 			}
-			texts = append(texts, strings.TrimSpace(string(text)))
+			slices.Sort(names)
+			for _, name := range names {
+				text, err := os.ReadFile(name)
+				if err != nil {
+					return nil, err
+				}
+				texts = append(texts, strings.TrimSpace(string(text)))
+			}
+		}
+		if len(texts) > 0 {
+			return texts, nil
 		}
 	}
-	if len(texts) == 0 {
-		return nil, fmt.Errorf("no file in %s has it", dir)
-	}
-	return texts, nil
+	return nil, fmt.Errorf("no file in %s states it", strings.Join(dirs, " or "))
 }
