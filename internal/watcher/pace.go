@@ -21,10 +21,9 @@ const (
 	lastPace  = 3 * time.Second
 	// quietPace is the time without a check after which the next is prompt again.
 	quietPace = 30 * time.Second
-	// promptly is how many replacements of /dev/log in a row are repaired at once, those by
-	// repairs included. Each further one doubles the time until the next check, from
-	// firstStrike to lastStrike, and only what two checks in a row find unchanged is repaired.
-	// One is forgiven each forgive.
+	// promptly is how many replacements of /dev/log in a row, by repairs too, are repaired at
+	// once. Each further one doubles the time until the next check, from firstStrike to
+	// lastStrike, and only what two checks find unchanged is repaired. Each forgive forgives one.
 	promptly    = 8
 	maxStrikes  = 16
 	firstStrike = 100 * time.Millisecond

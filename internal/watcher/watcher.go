@@ -268,11 +268,18 @@ func (w *Watcher) look(now time.Time) {
 	began := budget.ThreadTime()
 	defer func() { w.budget.Spend(now, budget.ThreadTime()-began) }()
 	w.readEvents() // first: changes from here on cause new events
-	replaced := w.watches.replaced || w.container.devLog() != w.seen
-	if w.watches.replaced {
+	was := w.seen
+	w.seen = w.container.devLog()
+	replaced := w.watches.replaced || w.seen != was
+	if replaced {
 		w.due.replaced(now)
 	}
 	w.watches.Changed, w.watches.Named, w.watches.replaced = false, false, false
+	if replaced && !w.due.prompt(now) { // again and again: watch it only once it stays
+		w.due.last = now
+		w.due.schedule(now, false)
+		return
+	}
 	w.arm(now)
 	is := w.inspect()
 	w.seen, w.due.last, w.remounts.early = w.container.devLog(), now, 0
@@ -296,15 +303,10 @@ func (w *Watcher) look(now time.Time) {
 		w.due.at = start
 		return
 	}
-	prompt := w.due.prompt(now)
-	if replaced && !prompt { // again and again: repair what stays
-		w.due.schedule(now, false)
-		return
-	}
 	if w.remount(now) {
 		return
 	}
-	if prompt && !w.takeTurn(replaced) {
+	if w.due.prompt(now) && !w.takeTurn(replaced) {
 		w.due.at = now.Add(between(firstTurn, lastTurn))
 		return
 	}
