@@ -32,11 +32,12 @@ type Memory struct {
 	filled  int       // slots of the last receive
 	big     bool      // pages after a slot's first are touched
 	used    int       // number of touched slots
-	// What is held is unwritten, if the memory outlives this process, and is to be forgotten
-	// before the next receive.
+	// kept says that the memory outlives this process. What is held is unwritten then,
+	// and is to be forgotten before the next receive.
+	kept   bool
 	held   int
 	holder *Intake // that read what is held; nil if another process did
-	marks  *Marks  // about what is held; nil if the memory does not outlive the process
+	marks  *Marks  // about what is held
 }
 
 // control has room for one SCM_CREDENTIALS (unix(7)) and nothing else. The kernel closes
@@ -53,15 +54,7 @@ const controlSize = (unix.SizeofCmsghdr + unix.SizeofUcred + wordSize - 1) / wor
 const wordSize = unix.SizeofPtr
 
 // NewMemory returns memory to read into. It takes up no memory before the first read.
-func NewMemory() *Memory { return &Memory{} }
-
-// turn returns how many batches are read before others get their turn: many, or each is written by itself.
-func (m *Memory) turn() int {
-	if m.marks != nil {
-		return 1
-	}
-	return maxBatches
-}
+func NewMemory() *Memory { return &Memory{marks: &Marks{}} }
 
 // get gets the memory if that has not been done.
 func (m *Memory) get() error {
@@ -173,13 +166,13 @@ const keptSlots = 8 // whose memory is not worth freeing
 
 // Rest frees memory that many messages at once needed.
 func (m *Memory) Rest() {
-	if m.used > keptSlots && m.marks == nil {
+	if m.used > keptSlots && !m.kept {
 		m.clear()
 	}
 }
 
 func (m *Memory) clear() {
-	if m.marks == nil {
+	if !m.kept {
 		_ = unix.Madvise(m.slots, unix.MADV_DONTNEED)
 	} else if m.held == 0 {
 		_ = unix.Madvise(m.slots, unix.MADV_REMOVE)
@@ -190,7 +183,7 @@ func (m *Memory) clear() {
 
 // Close frees all memory.
 func (m *Memory) Close() {
-	if m.marks == nil && m.slots != nil {
+	if !m.kept && m.slots != nil {
 		_ = unix.Munmap(m.slots)
 	}
 }

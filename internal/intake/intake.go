@@ -42,6 +42,8 @@ type Taker interface {
 	// Flush writes the messages. It is called before memory that outlives this process is
 	// overwritten.
 	Flush(now time.Time)
+	// Settle is Flush at the start of an event.
+	Settle(now time.Time)
 }
 
 // Counts are counts since the start.
@@ -99,7 +101,7 @@ func (i *Intake) Connections() int {
 // Add starts receiving from a socket.
 func (i *Intake) Add(s *Socket) error {
 	ready := func() {
-		if err := i.receive(s, i.memory.turn()); err != nil {
+		if err := i.receive(s, i.turn(s)); err != nil {
 			_ = i.loop.Remove(s.FD)
 			i.taker.Failed(err)
 		}
@@ -167,8 +169,7 @@ func (i *Intake) drain(s *Socket) error {
 	return i.receive(s, -1)
 }
 
-// Close closes the sockets and connections without reading from them. Another process may
-// still have them open, so closing does not remove them from epoll.
+// Close closes the sockets and connections unread. If others have them open, they stay in epoll.
 func (i *Intake) Close() {
 	for _, s := range i.sockets {
 		_ = i.loop.Remove(s.FD)
@@ -180,16 +181,33 @@ func (i *Intake) Close() {
 	}
 	i.entries.Close()
 	i.timer.Set(time.Time{})
+	i.sockets = nil
 	i.Forget()
 	if i.memory.holder == i {
 		i.memory.holder = nil
 	}
 }
 
+// turn returns how many batches are read before others get their turn. Into kept memory that is one, once
+// what others have there is written.
+func (i *Intake) turn(s *Socket) int {
+	m := i.memory
+	if !m.kept {
+		return maxBatches
+	}
+	if m.held > 0 && m.holder != nil {
+		m.holder.taker.Settle(time.Now())
+		if !slices.Contains(i.sockets, s) { // closed while a file hung
+			return 0
+		}
+	}
+	return 1
+}
+
 // receive reads up to that many batches from a socket. If batches is negative, it reads
 // everything, without a limit.
 func (i *Intake) receive(s *Socket, batches int) error {
-	if s.Journal {
+	if s.Journal && batches != 0 {
 		return i.receiveEntries(s, batches)
 	}
 	limited := s

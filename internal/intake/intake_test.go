@@ -22,6 +22,7 @@ import (
 
 // taker keeps what it takes.
 type taker struct {
+	settle      func()
 	texts, said []string
 	senders     []syslog.Sender
 	cut         int
@@ -57,6 +58,11 @@ func (k *taker) Done() {}
 func (k *taker) Failed(err error) { k.failed = append(k.failed, err) }
 
 func (k *taker) Flush(time.Time) { k.flushed++ }
+func (k *taker) Settle(time.Time) { // what is left is flushed
+	if k.settle != nil {
+		k.settle()
+	}
+}
 
 func (k *taker) Say(_ syslog.Severity, text string) { k.said = append(k.said, text) }
 
@@ -478,4 +484,34 @@ func TestLost(t *testing.T) {
 		}
 	}
 	lost(0)
+}
+
+// What another container's messages wait for may take long: a socket that is closed meanwhile is not read.
+func TestSettle(t *testing.T) {
+	keep, _ := newKept(t)
+	b := newBench(t, "", syslogconf.Block)
+	b.memory = keep(true)
+	other := New(b.loop, b.memory, &taker{}, syslogconf.Rate{}, syslogconf.Block)
+	t.Cleanup(other.Close)
+	s, err := Listen(b.dir+"/other", unix.SOCK_DGRAM, false)
+	b.must(err)
+	b.must(other.Add(s))
+	fd, to := b.dial(b.listen(unix.SOCK_DGRAM), unix.SOCK_DGRAM), b.dial(s.Path, unix.SOCK_DGRAM)
+	for _, closed := range []bool{false, true} {
+		settled := 0
+		b.got.settle = func() {
+			if settled++; closed {
+				other.sockets = nil
+			}
+		}
+		b.send(fd, "a")
+		b.want("a")
+		before := other.Received
+		b.send(to, "b")
+		b.must(b.loop.RunOnce())
+		if read := other.Received - before; settled != 1 || read == 1 == closed {
+			t.Errorf("closed %t: settled %d times, read %d", closed, settled, read)
+		}
+		other.Forget()
+	}
 }

@@ -30,7 +30,7 @@ func (i *Intake) receiveEntries(s *Socket, batches int) error {
 	}
 	read := uint64(0)
 	defer func() {
-		i.memory.noteEntries(read)
+		i.memory.marks.Entries = read
 		i.HighWater = max(i.HighWater, read)
 		if read > 0 {
 			i.taker.Done()
@@ -43,7 +43,7 @@ func (i *Intake) receiveEntries(s *Socket, batches int) error {
 		if limited != nil && i.allows(limited, now) == 0 {
 			return nil
 		}
-		i.memory.noteEntries(read + 1) // before it is read
+		i.memory.marks.Entries = read + 1 // before it is read
 		entry, cred, err := i.entries.Receive(s.FD)
 		switch {
 		case errors.Is(err, unix.EAGAIN):

@@ -23,7 +23,7 @@ const unused = ^uint32(0)
 // KeepMemory uses these parts, which outlive the process. fresh says that no earlier process did.
 func KeepMemory(headers, controls, messages []byte, marks *Marks, fresh bool) *Memory {
 	m := &Memory{
-		slots: messages, marks: marks,
+		slots: messages, marks: marks, kept: true,
 		headers: unsafe.Slice((*mmsghdr)(unsafe.Pointer(&headers[0])), slots),
 		control: unsafe.Slice((*control)(unsafe.Pointer(&controls[0])), slots),
 	}
@@ -74,7 +74,7 @@ func (m *Memory) Lost() (n uint64) {
 // hold prepares for messages that the intake reads: others' that are not written would be
 // overwritten.
 func (m *Memory) hold(i *Intake, stream uint64) {
-	if m.marks == nil {
+	if !m.kept {
 		return
 	}
 	if m.holder != nil && (m.held > 0 || m.marks.Entries > 0) {
@@ -92,20 +92,13 @@ func (i *Intake) Forget() {
 
 // Forget records that the messages are written.
 func (m *Memory) Forget() {
-	if m.marks == nil {
+	if !m.kept {
 		return
 	}
 	for i := range m.headers[:m.held] {
 		m.headers[i].length = unused
 	}
 	m.held, m.marks.Entries = 0, 0
-}
-
-// noteEntries notes how many entries of the journal are read and not written.
-func (m *Memory) noteEntries(n uint64) {
-	if m.marks != nil {
-		m.marks.Entries = n
-	}
 }
 
 // touch allocates the first page of each slot: a process that is killed while the kernel

@@ -13,12 +13,10 @@ import (
 )
 
 const (
-	// maxConnections is the most connections. For one more, the one that was idle longest is
-	// closed.
+	// maxConnections is the most connections. For one more, that which was idle longest goes.
 	maxConnections = 4096
 	// maxHeld is the most bytes of incomplete messages. If there are more, those of more than
-	// fairHeld bytes are cut, so that a few clients that use all of it do not affect the
-	// others.
+	// fairHeld bytes are cut: a few clients that use all of it do not affect the others.
 	maxHeld  = 4 << 20
 	fairHeld = 1 << 10
 	// maxSpare is the largest buffer to keep for later, in bytes. At most spares are kept.
@@ -107,8 +105,7 @@ func (i *Intake) evict() bool {
 	return true
 }
 
-// pauseAccepting stops accepting for a while: without descriptors, the loop would otherwise do
-// nothing but try.
+// pauseAccepting stops accepting for a while: without descriptors, the loop would only try.
 func (i *Intake) pauseAccepting() {
 	if !i.streams.starved {
 		i.streams.starved = true
@@ -148,8 +145,7 @@ func (c *connection) askSender() {
 	}
 }
 
-// read reads once from a connection, so that others get their turn. It returns whether there
-// may be more data.
+// read reads once from a connection, and returns whether there may be more data.
 func (i *Intake) read(c *connection) bool {
 	st := &i.streams
 	if !c.ending && !i.mayRead(c, time.Now()) {

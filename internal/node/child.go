@@ -109,8 +109,7 @@ func (r *child) begin() (err error) {
 		unix.Close(pair[0])
 		return err
 	}
-	r.starting = &starting{b, pair[0]}
-	r.pid = b.PID
+	r.starting, r.pid = &starting{b, pair[0]}, b.PID
 	return nil
 }
 
@@ -146,8 +145,7 @@ func (r *child) restart(time.Time) {
 	err := r.begin()
 	if err == nil {
 		r.hung.Set(r.started.Add(readyTime))
-		err = r.node.Process.Loop.Add(r.starting.Ready, func() { r.restarted(r.ready(0)) })
-		if err != nil {
+		if err = r.node.Process.Loop.Add(r.starting.Ready, func() { r.restarted(r.ready(0)) }); err != nil {
 			err = errors.Join(err, r.ready(0))
 		}
 	}

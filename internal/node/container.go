@@ -148,8 +148,7 @@ func (c *container) fail(err error) {
 	}
 }
 
-// read has a new reader read from the container's sockets, and first what is left in those that were
-// given up.
+// read has a new reader read from the container's sockets, and from those that were given up.
 func (c *container) read() error {
 	if err := c.prepare(); err != nil {
 		if c.added != nil {
@@ -185,6 +184,7 @@ func (c *container) read() error {
 		case added != nil:
 			added(err)
 		case err != nil:
+			c.reading = false // until the rules are read again
 			c.node.Log(syslog.Err, fmt.Sprintf("cannot receive for the container of %q: %v", c.args, err))
 		}
 	})
@@ -308,8 +308,14 @@ func passed(socket int, journal bool) (p handover.Passed, err error) {
 	return p, nil
 }
 
-// prepareAgain prepares what other rules may need.
-func (c *container) prepareAgain() {
+// reread prepares what other rules may need. A container whose rules the reader refused gets its chance.
+func (c *container) reread() {
+	if !c.reading && c.node.child.conn >= 0 {
+		if err := c.read(); err != nil {
+			c.node.Log(syslog.Err, "cannot receive: "+err.Error())
+		}
+		return
+	}
 	had := c.kernel
 	if err := c.prepare(); err != nil {
 		c.node.Log(syslog.Warning, err.Error())

@@ -37,10 +37,7 @@ func (c *container) prepare() error {
 		return err
 	}
 	own := filepath.Join(syslogconf.LogsDir, config.Name)
-	files := map[string][]string{} // by directory
-	if config.Name != "" {
-		files[own] = nil
-	}
+	files := map[string][]string{own: nil} // by directory
 	if config.Metrics != "" {
 		files[filepath.Dir(config.Metrics)] = nil
 	}
@@ -80,8 +77,7 @@ func (n *Node) prepareDirectory(dir string, names []string, mine bool) error {
 	return safepath.Give(dir, syslogconf.LogsDir, names, n.User.UID, from...)
 }
 
-// kernelLog returns the open kernel's log to be passed to the reader: without one, the reader says
-// why it cannot open it.
+// kernelLog returns the open kernel's log for the reader, which says why it has none.
 func kernelLog() []handover.Passed {
 	fd, err := file.OpenKernelLog(syslogconf.KernelLog)
 	if err != nil {

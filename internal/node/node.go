@@ -301,7 +301,7 @@ func (n *Node) list(answer func(nodecall.Answer, error)) {
 // Reload has the reader reread the rules of all containers and reopen their files.
 func (n *Node) Reload() {
 	for _, c := range n.containers {
-		c.prepareAgain()
+		c.reread()
 	}
 	n.child.order(nodecall.Order{Operation: nodecall.Reload}, nil, nil)
 }

@@ -20,9 +20,8 @@ type counters struct {
 	routed   uint64 // matched a rule
 	unrouted uint64 // matched no rule
 	told     uint64 // own ones, sent to the container's own daemon or the kernel
-	// readBack are records of the kernel's log that this receiver itself wrote there.
-	// overwritten are records that were lost before they were read; they do not count as
-	// received.
+	// readBack are records of the kernel's log that this receiver itself wrote. overwritten are
+	// records that were lost before they were read; they do not count as received.
 	readBack, overwritten      uint64
 	reopens, repairs, upgrades uint64
 	fresh                      uint64 // starts without the earlier program's state

@@ -24,8 +24,14 @@ func (r *Receiver) Flush(now time.Time) {
 	r.process.Memory.Release()
 }
 
-// Fail ends the receiver like End, because of an error, and logs the error: nobody may see the
-// program's standard error.
+// Settle is Flush where the loop has nothing half done: if a file hangs, it can go on without this call.
+func (r *Receiver) Settle(now time.Time) {
+	r.process.Watchdog.Top(true)
+	r.Flush(now)
+	r.process.Watchdog.Top(false)
+}
+
+// Fail ends the receiver like End, and logs the error: nobody may see the program's standard error.
 func (r *Receiver) Fail(err error) error {
 	r.Say(syslog.Err, "ends: "+err.Error())
 	return errors.Join(err, r.End())
@@ -43,8 +49,7 @@ func (r *Receiver) End() error {
 	return err
 }
 
-// Rest writes what is left after End. It returns when to call it again. After the zero time,
-// the receiver can be closed.
+// Rest writes what is left after End, and returns when to call it again; zero when to close it.
 func (r *Receiver) Rest(now time.Time) time.Time {
 	r.Flush(now)
 	next := r.router.PendingUntil(r.ending, now)
@@ -89,8 +94,7 @@ func (r *Receiver) sayLost(text string) {
 	}
 }
 
-// tellKernel writes what nothing else can report to the kernel's log. It returns whether that
-// worked.
+// tellKernel writes to the kernel's log what nothing else can report, and returns whether it can.
 func (r *Receiver) tellKernel(text string) bool {
 	k, err := r.process.KernelLog(string(r.router.Host))
 	if err != nil {

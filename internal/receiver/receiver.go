@@ -225,9 +225,7 @@ func (r *Receiver) step() {
 	if r.watcher != nil {
 		r.watcher.Step(now)
 	}
-	r.process.Watchdog.Top(true)
-	r.Flush(now)
-	r.process.Watchdog.Top(false)
+	r.Settle(now)
 	r.stepMetrics(now)
 	r.config.Owner.Stepped(now)
 	if !r.closed {

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -451,6 +452,32 @@ echo x >devlog/secret; ln devlog/secret devlog/c/sub/hard; ln -s ../../secret de
 	}
 	c.WantSent(t, log, "as-root")
 	owners(0, "c", "c/messages")
+}
+
+// A container whose rules cannot be followed when the process that reads messages is started again is
+// read when they can, and the rules are read again.
+func TestNodeMended(t *testing.T) {
+	host.NeedContainers(t)
+	h := host.NewHost(t)
+	node, _ := startNode(t, h)
+	c := host.NewCheap(t, h, "c", host.CheapOptions{})
+	if r := c.Hook(false, "repair", "--receiver", "node"); r.Code != 0 || r.ErrOut != "" {
+		t.Fatalf("repair: %+v", r)
+	}
+	c.WantSent(t, c.Log(false), "before")
+	host.Check(t, errors.Join(os.Remove(c.Log(false)), os.Mkdir(c.Log(false), 0o755)))
+	reader := nodeReader(t, h, 0)
+	h.Must("kill", "-KILL", strconv.Itoa(reader))
+	nodeReader(t, h, reader)
+	c.Sh("client t 13 waits")
+	host.Eventually(t, "the node is whole", func() bool { return strings.Contains(h.Do(host.HookOn(), "list", "--json").Out, `"pid"`) })
+	host.Check(t, os.Remove(c.Log(false)))
+	host.Eventually(t, "it is read", func() bool {
+		h.Must("kill", "-HUP", strconv.Itoa(node))
+		text, err := os.ReadFile(c.Log(false))
+		return err == nil && strings.Contains(string(text), ": waits\n")
+	})
+	c.WantSent(t, c.Log(false), "after")
 }
 
 // socketsOf returns the open sockets of the process, as descriptor and inode number.
