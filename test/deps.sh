@@ -34,6 +34,7 @@ declare -A unpacks=(
     cron-daemon-common postfix postgresql-15 postgresql-client-15 postgresql-common sudo libwrap0 libtirpc3 libicu72
     libldap-2.5-0 libsasl2-2 libnsl2 libpq5 libxml2 libgssapi-krb5-2 libk5crypto3 libkrb5-3 libkrb5support0 libkeyutils1
     libcom-err2 libssl3 libpcre2-8-0 libdb5.3"
+  [chroots]="bind9 bind9-libs libjemalloc2 liblmdb0 libmaxminddb0 libfstrm0 libprotobuf-c1 libuv1"
   [engines]="docker.io containerd libdevmapper1.02.1 libsystemd0"
   [qemu]="qemu-user-static"
 )
