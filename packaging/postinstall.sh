@@ -6,6 +6,8 @@
 set -e
 if command -v systemd-sysusers >/dev/null; then
 	systemd-sysusers devlog.conf || : # without the user, devlogd.service reads messages as root
+elif command -v useradd >/dev/null && ! getent passwd devlog >/dev/null; then
+	useradd --system --user-group --no-create-home --home-dir / --shell /usr/sbin/nologin devlog || :
 fi
 first=
 case "${1-}${2-}" in
@@ -15,6 +17,7 @@ if [ -n "$first" ] && command -v systemctl >/dev/null; then
 	systemctl --no-reload enable devlogd.socket || : # also on a system that does not run
 fi
 if [ -d /run/systemd/system ]; then
+	rm -f /run/systemd/system/devlogd.service.d/removed.conf
 	systemctl daemon-reload || :
 	if systemctl --quiet is-enabled devlogd.socket && ! systemctl --quiet is-active devlogd.service; then
 		systemctl start devlogd.socket || :

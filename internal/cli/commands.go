@@ -9,8 +9,8 @@ import (
 	"devlog/internal/failure"
 	"devlog/internal/handover"
 	"devlog/internal/hosts"
+	"devlog/internal/lost"
 	"devlog/internal/names"
-	"devlog/internal/nodecall"
 	"devlog/internal/plan"
 	"devlog/internal/repair"
 	"devlog/internal/report"
@@ -242,14 +242,12 @@ func (p *program) autoRepairCommand() *cli.Command {
 }
 
 // repairLostCommand is the command that the host's service runs when it starts without the sockets
-// of containers that it had.
+// of a container that it had.
 func (p *program) repairLostCommand() *cli.Command {
 	return usage.Command(cli.Command{
 		Name:   names.RepairLost,
 		Hidden: true,
-		Flags:  []cli.Flag{&cli.Uint64SliceFlag{Name: "container", Usage: "the service's `NUMBER` of a container; may be repeated", EnvVars: env("CONTAINER")}},
-		Action: func(c *cli.Context) error {
-			return each(repair.Lost(nodecall.SavedDir, c.Uint64Slice("container")))
-		},
+		Flags:  []cli.Flag{&cli.Uint64Flag{Name: "container", Usage: "the service's `NUMBER` of the container", EnvVars: env("CONTAINER")}},
+		Action: func(c *cli.Context) error { return repair.Lost(lost.Dir, c.Uint64("container")) },
 	})
 }

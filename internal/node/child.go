@@ -166,6 +166,7 @@ func (r *child) restarted(err error) {
 	for _, c := range r.node.containers {
 		if err := c.read(); err != nil {
 			r.node.Log(syslog.Err, "cannot receive: "+err.Error())
+			c.fail(err)
 		}
 		if c.ends {
 			c.drain()

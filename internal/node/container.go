@@ -12,9 +12,12 @@ import (
 
 	"devlog/internal/handover"
 	"devlog/internal/intake"
+	"devlog/internal/lost"
 	"devlog/internal/names"
 	"devlog/internal/nodecall"
+	"devlog/internal/pidfd"
 	"devlog/internal/receiver"
+	"devlog/internal/record"
 	"devlog/internal/syslog"
 )
 
@@ -105,6 +108,22 @@ func (n *Node) isHook(command []string) bool {
 	own, err := os.Stat(filepath.Join(filepath.Dir(n.Program), names.Hook))
 	given, gerr := os.Stat(command[0])
 	return err == nil && gerr == nil && os.SameFile(own, given) && len(command) > 1 && command[1] == names.AutoRepair
+}
+
+// remember writes the container's file, by which it is found if its sockets are lost.
+func (c *container) remember() {
+	init := record.Process{}
+	if c.receiver.Init() >= 0 {
+		init.PID, _ = pidfd.PID(c.receiver.Init()) // it may have ended
+	}
+	started, err := pidfd.StartTime(init.PID)
+	if init.PID <= 0 || err != nil {
+		return // there is no telling whether it still runs
+	}
+	init.Started = started
+	if err := lost.Save(lost.Dir, c.number, lost.Saved{Init: init, Repair: c.repair}); err != nil {
+		c.node.Log(syslog.Warning, err.Error())
+	}
 }
 
 // newContainer returns a container with the next number, or that number if it is not 0.
@@ -272,7 +291,7 @@ func (c *container) close() {
 	closePassed(c.retired)
 	c.retired = nil
 	c.unsave()
-	_ = nodecall.Unsave(nodecall.SavedDir, c.number) // one that stays finds that the container has ended
+	_ = lost.Unsave(lost.Dir, c.number) // one that stays finds that the container has ended
 }
 
 // forReader is a container as a receiver.Reader.

@@ -17,6 +17,8 @@ import (
 	"devlog/internal/eventloop"
 	"devlog/internal/file"
 	"devlog/internal/handover"
+	"devlog/internal/lost"
+	"devlog/internal/names"
 	"devlog/internal/nodecall"
 	"devlog/internal/pidfd"
 	"devlog/internal/process"
@@ -320,3 +322,22 @@ func (n *Node) Leave() {
 
 // leaveTime is how long the reader may take to write what it has.
 const leaveTime = 10 * time.Second
+
+// repairLost has the hook repair the containers that an earlier node had and this one has not.
+func (n *Node) repairLost() {
+	all, err := lost.Numbers(lost.Dir)
+	if err != nil {
+		n.Log(syslog.Warning, err.Error())
+	}
+	var gone []uint64
+	for _, number := range all {
+		n.last = max(n.last, number)
+		if n.containers[number] == nil {
+			gone = append(gone, number)
+		}
+	}
+	if len(gone) > 0 {
+		n.Log(syslog.Notice, "repairs "+strconv.Itoa(len(gone))+" containers again, whose sockets were closed")
+		lost.NewRunner(n.Process.Loop, filepath.Join(filepath.Dir(n.Program), names.Hook), func(text string) { n.Log(syslog.Warning, text) }).Repair(gone)
+	}
+}

@@ -205,5 +205,12 @@ func (n *Node) restoreOne(from description, given map[string]int) error {
 	err = c.start(d)
 	c.receiver.Resumed()
 	c.receiver.ForgetPrevious()
+	if err != nil { // the hook repairs it again: see repairLost
+		c.receiver.Forsake()
+		_ = c.receiver.End() // its sockets are not read here
+		delete(n.containers, c.number)
+		c.receiver.Close()
+		c.unsave()
+	}
 	return err
 }

@@ -165,6 +165,10 @@ func (r *Reader) add(o *nodecall.Order, files []handover.File) (err error) {
 	c.Owner, c.Repair = e, receiver.Repair{}
 	c.Node = receiver.Node{Number: o.ID, KernelLog: func() int { return e.kernel }}
 	e.Receiver = receiver.New(r.process, c)
+	if o.Again { // a file that cannot be opened any more must not cost the others
+		e.Resume(handover.NewDescription(), false)
+		defer e.Resumed()
+	}
 	if err = e.Take(d); err == nil {
 		err = e.OpenOutputs(nil)
 	}

@@ -4,9 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"devlog/internal/launch"
-	"devlog/internal/nodecall"
+	"devlog/internal/lost"
 	"devlog/internal/pidfd"
 	"devlog/internal/plan"
 	"devlog/internal/target"
@@ -40,7 +41,7 @@ func (o Options) describe() ([]byte, error) {
 // options is the reverse of describe.
 func (a again) options() Options {
 	o := Options{Socket: a.Socket, Known: a.Known, Listen: a.Listen, Receiver: launch.Receiver{
-		Path: launch.NodeReceiver, Names: a.Names, Config: a.Config, Rules: a.Rules, Limits: a.Limits,
+		Path: launch.AutoReceiver, Names: a.Names, Config: a.Config, Rules: a.Rules, Limits: a.Limits,
 	}}
 	o.Strategy, o.Force, o.NoAutoRepair = a.Strategy, a.Force, a.NoAutoRepair
 	return o
@@ -48,7 +49,7 @@ func (a again) options() Options {
 
 // Again repairs a container whose sockets the host's service has lost. It does nothing if the
 // container has ended, or if its receiver was ended or replaced meanwhile.
-func Again(s nodecall.Saved) error {
+func Again(s lost.Saved) error {
 	var a again
 	if err := json.Unmarshal(s.Repair, &a); err != nil {
 		return fmt.Errorf("cannot read what to repair again: %w", err)
@@ -70,21 +71,22 @@ func Again(s nodecall.Saved) error {
 	return err
 }
 
-// Lost repairs the containers with these numbers, whose files are in the directory (see
-// nodecall.SavedDir), and removes the files. It joins the errors of single containers, whose files
-// stay.
-func Lost(dir string, numbers []uint64) error {
-	all, err := nodecall.AllSaved(dir)
-	for _, number := range numbers {
-		s, ok := all[number]
-		if !ok {
-			continue // it has ended, or err has it
-		}
-		if aerr := Again(s); aerr != nil {
-			err = errors.Join(err, fmt.Errorf("cannot receive again for the container of process %d: %w", s.Init.PID, aerr))
-			continue
-		}
-		err = errors.Join(err, nodecall.Unsave(dir, number))
+// Lost repairs the container with that number, whose file is in the directory (see package lost),
+// and removes the file, unless the container could not be repaired.
+func Lost(dir string, number uint64) error {
+	s, err := lost.Read(dir, number)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // it has ended
 	}
-	return err
+	if err == nil {
+		err = Again(s)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot receive again for the container of process %d: %w", s.Init.PID, err)
+	}
+	// The service may have begun to count again meanwhile, and have another container.
+	if now, rerr := lost.Read(dir, number); rerr == nil && now.Init == s.Init {
+		return lost.Unsave(dir, number)
+	}
+	return nil
 }

@@ -1,0 +1,101 @@
+package lost
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlog/internal/daemon"
+	"devlog/internal/eventloop"
+	"devlog/internal/file"
+	"devlog/internal/names"
+	"devlog/internal/pidfd"
+)
+
+const (
+	// maxRuns is how many repairs run at the same time.
+	maxRuns = 4
+	// runTime is how long a repair may take: a file system that the container has made may
+	// never answer.
+	runTime = 30 * time.Second
+)
+
+// Runner has containers repaired again. Only its loop's goroutine uses it.
+type Runner struct {
+	loop    *eventloop.Loop
+	hook    string // the path of the hook's program
+	failed  func(text string)
+	limit   time.Duration // of a repair
+	numbers []uint64
+	runs    int
+}
+
+// NewRunner returns a runner that runs the hook's program. failed is called with why a container
+// was not repaired; the program has said the same to standard error, if it was not killed.
+func NewRunner(loop *eventloop.Loop, hook string, failed func(text string)) *Runner {
+	return &Runner{loop: loop, hook: hook, failed: failed, limit: runTime}
+}
+
+// Repair has the containers with these numbers repaired, some of them at a time.
+func (r *Runner) Repair(numbers []uint64) {
+	r.numbers = append(r.numbers, slices.Sorted(slices.Values(numbers))...)
+	r.next()
+}
+
+func (r *Runner) next() {
+	for len(r.numbers) > 0 && r.runs < maxRuns {
+		number := r.numbers[0]
+		r.numbers = r.numbers[1:]
+		if err := r.run(number); err != nil {
+			r.failed("cannot run " + r.hook + ": " + err.Error())
+		}
+	}
+}
+
+// run starts the repair of a container.
+func (r *Runner) run(number uint64) error {
+	null, err := file.OpenNull()
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	pid, err := syscall.ForkExec(r.hook, []string{r.hook, names.RepairLost, "--container", name(number)}, &syscall.ProcAttr{
+		Dir: "/", Env: daemon.Env("TZ"), Files: []uintptr{null.Fd(), null.Fd(), os.Stderr.Fd()}, Sys: &syscall.SysProcAttr{Setsid: true},
+	})
+	if err != nil {
+		return err
+	}
+	handle, err := pidfd.Open(pid)
+	if err != nil {
+		_, eerr := daemon.End(pid)
+		return errors.Join(err, eerr)
+	}
+	fd := int(handle.Fd())
+	late := r.loop.NewTimer(func(time.Time) { _ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) }) // it may have ended
+	if err := r.loop.Add(fd, func() {
+		late.Set(time.Time{})
+		_ = r.loop.Remove(fd)
+		_ = handle.Close()
+		r.runs--
+		if status, err := daemon.Reap(pid); err != nil || status != 0 {
+			how := "its status is unknown"
+			if err == nil {
+				how = daemon.InWords(status)
+			}
+			r.failed("the repair of container " + strconv.FormatUint(number, 10) + " has failed (" + how + "): its messages are refused until devlog-hook repair")
+		}
+		r.next()
+	}); err != nil {
+		_ = handle.Close()
+		_, eerr := daemon.End(pid)
+		return errors.Join(err, eerr)
+	}
+	r.runs++
+	late.Set(time.Now().Add(r.limit))
+	return nil
+}
