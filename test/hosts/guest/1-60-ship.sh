@@ -63,6 +63,7 @@ systemd-run -q --unit rs-client rsyslogd -n -iNONE -f /srv/client.conf
 : "${MESSAGES:=10000}"
 WAIT=$((120 + MESSAGES / 100)) # an emulated journald writes some hundred a second
 half=$((MESSAGES / 2))
+want "journald has the service's own limit" test -L /run/systemd/units/log-rate-limit-burst:devlogd.service
 log 1 $half &
 within eval '[ -n "$(in_journal -n1)" ]'
 systemctl restart systemd-journald
@@ -85,4 +86,4 @@ podman kill web
 podman rm -f web
 rm -rf /var/log/journal
 systemctl restart systemd-journald
-ended 9
+ended 10
