@@ -17,7 +17,6 @@ if [ -n "$first" ] && command -v systemctl >/dev/null; then
 	systemctl --no-reload enable devlogd.socket || : # also on a system that does not run
 fi
 if [ -d /run/systemd/system ]; then
-	rm -f /run/systemd/system/devlogd.service.d/removed.conf
 	systemctl daemon-reload || :
 	if systemctl --quiet is-enabled devlogd.socket && ! systemctl --quiet is-active devlogd.service; then
 		systemctl start devlogd.socket || :

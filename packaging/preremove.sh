@@ -11,10 +11,6 @@ esac
 if [ -d /run/systemd/system ]; then
 	systemctl --no-reload disable --now devlog-host.service || :
 	systemctl stop devlogd.socket || :
-	# It could not start again without its program.
-	mkdir -p /run/systemd/system/devlogd.service.d
-	printf '[Service]\nRestart=no\n' >/run/systemd/system/devlogd.service.d/removed.conf
-	systemctl daemon-reload || :
 elif command -v systemctl >/dev/null; then
 	systemctl disable devlog-host.service || : # of a system that does not run
 fi
