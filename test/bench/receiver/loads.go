@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -183,6 +185,10 @@ func quantile(sorted []uint32, q float64) float64 {
 func (r *receiver) lastChange(messages int) (time.Time, error) {
 	lines, size, grown := 0, int64(0), time.Now()
 	f, err := os.Open(r.log)
+	for errors.Is(err, fs.ErrNotExist) && time.Since(grown) < overdue { // it comes with the first message
+		time.Sleep(time.Millisecond)
+		f, err = os.Open(r.log)
+	}
 	if err != nil {
 		return grown, err
 	}
