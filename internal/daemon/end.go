@@ -23,8 +23,14 @@ func End(pid int) (unix.WaitStatus, error) {
 	return status, err
 }
 
-// Reap returns the status of a child that has ended.
-func Reap(pid int) (unix.WaitStatus, error) { return reap(pid, time.Now()) }
+// Reap returns how a child has ended, in words, and whether that was with exit status 0.
+func Reap(pid int) (how string, ok bool) {
+	status, err := reap(pid, time.Now())
+	if err != nil {
+		return "its status is unknown", false
+	}
+	return inWords(status), status == 0
+}
 
 // errRuns means that a child has not ended yet.
 var errRuns = errors.New("it has not ended")
@@ -46,8 +52,8 @@ func reap(pid int, deadline time.Time) (status unix.WaitStatus, err error) {
 	}
 }
 
-// InWords describes how a process ended.
-func InWords(status unix.WaitStatus) string {
+// inWords describes how a process ended.
+func inWords(status unix.WaitStatus) string {
 	if status.Signaled() {
 		return "signal: " + status.Signal().String()
 	}

@@ -94,7 +94,7 @@ func TestEnd(t *testing.T) {
 	if _, err := reap(cmd.Process.Pid, time.Now()); !errors.Is(err, errRuns) {
 		t.Errorf("a process that runs: %v", err)
 	}
-	if status, err := End(cmd.Process.Pid); err != nil || status.Signal() != unix.SIGKILL || InWords(status) != "signal: killed" {
+	if status, err := End(cmd.Process.Pid); err != nil || status.Signal() != unix.SIGKILL || inWords(status) != "signal: killed" {
 		t.Errorf("a process that is killed: %v, %v", status, err)
 	}
 	if _, err := End(cmd.Process.Pid); !errors.Is(err, unix.ECHILD) {

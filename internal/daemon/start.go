@@ -166,7 +166,7 @@ func endUnready(pid int, reason error) error {
 		return errors.Join(reason, err)
 	}
 	if errors.Is(reason, io.EOF) {
-		return fmt.Errorf("it ended before it was ready (%s)", InWords(status))
+		return fmt.Errorf("it ended before it was ready (%s)", inWords(status))
 	}
 	return reason
 }

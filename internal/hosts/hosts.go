@@ -16,8 +16,8 @@ import (
 	"devlog/internal/containers"
 	"devlog/internal/failure"
 	"devlog/internal/names"
-	"devlog/internal/pidfd"
 	"devlog/internal/plan"
+	"devlog/internal/record"
 	"devlog/internal/repair"
 	"devlog/internal/target"
 )
@@ -40,8 +40,8 @@ type Sharer struct {
 	Hook *failure.Failure `json:"hook,omitempty"`
 	// Problem is why the container could not be inspected, or empty.
 	Problem string `json:"problem,omitempty"`
-	// started is the process's start time, which tells it from a later one with the same ID.
-	started string
+	// process tells the process from a later one with the same ID.
+	process record.Process
 }
 
 // List returns the containers that share this process's /dev, sorted by process ID. It leaves
@@ -138,7 +138,7 @@ func inspectSharer(pid int, o repair.Options, wanted func(*target.Target) bool) 
 		return s, false
 	}
 	defer t.Close()
-	if s.started, err = pidfd.StartTime(pid); err != nil {
+	if s.process, err = record.Of(pid); err != nil {
 		return s, false
 	}
 	if !wanted(t) {
@@ -218,8 +218,7 @@ func repairSharer(s Sharer, optionsFor func(name string) (repair.Options, error)
 // is returns whether the target is the container that was listed, and not a later one whose
 // first process has the same ID. The target holds that process.
 func (s Sharer) is(t *target.Target) bool {
-	started, err := pidfd.StartTime(t.PID)
-	return err == nil && t.PID == s.PID && started == s.started
+	return t.PID == s.PID && s.process.Runs()
 }
 
 // SharerError is the error of one of several containers.

@@ -8,6 +8,7 @@ import (
 
 	"devlog/internal/pidfd"
 	"devlog/internal/plan"
+	"devlog/internal/record"
 	"devlog/internal/repair"
 	"devlog/internal/target"
 )
@@ -25,10 +26,10 @@ func TestSharerIs(t *testing.T) {
 		sharer Sharer
 		want   bool
 	}{
-		{"itself", Sharer{PID: pid, started: started}, true},
-		{"a later one", Sharer{PID: pid, started: started + "0"}, false},
+		{"itself", Sharer{PID: pid, process: record.Process{PID: pid, Started: started}}, true},
+		{"a later one", Sharer{PID: pid, process: record.Process{PID: pid, Started: started + "0"}}, false},
 		{"not looked at", Sharer{PID: pid}, false},
-		{"another", Sharer{PID: pid + 1, started: started}, false},
+		{"another", Sharer{PID: pid + 1, process: record.Process{PID: pid, Started: started}}, false},
 	} {
 		if got := tt.sharer.is(&target.Target{PID: pid}); got != tt.want {
 			t.Errorf("%s: %t, want %t", tt.what, got, tt.want)

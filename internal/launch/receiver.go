@@ -284,6 +284,7 @@ func (r *Receiver) Start(j Job) (pid int, end func(), err error) {
 			r.sayOwn(err)
 		}
 		if pid, err = daemon.Start(spec); err == nil {
+			end = func() { _, _ = daemon.End(pid) } // the caller reports another error
 			r.warn(t)
 		}
 		return err
@@ -291,9 +292,6 @@ func (r *Receiver) Start(j Job) (pid int, end func(), err error) {
 	var said *daemon.StartError
 	if errors.As(err, &said) {
 		return 0, nil, fmt.Errorf("the receiver cannot start: %w", err)
-	}
-	if end == nil {
-		end = func() { _, _ = daemon.End(pid) } // the caller reports another error
 	}
 	return pid, end, err
 }

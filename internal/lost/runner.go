@@ -64,7 +64,7 @@ func (r *Runner) run(number uint64) error {
 		return err
 	}
 	defer null.Close()
-	pid, err := syscall.ForkExec(r.hook, []string{r.hook, names.RepairLost, "--container", name(number)}, &syscall.ProcAttr{
+	pid, err := syscall.ForkExec(r.hook, []string{r.hook, names.RepairLost, "--container", strconv.FormatUint(number, 10)}, &syscall.ProcAttr{
 		Dir: "/", Env: daemon.Env("TZ"), Files: []uintptr{null.Fd(), null.Fd(), os.Stderr.Fd()}, Sys: &syscall.SysProcAttr{Setsid: true},
 	})
 	if err != nil {
@@ -82,11 +82,7 @@ func (r *Runner) run(number uint64) error {
 		_ = r.loop.Remove(fd)
 		_ = handle.Close()
 		r.runs--
-		if status, err := daemon.Reap(pid); err != nil || status != 0 {
-			how := "its status is unknown"
-			if err == nil {
-				how = daemon.InWords(status)
-			}
+		if how, ok := daemon.Reap(pid); !ok {
 			r.failed("the repair of container " + strconv.FormatUint(number, 10) + " has failed (" + how + "): its messages are refused until devlog-hook repair")
 		}
 		r.next()

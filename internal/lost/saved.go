@@ -15,6 +15,7 @@ import (
 
 	"devlog/internal/file"
 	"devlog/internal/record"
+	"devlog/internal/safepath"
 )
 
 // Dir is the directory of the files. Only root can enter it.
@@ -35,32 +36,23 @@ type Saved struct {
 	Repair json.RawMessage `json:"repair"`
 }
 
-// open opens the directory, after it was made if that is wanted. Somebody who may write to /run
-// could have put another one there, and links into it.
-func open(dir string, create bool) (fd int, err error) {
-	if create {
-		if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-			return -1, err
-		}
-		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-			return -1, err
-		}
+// open opens the directory of the container's file, and also returns the file's name. Somebody who
+// may write to /run could have put another directory there, and links into it.
+func open(dir string, number uint64) (safepath.Folder, string, error) {
+	d, name, err := safepath.New(filepath.Join(dir, strconv.FormatUint(number, 10)), filepath.Dir(dir)).Folder()
+	if err != nil {
+		return d, "", err
 	}
-	if fd, err = file.Open(dir, unix.O_RDONLY|unix.O_NOFOLLOW, 0, file.Directory); err != nil {
-		return -1, &os.PathError{Op: "open", Path: dir, Err: err}
-	}
-	var st unix.Stat_t
-	if err = unix.Fstat(fd, &st); err == nil && (int(st.Uid) != os.Geteuid() || st.Mode&0o077 != 0) {
+	st, err := d.Stat(".")
+	if err == nil && (int(st.Uid) != os.Geteuid() || st.Mode&0o077 != 0) {
 		err = unix.EPERM
 	}
 	if err != nil {
-		unix.Close(fd)
-		return -1, fmt.Errorf("%s is open to others: %w", dir, err)
+		d.Close()
+		return d, "", fmt.Errorf("%s is open to others: %w", dir, err)
 	}
-	return fd, nil
+	return d, name, nil
 }
-
-func name(number uint64) string { return strconv.FormatUint(number, 10) }
 
 // Save writes the file of the container with that number in the directory, in one step.
 func Save(dir string, number uint64, s Saved) error {
@@ -72,37 +64,43 @@ func Save(dir string, number uint64, s Saved) error {
 
 func save(dir string, number uint64, s Saved) error {
 	text, err := json.Marshal(s)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(dir), 0o755)
+	}
+	if err == nil {
+		err = os.Mkdir(dir, 0o700)
+	}
+	if err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	d, name, err := open(dir, number)
 	if err != nil {
 		return err
 	}
-	at, err := open(dir, true)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(at)
-	temporary := name(number) + ".new"
-	_ = unix.Unlinkat(at, temporary, 0) // of a service that was killed
-	fd, err := file.OpenIn(at, temporary, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600, file.Regular)
+	defer d.Close()
+	temporary := name + ".new"
+	_ = d.Remove(temporary) // of a service that was killed
+	fd, err := d.Open(temporary, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
 	f := os.NewFile(uintptr(fd), temporary)
 	_, err = f.Write(text)
 	if err = errors.Join(err, f.Close()); err == nil {
-		err = unix.Renameat(at, temporary, at, name(number))
+		err = d.Rename(temporary, name)
 	}
 	if err != nil {
-		_ = unix.Unlinkat(at, temporary, 0)
+		_ = d.Remove(temporary)
 	}
 	return err
 }
 
 // Unsave removes the file of that container. One that is missing is no error.
 func Unsave(dir string, number uint64) error {
-	at, err := open(dir, false)
+	d, name, err := open(dir, number)
 	if err == nil {
-		err = unix.Unlinkat(at, name(number), 0)
-		unix.Close(at)
+		err = d.Remove(name)
+		d.Close()
 	}
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("cannot remove the description of a container: %w", err)
@@ -112,16 +110,15 @@ func Unsave(dir string, number uint64) error {
 
 // Numbers returns the numbers of the containers that have a file in the directory.
 func Numbers(dir string) (numbers []uint64, err error) {
-	at, err := open(dir, false)
+	d, _, err := open(dir, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the descriptions of containers: %w", err)
 	}
-	f := os.NewFile(uintptr(at), dir)
-	defer f.Close()
-	names, err := f.Readdirnames(-1)
+	defer d.Close()
+	names, err := d.Names()
 	for _, text := range names {
 		if n, nerr := strconv.ParseUint(text, 10, 64); nerr == nil && n <= maxNumber { // else it was not finished
 			numbers = append(numbers, n)
@@ -132,21 +129,21 @@ func Numbers(dir string) (numbers []uint64, err error) {
 
 // Read returns what the file of the container has. Without one the error is os.ErrNotExist.
 func Read(dir string, number uint64) (s Saved, err error) {
-	at, err := open(dir, false)
+	d, name, err := open(dir, number)
 	if err != nil {
 		return s, err
 	}
-	defer unix.Close(at)
-	fd, err := file.OpenIn(at, name(number), unix.O_RDONLY, 0, file.Regular)
+	defer d.Close()
+	fd, err := d.Open(name, unix.O_RDONLY, 0)
 	if err != nil {
-		return s, &os.PathError{Op: "open", Path: filepath.Join(dir, name(number)), Err: err}
+		return s, err
 	}
-	text, err := file.ReadAll(os.NewFile(uintptr(fd), name(number)), maxSaved)
+	text, err := file.ReadAll(os.NewFile(uintptr(fd), name), maxSaved)
 	if err == nil {
 		err = json.Unmarshal(text, &s)
 	}
 	if err != nil {
-		return s, fmt.Errorf("cannot read the description of a container, %s: %w", filepath.Join(dir, name(number)), err)
+		return s, fmt.Errorf("cannot read the description of a container, %s: %w", filepath.Join(dir, name), err)
 	}
 	return s, nil
 }

@@ -38,8 +38,8 @@ type child struct {
 	node     *Node
 	batch    int       // memory that outlives it
 	conn     int       // the connection to it; -1 while it is not ready
-	starting *starting // nil if none starts
-	handle   *os.File  // its pidfd; nil if there is none
+	starting *starting // nil unless one starts
+	handle   *os.File  // its pidfd; nil without a process
 	pid      int       // its process
 	started  time.Time
 	delay    time.Duration
@@ -215,10 +215,7 @@ func (r *child) closeHandle() {
 // ended cleans up after the process.
 func (r *child) ended() {
 	r.closeHandle()
-	how := "its status is unknown"
-	if status, err := daemon.Reap(r.pid); err == nil {
-		how = daemon.InWords(status)
-	}
+	how, _ := daemon.Reap(r.pid)
 	r.take() // what it has still said
 	_ = r.node.Process.Loop.Remove(r.conn)
 	_ = unix.Close(r.conn)

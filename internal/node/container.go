@@ -110,17 +110,20 @@ func (n *Node) isHook(command []string) bool {
 	return err == nil && gerr == nil && os.SameFile(own, given) && len(command) > 1 && command[1] == names.AutoRepair
 }
 
+// pid returns the container's first process; 0 if it is not known, or has ended.
+func (c *container) pid() (pid int) {
+	if c.receiver.Init() >= 0 {
+		pid, _ = pidfd.PID(c.receiver.Init()) // it may have ended
+	}
+	return pid
+}
+
 // remember writes the container's file, by which it is found if its sockets are lost.
 func (c *container) remember() {
-	init := record.Process{}
-	if c.receiver.Init() >= 0 {
-		init.PID, _ = pidfd.PID(c.receiver.Init()) // it may have ended
-	}
-	started, err := pidfd.StartTime(init.PID)
-	if init.PID <= 0 || err != nil {
+	init, err := record.Of(c.pid())
+	if err != nil {
 		return // there is no telling whether it still runs
 	}
-	init.Started = started
 	if err := lost.Save(lost.Dir, c.number, lost.Saved{Init: init, Repair: c.repair}); err != nil {
 		c.node.Log(syslog.Warning, err.Error())
 	}

@@ -20,7 +20,6 @@ import (
 	"devlog/internal/lost"
 	"devlog/internal/names"
 	"devlog/internal/nodecall"
-	"devlog/internal/pidfd"
 	"devlog/internal/process"
 	"devlog/internal/reader"
 	"devlog/internal/receiver"
@@ -286,10 +285,7 @@ func (n *Node) list(answer func(nodecall.Answer, error)) {
 		return
 	}
 	for _, c := range n.containers {
-		entry := nodecall.Container{Args: c.args, Since: c.since}
-		if c.receiver.Init() >= 0 {
-			entry.Init, _ = pidfd.PID(c.receiver.Init()) // 0 if it has ended
-		}
+		entry := nodecall.Container{Args: c.args, Since: c.since, Init: c.pid()}
 		n.child.order(nodecall.Order{Operation: nodecall.Count, ID: c.number}, nil, func(r nodecall.Result, _ error) {
 			entry.Received, entry.Lost = r.Received, r.Lost
 			a.Containers = append(a.Containers, entry)

@@ -31,6 +31,18 @@ func Self() Process {
 	return Process{os.Getpid(), started}
 }
 
+// Of returns the process with that ID. The error means that it has ended, or cannot be seen.
+func Of(pid int) (Process, error) {
+	started, err := pidfd.StartTime(pid)
+	return Process{pid, started}, err
+}
+
+// Runs returns whether the process has not ended. Another one may have its ID.
+func (p Process) Runs() bool {
+	now, err := Of(p.PID)
+	return err == nil && now == p
+}
+
 // ParseProcess reads what String has written; ok is false if that is no process.
 func ParseProcess(text string) (p Process, ok bool) {
 	pid, started, _ := strings.Cut(text, "/")

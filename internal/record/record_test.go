@@ -58,3 +58,19 @@ func TestProcess(t *testing.T) {
 		t.Error("x is a process")
 	}
 }
+
+// A process with the same ID that started at another time is another one.
+func TestRuns(t *testing.T) {
+	own, err := Of(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if own != Self() {
+		t.Errorf("%v, and by itself %v", own, Self())
+	}
+	for p, want := range map[Process]bool{own: true, {own.PID, own.Started + "0"}: false, {own.PID, ""}: false, {}: false} {
+		if got := p.Runs(); got != want {
+			t.Errorf("%v runs: %t", p, got)
+		}
+	}
+}

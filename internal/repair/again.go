@@ -8,7 +8,6 @@ import (
 
 	"devlog/internal/launch"
 	"devlog/internal/lost"
-	"devlog/internal/pidfd"
 	"devlog/internal/plan"
 	"devlog/internal/target"
 )
@@ -59,7 +58,7 @@ func Again(s lost.Saved) error {
 		return nil // it has ended
 	}
 	defer t.Close()
-	if started, err := pidfd.StartTime(s.Init.PID); err != nil || started != s.Init.Started {
+	if !s.Init.Runs() {
 		return nil // another process has its ID
 	}
 	o := a.options()

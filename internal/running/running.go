@@ -16,6 +16,7 @@ import (
 	"devlog/internal/names"
 	"devlog/internal/pidfd"
 	"devlog/internal/plan"
+	"devlog/internal/record"
 	"devlog/internal/rootfs"
 	"devlog/internal/target"
 )
@@ -48,8 +49,7 @@ func Process(r *changes.Changes, at *rootfs.Dir) *os.File {
 // isReceiverOf returns whether the process that started at that time is devlogd and has the
 // directory open, as every receiver has the directory of its record.
 func isReceiverOf(pid int, started string, at *rootfs.Dir) bool {
-	now, err := pidfd.StartTime(pid)
-	return err == nil && now == started && isReceiverAt(pid, at)
+	return record.Process{PID: pid, Started: started}.Runs() && isReceiverAt(pid, at)
 }
 
 // isReceiverAt is isReceiverOf without the start time.

@@ -260,6 +260,16 @@ func (d Folder) Open(name string, flags int, mode uint32) (int, error) {
 	return fd, nil
 }
 
+// Names returns the names in the directory.
+func (d Folder) Names() ([]string, error) {
+	f, err := os.Open(file.Path(d.fd))
+	if err != nil {
+		return nil, fmt.Errorf("cannot list %s: %w", d.path, err)
+	}
+	defer f.Close()
+	return f.Readdirnames(-1)
+}
+
 // Stat returns the attributes of the name, without following a link.
 func (d Folder) Stat(name string) (st unix.Stat_t, err error) {
 	err = unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW)

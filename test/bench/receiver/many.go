@@ -48,20 +48,11 @@ func (w *place) manyOf(r *results, p peer) error {
 		defer receiver.stop()
 		all = append(all, receiver)
 	}
-	used, err := w.rest(all, w.idle/4)
+	sum, each, err := w.restOfAll(all, w.idle/4)
 	if err != nil {
 		return err
 	}
-	sum := map[string]float64{wakeups: 0, idleCPU: 0, totalPrivate: 0, totalPSS: 0}
-	for i, receiver := range all {
-		m, err := receiver.memory()
-		if err != nil {
-			return err
-		}
-		sum[wakeups] += used[i].wakeups
-		sum[idleCPU] += used[i].cpu.Seconds() * 1e3
-		sum[totalPrivate] += m.Private
-		sum[totalPSS] += m.PSS
+	for _, m := range each {
 		r.add(p.name, crowded, map[string]float64{private: m.Private})
 	}
 	r.add(p.name, crowded, sum)

@@ -106,3 +106,25 @@ func (w *place) rest(all []*receiver, d time.Duration) ([]usage, error) {
 	time.Sleep(d)
 	return used, now(1, used)
 }
+
+// restOfAll watches receivers for a while, and returns what all of them used together, and the memory of
+// each.
+func (w *place) restOfAll(all []*receiver, d time.Duration) (sum map[string]float64, each []memory, err error) {
+	used, err := w.rest(all, d)
+	if err != nil {
+		return nil, nil, err
+	}
+	sum = map[string]float64{wakeups: 0, idleCPU: 0, totalPrivate: 0, totalPSS: 0}
+	for i, receiver := range all {
+		m, err := receiver.memory()
+		if err != nil {
+			return nil, nil, err
+		}
+		sum[wakeups] += used[i].wakeups
+		sum[idleCPU] += used[i].cpu.Seconds() * 1e3
+		sum[totalPrivate] += m.Private
+		sum[totalPSS] += m.PSS
+		each = append(each, m)
+	}
+	return sum, each, nil
+}

@@ -80,22 +80,11 @@ func (w *place) serviceOf(r *results, dir string, start func(dir string) (*servi
 		return err
 	}
 	say("%d containers of %s", len(s.containers), s.name)
-	used, err := w.rest(s.processes, w.idle)
+	sum, _, err := w.restOfAll(s.processes, w.idle)
 	if err != nil {
 		return err
 	}
-	sum := map[string]float64{}
-	for i, p := range s.processes {
-		m, err := p.memory()
-		if err != nil {
-			return err
-		}
-		sum[wakeups] += used[i].wakeups
-		sum[idleCPU] += used[i].cpu.Seconds() * 1e3
-		sum[totalPrivate] += m.Private
-		sum[totalPSS] += m.PSS
-		sum[private] += m.Private / float64(len(s.containers))
-	}
+	sum[private] = sum[totalPrivate] / float64(len(s.containers))
 	r.add(s.name, crowded, sum)
 	for range w.reps {
 		for _, flooded := range []bool{false, true} {
