@@ -1,6 +1,8 @@
 package eventloop
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"os/signal"
 	"runtime"
@@ -56,6 +58,20 @@ func TestWaiter(t *testing.T) {
 	}
 }
 
+// untilIn waits until the thread is in that system call (/proc/PID/task/TID/syscall of proc(5)).
+func untilIn(thread int, call uintptr) error {
+	file, number := fmt.Sprintf("/proc/self/task/%d/syscall", thread), strconv.Itoa(int(call))
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		text, err := os.ReadFile(file)
+		if now, _, _ := strings.Cut(string(text), " "); err != nil || now == number {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("thread %d is not in call %s: %s", thread, number, text)
+		}
+	}
+}
+
 // The scheduler's signal does not end the wait, and reaches the thread afterwards.
 func TestWaitWithoutUrgentSignal(t *testing.T) {
 	runtime.LockOSThread() // and end the thread with the test
@@ -67,8 +83,8 @@ func TestWaitWithoutUrgentSignal(t *testing.T) {
 	self, thread := os.Getpid(), unix.Gettid()
 	sent := make(chan error)
 	go func() {
-		time.Sleep(10 * time.Millisecond) // until it waits
-		sent <- unix.Tgkill(self, thread, unix.SIGURG)
+		err := untilIn(thread, unix.SYS_EPOLL_PWAIT)
+		sent <- errors.Join(err, unix.Tgkill(self, thread, unix.SIGURG))
 	}()
 	began := time.Now()
 	var events [1]unix.EpollEvent
