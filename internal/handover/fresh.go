@@ -11,7 +11,8 @@ import (
 )
 
 // Undescribed makes a description of open files that have none: sockets to receive from, the
-// container's first process and root directory. It closes all other files. why says what is wrong with their description.
+// container's first process and root directory. It closes all other files. why says what is wrong
+// with their description.
 func Undescribed(files []int, why error) *Description {
 	d := NewDescription()
 	d.Unreadable = why

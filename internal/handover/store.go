@@ -38,7 +38,7 @@ func StoredName(fd int) (string, error) {
 }
 
 // Store replaces each descriptor by the index of its file's StoredName in names, after keep has
-// given the file to the supervisor.
+// given the file to the service manager.
 func (d *Description) Store(keep func(name string, fd int) error) (names []string, err error) {
 	err = d.Each(func(fd *int) error {
 		if *fd < 0 {
