@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"slices"
 	"strings"
 
@@ -117,6 +118,9 @@ func Do(t *target.Target, o Options) (r Result, err error) {
 
 func repair(t *target.Target, o Options) (Result, error) {
 	defer t.Lock()()
+	if o.Receiver.Handover != nil {
+		signal.Ignore(unix.SIGTERM) // a receiver that ends stops only a repair that waits
+	}
 	o.NoAutoRepair = o.NoAutoRepair || !t.Lives()
 	if err := clearDev(t); err != nil {
 		return Result{}, err

@@ -189,8 +189,14 @@ func (r *Run) wait(flags int) (ended bool) {
 	return true
 }
 
-// Finish waits for the end of the process. It kills the process after limit.
+// Finish ends a command that has not begun to repair, by SIGTERM: it may wait for a lock of whoever
+// waits for this process. From then on the command ignores that signal. Finish waits for its end, and
+// kills it after limit.
 func (r *Run) Finish(limit time.Duration) {
+	if r.ends(0) {
+		return
+	}
+	_ = unix.Kill(r.pid, unix.SIGTERM) // the process was not waited for, so the ID is still its own
 	if r.ends(limit) {
 		return
 	}

@@ -122,6 +122,9 @@ func TestKilled(t *testing.T) {
 
 func TestFinish(t *testing.T) {
 	r := started(t, "bind-hang x", time.Now())
+	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(r.pair), Events: unix.POLLIN}}, 30_000); n != 1 {
+		t.Fatalf("it hands nothing over: %v", err) // by then it ignores SIGTERM
+	}
 	for _, pidfd := range []int{r.pidfd, -1} { // without a pidfd it is polled
 		saved := r.pidfd
 		r.pidfd = pidfd
@@ -131,6 +134,16 @@ func TestFinish(t *testing.T) {
 		r.pidfd = saved
 	}
 	if r.Finish(0); !r.killed || !r.status.Signaled() {
+		t.Errorf("killed %t, status %v", r.killed, r.status)
+	}
+}
+
+// A command that waits for a lock is ended at once: an undo may have the lock, and wait for the
+// receiver's end.
+func TestFinishWaiting(t *testing.T) {
+	r := started(t, "wait", time.Now())
+	r.Finish(time.Minute)
+	if r.killed || r.status.Signal() != unix.SIGTERM {
 		t.Errorf("killed %t, status %v", r.killed, r.status)
 	}
 }

@@ -4,6 +4,7 @@ package reruntest
 import (
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -65,12 +66,16 @@ func play(dir string) error {
 		return Relink(root, ToLog)
 	case "nothing":
 		return nil
+	case "wait":
+		Note(dir, "hangs", "yes")
+		return unix.Pause()
 	case "claim":
 		_, err := fmt.Fprintln(os.Stderr, "repaired")
 		return err
 	case "fail":
 		return fmt.Errorf("%s", arg)
 	case "bind", "bind-hang", "bind-fail", "bind-slow":
+		signal.Ignore(unix.SIGTERM) // as a repair that has begun
 		unbound, ok := fds[handover.NameUnbound]
 		if !ok {
 			unbound = -1
@@ -188,7 +193,7 @@ func (b *Box) Must(err error) {
 }
 
 // SetMode says what the next repairs do: link, nothing, claim (that they repaired), fail TEXT,
-// or bind NAME a socket, hand it over and link to it; bind-hang, bind-slow and bind-fail do not
+// wait (for a lock, without end), or bind NAME a socket, hand it over and link to it; bind-hang, bind-slow and bind-fail do not
 // complete that.
 func (b *Box) SetMode(mode string) {
 	b.T.Helper()
