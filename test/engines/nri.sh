@@ -114,4 +114,11 @@ annotations='{"devlog.dev/log":"on","devlog.dev/rules":"\n"}' start blank
 soon "a pod with an empty rule has the plugin's rules" logged blank
 want "and no file on the node" fails grep -rqs hello-blank /var/log/devlog
 remove
-ended 43
+
+# Uninstall.
+plugin_stop
+soon "all receivers end" receivers 0
+want "undo --host works once they have" /opt/devlog/devlog-hook undo --host
+want "and the node has no /dev/log, as before" fails test -L /dev/log
+want "and no files of a repair's" fails test -e /run/devlog/log -o -e /dev/.devlog-host
+ended 47

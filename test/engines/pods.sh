@@ -42,5 +42,17 @@ want "the daemon's socket is where it was" test "$(stat -c %i /dev/log)" = "$ino
 want "and its log has none of the pod's" fails grep -q hello-beside /var/log/host.log
 remove
 kill $syslogd
+
+# As on a node with systemd whose journal does not listen.
+rm -f /dev/log
+ln -s /run/systemd/journal/dev-log /dev/log
+want "check --host warns of a link that leads nowhere" grep -q 'mkdir /dev/log: file exists' <(/opt/devlog/devlog-hook check --host)
+both='{"container_path":"/dev","host_path":"/dev"},{"container_path":"/dev/log","host_path":"/dev/log"}'
+want "a pod with /dev and that link does not start" fails eval 'mounts=$both create both'
+remove
+mounts=dev start alone
+soon "one with /dev alone does, and its first message arrives" logged alone
+remove
+want "and the node's link is what it was" test "$(readlink /dev/log)" = /run/systemd/journal/dev-log
 soon "all receivers end" receivers 0
-ended 18
+ended 22
