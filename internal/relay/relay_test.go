@@ -188,11 +188,11 @@ func TestRestart(t *testing.T) {
 	d.counts(s, 2+kept, 0, 20-kept)
 }
 
-// The longest message fits into a datagram with every byte escaped. What does not fit is
-// counted.
+// The longest entry of the journal fits into a datagram: 64 KiB of text with every byte escaped,
+// the text as it was, and 64 KiB of further fields. What does not fit is counted.
 func TestLong(t *testing.T) {
 	d := newDaemon(t)
-	longest, longer := strings.Repeat("x", 4*(64<<10)+4096), strings.Repeat("x", 4*sendBuffer)
+	longest, longer := strings.Repeat("x", (4+1+1)*(64<<10)+8192), strings.Repeat("x", 4*sendBuffer)
 	s := newSender(d)
 	s.add(longest, longer, "b")
 	s.Flush(time.Now())

@@ -91,6 +91,23 @@ func TestSyslogHost(t *testing.T) {
 	}
 }
 
+// On a prepared host the action syslog reaches the host's own daemon too, at its kept socket.
+func TestSyslogPreparedHost(t *testing.T) {
+	host.NeedContainers(t)
+	h := host.NewHost(t)
+	receive := host.ListenOn(t, h, "/dev/log")
+	h.Must(host.HookOn(), "repair", "--host")
+	const socket = "/run/test/log"
+	r := host.RunCommand(t, h.Path(socket), h.Command(context.Background(), filepath.Join(host.BinDir, "devlogd"),
+		"--listen", socket, "--name", "web", "--rule", "*.* syslog"))
+	host.Check(t, host.Send(r.Connect(), "<19>app[7]: hello"))
+	if text := receive(); !strings.HasPrefix(text, "<19>") || !strings.HasSuffix(text, " web app[7]: hello") {
+		t.Errorf("the syslog daemon is sent %q", text)
+	}
+	h.Must("kill", "-INT", fmt.Sprint(h.Receivers()[0]))
+	r.Wait()
+}
+
 // A receiver that journald forwards to does not send to the journal.
 func TestNoLoop(t *testing.T) {
 	host.NeedContainers(t)
