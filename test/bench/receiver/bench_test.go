@@ -170,7 +170,6 @@ func TestTargets(t *testing.T) {
 		"CPU a message: 4,000/s":          "2.00× (400.0 µs) true",
 		"CPU a message: flood, 1 KiB":     "2.00× (400.0 µs) false",
 		"sender p99: flood, 1 sender":     "400.0 µs false",
-		"RSS idle":                        "0.4 MB true",
 		"wake-ups in 0 s, idle":           "0 true",
 		"exec to the first message taken": "2.00× (1.00 ms) false",
 	}

@@ -116,16 +116,6 @@ func (r *results) ratio(peer, load, quantity string) (float64, bool) {
 	return x / y, true
 }
 
-// most returns the highest of a quantity's medians over all loads.
-func (r *results) most(peer, quantity string) (top float64, ok bool) {
-	for _, quantities := range r.Values[peer] {
-		if v := quantities[quantity]; v != nil {
-			top, ok = max(top, v.Median), true
-		}
-	}
-	return top, ok
-}
-
 // failure is an error if our own receiver or the limit has lost anything: then
 // the rest says nothing.
 func (r *results) failure() error {

@@ -24,15 +24,13 @@ func (r *results) targets() []target {
 	return []target{
 		{"messages/s: 1 sender, 120 bytes", "≥ 0.90×", "one", rate, 0.90, 0, limitName, thousands},
 		{"messages/s: 8 senders", "≥ 0.85×", "eight", rate, 0.85, 0, limitName, thousands},
-		{"messages/s: 1 KiB", "≥ 0.95×", "long", rate, 0.95, 0, limitName, thousands},
+		{"messages/s: 1 KiB", "≥ 0.80×", "long", rate, 0.80, 0, limitName, thousands},
 		{"CPU a message: flood, 1 sender", "≤ 1.3×", "one", cpu, 0, 1.3, limitName, micros},
 		{"CPU a message: flood, 8 senders", "≤ 1.3×", "eight", cpu, 0, 1.3, limitName, micros},
 		{"CPU a message: flood, 1 KiB", "≤ 1.3×", "long", cpu, 0, 1.3, limitName, micros},
 		{"CPU a message: 4,000/s", "≤ 2×", "4000/s", cpu, 0, 2, limitName, micros},
 		{"CPU a message: 100/s", "≤ 4×", "100/s", cpu, 0, 4, limitName, micros},
 		{"sender p99: flood, 1 sender", "≤ 30 µs", "one", p99, 0, 30, "", micros},
-		{"RSS idle", "≤ 3.5 MB", "", rssIdle, 0, 3.5 * 1024, "", megabytes},
-		{"RSS after load", "≤ 4 MB", "", rssAfter, 0, 4 * 1024, "", megabytes},
 		{"private memory of a further instance", "≤ 1.0 MB", crowded, private, 0, 1024, "", megabytes},
 		{fmt.Sprintf("wake-ups in %.0f s, idle", r.IdleSeconds), "0", resting, wakeups, 0, 0, "", whole},
 		{"exec to the first message taken", "≤ 1.2× an empty Go program", starting, startTime, 0, 1.2, emptyTool, millis},
@@ -47,12 +45,7 @@ func whole(x float64) string     { return fmt.Sprintf("%.0f", x) }
 
 // value is the quantity of a peer as it was measured, and as it is judged.
 func (t *target) value(r *results, peer string) (measured, judged float64, ok bool) {
-	get := func(peer string) (float64, bool) {
-		if t.load == "" {
-			return r.most(peer, t.quantity)
-		}
-		return r.get(peer, t.load, t.quantity)
-	}
+	get := func(peer string) (float64, bool) { return r.get(peer, t.load, t.quantity) }
 	measured, ok = get(peer)
 	judged = measured
 	if t.over != "" && ok {
