@@ -71,7 +71,7 @@ var Kinds = []Kind{
 func File(name, dir string) (string, error) {
 	// Each format quotes in its own way what these characters are not part of.
 	if strings.ContainsFunc(dir, func(r rune) bool { return !strings.ContainsRune(plain, r) }) {
-		return "", fmt.Errorf("print a file for programs in %q: install them in a directory whose name needs no quotes", dir)
+		return "", fmt.Errorf("cannot print a file for programs in %q; hint: install them in a directory whose name needs no quotes", dir)
 	}
 	text, err := files.ReadFile(name)
 	if err != nil {
@@ -84,7 +84,7 @@ func File(name, dir string) (string, error) {
 // host's name, or an address, in brackets if it is of IPv6.
 func FileFor(name, server string) (string, error) {
 	if server == "" || strings.ContainsFunc(server, func(r rune) bool { return !strings.ContainsRune(plain+"[]:", r) || r == '/' }) {
-		return "", fmt.Errorf("cannot print a file for the server %q: give a name or an address, without a port", server)
+		return "", fmt.Errorf("cannot print a file for the server %q; hint: give a name or an address, without a port", server)
 	}
 	text, err := files.ReadFile(name)
 	if err != nil {

@@ -202,7 +202,7 @@ func describe(r *running, said map[string]annotation.Said, bundle string) (confi
 func isOf(pid int, container string) error {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	if err == nil && !strings.Contains(string(text), container) {
-		err = fmt.Errorf("process %d is not in the container's cgroup; the plugin has to see the node's processes (hostPID)", pid)
+		err = fmt.Errorf("process %d is not in the container's cgroup; hint: let the plugin see the node's processes (hostPID)", pid)
 	}
 	return err
 }

@@ -98,7 +98,7 @@ func (p *program) main(args []string) (code int) {
 	unix.Umask(0o022)
 	err := file.CloseOnExec()
 	if _, perr := os.Stat("/proc/self/fd"); perr != nil {
-		err = errors.New("/proc is not mounted here, and nothing works without it: mount it")
+		err = errors.New("/proc is not mounted here; hint: mount it, nothing works without it")
 	}
 	if err == nil {
 		err = p.run(args)
@@ -152,7 +152,7 @@ func (p *program) asRoot(err error) error {
 	if !p.typed || os.Geteuid() == 0 || !errors.Is(err, os.ErrPermission) || errors.As(err, &refusal) {
 		return err
 	}
-	return fmt.Errorf("%w: %s", err, plan.RunAsRoot)
+	return fmt.Errorf("%w; hint: %s", err, plan.RunAsRoot)
 }
 
 // failed returns the error's exit code.
@@ -196,7 +196,7 @@ func (p *program) app(lxc *hook.LXC) *cli.App {
 				name := c.Args().First()
 				return usage.Errorf("unknown command %q%s; see devlog-hook --help", name, usage.Suggest(commands, name))
 			}
-			return usage.Errorf("which command? see devlog-hook --help")
+			return usage.Errorf("no command; see devlog-hook --help")
 		},
 	}
 }

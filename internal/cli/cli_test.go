@@ -35,7 +35,7 @@ func TestMain_usage(t *testing.T) {
 		env  string
 		want string // in the one line of the error
 	}{
-		{"", "", "which command"},
+		{"", "", "no command"},
 		{"bogus", "", `unknown command "bogus"`},
 		{"repair --bogus", "", "unknown option --bogus (did you mean --journal?); see devlog-hook repair --help"},
 		{"repair --rulez x", "", "unknown option --rulez (did you mean --rule?); see devlog-hook repair --help"},
@@ -62,7 +62,7 @@ func TestMain_usage(t *testing.T) {
 		{"repair --host --root=", "", "exclude each other"},
 		{"check --pid 1 --root /", "", "exclude each other"},
 		{"repair --keep", "", "--host"},
-		{"repair --strategy magic", "", `strategy "magic" does not exist`},
+		{"repair --strategy magic", "", `unknown strategy "magic": want auto, `},
 		{"repair --socket relative", "", "--socket"},
 		{"repair --socket /a/../b", "", "--socket"},
 		{"repair --socket /dev/x", "", "outside"},
@@ -77,7 +77,7 @@ func TestMain_usage(t *testing.T) {
 		{"repair --rate 1/h", "", "want N, N/s or N/m"},
 		{"repair", "DEVLOG_RATE=many", `rate "many"`},
 		{"repair --rate 1 --overflow spill", "", `overflow "spill": want block or drop`},
-		{"repair --overflow drop", "", "without --rate"},
+		{"repair --overflow drop", "", "needs --rate"},
 		{"repair --compress-repeats=perhaps", "", `invalid boolean value "perhaps" for --compress-repeats: `},
 		{"oci", "", "--stage"},
 		{"oci --stage POSTSTOP", "", `unknown stage "POSTSTOP": want one of prestart, `},

@@ -75,13 +75,13 @@ func (p *program) repairCommand() *cli.Command {
 		}),
 		Action: p.onTarget(func(c *cli.Context, t *target.Target, o repair.Options) error {
 			if c.Bool("all") && !c.Bool("host") {
-				return usage.Errorf("--all goes with --host")
+				return usage.Errorf("--all needs --host")
 			}
 			if c.Bool("keep") && !c.Bool("host") {
-				return usage.Errorf("--keep goes with --host: for containers the receiver does it")
+				return usage.Errorf("--keep needs --host: a container's receiver repairs again by itself")
 			}
 			if c.Bool("all") && c.IsSet("name") {
-				return usage.Errorf("--name names one container: leave it out with --all")
+				return usage.Errorf("--name names one container; hint: leave it out with --all")
 			}
 			if c.Bool("dry-run") {
 				return p.dryRun(c, t, o)
@@ -130,12 +130,12 @@ func nothingToDo(c *cli.Context, r repair.Result) string {
 	}
 	for _, flag := range []string{"name", "rule", "config", "receiver", "socket"} {
 		if c.IsSet(flag) && r.Facts.Watcher {
-			words += "; the receiver that runs keeps its own options: " + undoOf(c) + " first"
+			words += "; the receiver that runs keeps its own options; hint: run " + undoOf(c) + " first"
 			break
 		}
 	}
 	if r.Plan.Advice != "" {
-		words += "; " + syslog.Escape(r.Plan.Advice)
+		words += "; hint: " + syslog.Escape(r.Plan.Advice)
 	}
 	return words
 }
@@ -184,10 +184,10 @@ func (p *program) undoCommand() *cli.Command {
 			if undone && !t.Host && !t.ReceiverInside() {
 				p.removeEmptyLogs(name)
 			}
-			said := "nothing to do: no repair is noted here"
+			said := "nothing to do: no repair is recorded here"
 			switch {
 			case undone && !c.Bool("host") && hosts.Prepared(t):
-				said = "undone; the host stays prepared, for other containers may rely on it (devlog-hook undo --host)"
+				said = "undone; the host stays prepared, because other containers may rely on it (to undo that too: devlog-hook undo --host)"
 			case undone:
 				said = "undone: /dev/log is what it was before the repair"
 			}
@@ -228,7 +228,7 @@ func (p *program) autoRepairCommand() *cli.Command {
 				}
 			}
 			if o.Receiver.Handover == nil {
-				return usage.Errorf("auto-repair is for devlogd to call; type devlog-hook repair")
+				return usage.Errorf("auto-repair is for devlogd to call; hint: use devlog-hook repair")
 			}
 			r, err := repairOne(func() (*target.Target, error) {
 				return target.OfReceiver(files, c.Bool("host"), c.String("container"), c.Bool("confined"))

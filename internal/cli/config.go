@@ -25,7 +25,7 @@ func (p *program) configCommand() *cli.Command {
 			"directory instead, which is created if it does not exist. config podman --all prints a file for all\n" +
 			"containers. The files for log shippers name the server of --server.",
 		Action: func(*cli.Context) error {
-			return usage.Errorf("config needs a KIND: see devlog-hook config --help")
+			return usage.Errorf("config needs a KIND; see devlog-hook config --help")
 		},
 	})
 	action := c.Action

@@ -109,7 +109,7 @@ func limits(c *cli.Context) (rate syslogconf.Rate, overflow syslogconf.Overflow,
 	}
 	if text := c.String("overflow"); text != "" {
 		if overflow, err = syslogconf.ParseOverflow(text); err == nil && rate.N == 0 {
-			err = fmt.Errorf("--overflow %s without --rate: say how many messages are too many", text)
+			err = fmt.Errorf("--overflow %s needs --rate", text)
 		}
 		if err != nil {
 			return rate, "", usage.Error{Err: err}
@@ -200,7 +200,7 @@ func sandboxed(c *cli.Context, r *launch.Receiver) error {
 		return usage.Errorf("--user: %w", err)
 	}
 	if !c.Bool("no-auto-repair") {
-		return usage.Errorf("--user %s: repairs need root: add --no-auto-repair", r.User)
+		return usage.Errorf("--user %s: repairs need root; hint: add --no-auto-repair", r.User)
 	}
 	return nil
 }
@@ -226,9 +226,9 @@ func furtherSockets(c *cli.Context) ([]string, error) {
 	switch {
 	case err != nil || len(list) == 0:
 	case c.Bool("host"):
-		err = errors.New("--listen and --journal are for a container: leave them out with --host")
+		err = errors.New("--listen and --journal are for a container; hint: leave them out with --host")
 	case c.String("receiver") == launch.NoReceiver:
-		err = errors.New("--listen and --journal need a receiver: leave out --receiver none, or let the container's own daemon listen there")
+		err = errors.New("--listen and --journal need a receiver; hint: leave out --receiver none, or let the container's own daemon listen there")
 	}
 	return list, err
 }

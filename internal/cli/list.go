@@ -40,7 +40,7 @@ func (p *program) listCommand() *cli.Command {
 				err = report.WriteServed(p.stdout, list, os.Geteuid() == 0)
 			}
 			if err == nil && os.Geteuid() != 0 {
-				p.say(errors.New("receivers of other users are not listed: to see them, " + plan.RunAsRoot))
+				p.say(errors.New("receivers of other users are not listed; hint: " + plan.RunAsRoot))
 			}
 			return err
 		},

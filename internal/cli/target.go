@@ -110,7 +110,7 @@ func notFound(err error) error {
 	case errors.As(err, new(*containers.AmbiguousError)):
 		return usage.Error{Err: err}
 	case errors.As(err, &missing) && os.Geteuid() != 0:
-		return fmt.Errorf("%w; to see containers of other users too, %s", err, plan.RunAsRoot)
+		return fmt.Errorf("%w; to see containers of other users, %s", err, plan.RunAsRoot)
 	}
 	return err
 }

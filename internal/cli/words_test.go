@@ -110,7 +110,7 @@ func TestAdviceIsEscaped(t *testing.T) {
 	clean(t)
 	r := repair.Result{Changed: true, Plan: plan.Plan{Verdict: plan.Healthy, Advice: "look at \x1b[2J"}}
 	app := &cli.App{Commands: []*cli.Command{usage.Command(cli.Command{Name: "x", Flags: targetFlags(""), Action: func(c *cli.Context) error {
-		if got, want := nothingToDo(c, r), "nothing to do; look at #033[2J"; got != want {
+		if got, want := nothingToDo(c, r), "nothing to do; hint: look at #033[2J"; got != want {
 			t.Errorf("without one: %q, want %q", got, want)
 		}
 		return nil

@@ -88,11 +88,11 @@ func parseContainerd(dump string) nodeContainerd {
 func (n nodeContainerd) with(kind, text string) (file, advice string, err error) {
 	switch {
 	case n.version == 0:
-		return text, "cannot ask containerd for its configuration: if its runtime runc has options, such as SystemdCgroup = true, add them to the last section", nil
+		return text, "cannot ask containerd for its configuration; hint: if its runtime runc has options, such as SystemdCgroup = true, add them to the last section", nil
 	case kind == containerd2 && n.version < 3:
-		return "", "", usage.Errorf("this containerd is version 1 and would not start with this file: use config %s", containerd1)
+		return "", "", usage.Errorf("this containerd is version 1 and would not start with this file; hint: use config %s", containerd1)
 	case kind == containerd1 && n.version >= 3:
-		return "", "", usage.Errorf("this containerd is version 2 and would ignore this file: use config %s", containerd2)
+		return "", "", usage.Errorf("this containerd is version 2 and would ignore this file; hint: use config %s", containerd2)
 	}
 	at := strings.Index(text, "    BinaryName = ")
 	end := at + strings.Index(text[at:], "\n") + 1

@@ -284,7 +284,7 @@ func TestFind_errors(t *testing.T) {
 	if !errors.As(err, &missing) {
 		t.Fatalf("Find: %v", err)
 	}
-	const want = `no running container is called "wbe": looked at the cgroups and parents of 3 processes and /run/runc, and found web; give its process with --pid`
+	const want = `no running container is called "wbe": looked at the cgroups and parents of 3 processes and /run/runc, and found web; hint: give its process with --pid`
 	if err.Error() != want {
 		t.Errorf("it says\n%v, want\n%s", err, want)
 	}

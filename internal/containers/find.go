@@ -83,7 +83,7 @@ func (e *AmbiguousError) Error() string {
 	for _, c := range e.Found {
 		each = append(each, c.String())
 	}
-	return fmt.Sprintf("%d containers are called %q: %s; give an ID, or a process with --pid", len(e.Found), e.Name, strings.Join(each, ", "))
+	return fmt.Sprintf("%d containers are called %q: %s; hint: give an ID, or a process with --pid", len(e.Found), e.Name, strings.Join(each, ", "))
 }
 
 // NotFoundError means that no container has the name.
@@ -111,7 +111,7 @@ func (e *NotFoundError) Error() string {
 			running += fmt.Sprintf(" and %d more", more)
 		}
 	}
-	return fmt.Sprintf("no running container is called %q: looked at %s, and %s; give its process with --pid", e.Name, e.Looked.words(), running)
+	return fmt.Sprintf("no running container is called %q: looked at %s, and %s; hint: give its process with --pid", e.Name, e.Looked.words(), running)
 }
 
 // Find returns the host's running container with that name; see the function Find.

@@ -18,7 +18,7 @@ func End(pid int) (unix.WaitStatus, error) {
 	_ = unix.Kill(pid, unix.SIGKILL) // it may have ended already
 	status, err := reap(pid, time.Now().Add(killTime))
 	if errors.Is(err, errRuns) {
-		err = fmt.Errorf("process %d was killed and has not ended after %s: the kernel holds it, see /proc/%d/stack", pid, killTime, pid)
+		err = fmt.Errorf("process %d was killed and has not ended after %s: the kernel holds it; hint: see /proc/%d/stack", pid, killTime, pid)
 	}
 	return status, err
 }

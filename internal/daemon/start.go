@@ -96,7 +96,7 @@ func Begin(s Spec) (b *Starting, err error) {
 	}
 	defer null.Close()
 	if len(s.Files) > handover.MaxFiles {
-		return nil, fmt.Errorf("cannot start the receiver: %d files to pass, but at most %d are possible: choose a socket path with fewer directories to make", len(s.Files), handover.MaxFiles)
+		return nil, fmt.Errorf("cannot start the receiver: %d files to pass, but at most %d are possible; hint: choose a socket path with fewer directories to make", len(s.Files), handover.MaxFiles)
 	}
 	var pipe [2]int
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {

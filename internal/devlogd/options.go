@@ -93,7 +93,7 @@ func (o *options) sayReady(upgraded bool) error {
 		err = unix.Close(o.ready)
 	}
 	if err != nil {
-		return fmt.Errorf("--ready-fd %d: say that the receiver is ready: %w", o.ready, err)
+		return fmt.Errorf("--ready-fd %d: cannot report that the receiver is ready: %w", o.ready, err)
 	}
 	return nil
 }
@@ -280,14 +280,14 @@ func parseOptions(args, env []string, ofAnother bool) (*options, error) {
 			continue
 		}
 		if !strings.HasPrefix(args[i], "-") || n < 0 {
-			return nil, fmt.Errorf("unknown argument %q: see devlogd --help", args[i])
+			return nil, fmt.Errorf("unknown argument %q; see devlogd --help", args[i])
 		}
 		f := flags[n]
 		if !hasValue && f.toggle {
 			value = "true"
 		} else if !hasValue {
 			if i++; i == len(args) {
-				return nil, fmt.Errorf("--%s needs a value: see devlogd --help", f.name)
+				return nil, fmt.Errorf("--%s needs a value; see devlogd --help", f.name)
 			}
 			value = args[i]
 		}
@@ -348,13 +348,13 @@ func (o *options) validate() error {
 	}
 	limit := &o.receiver.Limit
 	if limit.Overflow != "" && limit.Rate.N == 0 {
-		return fmt.Errorf("--overflow %s without --rate: say how many messages are too many", limit.Overflow)
+		return fmt.Errorf("--overflow %s needs --rate", limit.Overflow)
 	}
 	if limit.Overflow == "" {
 		limit.Overflow = syslogconf.Block
 	}
 	if o.confine.User != nil && len(o.receiver.Repair.Command) > 0 {
-		return errors.New("--user: the repair needs root: leave out the command, which devlog-hook does with --no-auto-repair")
+		return errors.New("--user: repairs need root; hint: leave out COMMAND (devlog-hook does with --no-auto-repair)")
 	}
 	if o.confine.Needs == "" {
 		o.confine.Needs = daemon.NeedsMounts
@@ -376,11 +376,11 @@ func (o *options) validate() error {
 // checkName returns an error if a host cannot have that name.
 func checkName(flag, name string) error {
 	if len(name) > 255 {
-		return fmt.Errorf("--%s: %d bytes are too long: use at most 255", flag, len(name))
+		return fmt.Errorf("--%s: %d bytes are too long: at most 255 are possible", flag, len(name))
 	}
 	for i := range len(name) {
 		if c := name[i]; c <= ' ' || c >= 0x7f {
-			return fmt.Errorf("--%s %q: a blank, control or non-ASCII character at byte %d: use letters, digits, '.' and '-'", flag, name, i+1)
+			return fmt.Errorf("--%s %q: a blank, control or non-ASCII character at byte %d; hint: use letters, digits, '.' and '-'", flag, name, i+1)
 		}
 	}
 	return nil

@@ -25,13 +25,13 @@ func TestParseOptions(t *testing.T) {
 		{args: []string{"--rate", "5/m", "--overflow=drop", "--compress-repeats", "--metrics-file", "/m"}, want: "[] [] "},
 		{args: []string{"--rate", "x"}, want: "--rate: rate \"x\": want a number of messages from 1 to 1000000"},
 		{args: []string{"--rate", "1", "--overflow", "x"}, want: "--overflow: overflow \"x\": want block or drop"},
-		{env: []string{"DEVLOG_OVERFLOW=drop"}, want: "--overflow drop without --rate: say how many messages are too many"},
+		{env: []string{"DEVLOG_OVERFLOW=drop"}, want: "--overflow drop needs --rate"},
 		{env: []string{"DEVLOG_RATE=1/h"}, want: "environment variable DEVLOG_RATE: rate \"1/h\": want N, N/s or N/m"},
 		{args: []string{"--ready-fd", "x"}, want: "--ready-fd: expected the number of a descriptor, not \"x\""},
 		{args: []string{"--ready-fd", "0"}, want: "--ready-fd: expected the number of a descriptor, not \"0\""},
-		{args: []string{"--rule"}, want: "--rule needs a value: see devlogd --help"},
-		{args: []string{"--rulez", "r"}, want: "unknown argument \"--rulez\": see devlogd --help"},
-		{args: []string{"x"}, want: "unknown argument \"x\": see devlogd --help"},
+		{args: []string{"--rule"}, want: "--rule needs a value; see devlogd --help"},
+		{args: []string{"--rulez", "r"}, want: "unknown argument \"--rulez\"; see devlogd --help"},
+		{args: []string{"x"}, want: "unknown argument \"x\"; see devlogd --help"},
 		{args: []string{"--name", "a", "--name", "b"}, want: "--name is given twice"},
 		{args: []string{"--type", "stream"}, want: "[] [] "},
 		{args: []string{"--listen", "/a", "--type", "stream"}, want: "[{/a 1}] [] "},
@@ -42,8 +42,8 @@ func TestParseOptions(t *testing.T) {
 		{args: []string{"--listen", "/a", "--listen", "/b", "--type", "stream"}, want: "[{/a 1} {/b 1}] [] "},
 		{env: []string{"DEVLOG_LISTEN=/a\n/b", "DEVLOG_TYPE=stream"}, want: "[{/a 1} {/b 1}] [] "},
 		{args: []string{"--type", "x"}, want: "--type: expected dgram or stream, not \"x\""},
-		{args: []string{"--name", "a b"}, want: "--name \"a b\": a blank, control or non-ASCII character at byte 2: use letters, digits, '.' and '-'"},
-		{args: []string{"--name", strings.Repeat("x", 256)}, want: "--name: 256 bytes are too long: use at most 255"},
+		{args: []string{"--name", "a b"}, want: "--name \"a b\": a blank, control or non-ASCII character at byte 2; hint: use letters, digits, '.' and '-'"},
+		{args: []string{"--name", strings.Repeat("x", 256)}, want: "--name: 256 bytes are too long: at most 255 are possible"},
 	} {
 		o, err := parseOptions(tt.args, tt.env, false)
 		var got string

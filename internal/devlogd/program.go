@@ -136,7 +136,7 @@ func (p *program) start(o *options, files []handover.File, before *handover.Desc
 		return err
 	}
 	if err := p.receiver.Start(); errors.Is(err, receiver.ErrNoSocket) {
-		return usageError{fmt.Errorf("%w: use --listen PATH or socket activation", err)}
+		return usageError{fmt.Errorf("%w; hint: use --listen PATH or socket activation", err)}
 	} else if err != nil {
 		return err
 	}
@@ -249,7 +249,7 @@ func (p *program) hung() error {
 		return err
 	}
 	if eventloop.ThreadHangs() {
-		return errors.New("a file system does not answer: try again when it does")
+		return errors.New("a file system does not answer; hint: try again when it does")
 	}
 	return nil
 }

@@ -62,7 +62,7 @@ func expand(rules []syslogconf.Rule, name string) error {
 	for i := range rules {
 		path := strings.ReplaceAll(rules[i].Path, namePlaceholder, name)
 		if path != rules[i].Path && (name == "." || name == ".." || strings.Contains(name, "/")) {
-			return fmt.Errorf("%s: %q cannot stand for %s in a path: use --name with another name", rules[i].Origin(), name, namePlaceholder)
+			return fmt.Errorf("%s: %q cannot stand for %s in a path; hint: use --name with another name", rules[i].Origin(), name, namePlaceholder)
 		}
 		rules[i].Path = path
 	}

@@ -68,7 +68,7 @@ func (p *program) startUpgrade() {
 func (p *program) refuse(err error) {
 	text := "upgrade failed, devlogd " + Version + " keeps running: " + err.Error()
 	if p.confined() && strings.HasSuffix(text, unix.EACCES.Error()) {
-		text += ": it may be outside the sandbox, which is fixed at the start: restart this receiver"
+		text += " (it may be outside the sandbox, which is fixed at the start); hint: restart this receiver"
 	}
 	p.receiver.Say(syslog.Warning, text)
 }
@@ -83,8 +83,8 @@ func (u *upgrade) open(root file.ID) error {
 		return fmt.Errorf("cannot find this program: %w", err)
 	}
 	if strings.HasPrefix(path, memfd.Prefix) {
-		return errors.New("it runs from memory, so that the container cannot change its file: " +
-			"restart the container, or end this receiver with SIGTERM and run devlog-hook repair")
+		return errors.New("it runs from memory, so that the container cannot change its file; " +
+			"hint: restart the container, or end this receiver with SIGTERM and run devlog-hook repair")
 	}
 	if file.Root() != root {
 		return fmt.Errorf("%s was in another root directory", path)

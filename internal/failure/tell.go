@@ -38,7 +38,7 @@ func OfPanic(reason any) error {
 	for panicked := false; ; {
 		frame, more := frames.Next()
 		if panicked && !strings.HasPrefix(frame.Function, "runtime.") || !more {
-			return fmt.Errorf("internal error: %v (%s, line %d): please report it", reason, frame.Function, frame.Line)
+			return fmt.Errorf("internal error: %v (%s, line %d); hint: report it as a bug", reason, frame.Function, frame.Line)
 		}
 		panicked = panicked || frame.Function == "runtime.gopanic"
 	}

@@ -53,7 +53,7 @@ func checkSize(files []Passed, text []byte) error {
 	if len(files) <= MaxFiles && len(text) <= maxNames {
 		return nil
 	}
-	return fmt.Errorf("cannot hand over %d files with names of %d bytes: at most %d files and %d bytes are possible: choose a socket path with fewer directories to make",
+	return fmt.Errorf("cannot hand over %d files with names of %d bytes: at most %d files and %d bytes are possible; hint: choose a socket path with fewer directories to make",
 		len(files), len(text), MaxFiles, maxNames)
 }
 

@@ -15,7 +15,7 @@ import (
 func TestParseStage(t *testing.T) {
 	for name, want := range map[string]string{
 		"prestart": "", "createRuntime": "", "createContainer": "", "startContainer": "", "poststart": "", "poststop": "",
-		"": "which stage?", "createruntime": "want one of prestart, createRuntime, ", "x": "unknown stage \"x\"",
+		"": "--stage is missing; hint: set it to one of prestart, ", "createruntime": "want one of prestart, createRuntime, ", "x": "unknown stage \"x\"",
 	} {
 		s, err := ParseStage(name)
 		switch {

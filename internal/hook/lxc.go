@@ -64,7 +64,7 @@ func (c LXC) Check() error {
 			return fmt.Errorf("LXC_PID is not the container's init, as %s hooks get it", c.Type)
 		}
 	default:
-		return fmt.Errorf("LXC hook type %q cannot be used: set lxc.hook.start to this program, or lxc.hook.start-host and lxc.hook.post-stop, not lxc.hook.%s", c.Type, c.Type)
+		return fmt.Errorf("LXC hook type %q cannot be used; hint: set lxc.hook.start to this program, or lxc.hook.start-host and lxc.hook.post-stop, not lxc.hook.%s", c.Type, c.Type)
 	}
 	if err := CheckName(c.Name); err != nil {
 		return fmt.Errorf("bad container name: %w", err)

@@ -48,7 +48,7 @@ func ParseStage(name string) (Stage, error) {
 		return s, nil
 	}
 	if name == "" {
-		return "", fmt.Errorf("which stage? add --stage and one of %s", strings.Join(stageNames(), ", "))
+		return "", fmt.Errorf("--stage is missing; hint: set it to one of %s", strings.Join(stageNames(), ", "))
 	}
 	return "", fmt.Errorf("unknown stage %q: want one of %s", name, strings.Join(stageNames(), ", "))
 }
@@ -167,7 +167,7 @@ func parseState(r io.Reader, stage Stage) (specs.State, error) {
 		return s, fmt.Errorf("bad id: %w", err)
 	}
 	if stage != Poststop && stage.OnHost() && s.Pid < 1 {
-		return s, fmt.Errorf("pid is %d, which is not a process: %s hooks get the container's first process; set --stage to the stage at which the hook runs, such as %s",
+		return s, fmt.Errorf("pid is %d, which is not a process: %s hooks get the container's first process; hint: set --stage to the stage at which the hook runs, such as %s",
 			s.Pid, stage, CreateContainer)
 	}
 	if stage != StartContainer && !filepath.IsAbs(s.Bundle) {

@@ -45,7 +45,7 @@ func (i *inspection) listen(asked []string) error {
 }
 
 // errPlace says that a path is not one for a further socket.
-var errPlace = errors.New("it is a directory of devlog's own, or /dev")
+var errPlace = errors.New("its directory is one of devlog's own, or /dev")
 
 // further examines one further socket.
 func (i *inspection) further(l *plan.ListenFacts) error {

@@ -32,8 +32,8 @@ type Memory struct {
 	filled  int       // slots of the last receive
 	big     bool      // pages after a slot's first are touched
 	used    int       // number of touched slots
-	// kept says that the memory outlives this process. What is held is unwritten then,
-	// and is to be forgotten before the next receive.
+	// kept says that the memory outlives this process. Then what is held counts as unwritten,
+	// until Forget before the next receive.
 	kept   bool
 	held   int
 	holder *Intake // that read what is held; nil if another process did

@@ -18,8 +18,8 @@ const (
 const maxDigits = 7
 
 // framer splits the data of a connection into messages. The first data decides how: if it has
-// a NUL, NULs end messages. A connection that begins with a message's length continues with
-// lengths as long as there are any.
+// a NUL, NULs end messages. A connection that begins with a message's length is read by lengths
+// until one is missing.
 type framer struct {
 	framing framing
 	skip    bool // skip up to the next end: the message was cut

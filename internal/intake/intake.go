@@ -188,8 +188,8 @@ func (i *Intake) Close() {
 	}
 }
 
-// turn returns how many batches are read before others get their turn. Into kept memory that is one, once
-// what others have there is written.
+// turn returns how many batches are read before other sockets get their turn. With kept memory that
+// is one, and what others have there is written first.
 func (i *Intake) turn(s *Socket) int {
 	m := i.memory
 	if !m.kept {
@@ -197,7 +197,7 @@ func (i *Intake) turn(s *Socket) int {
 	}
 	if m.held > 0 && m.holder != nil {
 		m.holder.taker.Settle(time.Now())
-		if !slices.Contains(i.sockets, s) { // closed while a file hung
+		if !slices.Contains(i.sockets, s) { // it was closed while a file hung
 			return 0
 		}
 	}

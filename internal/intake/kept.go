@@ -71,8 +71,8 @@ func (m *Memory) Lost() (n uint64) {
 	return n + m.marks.Entries
 }
 
-// hold prepares for messages that the intake reads: others' that are not written would be
-// overwritten.
+// hold prepares for messages that the intake reads. Unwritten messages of another intake are
+// written first, because they would be overwritten.
 func (m *Memory) hold(i *Intake, stream uint64) {
 	if !m.kept {
 		return

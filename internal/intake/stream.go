@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// maxConnections is the most connections. For one more, that which was idle longest goes.
+	// maxConnections is the most connections. For one more, the one that was idle longest is closed.
 	maxConnections = 4096
 	// maxHeld is the most bytes of incomplete messages. If there are more, those of more than
 	// fairHeld bytes are cut: a few clients that use all of it do not affect the others.
@@ -246,7 +246,7 @@ func (i *Intake) closeConnection(c *connection) {
 	st.remove(c)
 	delete(st.open, c.fd)
 	_ = i.loop.Remove(c.fd)
-	file.CloseNow(c.fd) // with what it has sent and nobody has read
+	file.CloseNow(c.fd) // drops what it has sent and was not read
 }
 
 // push makes a connection the newest.

@@ -40,7 +40,7 @@ func (r *Receiver) warn(t *target.Target) {
 	}
 	switch {
 	case container != "":
-		what += fmt.Sprintf(" ends with %s, in which this program runs; to avoid that, repair on the host itself", container)
+		what += fmt.Sprintf(" ends with %s, in which this program runs; hint: repair on the host itself", container)
 	case service != "" && (!t.Host || service != hostService):
 		what += fmt.Sprintf(" ends with %s, which started it, unless that service has KillMode=process", service)
 	default:

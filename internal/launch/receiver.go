@@ -134,7 +134,7 @@ func (r *Receiver) Prepare(t *target.Target) error {
 		r.Path = filepath.Join(filepath.Dir(self), names.Receiver)
 	}
 	if err := unix.Access(r.Path, unix.X_OK); err != nil {
-		return fmt.Errorf("cannot find the receiver %s: %w; install devlogd there or name it with --receiver", r.Path, err)
+		return fmt.Errorf("cannot find the receiver %s: %w; hint: install devlogd there or name it with --receiver", r.Path, err)
 	}
 	if r.Config != "" { // the receiver has another working directory
 		abs, err := filepath.Abs(r.Config)

@@ -35,7 +35,7 @@ type socket struct {
 // kernel reports who sends each message to a datagram socket, from the first message on.
 func At(path string, kind int, asks bool) (fd int, id file.ID, err error) {
 	if len(path) > maxPath {
-		return -1, id, fmt.Errorf("cannot listen at %s: the path is longer than %d bytes: use a shorter one", path, maxPath)
+		return -1, id, fmt.Errorf("cannot listen at %s: the path is longer than %d bytes; hint: use a shorter one", path, maxPath)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return -1, id, fmt.Errorf("cannot make the directory of the socket %s: %w", path, err)
@@ -70,7 +70,7 @@ func newSocket(kind int) (int, error) {
 }
 
 // errLive means that another program listens at the path.
-var errLive = errors.New("another program is receiving there: stop it first or use another path")
+var errLive = errors.New("another program is receiving there; hint: stop it first or use another path")
 
 // stale is a socket at which nobody listens.
 type stale struct {
@@ -110,9 +110,9 @@ func (s *stale) inspect(path string) error {
 		if err != nil {
 			return fmt.Errorf("cannot look at %s: %w", path, err)
 		}
-		return fmt.Errorf("cannot listen at %s: it is a symbolic link to %s: use --listen with the link's target", path, target)
+		return fmt.Errorf("cannot listen at %s: it is a symbolic link to %s; hint: use --listen with the link's target", path, target)
 	default:
-		return fmt.Errorf("cannot listen at %s: there is something that is not a socket: move it away or use another path", path)
+		return fmt.Errorf("cannot listen at %s: it is not a socket; hint: move it away or use another path", path)
 	}
 	fd, err := newSocket(unix.SOCK_DGRAM) // a stream socket would make a connection
 	if err != nil {
@@ -126,7 +126,7 @@ func (s *stale) inspect(path string) error {
 	case err == nil, errors.Is(err, unix.EPROTOTYPE):
 		return fmt.Errorf("cannot listen at %s: %w", path, errLive)
 	}
-	return fmt.Errorf("cannot listen at %s: see whether the socket there is in use: %w", path, err)
+	return fmt.Errorf("cannot listen at %s: cannot find out whether the socket there is in use: %w", path, err)
 }
 
 // bind gives the socket its name, with the right mode, in one step. The path of a stale socket

@@ -198,7 +198,7 @@ func (f *File) write(now time.Time) {
 		f.sync = false
 		if err := f.file.Sync(); err != nil && !f.unsynced {
 			f.unsynced = true
-			f.lines.Say("sync " + f.Path + ": " + output.Reason(err) + ": a crash of the machine may lose messages")
+			f.lines.Say("cannot sync " + f.Path + ": " + output.Reason(err) + "; a crash of the machine may lose messages")
 			f.writeLines(now)
 		}
 	}
@@ -279,7 +279,7 @@ func (f *File) follow(now time.Time) {
 }
 
 // writingOn says what happens if a path cannot be opened again.
-const writingOn = ": writing to the old one"
+const writingOn = "; writing to the old one"
 
 // replace opens the path again. If that fails, the old file stays open, and it returns the
 // error.

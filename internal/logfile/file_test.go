@@ -249,7 +249,7 @@ func TestFileSyncFails(t *testing.T) {
 		f.Add(m)
 		f.Flush(time.Now())
 	}
-	if got := string(disk.data); strings.Count(got, "NOTICE sync /f: input/output error") != 1 || strings.Count(got, "a\n") != 2 {
+	if got := string(disk.data); strings.Count(got, "NOTICE cannot sync /f: input/output error") != 1 || strings.Count(got, "a\n") != 2 {
 		t.Errorf("%q", got)
 	}
 	outputtest.WantCounts(t, f, "2 0")

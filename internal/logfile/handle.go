@@ -24,11 +24,11 @@ func openHandle(p safepath.Place) (handle, error) {
 	fd, err := p.Open(flags, 0o640, file.Regular)
 	switch {
 	case errors.Is(err, unix.ENOENT) && flags&unix.O_CREAT == 0:
-		return nil, fmt.Errorf("cannot open the log file %s: no such device, and no file is made in /dev: name another file in the rule", p.Path)
+		return nil, fmt.Errorf("cannot open the log file %s: no such device, and no file is made in /dev; hint: name another file in the rule", p.Path)
 	case errors.Is(err, file.ErrType) && p.Below != "":
-		return nil, fmt.Errorf("cannot open the log file %s: it is not a regular file (no link is followed there): remove it", p.Path)
+		return nil, fmt.Errorf("cannot open the log file %s: it is not a regular file (no link is followed there); hint: remove it", p.Path)
 	case errors.Is(err, file.ErrType):
-		return nil, fmt.Errorf("cannot open the log file %s: it is not a regular file: name another file in the rule", p.Path)
+		return nil, fmt.Errorf("cannot open the log file %s: it is not a regular file; hint: name another file in the rule", p.Path)
 	case err != nil:
 		return nil, fmt.Errorf("cannot open the log file %s: %w", p.Path, err)
 	}

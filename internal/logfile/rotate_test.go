@@ -390,7 +390,7 @@ func TestFollowFails(t *testing.T) {
 		f.Add(outputtest.Message("a"))
 		f.Flush(now)
 	}
-	if got := string(disk.data); got != "a\nNOTICE open: permission denied: writing to the old one\na\na\n" {
+	if got := string(disk.data); got != "a\nNOTICE open: permission denied; writing to the old one\na\na\n" {
 		t.Errorf("%q", got)
 	}
 }

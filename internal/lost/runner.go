@@ -35,13 +35,13 @@ type Runner struct {
 	runs    int
 }
 
-// NewRunner returns a runner that runs the hook's program. failed is called with why a container
-// was not repaired; the program has said the same to standard error, if it was not killed.
+// NewRunner returns a runner that runs the hook's program. failed is called for each container that
+// was not repaired; unless it was killed, the program has written the reason to standard error.
 func NewRunner(loop *eventloop.Loop, hook string, failed func(text string)) *Runner {
 	return &Runner{loop: loop, hook: hook, failed: failed, limit: runTime}
 }
 
-// Repair has the containers with these numbers repaired, some of them at a time.
+// Repair has the containers with these numbers repaired, maxRuns at a time.
 func (r *Runner) Repair(numbers []uint64) {
 	r.numbers = append(r.numbers, slices.Sorted(slices.Values(numbers))...)
 	r.next()
@@ -83,7 +83,7 @@ func (r *Runner) run(number uint64) error {
 		_ = handle.Close()
 		r.runs--
 		if how, ok := daemon.Reap(pid); !ok {
-			r.failed("the repair of container " + strconv.FormatUint(number, 10) + " has failed (" + how + "): its messages are refused until devlog-hook repair")
+			r.failed("the repair of container " + strconv.FormatUint(number, 10) + " failed (" + how + "): its senders get an error; hint: run devlog-hook repair")
 		}
 		r.next()
 	}); err != nil {

@@ -42,7 +42,7 @@ func TestRunner(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	}
-	if text := strings.Join(said, "; "); !strings.Contains(text, "container 7 has failed") || !strings.Contains(text, "container 2 has failed") {
+	if text := strings.Join(said, "; "); !strings.Contains(text, "container 7 failed") || !strings.Contains(text, "container 2 failed") {
 		t.Errorf("it says %q", text)
 	}
 	missing := NewRunner(loop, filepath.Join(dir, "none"), func(text string) { said = []string{text} })

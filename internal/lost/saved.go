@@ -1,6 +1,6 @@
-// Package lost owns what is done for containers whose sockets the host's service has lost: it was
-// stopped, or no service manager kept them. A file for each container says how it was repaired,
-// and at its next start the service has the hook do that again.
+// Package lost owns the repair of containers whose sockets the host's service has lost, because it
+// was stopped or no service manager kept them. A file for each container records how it was
+// repaired, and at its next start the service has the hook do that again.
 package lost
 
 import (
@@ -36,8 +36,8 @@ type Saved struct {
 	Repair json.RawMessage `json:"repair"`
 }
 
-// open opens the directory of the container's file, and also returns the file's name. Somebody who
-// may write to /run could have put another directory there, and links into it.
+// open opens the directory of the container's file, and returns the file's name. It refuses a
+// directory that others may write to: they could have made links in it.
 func open(dir string, number uint64) (safepath.Folder, string, error) {
 	d, name, err := safepath.New(filepath.Join(dir, strconv.FormatUint(number, 10)), filepath.Dir(dir)).Folder()
 	if err != nil {
@@ -95,7 +95,7 @@ func save(dir string, number uint64, s Saved) error {
 	return err
 }
 
-// Unsave removes the file of that container. One that is missing is no error.
+// Unsave removes the file of that container. A missing file is no error.
 func Unsave(dir string, number uint64) error {
 	d, name, err := open(dir, number)
 	if err == nil {

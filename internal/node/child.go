@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	// readyTime is how long a reader may take to be ready.
+	// readyTime is how long a reader may take to start.
 	readyTime = 20 * time.Second
 	// answerTime is how long an order may take. A receiver that ends needs up to five seconds.
 	answerTime = 10 * time.Second
@@ -90,7 +90,7 @@ func (r *child) begin() (err error) {
 	if err != nil {
 		return fmt.Errorf("cannot connect to a reader: %w", err)
 	}
-	_ = unix.SetNonblock(pair[0], true) // for a reader that is stopped
+	_ = unix.SetNonblock(pair[0], true) // a reader that is stopped reads nothing
 	theirs := os.NewFile(uintptr(pair[1]), reader.NameConn)
 	defer theirs.Close()
 	batch, err := unix.FcntlInt(uintptr(r.batch), unix.F_DUPFD_CLOEXEC, 0)
@@ -113,11 +113,11 @@ func (r *child) begin() (err error) {
 	return nil
 }
 
-// ready completes the start of the process when it is ready, for which it waits that long.
+// ready waits up to limit until the process is ready, and completes its start.
 func (r *child) ready(limit time.Duration) error {
 	s := r.starting
 	r.starting = nil
-	_ = r.node.Process.Loop.Remove(s.Ready) // the first one is not there
+	_ = r.node.Process.Loop.Remove(s.Ready) // the loop does not have the first one
 	err := s.Await(limit)
 	if err == nil {
 		if r.handle, err = pidfd.Open(s.PID); err == nil {
@@ -154,7 +154,7 @@ func (r *child) restart(time.Time) {
 	}
 }
 
-// restarted gives all containers to the process that was started, unless that failed.
+// restarted gives all containers to the new process, or reports why it did not start.
 func (r *child) restarted(err error) {
 	if err != nil {
 		r.failed(err)
@@ -184,7 +184,7 @@ func (r *child) restarted(err error) {
 	r.send()
 }
 
-// failed is called when the process cannot be started. Who waits for it does not wait longer.
+// failed reports that the process cannot be started, also to the hooks that wait for it.
 func (r *child) failed(err error) {
 	r.progress()
 	r.node.Log(syslog.Err, "cannot start the process that reads messages: "+err.Error())
@@ -216,7 +216,7 @@ func (r *child) closeHandle() {
 func (r *child) ended() {
 	r.closeHandle()
 	how, _ := daemon.Reap(r.pid)
-	r.take() // what it has still said
+	r.take() // its last results
 	_ = r.node.Process.Loop.Remove(r.conn)
 	_ = unix.Close(r.conn)
 	r.conn, r.pid = -1, 0
@@ -233,7 +233,7 @@ func (r *child) ended() {
 	r.later()
 }
 
-// order has the process do something. result may be nil. The files are closed.
+// order sends the process an order, or queues it. It closes the files. result may be nil.
 func (r *child) order(o nodecall.Order, files []handover.Passed, result func(nodecall.Result, error)) {
 	if result == nil {
 		result = func(nodecall.Result, error) {}
@@ -249,7 +249,7 @@ func (r *child) send() {
 	for len(r.queue) > 0 && len(r.results) < maxOrders && r.conn >= 0 {
 		next := r.queue[0]
 		err := nodecall.SendOrder(r.conn, next.Order, next.files)
-		if errors.Is(err, unix.EAGAIN) { // a result comes, and continues
+		if errors.Is(err, unix.EAGAIN) { // take continues with the next result
 			return
 		}
 		r.queue = r.queue[1:]
@@ -267,7 +267,7 @@ func (r *child) send() {
 	}
 }
 
-// progress gives the process time for its next result, if there is to be one.
+// progress gives the process answerTime for its next result, if an order waits for one.
 func (r *child) progress() {
 	var until time.Time
 	if len(r.results) > 0 {
@@ -276,12 +276,12 @@ func (r *child) progress() {
 	r.hung.Set(until)
 }
 
-// endHung ends a process that is not ready, or does not do what it is ordered to: the next gets the
+// endHung kills a process that is not ready in time or does not answer. The next one gets the
 // sockets.
 func (r *child) endHung(time.Time) {
 	if r.starting != nil {
 		r.node.Log(syslog.Warning, fmt.Sprintf("the process that reads messages was not ready after %s: killed", readyTime))
-		_ = unix.Kill(r.pid, unix.SIGKILL) // a child that nothing has waited for
+		_ = unix.Kill(r.pid, unix.SIGKILL) // not reaped yet, so its ID is its own
 		return
 	}
 	r.node.Log(syslog.Warning, "the process that reads messages does not answer: killed")
@@ -304,7 +304,7 @@ func closePassed(files []handover.Passed) {
 // maxResult is the longest result, in bytes.
 const maxResult = 64 << 10
 
-// take takes results.
+// take reads results, and passes them to who waits for them.
 func (r *child) take() {
 	text := make([]byte, maxResult)
 	for {
@@ -312,7 +312,7 @@ func (r *child) take() {
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
-		if n == 0 && err == nil { // its end is an event of its own, and it must not say so without it
+		if n == 0 && err == nil { // it must not close the connection and go on; ended does the rest
 			_ = r.node.Process.Loop.Remove(r.conn)
 			r.kill()
 			return

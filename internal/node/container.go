@@ -30,8 +30,8 @@ type container struct {
 	repair   []byte // how the hook repairs it again
 	since    time.Time
 	receiver *receiver.Receiver
-	// added is called when the reader reads; nil then. starting says that who called has not
-	// confirmed that it knows. ending are called when the reader has read all.
+	// added is called once, when the reader reads. starting says that the caller has not
+	// confirmed the answer yet. ending are called when the reader has read everything.
 	added    func(error)
 	starting bool
 	ending   []func(error)
@@ -39,12 +39,12 @@ type container struct {
 	kernel   bool              // the reader has the kernel's log
 	reading  bool              // the reader has the sockets
 	retired  []handover.Passed // sockets that were given up, and that the reader has not emptied
-	toSay    []nodecall.Order  // for when it has
+	toSay    []nodecall.Order  // messages for its log, for when the reader has the sockets
 	saved    saved
 }
 
-// answer answers a call to add. Without an error, confirmed is called when who called has, or has
-// not, said that it knows.
+// answer answers a call to add. Without an error, confirmed is called later: knows says whether the
+// caller got the answer.
 type answer func(err error, confirmed func(knows bool))
 
 // add begins to receive for a container. It owns the files, and calls done when the reader reads
@@ -63,7 +63,7 @@ func (n *Node) add(q *nodecall.Request, files []handover.File, done answer) {
 	old := n.replaced(d)
 	c.starting, c.repair = true, q.Repair
 	c.added = func(err error) {
-		if err != nil { // who called starts a receiver of its own
+		if err != nil { // the caller starts a receiver of the container's own
 			c.forget()
 			done(err, nil)
 			return
@@ -75,8 +75,8 @@ func (n *Node) add(q *nodecall.Request, files []handover.File, done answer) {
 	}
 }
 
-// confirmed completes the start of a container, if who called knows of it. Otherwise that may have
-// started another receiver.
+// confirmed completes the start of a container. A caller that did not get the answer may have
+// started another receiver: then the node forgets the container.
 func (c *container) confirmed(knows bool, old *container) {
 	if !knows {
 		c.forget()
@@ -85,7 +85,7 @@ func (c *container) confirmed(knows bool, old *container) {
 	c.starting = false
 	c.save()
 	c.remember()
-	if old != nil && c.node.containers[old.number] == old { // its names are the new one's
+	if old != nil && c.node.containers[old.number] == old { // the new one has its names
 		old.receiver.Forsake()
 		old.end()
 	}
@@ -102,8 +102,8 @@ func (n *Node) replaced(d *handover.Description) *container {
 	return nil
 }
 
-// isHook returns whether the command is the repair by the hook's program beside this one. The node
-// runs it with root's rights.
+// isHook returns whether the command runs the hook's program beside this one. The node runs it as
+// root.
 func (n *Node) isHook(command []string) bool {
 	own, err := os.Stat(filepath.Join(filepath.Dir(n.Program), names.Hook))
 	given, gerr := os.Stat(command[0])
@@ -122,7 +122,7 @@ func (c *container) pid() (pid int) {
 func (c *container) remember() {
 	init, err := record.Of(c.pid())
 	if err != nil {
-		return // there is no telling whether it still runs
+		return // without its start time, a later process could be taken for it
 	}
 	if err := lost.Save(lost.Dir, c.number, lost.Saved{Init: init, Repair: c.repair}); err != nil {
 		c.node.Log(syslog.Warning, err.Error())
@@ -176,7 +176,7 @@ func (c *container) read() error {
 		if c.added != nil {
 			return err
 		}
-		c.node.Log(syslog.Warning, err.Error()) // the messages count
+		c.node.Log(syslog.Warning, err.Error()) // receiving matters more than the logs' owner
 	}
 	var files []handover.Passed
 	if c.kernel {
@@ -244,7 +244,7 @@ func (c *container) forget() {
 		return
 	}
 	c.receiver.Forsake()
-	_ = c.receiver.End() // the watcher, for the sockets are not read here
+	_ = c.receiver.End() // ends the watcher; the sockets are not read here
 	c.node.child.order(nodecall.Order{Operation: nodecall.Forget, ID: c.number}, nil, nil)
 	c.close()
 }
@@ -252,7 +252,7 @@ func (c *container) forget() {
 // Ended ends the container with its first process.
 func (c *container) Ended(error) { c.end() }
 
-// endBy ends the container, and calls done then.
+// endBy ends the container, and then calls done.
 func (c *container) endBy(done func(error)) {
 	c.ending = append(c.ending, done)
 	c.end()
@@ -294,7 +294,7 @@ func (c *container) close() {
 	closePassed(c.retired)
 	c.retired = nil
 	c.unsave()
-	_ = lost.Unsave(lost.Dir, c.number) // one that stays finds that the container has ended
+	_ = lost.Unsave(lost.Dir, c.number) // if it stays, the next start finds that the container has ended
 }
 
 // forReader is a container as a receiver.Reader.
@@ -302,7 +302,7 @@ type forReader struct{ c *container }
 
 // Read has the reader read from the socket too.
 func (f forReader) Read(socket int, journal bool) error {
-	if !f.c.reading { // with the others
+	if !f.c.reading { // the reader will get all sockets together
 		return nil
 	}
 	file, err := passed(socket, journal)
@@ -330,7 +330,8 @@ func passed(socket int, journal bool) (p handover.Passed, err error) {
 	return p, nil
 }
 
-// reread prepares what other rules may need. A container whose rules the reader refused gets its chance.
+// reread prepares what new rules may need. It also starts to read for a container whose rules the
+// reader had refused.
 func (c *container) reread() {
 	if !c.reading && c.node.child.conn >= 0 {
 		if err := c.read(); err != nil {
@@ -347,8 +348,8 @@ func (c *container) reread() {
 	}
 }
 
-// Retire has the reader read what the socket has queued. The socket stays open until it has, for the
-// next reader.
+// Retire has the reader read what the socket has queued. The socket stays open until then, in case
+// another reader must do it.
 func (f forReader) Retire(socket int) {
 	journal := slices.ContainsFunc(f.c.receiver.Sockets(), func(s *intake.Socket) bool { return s.FD == socket && s.Journal })
 	p, err := passed(socket, journal)

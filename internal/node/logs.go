@@ -29,8 +29,9 @@ func readerUser(chosen *sandbox.User) sandbox.User {
 	return own
 }
 
-// prepare makes the directories of the container's logs for the reader's user, and gives it what they
-// have of a reader that was another user. An error in the rules is the reader's to report.
+// prepare makes the directories of the container's logs for the reader's user. Files in them that
+// belong to an earlier reader's user get the new owner. It ignores errors in the rules: the reader
+// reports them.
 func (c *container) prepare() error {
 	config, err := c.node.Parse(c.args)
 	if err != nil {
@@ -50,7 +51,7 @@ func (c *container) prepare() error {
 		case syslogconf.File:
 			dir, name := filepath.Split(filepath.Clean(rule.Path))
 			dir = filepath.Clean(dir)
-			files[dir] = append(files[dir], name, name+".0", name+".1") // those may be yet to be compressed
+			files[dir] = append(files[dir], name, name+".0", name+".1") // rotated ones may not be compressed yet
 		}
 	}
 	for dir, names := range files {
@@ -77,7 +78,8 @@ func (n *Node) prepareDirectory(dir string, names []string, mine bool) error {
 	return safepath.Give(dir, syslogconf.LogsDir, names, n.User.UID, from...)
 }
 
-// kernelLog returns the open kernel's log for the reader, which says why it has none.
+// kernelLog returns the open kernel's log for the reader; none if it cannot be opened, which the
+// reader reports.
 func kernelLog() []handover.Passed {
 	fd, err := file.OpenKernelLog(syslogconf.KernelLog)
 	if err != nil {

@@ -1,6 +1,6 @@
 // Package node owns the service of a host that receives for all its containers: the process
 // that hooks call. It watches the containers' /dev/log, has them repaired, and keeps their
-// sockets, but reads no message. Its child, the reader (package reader), does, with few
+// sockets, but reads no message. Its child, the reader (package reader), reads them with few
 // privileges.
 package node
 
@@ -83,7 +83,7 @@ func New(c Config, files []handover.File) (n *Node, err error) {
 // NameListener is the name of the socket for calls, from the service manager.
 const NameListener = "node"
 
-// takeOwn takes the files that are no container's, and returns the others.
+// takeOwn takes the node's own files, and returns those of containers.
 func (n *Node) takeOwn(files []handover.File) (others []handover.File) {
 	for _, f := range files {
 		switch {
@@ -99,7 +99,7 @@ func (n *Node) takeOwn(files []handover.File) (others []handover.File) {
 	return others
 }
 
-// listen listens at the path, in a directory that is made if it is missing.
+// listen listens at the path. It makes the directory if it is missing.
 func listen(path string) (fd int, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return -1, fmt.Errorf("cannot listen at %s: %w", path, err)
@@ -142,7 +142,7 @@ const acceptDelay = 100 * time.Millisecond
 // accept accepts a call.
 func (n *Node) accept() {
 	conn, _, err := unix.Accept4(n.listener, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
-	if err != nil { // who called has gone, or too many files are open
+	if err != nil { // the caller has gone, or too many files are open
 		_ = n.Process.Loop.Pause(n.listener)
 		n.again.Set(time.Now().Add(acceptDelay))
 		return
@@ -152,7 +152,7 @@ func (n *Node) accept() {
 	}
 }
 
-// mayCall returns an error if who is at the other end may not call: it must be root of the host.
+// mayCall returns an error unless the caller is root of the host.
 func (n *Node) mayCall(conn int) error {
 	peer, err := unix.GetsockoptUcred(conn, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil || int(peer.Uid) != os.Geteuid() {
@@ -191,7 +191,7 @@ func (n *Node) take(conn int) {
 	}
 	switch {
 	case err != nil:
-		_ = reply(conn, nodecall.Answer{}, err) // who called may have gone
+		_ = reply(conn, nodecall.Answer{}, err) // the caller may have gone
 		_ = unix.Close(conn)
 	case q.Operation == nodecall.Add:
 		n.add(q, files, func(err error, confirmed func(bool)) { n.answerAdd(conn, err, confirmed) })
@@ -210,7 +210,7 @@ func reply(conn int, a nodecall.Answer, err error) error {
 	return nodecall.Send(conn, a, nil)
 }
 
-// answerAdd answers a call to add, and then waits until who called confirms it, or ends.
+// answerAdd answers a call to add, and then waits until the caller confirms that, or ends.
 func (n *Node) answerAdd(conn int, err error, confirmed func(bool)) {
 	end := func(knows bool) {
 		_ = n.Process.Loop.Remove(conn)
@@ -231,7 +231,7 @@ func (n *Node) answerAdd(conn int, err error, confirmed func(bool)) {
 	}
 }
 
-// do does what was asked for, and answers then. It owns the files.
+// do carries out any other call, and then answers. It owns the files.
 func (n *Node) do(q *nodecall.Request, files []handover.File, answer func(nodecall.Answer, error)) {
 	done := func(err error) { answer(nodecall.Answer{}, err) }
 	if q.Operation == nodecall.List {
@@ -307,8 +307,7 @@ func (n *Node) Reload() {
 // Account has the reader log the counts of all containers.
 func (n *Node) Account() { n.child.order(nodecall.Order{Operation: nodecall.Account}, nil, nil) }
 
-// Leave ends the node, and leaves the sockets to the service manager, which gives them to the
-// next node.
+// Leave ends the node. The service manager keeps the sockets for the next one.
 func (n *Node) Leave() {
 	n.child.leave(time.Now().Add(leaveTime))
 	for _, c := range n.containers {
@@ -333,7 +332,7 @@ func (n *Node) repairLost() {
 		}
 	}
 	if len(gone) > 0 {
-		n.Log(syslog.Notice, "repairs "+strconv.Itoa(len(gone))+" containers again, whose sockets were closed")
+		n.Log(syslog.Notice, "repairing "+strconv.Itoa(len(gone))+" containers whose sockets were closed")
 		lost.NewRunner(n.Process.Loop, filepath.Join(filepath.Dir(n.Program), names.Hook), func(text string) { n.Log(syslog.Warning, text) }).Repair(gone)
 	}
 }

@@ -21,7 +21,7 @@ import (
 	"devlog/internal/syslogconf"
 )
 
-// Options are what the program knows.
+// Options are the program's part.
 type Options struct {
 	Version string
 	// Mode and User are for the reader.
@@ -79,7 +79,7 @@ func (n *Node) onSignal(s unix.Signal) {
 	case unix.SIGUSR1:
 		n.Account()
 	case unix.SIGUSR2:
-		n.Log(syslog.Warning, "to replace this service by another version, restart it: its sockets stay open")
+		n.Log(syslog.Warning, "cannot upgrade in place; hint: restart this service, its sockets stay open")
 	default:
 		n.Process.Loop.Stop()
 	}

@@ -113,10 +113,10 @@ func (c *container) unkeep() error {
 
 // unsave takes the container from the service manager.
 func (c *container) unsave() {
-	_ = c.unkeep() // without a service manager, nothing of it is left
+	_ = c.unkeep() // an error means that no service manager keeps it
 }
 
-// drop takes the files from the service manager that no other container has.
+// drop takes files from the service manager, unless another container has them too.
 func (s *store) drop(names []string) (err error) {
 	for _, name := range names {
 		if s.count[name]--; s.count[name] <= 0 {
@@ -150,14 +150,14 @@ func (n *Node) restore(files []handover.File) {
 			n.Log(syslog.Err, fmt.Sprintf("cannot continue to receive for the container of %q: %v", d.Args, err))
 		}
 	}
-	for _, f := range files { // the containers have duplicates
+	for _, f := range files { // the containers have duplicates of theirs
 		_ = unix.Close(f.FD)
 		if strings.HasPrefix(f.Name, prefix) && !n.keeps(f.Name) || !strings.HasPrefix(f.Name, prefix) && n.store.count[f.Name] == 0 {
 			_ = notify.Unkeep(f.Name) // of a version that was replaced
 		}
 	}
 	if len(newest) > 0 {
-		n.Log(syslog.Notice, "receives again for "+strconv.Itoa(len(n.containers))+" containers")
+		n.Log(syslog.Notice, "receiving again for "+strconv.Itoa(len(n.containers))+" containers")
 	}
 }
 

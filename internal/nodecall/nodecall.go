@@ -1,9 +1,9 @@
 // Package nodecall owns the calls to a host's node, the one service that receives for all its
-// containers (devlogd --node): their format, and the side of who calls.
+// containers (devlogd --node): their format, and the caller's side.
 //
 // A call is one message on a SOCK_SEQPACKET socket: open files with their names, of which the
 // first is memory with a Request. The answer is one such message, with an Answer. Requests and
-// answers are JSON, and of any version: what is not known is ignored.
+// answers are JSON, and may come from any version: unknown members are ignored.
 package nodecall
 
 import (
@@ -46,7 +46,7 @@ const (
 	List Operation = "list"
 )
 
-// Request is what a node is asked.
+// Request asks a node for an operation.
 type Request struct {
 	Operation Operation `json:"operation"`
 	// Args are, for Add, what devlogd would be started with.
@@ -56,7 +56,7 @@ type Request struct {
 	Repair json.RawMessage `json:"repair,omitempty"`
 }
 
-// Answer is what a node answers.
+// Answer is the node's answer to a Request.
 type Answer struct {
 	// Error is why it did not do what it was asked for; empty if it did.
 	Error string `json:"error,omitempty"`
@@ -74,8 +74,8 @@ type Container struct {
 	Lost     uint64    `json:"lost"`
 }
 
-// Order is what the node's watcher has its reader do, which answers each with a Result. IDs are
-// the watcher's numbers of containers.
+// Order is what the node's watcher tells its reader to do. The reader answers each with a Result.
+// IDs are the watcher's numbers of containers.
 type Order struct {
 	Operation Operation `json:"operation"`
 	Number    uint64    `json:"number"`
@@ -170,7 +170,7 @@ func TakeOrder(conn int) (o *Order, files []handover.File, err error) {
 // ErrNone means that no node listens here, or that this process may not ask it.
 var ErrNone = errors.New("no devlogd.service listens at " + Socket)
 
-// Error is what a node answered.
+// Error is an error that a node reported.
 type Error struct{ Text string }
 
 func (e *Error) Error() string { return e.Text }
@@ -179,9 +179,9 @@ func (e *Error) Error() string { return e.Text }
 // the same time.
 const callTime = 20 * time.Second
 
-// Call asks the node and returns its answer. It confirms the answer to Add, so that the node knows
-// that no other receiver is started. The error is ErrNone without a node, and an
-// *Error if it is the node's own.
+// Call asks the node and returns its answer. It confirms the answer to Add: then the node knows that
+// no other receiver starts. The error is ErrNone without a node, and an *Error if the node reports
+// it.
 func Call(q Request, passed ...handover.Passed) (*Answer, error) {
 	conn, err := dial()
 	if err != nil {
@@ -244,8 +244,8 @@ func Send(conn int, what any, files []handover.Passed) error {
 	return handover.SendFiles(conn, append([]handover.Passed{{File: memory, Name: nameCall}}, files...))
 }
 
-// take reads what the other side says into what, and returns the files: nil at the end of the
-// connection. After an error no file is open.
+// take reads a message into what, and returns its files: nil at the end of the connection. After an
+// error no file is open.
 func take(conn int, what any) ([]handover.File, error) {
 	files, err := handover.ReceiveFiles(conn)
 	if err != nil || files == nil {

@@ -61,7 +61,7 @@ func planHost(f Facts, c Choice) Plan {
 		prepared.Steps = append(prepared.Steps, Step{Op: OpLink, Path: names.LogPath, Text: names.DefaultSocket})
 		prepared.Advice = "let the daemon that took /dev/log listen on " + names.DefaultSocket + " in its container"
 	case dest.Live && !dest.Here && f.HostSocket.Live && f.HostSocket.ID != f.Log.ID:
-		return refuse("the host's daemon listens on /dev/"+names.HostSocket+" still, and somebody else on /dev/log",
+		return refuse("the host's daemon still listens on /dev/"+names.HostSocket+", and somebody else on /dev/log",
 			"let that daemon listen on /run/devlog/log in its container")
 	case dest.Live:
 		prepared.Steps = append(prepared.Steps, Step{Op: OpPreserve, Path: names.LogPath, Text: names.DefaultSocket})

@@ -57,10 +57,10 @@ func TestPlanHostKeep(t *testing.T) {
 	prepared.Target.Path = "/dev/" + names.HostSocket
 	const keep = "start a watcher of /dev/log; "
 	for _, tt := range []struct {
-		state  string
-		log    LogFacts
-		keeper bool
-		want   string
+		state   string
+		log     LogFacts
+		watcher bool
+		want    string
 	}{
 		{"live", name(rootfs.Socket, true, Private), false, "symlink: " + keep + "make /run/devlog/log a link to /dev/.devlog-host on the host; " +
 			"make /dev/log a link to /run/devlog/log, and keep the host's socket as /dev/.devlog-host"},
@@ -72,14 +72,14 @@ func TestPlanHostKeep(t *testing.T) {
 			"rename /dev/log to /dev/log.devlog-old; make /dev/log a link to /run/devlog/log"},
 	} {
 		live := tt.log.Kind == rootfs.Link
-		f := Facts{Inside: true, Host: true, Watcher: tt.keeper, Dev: private, Log: tt.log, Socket: noSocket, HostSocket: hostSocket(live, live)}
+		f := Facts{Inside: true, Host: true, Watcher: tt.watcher, Dev: private, Log: tt.log, Socket: noSocket, HostSocket: hostSocket(live, live)}
 		p := NewHost(f, Choice{Strategy: Auto, Watch: true})
 		if got := p.String(); got != tt.want {
 			t.Errorf("%s:\n got %s\nwant %s", tt.state, got, tt.want)
 		}
 		checkPlan(t, tt.state, f, p)
 		if p.Has(OpWatch) && p.Steps[0].Op != OpPrepare {
-			t.Errorf("%s: the keeper is started before the record: %+v", tt.state, p.Steps)
+			t.Errorf("%s: the watcher is started before the record: %+v", tt.state, p.Steps)
 		}
 	}
 }

@@ -82,9 +82,9 @@ func (p Plan) Unheard(f Facts) (list []string) {
 // noReceiver is why there is no receiver that could listen on further sockets.
 func (f Facts) noReceiver() string {
 	if f.Receiver.State == Elsewhere {
-		return "the receiver cannot be seen from here: run devlog-hook on the host"
+		return "the receiver cannot be seen from here; hint: run devlog-hook on the host"
 	}
-	return "the container's own daemon receives what is sent to /dev/log: let it listen there too"
+	return "the container's own daemon receives what is sent to /dev/log; hint: let it listen there too"
 }
 
 // inWords describes the further socket, as the end of a sentence about it.

@@ -53,7 +53,7 @@ func planLog(f Facts, c Choice) Plan {
 			return refuse(unknownPath(f), listPath(f))
 		}
 		if !adoptable(f) {
-			return refuse("/dev/log is no link to a place of this container's own, so it cannot be adopted",
+			return refuse("/dev/log is not a link to a path of this container's own, so it cannot be adopted",
 				"leave out --strategy adopt")
 		}
 		return planAdopt(f, c)

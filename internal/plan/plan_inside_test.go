@@ -38,7 +38,7 @@ func TestPlanInside(t *testing.T) {
 		{"absent, in a receiver's sandbox", shared, name(rootfs.Absent, false, Shared), false, false, false, false, to},
 		{"absent, another socket", shared, name(rootfs.Absent, false, Shared), false, true, false, true, strings.ReplaceAll(spot, "/run/devlog/log", "/run/own/log")},
 		{"absent on a read-only /dev", readOnly, name(rootfs.Absent, false, Shared), true, true, false, false,
-			"refused: there is no /dev/log to mount a link over, and /dev cannot be written (read-only file system); run devlog-hook repair --host on the host once"},
+			"refused: there is no /dev/log to mount a link over, and /dev cannot be written (read-only file system); hint: run devlog-hook repair --host on the host once"},
 	} {
 		f := Facts{Inside: tt.inside, MayMount: tt.mount, Dev: tt.dev, Log: tt.log, Socket: noSocket, HostSocket: hostSocket(tt.prepared, false)}
 		if tt.own {
@@ -84,8 +84,8 @@ func TestPlanIntruded(t *testing.T) {
 	}{
 		{"from the host", false, false, false, restore},
 		{"from the host, may mount", false, false, true, restore},
-		{"two daemons of the host's", false, true, false, "refused: /dev is the host's too, and somebody else listens on /dev/log; " + RepairHost},
-		{"from inside", true, false, false, "refused: /dev is the host's too, and somebody else listens on /dev/log; " + RepairHost},
+		{"two daemons of the host's", false, true, false, "refused: /dev is the host's too, and somebody else listens on /dev/log; hint: " + RepairHost},
+		{"from inside", true, false, false, "refused: /dev is the host's too, and somebody else listens on /dev/log; hint: " + RepairHost},
 	} {
 		f := Facts{Inside: tt.inside, MayMount: tt.mount, Dev: shared, Log: name(rootfs.Socket, true, Shared), Socket: noSocket, HostSocket: hostSocket(true, true)}
 		f.Log.Target.Here, f.Log.Intruder = tt.here, !tt.here

@@ -17,12 +17,12 @@ func TestPlanNotRoot(t *testing.T) {
 		plan func(Facts, Choice) Plan
 		want string
 	}{
-		{"dev", Facts{Dev: denied(unknown), Log: name(rootfs.Absent, false, Unknown), Socket: noSocket}, New, "/dev cannot be written (permission denied) and nothing may be mounted here; run this as root"},
-		{"read-only", Facts{Dev: readOnly, Log: name(rootfs.Absent, false, Shared), Socket: noSocket}, New, "; run devlog-hook on the host, with --pid"},
-		{"a file", Facts{Dev: denied(unknown), Log: name(rootfs.Regular, false, Unknown), Socket: noSocket}, New, "/dev cannot be written (permission denied); run this as root"},
-		{"unseen", Facts{NotHost: NotSeen, Dev: denied(private), Log: name(rootfs.Socket, true, Private)}, NewHost, NotSeen + "; run this as root"},
-		{"a container", Facts{NotHost: "this is a container", Dev: denied(private), Log: name(rootfs.Socket, true, Private)}, NewHost, "this is a container; run this on the host, or with --force if this is it"},
-		{"host", Facts{Dev: denied(private), Log: name(rootfs.Socket, true, Private)}, NewHost, "/dev cannot be written (permission denied); run this as root"},
+		{"dev", Facts{Dev: denied(unknown), Log: name(rootfs.Absent, false, Unknown), Socket: noSocket}, New, "/dev cannot be written (permission denied) and nothing may be mounted here; hint: run this as root"},
+		{"read-only", Facts{Dev: readOnly, Log: name(rootfs.Absent, false, Shared), Socket: noSocket}, New, "; hint: run devlog-hook on the host, with --pid"},
+		{"a file", Facts{Dev: denied(unknown), Log: name(rootfs.Regular, false, Unknown), Socket: noSocket}, New, "/dev cannot be written (permission denied); hint: run this as root"},
+		{"unseen", Facts{NotHost: NotSeen, Dev: denied(private), Log: name(rootfs.Socket, true, Private)}, NewHost, NotSeen + "; hint: run this as root"},
+		{"a container", Facts{NotHost: "this is a container", Dev: denied(private), Log: name(rootfs.Socket, true, Private)}, NewHost, "this is a container; hint: run this on the host, or with --force if this is it"},
+		{"host", Facts{Dev: denied(private), Log: name(rootfs.Socket, true, Private)}, NewHost, "/dev cannot be written (permission denied); hint: run this as root"},
 	} {
 		tt.f.Inside, tt.f.NotRoot, tt.f.HostSocket = true, true, hostSocket(false, false)
 		c := Choice{Strategy: Auto}

@@ -143,7 +143,7 @@ func TestPlan(t *testing.T) {
 		{"no receiver, adopt, nobody stays", shared, link(journal, rootfs.Absent, false, Private), false, false, Choice{NoReceiver: true, NoAutoRepair: true},
 			"adopt: make /run/systemd/journal/dev-log a link to /run/devlog/log; nothing in /dev changes"},
 		{"no receiver, adopted, nobody stays", shared, link(names.DefaultSocket, rootfs.Absent, false, Private), false, false, Choice{NoReceiver: true, NoAutoRepair: true},
-			"nothing to do here; let the container's own daemon listen on " + names.DefaultSocket},
+			"nothing to do here; hint: let the container's own daemon listen on " + names.DefaultSocket},
 		{"no receiver, healthy", private, name(rootfs.Socket, true, Private), false, false, Choice{NoReceiver: true},
 			"adopt: start a watcher of /dev/log; nothing in /dev changes"},
 		{"no receiver, symlink", shared, name(rootfs.Absent, false, Shared), false, false, Choice{NoReceiver: true},
@@ -249,7 +249,7 @@ func TestPlanAdviceIsEscaped(t *testing.T) {
 	f := Facts{Inside: true, Dev: shared, Log: link(evil, rootfs.Absent, false, Private), Socket: noSocket, HostSocket: hostSocket(false, false)}
 	f.Socket.Path, f.Log.Known = evil, true
 	p := New(f, Choice{Strategy: Auto, NoReceiver: true, NoAutoRepair: true})
-	if got, want := p.String(), "nothing to do here; "+OwnDaemon+"/run/#033[2Jlog"; got != want {
+	if got, want := p.String(), "nothing to do here; hint: "+OwnDaemon+"/run/#033[2Jlog"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

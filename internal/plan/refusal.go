@@ -6,4 +6,4 @@ type Refusal struct {
 	Reason, Advice string
 }
 
-func (r *Refusal) Error() string { return "refused: " + r.Reason + "; " + r.Advice }
+func (r *Refusal) Error() string { return "refused: " + r.Reason + "; hint: " + r.Advice }

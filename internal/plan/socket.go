@@ -41,7 +41,7 @@ func openUp(at PathFacts) string {
 	if at.Closed == "" {
 		return ""
 	}
-	return "let every user enter " + at.Closed + " (chmod 755 " + at.Closed + "): only root can log"
+	return "let every user enter " + at.Closed + " (chmod 755 " + at.Closed + "), or only root can log"
 }
 
 // OwnDaemon begins the advice if only the container's own syslog daemon is missing. The

@@ -25,9 +25,9 @@ func TestPlanSocket(t *testing.T) {
 		{"read-only", PathFacts{Path: names.DefaultSocket, Kind: rootfs.Absent, Sharing: Private, Unwritable: "read-only file system", MountAt: "/run"},
 			"symlink: mount a tmpfs at /run, in this container only; listen on /run/devlog/log; make /dev/log a link to /run/devlog/log"},
 		{"read-only, nothing can be hidden", PathFacts{Path: names.DefaultSocket, Kind: rootfs.Absent, Sharing: Private, Unwritable: "read-only file system"},
-			"refused: /run/devlog/log cannot be made (read-only file system); mount a tmpfs of the container's own at /run"},
+			"refused: /run/devlog/log cannot be made (read-only file system); hint: mount a tmpfs of the container's own at /run"},
 		{"a directory", PathFacts{Path: names.DefaultSocket, Kind: rootfs.Directory, Sharing: Private},
-			"refused: /run/devlog/log is a directory; remove it, or name another place with --socket"},
+			"refused: /run/devlog/log is a directory; hint: remove it, or name another place with --socket"},
 	} {
 		f := Facts{Dev: shared, Log: absent, Socket: tt.socket, MayMount: true, HostSocket: hostSocket(true, false)}
 		if got := New(f, Choice{Strategy: Auto}).String(); got != tt.want {
@@ -131,12 +131,12 @@ func TestPlanAwaitsDaemon(t *testing.T) {
 	f := Facts{Inside: true, Host: true, Dev: private, Log: link("/run/devlog/log", rootfs.Socket, false, Private), HostSocket: hostSocket(true, false)}
 	f.Log.Target.Path = "/dev/.devlog-host"
 	for what, p := range map[string]Plan{"check": New(f, Choice{Strategy: Auto}), "check --host": NewHost(f, Choice{})} {
-		if p.String() != "nothing to do here; start the host's syslog daemon, or restart it if it runs" || p.Works() {
+		if p.String() != "nothing to do here; hint: start the host's syslog daemon, or restart it if it runs" || p.Works() {
 			t.Errorf("%s: %s, works: %t", what, p, p.Works())
 		}
 	}
 	f.HostSocket = hostSocket(false, false)
-	if p := New(f, Choice{Strategy: Auto}); p.String() != "nothing to do here; run devlog-hook repair --host, then restart the host's syslog daemon" {
+	if p := New(f, Choice{Strategy: Auto}); p.String() != "nothing to do here; hint: run devlog-hook repair --host, then restart the host's syslog daemon" {
 		t.Errorf("without its name: %s", p)
 	}
 	if p := NewHost(f, Choice{Strategy: Auto}); p.Verdict != NeedsRepair || p.Advice != restartDaemon || !p.Has(OpHostLink) {

@@ -30,7 +30,7 @@ func ParseStrategy(name string) (Strategy, error) {
 	case Auto, Adopt, Symlink, Bind:
 		return s, nil
 	}
-	return "", fmt.Errorf("strategy %q does not exist: use auto, adopt, symlink or bind", name)
+	return "", fmt.Errorf("unknown strategy %q: want auto, adopt, symlink or bind", name)
 }
 
 // Verdict is the result of a plan.
@@ -125,11 +125,11 @@ func (p Plan) String() string {
 	switch p.Verdict {
 	case Healthy:
 		if p.Advice != "" {
-			return syslog.Escape("nothing to do here; " + p.Advice)
+			return syslog.Escape("nothing to do here; hint: " + p.Advice)
 		}
 		return "nothing to do"
 	case Refused:
-		return syslog.Escape("refused: " + p.Reason + "; " + p.Advice)
+		return syslog.Escape("refused: " + p.Reason + "; hint: " + p.Advice)
 	}
 	var words []string
 	for _, s := range p.Steps {

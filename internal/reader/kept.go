@@ -35,7 +35,7 @@ type head struct {
 // record is what is kept of a container.
 type record struct {
 	id uint64 // 0 if it is free
-	// lost are messages that were read and not passed on when a reader was killed, and that are not
+	// lost are messages that a killed reader had read and not passed on, and that are not
 	// counted yet.
 	lost uint64
 	// pending are messages that the outputs accepted and have not written.
@@ -61,7 +61,7 @@ func MakeKept() (fd int, err error) {
 		err = unix.Ftruncate(fd, int64(keptSize))
 	}
 	if err != nil {
-		return -1, fmt.Errorf("make memory that outlives a reader: %w", err)
+		return -1, fmt.Errorf("cannot make memory that outlives a reader: %w", err)
 	}
 	return fd, nil
 }
@@ -69,11 +69,11 @@ func MakeKept() (fd int, err error) {
 // OpenKept uses the memory.
 func OpenKept(fd int) (*Kept, error) {
 	if err := unix.Ftruncate(fd, int64(keptSize)); err != nil { // of another version
-		return nil, fmt.Errorf("use the memory that outlives a reader: %w", err)
+		return nil, fmt.Errorf("cannot use the memory that outlives a reader: %w", err)
 	}
 	m, err := unix.Mmap(fd, 0, keptSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
-		return nil, fmt.Errorf("map the memory that outlives a reader: %w", err)
+		return nil, fmt.Errorf("cannot map the memory that outlives a reader: %w", err)
 	}
 	_ = unix.Madvise(m, unix.MADV_NOHUGEPAGE)
 	k := &Kept{head: (*head)(unsafe.Pointer(&m[0])), records: map[uint64]*record{}}
@@ -95,7 +95,7 @@ func OpenKept(fd int) (*Kept, error) {
 	}
 	if n := k.memory.Lost(); n > 0 {
 		if r := k.record(k.head.marks.Number); r != nil {
-			r.lost += n // before the memory: a kill in between counts them twice, not never
+			r.lost += n // before the memory is cleared: a kill in between counts them twice rather than never
 		}
 	}
 	k.memory.Forget()

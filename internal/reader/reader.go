@@ -64,8 +64,8 @@ func (r *Reader) take() {
 	case err != nil:
 		r.answer(nodecall.Result{Number: o.Number, Error: err.Error()})
 		return
-	case o == nil: // the sockets stay with it
-		_ = r.process.Loop.Remove(r.conn) // it is closed soon
+	case o == nil: // the watcher has ended
+		_ = r.process.Loop.Remove(r.conn) // closed by the caller
 		r.process.Loop.Stop()
 		return
 	}
@@ -108,7 +108,7 @@ func (r *Reader) do(o *nodecall.Order, files []handover.File, result *nodecall.R
 		e.close()
 	case nodecall.End:
 		if e.end != 0 {
-			return errors.New("it ends already")
+			return errors.New("it is ending already")
 		}
 		e.end = o.Number
 		if err := e.End(); err != nil {
@@ -135,7 +135,7 @@ func (r *Reader) do(o *nodecall.Order, files []handover.File, result *nodecall.R
 }
 
 // errOwn is why a container needs a receiver of its own.
-var errOwn = errors.New("devlogd.service may not do that: it needs a receiver of its own")
+var errOwn = errors.New("only a receiver of the container's own can do this")
 
 // add begins to receive for a container.
 func (r *Reader) add(o *nodecall.Order, files []handover.File) (err error) {
@@ -148,7 +148,7 @@ func (r *Reader) add(o *nodecall.Order, files []handover.File) (err error) {
 	files = e.takeKernelLog(files)
 	d, err := handover.Describe(files)
 	if err == nil && r.receivers[o.ID] != nil {
-		err = fmt.Errorf("container %d is known", o.ID)
+		err = fmt.Errorf("container %d exists already", o.ID)
 	}
 	var c receiver.Config
 	if err == nil {
@@ -165,7 +165,7 @@ func (r *Reader) add(o *nodecall.Order, files []handover.File) (err error) {
 	c.Owner, c.Repair = e, receiver.Repair{}
 	c.Node = receiver.Node{Number: o.ID, KernelLog: func() int { return e.kernel }}
 	e.Receiver = receiver.New(r.process, c)
-	if o.Again { // a file that cannot be opened any more must not cost the others
+	if o.Again { // if one file can no longer be opened, the other outputs still work
 		e.Resume(handover.NewDescription(), false)
 		defer e.Resumed()
 	}
@@ -194,8 +194,8 @@ func (r *Reader) add(o *nodecall.Order, files []handover.File) (err error) {
 	return nil
 }
 
-// restore continues with the counts of the reader before, if that had the container, and counts what it
-// has lost.
+// restore continues with the counts of an earlier reader, if that had the container, and counts
+// what it has lost.
 func (e *entry) restore(again bool) {
 	if !again {
 		e.reader.kept.drop(e.id) // of another container with that number
@@ -276,7 +276,7 @@ func (e *entry) Written() {
 
 func (e *entry) Stepped(time.Time) {}
 
-// Ended tells the watcher that the receiver cannot read from its sockets any more.
+// Ended tells the watcher that the receiver can no longer read from its sockets.
 func (e *entry) Ended(err error) {
 	e.Receiver.Say(syslog.Err, "ends: "+err.Error())
 	e.reader.answer(nodecall.Result{ID: e.id, Error: err.Error()})

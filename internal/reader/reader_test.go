@@ -145,7 +145,7 @@ func TestOrders(t *testing.T) {
 		{nodecall.Order{Number: 2, Operation: "dance"}, nil, "unsupported operation"},
 		{nodecall.Order{Number: 3, Operation: nodecall.Add, ID: 7, Args: []string{"a", "s/x"}}, []handover.Passed{socket}, "cannot"},
 		{nodecall.Order{Number: 4, Operation: nodecall.Add, ID: 7, Args: []string{"a", "m"}}, []handover.Passed{socket}, ""},
-		{nodecall.Order{Number: 5, Operation: nodecall.Add, ID: 7, Args: []string{"a", "m"}}, []handover.Passed{socket}, "container 7 is known"},
+		{nodecall.Order{Number: 5, Operation: nodecall.Add, ID: 7, Args: []string{"a", "m"}}, []handover.Passed{socket}, "container 7 exists already"},
 		{nodecall.Order{Number: 6, Operation: nodecall.Receive, ID: 7}, []handover.Passed{more}, ""},
 		{nodecall.Order{Number: 7, Operation: nodecall.Say, ID: 7, Severity: 5, Text: "said"}, nil, ""},
 		{nodecall.Order{Number: 8, Operation: nodecall.Reload}, nil, ""},

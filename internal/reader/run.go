@@ -29,7 +29,7 @@ const (
 // may not open it, and the kernel limits each open log.
 const NameKernelLog = "kernel-log"
 
-// Options are what the program knows.
+// Options are the program's part.
 type Options struct {
 	Version string
 	Confine confine.Options
@@ -62,7 +62,7 @@ func Run(o Options, files []handover.File) error {
 	if signals, err = eventloop.NewSignals(earlysignal.Take(), earlysignal.Caught...); err != nil {
 		return err
 	}
-	// The watcher says when to end. A signal to the whole group must not come before.
+	// The watcher says when to end. Ignore signals to the whole process group.
 	if err := p.Loop.Handle(signals, func(unix.Signal) {}); err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func (c *counters) list() [len(counterNames)]*uint64 {
 		&c.Evicted, &c.Wrong, &c.readBack, &c.overwritten, &c.reopens, &c.repairs, &c.upgrades, &c.fresh, &c.killed, &c.lost}
 }
 
-// Tally notes the counters. What the outputs have lost is among them; what else they count is not.
+// Tally stores the counters, and what the outputs have lost; their other counts are left out.
 func (r *Receiver) Tally(t *Tally) {
 	for i, c := range r.list() {
 		t[i] = *c
@@ -77,7 +77,7 @@ func (c *counters) countRouted(matched bool) {
 	}
 }
 
-// Lose counts messages that were lost when an earlier process was killed, and those of them that it had counted as received.
+// Lose counts messages lost in a kill: read ones, and others already counted as received.
 func (c *counters) Lose(read, received uint64) {
 	c.Received += read
 	c.killed += read + received
@@ -88,8 +88,7 @@ func (r *Receiver) Totals() (received, lost uint64) {
 	return r.Received, r.Dropped + r.killed + r.lost + r.lostByOutputs()
 }
 
-// Account logs what happened to the messages. It leaves out counts that are zero and usually
-// are.
+// Account logs what happened to the messages. It leaves out unusual counts that are zero.
 func (r *Receiver) Account() {
 	var b strings.Builder
 	number := func(before string, n uint64) {

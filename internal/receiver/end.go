@@ -24,14 +24,14 @@ func (r *Receiver) Flush(now time.Time) {
 	r.process.Memory.Release()
 }
 
-// Settle is Flush where the loop has nothing half done: if a file hangs, it can go on without this call.
+// Settle is Flush where nothing is half done: if a file hangs, another goroutine runs the loop.
 func (r *Receiver) Settle(now time.Time) {
 	r.process.Watchdog.Top(true)
 	r.Flush(now)
 	r.process.Watchdog.Top(false)
 }
 
-// Fail ends the receiver like End, and logs the error: nobody may see the program's standard error.
+// Fail ends the receiver like End, and logs the error: standard error may lead nowhere.
 func (r *Receiver) Fail(err error) error {
 	r.Say(syslog.Err, "ends: "+err.Error())
 	return errors.Join(err, r.End())
@@ -67,7 +67,7 @@ func (r *Receiver) Close() {
 	r.finishMetrics()
 	for _, s := range r.sockets {
 		s.Unlink()
-		if !slices.Contains(r.intake.Sockets(), s.Socket) { // it did not come to read from it
+		if !slices.Contains(r.intake.Sockets(), s.Socket) { // it was never read from
 			_ = unix.Close(s.FD)
 		}
 	}
@@ -94,7 +94,7 @@ func (r *Receiver) sayLost(text string) {
 	}
 }
 
-// tellKernel writes to the kernel's log what nothing else can report, and returns whether it can.
+// tellKernel writes the text to the kernel's log, and returns whether that worked.
 func (r *Receiver) tellKernel(text string) bool {
 	k, err := r.process.KernelLog(string(r.router.Host))
 	if err != nil {

@@ -93,7 +93,7 @@ func (h *holdings) addCleanups(in inherited) {
 				s.at = nil
 			}
 		}
-		_ = unix.Close(p.Dir) // it only named a directory
+		_ = unix.Close(p.Dir) // its name was only a directory
 	}
 }
 
@@ -125,7 +125,7 @@ func (r *Receiver) Holds(dir file.ID) bool {
 	})
 }
 
-// Forsake leaves the names to another receiver, or to who made them.
+// Forsake leaves the names to another receiver, or to the repair that made them.
 func (r *Receiver) Forsake() {
 	for _, s := range r.sockets {
 		s.at = nil

@@ -48,7 +48,6 @@ func (r *Receiver) readKernel(limit int) {
 	}
 }
 
-// closeKernel stops reading the kernel's log.
 func (r *Receiver) closeKernel() {
 	if r.kernel != nil && r.kernel.FD() >= 0 {
 		_ = r.process.Loop.Remove(r.kernel.FD())

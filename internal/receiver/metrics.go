@@ -46,7 +46,7 @@ func (r *Receiver) stepMetrics(now time.Time) {
 // finishMetrics writes the metrics at the end, with the last losses.
 func (r *Receiver) finishMetrics() {
 	if m := &r.metrics; !m.written.IsZero() { // otherwise it was never ready
-		_ = m.Write(r.appendMetrics(m.Buffer())) // nobody can be told
+		_ = m.Write(r.appendMetrics(m.Buffer())) // too late to report an error
 	}
 }
 
@@ -57,7 +57,7 @@ func (r *Receiver) metricsSum() uint64 {
 		c := route.Out.Counts()
 		sum += c.Written
 		for _, l := range c.Lost {
-			sum += 2 * l.N // what a reader has left was counted as written before
+			sum += 2 * l.N // a message can move from written to lost, which must change the sum
 		}
 	}
 	return sum

@@ -49,7 +49,7 @@ func (r *Receiver) OpenOutputs(user *sandbox.User) error {
 	err = r.router.As(func() error { return r.openOutputs(rules) })
 	r.router.As = nil
 	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
-		err = fmt.Errorf("%w for user %d (--user): give it to that user with chown(1)", err, user.UID)
+		err = fmt.Errorf("%w for user %d (--user); hint: give it to that user with chown(1)", err, user.UID)
 	}
 	return err
 }
@@ -96,7 +96,7 @@ func (r *Receiver) wake(fd int) {
 // sayProblems logs the problems that outputs found during a flush.
 func (r *Receiver) sayProblems(now time.Time) {
 	for problem := r.router.Problem(); problem != nil; problem = r.router.Problem() {
-		text := problem.Error() + ": tried again, and what is lost is counted"
+		text := problem.Error() + "; trying again, what is lost is counted"
 		before := r.router.Written()
 		r.Say(syslog.Warning, text)
 		r.router.Flush(now)

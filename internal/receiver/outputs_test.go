@@ -104,7 +104,7 @@ func TestSayProblems(t *testing.T) {
 	for range 2 {
 		r.Flush(time.Now())
 	}
-	const want = "box devlogd[7]: cannot open the pipe /nosuch/fifo: no such file or directory: make one with mkfifo: tried again, and what is lost is counted\n"
+	const want = "box devlogd[7]: cannot open the pipe /nosuch/fifo: no such file or directory; hint: make one with mkfifo; trying again, what is lost is counted\n"
 	if len(s.lines) != 1 || !strings.HasSuffix(s.lines[0], want) {
 		t.Errorf("%q", s.lines)
 	}

@@ -51,7 +51,7 @@ type Config struct {
 	Node   Node
 }
 
-// Node is what a receiver of a host's node has besides.
+// Node is what only a receiver of a host's node has.
 type Node struct {
 	// Number tells it from others of the process; see intake.Memory.Mark.
 	Number uint64

@@ -23,7 +23,7 @@ func (r *Receiver) Reload(zoneErr error) {
 		r.rereadRules()
 	}
 	if zoneErr != nil {
-		r.Say(syslog.Warning, r.inSandbox(zoneErr)+": the time zone stays as it was")
+		r.Say(syslog.Warning, "the time zone stays as it was: "+r.inSandbox(zoneErr))
 	}
 	r.fetchSockets()
 }
@@ -71,7 +71,7 @@ func (r *Receiver) rereadRules() {
 // inSandbox describes the error. It adds a remark if the sandbox may be the reason.
 func (r *Receiver) inSandbox(err error) string {
 	if r.confined() && errors.Is(err, unix.EACCES) {
-		return fmt.Sprint(err, ": it is outside of this receiver's sandbox: restart it")
+		return fmt.Sprint(err, " (it is outside this receiver's sandbox); hint: restart the receiver")
 	}
 	return err.Error()
 }

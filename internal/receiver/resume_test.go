@@ -100,7 +100,7 @@ func TestProblemsOfTheOnlyOutput(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.Flush(time.Now())
-		if strings.Contains(*said, "make one with mkfifo: tried again") != tt.want {
+		if strings.Contains(*said, "make one with mkfifo; trying again") != tt.want {
 			t.Errorf("%q: the kernel's log has %q", tt.rules, *said)
 		}
 		*said = ""

@@ -72,7 +72,6 @@ func (r *Receiver) Drop(inode uint64) {
 // Running returns whether a repair runs. It is a child of this program.
 func (r *Receiver) Running() bool { return r.watcher != nil && r.watcher.Running() }
 
-// retire stops receiving from a socket.
 func (r *Receiver) retire(s *socket) {
 	if r.config.Node.Reader != nil {
 		r.config.Node.Reader.Retire(s.FD)
@@ -114,7 +113,7 @@ func (r *Receiver) TakeOver(files []handover.File, run int) error {
 	for i, s := range fresh.sockets {
 		s.run = run
 		if err := r.read(s); err != nil {
-			for _, rest := range fresh.sockets[i:] { // nobody would read what is sent there
+			for _, rest := range fresh.sockets[i:] { // a message sent there would not be read
 				_ = unix.Close(rest.FD)
 			}
 			return err

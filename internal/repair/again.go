@@ -12,8 +12,8 @@ import (
 	"devlog/internal/target"
 )
 
-// again is what a repair needs to be done again for a container of the host's service. Never
-// rename a member: another version may read it.
+// again is what is needed to repair a container of the host's service again. Never rename a
+// member: another version may read it.
 type again struct {
 	Strategy     plan.Strategy `json:"strategy"`
 	Force        bool          `json:"force"`
@@ -83,7 +83,7 @@ func Lost(dir string, number uint64) error {
 	if err != nil {
 		return fmt.Errorf("cannot receive again for the container of process %d: %w", s.Init.PID, err)
 	}
-	// The service may have begun to count again meanwhile, and have another container.
+	// The service may use the number for another container by now.
 	if now, rerr := lost.Read(dir, number); rerr == nil && now.Init == s.Init {
 		return lost.Unsave(dir, number)
 	}

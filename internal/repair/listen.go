@@ -33,8 +33,8 @@ func recordedSockets(facts []plan.ListenFacts, before *changes.Changes) (list []
 	return list[:min(len(list), changes.MaxListen)]
 }
 
-// listenToo binds a further socket. If it cannot, it says so: the container still has its
-// /dev/log.
+// listenToo binds a further socket. If it cannot, it only reports that: the container still has
+// its /dev/log.
 func (w *work) listenToo(at string) {
 	if err := w.bindFurther(at); err != nil {
 		w.options.Receiver.Say("cannot listen on " + at + ": " + err.Error())
@@ -119,7 +119,7 @@ const (
 // hand hands the further sockets over to the receiver that runs: it fetches them on SIGHUP.
 func (w *work) hand() error {
 	if len(w.further) == 0 {
-		return nil // why has been said
+		return nil // listenToo has reported why
 	}
 	return rootfs.AsSelf(func() error {
 		err := w.handTo(w.facts.Receiver.PID)

@@ -36,7 +36,7 @@ func newSocket(t *target.Target, unbound *os.File) (int, error) {
 		if err != nil {
 			return -1, fmt.Errorf("cannot use the receiver's socket: %w", err)
 		}
-		if name, ok := at.(*unix.SockaddrUnix); !ok || name.Name != "@" { // what x/sys/unix says of none
+		if name, ok := at.(*unix.SockaddrUnix); !ok || name.Name != "@" { // x/sys/unix for a socket without a name
 			return -1, errUsed
 		}
 		return unix.FcntlInt(unbound.Fd(), unix.F_DUPFD_CLOEXEC, 0)
@@ -54,7 +54,7 @@ func newSocket(t *target.Target, unbound *os.File) (int, error) {
 // errShared says that the container uses the host's network namespace.
 var errShared = errors.New("the network namespace is the host's")
 
-// errUsed says that a repair which was rolled back has used up the passed socket.
+// errUsed says that a repair that was rolled back has used up the passed socket.
 var errUsed = errors.New("the receiver has passed one socket, and it has a name already")
 
 // socketInside makes the socket in the container's network namespace. Its thread stays there

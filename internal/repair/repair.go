@@ -126,7 +126,7 @@ func repair(t *target.Target, o Options) (Result, error) {
 		return Result{}, err
 	}
 	for try := range MaxTries {
-		// The name is not needed to start a receiver, which repairs again once it can.
+		// A receiver can start without the name, and repairs again once it can.
 		o.contested = try == MaxTries-1 && !t.Host && !o.NoReceiver && !o.NoAutoRepair && o.Receiver.Handover == nil
 		r, err := check(t, o)
 		if errors.Is(err, devdir.ErrChanged) {
@@ -167,7 +167,7 @@ func repair(t *target.Target, o Options) (Result, error) {
 		r.Changed = err == nil
 		return r, refused(err)
 	}
-	return Result{}, fmt.Errorf("cannot repair /dev/log: %w %d times in a row; find out who replaces it", devdir.ErrChanged, MaxTries)
+	return Result{}, fmt.Errorf("cannot repair /dev/log: %w %d times in a row; hint: find out who replaces it", devdir.ErrChanged, MaxTries)
 }
 
 // contestedAdvice is the advice if only the receiver could be started.

@@ -78,7 +78,7 @@ func (w *work) passed() []handover.Passed {
 	files = append(files, w.further...)
 	unlinks(w.at, names.Link)
 	if w.target.Host {
-		return files // a host stays prepared without a watcher; the directory only marks the watcher
+		return files // the host stays prepared; the directory only identifies the watcher
 	}
 	if w.pointed != nil {
 		unlinks(w.pointed, path.Base(w.facts.Log.Target.Path))

@@ -184,7 +184,7 @@ func (w *work) inspected() rootfs.Stat {
 func (w *work) start() error {
 	var old *os.File
 	if w.options.Receiver.Handover == nil {
-		old = running.Process(&w.recorded, w.at) // before another one could be mistaken for it
+		old = running.Process(&w.recorded, w.at) // before another process could be mistaken for it
 	}
 	if old != nil {
 		defer old.Close()

@@ -130,9 +130,9 @@ func (r *Router) CheckLoops(sockets []string) error {
 		for _, path := range sockets {
 			switch {
 			case path == forwardSocket:
-				return fmt.Errorf("journald forwards to %s: a rule with the action %s would send each message round: leave the rule out", path, action.Place())
+				return fmt.Errorf("journald forwards to %s: a rule with the action %s would send each message round; hint: leave the rule out", path, action.Place())
 			case kind == syslogconf.Syslog && path == SyslogSocket():
-				return fmt.Errorf("no other daemon listens on this host: the action %s would send each message back to %s: leave the rule out", action.Place(), path)
+				return fmt.Errorf("no other daemon listens on this host: the action %s would send each message back to %s; hint: leave the rule out", action.Place(), path)
 			}
 		}
 	}

@@ -224,7 +224,7 @@ func (r *Router) Hangs() bool {
 func (r *Router) Hung() error {
 	for _, route := range r.Routes {
 		if file, ok := Behind(route.Out).(*logfile.Guarded); ok && file.Hangs() {
-			return fmt.Errorf("the file system of %s does not answer: try again when it does", file.Name())
+			return fmt.Errorf("the file system of %s does not answer; hint: try again when it does", file.Name())
 		}
 	}
 	return nil

@@ -93,7 +93,7 @@ func endReceiver(handle *os.File) error {
 		}
 		left := time.Until(deadline)
 		if left <= 0 {
-			return fmt.Errorf("cannot end the receiver: it still runs after %s; check the files that it writes to", endTimeout)
+			return fmt.Errorf("cannot end the receiver: it still runs after %s; hint: check the files that it writes to", endTimeout)
 		}
 		_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(min(left, signalAgain).Milliseconds())+1)
 		if err != nil && !errors.Is(err, unix.EINTR) {

@@ -106,7 +106,7 @@ func MakeDirectory(path, below string, uid, gid int) error {
 	}
 	d, err := p.walk(true)
 	if err != nil {
-		return fmt.Errorf("%w: create %s yourself, and give it to that user with chown(1)", err, path)
+		return fmt.Errorf("%w; hint: create %s yourself, and give it to that user with chown(1)", err, path)
 	}
 	defer d.Close()
 	name := filepath.Base(path)

@@ -20,7 +20,7 @@ func TestMakeDirectory(t *testing.T) {
 		os.Symlink(at("host/new"), at("logs/dangling")), os.Symlink(at("logs"), at("to-logs")), os.WriteFile(at("logs/file"), nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	const linked = "is not a directory (no link is followed there): create "
+	const linked = "is not a directory (no link is followed there); hint: create "
 	for _, tt := range []struct{ path, below, want string }{
 		{"new", "", ""},
 		{"a/b/c", "", ""},

@@ -230,7 +230,7 @@ func TestParseUser(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"": "user \"\"", "nobody": "it is not in ", "1000": "say the group too, as 1000:GID", "log:none": `group "none"`, "bad": `user "bad"`,
+		"": "user \"\"", "nobody": "it is not in ", "1000": "hint: name the group too, as 1000:GID", "log:none": `group "none"`, "bad": `user "bad"`,
 		"short": "it is not in ", "log:bad": `group "bad"`, "4294967295:0": "it is not in ", "-1": "it is not in ",
 	} {
 		if got, err := ParseUser(text); err == nil || !strings.Contains(err.Error(), want) {

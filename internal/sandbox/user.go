@@ -37,7 +37,7 @@ func ParseUser(text string) (User, error) {
 		})
 		if err != nil {
 			if isID {
-				return u, fmt.Errorf("user %q: %w: say the group too, as %s:GID", name, err, name)
+				return u, fmt.Errorf("user %q: %w; hint: name the group too, as %s:GID", name, err, name)
 			}
 			return u, fmt.Errorf("user %q: %w", name, err)
 		}
@@ -45,7 +45,7 @@ func ParseUser(text string) (User, error) {
 			u.GID, err = parseID(fields[3])
 		}
 		if err != nil {
-			return u, fmt.Errorf("user %q: read %s: %w", name, passwdFile, err)
+			return u, fmt.Errorf("user %q: cannot read %s: %w", name, passwdFile, err)
 		}
 	}
 	if !hasGroup {

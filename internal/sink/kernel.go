@@ -86,7 +86,7 @@ func newKernel(path, name string, now func() time.Time, open func() (recordWrite
 func openKmsg(path string, held int) (recordWriter, error) {
 	// Without this file (no /proc) assume the default.
 	if mode, err := os.ReadFile("/proc/sys/kernel/printk_devkmsg"); err == nil && strings.TrimSpace(string(mode)) == "off" {
-		return nil, fmt.Errorf("open %s: %w", path, ErrKernelOff)
+		return nil, fmt.Errorf("cannot open %s: %w", path, ErrKernelOff)
 	}
 	if held >= 0 {
 		fd, err := unix.FcntlInt(uintptr(held), unix.F_DUPFD_CLOEXEC, 0)
@@ -94,10 +94,10 @@ func openKmsg(path string, held int) (recordWriter, error) {
 	}
 	fd, err := file.OpenKernelLog(path)
 	if errors.Is(err, file.ErrType) {
-		return nil, fmt.Errorf("open %s: it is not the kernel's log (a device 1:11)", path)
+		return nil, fmt.Errorf("cannot open %s: it is not the kernel's log (a device 1:11)", path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
+		return nil, fmt.Errorf("cannot open %s: %w", path, err)
 	}
 	return kmsg(fd), nil
 }

@@ -20,9 +20,9 @@ func openFIFO(p safepath.Place) (stream, error) {
 	fd, err := p.Open(unix.O_RDWR, 0, file.FIFO)
 	switch {
 	case errors.Is(err, file.ErrType):
-		return nil, fmt.Errorf("cannot open the pipe %s: it is not a named pipe: make one with mkfifo", p.Path)
+		return nil, fmt.Errorf("cannot open the pipe %s: it is not a named pipe; hint: make one with mkfifo", p.Path)
 	case errors.Is(err, unix.ENOENT):
-		return nil, fmt.Errorf("cannot open the pipe %s: %w: make one with mkfifo", p.Path, err)
+		return nil, fmt.Errorf("cannot open the pipe %s: %w; hint: make one with mkfifo", p.Path, err)
 	case err != nil:
 		return nil, fmt.Errorf("cannot open the pipe %s: %w", p.Path, err)
 	}

@@ -164,7 +164,7 @@ func TestFIFOAppears(t *testing.T) {
 	s, _, problems := openTestStream(StreamOptions{Kind: FIFO, Path: path})
 	now := time.Now()
 	s.Flush(now)
-	if want := "cannot open the pipe " + path + ": no such file or directory: make one with mkfifo"; len(*problems) != 1 || (*problems)[0] != want || !s.Next().IsZero() {
+	if want := "cannot open the pipe " + path + ": no such file or directory; hint: make one with mkfifo"; len(*problems) != 1 || (*problems)[0] != want || !s.Next().IsZero() {
 		t.Errorf("%q, next %v", *problems, s.Next())
 	}
 	s.Add(outputtest.Message("a"))

@@ -70,9 +70,9 @@ func (c *container) hostAfterRun(gone, repaired bool) (text string) {
 	c.noteHost()
 	switch {
 	case gone, c.host.id == file.ID{}:
-		return "somebody removed /dev/" + names.HostSocket + ", the host's socket: restart the host's syslog daemon"
+		return "somebody removed /dev/" + names.HostSocket + ", the host's socket; hint: restart the host's syslog daemon"
 	case repaired || c.host.log != was: // the daemon restarted, and a repair moved its new socket
 		return ""
 	}
-	return "somebody replaced /dev/" + names.HostSocket + ", the host's socket: unless you just restarted the host's syslog daemon, restart it"
+	return "somebody replaced /dev/" + names.HostSocket + ", the host's socket; hint: restart the host's syslog daemon, unless you just did"
 }

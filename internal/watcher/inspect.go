@@ -56,12 +56,10 @@ func (w *Watcher) inspect() state {
 	return replaced
 }
 
-// receives returns whether the Owner has sockets.
 func (w *Watcher) receives() bool {
 	return slices.ContainsFunc(w.owner.Names(), func(n Name) bool { return n.Socket >= 0 })
 }
 
-// owns returns whether the file is one of the Owner's sockets.
 func (w *Watcher) owns(id file.ID) bool {
 	return id != file.ID{} && slices.ContainsFunc(w.owner.Names(), func(n Name) bool { return n.Socket >= 0 && n.ID == id })
 }

@@ -16,13 +16,12 @@ import (
 // makes dozens, and the first is enough.
 const mountEvents = unix.EPOLLPRI | unix.EPOLLONESHOT
 
-// mounts is the container's mountinfo.
 type mounts struct {
-	fd      int  // -1 if it cannot be watched
-	changed bool // it has changed
+	fd      int // -1 if it cannot be watched
+	changed bool
 }
 
-// watchMounts watches the container's mounts. If that fails, the other events must do.
+// watchMounts watches the container's mounts. If that fails, other events have to suffice.
 func (w *Watcher) watchMounts() {
 	process := "self"
 	if w.container.init != nil {

@@ -22,8 +22,8 @@ const (
 	// quietPace is the time without a check after which the next is prompt again.
 	quietPace = 30 * time.Second
 	// promptly is how many replacements of /dev/log in a row, by repairs too, are repaired at
-	// once. Each further one doubles the time until the next check, from firstStrike to
-	// lastStrike, and only what two checks find unchanged is repaired. Each forgive forgives one.
+	// once. Each further one doubles the time until the next check, from firstStrike to lastStrike,
+	// and then only what two checks find unchanged is repaired. Each forgive cancels one.
 	promptly    = 8
 	maxStrikes  = 16
 	firstStrike = 100 * time.Millisecond
@@ -58,12 +58,12 @@ type due struct {
 	at   time.Time // zero for never
 	last time.Time
 	pace time.Duration // added to the time until the next check
-	// strikes is how often /dev/log was replaced, and since when one is to be forgiven.
+	// strikes is how many replacements of /dev/log count; since is when the last one was forgiven.
 	strikes int
 	since   time.Time
 }
 
-// replaced notes that /dev/log was replaced.
+// replaced counts a replacement of /dev/log.
 func (d *due) replaced(now time.Time) {
 	d.forgive(now)
 	d.strikes = min(d.strikes+1, maxStrikes)
@@ -85,7 +85,7 @@ func (d *due) prompt(now time.Time) bool {
 	return d.strikes <= promptly
 }
 
-// patience is how long after a change to check at the earliest, because of earlier ones.
+// patience is the time from a change to the earliest check, because of earlier changes.
 func (d *due) patience(now time.Time) time.Duration {
 	if d.prompt(now) {
 		return 0
@@ -93,7 +93,7 @@ func (d *due) patience(now time.Time) time.Duration {
 	return min(firstStrike<<(d.strikes-promptly-1), lastStrike)
 }
 
-// between returns a random time between these, which differs between watchers.
+// between returns a random time between these, so that watchers differ.
 func between(first, last time.Duration) time.Duration { return first + rand.N(last-first) }
 
 // schedule schedules a check: soon, or later if earlier checks found nothing. The random part

@@ -9,9 +9,9 @@ import (
 	"devlog/internal/file"
 )
 
-// Where many share a /dev, a change wakes up all their watchers, and mostly the repair by one of
-// them serves all. So each waits for its turn, and then checks again. Correctness does not depend
-// on that: anybody who shares /dev can hold the lock.
+// Where many share a /dev, a change wakes up all watchers, and usually one repair is enough for
+// all. So each waits for its turn, and then checks again. The lock only saves work: any container
+// that shares /dev can hold it.
 
 const (
 	// firstTurn and lastTurn are the shortest and longest time between two tries.
@@ -27,8 +27,8 @@ type turn struct {
 	waited int
 }
 
-// takeTurn returns whether it is this watcher's turn to repair: nobody else who shares /dev is at
-// it. If /dev/log was replaced since the last try, it waits as long again.
+// takeTurn returns whether it is this watcher's turn: no other watcher of the same /dev repairs. If
+// /dev/log was replaced since the last try, it starts to wait again.
 func (w *Watcher) takeTurn(replaced bool) bool {
 	t := &w.pause.turn
 	if w.clock.only {

@@ -180,8 +180,8 @@ func (w *Watcher) Next() (next time.Time) {
 	return next
 }
 
-// Event handles an event of the descriptor. It returns false if the descriptor belongs to
-// somebody else. Call Step after it.
+// Event handles an event of the descriptor. It returns false if the descriptor is not the
+// Watcher's. Call Step after it.
 func (w *Watcher) Event(fd int) bool {
 	switch {
 	case fd < 0:

@@ -303,11 +303,11 @@ func TestHostSocket(t *testing.T) {
 		mode, said string
 		change     func(b *reruntest.Box, at string)
 	}{
-		{"claim", "somebody removed /dev/.devlog-host, the host's socket: restart the host's syslog daemon",
+		{"claim", "somebody removed /dev/.devlog-host, the host's socket; hint: restart the host's syslog daemon",
 			func(b *reruntest.Box, at string) { b.Must(os.Remove(at)) }},
-		{"claim", "somebody removed /dev/.devlog-host, the host's socket: restart the host's syslog daemon",
+		{"claim", "somebody removed /dev/.devlog-host, the host's socket; hint: restart the host's syslog daemon",
 			func(b *reruntest.Box, at string) { b.Must(os.Remove(at)); b.Must(os.Mkdir(at, 0o755)) }},
-		{"nothing", "somebody replaced /dev/.devlog-host, the host's socket: unless you just restarted the host's syslog daemon, restart it",
+		{"nothing", "somebody replaced /dev/.devlog-host, the host's socket; hint: restart the host's syslog daemon, unless you just did",
 			func(b *reruntest.Box, at string) { b.BindAt(at + ".new"); b.Must(os.Rename(at+".new", at)) }},
 		{"fail taken", "/dev/log cannot be repaired: taken",
 			func(b *reruntest.Box, at string) { b.BindAt(at + ".new"); b.Must(os.Rename(at+".new", at)) }},

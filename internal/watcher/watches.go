@@ -21,7 +21,6 @@ type watchState struct {
 	problem  string    // why something cannot be watched, as reported
 }
 
-// readEvents reads the events about the names.
 func (w *Watcher) readEvents() {
 	if w.watches.Read(); w.watches.Named {
 		w.yielded.to = file.ID{} // another file may have this inode number now
@@ -91,12 +90,12 @@ func (w *Watcher) cannotWatch(err error, now time.Time) {
 	if w.clock.at.IsZero() {
 		w.clock.start(now)
 	}
-	text := fmt.Sprintf("cannot watch /dev/log, looks at it every %.0f seconds instead: %v", lastLook.Seconds(), err)
+	text := fmt.Sprintf("cannot watch /dev/log: %v; looking at it every %.0f seconds instead", err, lastLook.Seconds())
 	switch {
 	case errors.Is(err, unix.EMFILE):
-		text += ": raise fs.inotify.max_user_instances"
+		text += "; hint: raise fs.inotify.max_user_instances"
 	case errors.Is(err, unix.ENOSPC):
-		text += ": raise fs.inotify.max_user_watches"
+		text += "; hint: raise fs.inotify.max_user_watches"
 	}
 	if w.watches.problem != text {
 		w.watches.problem = text

@@ -25,7 +25,6 @@ const (
 	yieldedRetry = time.Minute
 )
 
-// yielded says whether another daemon receives the messages.
 type yielded struct {
 	is bool
 	to file.ID // the other daemon's socket, if it is at /dev/log itself

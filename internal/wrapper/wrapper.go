@@ -74,7 +74,7 @@ func prepare(bundle string, environ []string) error {
 	}
 	hook := filepath.Join(filepath.Dir(self), hookName)
 	if err := unix.Access(hook, unix.X_OK); err != nil {
-		return fmt.Errorf("cannot find the hook %s: %w; install devlog-hook there", hook, err)
+		return fmt.Errorf("cannot find the hook %s: %w; hint: install devlog-hook there", hook, err)
 	}
 	return addTo(filepath.Join(bundle, "config.json"), func(stage string) specs.Hook {
 		timeout := hookTimeout
@@ -119,10 +119,10 @@ func findRuntime(name, path string, self os.FileInfo) (string, error) {
 	if strings.Contains(name, "/") {
 		info, err := os.Stat(name)
 		if err != nil {
-			return "", fmt.Errorf("cannot find the runtime: %w; set %s to the real one", err, runtimeEnv)
+			return "", fmt.Errorf("cannot find the runtime: %w; hint: set %s to the real one", err, runtimeEnv)
 		}
 		if os.SameFile(info, self) {
-			return "", fmt.Errorf("%s=%s is this program itself: set it to the real runtime", runtimeEnv, name)
+			return "", fmt.Errorf("%s=%s is this program itself; hint: set it to the real runtime", runtimeEnv, name)
 		}
 		return name, nil
 	}
@@ -136,7 +136,7 @@ func findRuntime(name, path string, self os.FileInfo) (string, error) {
 			return file, nil
 		}
 	}
-	return "", fmt.Errorf("cannot find the runtime %s: it is not in PATH: install it, or set %s", name, runtimeEnv)
+	return "", fmt.Errorf("cannot find the runtime %s: it is not in PATH; hint: install it, or set %s", name, runtimeEnv)
 }
 
 // say writes the error as one line to standard error and to the kernel's log: engines do not

@@ -154,7 +154,7 @@ func TestUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, report := start(t, nil, "--listen", sock, "--rule", "*.* -"+rooted, "--user", "12345:54321")
-	if want := rooted + ": permission denied for user 12345 (--user): give it to that user with chown(1)\n"; !strings.HasSuffix(report, want) {
+	if want := rooted + ": permission denied for user 12345 (--user); hint: give it to that user with chown(1)\n"; !strings.HasSuffix(report, want) {
 		t.Errorf("it says %q, want %q", report, want)
 	}
 	_, report = start(t, nil, "--listen", sock, "--rule", "*.* -"+rooted, "--user", "1:1", "--", "true")

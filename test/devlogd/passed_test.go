@@ -129,7 +129,7 @@ func TestListen(t *testing.T) {
 	for path, want := range map[string]string{
 		live:                           "another program is receiving there",
 		link:                           "it is a symbolic link to target",
-		file:                           "something that is not a socket",
+		file:                           "it is not a socket",
 		"/" + strings.Repeat("x", 107): "longer than 107 bytes",
 		file + "/x/y":                  "not a directory",
 	} {

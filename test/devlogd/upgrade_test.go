@@ -296,7 +296,7 @@ func TestUpgradeDescriptors(t *testing.T) {
 
 // An upgrade waits for a running repair. The new program watches /dev/log, receives from the
 // sockets of earlier repairs, and ends with the container.
-func TestUpgradeKeeper(t *testing.T) {
+func TestUpgradeWatcher(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "bind-slow other")
 	init, ended := firstProcess(t)
@@ -341,7 +341,7 @@ func TestUpgradeKeeper(t *testing.T) {
 }
 
 // A receiver that only watches /dev/log needs no configuration for an upgrade.
-func TestUpgradeKeeperOnly(t *testing.T) {
+func TestUpgradeWatcherOnly(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "link")
 	s := b.Listen()

@@ -15,7 +15,7 @@ import (
 	"devlog/internal/rerun/reruntest"
 )
 
-func TestKeeperRepairs(t *testing.T) {
+func TestWatcherRepairs(t *testing.T) {
 	for name, damage := range map[string]func(b box) error{
 		"removed":  func(b box) error { return os.Remove(b.Dev) },
 		"dangling": func(b box) error { return reruntest.Relink(b.Root, "/run/systemd/journal/dev-log") },
@@ -47,7 +47,7 @@ func TestKeeperRepairs(t *testing.T) {
 	}
 }
 
-func TestKeeperTakesOver(t *testing.T) {
+func TestWatcherTakesOver(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "bind other")
 	d := b.keep()
@@ -74,7 +74,7 @@ func TestKeeperTakesOver(t *testing.T) {
 }
 
 // The watcher also watches the private socket's name.
-func TestKeeperPrivateName(t *testing.T) {
+func TestWatcherPrivateName(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "bind log")
 	d := b.keep()
@@ -85,7 +85,7 @@ func TestKeeperPrivateName(t *testing.T) {
 	d.stop()
 }
 
-func TestKeeperFails(t *testing.T) {
+func TestWatcherFails(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "fail no: nothing to be done")
 	d := b.keep()
@@ -109,7 +109,7 @@ func TestKeeperFails(t *testing.T) {
 }
 
 // What a failed repair has handed over is closed again.
-func TestKeeperFailsAfterHandover(t *testing.T) {
+func TestWatcherFailsAfterHandover(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "bind-fail other")
 	d := b.keep()
@@ -135,7 +135,7 @@ func fdCount(t *testing.T, d *running) int {
 	return len(list)
 }
 
-func TestKeeperCommandMissing(t *testing.T) {
+func TestWatcherCommandMissing(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "")
 	_, socket := passedSocket(t, filepath.Dir(b.Sock))
@@ -146,7 +146,7 @@ func TestKeeperCommandMissing(t *testing.T) {
 }
 
 // Replacing /dev/log all the time causes a bounded number of repairs.
-func TestKeeperHostile(t *testing.T) {
+func TestWatcherHostile(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "link")
 	d := b.keep()
@@ -176,7 +176,7 @@ func TestKeeperHostile(t *testing.T) {
 }
 
 // The receiver yields to a daemon of the container that takes the private socket.
-func TestKeeperStepsAside(t *testing.T) {
+func TestWatcherStepsAside(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "link")
 	d := b.keep()
@@ -204,7 +204,7 @@ func TestKeeperStepsAside(t *testing.T) {
 	}
 }
 
-func TestKeeperOnly(t *testing.T) {
+func TestWatcherOnly(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "link")
 	own := b.Listen()
@@ -226,7 +226,7 @@ func TestKeeperOnly(t *testing.T) {
 }
 
 // A receiver that only watches opens its outputs once it has a socket.
-func TestKeeperOnlyTakesOver(t *testing.T) {
+func TestWatcherOnlyTakesOver(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "bind log")
 	d := startReady(t, []passed{{handover.NameRoot, openDir(t, b.Root)}}, append([]string{"--name", "box", "--rule", "*.* -" + b.Log}, b.command()...)...)
@@ -238,7 +238,7 @@ func TestKeeperOnlyTakesOver(t *testing.T) {
 	wantGone(t, b.Sock)
 }
 
-func TestKeeperEndsDuringRepair(t *testing.T) {
+func TestWatcherEndsDuringRepair(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "bind-hang other")
 	d := b.keep()
@@ -310,7 +310,7 @@ func TestProcessName(t *testing.T) {
 
 // After the other daemon's end, the receiver listens again as soon as a restart can be ruled
 // out.
-func TestKeeperComesBack(t *testing.T) {
+func TestWatcherComesBack(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "bind log")
 	d := b.keep()

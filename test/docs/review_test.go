@@ -47,8 +47,8 @@ func TestReview(t *testing.T) {
 			host.Check(t, err)
 			host.NeedContainers(t, "runc")
 			v := newReviewed(t, string(script))
-			r := v.hostile.Exec("/bin/sh", "-c", string(script), name, "/proc", strconv.Itoa(v.receiver), strconv.Itoa(v.keeper))
-			t.Logf("receiver %d keeper %d exit code %d, %s%s", v.receiver, v.keeper, r.Code, r.Out, r.ErrOut)
+			r := v.hostile.Exec("/bin/sh", "-c", string(script), name, "/proc", strconv.Itoa(v.receiver), strconv.Itoa(v.watcher))
+			t.Logf("receiver %d watcher %d exit code %d, %s%s", v.receiver, v.watcher, r.Code, r.Out, r.ErrOut)
 			if t.Failed() || r.Code == 3 { // what the victim said
 				text, _ := os.ReadFile(v.victim.Log())
 				t.Logf("%s", text)
@@ -67,12 +67,12 @@ func TestReview(t *testing.T) {
 
 // reviewed is what the scripts attack.
 type reviewed struct {
-	t                *testing.T
-	h                *host.Host
-	daemon           *host.Daemon // the host's
-	victim, hostile  *host.OCI
-	receiver, keeper int
-	etc              []string
+	t                 *testing.T
+	h                 *host.Host
+	daemon            *host.Daemon // the host's
+	victim, hostile   *host.OCI
+	receiver, watcher int
+	etc               []string
 }
 
 // header returns what the lines of a script say that begin with "#WORD ", in its image, in its
@@ -95,9 +95,9 @@ func newReviewed(t *testing.T, script string) *reviewed {
 	v.daemon = host.NewDaemon(t, v.h, host.DaemonKinds[0], "/dev/log")
 	v.daemon.Start()
 	v.h.Must(host.HookOn(), "repair", "--host", "--keep")
-	v.keeper = v.h.Receivers()[0]
+	v.watcher = v.h.Receivers()[0]
 	v.victim = v.container("victim")
-	others := slices.DeleteFunc(v.h.Receivers(), func(pid int) bool { return pid == v.keeper })
+	others := slices.DeleteFunc(v.h.Receivers(), func(pid int) bool { return pid == v.watcher })
 	v.receiver = others[0]
 	host.WantOnce(t, v.victim.Log(), "start-of-victim")
 	v.hostile, _ = host.NewIntruder(t, v.h, header(script, "process")+host.Hold, false)
@@ -169,7 +169,7 @@ func (v *reviewed) expectWorks() {
 	if text, err := os.ReadFile(v.daemon.Log); err != nil || strings.Contains(string(text), "after-the-attack") {
 		t.Errorf("the host has a container's message: %s, %v", text, err)
 	}
-	for what, pid := range map[string]int{"receiver": v.receiver, "keeper": v.keeper} {
+	for what, pid := range map[string]int{"receiver": v.receiver, "watcher": v.watcher} {
 		if !slices.Contains(h.Receivers(), pid) {
 			t.Errorf("the %s has ended", what)
 		}

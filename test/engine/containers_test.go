@@ -95,7 +95,7 @@ func TestContainerNames_errors(t *testing.T) {
 			t.Errorf("%s: %+v", command, r)
 		}
 		r = h.Do(host.HookOn(), command, "wbe")
-		if r.Code != 4 || strings.Count(r.ErrOut, "\n") != 1 || !strings.Contains(r.ErrOut, "and found web, web; give its process with --pid") {
+		if r.Code != 4 || strings.Count(r.ErrOut, "\n") != 1 || !strings.Contains(r.ErrOut, "and found web, web; hint: give its process with --pid") {
 			t.Errorf("%s of none: %+v", command, r)
 		}
 	}

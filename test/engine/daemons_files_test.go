@@ -54,7 +54,7 @@ func TestHostService(t *testing.T) {
 			host.NeedDaemons(t)
 			service := unit(t, "devlog-host.service")
 			if got := service["Service.Type"]; !slices.Equal(got, []string{"forking"}) {
-				t.Errorf("the unit's main process is not the keeper: Type=%q", got)
+				t.Errorf("the unit's main process is not the watcher: Type=%q", got)
 			}
 			if got := service["Service.RestrictSUIDSGID"]; got != nil {
 				t.Errorf("RestrictSUIDSGID=%q makes openat2(2) fail", got)
@@ -73,9 +73,9 @@ func TestHostService(t *testing.T) {
 			h.Must(command...)
 			expectLink(t, h.Path("/dev/log"), "/run/devlog/log")
 			expectOwnLogs(t, []place{onHost}, "boot")
-			keepers := h.Receivers()
-			if len(keepers) != 1 {
-				t.Errorf("%d keepers: %q", len(keepers), h.Processes())
+			watchers := h.Receivers()
+			if len(watchers) != 1 {
+				t.Errorf("%d watchers: %q", len(watchers), h.Processes())
 			}
 			hook := filepath.Join(host.InstallDir, "devlog-hook")
 			for _, when := range []string{"again", "and-again"} {
@@ -88,8 +88,8 @@ func TestHostService(t *testing.T) {
 			if r := h.Must(command...); !strings.Contains(r.Out, "nothing to do") {
 				t.Errorf("the second time: %+v", r)
 			}
-			if now := h.Receivers(); !slices.Equal(now, keepers) {
-				t.Errorf("the keeper was %v and is %v", keepers, now)
+			if now := h.Receivers(); !slices.Equal(now, watchers) {
+				t.Errorf("the watcher was %v and is %v", watchers, now)
 			}
 			h.Must(hook, "undo", "--host")
 			expectOwnLogs(t, []place{onHost}, "undone")
@@ -120,10 +120,10 @@ func TestHostInit(t *testing.T) {
 			script("start", 0)
 			script("status", 0)
 			expectOwnLogs(t, []place{onHost}, "prepared")
-			script("start", 0) // there is a keeper already
-			keepers := h.Receivers()
-			if len(keepers) != 1 {
-				t.Errorf("%d keepers: %q", len(keepers), h.Processes())
+			script("start", 0) // there is a watcher already
+			watchers := h.Receivers()
+			if len(watchers) != 1 {
+				t.Errorf("%d watchers: %q", len(watchers), h.Processes())
 			}
 			for _, when := range []string{"again", "and-again"} {
 				d.Stop()
@@ -132,8 +132,8 @@ func TestHostInit(t *testing.T) {
 				host.Eventually(t, "the host is prepared again", func() bool { return h.Do("busybox", "sh", host.HookFile(t, "devlog-host.init"), "status").Code == 0 })
 				expectLink(t, h.Path("/dev/log"), "/run/devlog/log")
 			}
-			if now := h.Receivers(); !slices.Equal(now, keepers) {
-				t.Errorf("the keeper was %v and is %v", keepers, now)
+			if now := h.Receivers(); !slices.Equal(now, watchers) {
+				t.Errorf("the watcher was %v and is %v", watchers, now)
 			}
 			c := host.NewLXC(t, h, "next")
 			c.Start(holdInit)

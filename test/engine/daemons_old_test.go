@@ -104,7 +104,7 @@ func TestOldProblemSolved(t *testing.T) {
 					places := []place{hostPlace(h, onHost.Log), lxcPlace(t, a, inA.Log), lxcPlace(t, b, b.Log())}
 					expectOwnLogs(t, places, "solved")
 					if n := len(h.Receivers()); n != 2 {
-						t.Errorf("%d receivers, want one of B and the keeper of A: %q", n, h.Processes())
+						t.Errorf("%d receivers, want one of B and the watcher of A: %q", n, h.Processes())
 					}
 					onHost.Stop()
 					onHost.Start()

@@ -107,7 +107,7 @@ func TestEngineListenBlocked(t *testing.T) {
 		log := c.Log(inside)
 		blocked := map[string]string{
 			"/srv/dir": "it is a directory, not a socket", "/srv/link": "it is a link, not a socket", "/srv/live": "somebody else listens there",
-			"/srv/ro/log": "read-only file system", "/srv/dev/log": "it is a directory of devlog's own, or /dev",
+			"/srv/ro/log": "read-only file system", "/srv/dev/log": "its directory is one of devlog's own, or /dev",
 			"/srv/dangling/log": "a link on the way leads nowhere", "/srv/1/2/3/4/5/6/7/8/9/log": "more than 8 directories are missing",
 		}
 		args := []string{"repair", "--listen", "/srv/dead"}

@@ -166,7 +166,7 @@ func TestEngineNoMount(t *testing.T) {
 			during := host.Tree(h)
 			r := c.Exec(host.HookIn, "repair", "--no-auto-repair", "--strategy", "symlink")
 			expectRefusal(t, r, 3, tt.says)
-			if !strings.Contains(r.ErrOut, "; mount a tmpfs of the container's own at ") {
+			if !strings.Contains(r.ErrOut, "; hint: mount a tmpfs of the container's own at ") {
 				t.Errorf("no advice: %+v", r)
 			}
 			host.ExpectNew(t, h, during)

@@ -17,7 +17,7 @@ func asUser(h *host.Host, args ...string) host.Result {
 
 // A user who lacks privileges is told so in one line, and nothing changes.
 func TestNotRoot(t *testing.T) {
-	const root = "run this as root\n"
+	const root = "hint: run this as root\n"
 	for _, s := range []struct {
 		name     string
 		prepared bool
@@ -29,10 +29,10 @@ func TestNotRoot(t *testing.T) {
 		{"dry run", false, []string{"repair", "--dry-run"}, 3, []string{"refused: ", root}},
 		{"repair host", false, []string{"repair", "--host"}, 3, []string{"refused: cannot see who listens on /dev/log", root}},
 		{"forced", false, []string{"repair", "--host", "--force"}, 3, []string{"refused: /dev cannot be written", root}},
-		{"undo host", true, []string{"undo", "--host"}, 3, []string{"undo the repair recorded in /run/devlog: permission denied: ", root}},
-		{"repair of a container", false, []string{"repair", "--pid", "%pid"}, 3, []string{"find process ", "permission denied: ", root}},
-		{"check of a container", false, []string{"check", "--pid", "%pid"}, 3, []string{"find process ", "permission denied: ", root}},
-		{"no right is missing", false, []string{"undo"}, 0, []string{"nothing to do: no repair is noted here\n"}},
+		{"undo host", true, []string{"undo", "--host"}, 3, []string{"undo the repair recorded in /run/devlog: permission denied; ", root}},
+		{"repair of a container", false, []string{"repair", "--pid", "%pid"}, 3, []string{"find process ", "permission denied; ", root}},
+		{"check of a container", false, []string{"check", "--pid", "%pid"}, 3, []string{"find process ", "permission denied; ", root}},
+		{"no right is missing", false, []string{"undo"}, 0, []string{"nothing to do: no repair is recorded here\n"}},
 		{"another file", false, []string{"repair", "--root", "%file"}, 3, []string{"/dev/log is a regular file", "with --force\n"}},
 	} {
 		t.Run(s.name, func(t *testing.T) {

@@ -117,7 +117,7 @@ func TestEngineUndoAfterKill(t *testing.T) {
 }
 
 // A receiver that watches /dev/log does not repair again after an undo.
-func TestEngineUndoKeeper(t *testing.T) {
+func TestEngineUndoWatcher(t *testing.T) {
 	eachUndo(t, func(t *testing.T, h *host.Host, c *host.Cheap, inside bool, u undoCase) {
 		before := host.Look(t, h, c)
 		for range 2 {
@@ -148,7 +148,7 @@ func TestEngineUndoHost(t *testing.T) {
 					t.Fatalf("repair --host: %+v", r)
 				}
 				if n, want := len(h.Receivers()), map[bool]int{true: 1}[keep == "--keep"]; n != want {
-					t.Errorf("with %s %d keepers", keep, n)
+					t.Errorf("with %s %d watchers", keep, n)
 				}
 				if r := h.Do(host.HookOn(), "repair", "--host", keep); r.Code != 0 || !strings.HasPrefix(r.Out, "nothing to do") {
 					t.Fatalf("the second repair --host: %+v", r)

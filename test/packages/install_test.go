@@ -172,7 +172,7 @@ func TestPackageUninstall(t *testing.T) {
 				h.Must("mkdir", "-p", filepath.Dir(uses[0]), filepath.Dir(uses[1]))
 				h.Must("sh", "-c", "devlog-hook config podman >"+uses[0]+"; devlog-hook config cdi >"+uses[1])
 				h.Must("devlog-hook", "repair", "--host", "--keep")
-				defer func() { // the keeper, which a removal without the steps leaves
+				defer func() { // the watcher, which a removal without the steps leaves
 					for _, pid := range h.Receivers() {
 						h.Must("kill", fmt.Sprint(pid))
 					}

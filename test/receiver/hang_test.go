@@ -155,7 +155,7 @@ func TestHungFile(t *testing.T) {
 	for range 3 {
 		within(t, time.Second, "a message beside a file system that hangs", func() { wantLine(t, good, say("")) })
 	}
-	wantLine(t, good, "cannot write to "+hung+": file system does not answer: tried again, and what is lost is counted")
+	wantLine(t, good, "cannot write to "+hung+": file system does not answer; trying again, what is lost is counted")
 
 	// More than is kept.
 	memory := residentMemory(t, r.Cmd.Process.Pid)
@@ -177,7 +177,7 @@ func TestHungFile(t *testing.T) {
 	// What a signal asks for is done, or refused, but it is not waited for.
 	r.Signal(syscall.SIGUSR2)
 	within(t, hangTime, "refusing an upgrade", func() {
-		wantLine(t, good, "the file system of "+hung+" does not answer: try again when it does")
+		wantLine(t, good, "the file system of "+hung+" does not answer; hint: try again when it does")
 	})
 	host.Check(t, os.WriteFile(config, []byte("*.* -"+hung+";rotate=32M:3\n*.* -"+good+"\n"), 0o600))
 	r.Signal(syscall.SIGHUP)
@@ -319,7 +319,7 @@ func TestHungFileFirst(t *testing.T) {
 	fd := r.Connect()
 	host.Check(t, host.Send(fd, "<13>Jan  1 00:00:00 t: first"))
 	within(t, hangTime, "the report", func() {
-		host.WantOnce(t, good, "first", "cannot write to "+hung+": file system does not answer: tried again, and what is lost is counted")
+		host.WantOnce(t, good, "first", "cannot write to "+hung+": file system does not answer; trying again, what is lost is counted")
 	})
 	disk.Thaw()
 	host.WantOnce(t, hung, "first")

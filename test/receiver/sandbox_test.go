@@ -330,14 +330,14 @@ func TestCheckSaysConfined(t *testing.T) {
 }
 
 // The watcher of a prepared host is confined too, and still repairs.
-func TestHostKeeperConfined(t *testing.T) {
+func TestHostWatcherConfined(t *testing.T) {
 	host.NeedContainers(t, "runc")
 	h := host.NewHost(t)
 	_ = host.ListenOn(t, h, "/dev/log")
 	hook := filepath.Join(host.BinDir, "devlog-hook")
 	h.Must(hook, "repair", "--host", "--keep")
 	var r host.Result
-	host.Eventually(t, "check says that the keeper is confined", func() bool {
+	host.Eventually(t, "check says that the watcher is confined", func() bool {
 		r = h.Do(hook, "check", "--host")
 		return strings.Contains(r.Out, ", confined (capabilities dac_override, fowner, writes ")
 	})

@@ -134,7 +134,7 @@ func TestKernelLogDenied(t *testing.T) {
 	c.Write().Create()
 	c.Start()
 	log := filepath.Join(c.Rootfs, "var/log/messages")
-	const denied = "the kernel's log cannot be written here (open /dev/kmsg: operation not permitted): only what \"*.* /dev/kmsg\" sends there is counted as lost"
+	const denied = "the kernel's log cannot be written here (cannot open /dev/kmsg: operation not permitted): only what \"*.* /dev/kmsg\" sends there is counted as lost"
 	host.WantOnce(t, log, append(host.ThreeTexts("a"), denied)...)
 	host.Release(t, c.Rootfs)
 	c.WaitStopped()

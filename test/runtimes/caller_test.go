@@ -91,7 +91,7 @@ func TestRepairFromContainer(t *testing.T) {
 		_ = os.Remove(filepath.Dir(group)) // it may be another's
 	})
 	line := host.HookOn() + " repair --pid " + strconv.Itoa(c.PID)
-	says := ", in which this program runs; to avoid that, repair on the host itself\n"
+	says := ", in which this program runs; hint: repair on the host itself\n"
 	for how, tt := range map[string]struct{ command, says string }{
 		"in a container's cgroup":     {"echo $$ >" + group + "/cgroup.procs && exec " + line, "\nthe receiver ends with the container " + name + says},
 		"in another mount namespace":  {"exec unshare --mount " + line, "\nthe receiver ends with this container" + says},

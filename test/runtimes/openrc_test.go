@@ -32,7 +32,7 @@ func TestOpenRC(t *testing.T) {
 	h.Must("rc-update", "add", "devlog-host", "default")
 	h.Must("openrc", "default")
 	if to, err := os.Readlink(h.Path("/dev/log")); err != nil || to != "/run/devlog/log" || len(h.Receivers()) != 1 {
-		t.Errorf("/dev/log points to %q, %v; keepers: %d", to, err, len(h.Receivers()))
+		t.Errorf("/dev/log points to %q, %v; watchers: %d", to, err, len(h.Receivers()))
 	}
 	h.Must("logger", "--socket-errors=on", "-t", "host", "mine")
 	receive()

@@ -54,7 +54,7 @@ func TestStageArguments(t *testing.T) {
 			"flag":    {[]string{"devlog-hook", "oci", "--stage", stage, "--rulez", "x"}, "rulez"},
 			"word":    {[]string{"devlog-hook", "oci", "--stage", stage, "x"}, `unexpected argument "x"`},
 			"program": {[]string{"oci", "--stage", stage}, "stage"},
-			"none":    {nil, "which command?"},
+			"none":    {nil, "no command; see devlog-hook --help"},
 			"command": {[]string{"devlog-hook", "ocy"}, `"ocy"`},
 		} {
 			c := host.NewOCI(t, h, runtime, id, "exit 5")

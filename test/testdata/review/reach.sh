@@ -1,4 +1,4 @@
-# Reads what belongs to the receiver ($2) and the keeper ($3) of a neighbour and of the host.
+# Reads what belongs to the receiver ($2) and the watcher ($3) of a neighbour and of the host.
 for pid in $2 $3; do
 	for name in root/ cwd/ map_files/ task/$pid/root/; do
 		ls "$1/$pid/$name" 2>/dev/null | grep -q . && echo $name && exit 3

@@ -1,4 +1,4 @@
-# Sends every signal that a receiver ($2) or the keeper ($3) handles, many times. TERM is
+# Sends every signal that a receiver ($2) or the watcher ($3) handles, many times. TERM is
 # not sent while the program is replaced (USR2): it would be as good as KILL in the moment
 # in which the new program starts.
 for i in $(busybox seq 30); do
