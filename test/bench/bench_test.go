@@ -15,8 +15,8 @@ import (
 	"devlog/test/host"
 )
 
-// The benchmark measures something of everything, loses nothing, and leaves
-// nothing behind. How fast anything is, is not asked here.
+// The benchmark measures every quantity, loses nothing, and leaves nothing behind. The figures do not
+// matter here.
 func TestBench(t *testing.T) {
 	host.Need(t, "root", "gcc", "busybox")
 	dir := t.TempDir()
@@ -94,7 +94,7 @@ func TestBench(t *testing.T) {
 	}
 }
 
-// machineState is what of the machine the benchmark could disturb.
+// machineState is the part of the machine's state that the benchmark could disturb.
 func machineState(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder

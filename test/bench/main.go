@@ -1,13 +1,13 @@
 // Command bench measures what a hook costs a container's start: the wall time
 // of "runc run" and "crun run" of a container that does nothing, with no hook,
 // with a static C program that does nothing, and with devlog-hook, as it is and
-// with parts of its work left out. They take turns, so that whatever else the
-// machine does is shared among them.
+// with parts of its work left out. They take turns, so that other load on the
+// machine affects all of them alike.
 //
 //	bench [-n ROUNDS] BIN
 //
 // BIN is the directory of devlog-hook and devlogd. It needs root, gcc and
-// busybox, and runs on a throw-away host made of namespaces.
+// busybox, and runs on a temporary host made of namespaces.
 package main
 
 import (
@@ -27,7 +27,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// insideEnv says that this process is the first of the throw-away host.
+// insideEnv says that this process is the first one of the temporary host.
 const insideEnv = "DEVLOG_BENCH_INSIDE"
 
 func main() {
@@ -47,7 +47,7 @@ func main() {
 	}
 }
 
-// outside runs this program again as the first process of a host of its own.
+// outside runs this program again as the first process of a temporary host.
 func outside() error {
 	if os.Getenv(insideEnv) != "" {
 		return nil
@@ -56,7 +56,7 @@ func outside() error {
 	if err != nil {
 		return err
 	}
-	// Ahead of whatever else the machine has to do.
+	// With priority over other programs.
 	cmd := exec.Command("chrt", append([]string{"--rr", "10", self}, os.Args[1:]...)...)
 	cmd.Env = append(os.Environ(), insideEnv+"=1")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
@@ -121,7 +121,7 @@ func inside(bin string, rounds int) error {
 	return nil
 }
 
-// makeHost gives this namespace what a host has of its own.
+// makeHost makes the directories of the temporary host.
 func makeHost() error {
 	tmpfs := func(at string) error { return unix.Mount("tmpfs", at, "tmpfs", 0, "mode=755") }
 	err := errors.Join(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""), unix.Mount("proc", "/proc", "proc", 0, ""),
@@ -130,15 +130,15 @@ func makeHost() error {
 	for name, minor := range map[string]uint32{"null": 3, "zero": 5, "full": 7, "random": 8, "urandom": 9, "kmsg": 11} {
 		err = errors.Join(err, unix.Mknod("/dev/"+name, unix.S_IFCHR|0o666, int(unix.Mkdev(1, minor))))
 	}
-	// crun takes unified beside cgroup v1 for the only one, and fails; into a
-	// new group of cpu no real-time process may go. Where they are:
+	// crun mistakes unified, the cgroup v2 beside v1, for the only hierarchy, and fails. A new group
+	// of cpu accepts no real-time process.
 	for _, name := range []string{"unified", "cpu", "cpu,cpuacct"} {
 		_ = unix.Unmount("/sys/fs/cgroup/"+name, unix.MNT_DETACH)
 	}
 	return err
 }
 
-// variant is a container, and what has been measured of it.
+// variant is a container, and its measured times.
 type variant struct {
 	name   string
 	hook   []string
@@ -146,7 +146,7 @@ type variant struct {
 	times  []time.Duration
 }
 
-// write makes the bundle: its /dev is the host's.
+// write makes the bundle. The container shares the host's /dev.
 func (v *variant) write() error {
 	bin := filepath.Join(v.bundle, "rootfs/bin")
 	busybox, err := exec.LookPath("busybox")
@@ -183,27 +183,27 @@ func (v *variant) write() error {
 	return os.WriteFile(filepath.Join(v.bundle, "config.json"), text, 0o644)
 }
 
-// run starts the container, waits for its end and returns how long that took.
-// What the runtime has left running has ended as well then, and was not timed.
+// run starts the container, waits for its end and returns how long that took. Then it waits, untimed,
+// for what the runtime left running.
 func (v *variant) run(runtime string) (time.Duration, error) {
 	args := []string{"--root", "/run/bench/state", "run", "--bundle", v.bundle, "bench"}
 	if runtime == "crun" {
 		args = append([]string{"--cgroup-manager=disabled"}, args...)
 	}
 	cmd := exec.Command(runtime, args...)
-	out, err := os.CreateTemp("/run/bench", "out") // no pipe: nobody is to wait for who holds it open
+	out, err := os.CreateTemp("/run/bench", "out") // not a pipe: this would wait for every process that has it open
 	if err != nil {
 		return 0, err
 	}
 	defer out.Close()
-	if err := os.Remove(out.Name()); err != nil { // its name is not needed
+	if err := os.Remove(out.Name()); err != nil { // the open file is enough
 		return 0, err
 	}
 	cmd.Stdout, cmd.Stderr = out, out
 	start := time.Now()
 	err = cmd.Run()
 	took := time.Since(start)
-	for err == nil { // orphans are this process's children: it is their init
+	for err == nil { // this process is the init, so orphans are its children
 		var left bool
 		if left, err = reapOrphans(); !left {
 			break
@@ -217,8 +217,8 @@ func (v *variant) run(runtime string) (time.Duration, error) {
 	return took, nil
 }
 
-// reapOrphans waits for the children of this process that have ended, and returns whether there are
-// others than the service.
+// reapOrphans waits for children that have ended, and returns whether others than the service are
+// left.
 func reapOrphans() (left bool, err error) {
 	lists, err := filepath.Glob("/proc/self/task/*/children")
 	var children []byte
@@ -258,7 +258,7 @@ func measure(runtime string, variants []variant, rounds int) error {
 	}
 	for round := range warmUp + rounds {
 		for i := range variants {
-			// Each goes first as often as the others.
+			// Each goes first equally often.
 			v := &variants[(i+round)%len(variants)]
 			took, err := v.run(runtime)
 			if err != nil {

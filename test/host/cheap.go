@@ -13,13 +13,13 @@ import (
 	"testing"
 )
 
-// Cheap is a container made of nothing but namespaces, which starts in a few
-// milliseconds: a tmpfs for its root with the template's programs, a /run and a
-// /var/log of its own, and the host's /dev.
+// Cheap is a container made only of namespaces, which starts in a few milliseconds.
+// It has a tmpfs with the template's programs as its root, its own /run and
+// /var/log, and the host's /dev.
 type Cheap struct {
 	H    *Host
 	Name string
-	PID  int // of its first process, on the host
+	PID  int // of its first process, as the host numbers it
 	bin  string
 	stop func()
 }
@@ -50,11 +50,11 @@ exec 3>&-
 exec /bin/cat
 `
 
-// CheapOptions are the parts of cheapScript that can be others.
+// CheapOptions are the parts of cheapScript that a test can replace.
 type CheapOptions struct {
 	Dev   string // mounts /dev
 	Run   string // mounts /run
-	After string // is run in the container, before anything else
+	After string // run first in the container
 	Bin   string // the directory of the programs under test
 }
 
@@ -108,7 +108,7 @@ func NewCheap(t *testing.T, h *Host, name string, o CheapOptions) *Cheap {
 // Stop ends the container, and waits for its end.
 func (c *Cheap) Stop() { c.stop() }
 
-// Args is a command in the container as one on the host.
+// Args returns a command of the host that runs the command in the container.
 func (c *Cheap) Args(args ...string) []string {
 	return append([]string{"nsenter", fmt.Sprintf("--target=%d", c.PID), "--mount", "--pid", "--uts", "--root", "--wd", "--"}, args...)
 }
@@ -119,7 +119,7 @@ func (c *Cheap) Exec(args ...string) Result {
 	return c.H.Do(c.Args(args...)...)
 }
 
-// Sh runs a script in the container, which has to succeed.
+// Sh runs a script in the container. It must succeed.
 func (c *Cheap) Sh(script string) string {
 	c.H.T.Helper()
 	r := c.Exec("/bin/sh", "-euc", script)
@@ -129,12 +129,12 @@ func (c *Cheap) Sh(script string) string {
 	return r.Out
 }
 
-// Path is where the test finds the container's file name.
+// Path returns the container's file name as the test sees it.
 func (c *Cheap) Path(name string) string {
 	return filepath.Join(c.H.Path(fmt.Sprintf("/proc/%d/root", c.PID)), name)
 }
 
-// Log is the container's log file, of a receiver inside or on the host.
+// Log returns the container's log file, of a receiver inside or on the host.
 func (c *Cheap) Log(inside bool) string {
 	if inside {
 		return c.Path("/var/log/messages")
@@ -142,13 +142,13 @@ func (c *Cheap) Log(inside bool) string {
 	return c.H.Path("/var/log/devlog/" + c.Name + "/messages")
 }
 
-// Hook runs our hook for the container: typed inside, or on the host.
+// Hook runs devlog-hook for the container, inside or on the host.
 func (c *Cheap) Hook(inside bool, args ...string) Result {
 	c.H.T.Helper()
 	return c.H.Do(c.HookArgs(inside, args...)...)
 }
 
-// HookArgs is the command line of Hook, on the host.
+// HookArgs returns the command line of Hook, on the host.
 func (c *Cheap) HookArgs(inside bool, args ...string) []string {
 	if inside {
 		return c.Args(append([]string{HookIn}, args...)...)
@@ -168,13 +168,12 @@ func WaitDead(t *testing.T, h *Host, pid int) {
 	})
 }
 
-// dead returns whether a process with this status (Stat) has closed its files. In a container
-// nobody may wait for it. Its first thread is a zombie before the others, of which field 20 says
-// how many there are, have closed the files.
+// dead returns whether a process with this status (Stat) has closed its files. In a container it may
+// stay a zombie. Its first thread becomes one before the other threads, which field 20 counts, have
+// closed the files.
 func dead(f []string) bool { return f == nil || f[0] == "Z" && f[17] == "1" }
 
-// ends returns whether a process of the host is about to end: it has no command line any more,
-// but open files.
+// ends returns whether a process of the host is ending: it has open files, but no command line.
 func (h *Host) ends() bool {
 	h.T.Helper()
 	dirs, err := filepath.Glob(h.Path("/proc/[0-9]*"))
@@ -186,15 +185,15 @@ func (h *Host) ends() bool {
 	})
 }
 
-// WantSent logs in the container, and waits for the message in a log file.
+// WantSent sends a message in the container, and waits for it in a log file.
 func (c *Cheap) WantSent(t *testing.T, log string, text string) {
 	t.Helper()
 	c.Sh("client t 13 " + text)
 	WantOnce(t, log, text)
 }
 
-// Table is the process's mount table, without the numbers that the kernel
-// gives out, one line for each mount; of the process as the host's /proc has it.
+// Table returns the mount table of the host's process, one line for each mount,
+// without the numbers that the kernel assigns.
 func Table(t *testing.T, h *Host, pid int) []string {
 	t.Helper()
 	text, err := os.ReadFile(h.Path(fmt.Sprintf("/proc/%d/mountinfo", pid)))

@@ -29,8 +29,8 @@ func DaemonsDir() string {
 	return Unpacked("daemons")
 }
 
-// NeedDaemons skips a test for which deps.sh could not unpack the daemons.
-// Where DEVLOG_TEST_REQUIRE demands anything, it fails instead.
+// NeedDaemons skips a test for which deps.sh could not unpack the daemons. With
+// DEVLOG_TEST_REQUIRE it fails instead.
 func NeedDaemons(t *testing.T) {
 	t.Helper()
 	for _, program := range []string{"rsyslogd", "syslog-ng"} {
@@ -47,18 +47,17 @@ func NeedDaemons(t *testing.T) {
 type Daemon struct {
 	t    *testing.T
 	h    *Host
-	Args []string // on the host
-	file string   // its configuration: no other process has that on its command line
-	// Socket is the name of its socket where it runs, Log its file, seen from
-	// the test.
+	Args []string // the command line on the host
+	file string   // its configuration, which is only on its command line
+	// Socket is its socket, as it sees the path. Log is its file, as the test
+	// sees it.
 	Socket, Log string
-	Pid         int // on the host, 0 if it does not run
+	Pid         int // on the host; 0 if it does not run
 	Ended       chan error
-	Said        bytes.Buffer // to be read when it has ended
+	Said        bytes.Buffer // its output, readable after its end
 }
 
-// DaemonKind says which daemon it is to be: rsyslogd or syslog-ng, and which
-// type of socket it listens on.
+// DaemonKind is a daemon, rsyslogd or syslog-ng, and the type of its socket.
 type DaemonKind struct {
 	Program string
 	stream  bool // syslog-ng only
@@ -74,8 +73,8 @@ func (k DaemonKind) String() string {
 	return k.Program
 }
 
-// Config is a configuration that writes all that comes to the socket to DIR/log,
-// and has senders wait rather than that it drops a message.
+// Config returns a configuration that writes all messages of the socket to DIR/log.
+// Senders wait rather than lose a message.
 func (k DaemonKind) Config(socket, dir string) string {
 	if k.Program == "rsyslogd" {
 		return fmt.Sprintf(`module(load="imuxsock" SysSock.Use="off")
@@ -86,10 +85,9 @@ input(type="imuxsock" Socket="%s" RateLimit.Interval="0")
 	}
 	source := `unix-dgram("` + socket + `")`
 	if k.stream {
-		// It hangs up on who comes when there are max-connections, 256 by
-		// itself, and a sender that connects for each message makes more; how
-		// many depends on when it comes to run. So it runs out of descriptors
-		// first, after which it lets them wait.
+		// Above max-connections, by default 256, it closes new connections, and
+		// a sender that connects for each message can exceed that. So let it run
+		// out of descriptors first: then clients wait.
 		source = `unix-stream("` + socket + `" max-connections(100000) log-iw-size(1000000))`
 	}
 	return fmt.Sprintf(`@version: 3.38
@@ -100,7 +98,7 @@ log { source(s); destination(d); flags(flow-control); };
 `, source, dir)
 }
 
-// Command is the daemon's command line, for daemons unpacked in root.
+// Command returns the daemon's command line, for daemons unpacked in root.
 func (k DaemonKind) Command(root, dir string) []string {
 	libs := make([]string, 0, 3)
 	for _, l := range []string{"usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib/syslog-ng"} {
@@ -114,7 +112,7 @@ func (k DaemonKind) Command(root, dir string) []string {
 		"--module-path="+filepath.Join(root, "usr/lib/syslog-ng/3.38"))
 }
 
-// NewDaemon makes a daemon of the host, which does not run yet.
+// NewDaemon makes a daemon of the host. Start starts it.
 func NewDaemon(t *testing.T, h *Host, k DaemonKind, socket string) *Daemon {
 	t.Helper()
 	dir := t.TempDir()
@@ -136,7 +134,7 @@ func DaemonWith(t *testing.T, h *Host, args []string, file, socket, log string) 
 // Start starts the daemon and waits until it listens at its name.
 func (d *Daemon) Start() {
 	d.t.Helper()
-	cmd := d.h.Command(context.Background(), d.Args...) // it is stopped after the test's context
+	cmd := d.h.Command(context.Background(), d.Args...) // Stop comes after the test's context ends
 	d.Said.Reset()
 	cmd.Stdout, cmd.Stderr = &d.Said, &d.Said
 	Check(d.t, cmd.Start())
@@ -153,7 +151,7 @@ func (d *Daemon) Start() {
 	})
 }
 
-// Find is the daemon's process ID on the host, 0 if it is not seen.
+// Find returns the daemon's process ID on the host; 0 if it does not run.
 func (d *Daemon) Find() int {
 	for _, p := range d.h.Processes() {
 		f := strings.Fields(p)
@@ -168,7 +166,7 @@ func (d *Daemon) Find() int {
 // Stop ends the daemon as its init script does.
 func (d *Daemon) Stop() {
 	d.t.Helper()
-	// Also after the end of the test's context.
+	// This must also work after the end of the test's context.
 	Check(d.t, d.h.Command(context.Background(), "kill", "-TERM", strconv.Itoa(d.Pid)).Run())
 	d.Pid = 0
 	Eventually(d.t, d.file+" has ended", func() bool { return len(d.Ended) == 1 })
@@ -177,8 +175,8 @@ func (d *Daemon) Stop() {
 	}
 }
 
-// listens returns whether a process of the host has a socket open that was bound
-// under that name. Whether the name leads to it is another question.
+// listens returns whether a process of the host has a socket open that was bound to
+// that name. The name itself may be gone.
 func listens(h *Host, pid int, name string) bool {
 	proc := h.Path(fmt.Sprintf("/proc/%d", pid))
 	table, err := os.ReadFile(proc + "/net/unix") // of the process's own network namespace
@@ -199,7 +197,7 @@ func listens(h *Host, pid int, name string) bool {
 	return false
 }
 
-// BuildC compiles one of the test's own programs.
+// BuildC compiles a C program of the tests.
 func BuildC(t *testing.T, source string) string {
 	t.Helper()
 	Need(t, "gcc")
@@ -208,8 +206,8 @@ func BuildC(t *testing.T, source string) string {
 	return program
 }
 
-// Background runs a program on the host that ends when its standard input does;
-// end ends that and returns what the program has written.
+// Background runs a program on the host that ends with its standard input. end closes
+// that and returns the program's output.
 func Background(t *testing.T, h *Host, args ...string) (end func() string) {
 	t.Helper()
 	cmd := h.Command(t.Context(), args...)
@@ -228,7 +226,7 @@ func Background(t *testing.T, h *Host, args ...string) (end func() string) {
 	}
 }
 
-// WaitAtMost is WaitFor for what may well not come.
+// WaitAtMost is WaitFor for what may not happen.
 func WaitAtMost(limit time.Duration, done func() bool) bool {
 	end := time.Now().Add(limit)
 	came := false
@@ -239,8 +237,8 @@ func WaitAtMost(limit time.Duration, done func() bool) bool {
 	return came
 }
 
-// OwnSocket returns whether /dev/log in the container is a link to a socket at
-// which somebody listens. It may be anywhere but in /dev, so it is its own.
+// OwnSocket returns whether /dev/log in the container is a link to a live socket
+// outside /dev, which is then the container's own.
 func (c *Cheap) OwnSocket() bool {
 	to, err := os.Readlink(c.Path("/dev/log"))
 	if err != nil || strings.HasPrefix(to, "/dev/") {
@@ -252,7 +250,7 @@ func (c *Cheap) OwnSocket() bool {
 	return CanConnect(c.Path(to))
 }
 
-// RemoveLog removes /dev/log. It, LinkLog and StaleLog are the ways in which others replace it.
+// RemoveLog removes /dev/log. RemoveLog, LinkLog and StaleLog are how other programs replace it.
 func RemoveLog(t *testing.T, h *Host) {
 	t.Helper()
 	if err := os.Remove(h.Path("/dev/log")); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -278,7 +276,7 @@ func StaleLog(t *testing.T, h *Host) {
 	Check(t, os.Rename(name, h.Path("/dev/log")))
 }
 
-// CanConnect returns whether somebody listens at a socket, of whichever type.
+// CanConnect returns whether somebody listens at a socket of any type.
 func CanConnect(name string) bool {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -21,14 +21,14 @@ func enginePath(name string) string {
 func EngineGroup() string { return fmt.Sprintf("devlog-test-%d", os.Getpid()) }
 
 // EngineCommand is a command that finds the engines' programs and libraries.
-// HOME is where clients would keep their own configuration.
+// Clients would read their own configuration in HOME.
 func EngineCommand(args ...string) []string {
 	libs := enginePath("lib/x86_64-linux-gnu") + ":" + enginePath("usr/lib/x86_64-linux-gnu")
 	path := enginePath("usr/sbin") + ":" + enginePath("usr/bin") + ":/usr/sbin:/usr/bin:/sbin:/bin"
 	return append([]string{"env", "PATH=" + path, "LD_LIBRARY_PATH=" + libs, "HOME=/run"}, args...)
 }
 
-// NewEngineHost makes a fake host with directories of its own for all that
+// NewEngineHost makes a fake host with its own directories for everything that
 // engines write.
 func NewEngineHost(t *testing.T) *Host {
 	t.Helper()
@@ -98,7 +98,7 @@ func removeGroup(t *testing.T, name string) {
 			if err == nil && d.IsDir() {
 				dirs = append(dirs, path)
 			}
-			return nil //nolint:nilerr // it may go meanwhile
+			return nil //nolint:nilerr // it may disappear meanwhile
 		}))
 		for _, dir := range slices.Backward(dirs) {
 			Eventually(t, dir+" is empty", func() bool { return os.Remove(dir) == nil || !Exists(dir) })
@@ -106,26 +106,25 @@ func removeGroup(t *testing.T, name string) {
 	}
 }
 
-// Exists returns whether there is such a file.
+// Exists returns whether the file exists.
 func Exists(name string) bool {
 	_, err := os.Lstat(name)
 	return err == nil
 }
 
-// Printed is what "devlog-hook config" prints on the host, with its path in it.
+// Printed returns what "devlog-hook config" prints on the host.
 func Printed(h *Host, kind string) string {
 	h.T.Helper()
 	return h.Must(filepath.Join(BinDir, "devlog-hook"), "config", kind).Out
 }
 
-// Docker is a command of Docker's client, for the daemon of StartDocker.
+// Docker returns a command of Docker's client, for the daemon of StartDocker.
 func Docker(args ...string) []string {
 	return EngineCommand(append([]string{"docker", "--host", "unix:///run/docker.sock"}, args...)...)
 }
 
-// StartDocker starts dockerd on the host, with the printed configuration where
-// it looks for it and with more in its environment, and makes the image
-// "clients".
+// StartDocker starts dockerd on the host, with the printed configuration in its
+// usual place and these environment variables, and makes the image "clients".
 func StartDocker(t *testing.T, h *Host, env ...string) {
 	t.Helper()
 	StartDockerWith(t, h, Printed(h, "docker"), env...)
@@ -152,8 +151,7 @@ func DockerRun(name, script string, flags ...string) []string {
 	return Docker(append(args, "clients", "/bin/sh", "-c", script)...)
 }
 
-// DockerLog is the log of a container, seen from the test: its ID is that of
-// Docker.
+// DockerLog returns the log of a container with that ID, as the test sees it.
 func DockerLog(h *Host, name string) string {
 	h.T.Helper()
 	id := strings.TrimSpace(h.Must(Docker("inspect", "--format", "{{.Id}}", name)...).Out)

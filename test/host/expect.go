@@ -15,11 +15,11 @@ import (
 	"devlog/internal/file"
 )
 
-// InstallDir is where the files in hooks/ take the programs to be.
+// InstallDir is where the files in hooks/ expect the programs.
 const InstallDir = "/usr/libexec/devlog"
 
-// Install puts the programs where the files in hooks/ take them to be, on the
-// fake host only.
+// Install puts the programs where the files in hooks/ expect them, on the fake
+// host only.
 func Install(t *testing.T, h *Host) {
 	t.Helper()
 	Overlay(h, filepath.Dir(InstallDir))
@@ -27,8 +27,7 @@ func Install(t *testing.T, h *Host) {
 	h.Must("cp", filepath.Join(BinDir, "devlogd"), filepath.Join(BinDir, "devlog-hook"), filepath.Join(BinDir, "devlog-runtime"), InstallDir)
 }
 
-// Overlay hides the machine's own directory: what is written there is on the
-// fake host only.
+// Overlay hides the machine's own directory: changes there stay on the fake host.
 func Overlay(h *Host, dir string) {
 	h.T.Helper()
 	over := "/run/overlay" + dir
@@ -36,8 +35,8 @@ func Overlay(h *Host, dir string) {
 	h.Must("mount", "-n", "-t", "overlay", "-o", "lowerdir="+dir+",upperdir="+over+"/upper,workdir="+over+"/work", "overlay", dir)
 }
 
-// Include is a container's configuration without the harness's own lines that
-// have one of these texts, and with that file in their place.
+// Include returns a container's configuration in which the file replaces the
+// harness's lines that contain one of these texts.
 func (c *LXC) Include(file string, without ...string) {
 	c.t.Helper()
 	conf, err := os.ReadFile(c.Conf)
@@ -49,8 +48,7 @@ func (c *LXC) Include(file string, without ...string) {
 	Check(c.t, os.WriteFile(c.Conf, []byte(strings.Join(lines, "\n")+"\n"), 0o644))
 }
 
-// HooksDir is a directory with one file of hooks/ only: podman reads every .json
-// of it.
+// HooksDir makes a directory with one file of hooks/: podman reads every .json in it.
 func HooksDir(t *testing.T, file string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -58,8 +56,8 @@ func HooksDir(t *testing.T, file string) string {
 	return dir
 }
 
-// Promptly is how soon a receiver has to end with its container. It promises
-// one second; a loaded machine may need more.
+// Promptly is how soon a receiver must end after its container. The aim is one
+// second; a loaded machine may need more.
 const Promptly = 5 * time.Second
 
 // EachOCI runs a test with every runtime and every host-side stage.
@@ -74,15 +72,15 @@ func EachOCI(t *testing.T, test func(t *testing.T, h *Host, runtime, stage strin
 	}
 }
 
-// Tree is all that the host and its containers share or could leave, but
-// for terminals and LXC's locks, which come and go.
+// Tree returns everything that the host and its containers share or could leave,
+// except terminals and LXC's locks, which come and go.
 func Tree(h *Host) []string {
 	h.T.Helper()
 	return h.Tree([]string{"/dev/pts", "/run/lxc"}, "/dev", "/run", "/var/log")
 }
 
-// ExpectNew compares the host's tree to one from before; added is what is
-// expected to be new in it, without modes.
+// ExpectNew compares the host's tree to an earlier one. added are the expected new
+// names, without modes.
 func ExpectNew(t *testing.T, h *Host, before []string, added ...string) {
 	t.Helper()
 	after := Tree(h)
@@ -110,12 +108,12 @@ func ExpectNew(t *testing.T, h *Host, before []string, added ...string) {
 	}
 }
 
-// Linked is how a container with our hook on the host leaves /dev/log where nobody
+// Linked is how a container with a hook on the host leaves a /dev/log where nobody
 // listened.
 const Linked = "/dev/log -> /run/devlog/log"
 
-// WithoutPrepared are names that are new on the host, but for those of a host that
-// is prepared, as it is where a repair from the host makes that link.
+// WithoutPrepared returns the new names without those of a prepared host: a repair
+// from the host that makes the link prepares it.
 func WithoutPrepared(t *testing.T, h *Host, names []string) []string {
 	t.Helper()
 	if to, err := os.Readlink(h.Path("/run/devlog/log")); err != nil || to != "/dev/.devlog-host" {
@@ -127,7 +125,7 @@ func WithoutPrepared(t *testing.T, h *Host, names []string) []string {
 	})
 }
 
-// OCILeaves is what a container with our hook leaves on a host without /dev/log.
+// OCILeaves is what a container with a hook leaves on a host without /dev/log.
 func OCILeaves(id string) []string {
 	return []string{Linked, "/var/log/devlog", "/var/log/devlog/" + id, "/var/log/devlog/" + id + "/messages"}
 }
@@ -142,7 +140,7 @@ func ExpectEmpty(t *testing.T, dir string) {
 	}
 }
 
-// ExpectReceiversEnd waits for the receivers' end, which has to be prompt.
+// ExpectReceiversEnd waits for the receivers' end, which must be prompt.
 func ExpectReceiversEnd(t *testing.T, h *Host) {
 	t.Helper()
 	start := time.Now()
@@ -204,17 +202,17 @@ func ExpectDaemon(t *testing.T, h *Host, pid int, c *OCI) {
 		}
 	}
 	for pipe, ends := range pipes {
-		if ends != 2 { // both ends are how it wakes itself; one would be somebody else's
+		if ends != 2 { // both ends of its own pipe; a single end would be another program's
 			t.Errorf("the receiver holds an end of %s", pipe)
 		}
 	}
 }
 
-// ownFile returns whether a receiver has reason to hold an open file.
+// ownFile returns whether a receiver may have that file open.
 func ownFile(h *Host, link string, st unix.Stat_t, c *OCI) bool {
 	_, pid := c.State()
 	for _, own := range []string{"socket:", fmt.Sprintf("/proc/%d/mountinfo", pid), "pidfd:", "anon_inode:[pidfd]", "anon_inode:[eventpoll]", "anon_inode:[eventfd]",
-		"anon_inode:inotify", "/sys/fs/cgroup/cpu", // the Go runtime looks how many processors it may use
+		"anon_inode:inotify", "/sys/fs/cgroup/cpu", // the Go runtime reads how many processors it may use
 		"/var/log/devlog/" + c.ID + "/", "/dev/kmsg"} {
 		if strings.HasPrefix(link, own) {
 			return true
@@ -223,7 +221,7 @@ func ownFile(h *Host, link string, st unix.Stat_t, c *OCI) bool {
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return false
 	}
-	// A directory has to be the container's: its root file system or its /run.
+	// A directory must be the container's: its root file system or its /run.
 	for _, dir := range []string{"/", "/run"} {
 		var of unix.Stat_t
 		if unix.Stat(h.Path(fmt.Sprintf("/proc/%d/root%s", pid, dir)), &of) == nil && of.Dev == st.Dev {
@@ -233,23 +231,23 @@ func ownFile(h *Host, link string, st unix.Stat_t, c *OCI) bool {
 	return false
 }
 
-// HookIn is our hook's path in a container.
+// HookIn is devlog-hook's path in a container.
 const HookIn = "/opt/devlog/devlog-hook"
 
-// HookOn is our hook's path on the host.
+// HookOn is devlog-hook's path on the host.
 func HookOn() string { return filepath.Join(BinDir, "devlog-hook") }
 
-// Running is a container without our hook, and how to run commands with it.
+// Running is a container without a hook, and how to run commands in it.
 type Running struct {
 	Exec       func(args ...string) Result // in the container
-	Pid        int                         // of its first process, on the host
+	Pid        int                         // of its first process, as the host numbers it
 	Rootfs     string
 	Stop       func()
 	Log        string
 	Privileged bool // it may mount
 }
 
-// StartPlain starts a container of LXC, runc or crun without our hook.
+// StartPlain starts a container of LXC, runc or crun without a hook.
 func StartPlain(t *testing.T, h *Host, runtime string) Running {
 	t.Helper()
 	if runtime == "lxc" {

@@ -21,27 +21,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Qemu is the program that runs those of another architecture.
+// Qemu is the program that runs programs of another architecture.
 func Qemu(arch string) string {
 	return Unpacked("qemu/usr/bin/qemu-" + arch + "-static")
 }
 
-// Block is a piece of a document to be typed, or read as a file. The comment
-// before it, which readers do not see, says what a test makes of it:
+// Block is a part of a document that readers type or save as a file. The comment
+// before it, which readers do not see, tells a test what to do with it:
 //
-//	run WHERE        what is behind each "$", with just this output; without
-//	                 any "$" it is a script that succeeds
-//	run: TestNAME    that test does what it says
-//	rules            rules that devlogd takes
-//	golden NAME      what check says in that file of testdata/golden
-//	illustration     nobody runs it
+//	run WHERE        run the command after each "$" and compare the output;
+//	                 without any "$", run it as a script that must succeed
+//	run: TestNAME    that test does the same
+//	rules            rules that devlogd accepts
+//	golden NAME      the output of check in that file of testdata/golden
+//	illustration     not run
 type Block struct {
 	At, Marker, Text string
 }
 
 var comment = regexp.MustCompile(`^<!-- (.*) -->$`)
 
-// Blocks returns the fenced and the indented blocks of a document.
+// Blocks returns the fenced and indented blocks of a document.
 func Blocks(t *testing.T, file string) (list []Block) {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -76,7 +76,7 @@ func Blocks(t *testing.T, file string) (list []Block) {
 	return list
 }
 
-// holderEnv tells the test binary to be the first process of a fake host.
+// holderEnv makes the test binary the first process of a fake host.
 const holderEnv = "DEVLOG_TEST_HOLDER"
 
 // Host is a fake host: mount and PID namespaces with a /dev, /run and /var/log
@@ -86,14 +86,14 @@ type Host struct {
 	Pid int
 }
 
-// Result is what a command has done.
+// Result is the result of a command.
 type Result struct {
 	Code        int
 	Out, ErrOut string
 }
 
-// NewHost makes a fake host. At the end of the test it fails the test if
-// anything still runs in it.
+// NewHost makes a fake host. The test fails if a process still runs there at its
+// end.
 func NewHost(t *testing.T) *Host {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
@@ -147,7 +147,7 @@ func holdHost() error {
 	for name, to := range map[string]string{"ptmx": "pts/ptmx", "fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"} {
 		steps = append(steps, os.Symlink(to, "/dev/"+name))
 	}
-	// crun takes this hierarchy beside cgroup v1 for the only one, and fails.
+	// crun mistakes this hierarchy, beside cgroup v1, for the only one, and fails.
 	if err := unix.Unmount("/sys/fs/cgroup/unified", unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
 		steps = append(steps, err)
 	}
@@ -164,21 +164,21 @@ func holdHost() error {
 	return err
 }
 
-// Path is where the test finds the host's file name.
+// Path returns the host's file name as the test sees it.
 func (h *Host) Path(name string) string {
 	return filepath.Join("/proc", strconv.Itoa(h.Pid), "root", name)
 }
 
-// Command is a command to be run on the host, in its "/".
+// Command returns a command that runs on the host, in its "/".
 func (h *Host) Command(ctx context.Context, args ...string) *exec.Cmd {
 	ns := fmt.Sprintf("/proc/%d/ns/", h.Pid)
 	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"--mount=" + ns + "mnt", "--pid=" + ns + "pid", "--"}, args...)...)
-	cmd.WaitDelay = Deadline // what keeps an output open after the command's end is a defect, not for ever
+	cmd.WaitDelay = Deadline // a process that keeps the output open is a defect; do not wait forever for it
 	return cmd
 }
 
-// Do runs a command on the host to its end, and until nothing holds its output
-// open any more: what hangs a runtime fails here.
+// Do runs a command on the host, and waits until it has ended and no process has
+// its output open: what hangs a runtime fails here.
 func (h *Host) Do(args ...string) Result {
 	h.T.Helper()
 	return h.DoInput("", args...)
@@ -200,8 +200,8 @@ func (h *Host) DoInput(input string, args ...string) Result {
 	return Result{Code: cmd.ProcessState.ExitCode(), Out: out.String(), ErrOut: errOut.String()}
 }
 
-// Detached runs a command on the host to its end, while what it has started may
-// keep its output, as the process of a created container does.
+// Detached runs a command on the host to its end. Processes that it started may keep
+// its output open, as the process of a created container does.
 func (h *Host) Detached(args ...string) Result {
 	h.T.Helper()
 	ctx, cancel := context.WithTimeout(h.T.Context(), 2*Deadline)
@@ -220,7 +220,7 @@ func (h *Host) Detached(args ...string) Result {
 	return Result{Code: cmd.ProcessState.ExitCode(), ErrOut: string(text)}
 }
 
-// Must is Do for a command that has to succeed.
+// Must is Do for a command that must succeed.
 func (h *Host) Must(args ...string) Result {
 	h.T.Helper()
 	r := h.Do(args...)
@@ -230,8 +230,8 @@ func (h *Host) Must(args ...string) Result {
 	return r
 }
 
-// Processes lists what runs on the host, in its containers too, but for its
-// first process: "PID command line". PIDs are the host's.
+// Processes lists the processes of the host and its containers, except its first
+// one: "PID command line". PIDs are the host's.
 func (h *Host) Processes() []string {
 	h.T.Helper()
 	dirs, err := filepath.Glob(h.Path("/proc/[0-9]*"))
@@ -240,7 +240,7 @@ func (h *Host) Processes() []string {
 	for _, dir := range dirs {
 		pid := filepath.Base(dir)
 		line, err := os.ReadFile(dir + "/cmdline")
-		if err != nil || pid == "1" || len(line) == 0 { // has ended, or is a zombie
+		if err != nil || pid == "1" || len(line) == 0 { // it has ended, or is a zombie
 			continue
 		}
 		if strings.Contains(string(line), listenerArg) { // the test's own
@@ -251,8 +251,8 @@ func (h *Host) Processes() []string {
 	return list
 }
 
-// Receivers lists the PIDs of the receivers, by the name they were started
-// under: in a container their program is a copy without a name.
+// Receivers lists the PIDs of the receivers, found by their command lines: in a
+// container their program is a copy without a name.
 func (h *Host) Receivers() []int {
 	h.T.Helper()
 	var pids []int
@@ -264,14 +264,14 @@ func (h *Host) Receivers() []int {
 	}
 	all := slices.Clone(pids)
 	return slices.DeleteFunc(pids, func(pid int) bool {
-		// A receiver's child that is about to execute a repair.
+		// Skip a receiver's child that is about to execute a repair.
 		f := h.Stat(pid)
 		return f == nil || slices.ContainsFunc(all, func(of int) bool { return f[1] == strconv.Itoa(of) })
 	})
 }
 
-// Stat is what the host's /proc/PID/stat says after the command: the state, the
-// parent's process ID, ...; nil if the process has gone.
+// Stat returns the fields of the host's /proc/PID/stat after the command: the state,
+// the parent's process ID, ...; nil if the process has ended.
 func (h *Host) Stat(pid int) []string {
 	h.T.Helper()
 	text, err := os.ReadFile(h.Path(fmt.Sprintf("/proc/%d/stat", pid)))
@@ -289,8 +289,8 @@ func (h *Host) ExpectNoProcesses() {
 	}
 }
 
-// Tree lists what is below directories of the host, with types and links'
-// targets, but for what is below the directories in skip.
+// Tree lists what is below directories of the host, with types and links' targets.
+// It leaves out what is below the directories in skip.
 func (h *Host) Tree(skip []string, dirs ...string) []string {
 	h.T.Helper()
 	var list []string
@@ -334,7 +334,7 @@ func Check(t *testing.T, err error) {
 	}
 }
 
-// Documented is the block of a document that names the running test.
+// Documented returns the block of a document that names the running test.
 func Documented(t *testing.T, file string) string {
 	t.Helper()
 	for _, b := range Blocks(t, file) {

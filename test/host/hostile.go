@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// CrashDir returns a directory of the programs in which devlog-hook is one that
-// dies at the checkpoint that DEVLOG_CRASH counts.
+// CrashDir returns a directory of the programs whose devlog-hook dies at the
+// checkpoint with the number DEVLOG_CRASH.
 var CrashDir = sync.OnceValues(func() (string, error) {
 	dir := filepath.Join(filepath.Dir(BinDir), "crash")
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -32,7 +32,7 @@ var CrashDir = sync.OnceValues(func() (string, error) {
 	return dir, errors.Join(Command("cp", filepath.Join(BinDir, "devlogd"), dir))
 })
 
-// Named returns whether there is something of that name.
+// Named returns whether the name exists.
 func Named(s Snapshot, name string) bool {
 	return slices.ContainsFunc(s, func(line string) bool {
 		f := strings.SplitN(line, " ", 3)
@@ -40,16 +40,15 @@ func Named(s Snapshot, name string) bool {
 	})
 }
 
-// Sentinel is a directory of the host that a hostile container would like to
-// have something done to.
+// Sentinel is a directory of the host that a hostile container tries to change.
 const Sentinel = "/run/sentinel"
 
-// Guarded is all on the host that a hostile container must not get changed.
+// Guarded is everything on the host that a hostile container must not change.
 func Guarded(t *testing.T, h *Host) World {
 	t.Helper()
 	w := World{Host: Snap(t, h.Path("/"), "/dev", "/run", "/etc"), HostMounts: Table(t, h, 1)}
-	// The root directory is the machine's, where others may make what they
-	// like: only what a repair led astray could make counts.
+	// The root directory is the machine's, where other programs may create files:
+	// look only for what a misled repair could make.
 	for _, name := range []string{"devlog", "log", "file", "empty", ".devlog-repair", ".devlog-link", "evil", "x"} {
 		if _, err := os.Lstat(h.Path("/" + name)); err == nil {
 			w.Host = append(w.Host, "top 0:0 /"+name)
@@ -69,9 +68,8 @@ func NewVictim(t *testing.T) *Host {
 	return h
 }
 
-// Sensible fails unless a command has ended as it may where it is attacked: not
-// by a crash or a usage error, and with one line; a repair adds where the
-// messages go.
+// Sensible fails unless a command has ended as it may under an attack: without a crash
+// or a usage error, and with one line. A repair adds a line about where messages go.
 func Sensible(t *testing.T, r Result, what string) {
 	t.Helper()
 	said, _, _ := strings.Cut(r.Out+r.ErrOut, "messages go to ")
@@ -80,7 +78,7 @@ func Sensible(t *testing.T, r Result, what string) {
 	}
 }
 
-// Number is the number of a process's namespace.
+// Number returns the number of a process's namespace.
 func Number(t *testing.T, h *Host, pid int, kind string) uint64 {
 	t.Helper()
 	st, err := os.Stat(h.Path(fmt.Sprintf("/proc/%d/ns/%s", pid, kind)))
@@ -88,7 +86,7 @@ func Number(t *testing.T, h *Host, pid int, kind string) uint64 {
 	return st.Sys().(*syscall.Stat_t).Ino
 }
 
-// defaultCaps are what engines give a container that asks for nothing
+// defaultCaps are the capabilities that engines give a container by default
 // (daemon/pkg/oci/caps/defaults.go of moby).
 var defaultCaps = []string{"CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD",
 	"CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT"}
@@ -103,7 +101,7 @@ func Intruder(t *testing.T, h *Host, mounted bool) (c *OCI, proc string) {
 	return c, proc
 }
 
-// NewIntruder is an Intruder with this script, that is not created yet.
+// NewIntruder returns an Intruder with this script, not created yet.
 func NewIntruder(t *testing.T, h *Host, script string, mounted bool) (c *OCI, proc string) {
 	t.Helper()
 	c = NewOCI(t, h, "runc", "intruder", script)
@@ -120,8 +118,8 @@ func NewIntruder(t *testing.T, h *Host, script string, mounted bool) (c *OCI, pr
 	return c, proc
 }
 
-// Reached are the names below /proc/PID that the container's root gets at, of those
-// that lead to all that a process has.
+// Reached returns the names below /proc/PID that lead to everything a process has, and
+// that the container's root can open.
 func (c *OCI) Reached(proc string, pid int) []string {
 	c.t.Helper()
 	const script = `cd $0/$1 || exit
@@ -140,15 +138,15 @@ cat maps >/dev/null 2>&1 && echo maps
 	return strings.Fields(r.Out)
 }
 
-// HostMark is a file in the host's root directory alone.
+// HostMark is a file that only the host's root directory has.
 const HostMark = "/run/mark-of-the-host"
 
-// ProwlerArg as an argument makes the test binary a user with root's capabilities
-// who tries to reach all of a process and its children, or the host's root directory
-// through any process: it is followed by the process ID or "all", and the user's ID.
+// ProwlerArg as an argument makes the test binary a user with root's capabilities. It
+// tries to reach everything of a process and its children, or the host's root
+// directory through any process. The process ID or "all", and the user's ID, follow.
 const ProwlerArg = "devlog-test-prowler"
 
-// prowl tries until the standard input ends, and says how often and what it got.
+// prowl tries until the standard input ends, and reports how often and what it reached.
 func prowl(pid, user string) error {
 	uid, err := strconv.Atoi(user)
 	if err == nil {
@@ -176,7 +174,7 @@ func prowl(pid, user string) error {
 		names, list := []string{"/root/.", "/cwd/."}, []string{pid}
 		if pid == "all" {
 			names, list = []string{"/root" + HostMark}, nil
-			entries, _ := os.ReadDir("/proc") //nolint:errcheck // it is there
+			entries, _ := os.ReadDir("/proc") //nolint:errcheck // it exists
 			for _, e := range entries {
 				if e.Name()[0] >= '1' && e.Name()[0] <= '9' {
 					list = append(list, e.Name())
@@ -197,9 +195,9 @@ func prowl(pid, user string) error {
 	}
 }
 
-// becomeCapable makes this goroutine the user's, with the capabilities that it has.
+// becomeCapable makes this goroutine the user's, and keeps its capabilities.
 func becomeCapable(uid int) error {
-	runtime.LockOSThread() // both are a thread's own
+	runtime.LockOSThread() // both belong to a thread
 	if err := unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0); err != nil {
 		return err
 	}

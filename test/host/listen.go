@@ -23,7 +23,7 @@ func Listen(t *testing.T, path string) (receive func() string) {
 	return receive
 }
 
-// Bind is Listen that also returns the socket.
+// Bind is Listen, and also returns the socket.
 func Bind(t *testing.T, path string) (socket *os.File, receive func() string) {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
@@ -49,14 +49,14 @@ func Bind(t *testing.T, path string) (socket *os.File, receive func() string) {
 // its standard input ends.
 const listenerArg = "devlog-test-listener"
 
-// ListenOn is Listen at the host's path for a daemon of the host's own: a
-// process there has the socket open too.
+// ListenOn is Listen at the host's path for a daemon of the host: a process there
+// has the socket open too.
 func ListenOn(t *testing.T, h *Host, path string) (receive func() string) {
 	t.Helper()
 	socket, receive := Bind(t, h.Path(path))
 	self, err := os.Executable()
 	Check(t, err)
-	cmd := h.Command(context.Background(), self, listenerArg) // it ends after the test's context: killed, it would hold up the host's end
+	cmd := h.Command(context.Background(), self, listenerArg) // it must outlive the test's context: killed, it would delay the host's end
 	cmd.ExtraFiles = []*os.File{socket}
 	in, err := cmd.StdinPipe()
 	Check(t, err)
@@ -78,7 +78,7 @@ func ListenOn(t *testing.T, h *Host, path string) (receive func() string) {
 	return receive
 }
 
-// holdListener is what the process of ListenOn does.
+// holdListener is the process of ListenOn.
 func holdListener() error {
 	if _, err := fmt.Println("ready"); err != nil {
 		return err
@@ -97,11 +97,11 @@ func WantByName(t *testing.T, h *Host, name, id string) {
 	})
 }
 
-// QueueFile says how many datagrams a socket queues.
+// QueueFile has the number of datagrams that a socket queues.
 const QueueFile = "/proc/sys/net/unix/max_dgram_qlen"
 
-// Queued stops the container's receiver and counts the messages that its socket
-// takes without it.
+// Queued stops the container's receiver and counts the messages that its socket then
+// queues.
 func Queued(t *testing.T, h *Host, rootfs string) int {
 	t.Helper()
 	pids := h.Receivers()
@@ -117,7 +117,7 @@ func Queued(t *testing.T, h *Host, rootfs string) int {
 	s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	Check(t, err)
 	defer unix.Close(s)
-	Check(t, unix.SetsockoptInt(s, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 4<<20)) // the queue is to be full first
+	Check(t, unix.SetsockoptInt(s, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 4<<20)) // the queue must be full before the sender's buffer
 	// The path itself may be too long for a socket.
 	Check(t, unix.Connect(s, &unix.SockaddrUnix{Name: "/proc/self/fd/" + strconv.Itoa(int(dir.Fd())) + "/log"}))
 	Eventually(t, "the receiver has stopped", func() bool {
@@ -141,8 +141,8 @@ func ExpectQueue(t *testing.T, got, want int) {
 	}
 }
 
-// CatcherArg as an argument makes the test binary listen at a path, take a handle that
-// is sent there, and print the file that is found below it.
+// CatcherArg as an argument makes the test binary listen at a path, receive a handle
+// there, and print the file that it finds below it.
 const CatcherArg = "devlog-test-catcher"
 
 func catch(at, name string) error {

@@ -11,36 +11,36 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sysvinit is the init that deps.sh has unpacked for containers.
+// Sysvinit is the init that deps.sh unpacks for containers.
 func Sysvinit() string {
 	return Unpacked("init/sbin/init")
 }
 
-// Unpacked is a file of those that deps.sh only unpacks.
+// Unpacked returns a file that deps.sh only unpacks.
 func Unpacked(file string) string {
 	return filepath.Join(cmp.Or(os.Getenv("XDG_CACHE_HOME"), "/var/cache"), "devlog-test", file)
 }
 
-// BootSystemd makes systemd the container's init, as Debian has it: it runs the
-// script when the system is up.
+// BootSystemd makes systemd the container's init, as in Debian. It runs the script when
+// the system is up.
 func BootSystemd(t *testing.T, c *LXC, script string) {
 	t.Helper()
 	tree := Unpacked("systemd")
 	for _, dir := range []string{"bin", "etc", "lib", "lib64", "sbin", "usr/lib", "var"} {
 		to := filepath.Join(c.Rootfs, dir)
 		Check(t, os.MkdirAll(to, 0o755))
-		// A link of busybox' is not to be written through.
+		// Do not write through a link of busybox.
 		Check(t, Command("cp", "-a", "--remove-destination", filepath.Join(tree, dir)+"/.", to))
 	}
 	units := filepath.Join(c.Rootfs, "etc/systemd/system")
 	wants := filepath.Join(units, "multi-user.target.wants")
 	Check(t, os.MkdirAll(wants, 0o755))
-	for _, name := range []string{"systemd-sysctl.service", "systemd-modules-load.service", "modprobe@.service"} { // the machine's kernel is not the container's
+	for _, name := range []string{"systemd-sysctl.service", "systemd-modules-load.service", "modprobe@.service"} { // they would change the machine's kernel
 		Check(t, os.Symlink("/dev/null", filepath.Join(units, name)))
 	}
 	Check(t, os.Symlink("/lib/systemd/system/multi-user.target", filepath.Join(units, "default.target")))
 	Check(t, os.WriteFile(filepath.Join(units, "script.service"), []byte("[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh /etc/script\n"), 0o644))
-	// Without one it would be the first boot, and somebody be asked.
+	// Without it, this would be a first boot, with questions.
 	Check(t, os.WriteFile(filepath.Join(c.Rootfs, "etc/machine-id"), []byte("0123456789abcdef0123456789abcdef\n"), 0o444))
 	Check(t, os.Symlink("../script.service", filepath.Join(wants, "script.service")))
 	Check(t, os.WriteFile(filepath.Join(c.Rootfs, "etc/script"), []byte("export PATH=/bin:/usr/bin\n"+script), 0o644))
@@ -50,7 +50,7 @@ func BootSystemd(t *testing.T, c *LXC, script string) {
 	}
 }
 
-// EndSystemd has systemd power the container off.
+// EndSystemd makes systemd power the container off.
 func EndSystemd(t *testing.T, c *LXC) {
 	t.Helper()
 	if r := c.Attach("/bin/systemctl", "--force", "--force", "poweroff"); r.Code != 0 {
@@ -64,14 +64,14 @@ func EndSystemd(t *testing.T, c *LXC) {
 type DevLog struct {
 	Name string
 	Make func(t *testing.T, h *Host)
-	// to is where /dev/log leads in the container in the end; stays says that the
-	// host's is what it was. Else the host has a socket there in the end, where nobody
-	// listens, and over which the link is mounted.
+	// to is where /dev/log points in the container after the repair. stays says that the
+	// host's is unchanged. Otherwise the host then has a dead socket there, over which
+	// the link is mounted.
 	To    string
 	Stays bool
 }
 
-// DevLogs are all of them. The host's journal lives in the third: nothing may reach it.
+// DevLogs are all these states. In the third, the host's journal listens: nothing may reach it.
 var DevLogs = []DevLog{
 	{"absent", func(*testing.T, *Host) {}, "/run/devlog/log", false},
 	{"stale socket", StaleSocket, "/run/devlog/log", false},
@@ -100,8 +100,8 @@ func Journal(t *testing.T, h *Host) {
 	Check(t, os.Symlink(dir+"/dev-log", h.Path("/dev/log")))
 }
 
-// ExpectDev compares the host to what it was before, and to what a container
-// with our hook is to leave there.
+// ExpectDev compares the host to what it was before, and to what a container with a
+// hook should leave there.
 func ExpectDev(t *testing.T, h *Host, before []string, s DevLog) {
 	t.Helper()
 	var got []string

@@ -1,6 +1,6 @@
 // Package host runs the programs as their users do: as root, with real
-// container runtimes and real syslog clients, on throw-away hosts that share
-// nothing but the kernel with this machine.
+// container runtimes and real syslog clients, on temporary hosts that share only
+// the kernel with this machine.
 package host
 
 import (
@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// Deadline bounds every wait. It is long because nothing is to be learnt from
-// how slow a loaded machine is.
+// Deadline is the longest wait. It is long because slowness of a loaded machine is not
+// tested.
 const Deadline = 30 * time.Second
 
 // What Main builds, once for all tests.
@@ -27,9 +27,9 @@ var (
 	Client   string // the glibc client of testdata/client.c
 )
 
-// Main is the TestMain of each folder: it builds what the tests run, and runs them in the
-// directory test, from which they name files. The same binary is also the processes that
-// the harness starts.
+// Main is the TestMain of each folder. It builds what the tests run, and runs them in the
+// directory test, to which their file names are relative. The same binary also plays
+// the processes that the harness starts.
 func Main(m *testing.M) {
 	if os.Getenv(holderEnv) != "" {
 		if err := holdHost(); err != nil {
@@ -91,7 +91,7 @@ func run(m *testing.M) int {
 			fmt.Fprintln(os.Stderr, err)
 		}
 	}()
-	// LXC reaches a root directory as another user.
+	// LXC opens a root directory as another user.
 	if err := errors.Join(os.Chmod(dir, 0o755), build(dir)); err != nil {
 		fmt.Fprintln(os.Stderr, "build what the tests run:", err)
 		return 1
@@ -100,21 +100,21 @@ func run(m *testing.M) int {
 	defer func() {
 		for dir := range lxcCgroups() {
 			if !before[dir] {
-				_ = os.Remove(dir) // one that is in use stays
+				_ = os.Remove(dir) // a directory in use stays
 			}
 		}
 	}()
 	return m.Run()
 }
 
-// lxcCgroups are the cgroups of LXC's that there are: those of its monitor stay
-// behind where a fake host ends.
+// lxcCgroups returns the existing cgroups of LXC. Those of its monitor stay when a fake
+// host ends.
 func lxcCgroups() map[string]bool {
 	found := map[string]bool{}
 	for _, pattern := range []string{"/sys/fs/cgroup/lxc.*", "/sys/fs/cgroup/*/lxc.*"} {
 		dirs, err := filepath.Glob(pattern)
 		if err != nil {
-			panic(err) // the pattern is wrong
+			panic(err) // the pattern is invalid
 		}
 		for _, dir := range dirs {
 			found[dir] = true
@@ -124,7 +124,7 @@ func lxcCgroups() map[string]bool {
 }
 
 // build makes the programs under test as the Makefile does, and the client.
-// DEVLOG_TEST_BIN names a directory of programs built beforehand instead.
+// DEVLOG_TEST_BIN names a directory of prebuilt programs instead.
 func build(dir string) error {
 	BinDir = filepath.Join(dir, "bin")
 	if err := os.Mkdir(BinDir, 0o755); err != nil {
@@ -153,7 +153,7 @@ func build(dir string) error {
 	return buildTemplate(template)
 }
 
-// Command runs a command of which only the failure is of interest.
+// Command runs a command. Only its failure matters.
 func Command(name string, args ...string) error {
 	cmd := exec.Command(name, args...)
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -162,7 +162,7 @@ func Command(name string, args ...string) error {
 	return nil
 }
 
-// Missing returns why what a test needs is not here, or "".
+// Missing returns why something that a test needs is missing, or "".
 func Missing(what string) string {
 	switch what {
 	case "root":
@@ -202,7 +202,7 @@ func Missing(what string) string {
 	return ""
 }
 
-// absent returns why there is no such file, or "".
+// absent returns why the file does not exist, or "".
 func absent(file string) string {
 	if _, err := os.Stat(file); err != nil {
 		return err.Error()
@@ -246,8 +246,8 @@ func Eventually(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// WaitFor polls, because what the tests wait for (a file's content, another
-// program's end) has no event that they could wait for.
+// WaitFor polls, because what the tests wait for (a file's content, another program's
+// end) causes no event.
 func WaitFor(done func() bool) bool {
 	limit := time.NewTimer(Deadline)
 	defer limit.Stop()

@@ -8,13 +8,13 @@ import (
 	"testing"
 )
 
-// NewPodman returns what makes a command of podman's on the host, with storage of
-// the test's own.
+// NewPodman returns a function that makes a command of podman on the host, with the
+// test's own storage.
 func NewPodman(t *testing.T, h *Host, global ...string) func(args ...string) []string {
 	t.Helper()
 	dir := t.TempDir()
-	// What conmon runs when a container has ended writes to the storage, which is
-	// not to be removed meanwhile.
+	// After a container's end, conmon runs a command that writes to the storage. Do not
+	// remove it before.
 	t.Cleanup(func() { Eventually(t, "nothing of podman's runs", func() bool { return len(h.Processes()) == 0 }) })
 	line := append([]string{"podman", "--root", dir + "/storage", "--runroot", "/run/podman", "--storage-driver", "vfs",
 		"--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "none"}, global...)
@@ -31,9 +31,9 @@ func RunPodman(t *testing.T, h *Host, podman func(args ...string) []string, name
 	return strings.TrimSpace(h.Must(podman("inspect", "-f", "{{.Id}}", name)...).Out)
 }
 
-// HooksD is a hooks.d directory with our hook at the stages (oci-hooks(5)).
-// podman passes over, without a word, a hook that it does not find on the host,
-// so in the container the program has the same path.
+// HooksD makes a hooks.d directory with a hook at the stages (oci-hooks(5)). podman
+// silently skips a hook that does not exist on the host, so the program has the same
+// path in the container.
 func HooksD(t *testing.T, stages []string, flags ...string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "hooks.d")
@@ -51,7 +51,7 @@ func HooksD(t *testing.T, stages []string, flags ...string) string {
 	return dir
 }
 
-// Podman is the command line that runs a script in a container with the host's
+// Podman returns the command line that runs a script in a container with the host's
 // /dev.
 func Podman(t *testing.T, runtime, rootfs, hooks, script string, flags ...string) []string {
 	t.Helper()

@@ -20,7 +20,7 @@ func ConnectStream(t *testing.T, path string) int {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	Check(t, err)
-	t.Cleanup(func() { _ = unix.Close(fd) }) // the test closes it, if it gets that far
+	t.Cleanup(func() { _ = unix.Close(fd) }) // the test may have closed it
 	Eventually(t, "devlogd listens", func() bool { return unix.Connect(fd, &unix.SockaddrUnix{Name: path}) == nil })
 	return fd
 }
@@ -31,10 +31,10 @@ type Receiver struct {
 	Cmd          *exec.Cmd
 	Done         chan struct{} // closed when it has ended
 	Socket, File string
-	ErrOut       *bytes.Buffer // to be read when it has ended
+	ErrOut       *bytes.Buffer // readable after its end
 }
 
-// RunReceiver starts a devlogd that is to listen at socket.
+// RunReceiver starts a devlogd that listens at socket.
 func RunReceiver(t *testing.T, socket string, args ...string) *Receiver {
 	t.Helper()
 	return RunCommand(t, socket, exec.Command(filepath.Join(BinDir, "devlogd"), args...))
@@ -66,10 +66,10 @@ func (r *Receiver) Run() {
 	Check(r.T, r.Cmd.Start())
 	go func() {
 		defer close(r.Done)
-		_ = r.Cmd.Wait() // its state is looked at where it matters
+		_ = r.Cmd.Wait() // Wait has the state
 	}()
 	r.T.Cleanup(func() {
-		_ = r.Cmd.Process.Kill() // mostly it has ended already
+		_ = r.Cmd.Process.Kill() // usually it has ended
 		<-r.Done
 	})
 }
@@ -155,7 +155,7 @@ func (r *Receiver) StartWithOutput(rules ...string) *os.File {
 	return out
 }
 
-// BuildReceiver builds a devlogd that says it is this version.
+// BuildReceiver builds a devlogd with this version.
 func BuildReceiver(t *testing.T, version string, more ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "devlogd")

@@ -17,9 +17,9 @@ import (
 // libraryPath finds the libraries in ldd's output.
 var libraryPath = regexp.MustCompile(`(/\S+) \(0x`)
 
-// buildTemplate makes a container's root directory: busybox with its applets,
-// and what uses the C library's syslog(3) and what speaks the protocol itself:
-// the client and util-linux' logger.
+// buildTemplate makes a container's root directory: busybox with its applets, the
+// client, which uses the C library's syslog(3), and util-linux' logger, which speaks the
+// protocol itself.
 func buildTemplate(dir string) error {
 	for _, d := range []string{"bin", "dev", "etc", "opt/devlog", "proc", "root", "run", "sys", "tmp", "usr/bin", "var/log"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
@@ -59,7 +59,7 @@ func buildTemplate(dir string) error {
 	return nil
 }
 
-// CopyProgram copies a program and the libraries it is linked with.
+// CopyProgram copies a program and its libraries.
 func CopyProgram(root, to, from string) error {
 	out, err := exec.Command("ldd", from).Output()
 	if err != nil {
@@ -88,21 +88,21 @@ func NewRootfs(t *testing.T, dir string) {
 
 // The scripts below are run by a container's /bin/sh.
 
-// ThreeClients logs with each client, tagged with who, first of all things.
+// ThreeClients logs with each client, with the tag who, before anything else.
 func ThreeClients(who string) string {
 	return fmt.Sprintf("client glibc 13 'glibc-%[1]s' && /usr/bin/logger -t util 'util-%[1]s' && busybox logger -t bb 'bb-%[1]s' || exit 99\n", who)
 }
 
-// ThreeTexts is what ThreeClients logs.
+// ThreeTexts returns what ThreeClients logs.
 func ThreeTexts(who string) []string {
 	return []string{"glibc-" + who, "util-" + who, "bb-" + who}
 }
 
-// Hold makes a script wait until release is called for its root directory. A
-// FIFO is read, so that the script wakes at once and needs no clock.
+// Hold makes a script wait until Release is called for its root directory. The script
+// reads a FIFO, so it wakes up at once.
 const Hold = "mkfifo /tmp/hold; read _ </tmp/hold\n"
 
-// WaitHeld waits until a script has come to hold, and so has done all before.
+// WaitHeld waits until a script has reached Hold.
 func WaitHeld(t *testing.T, rootfs string) *os.File {
 	t.Helper()
 	var f *os.File
@@ -115,7 +115,7 @@ func WaitHeld(t *testing.T, rootfs string) *os.File {
 	return f
 }
 
-// Release lets a script go on that has come to hold.
+// Release lets a script continue after Hold.
 func Release(t *testing.T, rootfs string) {
 	t.Helper()
 	f := WaitHeld(t, rootfs)
@@ -124,7 +124,7 @@ func Release(t *testing.T, rootfs string) {
 	Check(t, f.Close())
 }
 
-// WantOnce waits until each text is on a line of its own in a log file, once.
+// WantOnce waits until each text is in a log file, once and on its own line.
 func WantOnce(t *testing.T, file string, texts ...string) {
 	t.Helper()
 	var got []byte

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// Annotated is a container with these annotations, and our hook at the stage.
+// Annotated returns a container with these annotations, and a hook at the stage.
 func Annotated(t *testing.T, h *Host, runtime, stage, script string, annotations map[string]any, flags ...string) *OCI {
 	t.Helper()
 	c := NewOCI(t, h, runtime, "c1", script)
@@ -21,8 +21,8 @@ func Annotated(t *testing.T, h *Host, runtime, stage, script string, annotations
 	return c.Write()
 }
 
-// End lets a container's script end, and removes the container. The FIFO's
-// name is one in a directory of its own.
+// End lets a container's script end, and removes the container. The FIFO is in its own
+// directory.
 func End(t *testing.T, h *Host, c *OCI, dir string) {
 	t.Helper()
 	Release(t, dir)
@@ -30,18 +30,16 @@ func End(t *testing.T, h *Host, c *OCI, dir string) {
 	h.Must(c.Args("delete")...)
 }
 
-// FirstID is what the IDs of a container with a user namespace begin with on
-// the host.
+// FirstID is the first ID of a container with a user namespace, on the host.
 const FirstID = 100000
 
-// GiveTo makes a container's root directory its root's, and the way to it
-// open.
+// GiveTo gives a container's root directory to its root, and opens the way to it.
 func GiveTo(t *testing.T, rootfs string) {
 	t.Helper()
 	giveToID(t, rootfs, FirstID)
 }
 
-// giveToID is GiveTo where the container's IDs begin with that one.
+// giveToID is GiveTo for a container with that first ID.
 func giveToID(t *testing.T, rootfs string, id uint32) {
 	t.Helper()
 	Check(t, Command("chown", "-hR", fmt.Sprintf("%d:%[1]d", id), rootfs))
@@ -62,7 +60,7 @@ func (c *OCI) MappedTo(first uint32) {
 	giveToID(c.t, c.Rootfs, first)
 }
 
-// OwnedBy fails unless the file is the user's; a link is not followed.
+// OwnedBy fails unless the user owns the file. It does not follow a link.
 func OwnedBy(t *testing.T, name string, uid uint32) {
 	t.Helper()
 	info, err := os.Lstat(name)
@@ -72,8 +70,8 @@ func OwnedBy(t *testing.T, name string, uid uint32) {
 	}
 }
 
-// SetPIDNamespace has the container use the PID namespace at that path; the host's
-// where it is empty.
+// SetPIDNamespace makes the container use the PID namespace at that path; the host's if
+// it is empty.
 func (c *OCI) SetPIDNamespace(path string) {
 	linux := c.Config["linux"].(map[string]any)
 	list := slices.DeleteFunc(linux["namespaces"].([]any), func(ns any) bool { return ns.(map[string]any)["type"] == "pid" })
@@ -132,13 +130,13 @@ func (c *OCI) Mount(destination, kind, source string, options ...string) {
 		map[string]any{"destination": destination, "type": kind, "source": source, "options": options})
 }
 
-// Hook makes our hook at a stage the only one.
+// Hook makes devlog's hook at a stage the only hook.
 func (c *OCI) Hook(stage string, flags ...string) {
 	c.Config["hooks"] = map[string]any{}
 	c.AddHook(stage, flags...)
 }
 
-// AddHook adds our hook at one more stage.
+// AddHook adds devlog's hook at a further stage.
 func (c *OCI) AddHook(stage string, flags ...string) {
 	args := append([]string{"devlog-hook", "oci", "--stage", stage}, flags...)
 	c.Config["hooks"].(map[string]any)[stage] = []any{map[string]any{
@@ -155,11 +153,11 @@ func (c *OCI) Write() *OCI {
 	return c
 }
 
-// Args is the command line for a command of the runtime on this container.
+// Args returns the command line for a command of the runtime on this container.
 func (c *OCI) Args(command string, args ...string) []string {
 	line := []string{c.Runtime, "--root", filepath.Join(filepath.Dir(c.Bundle), "state")}
 	if c.Runtime == "crun" {
-		line = append(line, "--cgroup-manager=disabled") // a container of the test's own is no systemd unit
+		line = append(line, "--cgroup-manager=disabled") // the test's container is not a systemd unit
 	}
 	line = append(line, command)
 	if command == "run" || command == "create" {
@@ -192,7 +190,7 @@ func (c *OCI) Exec(args ...string) Result {
 	return c.H.Do(c.Args("exec", append([]string{c.ID}, args...)...)...)
 }
 
-// State is the container's state and its first process on the host.
+// State returns the container's state and its first process on the host.
 func (c *OCI) State() (status string, pid int) {
 	c.t.Helper()
 	var s struct {
@@ -212,7 +210,7 @@ func (c *OCI) WaitStopped() {
 	})
 }
 
-// Log is the container's log file, seen from the test.
+// Log returns the container's log file, as the test sees it.
 func (c *OCI) Log() string {
 	return c.H.Path("/var/log/devlog/" + c.ID + "/messages")
 }
@@ -227,13 +225,13 @@ type LXC struct {
 	Conf   string
 }
 
-// NewLXC makes a container with our start hook and more lines of configuration.
+// NewLXC makes a container with the start hook and these lines of configuration.
 func NewLXC(t *testing.T, h *Host, name string, lines ...string) *LXC {
 	t.Helper()
 	return BareLXC(t, h, name, append([]string{"lxc.hook.start = /opt/devlog/devlog-hook"}, lines...)...)
 }
 
-// BareLXC is NewLXC without our hook.
+// BareLXC is NewLXC without the hook.
 func BareLXC(t *testing.T, h *Host, name string, lines ...string) *LXC {
 	t.Helper()
 	dir := t.TempDir()
@@ -254,8 +252,8 @@ func BareLXC(t *testing.T, h *Host, name string, lines ...string) *LXC {
 	return c
 }
 
-// Args is the command line of an LXC program for this container; what is to be
-// run in it comes after a "--".
+// Args returns the command line of an LXC program for this container. A command to run in
+// it comes after "--".
 func (c *LXC) Args(program string, args ...string) []string {
 	line := []string{program, "-n", c.Name, "-P", c.Path}
 	if program == "lxc-execute" || program == "lxc-start" {
@@ -268,7 +266,7 @@ func (c *LXC) Args(program string, args ...string) []string {
 func (c *LXC) Execute(script string) Result {
 	c.t.Helper()
 	r := c.H.Do(c.Args("lxc-execute", "--", "/bin/sh", "-c", script)...)
-	if strings.Contains(r.ErrOut, "Script exited") { // what it said is in the log only
+	if strings.Contains(r.ErrOut, "Script exited") { // only the log has the hook's output
 		log, err := os.ReadFile(filepath.Join(c.Path, "log"))
 		Check(c.t, err)
 		r.ErrOut += string(log)
@@ -303,12 +301,12 @@ func (c *LXC) WaitStopped() {
 	}
 }
 
-// Log is the container's log file, seen from the test.
+// Log returns the container's log file, as the test sees it.
 func (c *LXC) Log() string {
 	return filepath.Join(c.Rootfs, "var/log/messages")
 }
 
-// hookAt is our hook's path at a stage.
+// hookAt returns devlog-hook's path at a stage.
 func hookAt(stage string) string {
 	if stage == "startContainer" {
 		return HookIn
@@ -316,17 +314,17 @@ func hookAt(stage string) string {
 	return HookOn()
 }
 
-// LogInside is the container's own log file, seen from the test.
+// LogInside returns the container's own log file, as the test sees it.
 func (c *OCI) LogInside() string { return filepath.Join(c.Rootfs, "var/log/messages") }
 
-// Wrapped is a command line of the container's runtime with devlog-runtime in
-// the runtime's place.
+// Wrapped returns a command line for the container with devlog-runtime in place of the
+// runtime.
 func (c *OCI) Wrapped(command string) []string {
 	line := c.Args(command)
 	return append([]string{"env", "DEVLOG_RUNTIME=" + line[0], filepath.Join(BinDir, "devlog-runtime")}, line[1:]...)
 }
 
-// ReadConfig is the bundle's config.json, and its hooks apart from it.
+// ReadConfig returns the bundle's config.json, and its hooks separately.
 func (c *OCI) ReadConfig() (config, hooks map[string]any) {
 	c.t.Helper()
 	text, err := os.ReadFile(filepath.Join(c.Bundle, "config.json"))

@@ -11,15 +11,15 @@ import (
 	"testing"
 )
 
-// Aside is where a repair puts what it finds at /dev/log.
+// Aside is the name to which a repair renames a /dev/log that is in the way.
 const Aside = "/dev/log.devlog-old"
 
-// Snapshot is all that could be changed below some directories: names, types,
-// links' texts, owners, modes.
+// Snapshot is what can change below some directories: names, types, links' texts,
+// owners, modes.
 type Snapshot []string
 
-// Snap looks at directories of the host, or of a container: at is where the
-// test finds its root. Terminals come and go, and are left out.
+// Snap takes a snapshot of directories of the host or a container, whose root the test
+// sees at at. It leaves out terminals, which come and go.
 func Snap(t *testing.T, at string, dirs ...string) Snapshot {
 	t.Helper()
 	var list Snapshot
@@ -52,8 +52,7 @@ func Snap(t *testing.T, at string, dirs ...string) Snapshot {
 	return list
 }
 
-// ExpectSame compares a snapshot to an earlier one. may are names that may be
-// new.
+// ExpectSame compares a snapshot to an earlier one. The names in may may be new.
 func ExpectSame(t *testing.T, what string, before, after Snapshot, may ...string) {
 	t.Helper()
 	for _, line := range before {
@@ -69,7 +68,7 @@ func ExpectSame(t *testing.T, what string, before, after Snapshot, may ...string
 	}
 }
 
-// World is everything that repairs of some containers could change.
+// World is everything that repairs of some containers can change.
 type World struct {
 	Host, HostMounts Snapshot
 	Files, Mounts    []Snapshot // of each container
@@ -97,22 +96,21 @@ func ExpectWorld(t *testing.T, before, after World, may ...string) {
 	}
 }
 
-// LiveSocket has a daemon of the host listen at its /dev/log.
+// LiveSocket makes a daemon of the host listen at its /dev/log.
 func LiveSocket(t *testing.T, h *Host) { _ = ListenOn(t, h, "/dev/log") }
 
-// GiveBack gives what was moved aside its name back, which an undo does not: other
-// containers may rely on what is there now, or have mounted over it.
+// GiveBack restores a renamed /dev/log. An undo does not, because other containers may
+// rely on the present one, or have mounted over it.
 func GiveBack(t *testing.T, h *Host) {
 	t.Helper()
 	if _, err := os.Lstat(h.Path(Aside)); err == nil {
-		_ = os.Remove(h.Path("/dev/log")) // there may be nothing
+		_ = os.Remove(h.Path("/dev/log")) // it may not exist
 		Check(t, os.Rename(h.Path(Aside), h.Path("/dev/log")))
 	}
 }
 
-// ExpectAsBefore compares everything to what it was before a repair that was
-// undone. A host that was prepared for the repair stays prepared until that is
-// undone, too.
+// ExpectAsBefore compares everything to what it was before a repair that was undone. It
+// also undoes the preparation of a host that the repair prepared.
 func ExpectAsBefore(t *testing.T, h *Host, c *Cheap, inside bool, before World, may ...string) {
 	t.Helper()
 	if _, err := os.Lstat(h.Path("/dev/.devlog-host")); err == nil && !Named(before.Host, "/dev/.devlog-host") {

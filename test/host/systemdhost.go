@@ -20,7 +20,7 @@ func (s *SystemdHost) Socket() string {
 	return "/proc/" + s.Pid + "/root/run/devlog/log"
 }
 
-// Undone undoes the repair, and expects that nothing is left of it.
+// Undone undoes the repair, and checks that nothing of it is left.
 func (s *SystemdHost) Undone() {
 	s.T.Helper()
 	if r := s.Hook("undo", "--pid", s.Pid); r.Code != 0 || !strings.HasPrefix(r.Out, "undone:") {
@@ -31,8 +31,8 @@ func (s *SystemdHost) Undone() {
 	}
 }
 
-// SystemdHost is a host with a running systemd, itself a container, and on it a
-// container of its own that shares its /dev.
+// SystemdHost is a host with a running systemd, itself a container. A container on it
+// shares its /dev.
 type SystemdHost struct {
 	T *testing.T
 	H *Host
@@ -70,7 +70,7 @@ func (s *SystemdHost) startContainer() {
 	})
 }
 
-// Must runs a command there that has to succeed.
+// Must runs a command there. It must succeed.
 func (s *SystemdHost) Must(args ...string) Result {
 	s.T.Helper()
 	r := s.Attach(args...)
@@ -86,13 +86,13 @@ func (s *SystemdHost) Hook(args ...string) Result {
 	return s.Attach(append([]string{"/opt/devlog/devlog-hook"}, args...)...)
 }
 
-// Messages is the file with the container's messages, seen from the test.
+// Messages returns the file with the container's messages, as the test sees it.
 func (s *SystemdHost) Messages() string {
 	return filepath.Join(s.Rootfs, "var/log/devlog/box/messages")
 }
 
-// Receiver is the one receiver there is, by its process ID on the fake host, once
-// it is another one than before.
+// Receiver waits until the only receiver is another one than before, and returns its
+// process ID on the fake host.
 func (s *SystemdHost) Receiver(before int) (pid int) {
 	s.T.Helper()
 	Eventually(s.T, "a receiver runs", func() bool {
@@ -108,7 +108,7 @@ func (s *SystemdHost) Receiver(before int) (pid int) {
 // Connect returns a client's socket to the container's private socket.
 func (s *SystemdHost) Connect() int {
 	s.T.Helper()
-	// The process is one of the fake host's too, under another number.
+	// The fake host sees the process too, under another number.
 	var root string
 	dirs, err := filepath.Glob(s.H.Path("/proc/[0-9]*"))
 	Check(s.T, err)
@@ -131,8 +131,8 @@ func (s *SystemdHost) Connect() int {
 	return fd
 }
 
-// Flood sends numbered messages with that tag from several senders until the function it
-// returns is called, which returns how many each has sent.
+// Flood sends numbered messages with that tag from several senders, until the returned
+// function is called. That returns how many each has sent.
 func (s *SystemdHost) Flood(tag string, senders int) (stop func() []int) {
 	s.T.Helper()
 	var ended atomic.Bool
@@ -159,9 +159,9 @@ func (s *SystemdHost) Flood(tag string, senders int) (stop func() []int) {
 	}
 }
 
-// ExpectAll compares what is in the file with that tag to what was sent: nothing may be
-// missing, and nothing else be there but the beginning of a line for each kill at most: a write
-// that is killed ends where it is (generic_perform_write() in mm/filemap.c).
+// ExpectAll compares the file's lines with that tag to what was sent. None may be missing. For
+// each kill, the file may have the beginning of one line: a killed write ends where it is
+// (generic_perform_write() in mm/filemap.c).
 func ExpectAll(t *testing.T, file, tag string, sent []int, kills int) {
 	t.Helper()
 	seen := map[string]int{}
@@ -208,7 +208,7 @@ func ExpectAll(t *testing.T, file, tag string, sent []int, kills int) {
 	t.Logf("%d messages, %d twice, %d lines torn", total, twice, torn)
 }
 
-// begins returns whether the line is the beginning of one that was sent.
+// begins returns whether the line is the beginning of a sent one.
 func begins(line string, sent []int) bool {
 	text := strings.TrimSuffix(line, "\n")
 	for i, n := range sent {

@@ -11,37 +11,37 @@ import (
 	"sync"
 )
 
-// loss is an event that may cost messages: those that were sent before to and
-// not written when it began, and at most as many as the bound.
+// loss is an event that may cost messages: at most bound of those that were sent before to and
+// not yet written when it began.
 type loss struct {
 	why      string
 	from, to int64
 	bound    int
-	kept     int   // bytes of lines that may be lost beyond that
-	messages []int // the lengths of the lines that it has cost
+	kept     int   // bytes of buffered lines that may be lost too
+	messages []int // the lengths of the lost lines
 }
 
 const (
-	// maxRead is what a receiver has read at most and not yet written.
+	// maxRead is the most messages that a receiver has read and not yet written.
 	maxRead = 512
-	// maxOwn is how many of the receiver's own messages, that /dev/log is repaired
-	// or why it cannot be, are among those that it counts as lost at one time.
+	// maxOwn is how many of its own messages, about repairs, a receiver may count as lost at
+	// one time.
 	maxOwn = 2
-	// maxKept is how many bytes of lines it keeps at most that it cannot write.
+	// maxKept is the most bytes of lines that it buffers while it cannot write.
 	maxKept = 1 << 20
 )
 
-// maxQueued is how many messages wait in a socket's queue at most.
+// maxQueued is the most messages in a socket's queue.
 var maxQueued = sync.OnceValue(func() int {
 	text, err := os.ReadFile("/proc/sys/net/unix/max_dgram_qlen")
 	n, nerr := strconv.Atoi(strings.TrimSpace(string(text)))
 	if err != nil || nerr != nil {
-		return 512 // the most that there can be for a container
+		return 512 // the longest queue of a container
 	}
 	return n + 1
 })
 
-// tooMany returns whether the event has cost more than it may.
+// tooMany returns whether the event cost more than it may.
 func (l *loss) tooMany() bool {
 	if len(l.messages) <= l.bound {
 		return false
@@ -50,7 +50,7 @@ func (l *loss) tooMany() bool {
 	for _, n := range l.messages {
 		sum += n
 	}
-	// Which of them were kept is not known: not the longest, at the best.
+	// Which of them were buffered is not known: assume the shortest.
 	longest := slices.Sorted(slices.Values(l.messages))
 	for _, n := range longest[len(longest)-l.bound:] {
 		sum -= n
@@ -58,22 +58,22 @@ func (l *loss) tooMany() bool {
 	return sum > l.kept
 }
 
-// span is a time in which something is not what it should be.
+// span is a time in which something is wrong.
 type span struct{ from, to int64 }
 
-// over returns whether it overlaps with one of the spans.
+// over returns whether it overlaps one of the spans.
 func (a span) over(spans []span) bool {
 	return slices.ContainsFunc(spans, func(w span) bool { return a.to >= w.from && a.from <= w.to })
 }
 
 // account is what became of the messages of a box's senders.
 type account struct {
-	sent   int // as their senders know
-	failed int // the sender knows, and there was a reason
-	leaked int // to the host, while /dev/log was not repaired
-	astray int // to the host as well, if they were not read by the receiver, and not written there
-	killed int // with a receiver
-	unsaid int // lost, where nothing but the receiver's own count can say why
+	sent   int // without an error
+	failed int // with an error, for which there was a reason
+	leaked int // read by the host, while /dev/log was not repaired
+	astray int // maybe read by the host, but not written there
+	killed int // lost when a receiver was killed
+	unsaid int // lost for no known reason but the receiver's own count
 	wrong  []string
 }
 
@@ -87,9 +87,9 @@ func (a *account) add(o account) {
 	a.wrong = append(a.wrong, o.wrong...)
 }
 
-// settle says what has become of the box's messages since it last did, of those
-// of which that must be known by now: a later one has come, or the sender has
-// ended. If nothing is wrong, that is settled; else it may be too early to say.
+// settle returns what became of the box's messages since the last call. It leaves out messages that
+// may still arrive: no later one has arrived, and their sender has not ended. If nothing is wrong,
+// they are settled; otherwise it may be too early to tell.
 func (b *box) settle() account {
 	b.log.scan()
 	var sum account
@@ -137,7 +137,7 @@ func (b *box) settle() account {
 			sum.sent++
 		}
 	}
-	// What was counted may be one of those of which there was another reason, too.
+	// A counted message may also be one with another reason.
 	if counted := b.log.counted - b.counted; sum.unsaid > counted || counted > sum.unsaid+sum.killed+sum.astray+maxOwn {
 		sum.wrong = append(sum.wrong, fmt.Sprintf("%s: %d messages are lost, %d more with who was killed, %d astray; its receiver has counted %d", b.name, sum.unsaid, sum.killed, sum.astray, counted))
 		sum.wrong = append(sum.wrong, unsaid[:min(5, len(unsaid))]...)
@@ -162,7 +162,7 @@ func (b *box) settle() account {
 	return sum
 }
 
-// settle waits until what has become of all messages so far is known, and right.
+// settle waits until all messages so far are accounted for, without an error.
 func (s *soak) settle() {
 	s.t.Helper()
 	var wrong []string
@@ -179,8 +179,7 @@ func (s *soak) settle() {
 	}
 }
 
-// nextSeen is the first message behind number n that was written, nil if there
-// is none.
+// nextSeen is the first message after number n that was written; nil for none.
 func nextSeen(all []attempt, n int, seen numbers) *attempt {
 	i, _ := slices.BinarySearch(seen, n+1)
 	if i == len(seen) || seen[i] >= len(all) {
@@ -189,9 +188,8 @@ func nextSeen(all []attempt, n int, seen numbers) *attempt {
 	return &all[seen[i]]
 }
 
-// lossOf is the event that has cost a message, nil if there is none: it was sent
-// before the event was over, and what was written next was sent after it had
-// begun.
+// lossOf is the event that cost a message; nil for none. The message was sent before the event
+// ended, and the next written one after it began.
 func (b *box) lossOf(a attempt, next *attempt) *loss {
 	for _, l := range b.losses {
 		if a.sending <= l.to && (next == nil || next.sent >= l.from) {
@@ -206,8 +204,8 @@ func (b *box) lossAt(a attempt) bool {
 	return slices.ContainsFunc(b.losses, func(l *loss) bool { return a.sending <= l.to && a.sent >= l.from })
 }
 
-// mayFail returns whether there was a reason that the message could not be sent:
-// nobody listened in the box, or everybody's /dev/log was gone.
+// mayFail returns whether there was a reason that the message could not be sent: nobody listened
+// in the box, or the shared /dev/log was gone.
 func (b *box) mayFail(a attempt) bool {
 	at := span{a.sending, a.sent}
 	return at.over(b.downs) || at.over(b.s.spans)
@@ -217,7 +215,7 @@ func (b *box) mayFail(a attempt) bool {
 // repaired.
 func (s *soak) leaks(a attempt) bool { return span{a.connecting, a.connected}.over(s.spans) }
 
-// repaired returns whether /dev/log is what it should be.
+// repaired returns whether /dev/log is correct.
 func (s *soak) repaired() bool {
 	now := soakClock()
 	return !span{now, now}.over(s.spans)

@@ -21,28 +21,28 @@ import (
 	"devlog/test/host"
 )
 
-// box is where a sender sends and a log is: the host, or a container.
+// box is the host or a container, with a sender and a log.
 type box struct {
 	s      *soak
 	name   string
 	inside bool   // the receiver is in the container
-	how    string // its sender works: keep or again
-	dir    string // of the log, on the host; a file system of its own for a container
+	how    string // how its sender works: keep (one connection) or again
+	dir    string // the log's, on the host; each container has its own file system there
 	log    *soakLog
-	pid    int // of the container's first process, on the host; 0 for the host itself
+	pid    int // of the container's first process, as the host numbers it; 0 for the host itself
 	// begin starts the container, with a receiver; end ends it.
 	begin, end func()
-	args       func(args ...string) []string // a command in it as one on the host
+	args       func(args ...string) []string // makes a command in the box one on the host
 
-	program string // that sends
+	program string // the sender's
 	sender  *sender
-	senders []*sender // of all times
+	senders []*sender // also earlier ones
 	losses  []*loss
-	downs   []span // in which nobody may listen
-	gone    int    // so many looks in turn there was no receiver
-	counted int    // of log.counted, what is settled
+	downs   []span // in which a receiver may be missing
+	gone    int    // how many looks in a row found no receiver
+	counted int    // the settled part of log.counted
 	total   account
-	fds     []string // what a receiver has open
+	fds     []string // what a receiver had open at first
 }
 
 // sender is a process that sends numbered messages.
@@ -50,14 +50,14 @@ type sender struct {
 	id    string
 	in    io.WriteCloser
 	ended chan struct{}
-	done  int // so many of sent are settled
+	done  int // how many of sent are settled
 
 	mu   sync.Mutex
 	sent []attempt // by number
 }
 
-// attempt is what came of sending one message. The times, of CLOCK_MONOTONIC in
-// microseconds, enclose the connecting and the sending.
+// attempt is the result of sending one message. The times are before and after connecting and
+// sending, in microseconds of CLOCK_MONOTONIC.
 type attempt struct {
 	errno                                int
 	connecting, connected, sending, sent int64
@@ -66,17 +66,17 @@ type attempt struct {
 // soakClock is the time on the senders' clock.
 func soakClock() int64 {
 	var ts unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) // it is always there
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) // it always exists
 	return ts.Nano() / 1000
 }
 
-// startSender starts a sender in the box, after the one before has ended.
+// startSender starts a sender in the box, after the earlier one has ended.
 func (b *box) startSender(program string) {
 	b.program = program
 	t := b.s.t
 	t.Helper()
 	x := &sender{id: fmt.Sprintf("%s.%d", b.name, len(b.senders)), ended: make(chan struct{})}
-	cmd := b.s.h.Command(context.Background(), b.args(program, b.how, x.id)...) // it ends by its standard input, or with its container
+	cmd := b.s.h.Command(context.Background(), b.args(program, b.how, x.id)...) // it ends when its standard input is closed, or with its container
 	in, err := cmd.StdinPipe()
 	host.Check(t, err)
 	out, err := cmd.StdoutPipe()
@@ -90,7 +90,7 @@ func (b *box) startSender(program string) {
 			var n int
 			var a attempt
 			if _, err := fmt.Sscan(lines.Text(), &n, &a.errno, &a.connecting, &a.connected, &a.sending, &a.sent); err != nil {
-				break // half a line of one that was killed
+				break // a killed one has written half a line
 			}
 			x.mu.Lock()
 			x.sent = append(x.sent, a)
@@ -102,7 +102,7 @@ func (b *box) startSender(program string) {
 	t.Cleanup(func() { b.endSender(x) })
 }
 
-// endSender ends a sender and waits until all is known about it.
+// endSender ends a sender and waits for its last results.
 func (b *box) endSender(x *sender) {
 	_ = x.in.Close() // it may be closed
 	select {
@@ -112,14 +112,14 @@ func (b *box) endSender(x *sender) {
 	}
 }
 
-// attempts are those made so far.
+// attempts returns the attempts so far.
 func (x *sender) attempts() []attempt {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.sent[:len(x.sent):len(x.sent)]
 }
 
-// hasEnded returns whether all is known about the sender.
+// hasEnded returns whether all of the sender's results are read.
 func (x *sender) hasEnded() bool {
 	select {
 	case <-x.ended:
@@ -129,21 +129,21 @@ func (x *sender) hasEnded() bool {
 	}
 }
 
-// more asks the sender for thousands of messages at once.
+// more makes the sender send thousands of messages at once.
 func (x *sender) more(t *testing.T, thousands int) {
 	t.Helper()
 	_, err := io.WriteString(x.in, strings.Repeat("x", thousands))
 	host.Check(t, err)
 }
 
-// progress waits until the sender has tried n times more.
+// progress waits until the sender has made n more attempts.
 func (b *box) progress(n int) {
 	b.s.t.Helper()
 	x, from := b.sender, len(b.sender.attempts())
 	b.s.eventually(b.name+" goes on sending", func() bool { return len(x.attempts()) >= from+n })
 }
 
-// works waits until a message that is sent from now on is in the box's log.
+// works waits until a new message is in the box's log.
 func (b *box) works() {
 	b.s.t.Helper()
 	x, now := b.sender, soakClock()
@@ -152,8 +152,8 @@ func (b *box) works() {
 			return true
 		}
 		if b != b.s.host && b.s.repaired() && b.s.host.log.shows(x, now) {
-			// It has connected to the host's daemon while that had taken /dev/log,
-			// and stays there: nobody can change that but by restarting it.
+			// It connected to the host's daemon while that had taken /dev/log, and keeps
+			// that connection until it is restarted.
 			b.endSender(x)
 			b.startSender(b.program)
 			b.s.strayed++
@@ -167,15 +167,14 @@ func (b *box) works() {
 	}
 }
 
-// shows returns whether there is a message in the log that was sent after a time.
+// shows returns whether the log has a message that was sent after that time.
 func (l *soakLog) shows(x *sender, after int64) bool {
 	l.scan()
 	all, last := x.attempts(), l.seen[x.id].last()
 	return last >= 0 && last < len(all) && all[last].sending > after
 }
 
-// receiver is the process ID of the container's receiver on the host, 0 if
-// there is none.
+// receiver is the process ID of the container's receiver, as the host numbers it; 0 for none.
 func (b *box) receiver() int {
 	b.s.t.Helper()
 	found := 0
@@ -192,7 +191,7 @@ func (b *box) receiver() int {
 	return found
 }
 
-// mustReceiver is receiver where there has to be one.
+// mustReceiver is receiver where one must run.
 func (b *box) mustReceiver() int {
 	b.s.t.Helper()
 	pid := b.receiver()
@@ -208,7 +207,7 @@ func (s *soak) signal(name string, pid int) {
 	s.h.Must("kill", "-"+name, strconv.Itoa(pid))
 }
 
-// hook is a command line of our hook for the container.
+// hook is a command line of devlog-hook for the container.
 func (b *box) hook(command string, args ...string) []string {
 	if command == "repair" {
 		args = append([]string{"--name", b.name, "--rule", "*.* -/var/log/" + b.logName()}, args...)
@@ -219,7 +218,7 @@ func (b *box) hook(command string, args ...string) []string {
 	return append([]string{filepath.Join(b.s.bin, "devlog-hook"), command, fmt.Sprintf("--pid=%d", b.pid)}, args...)
 }
 
-// logName is the log below /var/log, of the receiver.
+// logName is the receiver's log below /var/log.
 func (b *box) logName() string {
 	if b.inside {
 		return "messages"
@@ -227,7 +226,7 @@ func (b *box) logName() string {
 	return "devlog/" + b.name + "/messages"
 }
 
-// repair is what an administrator does who finds that nobody listens.
+// repair repairs the box, as an administrator would who finds that nobody listens.
 func (b *box) repair() {
 	b.s.t.Helper()
 	b.s.h.Must(b.hook("repair")...)
@@ -249,7 +248,7 @@ func (s *soak) newCheapBox(name string, inside bool) *box {
 	return b
 }
 
-// newRuncBox makes a container of runc, with our hook.
+// newRuncBox makes a container of runc, with devlog's hook.
 func (s *soak) newRuncBox(name string) *box {
 	b := s.newBox(name, false)
 	var c *host.OCI
@@ -283,19 +282,19 @@ func (s *soak) newBox(name string, inside bool) *box {
 	return b
 }
 
-// links is what a process has open.
+// links returns what a process has open.
 func (s *soak) links(pid int) (list []string) {
 	names, err := filepath.Glob(s.h.Path(fmt.Sprintf("/proc/%d/fd/*", pid)))
 	host.Check(s.t, err)
 	for _, name := range names {
-		if to, err := os.Readlink(name); err == nil { // else it is closed by now
+		if to, err := os.Readlink(name); err == nil { // otherwise it is closed by now
 			list = append(list, to)
 		}
 	}
 	return list
 }
 
-// descriptors is links without numbers.
+// descriptors returns links without numbers.
 func (s *soak) descriptors(pid int) []string {
 	list := s.links(pid)
 	for i, to := range list {
@@ -305,8 +304,7 @@ func (s *soak) descriptors(pid int) []string {
 	return list
 }
 
-// watching is descriptors once the process watches /dev/log, which begins after a
-// moment.
+// watching returns descriptors once the process watches /dev/log, which begins after a moment.
 func (s *soak) watching(pid int) (list []string) {
 	s.t.Helper()
 	s.eventually(fmt.Sprintf("%d watches", pid), func() bool {
@@ -316,6 +314,6 @@ func (s *soak) watching(pid int) (list []string) {
 	return list
 }
 
-// kept returns whether a receiver has nothing open but what it had at the
-// beginning, and sockets that it got when it repaired.
+// kept returns whether a receiver has only what it had open at the beginning, and sockets from
+// later repairs.
 func (b *box) kept(pid int) (more []string, ok bool) { return extra(b.fds, b.s.descriptors(pid)) }

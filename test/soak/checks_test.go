@@ -14,8 +14,8 @@ import (
 	"devlog/test/host"
 )
 
-// What the soak is to find, it finds: each kind of harm is done once, to a host
-// with a few containers.
+// The soak finds what it looks for: each kind of harm is done once, to a host with a few
+// containers.
 func TestSoakFinds(t *testing.T) {
 	host.NeedContainers(t, "runc", "strace")
 	host.NeedDaemons(t)
@@ -41,12 +41,12 @@ func TestSoakFinds(t *testing.T) {
 	b.log.counted -= maxOwn + 1
 	s.clean()
 
-	// A receiver that is killed, of which nobody knows.
+	// A receiver is killed, and the soak does not expect it.
 	from, pid := soakClock(), b.mustReceiver()
 	before := len(b.sender.attempts())
 	s.signal("STOP", pid)
 	tried := len(b.sender.attempts())
-	// They are in its queue, which may be full already, as on a busy machine: ten fit in.
+	// They are in its queue, which holds ten and may be full on a busy machine.
 	s.eventually(b.name+" goes on sending", func() bool {
 		n := len(b.sender.attempts())
 		return n >= tried+5 || n > before+10
@@ -69,7 +69,7 @@ func TestSoakFinds(t *testing.T) {
 	b.losses[len(b.losses)-1].bound = maxLost()
 	s.clean()
 
-	// The same number is in the container's log, and settled.
+	// A settled message of the container, also in the host's log.
 	for n := b.sender.done - 1; ; n-- {
 		if b.log.seen[b.sender.id].has(n) {
 			s.h.Must("logger", "--tag", "sender", fmt.Sprintf("%s %d %s.", b.sender.id, n, strings.Repeat("x", n%200)))
@@ -77,7 +77,7 @@ func TestSoakFinds(t *testing.T) {
 		}
 	}
 	s.finds("is in two logs", looked)
-	// And one that is not settled.
+	// And one that is not settled yet.
 	b.works()
 	n := b.log.seen[b.sender.id].last()
 	s.h.Must("logger", "--tag", "sender", fmt.Sprintf("%s %d %s.", b.sender.id, n, strings.Repeat("x", n%200)))
@@ -134,7 +134,7 @@ func TestSoakFinds(t *testing.T) {
 	s.leave()
 }
 
-// finds waits until such a list of what is wrong says something.
+// finds waits until the list of what is wrong contains want.
 func (s *soak) finds(want string, list func() []string) {
 	s.t.Helper()
 	var all []string
@@ -147,7 +147,7 @@ func (s *soak) finds(want string, list func() []string) {
 	s.wrongs = nil
 }
 
-// clean waits until nothing is wrong any more.
+// clean waits until nothing is wrong.
 func (s *soak) clean() {
 	s.t.Helper()
 	var all []string
@@ -163,7 +163,7 @@ func (s *soak) clean() {
 	s.wrongs = nil
 }
 
-// startOther starts a process on the host that is not to be there.
+// startOther starts a process on the host that should not run there.
 func (s *soak) startOther(args ...string) (end func()) {
 	s.t.Helper()
 	cmd := s.h.Command(context.Background(), args...)

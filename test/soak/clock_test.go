@@ -19,10 +19,9 @@ import (
 	"devlog/test/host"
 )
 
-// No namespace has a CLOCK_REALTIME of its own, and the machine's is everybody's.
-// But programs read the clock in the vDSO, a page of code that the kernel maps for
-// each process and that /proc/PID/mem can change: in one process that is made to
-// add so much to what the kernel says.
+// CLOCK_REALTIME is the same in all namespaces. But programs read it through the vDSO, code that the
+// kernel maps into each process, and /proc/PID/mem can change that code in one process. Here it is
+// made to add a number of seconds to the kernel's time.
 
 // clockCode is the x86-64 code of clock_gettime(2); the seconds to add are at
 // clockOffset.
@@ -38,15 +37,15 @@ var clockCode = []byte{
 
 const clockOffset = 13
 
-// jumps are by how much a clock is set, forth or back.
+// jumps are by how much a clock is set, forward or back.
 var jumps = []time.Duration{time.Minute, time.Hour, 24 * time.Hour, 20 * 365 * 24 * time.Hour}
 
 func anyJump(rng *rand.Rand) time.Duration {
 	return jumps[rng.IntN(len(jumps))] * time.Duration(1-2*rng.IntN(2))
 }
 
-// setClock sets the clock of a process of the host by so much. The result, true
-// if it still is that process with that program, sets it back.
+// setClock moves the clock of a process of the host. The result moves it back; it returns whether
+// the process still runs that program.
 func (s *soak) setClock(pid int, by time.Duration) (back func() bool) {
 	s.t.Helper()
 	code := slices.Clone(clockCode)
@@ -61,14 +60,14 @@ func (s *soak) setClock(pid int, by time.Duration) (back func() bool) {
 	}
 }
 
-// patchClock replaces the beginning of the process's clock_gettime, and returns
-// what was there; false if there is no such process any more.
+// patchClock replaces the beginning of the process's clock_gettime, and returns the former code; ok
+// is false if the process has ended.
 func (s *soak) patchClock(pid int, code []byte) (before []byte, ok bool) {
 	s.t.Helper()
 	defer s.h.Do("kill", "-CONT", strconv.Itoa(pid))
 	before = make([]byte, len(code))
 	if !s.waitFor(func() bool {
-		// None of its threads may be just there.
+		// None of its threads may be executing that code.
 		s.h.Do("kill", "-STOP", strconv.Itoa(pid))
 		f := s.h.Stat(pid)
 		if f == nil || f[0] == "Z" {
@@ -94,7 +93,7 @@ func (s *soak) patchClock(pid int, code []byte) (before []byte, ok bool) {
 	return before, before != nil
 }
 
-// vdsoClock is the address of the process's clock_gettime.
+// vdsoClock returns the address of the process's clock_gettime.
 func (s *soak) vdsoClock(pid int, mem io.ReaderAt) (uint64, error) {
 	maps, err := os.ReadFile(s.h.Path(fmt.Sprintf("/proc/%d/maps", pid)))
 	if err != nil {
@@ -125,7 +124,7 @@ func (s *soak) vdsoClock(pid int, mem io.ReaderAt) (uint64, error) {
 	return 0, fmt.Errorf("process %d has no vDSO", pid)
 }
 
-// outside returns whether all threads of the process have stopped outside of that code.
+// outside returns whether all threads of the process are stopped outside that code.
 func (s *soak) outside(pid int, from, to uint64) bool {
 	tasks, err := filepath.Glob(s.h.Path(fmt.Sprintf("/proc/%d/task/*", pid)))
 	if err != nil || len(tasks) == 0 {
@@ -136,7 +135,7 @@ func (s *soak) outside(pid int, from, to uint64) bool {
 		if err != nil || !bytes.Contains(stat[bytes.LastIndexByte(stat, ')'):], []byte(") T ")) {
 			return false
 		}
-		// The number of the system call or -1, its arguments, the stack and where it runs.
+		// The system call's number or -1, its arguments, the stack pointer and the program counter.
 		text, err := os.ReadFile(task + "/syscall")
 		f := strings.Fields(string(text))
 		if err != nil || len(f) < 2 {
@@ -150,8 +149,7 @@ func (s *soak) outside(pid int, from, to uint64) bool {
 	return true
 }
 
-// jump sets the clock of the receiver by chance, and waits until the times of its
-// lines show it.
+// jump moves the receiver's clock by a random jump, and waits until its lines show that.
 func (b *box) jump() (back func()) {
 	by := anyJump(b.s.rng)
 	pid := b.mustReceiver()
@@ -165,7 +163,7 @@ func (b *box) jump() (back func()) {
 	}
 }
 
-// stamped waits until lines have the time that clocks set by so much have.
+// stamped waits until lines have the time of a clock that was moved by that much.
 func (b *box) stamped(by time.Duration) {
 	b.s.t.Helper()
 	b.s.eventually(fmt.Sprintf("lines of %s have the time %v from now", b.name, by), func() bool {
@@ -175,13 +173,13 @@ func (b *box) stamped(by time.Duration) {
 		if err != nil {
 			return false
 		}
-		// There is no year in it; 25 seconds are less than half of the shortest jump.
+		// The line has no year. 25 seconds are less than half of the shortest jump.
 		got = got.AddDate(want.Year()-got.Year(), 0, 0)
 		return got.Sub(want).Abs() < 25*time.Second
 	})
 }
 
-// jumpClock has the clock set, and set back while there is something to do.
+// jumpClock moves the clock, and moves it back while the receiver works.
 func jumpClock(b *box) func() {
 	back := b.jump()
 	b.sender.more(b.s.t, 1)
@@ -191,7 +189,7 @@ func jumpClock(b *box) func() {
 	}
 }
 
-// jumpOnFullDisk has the clock set and set back while messages are kept.
+// jumpOnFullDisk moves the clock and moves it back while messages are buffered.
 func jumpOnFullDisk(b *box) func() {
 	free := b.full()
 	b.sender.more(b.s.t, 1)
@@ -208,8 +206,8 @@ func jumpOnFullDisk(b *box) func() {
 	}
 }
 
-// jumpAndUpgrade has the clock set, and set back in the moment of an upgrade: the
-// new program has a vDSO of its own. There are repairs before and after.
+// jumpAndUpgrade moves the clock; an upgrade moves it back, because the new program has a new vDSO.
+// There are repairs before and after.
 func jumpAndUpgrade(b *box) func() {
 	b.jump()
 	removeSocket(b)()
@@ -221,12 +219,12 @@ func jumpAndUpgrade(b *box) func() {
 	}
 }
 
-// jumpAll has all our clocks set at once, but for those of receivers that have
-// another fault, while there is something to repair before and after.
+// jumpAll moves all clocks of devlog at once, except those of receivers with another fault. There
+// are repairs before and after.
 func jumpAll(b *box) func() {
 	s := b.s
 	by := anyJump(s.rng)
-	pids := []int{s.keeper()}
+	pids := []int{s.watcher()}
 	for _, b := range s.boxes {
 		if !slices.Contains(s.struck, b) {
 			pids = append(pids, b.mustReceiver())

@@ -13,12 +13,12 @@ import (
 	"devlog/test/host"
 )
 
-// fault is something that goes wrong. begin lets it begin, and returns what ends
-// it and waits until all is as it was.
+// fault is something that goes wrong. begin starts it, and returns a function that ends it and waits
+// until everything works again.
 type fault struct {
 	name  string
 	begin func(b *box) (end func())
-	not   func(b *box) bool // which boxes it is not for; nil for none
+	not   func(b *box) bool // whether a box cannot have it; nil if all can
 }
 
 func inside(b *box) bool { return b.inside }
@@ -39,13 +39,13 @@ var boxFaults = []fault{
 	{name: "log renamed", begin: func(b *box) func() { return rename(b, "") }},
 	{name: "log removed", begin: removeFile},
 	{name: "log renamed, HUP", begin: func(b *box) func() { return rename(b, "HUP") }},
-	{name: "upgrade", begin: upgrade, not: inside}, // one inside runs from memory
+	{name: "upgrade", begin: upgrade, not: inside}, // a receiver inside runs from memory
 	{name: "container restarted", begin: restart},
 	{name: "write: ENOSPC", begin: injector("write", "error=ENOSPC:when=1..3", true)},
 	{name: "write: EIO", begin: injector("write", "error=EIO:when=1..3", true)},
 	{name: "write: EINTR", begin: injector("write", "error=EINTR:when=1+2", true)},
-	// By signals that it has no use for: strace, when it leaves in the middle of a
-	// call that it has fail, makes it ENOSYS.
+	// With signals that the receiver ignores: if strace detaches during a call that it makes
+	// fail, the call returns ENOSYS.
 	{name: "epoll_pwait: EINTR", begin: injector("epoll_pwait", "signal=WINCH:when=1+2", false)},
 	{name: "recvmmsg: signals", begin: injector("recvmmsg", "signal=WINCH:when=1+2", false)},
 	{name: "openat: EMFILE", begin: openFails},
@@ -56,12 +56,12 @@ var boxFaults = []fault{
 	{name: "clock jumps, upgrade", begin: jumpAndUpgrade, not: inside},
 }
 
-// maxLost is what a receiver that is killed may cost but for what it keeps: one
+// maxLost is the most messages that the kill of a receiver may cost besides buffered ones: one
 // reading and a full queue.
 func maxLost() int { return maxRead + maxQueued() }
 
-// killed is the loss of a receiver that is killed from now on, and that keeps so
-// many bytes at most; over notes that it is.
+// killed begins the loss of a receiver that is killed and has buffered at most kept bytes. over ends
+// it.
 func (b *box) killed(why string, kept int) (over func()) {
 	l := &loss{why: why, from: soakClock(), to: never, bound: maxLost(), kept: kept}
 	b.losses = append(b.losses, l)
@@ -70,7 +70,7 @@ func (b *box) killed(why string, kept int) (over func()) {
 	return func() { l.to = soakClock() }
 }
 
-// down begins a time in which nobody may listen in the box, which up ends.
+// down begins a time in which a receiver may be missing in the box; up ends it.
 func (b *box) down() { b.downs = append(b.downs, span{soakClock(), never}) }
 
 func (b *box) up() {
@@ -83,7 +83,7 @@ func (b *box) isDown() bool {
 	return slices.ContainsFunc(b.downs, func(w span) bool { return w.to == never })
 }
 
-// kill kills the receiver, which keeps so many bytes at most.
+// kill kills the receiver, which has buffered at most kept bytes.
 func (b *box) kill(kept int) {
 	pid := b.mustReceiver()
 	over := b.killed("the kill of receiver "+strconv.Itoa(pid), kept)
@@ -92,7 +92,7 @@ func (b *box) kill(kept int) {
 	over()
 }
 
-// mended repairs the container, whose log may be torn until it works again.
+// mended repairs the container. Its log may be torn until it works again.
 func (b *box) mended() {
 	b.repair()
 	b.up()
@@ -111,10 +111,10 @@ func killInFlood(b *box) func() {
 	return killReceiver(b)
 }
 
-// killHook kills a repair at one of its checkpoints, or lets it pass.
+// killHook kills a repair at one of its checkpoints, or lets it finish.
 func killHook(b *box) func() {
 	b.kill(0)
-	over := b.killed("the kill of a hook", 0) // one that had started a receiver
+	over := b.killed("the kill of a hook", 0) // it may have started a receiver
 	b.crash(b.hook("repair"), 20, func() { b.kill(0) })
 	return func() {
 		b.repair()
@@ -123,11 +123,11 @@ func killHook(b *box) func() {
 	}
 }
 
-// died returns whether a command was killed, or one that it ran.
+// died returns whether the command, or a command that it ran, was killed.
 func died(r host.Result) bool { return r.Code < 0 || r.Code > 128 }
 
-// crash kills a command of our hook at one of its checkpoints, of which there are
-// so many at most; redo makes that there is something to do again for it.
+// crash kills a command of devlog-hook at one of its first most checkpoints. redo gives the command
+// something to do again.
 func (b *box) crash(command []string, most int, redo func()) {
 	for at := b.s.rng.IntN(most) + 1; at > 0; at-- {
 		if died(b.s.h.Do(append([]string{"env", fmt.Sprintf("DEVLOG_CRASH=%d", at)}, command...)...)) {
@@ -150,7 +150,7 @@ func killRunningHook(b *box) func() {
 	}
 }
 
-// killLater starts a command and kills it within the time that it takes about.
+// killLater starts a command and kills it within about the time that it takes.
 func (b *box) killLater(command []string, redo func()) {
 	for range 20 {
 		after := fmt.Sprintf("%.4f", 0.0005+b.s.rng.Float64()*0.03) // seconds
@@ -162,8 +162,7 @@ func (b *box) killLater(command []string, redo func()) {
 	b.s.miss()
 }
 
-// killUndo kills the undoing of a repair. The receiver ends in order meanwhile: that
-// loses nothing.
+// killUndo kills an undo. The receiver ends regularly meanwhile, which loses nothing.
 func killUndo(b *box) func() {
 	b.down()
 	b.crash(b.hook("undo"), 6, b.repair)
@@ -173,11 +172,11 @@ func killUndo(b *box) func() {
 // killUpgrade kills a receiver while its program is replaced.
 func killUpgrade(b *box) func() {
 	b.s.signal("USR2", b.mustReceiver())
-	time.Sleep(time.Duration(b.s.rng.IntN(50)) * time.Millisecond) // where it is then is left to chance
+	time.Sleep(time.Duration(b.s.rng.IntN(50)) * time.Millisecond) // at a random point
 	return killReceiver(b)
 }
 
-// pauseReceiver has senders wait, who wait for ever if it is lost.
+// pauseReceiver makes senders wait. They would wait forever if the receiver did not continue.
 func pauseReceiver(b *box) func() {
 	pid := b.mustReceiver()
 	b.s.signal("STOP", pid)
@@ -197,7 +196,7 @@ func fillDisk(b *box) func() {
 	}
 }
 
-// floodFullDisk sends more than a receiver keeps.
+// floodFullDisk sends more than a receiver buffers.
 func floodFullDisk(b *box) func() {
 	free := b.full()
 	b.sender.more(b.s.t, 12)
@@ -219,7 +218,7 @@ func killOnFullDisk(b *box) func() {
 	}
 }
 
-// upgrade has the receiver go on with its program's file.
+// upgrade upgrades the receiver in place to the same program.
 func upgrade(b *box) func() {
 	const said = "upgraded to devlogd "
 	was := b.log.said(said)
@@ -241,9 +240,9 @@ func upgradeOnFullDisk(b *box) func() {
 	}
 }
 
-// rename is what logrotate does, with a signal or without.
+// rename renames the log as logrotate does, with a signal or without.
 func rename(b *box, signal string) func() {
-	b.works() // there is a file
+	b.works() // the file exists
 	old := b.log.path + "." + strconv.Itoa(b.s.round)
 	host.Check(b.s.t, os.Rename(b.log.path, old))
 	pid := b.mustReceiver()
@@ -251,7 +250,7 @@ func rename(b *box, signal string) func() {
 		b.s.signal(signal, pid)
 	}
 	return func() {
-		b.s.eventually("the receiver of "+b.name+" has its log opened anew", func() bool {
+		b.s.eventually("the receiver of "+b.name+" has opened its log again", func() bool {
 			_, err := os.Stat(b.log.path)
 			return err == nil && !b.s.has(pid, b.dir+"/messages."+strconv.Itoa(b.s.round), "/var/log/messages."+strconv.Itoa(b.s.round))
 		})
@@ -265,7 +264,7 @@ func removeFile(b *box) func() {
 	b.works()
 	host.Check(b.s.t, os.Remove(b.log.path))
 	return func() {
-		b.s.eventually("the receiver of "+b.name+" has made its log anew", func() bool {
+		b.s.eventually("the receiver of "+b.name+" has created its log again", func() bool {
 			_, err := os.Stat(b.log.path)
 			return err == nil
 		})
@@ -274,8 +273,7 @@ func removeFile(b *box) func() {
 	}
 }
 
-// has returns whether a process has a file open that has one of these names where
-// the process runs.
+// has returns whether a process has a file open with one of these names, as the process sees it.
 func (s *soak) has(pid int, names ...string) bool {
 	list := strings.Join(s.links(pid), "\n") + "\n"
 	for _, name := range names {
@@ -286,8 +284,8 @@ func (s *soak) has(pid int, names ...string) bool {
 	return false
 }
 
-// restart ends the container, and with it the receiver in it, and starts it
-// again. One on the host loses nothing by that.
+// restart restarts the container, and a receiver inside it. A receiver on the host loses nothing
+// then.
 func restart(b *box) func() {
 	if b.inside {
 		defer b.killed("the end of the container", 0)()

@@ -13,7 +13,7 @@ import (
 	"devlog/test/host"
 )
 
-// hostFaults are those of the host, of which all containers know.
+// hostFaults are those of the host, which all containers notice.
 var hostFaults = []fault{
 	{name: "/dev/log removed", begin: func(b *box) func() { return replaced(b, func() { host.RemoveLog(b.s.t, b.s.h) }) }},
 	{name: "/dev/log dangling", begin: func(b *box) func() { return replaced(b, func() { host.LinkLog(b.s.t, b.s.h, "/run/elsewhere/log") }) }},
@@ -21,11 +21,11 @@ var hostFaults = []fault{
 	{name: "/dev/log removed, its repair killed", begin: killRepair},
 	{name: "daemon restarted", begin: restartDaemon},
 	{name: "daemon killed", begin: killDaemon},
-	{name: "keeper killed", begin: killKeeper},
+	{name: "watcher killed", begin: killWatcher},
 	{name: "clocks jump, /dev/log removed", begin: jumpAll},
 }
 
-// replaced has /dev/log replaced, and waits until it is repaired.
+// replaced replaces /dev/log, and waits until it is repaired.
 func replaced(b *box, replace func()) func() {
 	s := b.s
 	over := s.open()
@@ -36,18 +36,18 @@ func replaced(b *box, replace func()) func() {
 	}
 }
 
-// never is the time of what is not over.
+// never is the end of what has not ended.
 const never = 1<<63 - 1
 
-// open begins a time in which /dev/log is not what it should be.
+// open begins a time in which /dev/log is wrong.
 func (s *soak) open() (over func()) {
 	i := len(s.spans)
 	s.spans = append(s.spans, span{soakClock(), never})
 	return func() { s.spans[i].to = soakClock() }
 }
 
-// waitRepaired waits until /dev/log is a link for everybody, and leads the host to its
-// daemon.
+// waitRepaired waits until /dev/log is a link everywhere, which points to the daemon's socket on the
+// host.
 func (s *soak) waitRepaired() {
 	s.t.Helper()
 	s.eventually("/dev/log is repaired", func() bool {
@@ -57,8 +57,7 @@ func (s *soak) waitRepaired() {
 	s.host.works()
 }
 
-// killRepair kills what runs to repair /dev/log, if there is anything when it
-// looks.
+// killRepair kills running repairs of /dev/log, if it finds any.
 func killRepair(b *box) func() {
 	s := b.s
 	return replaced(b, func() {
@@ -73,8 +72,7 @@ func killRepair(b *box) func() {
 	})
 }
 
-// killOneRepair kills one that repairs /dev/log, if it finds one before /dev/log
-// is repaired.
+// killOneRepair kills one repair, if it finds one before /dev/log is repaired.
 func (s *soak) killOneRepair() (killed bool) {
 	s.t.Helper()
 	host.WaitFor(func() bool {
@@ -92,8 +90,8 @@ func (s *soak) killOneRepair() (killed bool) {
 	return killed
 }
 
-// restartDaemon restarts the host's daemon. What that does with what it has not
-// read is its own affair, and so is when it reads.
+// restartDaemon restarts the host's daemon. When the daemon reads, and what it does with unread
+// messages, is not tested.
 func restartDaemon(b *box) func() {
 	return daemonEnds(b, func() { b.s.daemon.Stop() })
 }
@@ -104,7 +102,7 @@ func killDaemon(b *box) func() {
 		b.s.signal("KILL", d.Pid)
 		d.Pid = 0
 		<-d.Ended                                                // with an error
-		_ = os.Remove(filepath.Join(filepath.Dir(d.Log), "pid")) // where there is one
+		_ = os.Remove(filepath.Join(filepath.Dir(d.Log), "pid")) // some daemons have one
 	})
 }
 
@@ -115,7 +113,7 @@ func daemonEnds(b *box, end func()) func() {
 	l := &loss{why: "the restart of the host's daemon", from: from, to: never, bound: 1 << 30}
 	s.host.losses = append(s.host.losses, l)
 	end()
-	l.to = soakClock() // what is sent from here on, and is taken, the next one reads
+	l.to = soakClock() // the next daemon reads what is accepted from here on
 	return func() {
 		s.daemon.Start()
 		s.waitRepaired()
@@ -123,21 +121,21 @@ func daemonEnds(b *box, end func()) func() {
 	}
 }
 
-// killKeeper kills the one that keeps the host prepared.
-func killKeeper(b *box) func() {
+// killWatcher kills the watcher of the host.
+func killWatcher(b *box) func() {
 	s := b.s
-	s.signal("KILL", s.keeper())
+	s.signal("KILL", s.watcher())
 	return func() { s.prepare() }
 }
 
-// prepare prepares the host for good.
+// prepare prepares the host, with a watcher.
 func (s *soak) prepare() {
 	s.t.Helper()
 	s.h.Must(filepath.Join(s.bin, "devlog-hook"), "repair", "--host", "--keep")
 }
 
-// keeper is the process ID of the host's keeper.
-func (s *soak) keeper() int {
+// watcher is the process ID of the host's watcher.
+func (s *soak) watcher() int {
 	s.t.Helper()
 	for _, pid := range s.h.Receivers() {
 		line, err := os.ReadFile(s.h.Path("/proc/" + strconv.Itoa(pid) + "/cmdline"))
@@ -145,11 +143,11 @@ func (s *soak) keeper() int {
 			return pid
 		}
 	}
-	s.t.Fatalf("the host has no keeper; processes:\n%s", s.processes())
+	s.t.Fatalf("the host has no watcher; processes:\n%s", s.processes())
 	return 0
 }
 
-// processes is what runs, for a message.
+// processes returns what runs, for an error message.
 func (s *soak) processes() string {
 	var text strings.Builder
 	for _, p := range s.h.Processes() {
@@ -164,7 +162,7 @@ func (s *soak) processes() string {
 	return text.String()
 }
 
-// lockedBuffer is what a command that still runs has written.
+// lockedBuffer holds the output of a command that still runs.
 type lockedBuffer struct {
 	mu   sync.Mutex
 	data bytes.Buffer

@@ -12,8 +12,7 @@ import (
 	"devlog/test/host"
 )
 
-// injector has strace fail a system call of the receiver; of writes, those to
-// its log.
+// injector makes a system call of the receiver fail, by strace; with log, only calls for its log.
 func injector(call, how string, log bool) func(b *box) func() {
 	return func(b *box) func() {
 		detach := b.inject(call, how, log)
@@ -25,7 +24,7 @@ func injector(call, how string, log bool) func(b *box) func() {
 	}
 }
 
-// openFails lets the receiver have no descriptor for its log's new file.
+// openFails leaves the receiver no descriptor for its log's new file.
 func openFails(b *box) func() {
 	detach := b.inject("openat", "error=EMFILE:when=1..2", false)
 	end := rename(b, "HUP")
@@ -35,7 +34,7 @@ func openFails(b *box) func() {
 	}
 }
 
-// repairFails lets the receiver have no descriptors for the hook that it runs.
+// repairFails leaves the receiver no descriptors for the hook that it runs.
 func repairFails(b *box) func() {
 	detach := b.inject("pipe2,socketpair", "error=EMFILE:when=1", false)
 	end := removeSocket(b)
@@ -47,15 +46,14 @@ func repairFails(b *box) func() {
 
 var attached = regexp.MustCompile(`Process [0-9]+ attached`)
 
-// inject attaches strace to the receiver; the result detaches it.
+// inject attaches strace to the receiver. The result detaches it.
 func (b *box) inject(call, how string, log bool) (detach func()) {
 	t := b.s.t
 	t.Helper()
 	pid := b.mustReceiver()
 	args := []string{"strace", "-f", "-p", strconv.Itoa(pid), "-e", "trace=" + call, "-e", "inject=" + call + ":" + how}
 	if log {
-		// As one on the host sees it, and as one in the container does, whose mounts
-		// strace has none of.
+		// The path on the host, and the one in the container, whose mounts strace does not see.
 		args = append(args, "-P", b.dir+"/messages", "-P", "/var/log/messages")
 	}
 	cmd := b.s.h.Command(context.Background(), args...)
@@ -84,8 +82,8 @@ func (b *box) inject(call, how string, log bool) (detach func()) {
 	}
 	end := func() {
 		signal("INT")
-		// It waits for ever for a process that waits in vfork(2) for a child, which
-		// waits for strace.
+		// strace waits forever for a process that is in vfork(2), whose child waits for
+		// strace.
 		if !host.WaitAtMost(host.Deadline/10, hasEnded) {
 			b.s.stuck++
 			signal("KILL")
@@ -114,7 +112,7 @@ func (b *box) inject(call, how string, log bool) (detach func()) {
 	}
 }
 
-// injections is how many calls have failed, as strace says, or were interrupted.
+// injections returns how many calls failed or were interrupted, according to strace.
 func injections(said string) int {
 	return strings.Count(said, "(INJECTED") + strings.Count(said, "--- SIGWINCH")
 }

@@ -19,18 +19,18 @@ type soakLog struct {
 	b       *box
 	path    string
 	file    *os.File
-	rest    []byte // of a line that is not whole yet
+	rest    []byte // the beginning of an incomplete line
 	seen    map[string]numbers
 	lines   int
-	counted int // messages that the receiver has said are lost
+	counted int // messages that the receiver reported as lost
 	notices map[string]int
-	recent  []string // notices, for a message
+	recent  []string // notices, for an error message
 	stamp   string   // of the last message
-	// torn is how many lines may be torn: what is killed may leave half a line.
+	// torn is how many lines may be torn: a killed process may leave half a line.
 	torn int
 }
 
-// numbers are those that were seen of a sender, in increasing order.
+// numbers are the numbers of a sender that were seen, in increasing order.
 type numbers []int
 
 func (l numbers) last() int {
@@ -49,7 +49,7 @@ func newSoakLog(b *box, path string) *soakLog {
 	return &soakLog{b: b, path: path, seen: map[string]numbers{}, notices: map[string]int{}}
 }
 
-// soakFormat is the shortest line that there can be of box, sender and number.
+// soakFormat is the shortest possible line of a box, sender and number.
 const soakFormat = "Jan  1 00:00:00 %s sender: %s %d .\n"
 
 var (
@@ -59,7 +59,7 @@ var (
 	anyNumber  = regexp.MustCompile(`[0-9]+`)
 )
 
-// scan reads what is new, and fails the test for what should not be there.
+// scan reads what is new, and fails the test for what must not be there.
 func (l *soakLog) scan() {
 	if l.file == nil {
 		f, err := os.Open(l.path)
@@ -91,16 +91,15 @@ func (l *soakLog) read() {
 	}
 }
 
-// renamed goes on with the new file after the old one was renamed to old, which
-// is removed.
+// renamed continues with the new file after the old one was renamed to old. It removes that.
 func (l *soakLog) renamed(old string) {
 	l.b.s.t.Helper()
 	l.begin()
 	host.Check(l.b.s.t, os.Remove(old))
 }
 
-// begin goes on with a new file after the old one is read to its end. Nobody may
-// write to that any more.
+// begin continues with a new file, after the end of the old one. No process may still write to the
+// old one.
 func (l *soakLog) begin() {
 	t := l.b.s.t
 	t.Helper()
@@ -137,7 +136,7 @@ func (l *soakLog) line(line []byte) {
 		}
 		return
 	}
-	if b == b.s.host { // others log there too, and its daemon is not ours
+	if b == b.s.host { // other programs log there too, and its daemon is not devlog's
 		return
 	}
 	m := soakNotice.FindSubmatch(line)
@@ -173,7 +172,7 @@ func atoi(text []byte) int {
 	return n
 }
 
-// said is how many times the receiver has said that, with N for each number.
+// said returns how many times the receiver logged that text, with N for each number.
 func (l *soakLog) said(text string) (n int) {
 	l.scan()
 	for notice, times := range l.notices {
@@ -184,8 +183,7 @@ func (l *soakLog) said(text string) (n int) {
 	return n
 }
 
-// full takes the rest of the space of the box's file system; the result gives
-// it back.
+// full fills the box's file system. The result frees the space again.
 func (b *box) full() (free func()) {
 	t := b.s.t
 	t.Helper()

@@ -1,6 +1,6 @@
 //go:build soak
 
-// Package soak has everything go wrong that can, for a time.
+// Package soak tests devlog for a long time while everything goes wrong that can.
 package soak
 
 import (

@@ -9,12 +9,11 @@ import (
 	"devlog/test/host"
 )
 
-// A container beside the others is hostile: its root does to the /dev of all what
-// it can, all the time.
+// One container is hostile: its root does all the harm that it can to the shared /dev, all the time.
 
-// neighbour is that container. It makes names in /dev in bursts for as long as it
-// runs, also those that repairs use for a moment.
-const burst = `busybox cp /opt/devlog/devlogd /evil # of which no receiver's name is to be seen
+// burst makes the hostile container make names in /dev in bursts, also names that repairs use
+// temporarily.
+const burst = `busybox cp /opt/devlog/devlogd /evil # so that its command line has no receiver's name
 names=; for i in $(busybox seq 100); do names="$names /dev/n$i"; done
 temps=; for i in 0 1 2 3; do temps="$temps /dev/.devlog-tmp-$i"; done
 while :; do
@@ -24,21 +23,21 @@ while :; do
 done >/dev/null 2>&1 &
 `
 
-// startNeighbour starts it.
+// startNeighbour starts the hostile container.
 func (s *soak) startNeighbour() {
 	s.neighbour = host.NewCheap(s.t, s.h, "hostile", host.CheapOptions{Bin: s.bin, After: burst})
 }
 
-// stopNeighbour ends it, and removes what it has left to an administrator.
+// stopNeighbour ends it, and removes what an administrator would have to remove.
 func (s *soak) stopNeighbour() {
 	s.neighbour.Stop()
 	s.h.Must("sh", "-c", "rm -rf /dev/log.devlog-old /dev/n[0-9]* /dev/.devlog-tmp-*")
 }
 
-// hostileTargets is where its links at /dev/log lead.
+// hostileTargets are the targets of its links at /dev/log.
 var hostileTargets = []string{"/etc/nologin", "/data/x/y/log", "/", "/dev/kmsg", "/proc/1/root/run/x", "../tmp/log", "/run/systemd/journal/dev-log", "log"}
 
-// neighbourFaults are what it does to names of which all know.
+// neighbourFaults are what it does to names that all containers use.
 var neighbourFaults = []fault{
 	{name: "neighbour: /dev/log a link", begin: func(b *box) func() {
 		to := hostileTargets[b.s.rng.IntN(len(hostileTargets))]
@@ -62,8 +61,8 @@ var neighbourFaults = []fault{
 	{name: "neighbour: the host's socket removed", begin: func(b *box) func() { return hostTaken(b, ":", ":") }},
 }
 
-// hostTaken has the neighbour take the name of the host's socket away. check says
-// so, and what it advises mends it.
+// hostTaken makes the hostile container take the name of the host's socket. check reports that, and
+// its hint mends it.
 func hostTaken(b *box, put, end string) func() {
 	s := b.s
 	hook := filepath.Join(s.bin, "devlog-hook")
@@ -81,11 +80,11 @@ func hostTaken(b *box, put, end string) func() {
 		s.daemon.Stop()
 		s.neighbour.Sh(end)
 		l.to = soakClock()
-		s.h.Must(hook, "repair", "--host") // the neighbour's socket may have gone since, and a daemon not start without any
+		s.h.Must(hook, "repair", "--host") // the neighbour's socket may be gone, and some daemons do not start without one
 		s.daemon.Start()
 		s.waitRepaired()
 		over()
 	}
 }
 
-func init() { hostFaults = append(hostFaults, neighbourFaults...) } // it cannot be their initial value, which uses them
+func init() { hostFaults = append(hostFaults, neighbourFaults...) } // avoids an initialization cycle

@@ -17,31 +17,31 @@ import (
 	"devlog/test/host"
 )
 
-// soak is a host with its syslog daemon and many containers, in each of which a
-// sender sends, while all goes wrong that can.
+// soak is a host with its syslog daemon and many containers with a sender each, while everything goes
+// wrong that can.
 type soak struct {
 	t         *testing.T
 	h         *host.Host
-	bin       string // the programs, of which devlog-hook can be told to die
+	bin       string // the programs; a test can make this devlog-hook die
 	rng       *rand.Rand
 	daemon    *host.Daemon
 	host      *box
 	boxes     []*box
-	spans     []span // in which /dev/log is not what it should be
+	spans     []span // in which /dev/log is wrong
 	round     int
-	missed    bool        // the fault that is being had has not come about
-	struck    []*box      // that have a fault
+	missed    bool        // the present fault has not happened
+	struck    []*box      // with a fault
 	neighbour *host.Cheap // a hostile container
 
-	// What is looked at all the time.
-	wrongs    []string // what was wrong
-	trial     bool     // that is what a test wants
-	looked    time.Time
-	tried     int // so many of the messages of the host are looked at
-	keeperFDs []string
-	before    []string // the host's files
-	bare      []string // and mounts
-	mounts    []string // with those of the containers' logs
+	// What is checked all the time.
+	wrongs     []string // what was wrong
+	trial      bool     // a test wants wrongs
+	looked     time.Time
+	tried      int // how many of the host's messages were checked
+	watcherFDs []string
+	before     []string // the host's files at first
+	bare       []string // and its mounts
+	mounts     []string // and those with the containers' logs
 
 	// For the report.
 	start                                      time.Time
@@ -50,15 +50,15 @@ type soak struct {
 	gap                                        time.Duration // the longest between two looks
 }
 
-// miss notes that the fault that is being had has not come about.
+// miss records that the present fault has not happened.
 func (s *soak) miss() { s.missed = true }
 
-// A host, its daemon and twenty containers have one fault after the other, and
-// several at once. All the time each message is in its own log, whole and in
-// order, or its loss is accounted for; at the end nothing is left.
+// A host, its daemon and twenty containers have faults, one after the other and several at once. At
+// any time each message is in its own log, whole and in order, or its loss is accounted for. At the
+// end nothing is left.
 //
-// SOAK_TIME is how long; each fault comes twice at least. SOAK_SEED repeats a
-// run's faults, SOAK_FAULTS is a regular expression of those to choose from.
+// SOAK_TIME is how long; each fault happens at least twice. SOAK_SEED repeats a run's faults.
+// SOAK_FAULTS is a regular expression for the faults to choose from.
 func TestSoak(t *testing.T) {
 	host.NeedContainers(t, "runc", "strace")
 	host.NeedDaemons(t)
@@ -105,7 +105,7 @@ func newSoak(t *testing.T, seed uint64) *soak {
 	return s
 }
 
-// begin starts everything, with so many containers, and sees that it works.
+// begin starts everything, with that many containers, and checks that it works.
 func (s *soak) begin(containers int) {
 	s.t.Helper()
 	s.before, s.bare = host.Tree(s.h), host.Table(s.t, s.h, 1)
@@ -130,20 +130,20 @@ func (s *soak) begin(containers int) {
 		b.works()
 		b.fds = s.watching(b.mustReceiver())
 	}
-	s.keeperFDs = s.watching(s.keeper())
+	s.watcherFDs = s.watching(s.watcher())
 	s.t.Logf("%s: the host's daemon is %s; all works", s.now(), s.daemon.Args[2])
 }
 
 func (s *soak) now() string { return fmt.Sprintf("%6.1fs", time.Since(s.start).Seconds()) }
 
-// strike is a fault of a box.
+// strike is a fault that a box gets.
 type strike struct {
 	fault
 	at *box
 }
 
-// some chooses by chance faults that are to come at once: each of another container, and
-// at most one of the host.
+// some chooses faults at random that happen together: each for another container, and at most one of
+// the host.
 func (s *soak) some() (list []strike) {
 	at := s.rng.Perm(len(s.boxes))
 	boxFaults, hostFaults := chosen(boxFaults), chosen(hostFaults)
@@ -162,15 +162,14 @@ func (s *soak) some() (list []strike) {
 	return list
 }
 
-// chosen are the faults that SOAK_FAULTS, a regular expression, names; all without
-// it.
+// chosen returns the faults that match SOAK_FAULTS; all without it.
 func chosen(list []fault) []fault {
 	only := regexp.MustCompile(os.Getenv("SOAK_FAULTS"))
 	return slices.DeleteFunc(slices.Clone(list), func(f fault) bool { return !only.MatchString(f.name) })
 }
 
-// each chooses every fault once, up to three and one of the host at once. Of the
-// host's there are not two: one of them would wait for what the other has taken.
+// each chooses every fault once: up to three at the same time, and one of the host. Two of the host
+// would wait for each other.
 func (s *soak) each() [][]strike {
 	rounds := make([][]strike, max((len(boxFaults)+2)/3, len(hostFaults)))
 	for i, n := range s.rng.Perm(len(boxFaults)) {
@@ -187,7 +186,7 @@ func (s *soak) each() [][]strike {
 	return rounds
 }
 
-// next has some faults, lets a while pass, and ends them in another order.
+// next begins these faults, lets a while pass, and ends them in another order.
 func (s *soak) next(list []strike) {
 	s.t.Helper()
 	s.round++
@@ -217,7 +216,7 @@ func (s *soak) next(list []strike) {
 	}
 }
 
-// finish ends the senders, and waits until all is accounted for.
+// finish ends the senders, and waits until every message is accounted for.
 func (s *soak) finish() {
 	s.t.Helper()
 	for _, b := range s.all() {
@@ -231,8 +230,7 @@ func (s *soak) finish() {
 	s.settle()
 }
 
-// report says what was done. A fault that has not come about once is a fault of
-// this test.
+// report logs what was done. A fault that never happened is an error of this test.
 func (s *soak) report() {
 	var sum account
 	counted, lines := 0, 0
@@ -264,7 +262,7 @@ func (s *soak) report() {
 	}
 }
 
-// leave ends everything, and sees that nothing is left.
+// leave ends everything, and checks that nothing is left.
 func (s *soak) leave() {
 	t := s.t
 	t.Helper()
@@ -285,7 +283,7 @@ func (s *soak) leave() {
 		t.Errorf("/dev/log is %s, and should be the daemon's", info.Mode())
 	}
 	s.daemon.Stop()
-	host.RemoveLog(t, s.h) // which not every daemon does
+	host.RemoveLog(t, s.h) // some daemons leave it
 	s.h.ExpectNoProcesses()
 	for _, b := range s.boxes {
 		host.Check(t, b.log.file.Close())
@@ -299,8 +297,7 @@ func (s *soak) leave() {
 	host.ExpectNew(t, s.h, s.before)
 }
 
-// left says what mounts of the host there are that were not at first, or the
-// reverse.
+// left returns the differences between these mounts of the host and the present ones.
 func (s *soak) left(mounts []string) string {
 	if after := host.Table(s.t, s.h, 1); !slices.Equal(mounts, after) {
 		return fmt.Sprintf("mounts at the beginning:\n%s\nand now:\n%s", strings.Join(mounts, "\n"), strings.Join(after, "\n"))

@@ -13,11 +13,10 @@ import (
 	"devlog/test/host"
 )
 
-// lookEvery is the time between two looks at everything, while the test waits for
-// something; it hardly does anything else.
+// lookEvery is the time between two checks of everything, while the test waits for something.
 const lookEvery = 50 * time.Millisecond
 
-// wrong notes that an invariant does not hold, and has the test fail for it.
+// wrong records that an invariant does not hold, which fails the test.
 func (s *soak) wrong(format string, args ...any) {
 	s.wrongs = append(s.wrongs, fmt.Sprintf(format, args...))
 	if !s.trial {
@@ -25,7 +24,7 @@ func (s *soak) wrong(format string, args ...any) {
 	}
 }
 
-// waitFor is host.WaitFor that looks at everything meanwhile.
+// waitFor is host.WaitFor, and checks everything meanwhile.
 func (s *soak) waitFor(done func() bool) bool {
 	return host.WaitFor(func() bool {
 		s.look()
@@ -33,7 +32,7 @@ func (s *soak) waitFor(done func() bool) bool {
 	})
 }
 
-// eventually is eventually that looks at everything meanwhile.
+// eventually is host.Eventually, and checks everything meanwhile.
 func (s *soak) eventually(what string, done func() bool) {
 	s.t.Helper()
 	if !s.waitFor(done) {
@@ -41,8 +40,7 @@ func (s *soak) eventually(what string, done func() bool) {
 	}
 }
 
-// eventuallyRepaired is eventually for what takes as long as repairs may that
-// follow each other.
+// eventuallyRepaired is eventually with the time that several repairs in a row may take.
 func (s *soak) eventuallyRepaired(what string, done func() bool) {
 	s.t.Helper()
 	for range 2 {
@@ -53,7 +51,7 @@ func (s *soak) eventuallyRepaired(what string, done func() bool) {
 	s.giveUp(what)
 }
 
-// giveUp ends the test, with what is known of those that have faults.
+// giveUp ends the test, and reports on the boxes with faults.
 func (s *soak) giveUp(what string) {
 	s.t.Helper()
 	for _, b := range s.struck {
@@ -64,8 +62,8 @@ func (s *soak) giveUp(what string) {
 
 func (s *soak) all() []*box { return append(slices.Clone(s.boxes), s.host) }
 
-// look sees that the invariants hold that hold at any time: each line in each log
-// is whole, in order and of that box; the host can log.
+// look checks what must be true at any time: each line in each log is whole, in order and of that
+// box; the host can log.
 func (s *soak) look() {
 	now := time.Now()
 	if s.host == nil || s.host.sender == nil || now.Sub(s.looked) < lookEvery {
@@ -84,8 +82,7 @@ func (s *soak) look() {
 	}
 }
 
-// hostLogs sees that what is sent on the host can be sent, and arrives, whenever
-// /dev/log is what it should be.
+// hostLogs checks that messages on the host can be sent and arrive, whenever /dev/log is correct.
 func (s *soak) hostLogs() {
 	x := s.host.sender
 	all, last := x.attempts(), s.host.log.seen[x.id].last()
@@ -103,10 +100,10 @@ func (s *soak) hostLogs() {
 	}
 }
 
-// runs says of which of our processes there are more than there may be at any
-// time, and who has ended that nobody has killed.
+// runs returns which processes of devlog are too many at any time, and which ended without being
+// killed by the test.
 func (s *soak) runs() (wrong []string) {
-	hooks, keepers := 0, 0
+	hooks, watchers := 0, 0
 	names := map[string]int{}
 	processes := s.h.Processes()
 	receivers := s.h.Receivers()
@@ -118,20 +115,20 @@ func (s *soak) runs() (wrong []string) {
 			hooks++
 		case program != "devlogd" || !slices.Contains(receivers, pid):
 		case f[len(f)-1] == "--keep":
-			keepers++
+			watchers++
 		default:
 			if i := slices.Index(f, "--name"); i > 0 && i+1 < len(f) {
 				names[f[i+1]]++
 			}
 		}
 	}
-	// Each receiver and the keeper run one at a time, and so do we; a hook has a
-	// child while it starts a receiver.
+	// Each receiver, the watcher and this test run at most one hook at a time. A hook has a child
+	// while it starts a receiver.
 	if most := 2 * (len(s.boxes) + 2); hooks > most {
 		wrong = append(wrong, fmt.Sprintf("%d hooks run, %d at most should", hooks, most))
 	}
-	if keepers > 1 {
-		wrong = append(wrong, fmt.Sprintf("%d keepers run", keepers))
+	if watchers > 1 {
+		wrong = append(wrong, fmt.Sprintf("%d watchers run", watchers))
 	}
 	for _, b := range s.boxes {
 		n := names[b.name]
@@ -141,7 +138,7 @@ func (s *soak) runs() (wrong []string) {
 		if b.gone++; n > 0 || b.isDown() {
 			b.gone = 0
 		}
-		// One that becomes another program has no command line for a moment.
+		// A process has no command line for a moment while it executes another program.
 		if b.gone == 3 {
 			wrong = append(wrong, "the receiver of "+b.name+" has ended, and nobody has killed it")
 		}
@@ -153,8 +150,8 @@ func (s *soak) runs() (wrong []string) {
 	return wrong
 }
 
-// calm waits until nothing of ours runs but what should, with nothing open but
-// what it had at the beginning.
+// calm waits until only the expected processes of devlog run, with only the files open that they had
+// at the beginning.
 func (s *soak) calm() {
 	s.t.Helper()
 	var wrong []string
@@ -182,12 +179,12 @@ func (s *soak) unrest() (wrong []string) {
 			wrong = append(wrong, fmt.Sprintf("the receiver of %s has %d children", b.name, n))
 		}
 	}
-	keeper := s.keeper()
-	if more, ok := extra(s.keeperFDs, s.descriptors(keeper)); !ok {
-		wrong = append(wrong, fmt.Sprintf("the keeper has open %q, and had at first only %q", more, s.keeperFDs))
+	watcher := s.watcher()
+	if more, ok := extra(s.watcherFDs, s.descriptors(watcher)); !ok {
+		wrong = append(wrong, fmt.Sprintf("the watcher has open %q, and had at first only %q", more, s.watcherFDs))
 	}
-	if n := s.children(keeper); n != 0 {
-		wrong = append(wrong, fmt.Sprintf("the keeper has %d children", n))
+	if n := s.children(watcher); n != 0 {
+		wrong = append(wrong, fmt.Sprintf("the watcher has %d children", n))
 	}
 	for _, p := range s.h.Processes() {
 		if program := filepath.Base(strings.Fields(p)[1]); program == "devlog-hook" || program == "strace" {
@@ -200,8 +197,7 @@ func (s *soak) unrest() (wrong []string) {
 	return wrong
 }
 
-// children is how many children a process of the host has, also dead ones that
-// it has not waited for.
+// children returns how many children a process of the host has, zombies included.
 func (s *soak) children(of int) (n int) {
 	dirs, err := filepath.Glob(s.h.Path("/proc/[0-9]*"))
 	host.Check(s.t, err)
@@ -214,10 +210,10 @@ func (s *soak) children(of int) (n int) {
 	return n
 }
 
-// extra is what is open beyond what was, and whether that may be: sockets that a
-// receiver got when it repaired.
+// extra returns what is open now and was not before, and whether that is allowed: sockets from
+// repairs are.
 func extra(was, is []string) (more []string, ok bool) {
-	const sockets = 16 // that a receiver keeps at most
+	const sockets = 16 // the most that a receiver keeps from repairs
 	was = slices.Clone(was)
 	n := 0
 	for _, fd := range is {

@@ -9,21 +9,21 @@ import (
 	"time"
 )
 
-// action is a place where devlogd writes messages to.
+// action is an action of a rule.
 type action struct {
 	name string
 	rule string // for the log
-	// daemon is the command line of the host's daemon that it sends to, for a directory
-	// with a file conf; nil without one. socket is where it listens.
+	// daemon returns the command line of the host's daemon that receives, for a directory with a
+	// file conf; nil for none. socket is where it listens.
 	daemon func(dir string) []string
 	env    []string
 	conf   string
 	socket string
-	// written returns what has arrived, of lines such as "]: run 0 1 xxx.".
+	// written returns what has arrived: lines such as "]: run 0 1 xxx.".
 	written func(log string) ([]byte, error)
 }
 
-// Where journald and syslogd listen, and the quantity of the daemon itself.
+// Where journald and syslogd listen, and the name of the daemon's own quantity.
 const (
 	journaldSocket = "/run/systemd/journal/socket"
 	syslogdSocket  = "/run/systemd/journal/dev-log"
@@ -32,7 +32,7 @@ const (
 
 const journaldConf = "[Journal]\nStorage=volatile\nRateLimitIntervalSec=0\nRuntimeMaxUse=2G\nRuntimeMaxFileSize=1G\nRuntimeKeepFree=1M\nForwardToSyslog=no\nReadKMsg=no\nAudit=no\n"
 
-// actions are those that can be measured on this machine.
+// actions returns the actions that can be measured on this machine.
 func actions() []action {
 	list := []action{{name: "file", rule: "*.* -%s", written: os.ReadFile}}
 	const journald = "/lib/systemd/systemd-journald"
@@ -63,8 +63,8 @@ var (
 	actionDir  = filepath.Join(workDir, "action")
 )
 
-// actions measures devlogd's rule actions side by side, each with the daemon that it sends
-// to, as a flood that senders wait for.
+// actions measures devlogd's rule actions in turn, each with the daemon that it sends to, under a
+// flood for which senders wait.
 func (w *place) actions(r *results) error {
 	for rep := range w.reps {
 		say("actions, %d of %d", rep+1, w.reps)
@@ -131,7 +131,7 @@ const actionPrefix = "action "
 
 // start starts the daemon and waits until it listens.
 func (a *action) start() (*receiver, error) {
-	removeAll("/run/log") // what an earlier one has written
+	removeAll("/run/log") // from an earlier daemon
 	for _, dir := range []string{filepath.Dir(a.socket), "/run/log", "/run/systemd/journald.conf.d"} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, err
@@ -142,7 +142,7 @@ func (a *action) start() (*receiver, error) {
 			return nil, err
 		}
 	}
-	_ = os.Remove(a.socket) // of an earlier one
+	_ = os.Remove(a.socket) // of an earlier daemon
 	args := a.daemon(actionDir)
 	d := &receiver{cmd: exec.Command(args[0], args[1:]...), ended: make(chan struct{})}
 	d.cmd.Env = append(os.Environ(), a.env...)
@@ -151,7 +151,7 @@ func (a *action) start() (*receiver, error) {
 		return nil, err
 	}
 	go func() {
-		_ = d.cmd.Wait() // cmd.ProcessState says it
+		_ = d.cmd.Wait() // cmd.ProcessState has the result
 		close(d.ended)
 	}()
 	for begin := time.Now(); !takes(a.socket); time.Sleep(time.Millisecond) {
@@ -174,8 +174,8 @@ func cpuOf(all []*receiver) (times []time.Duration, err error) {
 	return times, nil
 }
 
-// atRest waits until none of the processes has used a processor for half a second, and
-// returns when the last one did and how much each has used by then.
+// atRest waits until none of the processes has used a processor for half a second. It returns when
+// one last did, and how much each has used by then.
 func atRest(all []*receiver) (last time.Time, used []time.Duration, err error) {
 	last = time.Now()
 	for time.Since(last) < 500*time.Millisecond {
@@ -194,7 +194,7 @@ func atRest(all []*receiver) (last time.Time, used []time.Duration, err error) {
 	return last, used, nil
 }
 
-// writeActions writes the table of actions; nothing if there are no figures.
+// writeActions writes the table of actions, if there are figures.
 func writeActions(b *strings.Builder, r *results) {
 	rows := [][]string{{"action, flood of 1 sender", "to", "messages/s (lowest to highest)", "CPU a message: devlogd", "the daemon", "lost, out of order"}}
 	for _, a := range []struct{ name, to string }{{"file", ""}, {"journal", "systemd-journald"}, {"syslog", "rsyslog"}} {

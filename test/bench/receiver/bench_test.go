@@ -90,7 +90,7 @@ func TestField(t *testing.T) {
 	}
 }
 
-// sample is results of which each load's and peer's differ.
+// sample returns results that differ between loads and peers.
 func sample() *results {
 	w := &place{peers: []peer{{name: limitName}, {name: ownName, version: "1.2"}, {name: "busybox"}}, plan: plan{reps: 3, scale: 1, receivers: 9}}
 	r := newResults(w)
@@ -165,7 +165,7 @@ func TestFailure(t *testing.T) {
 
 func TestTargets(t *testing.T) {
 	r := sample()
-	want := map[string]string{ // devlogd has twice the limit's of everything
+	want := map[string]string{ // each of devlogd's figures is twice the limit's
 		"messages/s: 1 sender, 120 bytes": "2.00× (0k) true",
 		"CPU a message: 4,000/s":          "2.00× (400.0 µs) true",
 		"CPU a message: flood, 1 KiB":     "2.00× (400.0 µs) false",
@@ -236,7 +236,7 @@ func TestDraw(t *testing.T) {
 	}
 }
 
-// What is kept in the repository was made of the kept results.
+// The tables and the picture in the repository match the results there.
 func TestDocument(t *testing.T) {
 	r, err := loadResults("results.json")
 	if err != nil {

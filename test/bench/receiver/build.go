@@ -14,7 +14,7 @@ import (
 //go:embed c
 var sources embed.FS
 
-// The tools, of which each is a file in c.
+// The tools, each from a file in c.
 const (
 	limitName   = "limit" // the receiver that only receives and writes
 	loadTool    = "load"  // the senders
@@ -48,8 +48,8 @@ func build(dir string) error {
 
 var allocations = regexp.MustCompile(`(?m)^BenchmarkReceive/.*\s(\d+) allocs/op$`)
 
-// countAllocations returns how often receiving a batch of messages allocates, from
-// the socket to the file. That is not seen from outside.
+// countAllocations returns how often receiving a batch of messages allocates, from the socket to the
+// file, by a benchmark inside the program.
 func countAllocations() (int, error) {
 	out, err := run("go", "test", "-run", "^$", "-bench", "^BenchmarkReceive$/^batch=8$", "-benchmem", "-benchtime", "2000x", "devlog/internal/receiver")
 	if err != nil {
@@ -62,7 +62,7 @@ func countAllocations() (int, error) {
 	return strconv.Atoi(m[1])
 }
 
-// makeHost gives the namespaces what a host has of its own.
+// makeHost makes the directories of a host in the namespaces.
 func makeHost() error {
 	type mount struct{ target, kind, data string }
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
@@ -81,5 +81,5 @@ func makeHost() error {
 	return os.Mkdir(workDir, 0o755)
 }
 
-// workDir is where everything is measured, a tmpfs: no disk is to be.
+// workDir is where everything is measured: a tmpfs, so that the disk does not matter.
 const workDir = "/run/bench"

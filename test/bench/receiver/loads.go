@@ -32,16 +32,16 @@ var allLoads = []load{
 	{name: "eight, queue 512", senders: 8, messages: 50_000, bytes: 120, queue: 512},
 }
 
-// scaled is a load of another number of messages.
+// scaled returns the load with another number of messages.
 func (l load) scaled(by float64) load {
 	l.messages = max(5, int(float64(l.messages)*by))
 	return l
 }
 
-// overdue is how long nothing comes before what is missing is lost.
+// overdue is the time without messages after which missing ones count as lost.
 const overdue = 2 * time.Second
 
-// loads measures all loads, the peers taking turns, each time another one first.
+// loads measures all loads. The peers take turns, and each goes first in turn.
 func (w *place) loads(r *results) error {
 	for rep := range w.reps {
 		say("loads, %d of %d", rep+1, w.reps)
@@ -125,8 +125,7 @@ func (w *place) loadOne(r *results, p peer, l load) error {
 	return nil
 }
 
-// setQueue sets how many messages the queues of sockets hold that are made from
-// now on in this network namespace, and returns what undoes that.
+// setQueue sets the queue length of new sockets in this network namespace. undo restores it.
 func setQueue(length int) (undo func(), err error) {
 	const file = "/proc/sys/net/unix/max_dgram_qlen"
 	if length == 0 {
@@ -139,11 +138,11 @@ func setQueue(length int) (undo func(), err error) {
 	if err := os.WriteFile(file, []byte(strconv.Itoa(length)), 0); err != nil {
 		return nil, err
 	}
-	return func() { _ = os.WriteFile(file, was, 0) }, nil // it is this namespace's alone
+	return func() { _ = os.WriteFile(file, was, 0) }, nil // in this namespace only
 }
 
-// send has the senders send, and returns when they began and ended, and how many
-// nanoseconds each message took.
+// send runs the senders. It returns when they began and ended, and the nanoseconds that each message
+// took.
 func (w *place) send(l load, dir, socket string) (begin, end time.Time, took []uint32, err error) {
 	out := dir + "/took"
 	text, err := run(filepath.Join(w.tools, loadTool), l.args(out, socket)...)
@@ -162,7 +161,7 @@ func (l load) args(out string, sockets ...string) []string {
 	return append([]string{"-n", strconv.Itoa(l.senders), "-m", strconv.Itoa(l.messages), "-b", strconv.Itoa(l.bytes), "-r", strconv.Itoa(l.rate), "-o", out}, sockets...)
 }
 
-// readTimes reads what the senders have measured.
+// readTimes reads the senders' measurements.
 func readTimes(file string) ([]uint32, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -175,17 +174,17 @@ func readTimes(file string) ([]uint32, error) {
 	return times, nil
 }
 
-// quantile is a quantile of sorted numbers.
+// quantile returns a quantile of sorted numbers.
 func quantile(sorted []uint32, q float64) float64 {
 	return float64(sorted[min(len(sorted)-1, int(q*float64(len(sorted))))])
 }
 
-// lastChange waits until so many messages are in the log, or nothing more comes, and
-// returns when the log changed last.
+// lastChange waits until that many messages are in the log, or no more arrive. It returns when the
+// log last changed.
 func (r *receiver) lastChange(messages int) (time.Time, error) {
 	lines, size, grown := 0, int64(0), time.Now()
 	f, err := os.Open(r.log)
-	for errors.Is(err, fs.ErrNotExist) && time.Since(grown) < overdue { // it comes with the first message
+	for errors.Is(err, fs.ErrNotExist) && time.Since(grown) < overdue { // the first message creates it
 		time.Sleep(time.Millisecond)
 		f, err = os.Open(r.log)
 	}
@@ -195,7 +194,7 @@ func (r *receiver) lastChange(messages int) (time.Time, error) {
 	defer f.Close()
 	buf := make([]byte, 1<<20)
 	for lines < messages && time.Since(grown) < overdue {
-		n, _ := f.ReadAt(buf, size) // at the end it is io.EOF
+		n, _ := f.ReadAt(buf, size) // io.EOF at the end
 		if n == 0 {
 			time.Sleep(time.Millisecond)
 			continue
@@ -213,8 +212,8 @@ func (r *receiver) lastChange(messages int) (time.Time, error) {
 // counted is what became of messages.
 type counted struct {
 	lost     int
-	cut      int // came, but not whole
-	disorder int // came twice, behind a later one of the same sender, or is unknown
+	cut      int // incomplete
+	disorder int // repeated, after a later one of the same sender, or unknown
 }
 
 // count compares a log with what was sent.
@@ -226,7 +225,7 @@ func count(log []byte, l load) counted {
 	for line := range bytes.Lines(log) {
 		at := bytes.Index(line, []byte("]: run "))
 		if at < 0 {
-			continue // of the receiver's own
+			continue // a message of the receiver's own
 		}
 		text := bytes.TrimSuffix(line[at+len("]: "):], []byte{'\n'})
 		f := bytes.SplitN(text, []byte{' '}, 4)
@@ -251,7 +250,7 @@ func count(log []byte, l load) counted {
 	return c
 }
 
-// atoi is -1 for what is not a number.
+// atoi returns -1 if the text is not a number.
 func atoi(b []byte) int {
 	n, err := strconv.Atoi(string(b))
 	if err != nil {

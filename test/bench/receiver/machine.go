@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// machine says on what was measured.
+// machine describes the machine.
 func machine() map[string]string {
 	read := func(path string) string {
-		text, _ := os.ReadFile(path) // what cannot be read is not told
+		text, _ := os.ReadFile(path) // without it, the entry is left out
 		return string(text)
 	}
 	cpu := regexp.MustCompile(`(?m)^model name\s*: (.*)$`).FindStringSubmatch(read("/proc/cpuinfo"))
@@ -34,11 +34,11 @@ func machine() map[string]string {
 	return m
 }
 
-// processors says what the machine's processors have done so far.
+// processors is what the machine's processors have done so far.
 type processors struct {
-	all  time.Duration // the time that there was
+	all  time.Duration // elapsed, of all processors
 	busy time.Duration
-	ours time.Duration // of that, by this process and by those that it has waited for
+	ours time.Duration // used by this process and the children that it has waited for
 }
 
 func readProcessors() (p processors, err error) {
@@ -68,7 +68,7 @@ func readProcessors() (p processors, err error) {
 	return p, nil
 }
 
-// others returns which part of the time since before went to other programs.
+// others returns the share of the time since before that other programs used.
 func (p processors) others(before processors) float64 {
 	if p.all == before.all {
 		return 0

@@ -1,7 +1,7 @@
 // The program receiver is the project's benchmark of local syslog receivers: it
 // runs devlogd beside other daemons and beside the limit, a program that only
-// receives and writes, on a throw-away /dev and /run, and compares them. `make
-// bench` runs it; docs/performance.md says what it measures.
+// receives and writes, on a temporary /dev and /run, and compares them. `make
+// bench` runs it; docs/performance.md describes what it measures.
 package main
 
 import (
@@ -29,10 +29,10 @@ type plan struct {
 	peers     []string
 	reps      int
 	scale     float64       // of the number of messages
-	idle      time.Duration // for how long is watched who has nothing to do
-	settle    time.Duration // how long a receiver is left at rest before it is looked at
+	idle      time.Duration // how long idle receivers are watched
+	settle    time.Duration // how long a receiver rests before it is examined
 	receivers int           // how many run at once
-	// containers is how many a host's service has.
+	// containers is the number of containers of a host's service.
 	containers int
 }
 
@@ -77,7 +77,7 @@ func main() {
 	}
 }
 
-// outside is the part that sees the machine as it is.
+// outside is the part that runs on the machine itself.
 func outside(p *plan, render bool, file, document, picture string) error {
 	var r *results
 	var err error
@@ -102,13 +102,13 @@ func outside(p *plan, render bool, file, document, picture string) error {
 	return errors.Join(err, r.failure())
 }
 
-// insideEnv, in the environment, names the directory of the tools and makes the
-// program the part that measures.
+// insideEnv names the directory of the tools. With it in the environment, the program is the part
+// that measures.
 const insideEnv = "DEVLOG_BENCH_TOOLS"
 
-// measure builds the tools and has the measuring done in namespaces of its own:
-// the machine's /dev/log is never touched, the length of a socket's queue is the
-// kernel's default, and whatever was started ends with it.
+// measure builds the tools and measures in new namespaces: there the machine's /dev/log is not
+// touched, a socket's queue has the kernel's default length, and all processes end with the
+// namespace.
 func measure(p *plan) (*results, error) {
 	tools, err := os.MkdirTemp("", "devlog-bench-")
 	if err != nil {
@@ -131,7 +131,7 @@ func measure(p *plan) (*results, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Other programs are to disturb as little as can be.
+	// Other programs should disturb as little as possible.
 	cmd := exec.CommandContext(ctx, "nice", append([]string{"-n", "-20", self}, os.Args[1:]...)...)
 	cmd.Env = append(os.Environ(), insideEnv+"="+tools)
 	cmd.Stderr = os.Stderr
@@ -160,8 +160,8 @@ func inside(p *plan) error {
 	if err := makeHost(); err != nil {
 		return err
 	}
-	// Where sessions are scheduled against each other, nice(1) counts for nothing
-	// outside of one (sched(7), The autogroup feature).
+	// Where sessions are scheduled as groups, nice(1) has no effect outside its session (sched(7),
+	// The autogroup feature).
 	_ = os.WriteFile("/proc/self/autogroup", []byte("-20"), 0)
 	w := &place{tools: os.Getenv(insideEnv), plan: *p}
 	all := append([]peer{w.limit(), w.own()}, others()...)
@@ -196,12 +196,12 @@ func inside(p *plan) error {
 	return json.NewEncoder(os.Stdout).Encode(r)
 }
 
-// say tells whoever waits what is being done.
+// say reports progress.
 func say(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, time.Now().Format(time.TimeOnly)+" "+format+"\n", args...)
 }
 
-// removeAll is the end of a directory of ours.
+// removeAll removes one of the benchmark's directories.
 func removeAll(dir string) {
 	if err := os.RemoveAll(dir); err != nil {
 		say("%v", err)

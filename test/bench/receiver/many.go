@@ -10,17 +10,17 @@ import (
 	"strconv"
 )
 
-// crowd are the peers of which many run at once: the others are not meant for it.
+// crowd are the peers of which many run at the same time. The others are not made for that.
 var crowd = []string{ownName, "busybox"}
 
-// crowdLoad is what the quiet receivers of a crowd get in turn.
+// crowdLoad is sent to the quiet receivers of a crowd in turn.
 var crowdLoad = load{senders: 1, messages: 5_000, bytes: 120, rate: 1000}
 
-// flood is what one of them gets meanwhile. It is ended long before that is sent.
+// flood is sent to one of them meanwhile. It is stopped long before the end.
 var flood = load{senders: 1, messages: 10_000_000, bytes: 120}
 
-// many measures many receivers at once: at rest, with a few messages each, and the
-// same while one of them is flooded.
+// many measures many receivers together: at rest, with a few messages each, and with these while one
+// of them is flooded.
 func (w *place) many(r *results) error {
 	for _, p := range w.peers {
 		if slices.Contains(crowd, p.name) {
@@ -67,7 +67,7 @@ func (w *place) manyOf(r *results, p peer) error {
 	return nil
 }
 
-// crowdOnce sends to all receivers but the first in turn, with that flooded or not.
+// crowdOnce sends to all receivers but the first in turn. flooded says that the first is flooded.
 func (w *place) crowdOnce(r *results, p peer, top string, all []*receiver, flooded bool) error {
 	names := []string{quietP99, quietLog}
 	if flooded {
@@ -79,14 +79,14 @@ func (w *place) crowdOnce(r *results, p peer, top string, all []*receiver, flood
 		defer func() {
 			_ = cmd.Process.Kill() // its sender ends with it
 			_ = cmd.Wait()
-			_ = os.Truncate(all[0].log, 0) // it fills memory
+			_ = os.Truncate(all[0].log, 0) // it uses memory
 		}()
 	}
 	l := crowdLoad.scaled(w.scale)
 	l.messages = max(l.messages, 2*len(all))
 	var targets []string
 	for _, receiver := range all[1:] {
-		// Who has written nothing has no log yet, perhaps.
+		// A receiver that has written nothing may have no log yet.
 		f, err := os.OpenFile(receiver.log, os.O_CREATE|os.O_APPEND, 0o644)
 		if err != nil {
 			return err

@@ -15,14 +15,13 @@ import (
 type peer struct {
 	name    string
 	version string
-	// devLog says that it knows no other socket than /dev/log, and follows that
-	// when it is a link.
+	// devLog says that it always listens on /dev/log, and follows a link there.
 	devLog bool
 	env    []string
-	// slow says that it gets a tenth of a flood only: its rate is known soon enough.
+	// slow says that it gets only a tenth of a flood, which is enough to measure it.
 	slow bool
-	// args is its command line, for these files, and config its configuration
-	// file dir/conf, if it has one. It has one rule: everything into log.
+	// args returns its command line for these files, and config its configuration file dir/conf,
+	// if it has one. The only rule writes everything to log.
 	args   func(dir, socket, log string) []string
 	config func(dir, socket, log string) string
 }
@@ -43,8 +42,7 @@ func (w *place) own() peer {
 	}
 }
 
-// others returns the other daemons that are on this machine: installed, or
-// unpacked by test/deps.sh.
+// others returns the other daemons on this machine: installed, or unpacked by test/deps.sh.
 func others() (list []peer) {
 	if program, err := exec.LookPath("busybox"); err == nil && exec.Command(program, "syslogd", "--help").Run() == nil {
 		list = append(list, peer{
@@ -87,8 +85,8 @@ func options(name, value string) []string {
 	return []string{name, value}
 }
 
-// find returns a daemon that is installed or, with the variable that names its
-// libraries and with the directory that such a module is in, unpacked.
+// find returns a daemon that is installed or unpacked. For an unpacked one it also returns the
+// variable that names its libraries, and the directory of such a module.
 func find(name, module string) (program string, env []string, modules string) {
 	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin") {
 		program = filepath.Join(dir, name)
@@ -102,7 +100,7 @@ func find(name, module string) (program string, env []string, modules string) {
 		return "", nil, ""
 	}
 	under := func(pattern string) []string {
-		found, _ := filepath.Glob(filepath.Join(root, pattern)) // the patterns are right
+		found, _ := filepath.Glob(filepath.Join(root, pattern)) // the patterns are valid
 		return found
 	}
 	libs := slices.Concat(under("usr/lib/*-linux-gnu"), under("lib/*-linux-gnu"), under("usr/lib/syslog-ng"))
@@ -114,9 +112,9 @@ func find(name, module string) (program string, env []string, modules string) {
 
 var number = regexp.MustCompile(`\d+\.\d[^\s(),]*`)
 
-// versionOf returns the version that a program tells of itself, "" if none.
+// versionOf returns the version that a program prints; "" for none.
 func versionOf(program string, args ...string) string {
-	out, _ := exec.Command(program, args...).CombinedOutput() // an exit code says nothing about it
+	out, _ := exec.Command(program, args...).CombinedOutput() // the exit code does not matter
 	line, _, _ := strings.Cut(string(out), "\n")
 	if strings.HasPrefix(line, ownName+" ") {
 		return strings.TrimPrefix(line, ownName+" ")

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// panel is a part of the picture: bars that are compared with the limit.
+// panel is a part of the picture: bars, compared with the limit.
 type panel struct {
 	title, note string
 	quantity    string
@@ -39,8 +39,7 @@ const (
 	panelsTop  = 92
 )
 
-// draw draws the results: a panel beside the other, bars for our own receiver
-// and each peer.
+// draw draws the results: panels side by side, with bars for devlogd and each peer.
 func draw(r *results) string {
 	names := append([]string{ownName}, r.others()...)
 	height := panelsTop + len(panels[0].groups)*(groupHead+len(names)*barStep+groupGap) + 46
@@ -78,7 +77,7 @@ func (p *panel) draw(b *strings.Builder, r *results, names []string, x int) {
 			p.bar(b, r, g, name, left, top+i*barStep, at)
 		}
 		fmt.Fprintf(b, `<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke="#1f2933" stroke-width="1.5"/>`+"\n", at(1), top-3, at(1), bottom+3)
-		// The target is one for our own, which is the first.
+		// The target is for devlogd, which is the first.
 		fmt.Fprintf(b, `<path d="M %.1f %d V %d" stroke="#c2410c" stroke-width="2" stroke-dasharray="3 2"/>`+"\n", at(g.target), top-3, top+barHeight+3)
 		y = top + len(names)*barStep + groupGap
 	}
@@ -97,7 +96,7 @@ func (p *panel) bar(b *strings.Builder, r *results, g group, name string, left, 
 	}
 	end := at(v)
 	fmt.Fprintf(b, `<rect x="%d" y="%d" width="%.1f" height="%d" rx="2" fill="%s"/>`+"\n", left, y, end-float64(left), barHeight, fill)
-	// Beside the bar, and clear of the lines that stand there.
+	// Beside the bar, and clear of the lines.
 	lines := []float64{at(1)}
 	if name == ownName {
 		lines = append(lines, at(g.target))

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patience bounds every wait for another program.
+// patience is the longest wait for another program.
 const patience = 30 * time.Second
 
 // receiver is a peer that runs.
@@ -51,8 +51,7 @@ func (p *peer) prepare(dir string) ([]string, error) {
 	return p.args(dir, socket, log), nil
 }
 
-// start starts a peer with its files in a directory and waits until it takes
-// messages.
+// start starts a peer with its files in a directory and waits until it receives.
 func (p *peer) start(dir string) (*receiver, error) {
 	args, err := p.prepare(dir)
 	if err != nil {
@@ -66,7 +65,7 @@ func (p *peer) start(dir string) (*receiver, error) {
 		return nil, fmt.Errorf("start %s: %w", p.name, err)
 	}
 	go func() {
-		_ = r.cmd.Wait() // cmd.ProcessState says it
+		_ = r.cmd.Wait() // cmd.ProcessState has the result
 		close(r.ended)
 	}()
 	for begin := time.Now(); !takes(r.socket); time.Sleep(time.Millisecond) {
@@ -83,7 +82,7 @@ func (p *peer) start(dir string) (*receiver, error) {
 	return r, nil
 }
 
-// takes returns whether somebody listens.
+// takes returns whether somebody listens at the socket.
 func takes(socket string) bool {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -93,7 +92,7 @@ func takes(socket string) bool {
 	return unix.Connect(fd, &unix.SockaddrUnix{Name: socket}) == nil
 }
 
-// stop ends the receiver. With what exit code it does that is its own affair.
+// stop ends the receiver, and ignores its exit code.
 func (r *receiver) stop() {
 	_ = r.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 	kill := time.AfterFunc(5*time.Second, func() { _ = r.cmd.Process.Kill() })
@@ -105,8 +104,8 @@ func (r *receiver) proc(name string) string {
 	return filepath.Join("/proc", strconv.Itoa(r.cmd.Process.Pid), name)
 }
 
-// cpu returns how long the receiver has had a processor, all its threads
-// together, the ended ones too (clock_getcpuclockid(3)).
+// cpu returns the processor time of all threads of the receiver, including ended ones
+// (clock_getcpuclockid(3)).
 func (r *receiver) cpu() (time.Duration, error) {
 	const wholeProcess = 2 // CPUCLOCK_SCHED
 	var t unix.Timespec
@@ -116,7 +115,7 @@ func (r *receiver) cpu() (time.Duration, error) {
 	return time.Duration(t.Nano()), nil
 }
 
-// memory is what /proc/PID/smaps_rollup says, in kB.
+// memory is from /proc/PID/smaps_rollup, in kB.
 type memory struct{ RSS, PSS, Private float64 }
 
 func (r *receiver) memory() (m memory, err error) {
@@ -132,7 +131,7 @@ func (r *receiver) memory() (m memory, err error) {
 	return m, nil
 }
 
-// wakeups returns how often the receiver's threads were given a processor.
+// wakeups returns how often the receiver's threads got a processor.
 func (r *receiver) wakeups() (sum float64, err error) {
 	tasks, err := filepath.Glob(r.proc("task/*/status"))
 	if err != nil {
@@ -154,7 +153,7 @@ func (r *receiver) wakeups() (sum float64, err error) {
 	return sum, nil
 }
 
-// field returns the number behind a name at a line's start.
+// field returns the number after a name at the beginning of a line.
 func field(text []byte, name string) (float64, error) {
 	for line := range strings.Lines(string(text)) {
 		if f := strings.Fields(line); len(f) > 1 && f[0] == name {

@@ -13,7 +13,7 @@ import (
 // startsEach is how many starts are measured in each repetition.
 const startsEach = 10
 
-// starts measures how long a start takes, beside a Go program that does nothing.
+// starts measures how long a start takes, compared with a Go program that does nothing.
 func (w *place) starts(r *results) error {
 	say("starts")
 	dir := filepath.Join(workDir, "start")
@@ -51,7 +51,7 @@ func (w *place) startOnce(r *results, name string, env, args []string) error {
 	return nil
 }
 
-// rests measures what receivers do when there is nothing to do, all at once.
+// rests measures idle receivers, all at the same time.
 func (w *place) rests(r *results) error {
 	say("idle for %v", w.idle)
 	var all []*receiver
@@ -107,7 +107,7 @@ func (w *place) rest(all []*receiver, d time.Duration) ([]usage, error) {
 	return used, now(1, used)
 }
 
-// restOfAll watches receivers for a while, and returns what all of them used together, and the memory of
+// restOfAll watches receivers for a while. It returns what they used together, and the memory of
 // each.
 func (w *place) restOfAll(all []*receiver, d time.Duration) (sum map[string]float64, each []memory, err error) {
 	used, err := w.rest(all, d)

@@ -25,29 +25,29 @@ const (
 	wakeups   = "wake-ups"
 	idleCPU   = "idle CPU ms"
 
-	private      = "private kB"     // Pss_Anon of a further instance
+	private      = "private kB"     // Pss_Anon of an additional instance
 	totalPrivate = "all private kB" // the sum of all
 	totalPSS     = "all Pss kB"
 	quietP99     = "quiet send p99 µs"
-	quietLog     = "quiet log p99 µs" // from the send until it is in the log
+	quietLog     = "quiet log p99 µs" // from the send until the message is in the log
 	besideP99    = "beside flood send p99 µs"
 	besideLog    = "beside flood log p99 µs"
 )
 
-// The loads that are none: where the other quantities belong to.
+// The names under which quantities without a load are stored.
 const (
 	starting = "start"
 	resting  = "idle"
 	crowded  = "many"
 )
 
-// value is a quantity measured several times.
+// value is a quantity that was measured several times.
 type value struct {
 	Median, Min, Max float64
 	samples          []float64
 }
 
-// results is what was measured, as it is kept in a file.
+// results is what was measured, as stored in a file.
 type results struct {
 	Time        time.Time
 	Machine     map[string]string
@@ -58,8 +58,8 @@ type results struct {
 	IdleSeconds float64
 	Receivers   int
 	Containers  int     // of a host's service
-	OthersLoad  float64 // part of the processors that went to other programs
-	Allocations int     // of a message, by the receiver
+	OthersLoad  float64 // share of the processors that other programs used
+	Allocations int     // by the receiver, for a message
 	// Values are by peer, load and quantity.
 	Values map[string]map[string]map[string]*value
 }
@@ -116,8 +116,8 @@ func (r *results) ratio(peer, load, quantity string) (float64, bool) {
 	return x / y, true
 }
 
-// failure is an error if our own receiver or the limit has lost anything: then
-// the rest says nothing.
+// failure returns an error if devlogd or the limit lost anything: then the other figures mean
+// nothing.
 func (r *results) failure() error {
 	for _, peer := range []string{ownName, limitName, serviceName, crowdTool} {
 		for _, load := range slices.Sorted(maps.Keys(r.Values[peer])) {

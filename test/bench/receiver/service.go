@@ -18,7 +18,7 @@ import (
 	"devlog/internal/nodecall"
 )
 
-// serviceName is the service of a host, and crowdTool a program for as many sockets that only receives
+// serviceName is the service of a host. crowdTool is a program for the same sockets that only receives
 // and writes.
 const (
 	serviceName = ownName + " --node"
@@ -28,20 +28,20 @@ const (
 // service is one program for the sockets of many containers.
 type service struct {
 	name string
-	// processes are its processes, of which the first is ended, and containers have the sockets
-	// and logs.
+	// processes are its processes; the first ends the others. containers have the sockets and
+	// logs.
 	processes, containers []*receiver
 }
 
-// serviceLoad is a load through so many sockets, in turn. least is the aim for its messages a second, and
-// most that for a message's processor time, both of the crowd's; 0 for none.
+// serviceLoad is a load through that many sockets, in turn. least and most are the aims for messages
+// a second and for the processor time of a message, relative to the crowd's; 0 for none.
 type serviceLoad struct {
 	load
 	sockets     int
 	least, most float64
 }
 
-// serviceLoads are the loads of a service with so many containers.
+// serviceLoads returns the loads of a service with that many containers.
 func serviceLoads(containers int) (list []serviceLoad) {
 	for _, n := range slices.Compact([]int{1, min(8, containers), containers}) {
 		l := serviceLoad{load{name: fmt.Sprintf("flood through %d sockets", n), senders: min(8, n), bytes: 120}, n, 0.85, 0}
@@ -53,8 +53,8 @@ func serviceLoads(containers int) (list []serviceLoad) {
 	return append(list, serviceLoad{load{name: "10/s each", senders: 1, messages: 50 * containers, rate: 10 * containers, bytes: 120}, containers, 0, 1.5})
 }
 
-// services measures a host's service with many containers: at rest, with a message to each in turn, the
-// same while one is flooded, and with loads.
+// services measures a host's service with many containers: at rest, with a message to each in turn,
+// with these while one is flooded, and with loads.
 func (w *place) services(r *results) error {
 	for _, start := range []func(dir string) (*service, error){w.startService, w.startCrowd} {
 		dir := filepath.Join(workDir, "service")
@@ -149,8 +149,8 @@ func (w *place) loadService(r *results, s *service, dir string, of serviceLoad) 
 	return nil
 }
 
-// arrived waits until so many messages are in the logs, or nothing more comes. It returns how many there
-// are, and when a log changed last.
+// arrived waits until that many messages are in the logs, or no more arrive. It returns how many
+// there are, and when a log last changed.
 func arrived(all []*receiver, messages int) (lines int, changed time.Time, err error) {
 	sizes, counts, grown := make([]int64, len(all)), make([]int, len(all)), time.Now()
 	for lines < messages && time.Since(grown) < overdue {
@@ -176,7 +176,7 @@ func arrived(all []*receiver, messages int) (lines int, changed time.Time, err e
 	return lines, changed, nil
 }
 
-// cpu is receiver.cpu of all processes.
+// cpu returns the sum of receiver.cpu of all processes.
 func (s *service) cpu() (sum time.Duration, err error) {
 	for _, p := range s.processes {
 		d, err := p.cpu()
@@ -196,13 +196,13 @@ func startProgram(args ...string) (*receiver, error) {
 		return nil, err
 	}
 	go func() {
-		_ = p.cmd.Wait() // cmd.ProcessState says it
+		_ = p.cmd.Wait() // cmd.ProcessState has the result
 		close(p.ended)
 	}()
 	return p, nil
 }
 
-// await waits for what the process does.
+// await waits until done, or until the process ends.
 func (r *receiver) await(what string, done func() bool) error {
 	for begin := time.Now(); !done(); time.Sleep(time.Millisecond) {
 		select {
@@ -273,7 +273,7 @@ func (w *place) startService(dir string) (*service, error) {
 			return s, err
 		}
 		reader := &receiver{cmd: &exec.Cmd{Path: w.devlogd, Process: process}}
-		_ = os.WriteFile(reader.proc("autogroup"), []byte("-20"), 0) // it has a session of its own: see inside
+		_ = os.WriteFile(reader.proc("autogroup"), []byte("-20"), 0) // it has its own session: see inside
 		s.processes = append(s.processes, reader)
 	}
 	return s, nil

@@ -16,7 +16,7 @@ type target struct {
 	quantity   string
 	least      float64 // 0 without a lower limit
 	most       float64
-	over       string // load of which peer it is a ratio of; "" is for itself
+	over       string // the peer whose figure it is divided by; "" for none
 	show       func(float64) string
 }
 
@@ -43,7 +43,7 @@ func millis(x float64) string    { return fmt.Sprintf("%.2f ms", x/1e3) }
 func megabytes(x float64) string { return fmt.Sprintf("%.1f MB", x/1024) }
 func whole(x float64) string     { return fmt.Sprintf("%.0f", x) }
 
-// value is the quantity of a peer as it was measured, and as it is judged.
+// value returns the quantity of a peer as measured, and as compared with the target.
 func (t *target) value(r *results, peer string) (measured, judged float64, ok bool) {
 	get := func(peer string) (float64, bool) { return r.get(peer, t.load, t.quantity) }
 	measured, ok = get(peer)
@@ -79,7 +79,7 @@ func (t *target) cell(r *results, peer string) string {
 	return text
 }
 
-// others are the peers beside our own and the limit.
+// others returns the peers other than devlogd and the limit.
 func (r *results) others() []string {
 	return slices.DeleteFunc(slices.Clone(r.Peers), func(p string) bool { return p == ownName || p == limitName })
 }
@@ -124,7 +124,7 @@ func writeTargets(b *strings.Builder, r *results) {
 		}
 		rows = append(rows, row)
 	}
-	n := len(rows) - 2 // behind memory
+	n := len(rows) - 2 // after memory
 	rows = slices.Insert(rows, n, []string{"allocations a message", "0", fmt.Sprint(r.Allocations), verdict(r.Allocations == 0)})
 	writeTable(b, rows)
 	if x, ok := r.get(emptyTool, starting, startTime); ok {
@@ -190,7 +190,7 @@ func writeMany(b *strings.Builder, r *results) {
 	writeTable(b, rows)
 }
 
-// writeService writes what a host's service does with many containers.
+// writeService writes the results of a host's service with many containers.
 func writeService(b *strings.Builder, r *results) {
 	if r.Values[serviceName] == nil {
 		return
@@ -240,7 +240,7 @@ func writeService(b *strings.Builder, r *results) {
 	writeTable(b, rows)
 }
 
-// writeTable writes a table of Markdown that is one for the eye as well.
+// writeTable writes a table of Markdown with aligned columns.
 func writeTable(b *strings.Builder, rows [][]string) {
 	width := make([]int, len(rows[0]))
 	for _, row := range rows {
@@ -265,7 +265,7 @@ func writeTable(b *strings.Builder, rows [][]string) {
 	}
 }
 
-// The marks of the place for the tables in a document.
+// The marks around the tables in a document.
 const (
 	beginMark = "<!-- make bench writes from here -->\n"
 	endMark   = "<!-- to here -->\n"
