@@ -27,9 +27,8 @@ func buildFor(t *testing.T, arch string) string {
 	return dir
 }
 
-// The programs run on machines that this one is not: of 32 bits, of the other
-// byte order, with system calls of their own. What emulates those lacks some
-// system calls besides (sock_diag(7), landlock(7)).
+// The programs run on other machines: with 32 bits, another byte order, other system calls. The
+// emulator also lacks some system calls (sock_diag(7), landlock(7)).
 func TestOtherArchitectures(t *testing.T) {
 	for _, arch := range []string{"arm", "riscv64", "mips"} {
 		t.Run(arch, func(t *testing.T) {
@@ -41,8 +40,8 @@ func TestOtherArchitectures(t *testing.T) {
 	}
 }
 
-// The container's root may be anybody from 1 to 1<<32-2 outside of its user
-// namespace, where an int has 32 bits too.
+// Outside its user namespace, the container's root may have any ID from 1 to 1<<32-2, also
+// where an int has 32 bits.
 func TestHighIDs(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
 		t.Skip("this test runs programs for 386")
@@ -72,8 +71,8 @@ func TestHighIDs(t *testing.T) {
 	}
 }
 
-// expectReceives has devlogd receive from both kinds of socket, escape control
-// characters, rotate and compress.
+// expectReceives checks that devlogd receives from both kinds of socket, escapes control characters,
+// rotates and compresses.
 func expectReceives(t *testing.T, emulator, bin string) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -104,12 +103,12 @@ func expectReceives(t *testing.T, emulator, bin string) {
 	}
 }
 
-// expectRepairs has devlog-hook look at a container and repair it.
+// expectRepairs checks that devlog-hook checks and repairs a container.
 func expectRepairs(t *testing.T, emulator, bin string) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)
 	c := host.StartPlain(t, h, "lxc")
-	receiver := filepath.Join(bin, "receiver") // the kernel does not know how to run devlogd
+	receiver := filepath.Join(bin, "receiver") // the kernel cannot run that architecture's devlogd
 	host.Check(t, os.WriteFile(receiver, []byte("#!/bin/sh\nexec "+emulator+" "+filepath.Join(bin, "devlogd")+" \"$@\"\n"), 0o755))
 	hook := func(args ...string) host.Result {
 		return h.Do(append([]string{emulator, filepath.Join(bin, "devlog-hook")}, args...)...)

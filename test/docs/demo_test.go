@@ -10,8 +10,7 @@ import (
 	"devlog/test/host"
 )
 
-// The demonstration checks itself; here it is seen to say so, and to leave
-// nothing on the machine that it runs on.
+// The demonstration checks itself. It must report success, and leave nothing on the machine.
 func TestDemo(t *testing.T) {
 	host.Need(t, "root")
 	h := host.NewHost(t)

@@ -14,8 +14,8 @@ import (
 	"devlog/test/host"
 )
 
-// said returns the texts of which check and repair make their messages: all texts in
-// package plan, and in all packages the reasons and the advice of refusals.
+// said returns the texts in messages of check and repair: all texts in package plan, and the reasons
+// and advice of refusals in all packages.
 func said(t *testing.T) (texts []string) {
 	t.Helper()
 	files, err := filepath.Glob("../internal/*/*.go")
@@ -56,7 +56,7 @@ func said(t *testing.T) (texts []string) {
 	return texts
 }
 
-// Whatever check and repair can say is in the page about it.
+// Everything that check and repair can print is in the page about troubleshooting.
 func TestTroubleshootingIsComplete(t *testing.T) {
 	const page = "../docs/troubleshooting.md"
 	text, err := os.ReadFile(page)

@@ -16,7 +16,7 @@ import (
 	"devlog/test/host"
 )
 
-// documents are what is written for people, but for the manual.
+// documents are the documents for readers, except the manual.
 func documents(t *testing.T) []string {
 	t.Helper()
 	list, err := filepath.Glob("../*.md")
@@ -50,8 +50,7 @@ func displays(t *testing.T, page string) (list []host.Block) {
 	return list
 }
 
-// Everything that documents show is done as it is shown, or marked as what it
-// is.
+// Everything that documents show works as shown, or is marked as an illustration.
 func TestDocumentBlocks(t *testing.T) {
 	tests := elsewhere(t)
 	maps.Copy(tests, testNames(t, "*/*_test.go"))
@@ -89,8 +88,8 @@ func TestDocumentBlocks(t *testing.T) {
 	}
 }
 
-// elsewhere are the names of what tests documents outside this package: the tests of
-// the plugin's module, and the scenarios of make test-engines and make test-hosts.
+// elsewhere returns the names of tests outside this package that documents name: those of the plugin's
+// module, and the scenarios of make test-engines and make test-hosts.
 func elsewhere(t *testing.T) set {
 	t.Helper()
 	s := testNames(t, "../nri/*_test.go")
@@ -148,7 +147,7 @@ func expectRuns(t *testing.T, at, text string) {
 	}
 	h := host.NewHost(t)
 	host.Check(t, os.WriteFile(h.Path("/run/no.conf"), nil, 0o600))
-	if _, err := os.Stat("/etc/devlogd.conf"); err == nil { // the machine's is not what is documented
+	if _, err := os.Stat("/etc/devlogd.conf"); err == nil { // the machine's own file is not the documented one
 		h.Must("mount", "-n", "--bind", "/run/no.conf", "/etc/devlogd.conf")
 	}
 	switch m[3] {
@@ -198,8 +197,8 @@ func expectRuns(t *testing.T, at, text string) {
 	}
 }
 
-// inDocuments leaves out what is another at each time: the time, process IDs of
-// senders and receivers, and where the programs are.
+// inDocuments removes what differs each time: the time, process IDs of senders and receivers, and the
+// programs' directory.
 func inDocuments(text string) string {
 	text = regexp.MustCompile(`(?m)^[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d `).ReplaceAllString(text, "Mmm dd hh:mm:ss ")
 	text = regexp.MustCompile(`(devlogd|logger)\[\d+\]`).ReplaceAllString(text, "$1[PID]")
@@ -207,9 +206,8 @@ func inDocuments(text string) string {
 	return strings.ReplaceAll(text, host.BinDir, "/usr/libexec/devlog")
 }
 
-// newContainer starts a container called c1 that has nothing of its own but
-// processes, /run and /var/log, and returns the host's number of its first
-// process. It ends with the test.
+// newContainer starts a container called c1 with only its own processes, /run and /var/log, and returns
+// its first process, as the host numbers it. It ends with the test.
 func newContainer(t *testing.T, h *host.Host) (pid string) {
 	t.Helper()
 	cmd := h.Command(context.Background(), "unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child", "--propagation", "private",
@@ -236,8 +234,8 @@ func newContainer(t *testing.T, h *host.Host) (pid string) {
 	return strings.TrimSpace(line)
 }
 
-// What documents link to is there, down to the heading, and every page of docs/
-// is reached from the README.
+// Links in documents lead to existing files and headings, and every page of docs/ can be reached from
+// the README.
 func TestDocumentLinks(t *testing.T) {
 	links := regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	reached := map[string]bool{"../README.md": true, "../CHANGELOG.md": true, "../SECURITY.md": true}
@@ -273,7 +271,7 @@ func TestDocumentLinks(t *testing.T) {
 	}
 }
 
-// prose is a document without its blocks.
+// prose returns a document without its blocks.
 func prose(t *testing.T, file string) string {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -281,7 +279,7 @@ func prose(t *testing.T, file string) string {
 	return regexp.MustCompile("(?ms)^```.*?^```$|^    .*?$").ReplaceAllString(string(text), "")
 }
 
-// headings are the names by which links call the headings of a document.
+// headings returns the anchors of a document's headings.
 func headings(t *testing.T, file string) (list []string) {
 	t.Helper()
 	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(prose(t, file), -1) {

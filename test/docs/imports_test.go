@@ -32,14 +32,14 @@ var levels = [][]string{
 	{"internal/cli"},
 }
 
-// mains are the programs, and all of ours that they may import.
+// mains are the programs, and the packages of this module that each may import.
 var mains = map[string][]string{
 	"cmd/devlog-hook":    {"internal/cli"},
 	"cmd/devlogd":        {"internal/devlogd", "internal/uniprocessor"},
 	"cmd/devlog-runtime": {"internal/wrapper"},
 }
 
-// pkg is what is of interest of a package in go list's output.
+// pkg is the part of go list's output about a package that the tests need.
 type pkg struct {
 	ImportPath string
 	Imports    []string

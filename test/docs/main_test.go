@@ -1,4 +1,4 @@
-// Package docs tests that documents say what is so.
+// Package docs tests that documents are true.
 package docs
 
 import (

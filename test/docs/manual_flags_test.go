@@ -16,14 +16,14 @@ import (
 // set is a set of options, without their dashes.
 type set map[string]bool
 
-// less returns what other does not have, sorted.
+// less returns the options that other lacks, sorted.
 func (s set) less(other set) []string {
 	s = maps.Clone(s)
 	maps.DeleteFunc(s, func(name string, _ bool) bool { return other[name] })
 	return slices.Sorted(maps.Keys(s))
 }
 
-// found is what the pattern's group finds in the text.
+// found returns what the pattern's group finds in the text.
 func found(text, pattern string) set {
 	s := set{}
 	for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
@@ -32,7 +32,7 @@ func found(text, pattern string) set {
 	return s
 }
 
-// helpFlags are the options that --help of a command explains.
+// helpFlags returns the options that --help of a command explains.
 func helpFlags(t *testing.T, words ...string) set {
 	t.Helper()
 	s := set{}
@@ -48,7 +48,7 @@ func helpFlags(t *testing.T, words ...string) set {
 	return s
 }
 
-// configFlags are the options that any kind of configuration has.
+// configFlags returns the options of all kinds of configuration.
 func configFlags(t *testing.T) set {
 	t.Helper()
 	s := helpFlags(t, "devlog-hook", "config", "podman")
@@ -56,7 +56,7 @@ func configFlags(t *testing.T) set {
 	return s
 }
 
-// manualPage is a page of the manual, and of that the synopsis.
+// manualPage is a page of the manual, and its synopsis.
 func manualPage(t *testing.T, page string) (text, synopsis string) {
 	t.Helper()
 	data, err := os.ReadFile("../man/" + page)
@@ -72,7 +72,7 @@ func manualPage(t *testing.T, page string) (text, synopsis string) {
 // option is one as a page writes it.
 const option = `Fl -([a-z][a-z-]*)`
 
-// explained are the options that a page explains.
+// explained returns the options that a page explains.
 func explained(text string) set {
 	s := set{}
 	for line := range strings.Lines(text) {
@@ -86,7 +86,7 @@ func explained(text string) set {
 // everywhere are the options of every program, which no synopsis repeats.
 var everywhere = set{"help": true, "version": true}
 
-// page is the page of the manual for a command.
+// page returns the page of the manual for a command.
 func page(words []string) string { return strings.Join(words, "-") + ".8" }
 
 // Every option in --help is in the page of its command, and the reverse.
@@ -118,13 +118,13 @@ func TestManualFlags(t *testing.T) {
 	if text, _ := manualPage(t, "devlog-hook.8"); len(everywhere.less(explained(text))) > 0 {
 		t.Errorf("devlog-hook.8 explains only %v", explained(text))
 	}
-	// All that this one is given is the real runtime's.
+	// All arguments of this one are the real runtime's.
 	if text, _ := manualPage(t, "devlog-runtime.8"); strings.Contains(text, "\n.It Fl ") {
 		t.Error("devlog-runtime.8 explains options; it has none")
 	}
 }
 
-// The commands that --help names are those of the manual, each with a page. No page is too many.
+// Each command in --help has a page of the manual, and the reverse.
 func TestManualNamesCommands(t *testing.T) {
 	text, _ := manualPage(t, "devlog-hook.8")
 	said, has, pages := found(text, `(?m)^\.It Cm ([a-z]+)$`), set{}, set{"devlog-hook": true, "devlog-hook-lxc": true}
@@ -157,8 +157,7 @@ func TestManualNamesCommands(t *testing.T) {
 	}
 }
 
-// What is typed in any document has only options that there are, and what else
-// it names is there.
+// Commands in documents use only existing options, commands and kinds.
 func TestDocumentFlags(t *testing.T) {
 	texts := map[string]string{}
 	for _, file := range documents(t) {
@@ -207,7 +206,7 @@ func TestDocumentFlags(t *testing.T) {
 	}
 }
 
-// helpOf is what a program's --help says.
+// helpOf returns a program's --help.
 func helpOf(t *testing.T, args ...string) string {
 	t.Helper()
 	out, err := exec.Command(filepath.Join(host.BinDir, args[0]), append(args[1:], "--help")...).Output()
@@ -215,7 +214,7 @@ func helpOf(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// commandLines are the programs, with each of their commands.
+// commandLines returns the programs, with each of their commands.
 func commandLines(t *testing.T) [][]string {
 	t.Helper()
 	list := [][]string{{"devlogd"}}

@@ -12,7 +12,7 @@ import (
 	"devlog/test/host"
 )
 
-// examples returns the displays behind "EXAMPLES" in a page of the manual.
+// examples returns the displays after "EXAMPLES" in a page of the manual.
 func examples(t *testing.T, page string) (list []string) {
 	t.Helper()
 	data, err := os.ReadFile(page)
@@ -35,13 +35,13 @@ func examples(t *testing.T, page string) (list []string) {
 	return list
 }
 
-// inDirectory makes an example use a directory instead of the machine's own places.
+// inDirectory makes an example use a directory instead of the machine's own paths.
 func inDirectory(text, dir string) string {
 	text = regexp.MustCompile(`/(var/log|run/devlog|etc/syslog\.d)`).ReplaceAllString(text, dir+"/$1")
 	return strings.ReplaceAll(text, "/dev/kmsg", dir+"/kmsg")
 }
 
-// Each example of devlogd.conf(5) is right, and what it says is done.
+// Each example of devlogd.conf(5) is valid, and does what its caption says.
 func TestManualRules(t *testing.T) {
 	for i, text := range examples(t, "../man/devlogd.conf.5") {
 		t.Run(fmt.Sprint(i), func(t *testing.T) { wantMeaning(t, text) })
@@ -53,7 +53,7 @@ func TestManualCommands(t *testing.T) {
 	for _, text := range examples(t, "../man/devlogd.8") {
 		for _, line := range strings.Split(strings.ReplaceAll(text, "\\\n", " "), "devlogd ")[1:] {
 			dir := t.TempDir()
-			line = strings.ReplaceAll(inDirectory(line, dir), "--kernel", "") // not everybody may
+			line = strings.ReplaceAll(inDirectory(line, dir), "--kernel", "") // it needs privileges
 			socket := filepath.Join(dir, "run/devlog/log")
 			r := host.RunCommand(t, socket, exec.Command("sh", "-c", "exec "+filepath.Join(host.BinDir, "devlogd")+" "+line))
 			host.Check(t, host.Send(r.Connect(), "<13>sshd: hello"))

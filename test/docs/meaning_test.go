@@ -13,8 +13,8 @@ import (
 	"devlog/test/host"
 )
 
-// meant are the rules that manuals and documents show, in one line, with the
-// places that the messages of meaningful get to.
+// meant are the rules that manuals and documents show, in one line, with the outputs that the messages
+// of meaningful reach.
 var meant = map[string]string{
 	"*.*;mail.none -/var/log/messages | mail.* -/var/log/mail.log | mail.err /var/log/mail.err":                                                               "messages: sshd cron crit job; mail.log: mailer urgent; mail.err: urgent",
 	"rotate_size 10M | rotate_count 5 | *.info;auth,authpriv.none -/var/log/messages ;gzip | auth,authpriv.* /var/log/auth.log ;rotate=1M:20,gzip":            "messages: mailer urgent cron crit; auth.log: sshd",
@@ -34,7 +34,7 @@ var meant = map[string]string{
 	"auth,authpriv.* /var/log/auth.log | *.*;auth,authpriv.none -/var/log/syslog | mail.* -/var/log/mail.log | *.crit /dev/kmsg": "auth.log: sshd; syslog: mailer urgent cron crit job; mail.log: mailer urgent; kmsg: crit",
 }
 
-// meaningful are messages, with the word by which each is known.
+// meaningful are messages, each with a short name.
 var meaningful = []struct{ word, raw string }{
 	{"mailer", "<22>mailer[3]: mailer"},
 	{"urgent", "<19>postfix/smtpd[4]: urgent Error"},
@@ -44,7 +44,7 @@ var meaningful = []struct{ word, raw string }{
 	{"job", "<15>Nov 27 19:41:41 localhost b: job"},
 }
 
-// wantMeaning sees that rules do what is written of them in meant.
+// wantMeaning checks that rules do what meant says.
 func wantMeaning(t *testing.T, text string) {
 	t.Helper()
 	key := strings.Join(strings.Split(strings.TrimSpace(regexp.MustCompile(`[ \t]+`).ReplaceAllString(text, " ")), "\n"), " | ")
@@ -75,7 +75,7 @@ func wantMeaning(t *testing.T, text string) {
 	for _, path := range regexp.MustCompile(`(?m)(/[^\s;|]+)\s*(?:;[^\n]*)?$`).FindAllStringSubmatch(text, -1) {
 		data, err := os.ReadFile(path[1])
 		if err != nil || slices.ContainsFunc(got, func(g string) bool { return strings.HasPrefix(g, filepath.Base(path[1])+":") }) {
-			continue // of an include
+			continue // a line of an include
 		}
 		line := filepath.Base(path[1]) + ":"
 		for _, m := range meaningful {
@@ -90,8 +90,7 @@ func wantMeaning(t *testing.T, text string) {
 	}
 }
 
-// Rules that are shown as options, and those in the file that is installed, do
-// what is written of them.
+// Rules that are shown as options, and those in the installed file, do what meant says.
 func TestShownRules(t *testing.T) {
 	files, err := filepath.Glob("../man/*")
 	host.Check(t, err)

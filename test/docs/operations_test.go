@@ -8,7 +8,7 @@ import (
 	"devlog/test/host"
 )
 
-// Two rules are two variables, as they are documented.
+// Two rules are two variables, as documented.
 func TestLXCTwoRules(t *testing.T) {
 	host.NeedContainers(t, "lxc")
 	h := host.NewHost(t)

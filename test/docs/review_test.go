@@ -14,7 +14,7 @@ import (
 	"devlog/test/host"
 )
 
-// tried are the scripts of the page about what was tried, and what came of each.
+// tried are the scripts in the page about the security review, with the result of each.
 func tried(t *testing.T) map[string]string {
 	t.Helper()
 	page, err := os.ReadFile("../docs/security-review.md")
@@ -26,9 +26,9 @@ func tried(t *testing.T) map[string]string {
 	return rows
 }
 
-// Each script of the page about what an attacker can do runs in a hostile container
-// beside a host, one of its containers, and one that starts; what came of it is what the
-// page says. A script ends with 3 where it got what it wanted.
+// Each script of the page about the security review runs in a hostile container beside a host, one of
+// its containers, and one that starts. The result is the one in the page. A script exits with 3 if the
+// attack succeeded.
 func TestReview(t *testing.T) {
 	rows := tried(t)
 	scripts, err := filepath.Glob("testdata/review/*.sh")
@@ -49,7 +49,7 @@ func TestReview(t *testing.T) {
 			v := newReviewed(t, string(script))
 			r := v.hostile.Exec("/bin/sh", "-c", string(script), name, "/proc", strconv.Itoa(v.receiver), strconv.Itoa(v.watcher))
 			t.Logf("receiver %d watcher %d exit code %d, %s%s", v.receiver, v.watcher, r.Code, r.Out, r.ErrOut)
-			if t.Failed() || r.Code == 3 { // what the victim said
+			if t.Failed() || r.Code == 3 { // what the victim logged
 				text, _ := os.ReadFile(v.victim.Log())
 				t.Logf("%s", text)
 			}
@@ -75,8 +75,8 @@ type reviewed struct {
 	etc               []string
 }
 
-// header returns what the lines of a script say that begin with "#WORD ", in its image, in its
-// process or as its annotations.
+// header returns the rest of a script's lines that begin with "#WORD ": for its image, its process or
+// its annotations.
 func header(script, word string) string {
 	var text strings.Builder
 	for line := range strings.Lines(script) {
@@ -87,7 +87,7 @@ func header(script, word string) string {
 	return text.String()
 }
 
-// newReviewed makes the scene. A script whose container has annotations has our hook, too.
+// newReviewed makes the scene. If a script's container has annotations, it also has devlog's hook.
 func newReviewed(t *testing.T, script string) *reviewed {
 	t.Helper()
 	v := &reviewed{t: t, h: host.NewHost(t)}
@@ -123,7 +123,7 @@ func newReviewed(t *testing.T, script string) *reviewed {
 	return v
 }
 
-// container is one with our hook, that logs its name.
+// container returns a container with devlog's hook that logs its name.
 func (v *reviewed) container(name string) *host.OCI {
 	v.t.Helper()
 	c := host.NewOCI(v.t, v.h, "runc", name, "client t 13 start-of-"+name+"\n"+host.Hold)
@@ -134,8 +134,8 @@ func (v *reviewed) container(name string) *host.OCI {
 	return c
 }
 
-// expectWorks sees that all is as it should be for others: the host and the victim log,
-// each where it should, a container starts in time and logs, none of our processes has ended, and no file was made elsewhere.
+// expectWorks checks that nobody else was harmed: the host and the victim log to the right places, a
+// container starts in time and logs, no process of devlog has ended, and no file was made elsewhere.
 func (v *reviewed) expectWorks() {
 	t, h := v.t, v.h
 	t.Helper()
@@ -186,6 +186,6 @@ func (v *reviewed) end() {
 	for _, c := range []*host.OCI{v.hostile, v.victim} {
 		v.h.Must(c.Args("delete", "--force")...)
 	}
-	v.h.Do(host.HookOn(), "undo", "--host") // the watcher ends; what is left of the names does not matter
+	v.h.Do(host.HookOn(), "undo", "--host") // ends the watcher; leftover names do not matter
 	host.ExpectReceiversEnd(v.t, v.h)
 }

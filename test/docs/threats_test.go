@@ -15,8 +15,7 @@ import (
 	"devlog/test/host"
 )
 
-// Every row of SECURITY.md's table says who attacks, with what, what stops them
-// and which test shows it; that test is there.
+// Every row of SECURITY.md's table names an attacker, the attack, the defence and an existing test.
 func TestThreats(t *testing.T) {
 	text, err := os.ReadFile("../SECURITY.md")
 	host.Check(t, err)
@@ -61,8 +60,8 @@ func TestThreats(t *testing.T) {
 	}
 }
 
-// A live socket of the host with a link mounted over it in one container, whose
-// root forges a record of a repair that has replaced it.
+// A link is mounted over the host's live socket in one container. The container's root forges a record
+// of a repair that replaced the socket.
 func TestEngineHostileMountedLog(t *testing.T) {
 	h := host.NewVictim(t)
 	before := host.Guarded(t, h)
@@ -86,8 +85,7 @@ func TestEngineHostileMountedLog(t *testing.T) {
 	host.ExpectReceiversEnd(t, h)
 }
 
-// A container's root that mounts over the names that a repair uses, while it is
-// repaired from the host.
+// A container's root mounts over the names that a repair uses, while the host repairs the container.
 func TestEngineHostileMounts(t *testing.T) {
 	h := host.NewVictim(t)
 	before := host.Guarded(t, h)

@@ -12,8 +12,8 @@ import (
 	"devlog/test/host"
 )
 
-// obstacles are what a container's root can put at the /dev/log of all, to keep
-// its neighbours from logging.
+// obstacles are what a container's root can put at the shared /dev/log, to keep its
+// neighbours from logging.
 var obstacles = map[string]func(t *testing.T, path string){
 	"directory": func(t *testing.T, path string) {
 		host.Check(t, os.Mkdir(path, 0o755))
@@ -73,12 +73,12 @@ func moveAside(t *testing.T, what string, make func(t *testing.T, path string), 
 			host.WantOnce(t, c.Log(inside), "/dev/log was a "+what+", and is "+host.Aside+" now: check it, then remove it")
 		}
 	}
-	// What was in directories is in one still.
+	// Files in renamed directories are still there.
 	if n := len(slices.DeleteFunc(host.Snap(t, h.Path("/"), "/dev"), func(line string) bool { return !strings.HasSuffix(line, "/kept") })); n !=
 		count(what == "directory")+count(taken == "directory") {
 		t.Errorf("%d directories are kept", n)
 	}
-	// A neighbour that comes later relies on what has been made of it.
+	// A container that starts later relies on the repaired /dev/log.
 	later := host.NewCheap(t, h, "later", host.CheapOptions{})
 	if r := later.Hook(false, "repair", "--no-auto-repair"); r.Code != 0 || strings.Contains(r.Out, "rename") {
 		t.Errorf("the next repair: %+v", r)
@@ -86,7 +86,7 @@ func moveAside(t *testing.T, what string, make func(t *testing.T, path string), 
 	if r := c.Hook(inside, "undo"); r.Code != 0 {
 		t.Errorf("undo: %+v", r)
 	}
-	if !inside { // then each has a mount of its own
+	if !inside { // each has its own mount then
 		later.WantSent(t, later.Log(false), "message-of-later")
 	}
 	if side == "host" {
@@ -106,7 +106,7 @@ func count(yes bool) int {
 	return 0
 }
 
-// A host that no container relies on gets back what was there.
+// Without containers that rely on it, the host's /dev/log is restored.
 func TestHostAsideUndone(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)
@@ -139,7 +139,7 @@ func TestEngineAsideWhileKept(t *testing.T) {
 			return err == nil && text == "/run/devlog/log"
 		})
 	}
-	if names, err := os.ReadDir(h.Path(host.Aside)); err != nil || len(names) != 4 { // kept, and these three
+	if names, err := os.ReadDir(h.Path(host.Aside)); err != nil || len(names) != 4 { // the first, and these three
 		t.Errorf("%s has %v, %v", host.Aside, names, err)
 	}
 	c.WantSent(t, c.Log(false), "still-there")

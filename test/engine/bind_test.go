@@ -11,8 +11,8 @@ import (
 	"devlog/test/host"
 )
 
-// bindTest is a container that meets the socket of a host's live daemon, on a
-// host that is not prepared: nothing may change for the host.
+// bindTest is a container on an unprepared host whose daemon listens on /dev/log:
+// nothing may change for the host.
 type bindTest struct {
 	t       *testing.T
 	h       *host.Host
@@ -21,8 +21,8 @@ type bindTest struct {
 	sent    int
 }
 
-// newBind makes the host. With shared, what is mounted in its /dev appears
-// wherever /dev is mounted, and the other way round.
+// newBind makes the host. With shared, its /dev and all other mounts of it are peers:
+// what is mounted in one appears in all.
 func newBind(t *testing.T, h *host.Host, shared bool) *bindTest {
 	t.Helper()
 	if shared {
@@ -33,8 +33,8 @@ func newBind(t *testing.T, h *host.Host, shared bool) *bindTest {
 	return b
 }
 
-// expectUnharmed fails if the host has noticed anything: its daemon is reached,
-// by the host and in no other way, and names and mounts are what they were.
+// expectUnharmed fails if anything has changed for the host: only its own messages reach
+// its daemon, and names and mounts are as before.
 func (b *bindTest) expectUnharmed() {
 	b.t.Helper()
 	b.sent++
@@ -51,7 +51,7 @@ func (b *bindTest) expectUnharmed() {
 	}
 }
 
-// eachPropagation runs a test on hosts whose /dev has peers, and has none.
+// eachPropagation runs a test on hosts whose /dev has peers, or none.
 func eachPropagation(t *testing.T, test func(t *testing.T, shared bool)) {
 	for _, shared := range []bool{false, true} {
 		t.Run(map[bool]string{false: "private", true: "shared"}[shared]+" mounts", func(t *testing.T) { test(t, shared) })
@@ -108,8 +108,8 @@ func TestEngineBindOCI(t *testing.T) {
 	}
 }
 
-// A /dev whose mount has the host's for a peer: what is mounted on the one
-// appears on the other, unless that is ended first.
+// A /dev whose mount is a peer of the host's: what is mounted on one appears on the
+// other, unless the repair makes it private first.
 func TestEngineBindPeers(t *testing.T) {
 	for _, inside := range []bool{true, false} {
 		t.Run(fmt.Sprintf("inside %t", inside), func(t *testing.T) {

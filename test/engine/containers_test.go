@@ -9,8 +9,8 @@ import (
 	"devlog/test/host"
 )
 
-// repairNamed repairs a container by its name, checks it by each of the names, has it log,
-// and undoes the repair.
+// repairNamed repairs a container by its name, checks it by each of the names, logs in it, and
+// undoes the repair.
 func repairNamed(t *testing.T, h *host.Host, exec func(args ...string) []string, names ...string) {
 	t.Helper()
 	for _, name := range names {
@@ -65,7 +65,7 @@ func TestContainerNames(t *testing.T) {
 			host.NeedContainers(t, runtime)
 			h := host.NewHost(t)
 			c := host.NewOCI(t, h, runtime, "web", host.Hold)
-			// The runtime's own directory of states is where it is found.
+			// It is found in the runtime's directory of states.
 			own := func(args ...string) []string {
 				line := c.Args(args[0], args[1:]...)
 				return slices.Delete(line, 1, 3)
@@ -80,7 +80,7 @@ func TestContainerNames(t *testing.T) {
 	}
 }
 
-// A name that two containers have, or none, is an error that says what there is.
+// A name of two containers, or of none, is an error that lists what there is.
 func TestContainerNames_errors(t *testing.T) {
 	host.NeedContainers(t, "podman", "runc", "lxc")
 	h := host.NewHost(t)

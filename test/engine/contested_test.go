@@ -49,7 +49,7 @@ func TestEngineContested(t *testing.T) {
 	}
 }
 
-// replacing replaces the name by whatever there can be, as fast as it can, until stop is called.
+// replacing replaces the name by every kind of file, as fast as it can, until stop is called.
 func replacing(t *testing.T, path string) (stop func()) {
 	t.Helper()
 	done := make(chan struct{})

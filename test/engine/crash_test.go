@@ -18,13 +18,13 @@ import (
 // crashCase is a repair that is killed.
 type crashCase struct {
 	name     string
-	make     func(t *testing.T, h *host.Host) (receive func() string) // receive is of the host's live daemon, if there is one
+	make     func(t *testing.T, h *host.Host) (receive func() string) // receive returns what the host's daemon gets, if it runs
 	flags    []string
-	host     bool // it is the host that is repaired
+	host     bool // the host is repaired
 	prepared bool // the host is prepared, and its daemon has bound again since
 	inside   bool // the command is typed in the container
 	run      string
-	watched  bool // a receiver that was started keeps the repair
+	watched  bool // a started receiver repairs again
 }
 
 func quiet(f func(t *testing.T, h *host.Host)) func(t *testing.T, h *host.Host) func() string {
@@ -35,7 +35,7 @@ func daemonAt(t *testing.T, h *host.Host) func() string { return host.ListenOn(t
 
 func directory(t *testing.T, h *host.Host) { host.Check(t, os.Mkdir(h.Path("/dev/log"), 0o755)) }
 
-// Each is killed on one side only, for time's sake: the steps are the same.
+// Each is killed on one side only, to save time: the steps are the same.
 var crashCases = []crashCase{
 	{name: "adopt", make: quiet(host.Journal), inside: true},
 	{name: "symlink/absent", make: quiet(nothing)},
@@ -70,8 +70,8 @@ type crashing struct {
 	sent    int
 }
 
-// run runs a command of our hook, that is killed at the checkpoint at; 0 for
-// none. It returns false if it was not killed.
+// run runs a command of devlog-hook that is killed at the checkpoint with the number at;
+// 0 for none. It returns false if it was not killed.
 func (x *crashing) run(at int, command string) (r host.Result, killed bool) {
 	x.t.Helper()
 	args := []string{command}
@@ -91,7 +91,7 @@ func (x *crashing) run(at int, command string) (r host.Result, killed bool) {
 	r = x.h.Do(append([]string{"env", fmt.Sprintf("DEVLOG_CRASH=%d", at)}, line...)...)
 	killed = r.Code < 0 || r.Code > 128
 	if _, err := os.Lstat(x.h.Path("/dev/.devlog-host")); err == nil && at == 0 && command == "undo" && !x.tt.host && !x.tt.prepared {
-		x.h.Must(host.HookOn(), "undo", "--host") // it was prepared for the container
+		x.h.Must(host.HookOn(), "undo", "--host") // the container's repair has prepared it
 	}
 	if at == 0 && r.Code != 0 {
 		x.t.Errorf("%s: %+v", command, r)
@@ -102,8 +102,8 @@ func (x *crashing) run(at int, command string) (r host.Result, killed bool) {
 	return r, killed
 }
 
-// reachable sends a message on the host, and finds it: the live daemon is
-// reached all the time.
+// reachable sends a message on the host, and finds it at the daemon, which must be
+// reachable all the time.
 func (x *crashing) reachable() {
 	x.t.Helper()
 	if x.receive == nil {
@@ -121,9 +121,8 @@ func (x *crashing) reachable() {
 	}
 }
 
-// sharerSees fails if the name /dev/log, which everybody shares, is anything
-// else than it was or what a repair makes it. While a file is being moved out
-// of the way, and only then, there may be nothing of that name.
+// sharerSees fails if the shared /dev/log is neither what it was nor what a repair makes
+// it. Only while a file is being renamed may the name be missing.
 func (x *crashing) sharerSees(before host.World) {
 	x.t.Helper()
 	now := host.Snap(x.t, x.h.Path("/"), "/dev")
@@ -139,8 +138,8 @@ func (x *crashing) sharerSees(before host.World) {
 	}
 }
 
-// expectReceiver fails if there is not the one receiver, which the record names, after
-// the repair that follows one that was killed at the checkpoint.
+// expectReceiver expects exactly one receiver, the recorded one, after the repair that
+// follows a repair that was killed at the checkpoint.
 func (x *crashing) expectReceiver(at int) {
 	x.t.Helper()
 	want := 1
@@ -163,7 +162,7 @@ func (x *crashing) expectReceiver(at int) {
 	}
 }
 
-// expectHealthy fails if there is still something to repair, or to clear away.
+// expectHealthy fails if there is still something to repair or to remove.
 func (x *crashing) expectHealthy() {
 	x.t.Helper()
 	line := x.c.HookArgs(x.tt.inside, "check")
@@ -201,8 +200,8 @@ func crash(t *testing.T, tt crashCase) {
 	x.receive = tt.make(t, h)
 	x.c = host.NewCheap(t, h, "c1", host.CheapOptions{Run: tt.run, Bin: bin})
 	before := host.Look(t, h, x.c)
-	// A kill between a directory's making and the note of it, or between the
-	// note's removal and the directory's, leaves an empty directory.
+	// A kill between the creation of a directory and its record, or between their
+	// removal, leaves an empty directory.
 	may := []string{"/run/devlog", "/run/systemd", "/run/systemd/journal", "/var/a", "/srv"}
 	if tt.name == "bind/absent" {
 		may = append(may, "/dev/log") // others may have mounted over it by now
@@ -254,7 +253,7 @@ func (x *crashing) expectBefore(before host.World, may []string, when string) {
 	host.GiveBack(x.t, x.h)
 	after := host.Look(x.t, x.h, x.c)
 	if x.tt.prepared {
-		// A prepared host stays prepared: the daemon's new socket is beside the link.
+		// A prepared host stays prepared. The daemon's new socket is beside the link.
 		x.expectPrepared()
 		after = host.Look(x.t, x.h, x.c)
 	}
@@ -267,13 +266,13 @@ func (x *crashing) expectBefore(before host.World, may []string, when string) {
 	}
 }
 
-// expectPrepared sees that the prepared host has stayed so, and makes the
-// daemon bind its socket to /dev/log once more.
+// expectPrepared expects that the host is still prepared, and makes the daemon bind its
+// socket to /dev/log again.
 func (x *crashing) expectPrepared() {
 	x.t.Helper()
 	log, kept := x.h.Path("/dev/log"), x.h.Path("/dev/.devlog-host")
 	switch to, err := os.Readlink(log); {
-	case errors.Is(err, unix.EINVAL): // the daemon's socket still
+	case errors.Is(err, unix.EINVAL): // still the daemon's socket
 	case err != nil || to != "/run/devlog/log":
 		x.t.Fatalf("/dev/log points to %q, %v", to, err)
 	default:
@@ -282,7 +281,7 @@ func (x *crashing) expectPrepared() {
 	}
 }
 
-// A repair that replaces a receiver whose socket has no name any more, and is killed.
+// A repair is killed while it replaces a receiver whose socket has lost its name.
 func TestEngineCrashReplaces(t *testing.T) {
 	host.NeedContainers(t)
 	bin, err := host.CrashDir()

@@ -63,7 +63,7 @@ func expectOwn(t *testing.T, h *host.Host, cs []*host.Cheap, text string) {
 	host.WantNowhere(t, h.Path("/var/log"), text)
 }
 
-// fakeDaemon is a syslog daemon of the host, as far as its socket is concerned.
+// fakeDaemon plays the socket of a host's syslog daemon.
 type fakeDaemon struct {
 	t  *testing.T
 	h  *host.Host
@@ -79,7 +79,7 @@ func newFakeDaemon(t *testing.T, h *host.Host) *fakeDaemon {
 	return d
 }
 
-// restart is what the restart of a daemon is for others.
+// restart does what other programs see of a daemon's restart.
 func (d *fakeDaemon) restart() {
 	d.t.Helper()
 	if d.fd >= 0 {
@@ -95,8 +95,8 @@ func (d *fakeDaemon) restart() {
 	})
 }
 
-// want logs on the host until the daemon has received it: while /dev/log is
-// being replaced a message may come too early.
+// want logs on the host until the daemon has received a message: one that is sent
+// while /dev/log is being replaced may be lost.
 func (d *fakeDaemon) want(text string) {
 	d.t.Helper()
 	buf := make([]byte, 1<<10)
@@ -107,9 +107,9 @@ func (d *fakeDaemon) want(text string) {
 	})
 }
 
-// Fifty receivers share one /dev, whose /dev/log is replaced again and again: each time all of them
-// get their messages again, and so does the host. Where each repairs a mount of its own, they wait
-// longer and longer after the first times.
+// Fifty receivers share one /dev, whose /dev/log is replaced again and again. Each time all of them
+// and the host get their messages again. Where each has its own mount to repair, they wait longer
+// and longer after the first times.
 func TestManyReceivers(t *testing.T) {
 	for _, prepared := range []bool{false, true} {
 		t.Run(map[bool]string{false: "unprepared", true: "prepared"}[prepared], func(t *testing.T) {
@@ -121,7 +121,7 @@ func TestManyReceivers(t *testing.T) {
 			if prepared {
 				n = 40
 				d = newFakeDaemon(t, h)
-				// By force: the daemon is this test, which is not seen on the fake host.
+				// With --force, because the fake host does not see this test, which is the daemon.
 				h.Must(host.HookOn(), "repair", "--host", "--force")
 				ways = append(ways, "restart", "rm", "restart")
 			}
@@ -129,7 +129,7 @@ func TestManyReceivers(t *testing.T) {
 			var worst time.Duration
 			for i := range n {
 				way := ways[i%len(ways)]
-				if i%20 == 19 || i == n-1 { // for which every container has to do something
+				if i%20 == 19 || i == n-1 { // every container has to repair
 					way = "dangling link"
 				}
 				switch way {
@@ -153,9 +153,9 @@ func TestManyReceivers(t *testing.T) {
 	}
 }
 
-// Somebody replaces /dev/log as fast as he can: the receivers repair it now and
-// then, say so once, need little time for all that, and have it right once he
-// has ended.
+// A program replaces /dev/log as fast as it can. The receivers repair it now and then,
+// report that once, use little processor time, and have repaired it soon after the
+// program's end.
 func TestHostileReplacement(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)
@@ -179,14 +179,14 @@ func TestHostileReplacement(t *testing.T) {
 	}
 	expectOwn(t, h, cs, "end")
 	for _, c := range cs {
-		if n := len(repairsSaid(t, c)); n > 2 { // one, and one more on a machine that took a minute for this
+		if n := len(repairsSaid(t, c)); n > 2 { // a second one if this took a minute
 			t.Errorf("%s said %d times that /dev/log was replaced", c.Name, n)
 		}
-		if r := c.Hook(true, "undo"); r.Code != 0 { // its end makes it say how often
+		if r := c.Hook(true, "undo"); r.Code != 0 { // at its end it reports how often
 			t.Fatalf("undo in %s: %+v", c.Name, r)
 		}
 		counts := repairsSaid(t, c)
-		// 100 ms, and then twice the last pause: seven in less than 10 s.
+		// Pauses of 100 ms, 200 ms, and so on: seven repairs in 10 s.
 		if n := slices.Max(append(counts, 0)); n > 15 {
 			t.Errorf("%s repaired %d times", c.Name, n)
 		}
@@ -195,8 +195,7 @@ func TestHostileReplacement(t *testing.T) {
 
 var repairSaid = regexp.MustCompile(`/dev/log was replaced; repaired(?: \((\d+) times)?`)
 
-// repairsSaid is what a container's receiver wrote about its repairs: how many
-// there were until then.
+// repairsSaid returns the counts of repairs that a container's receiver has reported.
 func repairsSaid(t *testing.T, c *host.Cheap) (counts []int) {
 	t.Helper()
 	log, err := os.ReadFile(c.Log(true))
@@ -212,13 +211,14 @@ func repairsSaid(t *testing.T, c *host.Cheap) (counts []int) {
 	return counts
 }
 
-// cpuTime is how long a process ran, and those that it has waited for.
+// cpuTime returns the processor time of a process and of the children that it has waited
+// for.
 func cpuTime(t *testing.T, h *host.Host, pid int) (own, children time.Duration) {
 	t.Helper()
 	stat, err := os.ReadFile(h.Path(filepath.Join("/proc", strconv.Itoa(pid), "stat")))
 	host.Check(t, err)
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	// proc_pid_stat(5): fields 14 to 17, in ticks of which there are always 100.
+	// proc_pid_stat(5): fields 14 to 17, in ticks of 10 ms.
 	ticks := make([]time.Duration, 4)
 	for i := range ticks {
 		n, err := strconv.Atoi(fields[11+i])

@@ -8,11 +8,11 @@ import (
 	"devlog/test/host"
 )
 
-// The problem this project comes from: a host and its containers, each with
-// the syslog-ng that Debian has, and one /dev for all.
+// The problem that devlog was made for: a host and its containers share one /dev, and each
+// runs Debian's syslog-ng.
 
-// oldContainer makes a container of LXC that can run syslog-ng, with more lines
-// of configuration.
+// oldContainer makes an LXC container that can run syslog-ng, with these lines of
+// configuration.
 func oldContainer(t *testing.T, h *host.Host, name string, lines ...string) *host.LXC {
 	t.Helper()
 	scripts, err := filepath.Abs("../hooks")
@@ -21,11 +21,11 @@ func oldContainer(t *testing.T, h *host.Host, name string, lines ...string) *hos
 	return host.BareLXC(t, h, name, append(lines, "lxc.mount.entry = "+scripts+" etc/init.d none ro,bind,create=dir 0 0")...)
 }
 
-// holdInit is hold for an init whose foster children end: a signal interrupts
-// what it waits in.
+// holdInit is host.Hold for an init that gets orphans: the end of one interrupts its
+// wait.
 const holdInit = "mkfifo /tmp/hold; until read _ </tmp/hold; do :; done\n"
 
-// stopAll ends containers that have come to hold.
+// stopAll ends containers that wait in holdInit.
 func stopAll(t *testing.T, cs ...*host.LXC) {
 	t.Helper()
 	for _, c := range cs {
@@ -47,7 +47,7 @@ func socketTypes(t *testing.T, test func(t *testing.T, k host.DaemonKind)) {
 	}
 }
 
-// Without devlog, the daemon that was started last gets everybody's messages.
+// Without devlog, the daemon that was started last gets all messages.
 func TestOldProblem(t *testing.T) {
 	socketTypes(t, func(t *testing.T, k host.DaemonKind) {
 		h := host.NewHost(t)
@@ -83,10 +83,9 @@ func TestOldProblem(t *testing.T) {
 	})
 }
 
-// With us, each has its own messages and no others: A with a syslog-ng of its
-// own behind the private socket, B with our receiver; also after the restart of
-// either daemon, on a host that was prepared or not, and whether LXC's hook has
-// repaired them or an init script in them.
+// With devlog, each has its own messages and no others: A with its own syslog-ng behind the
+// private socket, B with a receiver. This is so after a restart of either daemon, on a prepared
+// or unprepared host, and with a repair by LXC's hook or by an init script inside.
 func TestOldProblemSolved(t *testing.T) {
 	socketTypes(t, func(t *testing.T, k host.DaemonKind) {
 		for _, prepared := range []bool{true, false} {
@@ -120,7 +119,7 @@ func TestOldProblemSolved(t *testing.T) {
 	})
 }
 
-// solvedContainers starts A, which has a daemon of its own, and B.
+// solvedContainers starts A, which has its own daemon, and B.
 func solvedContainers(t *testing.T, h *host.Host, start string) (a, b *host.LXC) {
 	t.Helper()
 	if start == "hook" {

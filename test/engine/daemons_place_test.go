@@ -13,12 +13,12 @@ import (
 	"devlog/test/host"
 )
 
-// place is where somebody logs: the host, or one of its containers.
+// place is where a program logs: the host, or one of its containers.
 type place struct {
 	name string
 	send func(text string) host.Result
-	log  string                   // of who is to receive that, seen from the test
-	path func(name string) string // where the test finds its file name
+	log  string                   // of the one that should receive it, as the test sees it
+	path func(name string) string // its file name as the test sees it
 }
 
 func hostPlace(h *host.Host, log string) place {
@@ -37,7 +37,7 @@ func ociPlace(c *host.OCI) place {
 	return place{c.ID, func(text string) host.Result { return c.Exec("client", "t", "13", text) }, c.Log(), ofProcess(c.H, pid)}
 }
 
-// ofProcess finds files of the root of a process of the host.
+// ofProcess returns names of files below the root of a process of the host.
 func ofProcess(h *host.Host, pid int) func(name string) string {
 	return func(name string) string { return filepath.Join(h.Path(fmt.Sprintf("/proc/%d/root", pid)), name) }
 }
@@ -75,7 +75,7 @@ func soonOwn(t *testing.T, places []place, text string) time.Duration {
 			if !p.connects() || p.send(early).Code != 0 {
 				return false
 			}
-			// If it is written at all, then in milliseconds.
+			// If it is written, it is within milliseconds.
 			return host.WaitAtMost(300*time.Millisecond, func() bool { return p.holds(early) })
 		}) {
 			to, err := os.Readlink(p.path("/dev/log"))

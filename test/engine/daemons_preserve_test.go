@@ -11,13 +11,12 @@ import (
 	"devlog/test/host"
 )
 
-// The host's own daemon notices nothing when the host is prepared and
-// unprepared: no message is lost or written twice, no call of a sender fails,
-// and /dev/log points to a listener at every moment.
+// The host's daemon keeps working while the host is prepared and unprepared: no message is
+// lost or written twice, no sender's call fails, and /dev/log always leads to a listener.
 func TestPreserveHost(t *testing.T) {
 	for _, k := range host.DaemonKinds {
 		t.Run(k.String(), func(t *testing.T) {
-			t.Parallel() // each undo waits for most of its time
+			t.Parallel() // each undo mostly waits
 			host.NeedContainers(t)
 			host.NeedDaemons(t)
 			swaps, each := k.Enough()
@@ -60,7 +59,7 @@ func TestPreserveHost(t *testing.T) {
 	}
 }
 
-// expectLink fails if a name is no link with that text.
+// expectLink fails if the name is not a link with that text.
 func expectLink(t *testing.T, name, text string) {
 	t.Helper()
 	if to, err := os.Readlink(name); err != nil || to != text {
@@ -68,7 +67,7 @@ func expectLink(t *testing.T, name, text string) {
 	}
 }
 
-// expectNoFailure reads a sender's answer and returns how much it has done.
+// expectNoFailure reads a sender's answer and returns how many messages it has sent.
 func expectNoFailure(t *testing.T, id, answer string) (done int) {
 	t.Helper()
 	var failed int
@@ -81,8 +80,8 @@ func expectNoFailure(t *testing.T, id, answer string) (done int) {
 	return done
 }
 
-// expectEach waits until a log file holds as many messages as each sender has
-// sent, and sees that each number is there once.
+// expectEach waits until a log file has as many messages as each sender has sent, and
+// expects each number once.
 func expectEach(t *testing.T, file string, sent map[string]int) {
 	t.Helper()
 	total := 0
@@ -102,7 +101,7 @@ func expectEach(t *testing.T, file string, sent map[string]int) {
 	for line := range bytes.Lines(got) {
 		_, message, ours := bytes.Cut(line, []byte(" sender: "))
 		if !ours {
-			continue // the daemon's own
+			continue // a message of the daemon's own
 		}
 		id, number, _ := strings.Cut(strings.TrimSuffix(string(message), ".\n"), " ")
 		n, err := strconv.Atoi(number)

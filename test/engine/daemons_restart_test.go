@@ -13,12 +13,12 @@ import (
 	"devlog/test/host"
 )
 
-// repairedIn is how soon everybody has to log to his own again after /dev/log was
-// replaced. The aim is one second; a loaded machine may need more.
+// repairedIn is the longest time until every container's messages are in its own log again
+// after /dev/log was replaced. The aim is one second; a loaded machine may need more.
 const repairedIn = 15 * time.Second
 
-// neighbours starts a container of LXC with a receiver inside and one of runc
-// with a receiver on the host, and returns where one can log.
+// neighbours starts an LXC container with a receiver inside and a runc container with a
+// receiver on the host, and returns them as places.
 func neighbours(t *testing.T, h *host.Host, d *host.Daemon) (places []place, stop func()) {
 	t.Helper()
 	l := host.NewLXC(t, h, "inside")
@@ -42,8 +42,8 @@ type event struct {
 	do   func()
 }
 
-// The host's daemon is restarted, or somebody replaces /dev/log: soon
-// everybody logs to his own again, with the receivers that ran before.
+// After a restart of the host's daemon, or a replacement of /dev/log, every message soon
+// arrives in its own log again, with the same receivers.
 func TestHostDaemonRestart(t *testing.T) {
 	for _, k := range host.DaemonKinds {
 		for _, prepared := range []bool{true, false} {
@@ -62,7 +62,7 @@ func TestHostDaemonRestart(t *testing.T) {
 				receivers := h.Receivers()
 				restart := func() { d.Stop(); d.Start() }
 				events := []event{{"first", restart}, {"second", restart}}
-				if prepared { // else the host's only name is gone
+				if prepared { // otherwise the host's only name is gone
 					other := host.NewCheap(t, h, "other", host.CheapOptions{})
 					events = []event{events[0],
 						{"rm", func() { other.Sh("rm /dev/log") }},
@@ -95,7 +95,7 @@ func TestOwnDaemonStepsIn(t *testing.T) {
 	for _, k := range host.DaemonKinds {
 		for _, inside := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s/inside %t", k, inside), func(t *testing.T) {
-				t.Parallel() // it waits for the end of what could be a restart
+				t.Parallel() // it waits until a restart can be ruled out
 				host.NeedContainers(t, "lxc")
 				host.NeedDaemons(t)
 				h := host.NewHost(t)
@@ -127,7 +127,7 @@ func TestOwnDaemonStepsIn(t *testing.T) {
 				soonOwn(t, places(own.Log), "kept")
 				host.WantNowhere(t, filepath.Dir(ours), ": daemon-c\n", ": kept-c\n")
 				own.Stop()
-				if r := c.Attach("/bin/rm", "-f", "/run/devlog/log"); r.Code != 0 { // syslog-ng leaves it, so that its end would be no event
+				if r := c.Attach("/bin/rm", "-f", "/run/devlog/log"); r.Code != 0 { // syslog-ng leaves it, so its end would cause no event
 					t.Fatalf("rm: %+v", r)
 				}
 				soonOwn(t, places(ours), "back")

@@ -12,14 +12,14 @@ import (
 	"devlog/test/host"
 )
 
-// ownDev gives a container a /dev of its own, as OCI runtimes do.
+// ownDev gives a container its own /dev, as OCI runtimes do.
 const ownDev = "mount -n -t tmpfs -o mode=755,size=64m dev dev; mknod -m 666 dev/null c 1 3"
 
-// takeOver starts a daemon in the container that listens at the path, in the
-// place of what is there; log is its file, kill leaves its socket.
+// takeOver starts a daemon in the container that replaces the socket at the path. log is
+// its file. kill kills it, which leaves its socket.
 func takeOver(c *host.Cheap, path string) (log string, kill func()) {
 	c.H.T.Helper()
-	// No receiver of ours to anybody: it has another name.
+	// It has another name, so devlog does not take it for a receiver.
 	pid := strings.TrimSpace(c.Sh(fmt.Sprintf(`cp /opt/devlog/devlogd /run/other-syslogd
 rm -rf %[1]s
 /run/other-syslogd --listen %[1]s --rule '*.* -/run/theirs' </dev/null >/dev/null 2>&1 &
@@ -35,13 +35,13 @@ echo $!`, path)))
 // After the daemon was killed and left its socket, the receiver receives again, as often as
 // that happens.
 func TestOwnDaemonTakesDevLog(t *testing.T) {
-	// takenFor is how long a daemon's end may stay unnoticed, with some more for
-	// a loaded machine: a restart is waited for.
+	// takenFor is how long a daemon's end may stay unnoticed: the receiver waits for a
+	// possible restart. A loaded machine needs more.
 	const takenFor = 13 * time.Second
 	for _, where := range []string{"socket", "link"} {
 		for _, inside := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s/inside %t", where, inside), func(t *testing.T) {
-				t.Parallel() // it waits for the end of what could be a restart
+				t.Parallel() // it waits until a restart can be ruled out
 				host.NeedContainers(t)
 				h := host.NewHost(t)
 				c := host.NewCheap(t, h, "c1", host.CheapOptions{Dev: ownDev})

@@ -11,8 +11,8 @@ import (
 	"devlog/test/host"
 )
 
-// mistakes are what a repair cannot succeed with, its exit code, and what its
-// message has to name.
+// mistakes are settings with which a repair must fail, its exit code, and what its message
+// must name.
 var mistakes = []struct {
 	name  string
 	flags []string
@@ -60,8 +60,8 @@ func TestRepairMistakes(t *testing.T) {
 	}
 }
 
-// expectNothingNew compares the host to what it was, but for our own log of
-// failures, and sees that no receiver is left.
+// expectNothingNew compares the host to what it was, except devlog's note of the failure,
+// and expects that no receiver is left.
 func expectNothingNew(t *testing.T, h *host.Host, before []string) {
 	t.Helper()
 	host.ExpectNew(t, h, before, failureLog(h)...)
@@ -70,7 +70,7 @@ func expectNothingNew(t *testing.T, h *host.Host, before []string) {
 	}
 }
 
-// failureLog is where a host-side hook writes its error, if it has.
+// failureLog is where a hook on the host writes its error.
 func failureLog(h *host.Host) (names []string) {
 	for _, name := range []string{"/run/devlog", "/run/devlog/plain.log"} {
 		if _, err := os.Lstat(h.Path(name)); err == nil {
@@ -80,7 +80,7 @@ func failureLog(h *host.Host) (names []string) {
 	return names
 }
 
-// listing is what is in a container's root directory where we could change it.
+// listing returns the parts of a container's root directory that a repair could change.
 func listing(t *testing.T, root string) (names []string) {
 	t.Helper()
 	for _, dir := range []string{"etc", "run", "var/log"} {
@@ -115,13 +115,12 @@ func TestHookMistakes(t *testing.T) {
 			if log, err := os.ReadFile(h.Path("/run/devlog/plain.log")); err == nil && !strings.Contains(string(log), m.names) {
 				t.Errorf("%s: the hook's log lacks %s: %s", m.name, m.names, log)
 			}
-			h.Do(c.Args("delete", "--force")...) // whether the runtime has left something is its own affair
+			h.Do(c.Args("delete", "--force")...) // the runtime may have left something
 		}
 	})
 }
 
-// The same for the start hook of LXC, which hides the words: they are in the
-// kernel's log too.
+// The same for LXC's start hook. LXC hides its output, which is in the kernel's log too.
 func TestHookMistakesLXC(t *testing.T) {
 	host.NeedContainers(t, "lxc")
 	h := host.NewHost(t)
@@ -160,8 +159,8 @@ func TestHookMistakesLXC(t *testing.T) {
 	}
 }
 
-// A socket of somebody else that is alive is left alone: where nothing may be
-// mounted the repair is refused, elsewhere it is for the container only.
+// Another program's live socket is left alone: where mounts are denied the repair is
+// refused, elsewhere it changes the container only.
 func TestLiveSocket(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, h *host.Host, c host.Running) {
 		receive := host.Listen(t, h.Path("/dev/log"))

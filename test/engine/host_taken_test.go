@@ -15,9 +15,8 @@ import (
 	"devlog/test/host"
 )
 
-// A container that puts its own socket in the place of a prepared host's daemon's
-// does not keep it: check says so, undo gives it nothing, and a restart of the
-// daemon puts the host right.
+// A container replaces the socket of a prepared host's daemon by its own. check reports that,
+// undo does not give it /dev/log, and a restart of the daemon restores the host.
 func TestHostTaken(t *testing.T) {
 	host.NeedContainers(t)
 	for _, end := range []string{"undo", "restart"} {
@@ -101,9 +100,9 @@ func TestHostNameTaken(t *testing.T) {
 	}
 }
 
-// The watcher of a prepared host sees at once that a container removes the name of the
-// host's socket or puts its own there, and says in the kernel's log, which no container
-// gets, what to do. A restart of the host's daemon is no such thing.
+// The watcher of a prepared host notices at once that a container removes or replaces the
+// host's socket, and reports in the kernel's log, which no container gets, what to do. It does
+// not report a restart of the host's daemon.
 func TestHostTakenWatched(t *testing.T) {
 	host.NeedContainers(t)
 	host.NeedDaemons(t)
@@ -155,7 +154,7 @@ func TestHostTakenWatched(t *testing.T) {
 	}
 }
 
-// kernelLog returns what the kernel's log gets from now on.
+// kernelLog returns a function that returns the new records of the kernel's log.
 func kernelLog(t *testing.T) func() (lines []string) {
 	t.Helper()
 	f, err := os.OpenFile("/dev/kmsg", os.O_RDONLY|unix.O_NONBLOCK, 0)

@@ -9,12 +9,12 @@ import (
 	"devlog/test/host"
 )
 
-// anywhere is where a hostile container would like its neighbours' hooks to make
-// files, as root: through the link that it leaves at the /dev/log of all.
+// anywhere are places where a hostile container wants its neighbours' hooks to create files
+// as root, through a link at the shared /dev/log.
 var anywhere = []string{"/etc/nologin", "/data/x.sock", "/data/a/b/c/d/log", "/var/lib/x/y/log", "../etc/nologin",
 	"/data/../run/devlog/../../etc/nologin", "/var/run/../../data/run/devlog/log"}
 
-// newPrey is a container that has a directory of the host's at /data.
+// newPrey makes a container with a directory of the host at /data.
 func newPrey(t *testing.T, h *host.Host) *host.Cheap {
 	t.Helper()
 	return host.NewCheap(t, h, "prey", host.CheapOptions{Run: "mount -n -t tmpfs -o mode=755 run run; mkdir -p data var/lib; ln -s ../run var/run; mount -n --bind /srv/data data"})
@@ -89,7 +89,7 @@ func TestEngineHostileLinkWhileKept(t *testing.T) {
 	host.ExpectReceiversEnd(t, h)
 }
 
-// A host is prepared over such a link.
+// A host with such a link can be prepared.
 func TestHostHostileLink(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)

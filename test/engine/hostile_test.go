@@ -59,7 +59,7 @@ func TestEngineHostileLinks(t *testing.T) {
 	}
 }
 
-// bb makes a script use busybox for what may not be an applet of its own.
+// bb makes a script run its commands by busybox.
 func bb(script string) string { return strings.ReplaceAll(script, "rmdir ", "busybox rmdir ") }
 
 // A container that swaps names while it is repaired.

@@ -12,19 +12,19 @@ import (
 	"devlog/test/host"
 )
 
-// sendAsLogger sends what logger(1) of a container writes that calls itself that.
+// sendAsLogger sends what logger(1) writes in a container with that host name.
 func sendAsLogger(t *testing.T, rootfs, hostname, text string) {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	host.Check(t, err)
 	defer unix.Close(fd)
-	path := filepath.Join(t.TempDir(), "root") // a socket's path is short
+	path := filepath.Join(t.TempDir(), "root") // a socket's path must be short
 	host.Check(t, os.Symlink(rootfs, path))
 	host.Check(t, unix.Connect(fd, &unix.SockaddrUnix{Name: path + "/run/devlog/log"}))
 	host.Check(t, host.Send(fd, "<13>Nov 27 19:41:42 "+hostname+" web: "+text))
 }
 
-// wantText waits for the one line with the text, which has one host's name and the tag.
+// wantText waits for the only line with the text, which must have one host name and the tag.
 func wantText(t *testing.T, log, text string) {
 	t.Helper()
 	host.WantOnce(t, log, text)
@@ -35,8 +35,8 @@ func wantText(t *testing.T, log, text string) {
 	}
 }
 
-// The container's own name of its host, which is not the receiver's, is no part of
-// a message: a hook finds it in config.json, repair in its UTS namespace.
+// The container's own host name, which is not the receiver's name for it, is left out of
+// messages. A hook finds it in config.json, repair in the UTS namespace.
 func TestContainersHostName(t *testing.T) {
 	host.EachOCI(t, func(t *testing.T, h *host.Host, runtime, stage string) {
 		c := host.NewOCI(t, h, runtime, "c1", host.Hold)

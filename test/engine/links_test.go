@@ -54,8 +54,8 @@ func TestLogByName(t *testing.T) {
 	})
 }
 
-// A link belongs to the container that made it last, and where rules send all elsewhere
-// there is none.
+// A link belongs to the container that made it last. If rules send all messages elsewhere,
+// there is no link.
 func TestLogByName_twice(t *testing.T) {
 	host.NeedContainers(t, "podman", "runc", "lxc")
 	h := host.NewHost(t)

@@ -13,7 +13,7 @@ import (
 	"devlog/test/host"
 )
 
-// Further sockets, each in a directory that is not there yet.
+// Further sockets, each in a directory that does not exist yet.
 const (
 	chroot  = "/var/lib/haproxy/dev/log"
 	another = "/var/lib/named/dev/log"
@@ -70,7 +70,7 @@ func TestEngineListen(t *testing.T) {
 			}
 		}
 		pid := h.Receivers()[0]
-		if !inside { // one inside runs from memory
+		if !inside { // a receiver inside runs from memory
 			h.Must("kill", "-USR2", strconv.Itoa(pid))
 			host.WantOnce(t, log, "upgraded to devlogd devel from devel")
 			wantAt(t, c, log, another, "upgraded")
@@ -205,7 +205,7 @@ func TestEngineJournal(t *testing.T) {
 				t.Fatalf("%q: %+v", args, r)
 			}
 		}
-		if !inside { // a fresh start knows them by that
+		if !inside { // a new receiver recognizes them by that
 			list := addresses(t, h.Path(fmt.Sprintf("/proc/%d/", h.Receivers()[0])))
 			if n := strings.Count(strings.Join(list, " "), "/"+names.JournalTemp); len(list) != 3 || n != 2 {
 				t.Errorf("the sockets' addresses are %q, want two of three with %s", list, names.JournalTemp)

@@ -31,7 +31,7 @@ func TestEngineListsNoSharedDev(t *testing.T) {
 	for _, inside := range []bool{false, true} {
 		for what, make := range map[string]func(*testing.T, *host.Host){"nothing": nothing, "stale": host.StaleSocket, "live": host.LiveSocket, "directory": directory} {
 			make(t, h)
-			lists() // of the test's own
+			lists() // the test itself has listed it
 			for _, args := range [][]string{{"check"}, {"repair", "--no-auto-repair"}, {"repair", "--no-auto-repair"}, {"undo"}} {
 				if r := c.Hook(inside, args...); r.Code != 0 && args[0] != "check" || lists() {
 					t.Errorf("%s, %q lists /dev, or fails: %+v", what, args, r)

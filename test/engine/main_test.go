@@ -1,4 +1,4 @@
-// Package engine tests what devlog-hook does to a host and its containers: it looks, repairs and undoes.
+// Package engine tests what devlog-hook does to a host and its containers: it checks, repairs and undoes.
 package engine
 
 import (

@@ -10,8 +10,8 @@ import (
 	"devlog/test/host"
 )
 
-// Without a service manager that keeps the sockets, a node that is started again has its
-// containers repaired, with the options that they had: those that run still, and were not undone.
+// Without a service manager that keeps the sockets, a restarted node has its containers repaired
+// with their options, if they still run and were not undone.
 func TestNodeStartsAgain(t *testing.T) {
 	host.NeedContainers(t)
 	for how, signal := range map[string]string{"killed": "-KILL", "stopped": "-TERM"} {

@@ -17,7 +17,7 @@ import (
 	"devlog/test/host"
 )
 
-// nodeReader is the process of the node that reads messages, other than the one before.
+// nodeReader returns the process of the node that reads messages, other than the earlier one.
 func nodeReader(t *testing.T, h *host.Host, before int) (pid int) {
 	t.Helper()
 	host.Eventually(t, "a process reads messages", func() bool {
@@ -104,8 +104,8 @@ func TestNodeReaderKilledAtTakeover(t *testing.T) {
 	})
 }
 
-// While a process that reads messages starts, the node works on: it repairs, and takes hooks, which
-// wait.
+// While a process that reads messages starts, the node keeps working: it repairs, and accepts hooks,
+// which wait.
 func TestNodeReaderStarts(t *testing.T) {
 	h, c := nodeHost(t)
 	c.WantSent(t, c.Log(false), "before")
@@ -213,8 +213,8 @@ echo x >devlog/secret; ln devlog/secret devlog/c/sub/hard; ln -s ../../secret de
 	owners(0, "c", "c/messages")
 }
 
-// A container whose rules cannot be followed when the process that reads messages is started again is
-// read when they can, and the rules are read again.
+// A restarted process that reads messages refuses a container if its rules cannot be opened. It reads
+// from the container once they can be, after a reload.
 func TestNodeMended(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)

@@ -190,8 +190,8 @@ func TestNodeEnds(t *testing.T) {
 	c.Stop()
 }
 
-// What the node may not do is left to a process of the container's own, which is said; where the
-// node must do it, it is refused.
+// If the node may not do what the rules need, the container gets its own receiver, which is reported.
+// With --receiver node the repair is refused.
 func TestNodeRefuses(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)
@@ -242,8 +242,8 @@ func TestNodeHookKilled(t *testing.T) {
 	c.WantSent(t, c.Log(false), "still")
 }
 
-// A hook whose node ends while it waits starts a receiver of the container's own, or fails where
-// it must have the node.
+// A hook whose node ends while it waits starts the container's own receiver. With --receiver node it
+// fails.
 func TestNodeEndsBeforeItAnswers(t *testing.T) {
 	for how, code := range map[string]int{"auto": 0, "node": 4} {
 		t.Run(how, func(t *testing.T) {
@@ -282,7 +282,7 @@ func TestNodeCallers(t *testing.T) {
 	if mode := info.Mode().Perm(); mode != 0o600 {
 		t.Errorf("the socket has the mode %o", mode)
 	}
-	conn, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0) // this test is root in another PID namespace
+	conn, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0) // this test is in another PID namespace
 	host.Check(t, err)
 	defer unix.Close(conn)
 	host.Check(t, unix.Connect(conn, &unix.SockaddrUnix{Name: path}))

@@ -15,9 +15,9 @@ import (
 	"devlog/test/host"
 )
 
-// Names in a shared /dev are anybody's to make. Twenty receivers that share it do not wake up for
-// them, and each still repairs; where they share /dev/log too, one repairs for all. It is not the
-// time that is measured: a woken receiver is one that was switched to.
+// Any container can create names in a shared /dev. Twenty receivers that share it do not wake up for
+// them, and still repair. If they share /dev/log too, one repairs for all. The test counts context
+// switches instead of time.
 func TestEngineNoise(t *testing.T) {
 	const most = 20 // context switches of a receiver
 	for _, name := range []string{"link", "bind"} {
@@ -87,8 +87,8 @@ func expectCalm(t *testing.T, h *host.Host, pids []int) {
 	})
 }
 
-// switches is how often each process has been taken off the processor, and so woken
-// up (proc_pid_status(5)).
+// switches returns the context switches of each process, and so how often it woke up
+// (proc_pid_status(5)).
 func switches(t *testing.T, h *host.Host, pids []int) []int {
 	t.Helper()
 	list := make([]int, len(pids))
@@ -100,7 +100,7 @@ func switches(t *testing.T, h *host.Host, pids []int) []int {
 			host.Check(t, err)
 			for line := range strings.Lines(string(status)) {
 				n := 0
-				if _, value, ok := strings.Cut(line, "voluntary_ctxt_switches:"); ok { // and nonvoluntary
+				if _, value, ok := strings.Cut(line, "voluntary_ctxt_switches:"); ok { // also nonvoluntary ones
 					_, err := fmt.Sscan(value, &n)
 					host.Check(t, err)
 				}

@@ -21,7 +21,7 @@ func TestEngineAnyProcess(t *testing.T) {
 	h := host.NewHost(t)
 	c := host.NewCheap(t, h, "c1", host.CheapOptions{})
 	c.Sh("mkfifo /tmp/hold; { echo $$ >/tmp/pid; read _ </tmp/hold; } >/dev/null 2>&1 &")
-	// As the host sees it: the shell that waits in the container.
+	// The shell that waits in the container, as the host numbers it.
 	worker := 0
 	host.Eventually(t, "the worker runs", func() bool {
 		for _, p := range h.Processes() {
@@ -69,8 +69,8 @@ func TestEngineAgain(t *testing.T) {
 	}
 }
 
-// Somebody removes the private socket's whole directory: it is made again, and
-// nothing is forgotten.
+// The private socket's directory is removed: the receiver makes it again, and undo still
+// works.
 func TestEngineLostDirectory(t *testing.T) {
 	for _, inside := range []bool{true, false} {
 		host.NeedContainers(t)
@@ -102,11 +102,11 @@ func TestEngineUndoHostTaken(t *testing.T) {
 	receive := host.ListenOn(t, h, "/dev/log")
 	h.Must(host.HookOn(), "repair", "--host")
 	host.Check(t, os.Remove(h.Path("/dev/log")))
-	_ = host.Listen(t, h.Path("/dev/log")) // by nobody of the host's
+	_ = host.Listen(t, h.Path("/dev/log")) // not by a process of the host
 	before := host.Tree(h)
 	expectRefusal(t, h.Do(host.HookOn(), "undo", "--host"), 3, "somebody else")
 	host.ExpectNew(t, h, before)
-	// Once that daemon has gone the host gets its name back.
+	// After that daemon's end the host gets its name back.
 	host.Check(t, os.Remove(h.Path("/dev/log")))
 	if r := h.Do(host.HookOn(), "undo", "--host"); r.Code != 0 {
 		t.Fatalf("undo --host: %+v", r)
@@ -128,7 +128,7 @@ func TestEngineHostInside(t *testing.T) {
 	host.ExpectWorld(t, before, host.Look(t, h, c))
 }
 
-// Whoever holds the lock for ever delays a repair, and does not prevent it.
+// A process that holds the lock forever delays a repair, but does not prevent it.
 func TestEngineLocked(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)
@@ -143,7 +143,7 @@ func TestEngineLocked(t *testing.T) {
 	c.WantSent(t, c.Log(false), "locked")
 }
 
-// A service with a mount namespace of its own is no container of its own.
+// A service with its own mount namespace is not a container.
 func TestEngineService(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)

@@ -64,7 +64,7 @@ func TestRepairInside(t *testing.T) {
 			return c.Exec(append([]string{host.HookIn}, args...)...)
 		})
 		left := host.Linked
-		if strings.HasSuffix(t.Name(), "/lxc") { // which may mount
+		if strings.HasSuffix(t.Name(), "/lxc") { // LXC's container may mount
 			left = "/dev/log"
 		}
 		host.ExpectNew(t, h, before, left)
@@ -99,13 +99,13 @@ func TestDryRun(t *testing.T) {
 	})
 }
 
-// checked is what check says: its exit code and words of its text.
+// checked is the result of check: its exit code and words of its output.
 type checked struct {
 	code int
 	says string
 }
 
-// check in every state: its exit code, what it says, and the same in JSON.
+// check in every state: its exit code, its output, and the same in JSON.
 func TestCheck(t *testing.T) {
 	for _, s := range []struct {
 		name string
@@ -118,7 +118,7 @@ func TestCheck(t *testing.T) {
 			"inside": {1, "repair    symlink"}, "pid": {1, "repair    symlink"}}},
 		{"journal", host.Journal, map[string]checked{
 			"inside": {1, "repair    adopt"}, "pid": {1, "repair    adopt"}}},
-		// Only from the host may anything be mounted in this container.
+		// Only the host may mount in this container.
 		{"live socket", func(t *testing.T, h *host.Host) { _ = host.Listen(t, h.Path("/dev/log")) }, map[string]checked{
 			"inside": {3, "repair --host"}, "pid": {1, "repair    bind"}}},
 	} {
@@ -158,7 +158,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// --root works on a directory that no process has for its root.
+// --root works on a directory that is not the root of any process.
 func TestRepairRoot(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)
@@ -173,7 +173,7 @@ func TestRepairRoot(t *testing.T) {
 	if to, err := os.Readlink(filepath.Join(root, "dev/log")); err != nil || to != "/run/devlog/log" {
 		t.Errorf("/dev/log points to %q, %v", to, err)
 	}
-	// A receiver lives until it is told to end.
+	// A receiver runs until it is ended.
 	if r := h.Do(host.HookOn(), "repair", "--root", root, "--name", "plain"); r.Code != 0 {
 		t.Fatalf("repair: %+v", r)
 	}

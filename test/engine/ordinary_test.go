@@ -10,8 +10,7 @@ import (
 	"devlog/test/host"
 )
 
-// A container as engines make it by default, with a /dev of its own and no
-// /dev/log in it, logs too.
+// A container as engines make it by default, with its own /dev and no /dev/log, logs too.
 
 func TestOrdinaryDocker(t *testing.T) {
 	host.NeedContainers(t, "docker", "runc")
@@ -26,7 +25,7 @@ func TestOrdinaryDocker(t *testing.T) {
 	host.ExpectReceiversEnd(t, h)
 }
 
-// podman has three ways to have devlog act: a device, an annotation, and for all containers.
+// podman can use devlog in three ways: by a device, by an annotation, or for all containers.
 func TestOrdinaryPodman(t *testing.T) {
 	for name, tt := range map[string]struct {
 		hooks string // of hooks.d
@@ -49,7 +48,7 @@ func TestOrdinaryPodman(t *testing.T) {
 			}
 			run := ordinary(t, h, global)
 			host.WantOnce(t, run(tt.asks...), host.ThreeTexts("a")...)
-			without := []string{} // who does not ask has nothing of it
+			without := []string{} // a container that does not ask gets nothing
 			if name == "all" {
 				without = []string{"--annotation", "devlog.dev/log=off"}
 			}

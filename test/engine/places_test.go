@@ -10,9 +10,8 @@ import (
 	"devlog/test/host"
 )
 
-// The private socket is at the one place that is documented, wherever /dev/log
-// leads: a daemon of the container's own that listens there gets the messages,
-// and so does one at the place that --socket names.
+// The private socket is at the documented path, wherever /dev/log points. A daemon of the
+// container that listens there gets the messages, and so does one at the path of --socket.
 func TestEngineOwnDaemonAdopts(t *testing.T) {
 	for _, socket := range []string{"/run/devlog/log", "/run/own/log"} {
 		for _, inside := range []bool{true, false} {
@@ -67,8 +66,8 @@ func TestEngineAdoptedPlaceTaken(t *testing.T) {
 	host.ExpectReceiversEnd(t, h)
 }
 
-// startsOver starts the host's daemon, whatever is at /dev/log, and expects that
-// it gets the host's messages.
+// startsOver starts the host's daemon over whatever is at /dev/log, and expects that it gets
+// the host's messages.
 func startsOver(t *testing.T, h *host.Host, d *host.Daemon, text string) {
 	t.Helper()
 	d.Start()
@@ -97,7 +96,7 @@ func TestEngineDaemonDown(t *testing.T) {
 					}
 					c.WantSent(t, c.Log(inside), "down")
 					startsOver(t, h, d, "hosts-1")
-					// The container keeps its own log, once that is seen to.
+					// The container has its own log once that is repaired.
 					host.Eventually(t, "the container has its own log", c.OwnSocket)
 					c.WantSent(t, c.Log(inside), "up")
 					d.Stop()
@@ -111,15 +110,14 @@ func TestEngineDaemonDown(t *testing.T) {
 	}
 }
 
-// privateDev makes a /dev of the container's own, with nothing of the host's but
-// what is mounted over log.
+// privateDev makes the container's own /dev. Only what is mounted over log is the host's.
 const privateDev = `mount -n -t tmpfs -o mode=755 dev dev
 mknod -m 666 dev/null c 1 3
 : >dev/log
 mount -n --bind /run/hosts/log dev/log`
 
-// A socket of the host's that is mounted over /dev/log is dead once the daemon
-// has been restarted. It is covered; what lies under it may be anything.
+// A socket of the host that is mounted over /dev/log is dead after the daemon's restart. The
+// repair covers it, whatever is below it.
 func TestEngineMountedLog(t *testing.T) {
 	for _, tt := range []struct{ name, dev string }{
 		{"private", privateDev},
@@ -279,8 +277,8 @@ func TestEngineClosedRun(t *testing.T) {
 	}
 }
 
-// noMounts is a seccomp policy of LXC's under which a process has the capability
-// to mount, and is denied it, as AppArmor denies it.
+// noMounts is a seccomp policy for LXC that denies mounts despite the capability, as AppArmor
+// does.
 const noMounts = `2
 denylist
 mount errno 13

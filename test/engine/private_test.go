@@ -10,8 +10,8 @@ import (
 	"devlog/test/host"
 )
 
-// The private socket has to be private: where a container's /run is not its
-// own, it gets a place of its own.
+// The private socket must be private: if a container's /run is not its own, the repair
+// mounts a tmpfs for the socket.
 
 // eachOwn starts two containers with the hook at the same time, and expects each one's messages
 // in its own log.
@@ -45,7 +45,7 @@ func eachRuntimeOCI(t *testing.T, test func(t *testing.T, h *host.Host, runtime 
 }
 
 // holdAt is hold with a FIFO that is not in a root directory that containers
-// may share: each has a /tmp of its own.
+// may share: each has its own /tmp.
 func holdAt(t *testing.T, c *host.OCI) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -75,8 +75,7 @@ func TestEngineOneRootfs(t *testing.T) {
 	})
 }
 
-// The host's /run in the container, of a host that is prepared and of one that
-// is not.
+// A container with the host's /run, on a prepared and an unprepared host.
 func TestEngineHostsRun(t *testing.T) {
 	eachRuntimeOCI(t, func(t *testing.T, h *host.Host, runtime string) {
 		for _, prepared := range []bool{false, true} {
@@ -96,7 +95,7 @@ func TestEngineHostsRun(t *testing.T) {
 			host.ExpectReceiversEnd(t, h)
 			added := []string{"/var/log/devlog/" + id, "/var/log/devlog/" + id + "/messages"}
 			if !prepared {
-				added = append(added, "/var/log/devlog", "/run/devlog") // made by the container's repair, on which the host's relied
+				added = append(added, "/var/log/devlog", "/run/devlog") // made by the container's repair, and used by the host's
 				h.Must(host.HookOn(), "undo", "--host")
 			}
 			host.ExpectNew(t, h, before, added...)
@@ -144,7 +143,7 @@ func TestEngineNoPlace(t *testing.T) {
 	}
 }
 
-// The same where nothing may be mounted at all.
+// The same where mounts are denied.
 func TestEngineNoMount(t *testing.T) {
 	eachRuntimeOCI(t, func(t *testing.T, h *host.Host, runtime string) {
 		for _, tt := range []struct {

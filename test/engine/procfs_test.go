@@ -12,8 +12,8 @@ import (
 	"devlog/test/host"
 )
 
-// A container that sees the host's processes gets nothing of a receiver on the
-// host, which is root there with fewer capabilities than the container has.
+// A container that sees the host's processes cannot reach anything of a receiver on the
+// host, which is root there with fewer capabilities than the container.
 func TestReceiverIsNotReached(t *testing.T) {
 	for name, flags := range map[string][]string{
 		"keeps the repair": nil,
@@ -60,8 +60,8 @@ func TestReceiverIsNotReached(t *testing.T) {
 	}
 }
 
-// Nor does one that tries at every instant, while the receiver executes a repair
-// again and again, or is replaced.
+// Nor can one that tries all the time, while the receiver executes repairs or is
+// replaced.
 func TestReceiverIsNeverReached(t *testing.T) {
 	for _, tt := range []struct {
 		name  string

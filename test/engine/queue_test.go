@@ -8,7 +8,7 @@ import (
 	"devlog/test/host"
 )
 
-// In a network namespace of its own, the container's socket has a longer queue, and the
+// In its own network namespace, the container's socket has a longer queue, and the
 // namespace's setting is as before. The host's setting never changes.
 func TestQueueOCI(t *testing.T) {
 	for _, runtime := range []string{"runc", "crun"} {
@@ -28,7 +28,7 @@ func TestQueueOCI(t *testing.T) {
 				c.Hook("prestart")
 				c.Write().Create()
 				c.Start()
-				defer host.WaitHeld(t, c.Rootfs).Close() // a shell that still opens is interrupted by a child's stop
+				defer host.WaitHeld(t, c.Rootfs).Close() // a stopped child would interrupt a shell that still opens
 				n := host.Queued(t, h, c.Rootfs)
 				host.ExpectQueue(t, n, want)
 				for where, got := range map[string]string{

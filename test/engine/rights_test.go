@@ -72,7 +72,7 @@ func TestNotRootChecks(t *testing.T) {
 			t.Errorf("check %s: %+v", flag, r)
 		}
 	}
-	// A container that has the host's /run is no host by that.
+	// A container with the host's /run is not taken for the host.
 	c := host.NewCheap(t, h, "c1", host.CheapOptions{Run: "mount -n --rbind /run run"})
 	expectRefusal(t, c.Exec(host.HookIn, "repair", "--host"), 3, "may be a container")
 	if _, err := os.Lstat(h.Path("/dev/.devlog-host")); err != nil {

@@ -11,8 +11,8 @@ import (
 	"devlog/test/host"
 )
 
-// unnamed is what a container without a name is called: its process, and when that
-// started.
+// unnamed returns the name of a container without a name: its process, and that process's
+// start time.
 func unnamed(h *host.Host, pid int) string { return fmt.Sprintf("pid-%d-%s", pid, h.Stat(pid)[19]) }
 
 // sharer is a row of check --host.
@@ -47,8 +47,8 @@ func sharers(t *testing.T, text string) (list []sharer) {
 	return list
 }
 
-// expectSharers compares the table of check --host, and the same in JSON, to
-// the containers that there are.
+// expectSharers compares the table of check --host, and the same in JSON, to the expected
+// containers.
 func expectSharers(t *testing.T, h *host.Host, code int, want []sharer) {
 	t.Helper()
 	slices.SortFunc(want, func(a, b sharer) int { return a.PID - b.PID })
@@ -100,7 +100,7 @@ func TestEngineSharers(t *testing.T) {
 	if r := repaired.Hook(true, "repair"); r.Code != 0 {
 		t.Fatalf("repair: %+v", r)
 	}
-	own := host.NewCheap(t, h, "own", host.CheapOptions{}) // has a daemon of its own
+	own := host.NewCheap(t, h, "own", host.CheapOptions{}) // with its own daemon
 	if r := own.Hook(false, "repair", "--receiver", "none", "--no-auto-repair"); r.Code != 0 {
 		t.Fatalf("repair: %+v", r)
 	}

@@ -70,7 +70,7 @@ func (s *shippingSite) file(i int) string {
 	return s.h.Path(fmt.Sprintf("/var/log/devlog/c%d/messages.json", i+1))
 }
 
-// log has each container log n messages, and waits until they are in its file.
+// log makes each container log n messages, and waits until they are in its file.
 func (s *shippingSite) log(n int) {
 	s.t.Helper()
 	for i, conn := range s.senders {
@@ -113,8 +113,8 @@ func (s *shippingSite) rotate() {
 	}
 }
 
-// arrived waits until each line that was logged is among what the server has, but for those that
-// the shipper may lose, and returns how many it has more than once.
+// arrived waits until the server has each logged line, except those that the shipper may lose. It
+// returns how many it has more than once.
 func (s *shippingSite) arrived(what string, stored func() string) (doubles int) {
 	s.t.Helper()
 	missing := 0
@@ -129,7 +129,7 @@ func (s *shippingSite) arrived(what string, stored func() string) (doubles int) 
 				s.t.Fatalf("the server has %q: %v", line, err)
 			}
 			if !strings.HasPrefix(m.Msg, "number ") {
-				continue // of the receiver itself
+				continue // a message of the receiver's own
 			}
 			if got[m.Hostname+m.Msg]++; got[m.Hostname+m.Msg] > 1 {
 				doubles++
@@ -149,14 +149,14 @@ func (s *shippingSite) arrived(what string, stored func() string) (doubles int) 
 	return doubles
 }
 
-// printed is the file that config prints, on the host.
+// printed returns the file that config prints on the host.
 func (s *shippingSite) printed(kind string) string {
 	s.t.Helper()
 	s.h.Must(filepath.Join(host.BinDir, "devlog-hook"), "config", kind, "--server", s.address, "--dir", "/run/shipping")
 	return "/run/shipping/devlog." + kind + ".conf"
 }
 
-// A shipper is a syslog daemon that was started with a directory of its own.
+// A shipper is a syslog daemon with its own directory.
 type shipper struct {
 	s     *shippingSite
 	k     host.DaemonKind
@@ -198,7 +198,7 @@ func (d *shipper) start() {
 			args[i+1] += ":" + filepath.Join(root, libraries, "rsyslog")
 		}
 	}
-	_ = os.Remove(d.s.h.Path(d.dir + "/pid"))            // of one that was killed
+	_ = os.Remove(d.s.h.Path(d.dir + "/pid"))            // of a killed one
 	d.cmd = d.s.h.Command(context.Background(), args...) // it is ended after the test's context
 	var err error
 	d.said, err = os.OpenFile(d.s.h.Path(d.dir+"/said"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -229,8 +229,8 @@ func endAll(signal string, daemons ...*shipper) {
 	}
 }
 
-// goesThrough does what can go wrong to the shipper while containers log. The
-// server is stopped and started by down and up.
+// goesThrough makes everything go wrong for the shipper while containers log. down and up
+// stop and start the server.
 func (s *shippingSite) goesThrough(down, up func(), stored func() string, rotateWhileDead bool) {
 	s.t.Helper()
 	s.log(500)
@@ -244,7 +244,7 @@ func (s *shippingSite) goesThrough(down, up func(), stored func() string, rotate
 	s.arrived("rotated", stored) // rsyslog reads again what it was about to send
 
 	s.log(500)
-	if s.perKill > 0 { // it loses lines of a file that it has just begun
+	if s.perKill > 0 { // it loses lines of a file that it has just begun to read
 		s.arrived("before the kill", stored)
 	}
 	s.agent.end("KILL")
@@ -396,7 +396,7 @@ func (s *httpStore) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case err != nil: // the shipper was killed: it did not get its confirmation
 	case r.URL.Path != "/insert/jsonline" || r.URL.Query().Get("_msg_field") != "msg":
 		http.Error(w, "no such address", http.StatusNotFound)
-	case s.asked%5 == 0: // a server has its bad moments
+	case s.asked%5 == 0: // the server fails now and then
 		http.Error(w, "overloaded", http.StatusServiceUnavailable)
 	default:
 		s.text.Write(body)

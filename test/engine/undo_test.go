@@ -14,15 +14,15 @@ type undoCase struct {
 	name  string
 	make  func(t *testing.T, h *host.Host) // the host's /dev/log
 	flags []string                         // of the repair
-	// prepare is a repair of the host, that is made first.
+	// prepare is a repair of the host that is done first.
 	prepare bool
-	// by is what the repair says that it did, inside if typed in the container
-	// where that is different.
+	// by is what the repair reports; inside is the same for a repair in the container, if
+	// it differs.
 	by, inside string
 	dev, run   string // of the container
 }
 
-// may is what may be left after an undo.
+// may are names that may be left after an undo.
 func (u undoCase) may() []string {
 	if strings.Contains(u.run, "rbind") { // the host's /run: made for the container, and used for the host
 		return []string{"/run/devlog"}
@@ -71,8 +71,8 @@ func eachUndo(t *testing.T, test func(t *testing.T, h *host.Host, c *host.Cheap,
 	}
 }
 
-// Undo puts back what was there, after the receiver has written what it had,
-// and there is nothing to undo then.
+// Undo restores what was there, after the receiver has written its messages. Then there is
+// nothing more to undo.
 func TestEngineUndo(t *testing.T) {
 	eachUndo(t, func(t *testing.T, h *host.Host, c *host.Cheap, inside bool, u undoCase) {
 		before := host.Look(t, h, c)
@@ -88,7 +88,7 @@ func TestEngineUndo(t *testing.T) {
 			if r := c.Hook(inside, "check"); r.Code != 0 {
 				t.Errorf("check after the repair: %+v", r)
 			}
-			c.Sh(fmt.Sprintf("client -n 500 b 13 round-%d", round)) // more than is written by the time of the undo
+			c.Sh(fmt.Sprintf("client -n 500 b 13 round-%d", round)) // more than the receiver has written when the undo begins
 			host.ExpectUndone(t, h, c, inside, before, u.may()...)
 			var want []string
 			for i := 1; i <= 500; i++ {
@@ -131,7 +131,7 @@ func TestEngineUndoWatcher(t *testing.T) {
 	})
 }
 
-// The host: its clients reach its daemon all the time, before and afterwards.
+// On the host, clients can always reach the daemon.
 func TestEngineUndoHost(t *testing.T) {
 	for _, s := range []struct {
 		name string

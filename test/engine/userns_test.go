@@ -59,7 +59,7 @@ func TestEngineUserNamespaceLXC(t *testing.T) {
 			host.GiveTo(t, c.Rootfs)
 			conf, err := os.ReadFile(c.Conf)
 			host.Check(t, err)
-			// A user namespace may bind a mount of the host with all below it only.
+			// A user namespace may only bind a mount of the host with everything below it.
 			conf = bytes.Replace(conf, []byte("/dev dev none rw,bind"), []byte("/dev dev none rw,rbind"), 1)
 			host.Check(t, os.WriteFile(c.Conf, conf, 0o644))
 			c.Start(host.ThreeClients("mapped") + host.Hold)
@@ -103,7 +103,7 @@ func TestEngineUndoLXC(t *testing.T) {
 func TestEngineUnprivileged(t *testing.T) {
 	const user = 1000
 	for _, s := range []struct {
-		name, to string // to is where /dev/log leads; empty for no /dev/log
+		name, to string // to is where /dev/log points; empty for no /dev/log
 		code     int
 		says     []string
 	}{
@@ -157,8 +157,8 @@ func TestEngineUnprivileged(t *testing.T) {
 	}
 }
 
-// A container that is started as a user without capabilities: the hook of an
-// OCI runtime runs on the host, and gives it all that any other gets.
+// A container that runs as a user without capabilities: the hook of an OCI runtime runs on
+// the host, and repairs it like any other.
 func TestEngineStartedAsUser(t *testing.T) {
 	for _, s := range []host.DevLog{{Name: "live", Make: host.LiveSocket, To: "/run/devlog/log", Stays: false}, {Name: "journal", Make: host.Journal, To: "/run/systemd/journal/dev-log", Stays: true},
 		{Name: "absent", Make: nothing, To: "/run/devlog/log", Stays: false}} {

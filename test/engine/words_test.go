@@ -9,7 +9,7 @@ import (
 	"devlog/test/host"
 )
 
-// An ignored setting is reported once, among the container's messages, and fails nothing.
+// An ignored setting is reported once, among the container's messages, and is not an error.
 func TestIgnored(t *testing.T) {
 	const variable = "ignored: unknown environment variable DEVLOG_RULX"
 	const annotation = "ignored: unknown annotation devlog.dev/rule"
@@ -30,7 +30,7 @@ func TestIgnored(t *testing.T) {
 		c.Create()
 		c.Start()
 		host.WantOnce(t, c.Log(), append(host.ThreeTexts("a"), annotation)...)
-		// A program that goes on does not say it again.
+		// An upgraded program does not report it again.
 		h.Must("kill", "-USR2", fmt.Sprint(h.Receivers()[0]))
 		host.Eventually(t, "the upgrade is in the log", func() bool {
 			text, err := os.ReadFile(c.Log())

@@ -10,8 +10,8 @@ import (
 	"devlog/test/host"
 )
 
-// A run on a real host passes only if every scenario has come to its end and no
-// check has failed: a host that hangs or dies never passes.
+// A run on a real host passes only if every scenario has ended and no check has failed. A host that
+// hangs or dies never passes.
 func TestHostsJudge(t *testing.T) {
 	scenarios, err := filepath.Glob("hosts/guest/[0-9]*.sh")
 	host.Check(t, err)

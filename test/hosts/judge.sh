@@ -1,7 +1,7 @@
 #!/bin/bash
-# judge.sh SUITE CHECKS DIR: prints what the file CHECKS has of a run on the suite's host,
-# a line a check, and fails if one has failed, or a scenario of DIR has not come to its end:
-# a host that hangs or dies has checked nothing.
+# judge.sh SUITE CHECKS DIR: prints the checks of a run on the suite's host from the file
+# CHECKS, one a line. It fails if a check failed, or if a scenario of DIR did not end, as on
+# a host that hangs or dies.
 set -euo pipefail
 suite=$1 checks=$2 dir=$3
 said=$(tr -d '\r\0' <"$checks")

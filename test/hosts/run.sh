@@ -1,12 +1,12 @@
 #!/bin/bash
-# run.sh [SUITE...]: runs the scenarios of guest/ on a host of each Debian suite, a
-# real system in a virtual machine of its own, and prints a line a check.
+# run.sh [SUITE...]: runs the scenarios of guest/ on a host of each Debian suite, a real
+# system in a virtual machine, and prints a line for each check.
 #
 # run.sh --shell SUITE: a shell on such a host, as root without a password;
 # Ctrl-A x ends it. The scenarios are in /test there: see docs/contributing.md.
 #
-# SCENARIOS='1-10-install 1-60-ship' runs these only, and MESSAGES=100000 has the last
-# one log so many messages.
+# SCENARIOS='1-10-install 1-60-ship' runs only these. MESSAGES=100000 sets how many
+# messages the last one logs.
 #
 # Hosts are built once, into ${XDG_CACHE_HOME:-/var/cache}/devlog-hosts.
 set -euo pipefail
@@ -33,8 +33,8 @@ deps() {
   DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends "${need[@]}" >/dev/null
 }
 
-# built SUITE: prints the directory of the suite's host, which is built if there is
-# none, or an older one.
+# built SUITE: prints the directory of the suite's host, and builds it if it is missing or
+# outdated.
 built() {
   local suite=$1 stamp to made
   stamp=$(cat $here/build.sh $here/boot.sh | sha256sum | cut -c1-12)
@@ -93,7 +93,7 @@ for suite in "$@"; do
   fi
   began=$SECONDS
   : >"$work/checks"
-  # The machine ends with this script, also where that is killed.
+  # The machine ends with this script, even if that is killed.
   setpriv --pdeathsig TERM timeout --kill-after=10 "$HOST_TIMEOUT" $here/boot.sh "$host" "$work/disk.img" "$work/test.tar" \
     -serial "file:$work/console" -serial "file:$work/checks" -serial "file:$work/log" ||
     echo "$suite: the machine ended with exit code $?" >&2

@@ -11,8 +11,8 @@ import (
 	"devlog/test/host"
 )
 
-// offers has each shell complete the last of the words, with our programs first in
-// the PATH. zsh completes on a terminal only: its own functions are stood in for.
+// offers makes each shell complete the last word, with devlog's programs first in PATH. zsh completes
+// only on a terminal, so the test replaces its functions.
 var offers = map[string]func(words []string) *exec.Cmd{
 	"bash": func(words []string) *exec.Cmd {
 		const script = `source "$1"; shift; COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _devlog_hook; printf '%s\n' "${COMPREPLY[@]}"`
@@ -30,7 +30,7 @@ var offers = map[string]func(words []string) *exec.Cmd{
 
 func completions(shell string) string { return "../packaging/completions/devlog-hook." + shell }
 
-// Shells offer the commands and options that the program knows.
+// Shells offer the program's commands and options.
 func TestCompletions(t *testing.T) {
 	for shell, offer := range offers {
 		t.Run(shell, func(t *testing.T) {

@@ -13,12 +13,11 @@ import (
 	"devlog/test/host"
 )
 
-// changed is where a host keeps what packages change, instead of the machine.
+// changed is where a fake host stores what packages change, instead of on the machine.
 const changed = "/run/changed"
 
-// newPackageHost makes a fake host that is the machine, as far as a package
-// manager sees, and can be changed: overlays take what is written. It is one
-// with systemd, whose systemctl only notes what it is asked for.
+// newPackageHost makes a fake host that looks like the machine to a package manager, with
+// overlays for changes. It has systemd, but its systemctl only records its arguments.
 func newPackageHost(t *testing.T) *host.Host {
 	t.Helper()
 	h := host.NewHost(t)
@@ -32,10 +31,10 @@ func newPackageHost(t *testing.T) *host.Host {
 	return h
 }
 
-// askedFile is where that systemctl notes it.
+// askedFile is where that systemctl records them.
 const askedFile = "/run/systemctl.asked"
 
-// askedSystemd returns what systemd has been asked for since the last call.
+// askedSystemd returns what systemctl was called for since the last call.
 func askedSystemd(t *testing.T, h *host.Host) string {
 	t.Helper()
 	text, err := os.ReadFile(h.Path(askedFile))
@@ -70,15 +69,15 @@ type manager struct {
 }
 
 var managers = []manager{
-	// Without what other packages do then, which may take long: man's index.
+	// Without triggers of other packages, such as man's index, which may take long.
 	{"dpkg", &debFile, []string{"dpkg", "--no-triggers", "-i"}, []string{"dpkg", "--no-triggers", "-r", "devlog"}},
-	// As on a machine that has no other .rpm; its database is the host's own.
+	// As on a machine without other .rpm packages, with the host's own database.
 	{"rpm", &rpmFile, []string{"rpm", "--dbpath", "/run/rpm", "--nodeps", "-U", "--replacepkgs"},
 		[]string{"rpm", "--dbpath", "/run/rpm", "--nodeps", "-e", "devlog"}},
 }
 
 // startsDevlog returns whether systemd was asked for more than to enable the socket of the host's
-// service, and to restart that where it runs, as an upgrade has to.
+// service, and to restart that service if it runs, as an upgrade must.
 func startsDevlog(asked string) bool {
 	for _, may := range []string{"--no-reload enable devlogd.socket", "--quiet is-enabled devlogd.socket", "--quiet is-active devlogd.service", "try-restart devlogd.service"} {
 		asked = strings.ReplaceAll(asked, may+"\n", "")
@@ -86,9 +85,8 @@ func startsDevlog(asked string) bool {
 	return strings.Contains(asked, "devlog")
 }
 
-// A package is installed, used as the README says, installed again over itself
-// and removed: nothing is started or enabled unasked, what the administrator
-// wrote stays, and in the end nothing is left but that and the logs.
+// A package is installed, used as the README says, installed again and removed. It starts and
+// enables only the socket, keeps the administrator's files, and leaves only those and the logs.
 func TestPackageInstall(t *testing.T) {
 	for _, m := range managers {
 		t.Run(m.name, func(t *testing.T) {
@@ -152,8 +150,8 @@ func TestPackageInstall(t *testing.T) {
 	}
 }
 
-// A removal that the README's steps come before has nothing to say, and leaves
-// the host as it was. One without them says in one line what stays.
+// A removal after the README's steps prints nothing, and leaves the host as it was. A removal
+// without these steps reports in one line what stays.
 func TestPackageUninstall(t *testing.T) {
 	script := host.Documented(t, "../README.md")
 	for _, m := range managers {
@@ -172,7 +170,7 @@ func TestPackageUninstall(t *testing.T) {
 				h.Must("mkdir", "-p", filepath.Dir(uses[0]), filepath.Dir(uses[1]))
 				h.Must("sh", "-c", "devlog-hook config podman >"+uses[0]+"; devlog-hook config cdi >"+uses[1])
 				h.Must("devlog-hook", "repair", "--host", "--keep")
-				defer func() { // the watcher, which a removal without the steps leaves
+				defer func() { // a removal without the steps leaves the watcher
 					for _, pid := range h.Receivers() {
 						h.Must("kill", fmt.Sprint(pid))
 					}
@@ -206,8 +204,8 @@ func TestPackageUninstall(t *testing.T) {
 	}
 }
 
-// expectDefaultRules repairs a container from the host, with the configuration
-// as it is installed: the container has a file of its own.
+// expectDefaultRules repairs a container from the host, with the installed configuration:
+// the container has its own file.
 func expectDefaultRules(t *testing.T, h *host.Host) {
 	t.Helper()
 	h.Must("devlogd", "--check-config")
@@ -218,7 +216,7 @@ func expectDefaultRules(t *testing.T, h *host.Host) {
 	host.WantOnce(t, h.Path("/var/log/devlog/first/messages"), host.ThreeTexts("first")...)
 }
 
-// expectOwnRules does so after the administrator's rules were written.
+// expectOwnRules does the same after the administrator has written rules.
 func expectOwnRules(t *testing.T, h *host.Host) {
 	t.Helper()
 	h.Must("devlogd", "--check-config")

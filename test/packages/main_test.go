@@ -1,4 +1,4 @@
-// Package packages tests what make install, the packages and the completions give to users.
+// Package packages tests what make install, the packages and the completions install.
 package packages
 
 import (

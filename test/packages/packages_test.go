@@ -23,23 +23,23 @@ import (
 	"devlog/test/host"
 )
 
-// What the tests have packaged: a release that has no tag yet, and its time.
+// What the tests package: a release without a tag yet, and its time.
 const (
 	packagedVersion = "v1.2.0-rc.1-3-gabcdef0"
 	packagedEpoch   = "1700000000"
 )
 
-// otherArch is one that this machine has not.
+// otherArch is an architecture other than this machine's.
 var otherArch = map[string]string{"amd64": "arm64", "arm64": "amd64"}[runtime.GOARCH]
 
-// packagesDir is where makePackages has made the packages of all tests; it is
-// below the directory that TestMain removes.
+// packagesDir has the packages of all tests, from makePackages. It is in the directory that
+// TestMain removes.
 var packagesDir = sync.OnceValues(func() (string, error) {
 	return makePackages(filepath.Join(filepath.Dir(host.BinDir), "packages"), []string{runtime.GOARCH, otherArch, "arm7"})
 })
 
-// makePackages makes packages from a copy of the sources in the directory, and
-// returns where they are. There is no repository around them.
+// makePackages makes packages from a copy of the sources in the directory, without a
+// repository, and returns where they are.
 func makePackages(dir string, arches []string, env ...string) (string, error) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return "", err
@@ -84,8 +84,8 @@ var (
 	machine  = map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
 )
 
-// Built in another folder, with another umask, time zone, language, time and
-// kind of processor, the packages are the same, bit for bit.
+// Packages that are built in another directory, with another umask, time zone, language, time
+// and processor, are identical.
 func TestPackagesReproducible(t *testing.T) {
 	first := packages(t)
 	names, err := filepath.Glob(first + "/*")
@@ -114,9 +114,8 @@ func TestPackagesReproducible(t *testing.T) {
 	}
 }
 
-// packaged says what a package puts where: type and mode, owner, link's target
-// and the hash of the content, by path. Directories are left out: a package of
-// each kind owns others.
+// packaged returns what a package installs, by path: type and mode, owner, link's target, and
+// the hash of the content. It leaves out directories: each kind of package owns other ones.
 func packaged(t *testing.T, args ...string) map[string]string {
 	t.Helper()
 	cmd := exec.Command(args[0], args[1:]...)
@@ -135,7 +134,7 @@ func packaged(t *testing.T, args ...string) map[string]string {
 		host.Check(t, err)
 		name := strings.TrimPrefix(strings.TrimPrefix(h.Name, "."), "/")
 		switch {
-		case strings.HasPrefix(h.Name, ".PKGINFO"): // of an .apk, about itself
+		case strings.HasPrefix(h.Name, ".PKGINFO"): // the .apk's description of itself
 			continue
 		case h.Typeflag == tar.TypeDir:
 			if h.Mode&0o777 != 0o755 || h.Uid != 0 || h.Gid != 0 {
@@ -148,7 +147,7 @@ func packaged(t *testing.T, args ...string) map[string]string {
 		host.Check(t, err)
 		mode := h.Mode & 0o7777
 		if h.Typeflag == tar.TypeSymlink {
-			mode = 0o777 // means nothing
+			mode = 0o777 // a link's mode has no meaning
 		}
 		list["/"+name] = fmt.Sprintf("%c %o %d:%d %q %x", h.Typeflag, mode, h.Uid, h.Gid, h.Linkname, sum.Sum(nil))
 	}
@@ -160,7 +159,7 @@ func packaged(t *testing.T, args ...string) map[string]string {
 	return list
 }
 
-// difference says what two listings do not have in common.
+// difference returns the differences of two listings.
 func difference(a, b map[string]string) (lines []string) {
 	for _, pair := range [][2]map[string]string{{a, b}, {b, a}} {
 		for name, what := range pair[0] {
@@ -173,7 +172,7 @@ func difference(a, b map[string]string) (lines []string) {
 	return lines
 }
 
-// hashed is how a file without anything special looks in a listing.
+// hashed returns the entry of an ordinary file in a listing.
 func hashed(t *testing.T, mode, file string) string {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -181,7 +180,7 @@ func hashed(t *testing.T, mode, file string) string {
 	return fmt.Sprintf("%c %s 0:0 \"\" %x", tar.TypeReg, mode, sha256.Sum256(text))
 }
 
-// Every kind of package has the same files, and all that there are.
+// Every kind of package has the same files, and none is missing.
 func TestPackagesContents(t *testing.T) {
 	host.Need(t, "dpkg-deb", "rpm", "bsdtar")
 	dir := packages(t)
@@ -262,8 +261,8 @@ func TestPackagesContents(t *testing.T) {
 	}
 }
 
-// filter returns of the listing what want has, and empty where want says no
-// more than that it is there.
+// filter returns the part of the listing that want has. Entries that are empty in want are
+// empty in the result.
 func filter(listing, want map[string]string) map[string]string {
 	list := maps.Clone(listing)
 	for name := range list {
@@ -276,8 +275,8 @@ func filter(listing, want map[string]string) map[string]string {
 	return list
 }
 
-// Installed elsewhere, the files in hooks/ and the units name that place. What
-// an administrator has written is not replaced.
+// If devlog is installed elsewhere, the files in hooks/ and the units name that place. An
+// administrator's files are not replaced.
 func TestInstallPrefix(t *testing.T) {
 	dir := t.TempDir()
 	install := func() {
@@ -311,7 +310,7 @@ func TestInstallPrefix(t *testing.T) {
 	}
 }
 
-// The rules that the installed configuration suggests are right.
+// The rules that the installed configuration suggests are valid.
 func TestInstalledConfiguration(t *testing.T) {
 	text, err := os.ReadFile("../packaging/devlogd.conf")
 	host.Check(t, err)
@@ -324,8 +323,7 @@ func TestInstalledConfiguration(t *testing.T) {
 	host.Check(t, host.Command(filepath.Join(host.BinDir, "devlogd"), "--check-config", "--config", file))
 }
 
-// Package managers know the configuration for what it is, and which scripts
-// there are to run.
+// Package managers treat the configuration as such, and have the scripts to run.
 func TestPackagesMetadata(t *testing.T) {
 	host.Need(t, "dpkg-deb", "rpm", "bsdtar")
 	dir := packages(t)
@@ -352,7 +350,7 @@ func TestPackagesMetadata(t *testing.T) {
 	}
 }
 
-// What describe.sh prints becomes versions that sort as the sources do.
+// The versions made from describe.sh's output sort in the order of the sources.
 func TestPackageVersion(t *testing.T) {
 	host.Need(t, "dpkg")
 	version := func(kind, of string) string {
@@ -361,7 +359,7 @@ func TestPackageVersion(t *testing.T) {
 		host.Check(t, err)
 		return strings.TrimSuffix(string(out), "\n")
 	}
-	sorted := []struct{ of, deb, apk string }{ // an .rpm's is as a .deb's
+	sorted := []struct{ of, deb, apk string }{ // an .rpm's is like a .deb's
 		{"0.1.0-dev-99-gabcdef0", "0.1.0~dev+99.gabcdef0", "0.1.0_pre_git99"},
 		{"0.1.0-dev-412-gabcdef0", "0.1.0~dev+412.gabcdef0", "0.1.0_pre_git412"},
 		{"0.1.0", "0.1.0", "0.1.0"},

@@ -20,8 +20,8 @@ import (
 	"devlog/test/host"
 )
 
-// The programs need nothing of the machine they run on, and for which one they
-// are is true.
+// The programs need nothing of the machine, and are for the architecture that their names
+// have.
 func TestPackagesStatic(t *testing.T) {
 	host.Need(t, "bsdtar")
 	dir := packages(t)
@@ -48,8 +48,7 @@ func TestPackagesStatic(t *testing.T) {
 	}
 }
 
-// The SBOM of devlog-hook has every module that go.mod asks for, and says the same
-// each time.
+// The SBOM of devlog-hook has every module that go.mod requires, and is the same each time.
 func TestPackagesSBOM(t *testing.T) {
 	dir := packages(t)
 	text, err := os.ReadFile(filepath.Join(dir, sbomFile))
@@ -86,7 +85,7 @@ func TestPackagesSBOM(t *testing.T) {
 	direct := 0
 	for line := range strings.Lines(string(out)) {
 		f := strings.Fields(line)
-		if len(f) != 2 || has[f[0]] == "" { // as of a library of tests
+		if len(f) != 2 || has[f[0]] == "" { // such as a library for tests
 			continue
 		}
 		direct++
@@ -102,8 +101,8 @@ func TestPackagesSBOM(t *testing.T) {
 	}
 }
 
-// The numbers in the headers of the .apk are octal: what Go's tar and GNU's read besides, apk does
-// not ("package file format error").
+// The numbers in the headers of the .apk are octal. Go's and GNU's tar accept other forms, but apk
+// does not ("package file format error").
 func TestPackagesOctal(t *testing.T) {
 	f, err := os.Open(filepath.Join(packages(t), apkFile))
 	host.Check(t, err)

@@ -30,7 +30,7 @@ func TestVersionIsOne(t *testing.T) {
 }
 
 // repository makes a repository of the sources in a new directory, with one commit, and
-// returns what runs a command in it.
+// returns a function that runs a command in it.
 func repository(t *testing.T) (run func(line string) (string, error)) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "devlog")
@@ -38,7 +38,7 @@ func repository(t *testing.T) (run func(line string) (string, error)) {
 	sources, err := filepath.Glob("../*")
 	host.Check(t, err)
 	for _, s := range append(sources, "../.gitignore") {
-		// A worktree's .git leads to the repository that this test is from.
+		// A worktree's .git points to this test's own repository.
 		if name := filepath.Base(s); name == ".gitignore" || !strings.HasPrefix(name, ".") && name != "bin" && name != "dist" {
 			host.Check(t, host.Command("cp", "-r", s, dir))
 		}
@@ -65,7 +65,7 @@ func must(t *testing.T, run func(string) (string, error), line string) string {
 	return strings.TrimSpace(out)
 }
 
-// A development version is before its release, what follows a release behind it.
+// A development version sorts before its release, and one after a release sorts after it.
 func TestDescribe(t *testing.T) {
 	host.Need(t, "git")
 	run := repository(t)
@@ -86,8 +86,8 @@ func TestDescribe(t *testing.T) {
 	}
 }
 
-// A release is what is committed, described in CHANGELOG.md, and not released yet; it is the
-// same bytes each time.
+// A release must be committed, described in CHANGELOG.md, and not released yet. It has the same
+// bytes each time.
 func TestRelease(t *testing.T) {
 	host.Need(t, "git", "make", "nfpm")
 	tools, err := filepath.Abs("../.tools")

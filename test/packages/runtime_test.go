@@ -11,13 +11,13 @@ import (
 	"devlog/test/host"
 )
 
-// The places of devlog-runtime that an engine may have noted.
+// The paths of devlog-runtime that an engine may have stored.
 const (
 	runtimePlace = "/usr/libexec/devlog/devlog-runtime"
 	runtimeLink  = "/usr/bin/devlog-runtime"
 )
 
-// stays are the lines of the removal that say where a script was left.
+// stays returns the lines of the removal that report where a script was left.
 func stays(r host.Result) (lines []string) {
 	for line := range strings.Lines(r.Out + r.ErrOut) {
 		if strings.HasPrefix(line, "devlog: left in place of devlog-runtime") {
@@ -27,7 +27,7 @@ func stays(r host.Result) (lines []string) {
 	return lines
 }
 
-// isProgram returns whether devlog-runtime is there as the package has it.
+// isProgram returns whether the file is the package's devlog-runtime.
 func isProgram(t *testing.T, h *host.Host) bool {
 	t.Helper()
 	f, err := elf.Open(h.Path(runtimePlace))
@@ -38,9 +38,9 @@ func isProgram(t *testing.T, h *host.Host) bool {
 	return err == nil && lerr == nil && to == "../libexec/devlog/devlog-runtime"
 }
 
-// Containers that Docker has started with devlog-runtime go on when the package
-// is removed, and can be stopped. What stays for that is gone with the next
-// installation, which touches no other runtime, and nothing stays after that.
+// Containers that Docker has started with devlog-runtime keep running when the package is
+// removed, and can be stopped. The script that stays for that is removed by the next installation,
+// which touches no other runtime. After that nothing stays.
 func TestPackageRemovalDocker(t *testing.T) {
 	for _, m := range managers {
 		t.Run(m.name, func(t *testing.T) {
@@ -107,8 +107,8 @@ func TestPackageRemovalPodman(t *testing.T) {
 	host.ExpectReceiversEnd(t, h)
 }
 
-// What is looked at: the bundles of every containerd, and the command lines of
-// conmon. Nothing is left at an upgrade, and what somebody has put there stays.
+// A removal looks at the bundles of every containerd, and at the command lines of conmon. An upgrade
+// leaves no script, and a file of somebody else stays.
 func TestPostremove(t *testing.T) {
 	host.Need(t, "root")
 	script, err := filepath.Abs("../packaging/postremove.sh")
@@ -152,7 +152,7 @@ func TestPostremove(t *testing.T) {
 			if tt.want == "" {
 				return
 			}
-			// It is the runtime that devlog-runtime would have become.
+			// It becomes the same runtime that devlog-runtime would have become.
 			if r := h.Do(tt.want, "--version"); host.Missing("runc") == "" && !strings.HasPrefix(r.Out, "runc version") {
 				t.Errorf("without a setting it is %+v", r)
 			}

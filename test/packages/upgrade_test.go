@@ -13,7 +13,7 @@ import (
 	"devlog/test/host"
 )
 
-// earlier stands for the release before until there is one.
+// earlier plays the earlier release until there is one.
 const earlier = "6ef21b3cdc0b57eab627042df0309d63075a8ad0"
 
 // earlierDeb builds the .deb of the last release, from this repository's history.
@@ -40,8 +40,8 @@ func earlierDeb(t *testing.T) string {
 	return filepath.Join(dir, "src/dist/devlog_0.0.9-1_"+runtime.GOARCH+".deb")
 }
 
-// The package is installed over the one of the release before while a container logs: its
-// configuration and its messages stay, and no file of the old package does.
+// The package is installed over the earlier release while a container logs. The configuration and the
+// messages stay, and no file of the old package does.
 func TestPackageUpgrade(t *testing.T) {
 	host.NeedContainers(t, "lxc", "dpkg", "git", "make", "nfpm")
 	old := earlierDeb(t)
@@ -61,7 +61,7 @@ func TestPackageUpgrade(t *testing.T) {
 	}
 	says("before")
 	askedSystemd(t, h)
-	// If the new package's file has changed too, dpkg asks whose to keep, unless it is told.
+	// If the new package's file has changed too, dpkg asks which to keep, unless an option decides.
 	h.Must("dpkg", "--no-triggers", "--force-confold", "-i", filepath.Join(dir, debFile))
 	if got := askedSystemd(t, h); startsDevlog(got) || !strings.Contains(got, "try-restart devlogd.service\n") {
 		t.Errorf("the upgrade asks systemd for %q", got)

@@ -19,10 +19,10 @@ import (
 	"devlog/test/host"
 )
 
-// accountSender sends its numbered messages, each with repeats of one behind it.
+// accountSender sends numbered messages, each followed by repeats.
 type accountSender struct {
 	fd       int
-	facility int // its file is the one of this
+	facility int // chooses its file
 	end      string
 }
 
@@ -64,7 +64,7 @@ func (s accountSender) send(text string) error {
 	return nil
 }
 
-// readRotated returns a file with its old ones, whichever are compressed.
+// readRotated returns the contents of a file and its old files, compressed or not.
 func readRotated(t *testing.T, path string) string {
 	t.Helper()
 	names, err := filepath.Glob(path + "*")
@@ -110,10 +110,9 @@ var (
 	accountSummed = regexp.MustCompile(`last message repeated (\d+) times`)
 )
 
-// Everything at once: two datagram sockets, a stream socket and the kernel's log
-// flooded, with a rate, repeats left out, three layouts, rotation, compression, a
-// FIFO without a reader and the kernel's log, and all the while upgrades and
-// reopening. Nothing is lost but what says so, and the account is right.
+// Everything together: floods of two datagram sockets, a stream socket and the kernel's log, with a
+// rate, repeats left out, three layouts, rotation, compression, a FIFO without a reader, output to the
+// kernel's log, upgrades and reloads. Every loss is reported, and the counters are right.
 func TestAccountOfEverything(t *testing.T) {
 	host.Need(t, "root")
 	dir := t.TempDir()
@@ -142,7 +141,7 @@ func TestAccountOfEverything(t *testing.T) {
 	sent := len(senders) * accountEach * (1 + accountRepeats)
 	other := r.Connect()
 	for i := range 4 {
-		for j := range 4 { // more than the kernel takes in five seconds
+		for j := range 4 { // more than the kernel accepts in five seconds
 			host.Check(t, host.Send(other, fmt.Sprintf("<155>devlog-test: %d.%d of %d", i, j, os.Getpid())))
 			host.Check(t, host.Send(other, "<167>nowhere: to go"))
 			sent += 2

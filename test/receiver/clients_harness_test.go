@@ -25,7 +25,7 @@ func startReceiver(t *testing.T, h *host.Host, args ...string) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = cmd.Wait() // the state says how it ended
+		_ = cmd.Wait() // the state has the result
 	}()
 	t.Cleanup(func() {
 		for _, pid := range h.Receivers() {
@@ -90,8 +90,8 @@ var (
 	anyLevel = regexp.MustCompile(`<([a-z0-9]+\.[a-z]+)> `)
 )
 
-// likeLine compares a line with what is wanted: "<mail.err> " in that is the
-// level, "[PID]" is any number, and what ends in an open quote is a beginning.
+// likeLine compares a line with the wanted one, in which "<mail.err> " is the level and "[PID]" any
+// number. If the wanted one ends in an open quote, the line may continue.
 func likeLine(got, level, want string) bool {
 	if m := anyLevel.FindStringSubmatch(want); m != nil {
 		want = strings.Replace(want, m[0], "", 1)

@@ -11,8 +11,8 @@ import (
 	"devlog/test/host"
 )
 
-// clientCase is a real program that sends messages, and the line that each is to
-// make behind the time and the host's name. PID stands for any number.
+// clientCase is a real program that sends messages, and the line that each should become, after the
+// time and the host's name. PID stands for any number.
 type clientCase struct {
 	name  string
 	needs []string
@@ -21,7 +21,7 @@ type clientCase struct {
 	stdin string
 	want  []string
 	types string // of the sockets it can use; both if empty
-	// claims says that it tells the kernel whom the message is from, as root may.
+	// claims says that it sets the message's sender, as root may.
 	claims bool
 }
 
@@ -50,7 +50,7 @@ openlog("plain", "ndelay", LOG_USER);
 syslog(LOG_NOTICE, "three");
 `
 
-// loggers are the modes of util-linux' logger that can write to a local socket.
+// loggers are the modes of util-linux' logger that write to a local socket.
 func loggers() (list []clientCase) {
 	add := func(name string, want []string, stdin string, args ...string) {
 		list = append(list, clientCase{name: "logger " + name, needs: []string{"logger"}, run: append([]string{"/usr/bin/logger"}, args...), stdin: stdin, want: want})
@@ -106,7 +106,7 @@ func buildGo(t *testing.T, dir, source string) string {
 	return program
 }
 
-// Every client's messages arrive as they were meant, over both types of socket.
+// Every client's messages arrive as intended, over both types of socket.
 func TestClients(t *testing.T) {
 	host.Need(t, "root", "gcc")
 	dir := t.TempDir()
@@ -169,8 +169,7 @@ print(os.getpid(), flush=True)
 sys.stdin.read()
 `
 
-// A program in another PID namespace is known there under another number than
-// here, which is no lie.
+// A program in another PID namespace has another ID there, which does not count as a false one.
 func TestSenderInNamespace(t *testing.T) {
 	host.Need(t, "root", "python3")
 	dir := t.TempDir()

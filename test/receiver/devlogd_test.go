@@ -57,7 +57,7 @@ func TestReceiverDrains(t *testing.T) {
 	}
 }
 
-// SIGHUP makes it write to a new file under the old name, losing nothing.
+// On SIGHUP it writes to a new file of the old name, and loses nothing.
 func TestReceiverReopens(t *testing.T) {
 	r := NewReceiver(t, t.TempDir())
 	fd := r.Connect()

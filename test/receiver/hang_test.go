@@ -17,8 +17,8 @@ import (
 	"devlog/test/host"
 )
 
-// Disk is a file system of its own that can be frozen: then every call that would
-// change it hangs, and nothing can interrupt that.
+// Disk is a file system that can be frozen: then every call that would change it hangs, and cannot be
+// interrupted.
 type Disk struct {
 	t   *testing.T
 	Dir string
@@ -46,8 +46,8 @@ func newDisk(t *testing.T) *Disk {
 	return d
 }
 
-// Freeze freezes the disk, up to the test's end at most, however that comes: what waits
-// for a frozen disk cannot be ended.
+// Freeze freezes the disk until Thaw, or until the test ends in any way: a process that waits for a
+// frozen disk cannot be killed.
 func (d *Disk) Freeze() {
 	d.t.Helper()
 	guard := exec.Command("sh", "-c", "cat; fsfreeze --unfreeze "+d.Dir)
@@ -69,7 +69,7 @@ func (d *Disk) Thaw() {
 	host.Check(d.t, d.ioctl(fiThaw))
 }
 
-func (d *Disk) thaw() { _ = d.ioctl(fiThaw) } // mostly it is not frozen
+func (d *Disk) thaw() { _ = d.ioctl(fiThaw) } // usually it is not frozen
 
 func (d *Disk) ioctl(request uint) error {
 	fd, err := unix.Open(d.Dir, unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -101,11 +101,10 @@ func within(t *testing.T, limit time.Duration, what string, f func()) {
 	}
 }
 
-// hangTime is what a file system that hangs may cost others, on a machine that is
-// busy.
+// hangTime is the longest delay that a hanging file system may cause elsewhere, on a busy machine.
 const hangTime = 5 * time.Second
 
-// outputCount is how many messages the account counts there for the output.
+// outputCount returns the output's count in the account.
 func outputCount(t *testing.T, account, output, what string) int {
 	t.Helper()
 	_, rest, ok := strings.Cut(account, "; "+output+": ")
@@ -157,7 +156,7 @@ func TestHungFile(t *testing.T) {
 	}
 	wantLine(t, good, "cannot write to "+hung+": file system does not answer; trying again, what is lost is counted")
 
-	// More than is kept.
+	// More than the receiver buffers.
 	memory := residentMemory(t, r.Cmd.Process.Pid)
 	for range 4096 {
 		say(strings.Repeat("x", 1000))
@@ -174,7 +173,7 @@ func TestHungFile(t *testing.T) {
 		t.Errorf("%d lost: %s", n, account)
 	}
 
-	// What a signal asks for is done, or refused, but it is not waited for.
+	// A signal's work is done or refused, without waiting.
 	r.Signal(syscall.SIGUSR2)
 	within(t, hangTime, "refusing an upgrade", func() {
 		wantLine(t, good, "the file system of "+hung+" does not answer; hint: try again when it does")
@@ -197,7 +196,7 @@ func TestHungFile(t *testing.T) {
 	text, err := os.ReadFile(hung)
 	host.Check(t, err)
 	lines := bytes.Count(text, []byte("\n")) - bytes.Count(text, []byte(" messages lost ("))
-	if written := outputCount(t, account, hung, "written"); written != lines && written != lines-1 { // the account itself
+	if written := outputCount(t, account, hung, "written"); written != lines && written != lines-1 { // one may be the account's own message
 		t.Errorf("%d lines in the file, %d counted", lines, written)
 	}
 	if all, n := outputCount(t, account, good, "written"), outputCount(t, account, hung, "written")+outputCount(t, account, hung, "pending")+outputCount(t, account, hung, "lost"); n != all && n != all+1 {
@@ -217,7 +216,7 @@ func TestHungFile(t *testing.T) {
 	}
 }
 
-// residentMemory is how much memory of its own a process has, in bytes.
+// residentMemory returns a process's private memory, in bytes.
 func residentMemory(t *testing.T, pid int) int {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -233,7 +232,7 @@ func residentMemory(t *testing.T, pid int) int {
 	return 0
 }
 
-// linesOf are the lines of a file with this text.
+// linesOf returns the lines of a file with this text.
 func linesOf(file, text string) (found []string) {
 	data, _ := os.ReadFile(file) // a missing file counts as empty
 	for line := range strings.Lines(string(data)) {
@@ -288,11 +287,11 @@ func TestHungFileEnd(t *testing.T) {
 	}
 }
 
-// A receiver that cannot open a file because the file system hangs says so, and soon.
+// A receiver that cannot open a file because the file system hangs soon reports that.
 func TestHungFileStart(t *testing.T) {
 	disk, dir := newDisk(t), t.TempDir()
 	socket := filepath.Join(dir, "log")
-	host.Check(t, os.Symlink("new", disk.Path("hung"))) // the start creates what a link leads to
+	host.Check(t, os.Symlink("new", disk.Path("hung"))) // the start creates a link's target
 	disk.Freeze()
 	errOut := filepath.Join(dir, "stderr")
 	out, err := os.Create(errOut)
@@ -308,8 +307,8 @@ func TestHungFileStart(t *testing.T) {
 	host.Check(t, func() error { _, err := cmd.Process.Wait(); return err }())
 }
 
-// A receiver whose first message cannot create a file because the file system hangs says so, and
-// writes to the others.
+// A receiver whose first message cannot create a file because the file system hangs reports that, and
+// writes to the other files.
 func TestHungFileFirst(t *testing.T) {
 	disk, dir := newDisk(t), t.TempDir()
 	socket, hung, good := filepath.Join(dir, "log"), disk.Path("hung"), filepath.Join(dir, "good")

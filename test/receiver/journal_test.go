@@ -21,8 +21,8 @@ func entryOf(t *testing.T, data string) map[string]string {
 	return fields
 }
 
-// Messages reach the host's journald and syslog daemon with what identifies them there,
-// also after these were restarted.
+// Messages reach the host's journald and syslog daemon with the container's identity, also after a
+// restart of these.
 func TestHostDaemonsAreTold(t *testing.T) {
 	host.NeedContainers(t)
 	const id = "cfc4fe27123e5a7f0c1d2e3f405162738495a6b7c8d9eafb0c1d2e3f40516273"

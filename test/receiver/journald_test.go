@@ -11,8 +11,8 @@ import (
 	"devlog/test/host"
 )
 
-// activator is what systemd does for journald: it has the socket, and starts journald
-// with it, again when it ends. Its standard input ends it.
+// activator plays systemd for journald: it has the socket, starts journald with it, and restarts it.
+// It ends with its standard input.
 const activator = `use Socket; $^F = 10;
 socket(my $s, AF_UNIX, SOCK_DGRAM, 0) || die $!;
 bind($s, pack_sockaddr_un("/run/systemd/journal/socket")) || die $!;
@@ -26,8 +26,7 @@ while (1) {
   waitpid $pid, 0;
 }`
 
-// startJournald runs a real journald on the host, and returns what restarts it, and
-// what ends it.
+// startJournald runs a real journald on the host, and returns functions that restart and end it.
 func startJournald(t *testing.T, h *host.Host) (restart, end func()) {
 	t.Helper()
 	h.Must("mkdir", "-p", "/run/systemd/journal", "/run/systemd/journald.conf.d", "/run/log")
@@ -57,8 +56,8 @@ func systemdLibraries() string {
 	return strings.Join(list, ":")
 }
 
-// 100,000 messages at full speed are all in the journal, each once, although the real journald
-// is restarted meanwhile and slower than the sender, which waits.
+// 100,000 messages at full speed are all in the journal, each once, although the real journald is
+// slower than the sender, and is restarted meanwhile.
 func TestJournaldRestarts(t *testing.T) {
 	host.NeedContainers(t)
 	host.Need(t, "systemd")

@@ -11,13 +11,12 @@ import (
 	"devlog/test/host"
 )
 
-// The kernel's log is read from where it is now, and what the receiver writes
-// there itself does not come back.
+// The kernel's log is read from its present end, and the receiver does not read back its own records.
 func TestReceiverReadsKernelLog(t *testing.T) {
 	host.Need(t, "root")
 	dir := t.TempDir()
 	socket, file := filepath.Join(dir, "s"), filepath.Join(dir, "m")
-	// Written before it starts, hence not its business.
+	// Written before it starts, so it must not be read.
 	mark := fmt.Sprintf("devlog-test %d", os.Getpid())
 	writeKernel(t, "<12>early: "+mark+" early")
 	r := host.RunReceiver(t, socket, "--listen", socket, "--name", "box", "--kernel", "--rule", "*.* -"+file, "--rule", "*.=crit /dev/kmsg")
@@ -47,8 +46,8 @@ func TestReceiverReadsKernelLog(t *testing.T) {
 	}
 }
 
-// writeKernel writes one record to the kernel's log, each through a descriptor
-// of its own, for which the rate limit is one, too.
+// writeKernel writes one record to the kernel's log, through a new descriptor: the kernel's rate limit
+// is for each.
 func writeKernel(t *testing.T, text string) {
 	t.Helper()
 	f, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)

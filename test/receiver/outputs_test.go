@@ -18,7 +18,7 @@ import (
 	"devlog/test/host"
 )
 
-// NewReceiverAt starts a devlogd with rules of its own; its socket is in dir.
+// NewReceiverAt starts a devlogd with these rules. Its socket is in dir.
 func NewReceiverAt(t *testing.T, h *host.Host, dir string, rules ...string) *host.Receiver {
 	t.Helper()
 	args := []string{filepath.Join(host.BinDir, "devlogd"), "--listen", filepath.Join(dir, "log"), "--name", "box"}
@@ -37,14 +37,14 @@ var (
 	lostLine = regexp.MustCompile(`^\w{3} [ \d]\d [\d:]{8} box devlogd\[\d+\]: (\d+) messages lost \(disk full\)$`)
 )
 
-// tally is what a log file says of numbered messages.
+// tally is what a log file has of numbered messages.
 type tally struct {
 	seen map[int]int
 	lost int
-	told int // times that messages were said to be lost
+	told int // messages that were reported as lost
 }
 
-// read adds a file, of which each line has to be whole.
+// read adds a file. Each of its lines must be whole.
 func (c *tally) read(t *testing.T, file string) {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -69,7 +69,7 @@ func (c *tally) read(t *testing.T, file string) {
 	}
 }
 
-// want checks that each of the messages is there once, or told to be lost.
+// want checks that each message is there once, or was reported as lost.
 func (c *tally) want(t *testing.T, sent int) {
 	t.Helper()
 	for n, times := range c.seen {
@@ -83,7 +83,7 @@ func (c *tally) want(t *testing.T, sent int) {
 }
 
 // sendNumbered has four senders send messages with the numbers from..to, each
-// of about 1000 bytes. None of them may be held up or fail.
+// of about 1000 bytes. No send may be delayed or fail.
 func sendNumbered(t *testing.T, r *host.Receiver, from, to int) {
 	t.Helper()
 	const senders = 4
@@ -119,9 +119,8 @@ func smallDisk(t *testing.T, h *host.Host, options string) string {
 	return "/run/disk"
 }
 
-// A full disk: no sender is held up, no line is torn, at first nothing is lost,
-// then what is lost is told in the file once there is room, which is written
-// to again at once.
+// With a full disk, no sender is delayed and no line is torn. At first nothing is lost. Once there is
+// room, the file is written to at once, and the number of lost messages is in it.
 func TestDiskFull(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)
@@ -129,7 +128,7 @@ func TestDiskFull(t *testing.T) {
 	log := disk + "/messages"
 	r := NewReceiverAt(t, h, "/run", "*.* -"+log)
 	filler := h.Path(disk + "/filler")
-	host.Check(t, os.WriteFile(filler, make([]byte, 509<<10), 0o600)) // no whole number of lines fits
+	host.Check(t, os.WriteFile(filler, make([]byte, 509<<10), 0o600)) // not a multiple of a line
 	const kept = 1200                                                 // 500 kB in the file and 700 kB in memory
 	sendNumbered(t, r, 1, kept)
 	host.Check(t, os.Remove(filler))
@@ -197,8 +196,8 @@ func TestDiskFullToTheEnd(t *testing.T) {
 	}
 }
 
-// A file that is rotated while senders write, with compressing: each message
-// is in one of the files, whole, and none is bigger than asked for.
+// A file is rotated and compressed while senders write: each message is in one of the files, whole, and
+// no file is too big.
 func TestRotation(t *testing.T) {
 	host.NeedContainers(t, "gzip")
 	h := host.NewHost(t)
@@ -235,7 +234,7 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// A disk that gets full while its files are rotated.
+// A disk gets full while files on it are rotated.
 func TestRotationWhileFull(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)
@@ -273,7 +272,7 @@ func TestRotationWhileFull(t *testing.T) {
 	}
 }
 
-// logrotate's two ways, and a file that is removed, without any signal.
+// logrotate's two ways, and a removed file, without any signal.
 func TestFollowsItsFile(t *testing.T) {
 	r := NewReceiver(t, t.TempDir())
 	fd := r.Connect()
@@ -284,7 +283,7 @@ func TestFollowsItsFile(t *testing.T) {
 		host.Check(t, host.Send(fd, "<13>Jan  1 00:00:00 s: "+text))
 		return text
 	}
-	// until sends until one is found in a file of the name.
+	// until sends until a message is in a file of that name.
 	until := func(what string) {
 		t.Helper()
 		host.Eventually(t, what, func() bool {
@@ -308,12 +307,12 @@ func TestFollowsItsFile(t *testing.T) {
 		t.Error("a hole is left where the file was")
 	}
 	host.Check(t, os.Remove(r.File))
-	host.WantOnce(t, r.File, next()) // it is seen before the next write
+	host.WantOnce(t, r.File, next()) // it is noticed before the next write
 	host.Check(t, os.RemoveAll(r.File+".2"))
 }
 
-// A container that has its own directory of logs mounted puts links there, and a
-// device: a receiver on the host writes nowhere else, and says so.
+// A container with its own directory of logs mounted puts links and a device there. A receiver on the
+// host does not write through them, and reports them.
 func TestLogsOfContainerLeadNowhere(t *testing.T) {
 	host.Need(t, "root")
 	h := host.NewHost(t)

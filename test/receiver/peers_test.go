@@ -15,8 +15,7 @@ import (
 	"devlog/test/host"
 )
 
-// compared are messages, and who sends such a thing. HOST stands for the name of
-// the machine.
+// compared are messages, and the programs that send such messages. HOST stands for the machine's name.
 var compared = []struct{ who, raw string }{
 	{"glibc", "<30>Nov 27 19:42:57 cron[12]: run"},
 	{"no time", "<13>app: x"},
@@ -48,8 +47,8 @@ var compared = []struct{ who, raw string }{
 	{"nothing", ""},
 }
 
-// writer is a syslog daemon: how it is run with a socket and a file in a
-// directory, which is its /dev.
+// writer is a syslog daemon, and how to run it with a socket and a file in a directory, which is its
+// /dev.
 type writer struct {
 	name string
 	run  func(dir string) []string
@@ -76,8 +75,7 @@ input(type="imuxsock" Socket="`+dir+`/log")
 	}})
 }
 
-// writes runs a daemon and returns what it makes of each of the messages, without
-// the time.
+// writes runs a daemon and returns the line that each message becomes, without the time.
 func (w writer) writes(t *testing.T, hostname string) (list []string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -111,7 +109,7 @@ func (w writer) writes(t *testing.T, hostname string) (list []string) {
 		})
 		var lines []string
 		for line := range strings.Lines(text[seen:]) {
-			if !strings.Contains(line, end) && !strings.Contains(line, "syslogd") { // what it says itself
+			if !strings.Contains(line, end) && !strings.Contains(line, "syslogd") { // not its own messages
 				lines = append(lines, cell(strings.ReplaceAll(stamp.ReplaceAllString(line, ""), hostname, "HOST")))
 			}
 		}
@@ -124,7 +122,7 @@ func (w writer) writes(t *testing.T, hostname string) (list []string) {
 	return list
 }
 
-// cell is a text as it stands in a table: what cannot be seen as in C.
+// cell returns a text for a table: invisible characters are written as in C.
 func cell(text string) string {
 	text = strings.TrimSuffix(text, "\n")
 	if text == "" {
@@ -135,8 +133,8 @@ func cell(text string) string {
 	return "`" + strings.ReplaceAll(strings.ReplaceAll(quoted, `\\`, `\`), "|", `\|`) + "`"
 }
 
-// The table in the page about the receiver says what each daemon makes of a
-// message. With SYSKLOGD=PATH, which Debian does not have, the test rewrites it.
+// The table in the page about the receiver has the line that each daemon makes of a message. With
+// SYSKLOGD=PATH, which Debian lacks, the test rewrites the table.
 func TestPeers(t *testing.T) {
 	host.Need(t, "root", "busybox")
 	host.NeedDaemons(t)

@@ -14,8 +14,7 @@ import (
 // programs is where deps.sh has unpacked the programs that log.
 func programs() string { return host.Unpacked("programs") }
 
-// logged are messages of real programs: how each is to be read. PID stands for any
-// number, and each is there once.
+// logged are the expected messages of real programs, each once. PID stands for any number.
 var logged = []struct{ name, priority, tag, pid, text string }{
 	{"nginx, at its start", "local3.notice", "ngx", "", `[0-9/]+ [0-9:]+ \[notice\] [0-9#]+: using the "epoll" event method`},
 	{"nginx, a worker", "local3.notice", "ngx", "", `[0-9/]+ [0-9:]+ \[notice\] [0-9#]+: start worker process [0-9]+`},
@@ -37,8 +36,7 @@ var logged = []struct{ name, priority, tag, pid, text string }{
 	{"glibc", "daemon.notice", "glibc", "PID", `from glibc`},
 }
 
-// programsBox is where the container's own files are: not on the file system of the other
-// layers.
+// programsBox has the container's own files: they must not be on the file system of the other layers.
 const programsBox = "/run/box"
 
 // programsContainer is a container in which the script runs, with the root directory of this

@@ -16,11 +16,11 @@ import (
 	"devlog/test/host"
 )
 
-// firstRelease stands for a release before until there is one.
+// firstRelease plays an earlier release until there is one.
 const firstRelease = "df663da158c45e103c8ffe318d131ebd9c601599"
 
-// lastRelease builds devlogd as it was in the last release, from this repository's
-// history. It says that its version is "release".
+// lastRelease builds devlogd of the last release, from this repository's history, with the version
+// "release".
 var lastRelease = sync.OnceValues(func() (path string, err error) {
 	dir, err := os.MkdirTemp(filepath.Dir(host.BinDir), "release-") // removed with it
 	if err != nil {
@@ -60,7 +60,7 @@ func needRelease(t *testing.T) string {
 	return path
 }
 
-// steady are senders at full speed, of which no send may fail.
+// steady are senders at full speed. No send may fail.
 type steady struct {
 	t    *testing.T
 	stop atomic.Bool
@@ -77,7 +77,7 @@ func startSteady(t *testing.T, socket string, senders int) *steady {
 		host.Check(t, err)
 		t.Cleanup(func() { host.Check(t, unix.Close(fd)) })
 		host.Check(t, unix.Connect(fd, &unix.SockaddrUnix{Name: socket}))
-		// So that a test that fails ends.
+		// For tests that fail.
 		host.Check(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Usec: 100000}))
 		f.wait.Add(1)
 		go func() {
@@ -100,7 +100,7 @@ func startSteady(t *testing.T, socket string, senders int) *steady {
 	return f
 }
 
-// goesOn waits until more is sent.
+// goesOn waits until more messages are sent.
 func (f *steady) goesOn() {
 	f.t.Helper()
 	before := f.n.Load()
@@ -113,14 +113,14 @@ func (f *steady) end() []int {
 	return f.sent
 }
 
-// replace has the program at path be another one, as a package's update does it.
+// replace replaces the program at the path, as the update of a package does.
 func replace(t *testing.T, path, by string) {
 	t.Helper()
 	host.Check(t, host.Command("cp", by, path+".new"))
 	host.Check(t, os.Rename(path+".new", path))
 }
 
-// saysTimes waits until the file has the text so often.
+// saysTimes waits until the file has the text n times.
 func saysTimes(t *testing.T, file, text string, times int) {
 	t.Helper()
 	var got []byte
@@ -132,8 +132,8 @@ func saysTimes(t *testing.T, file, text string, times int) {
 	}
 }
 
-// The last release's receiver is upgraded to this one and back, again and again:
-// senders lose nothing, and notice nothing.
+// The last release's receiver is upgraded to this one and back, again and again: no message is lost,
+// and no send fails.
 func TestUpgradeFromRelease(t *testing.T) {
 	old := needRelease(t)
 	dir := t.TempDir()

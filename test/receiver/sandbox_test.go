@@ -22,7 +22,7 @@ func compromised(t *testing.T, h *host.Host, runtime string, flags ...string) (*
 	return compromisedBeside(t, h, runtime, pid, flags...)
 }
 
-// newVictim starts a process of root's outside the container.
+// newVictim starts a process of root outside the container.
 func newVictim(t *testing.T, h *host.Host) (pid string, end func()) {
 	t.Helper()
 	victim := h.Command(t.Context(), "sh", "-c", "echo $$; read x") // the shell's built-ins only
@@ -66,7 +66,7 @@ func installCompromised(t *testing.T, h *host.Host) {
 	h.Must("sh", "-c", "echo x >/var/log/devlog/other/messages; echo x >/run/elsewhere/shadow; chmod 600 /run/elsewhere/shadow")
 }
 
-// attempts has the receiver of the container c1 do what an attacker would do.
+// attempts makes the receiver of the container c1 do what an attacker would do.
 func attempts(t *testing.T, h *host.Host, pid int, victim string) map[string]string {
 	t.Helper()
 	name := fmt.Sprintf("@devlog-test-%d", os.Getpid())
@@ -92,15 +92,15 @@ func attempts(t *testing.T, h *host.Host, pid int, victim string) map[string]str
 	return did
 }
 
-// The process of a host's node that reads messages may write all containers' logs, as a user of its
-// own only those that are its, and nothing else.
+// The process of a host's node that reads messages may write the logs of all containers, and nothing
+// else. As another user it may write only that user's files.
 func TestCompromiseOfNode(t *testing.T) {
 	for user, other := range map[string]string{"root": "allowed", "12345:54321": "stopped"} {
 		t.Run(user, func(t *testing.T) {
 			host.NeedContainers(t)
 			h := host.NewHost(t)
 			installCompromised(t, h)
-			h.Must("cp", host.HookOn(), "/run/bin/devlog-hook") // the node runs the one beside it only
+			h.Must("cp", host.HookOn(), "/run/bin/devlog-hook") // the node only runs the one beside it
 			pid, end := newVictim(t, h)
 			defer end()
 			node := h.Command(t.Context(), "/run/bin/devlogd", "--node", "--user", user)
@@ -189,8 +189,8 @@ func TestCompromiseBesideHostileDev(t *testing.T) {
 	}
 }
 
-// Beside a hostile /dev, and a container that sees the host's processes: a receiver that
-// was taken over does that container nothing, and that container gets at nothing through it.
+// With a hostile /dev, and a container that sees the host's processes: a compromised receiver cannot
+// harm that container, and that container reaches nothing through it.
 func TestCompromiseBesideHostPID(t *testing.T) {
 	for _, mounted := range []bool{false, true} {
 		t.Run(fmt.Sprintf("/proc mounted %t", mounted), func(t *testing.T) {
@@ -268,7 +268,7 @@ func TestCompromisePassesHandles(t *testing.T) {
 	}
 }
 
-// Only what is needed for it is left to a receiver whose repair mounts.
+// A receiver whose repair mounts keeps only what that needs.
 func TestCompromiseOfBind(t *testing.T) {
 	host.NeedContainers(t, "runc")
 	h := host.NewHost(t)
@@ -291,7 +291,7 @@ func TestCompromiseOfBind(t *testing.T) {
 	c.WaitStopped()
 }
 
-// check says how the receiver that runs is confined.
+// check reports how the running receiver is confined.
 func TestCheckSaysConfined(t *testing.T) {
 	for name, tt := range map[string]struct {
 		flags []string
@@ -342,7 +342,7 @@ func TestHostWatcherConfined(t *testing.T) {
 		return strings.Contains(r.Out, ", confined (capabilities dac_override, fowner, writes ")
 	})
 	host.Check(t, os.Remove(h.Path("/dev/log")))
-	_ = host.ListenOn(t, h, "/dev/log") // a daemon that was restarted
+	_ = host.ListenOn(t, h, "/dev/log") // plays a restarted daemon
 	host.Eventually(t, "the host is prepared again", func() bool {
 		to, err := os.Readlink(h.Path("/dev/log"))
 		return err == nil && to == "/run/devlog/log"

@@ -20,8 +20,8 @@ import (
 
 const toStdout = "*.* container-stdout"
 
-// The messages of a container that logs and ends at once are in its output,
-// whose end the runtime sees.
+// The messages of a container that logs and ends at once are in its output, and the runtime sees the
+// output's end.
 func TestContainerStdout(t *testing.T) {
 	host.EachOCI(t, func(t *testing.T, h *host.Host, runtime, stage string) {
 		c := host.NewOCI(t, h, runtime, "c1", "echo own; "+host.ThreeClients("a")+"exit 6")
@@ -142,7 +142,7 @@ func TestKernelLogDenied(t *testing.T) {
 	h.Must(c.Args("delete")...)
 }
 
-// A container with a terminal of its own gets it after the hook has run.
+// A container with a terminal gets it after the hook has run.
 func TestContainerStdoutTerminal(t *testing.T) {
 	host.NeedContainers(t, "runc", "script")
 	h := host.NewHost(t)
@@ -159,7 +159,7 @@ func TestContainerStdoutTerminal(t *testing.T) {
 	host.ExpectReceiversEnd(t, h)
 }
 
-// toCRLF makes texts what host.WantOnce finds at the end of a terminal's line.
+// toCRLF returns the texts as host.WantOnce finds them at the ends of a terminal's lines.
 func toCRLF(texts []string) (list []string) {
 	for _, text := range texts {
 		list = append(list, text+"\r")
@@ -196,8 +196,7 @@ func TestContainerStdoutPodman(t *testing.T) {
 	h.Must(podman("rm", "web")...)
 }
 
-// A FIFO without a reader, its first and its second one; devlogd's own output
-// beside it.
+// A FIFO without a reader, with a first and with a second one, and devlogd's own standard output.
 func TestReceiverStreams(t *testing.T) {
 	dir := t.TempDir()
 	fifo := filepath.Join(dir, "fifo")

@@ -9,9 +9,8 @@ import (
 	"devlog/test/host"
 )
 
-// Whoever stops a host, or the cgroup in which a runtime was called, sends SIGTERM
-// to the receiver with the container or before it: what the container logs until
-// its end is written all the same.
+// The shutdown of a host, or the stop of a runtime's cgroup, sends SIGTERM to the receiver with or
+// before the container. The container's messages are still written until its end.
 func TestTermBeforeContainer(t *testing.T) {
 	host.EachOCI(t, func(t *testing.T, h *host.Host, runtime, stage string) {
 		c := host.NewOCI(t, h, runtime, "c1", "trap 'client a 13 last; exit 0' TERM\n"+host.ThreeClients("a")+"while :; do sleep 0.1; done")
@@ -34,7 +33,7 @@ func TestTermBeforeContainer(t *testing.T) {
 	})
 }
 
-// saysAwaits waits until a receiver says in its log that SIGTERM does not end it.
+// saysAwaits waits until a receiver logs that SIGTERM does not end it.
 func saysAwaits(t *testing.T, log string) {
 	t.Helper()
 	host.Eventually(t, "the receiver says that it awaits the container's end", func() bool {
@@ -60,7 +59,7 @@ func TestTermThenUndo(t *testing.T) {
 		host.ExpectUndone(t, h, c, false, before)
 		host.Check(t, os.Remove(c.Log(false)))
 	}
-	// In the container its init may send the signal to all and wait for them.
+	// In the container, init may send the signal to all processes and wait for them.
 	if r := c.Hook(true, "repair"); r.Code != 0 {
 		t.Fatalf("repair inside: %+v", r)
 	}

@@ -9,7 +9,7 @@ import (
 	"devlog/test/host"
 )
 
-// A container's annotations set what its user may choose.
+// A container's annotations set the options that its user may choose.
 func TestAnnotations(t *testing.T) {
 	eachStage(t, []string{"prestart", "createContainer", "startContainer"}, func(t *testing.T, h *host.Host, runtime, stage string) {
 		dir, at := "/var/log/devlog/c1", h.Path
@@ -54,15 +54,15 @@ func TestAnnotationOff(t *testing.T) {
 	})
 }
 
-// Annotations reach no file on the host but the container's own, unless the
-// administrator lets them; what the hook's flags say comes first.
+// Annotations can name only the container's own files on the host, unless the administrator allows
+// more. The hook's flags override them.
 func TestAnnotationLimits(t *testing.T) {
 	const own = "/var/log/devlog/c1"
 	for _, s := range []struct {
 		name        string
 		annotations map[string]any
 		flags       []string
-		refused     string // what the refusal says, or empty
+		refused     string // words of the refusal, or empty
 		log         string // where messages go
 	}{
 		{name: "elsewhere", annotations: map[string]any{"devlog.dev/rules": "*.* /var/log/devlog/c2/messages"}, refused: "files below " + own + " and "},
@@ -101,8 +101,7 @@ func TestAnnotationLimits(t *testing.T) {
 	}
 }
 
-// The environment of a createContainer hook that is the container's own is not
-// obeyed.
+// Variables of a createContainer hook that come from the container's environment are refused.
 func TestAnnotationForeignEnv(t *testing.T) {
 	host.NeedContainers(t, "runc")
 	h := host.NewHost(t)

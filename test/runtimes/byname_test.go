@@ -10,10 +10,9 @@ import (
 	"devlog/test/host"
 )
 
-// A container that runs already is repaired from the host by its name, in each
-// runtime's own words.
+// A running container is repaired from the host by its name in each runtime.
 func TestRepairByName(t *testing.T) {
-	// repair repairs the container whose process that command prints.
+	// repair repairs the container whose process the command prints.
 	repair := func(t *testing.T, h *host.Host, pidOf []string) {
 		t.Helper()
 		script := `hook=$1; shift; "$hook" repair --pid "$("$@")"`
@@ -62,7 +61,7 @@ func TestRepairByName(t *testing.T) {
 }
 
 // The messages of a container of podman are found by its name: in its log, or in its
-// output. conmon reads that no longer than the container's first process runs.
+// output, which conmon reads only while the container's first process runs.
 func TestPodmanLogByName(t *testing.T) {
 	host.NeedContainers(t, "podman", "runc")
 	h := host.NewHost(t)

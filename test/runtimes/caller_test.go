@@ -11,8 +11,8 @@ import (
 	"devlog/test/host"
 )
 
-// A receiver ends with the unit that called the repair, which is said. Where devlogd.service
-// receives, it does not.
+// A receiver ends with the unit that called the repair, and repair reports that. devlogd.service does
+// not end with it.
 func TestRepairFromUnit(t *testing.T) {
 	s := host.NewSystemdHost(t)
 	run := func(args ...string) host.Result {
@@ -32,7 +32,7 @@ func TestRepairFromUnit(t *testing.T) {
 	host.ExpectReceiversEnd(t, s.H)
 	startService(t, s, enableService)
 	s.Undone()
-	for _, how := range [][]string{{"--nice=0"}, {"--property=ReadOnlyPaths=/opt"}} { // with a mount namespace of its own
+	for _, how := range [][]string{{"--nice=0"}, {"--property=ReadOnlyPaths=/opt"}} { // with its own mount namespace
 		if r := run(append(how, repair...)...); r.Code != 0 || !strings.Contains(r.Out, "repaired by ") || strings.Contains(r.Out, "ends with") {
 			t.Fatalf("%q: %+v", how, r)
 		}
@@ -54,8 +54,7 @@ func TestRepairFromUnit(t *testing.T) {
 	host.EndSystemd(t, s.LXC)
 }
 
-// The watcher of a host is in the cgroup of the service that has it started, of which
-// it is the main process.
+// The watcher of a host is in the cgroup of the service that started it, as its main process.
 func TestWatcherOfService(t *testing.T) {
 	s := host.NewSystemdHost(t)
 	s.Must("/usr/bin/systemd-run", "--quiet", "--collect", "--unit=prepare", "--service-type=forking", "/opt/devlog/devlog-hook", "repair", "--host", "--keep")
@@ -88,7 +87,7 @@ func TestRepairFromContainer(t *testing.T) {
 	host.Check(t, os.MkdirAll(group, 0o755))
 	t.Cleanup(func() {
 		host.Eventually(t, "the cgroup is empty", func() bool { return os.Remove(group) == nil })
-		_ = os.Remove(filepath.Dir(group)) // it may be another's
+		_ = os.Remove(filepath.Dir(group)) // another test may use it
 	})
 	line := host.HookOn() + " repair --pid " + strconv.Itoa(c.PID)
 	says := ", in which this program runs; hint: repair on the host itself\n"

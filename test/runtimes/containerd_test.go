@@ -10,11 +10,11 @@ import (
 	"devlog/test/host"
 )
 
-// binaryName finds the runtime in containerd's idea of its configuration.
+// binaryName finds the runtime in containerd's view of its configuration.
 var binaryName = regexp.MustCompile(`runtimes\.devlog\.options\]\s+BinaryName = "(.*)"`)
 
-// containerd with the printed runtime: it takes the configuration, and a
-// container that it starts with that runtime logs.
+// containerd accepts the printed configuration, and a container that it starts with that runtime
+// logs.
 func TestContainerd(t *testing.T) {
 	host.NeedContainers(t, "containerd", "runc")
 	h := host.NewEngineHost(t)
@@ -59,7 +59,7 @@ func TestContainerd(t *testing.T) {
 	}
 	host.WantOnce(t, h.Path("/var/log/devlog/c1/messages"), host.ThreeTexts("a")...)
 	host.ExpectReceiversEnd(t, h)
-	// Where it is not wanted there is no receiver.
+	// A container that opts out has no receiver.
 	for id, flag := range map[string]string{"c2": "--label=x=y", "c3": "--annotation=devlog=off", "c4": "--env=devlog=off"} {
 		on := id == "c2"
 		r := h.Do(run(id, "true", flag)...)

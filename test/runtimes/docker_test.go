@@ -13,7 +13,7 @@ import (
 func TestDocker(t *testing.T) {
 	host.NeedContainers(t, "docker", "runc")
 	h := host.NewEngineHost(t)
-	receive := host.ListenOn(t, h, "/dev/log") // of the host's own daemon, which keeps it
+	receive := host.ListenOn(t, h, "/dev/log") // the host's daemon keeps it
 	host.StartDocker(t, h)
 	if r := h.Do(host.DockerRun("c1", host.ThreeClients("a")+"exit 5")...); r.Code != 5 {
 		t.Fatalf("docker run: %+v", r)
@@ -21,7 +21,7 @@ func TestDocker(t *testing.T) {
 	host.WantOnce(t, host.DockerLog(h, "c1"), host.ThreeTexts("a")...)
 	host.ExpectReceiversEnd(t, h)
 
-	// One that runs on, and is started again.
+	// A container that keeps running, and is restarted.
 	for _, who := range []string{"b", "c"} {
 		if who == "b" {
 			h.Must(host.DockerRun("c2", "read _", "--detach", "--interactive")...)
@@ -39,11 +39,11 @@ func TestDocker(t *testing.T) {
 		host.ExpectReceiversEnd(t, h)
 	}
 
-	// Where it is not wanted there is no receiver.
+	// A container that opts out has no receiver.
 	if r := h.Do(host.DockerRun("c3", "exit 4", "--env", "devlog=off")...); r.Code != 4 || host.Exists(filepath.Dir(host.DockerLog(h, "c3"))) {
 		t.Errorf("with devlog=off: %+v", r)
 	}
-	// Every other runtime is as it was.
+	// Other runtimes are unaffected.
 	if r := h.Do(host.Docker("run", "--name", "c4", "--network", "none", "--ulimit", "nofile=1024:1024", "clients", "/bin/sh", "-c", "exit 3")...); r.Code != 3 || host.Exists(filepath.Dir(host.DockerLog(h, "c4"))) {
 		t.Errorf("with runc: %+v", r)
 	}

@@ -67,7 +67,7 @@ func TestConfigPrints(t *testing.T) {
 	}
 }
 
-// The LXC snippet, included as it is.
+// The LXC snippet, included unchanged.
 func TestHookFileLXC(t *testing.T) {
 	host.NeedContainers(t, "lxc")
 	h := host.NewHost(t)
@@ -121,8 +121,8 @@ func podmanRun(t *testing.T, h *host.Host, who string, global []string, flags ..
 	return h.Path("/var/log/devlog/" + string(id) + "/messages")
 }
 
-// The hooks.d file, read by podman as it is, for all containers and for those with the
-// annotation. CRI-O reads the latter too.
+// The hooks.d files, unchanged: podman's for all containers, and the one for containers with the
+// annotation, which CRI-O reads too.
 func TestHookFilePodman(t *testing.T) {
 	host.NeedContainers(t, "podman", "runc")
 	h := host.NewHost(t)

@@ -9,7 +9,7 @@ import (
 	"devlog/test/host"
 )
 
-// check says of the host's watcher that its service restarts it, also after that has happened.
+// check reports that the service restarts the host's watcher, also after a restart.
 func TestHostServiceChecked(t *testing.T) {
 	s := host.NewSystemdHost(t)
 	text, err := os.ReadFile(host.HookFile(t, "devlog-host.service"))

@@ -9,8 +9,7 @@ import (
 	"devlog/test/host"
 )
 
-// The table of containers has each that has a receiver, and what its receiver has written
-// of its messages.
+// The table has each container with a receiver, and its counts of messages.
 func TestList(t *testing.T) {
 	host.NeedContainers(t, "podman", "runc", "lxc")
 	h := host.NewHost(t)
@@ -21,7 +20,7 @@ func TestList(t *testing.T) {
 		t.Errorf("JSON of none: %+v", r)
 	}
 	host.ListenOn(t, h, "/dev/log")
-	h.Must(host.HookOn(), "repair", "--host", "--keep") // is no container
+	h.Must(host.HookOn(), "repair", "--host", "--keep") // the host is not a container
 	podman := host.NewPodman(t, h)
 	id := host.RunPodman(t, h, podman, "web")
 	metrics := filepath.Join(t.TempDir(), "metrics")

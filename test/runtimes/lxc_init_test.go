@@ -8,9 +8,8 @@ import (
 	"devlog/test/host"
 )
 
-// inits are real inits of system containers: how to put one into a root
-// directory, and its inittab(5), which runs /etc/boot, and /etc/rest beside
-// what else runs.
+// inits are real inits of system containers: how to install one in a root directory, and its
+// inittab(5), which runs /etc/boot, and /etc/rest in parallel.
 var inits = []struct {
 	name, inittab string
 	install       func(t *testing.T, rootfs string)
@@ -40,7 +39,7 @@ func TestLXCInit(t *testing.T) {
 				}
 				host.Check(t, os.Mkdir(filepath.Join(c.Rootfs, "sbin"), 0o755))
 				init.install(t, c.Rootfs)
-				// Both run with no PATH of ours.
+				// Both run without PATH.
 				path := "export PATH=/bin:/usr/bin\n"
 				for name, text := range map[string]string{"inittab": init.inittab, "boot": path + host.ThreeClients("boot"),
 					"rest": path + host.ThreeClients("rest") + host.Hold + "busybox poweroff -f\n"} {

@@ -10,9 +10,8 @@ import (
 	"devlog/test/host"
 )
 
-// systemd is a container's init. Where /run is mounted for it already, no
-// message is lost; else it mounts a file system over the private socket, and the
-// receiver listens again in there.
+// systemd is a container's init. If /run is mounted already, no message is lost. Otherwise systemd
+// mounts a file system over the private socket, and the receiver listens again in there.
 func TestLXCSystemd(t *testing.T) {
 	for _, tt := range []struct {
 		name, wait string
@@ -66,8 +65,8 @@ func TestLXCSystemdJournal(t *testing.T) {
 	host.EndSystemd(t, c)
 }
 
-// Whatever is mounted over the private socket's directory, also long after the
-// start, the receiver listens again where it is looked for.
+// If something is mounted over the private socket's directory, also long after the start, the
+// receiver listens again at the visible path.
 func TestMountedOver(t *testing.T) {
 	for _, onHost := range []bool{false, true} {
 		t.Run(fmt.Sprint(onHost), func(t *testing.T) {
@@ -82,7 +81,7 @@ func TestMountedOver(t *testing.T) {
 			c.Start(host.ThreeClients("before") + host.Hold)
 			host.WantOnce(t, log, host.ThreeTexts("before")...)
 			host.Eventually(t, "the receiver watches", func() bool { return watching(h) })
-			// What watches by the clock alone has looked by then.
+			// A watcher that polls has looked by then.
 			for _, who := range []string{"first", "second"} {
 				if r := c.Attach("/bin/sh", "-c", "mount -t tmpfs tmpfs /run && until [ -S /run/devlog/log ]; do sleep 0.01; done\n"+host.ThreeClients(who)); r.Code != 0 {
 					t.Fatalf("%s: %+v", who, r)
@@ -99,7 +98,7 @@ func TestMountedOver(t *testing.T) {
 // watching returns whether a receiver of the host's has an inotify(7) instance.
 func watching(h *host.Host) bool {
 	for _, pid := range h.Receivers() {
-		fds, _ := filepath.Glob(h.Path(fmt.Sprintf("/proc/%d/fd/*", pid))) //nolint:errcheck // the pattern is none of a user's
+		fds, _ := filepath.Glob(h.Path(fmt.Sprintf("/proc/%d/fd/*", pid))) //nolint:errcheck // the pattern is valid
 		for _, fd := range fds {
 			if to, err := os.Readlink(fd); err == nil && to == "anon_inode:inotify" {
 				return true

@@ -28,13 +28,13 @@ func eachDevLog(t *testing.T, test func(t *testing.T, h *host.Host, s host.DevLo
 	}
 }
 
-// A container that logs and ends at once: each message is written, from the
-// first on, and lxc-execute ends, with the command's exit code.
+// A container logs and ends at once: each message is written, and lxc-execute ends with the
+// command's exit code.
 func TestLXCExecute(t *testing.T) {
 	eachDevLog(t, func(t *testing.T, h *host.Host, s host.DevLog) {
 		before := host.Tree(h)
 		c := host.NewLXC(t, h, "c1")
-		for _, who := range []string{"first", "again"} { // the second time it finds what the first has left
+		for _, who := range []string{"first", "again"} { // the second run finds what the first has left
 			if r := c.Execute(host.ThreeClients(who) + "readlink /dev/log; exit 5"); r.Code != 5 || r.Out != s.To+"\n" {
 				t.Fatalf("lxc-execute: %+v", r)
 			}
@@ -51,7 +51,7 @@ func TestLXCStart(t *testing.T) {
 	eachDevLog(t, func(t *testing.T, h *host.Host, s host.DevLog) {
 		before := host.Tree(h)
 		cs := []*host.LXC{host.NewLXC(t, h, "left"), host.NewLXC(t, h, "right")}
-		for _, who := range []string{"first", "again"} { // the second time it finds what the first has left
+		for _, who := range []string{"first", "again"} { // the second run finds what the first has left
 			for _, c := range cs {
 				host.Check(t, os.RemoveAll(filepath.Join(c.Rootfs, "tmp/hold")))
 				c.Start(host.ThreeClients(c.Name+"-"+who) + host.Hold)
@@ -78,8 +78,7 @@ func TestLXCStart(t *testing.T) {
 	})
 }
 
-// Containers that start at the same moment, on a /dev where nothing is prepared,
-// do not get into each other's way.
+// Containers that start at the same moment, on an unprepared /dev, do not disturb each other.
 func TestLXCTogether(t *testing.T) {
 	eachDevLog(t, func(t *testing.T, h *host.Host, s host.DevLog) {
 		before := host.Tree(h)
@@ -118,7 +117,7 @@ func TestLXCForeground(t *testing.T) {
 	host.NeedContainers(t, "lxc")
 	h := host.NewHost(t)
 	c := host.NewLXC(t, h, "c1")
-	// The end of init kills the receiver, whatever it has still to write.
+	// The end of init kills the receiver, even if it has messages to write.
 	script := host.ThreeClients("a") + "until busybox grep -q bb-a /var/log/messages; do sleep 0.05; done"
 	if r := h.Do(c.Args("lxc-start", "-F", "--", "/bin/sh", "-c", script)...); r.Code != 0 { // not init's exit code
 		t.Errorf("lxc-start -F: %+v", r)
@@ -141,8 +140,7 @@ func TestLXCEnvironment(t *testing.T) {
 	}
 }
 
-// A link to a place that the administrator lists stays for all: a host whose
-// containers have their daemons listen there.
+// A link to a path of --adopt stays: containers' daemons listen there.
 func TestLXCAdopt(t *testing.T) {
 	host.NeedContainers(t, "lxc")
 	h := host.NewHost(t)
@@ -158,8 +156,8 @@ func TestLXCAdopt(t *testing.T) {
 	}
 }
 
-// The receiver that the start hook has started is a proper daemon of the
-// container: it holds nothing of LXC's or the host's, and its program is a copy.
+// The receiver of the start hook is a proper daemon in the container: it has no file of LXC or the
+// host open, and its program is a copy.
 func TestLXCDaemon(t *testing.T) {
 	host.NeedContainers(t, "lxc")
 	h := host.NewHost(t)

@@ -9,8 +9,7 @@ import (
 	"devlog/test/host"
 )
 
-// nodeRuns waits until the host's service listens, as another process than the one before, and
-// returns its process.
+// nodeRuns waits until the host's service listens as a new process, and returns that.
 func nodeRuns(t *testing.T, h *host.Host, before int) (pid int) {
 	t.Helper()
 	host.Eventually(t, "the service listens", func() bool {
@@ -27,8 +26,8 @@ func nodeRuns(t *testing.T, h *host.Host, before int) (pid int) {
 	return pid
 }
 
-// The script for SysV init starts the service that receives for containers, which has them again
-// after a restart.
+// The script for SysV init starts the service that receives for containers. After a restart the
+// service receives for them again.
 func TestNodeInitScript(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)

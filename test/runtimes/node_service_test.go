@@ -30,7 +30,7 @@ func startService(t *testing.T, s *host.SystemdHost, enable string) {
 	}
 }
 
-// mainPID returns the service's main process, other than the one before.
+// mainPID returns the service's new main process.
 func mainPID(t *testing.T, s *host.SystemdHost, before string) (pid string) {
 	t.Helper()
 	host.Eventually(t, "devlogd.service runs", func() bool {
@@ -40,8 +40,8 @@ func mainPID(t *testing.T, s *host.SystemdHost, before string) (pid string) {
 	return pid
 }
 
-// The service loses nothing when it is restarted, and no send fails; when it is killed, what is
-// lost is counted. Its containers are listed, repaired and undone after that.
+// A restart of the service loses nothing, and no send fails. After a kill the lost messages are
+// counted. Then its containers can still be listed, repaired and undone.
 func TestNodeService(t *testing.T) {
 	s := host.NewSystemdHost(t)
 	startService(t, s, host.Documented(t, "../docs/node.md"))

@@ -10,16 +10,16 @@ import (
 	"devlog/test/host"
 )
 
-// lastWords is a container's first process that logs for two seconds when it is
-// told to end, each line as proof in a file of the host's as well.
+// lastWords is a container's first process. On SIGTERM it logs for two more seconds, and writes each
+// line to a file of the host, as proof.
 const lastWords = `mount --make-rprivate / && mount -t tmpfs tmpfs /run
 trap 'for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do logger -t box "last $i." && echo "last $i." >>/var/proof; sleep 0.1; done; exit 0' TERM
 echo $$ >/var/first.new && mv /var/first.new /var/first
 while :; do sleep 0.1; done
 `
 
-// When the host is shut down, its containers log to the end: the service that receives for them
-// goes last.
+// At the host's shutdown, containers can log until their end: the service that receives for them ends
+// last.
 func TestNodeShutdown(t *testing.T) {
 	for _, tt := range []struct {
 		name string

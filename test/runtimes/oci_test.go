@@ -11,8 +11,8 @@ import (
 	"devlog/test/host"
 )
 
-// A container that sends as much as it can and ends at once: each message is
-// written, from the first on, and the runtime's foreground command ends.
+// A container sends as much as it can and ends at once: each message is written, and the runtime's
+// foreground command ends.
 func TestOCIRun(t *testing.T) {
 	host.EachOCI(t, func(t *testing.T, h *host.Host, runtime, stage string) {
 		before := host.Tree(h)
@@ -33,8 +33,8 @@ func TestOCIRun(t *testing.T) {
 	})
 }
 
-// The receiver of a created container: it is there before the container's
-// first process, and is a proper daemon of the host.
+// The receiver of a created container runs before the container's first process, and is a proper
+// daemon of the host.
 func TestOCICreateStart(t *testing.T) {
 	host.EachOCI(t, func(t *testing.T, h *host.Host, runtime, stage string) {
 		before := host.Tree(h)

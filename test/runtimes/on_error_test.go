@@ -13,9 +13,8 @@ import (
 	"devlog/test/host"
 )
 
-// hindrances keep a hook from its repair, which is to say so in these words. The
-// receiver's files are at the path that at returns, on the host or in the
-// container.
+// hindrances make a hook's repair fail, with these words. at returns the path of the receiver's files,
+// on the host or in the container.
 var hindrances = []struct {
 	name string
 	make func(t *testing.T, h *host.Host, rootfs string)
@@ -31,7 +30,7 @@ var hindrances = []struct {
 	{"flag", func(*testing.T, *host.Host, string) {}, "--rulez", "rulez"},
 }
 
-// unrepaired is a container that runs though its hook could not repair.
+// unrepaired is a container that runs although its hook could not repair.
 type unrepaired struct {
 	name   string
 	pid    int
@@ -41,9 +40,8 @@ type unrepaired struct {
 	end    func()
 }
 
-// A hook that cannot repair lets its container start, and says why in every place:
-// in the container's note, in the kernel's log where it may write there, and by check
-// from wherever.
+// A hook that cannot repair lets its container start, and reports why everywhere: in the container's
+// note, in the kernel's log if it may write there, and by check, inside and outside.
 func TestOnErrorStart(t *testing.T) {
 	// newID returns an ID that no other container had: the kernel's log is the
 	// machine's, and has the lines of all of them.
@@ -204,7 +202,7 @@ func expectSaid(t *testing.T, h *host.Host, c unrepaired, says string) {
 	}
 }
 
-// The next start's hook repairs, and its container's note goes.
+// At the next start the hook repairs, and removes the container's note.
 func TestOnErrorForgets(t *testing.T) {
 	host.NeedContainers(t, "lxc")
 	h := host.NewHost(t)
@@ -229,8 +227,7 @@ func TestOnErrorForgets(t *testing.T) {
 	host.ExpectNew(t, h, before, "/dev/log")
 }
 
-// A name that cannot be used, as LXC's may be: the container starts, and the reason
-// is where one looks for it.
+// A container with an unusable name, as LXC allows, starts, and the reason is in the usual places.
 func TestOnErrorOddName(t *testing.T) {
 	host.NeedContainers(t, "lxc")
 	for _, onHost := range []bool{false, true} {

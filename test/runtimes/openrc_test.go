@@ -10,8 +10,8 @@ import (
 	"devlog/test/host"
 )
 
-// The services for OpenRC, as they are printed: what the runlevel starts prepares the host, and its
-// stop takes that back. Another receives for containers, and is started again when it was killed.
+// The printed services for OpenRC: one prepares the host at start and undoes that at stop. The other
+// receives for containers, and is restarted after a kill.
 func TestOpenRC(t *testing.T) {
 	host.Need(t, "root", "openrc")
 	h := host.NewHost(t)

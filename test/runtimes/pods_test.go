@@ -11,9 +11,8 @@ import (
 	"devlog/test/host"
 )
 
-// A pod's container goes by its names: lines have the pod's as their host, and
-// its log is found under NAMESPACE_POD_CONTAINER. Its annotations may be for one
-// container of the pod only.
+// Lines of a pod's container have the pod's name as their host, and its log has a link
+// NAMESPACE_POD_CONTAINER. An annotation can be for one container of the pod only.
 func TestPodNames(t *testing.T) {
 	for engine, names := range map[string][3]string{
 		"containerd": {"io.kubernetes.cri.sandbox-namespace", "io.kubernetes.cri.sandbox-name", "io.kubernetes.cri.container-name"},

@@ -11,8 +11,8 @@ import (
 	"devlog/test/host"
 )
 
-// probe is a hook that notes where it runs, in files of the directory $1 named
-// after the stage $2: the state that it got, and facts, one a line.
+// probe is a hook that records where it runs, in files named after the stage $2 in the directory $1:
+// its state, and facts, one a line.
 const probe = `#!/bin/sh
 cat >$1/$2.state
 for fd in 3 4 5 6 7 8 9; do [ ! -e /proc/self/fd/$fd ] || leaked="$leaked $fd"; done
@@ -32,7 +32,7 @@ esac; done </proc/self/status
 } >$1/$2
 `
 
-// facts are what the repair relies on of a hook's place.
+// facts are what the repair relies on about a hook's place.
 type facts struct {
 	ns    string // whose mount and PID namespaces, host or container
 	root  string // whose root directory is its "/"
@@ -43,7 +43,7 @@ type facts struct {
 	state string // state.pid: host, or what it is
 }
 
-// What the runtimes do at each stage: devlog.OfHook relies on it.
+// What the runtimes do at each stage: target.OfHook relies on it.
 func TestStageFacts(t *testing.T) {
 	const free = "?" // nothing relies on it
 	ofHost := facts{"host", "host", "own", free, "0", true, "host"}
@@ -107,7 +107,7 @@ func TestStageFacts(t *testing.T) {
 				if cwd := map[string]string{"rootfs": c.Rootfs, "bundle": c.Bundle, "/": "/"}[f.cwd]; f.cwd != free {
 					expectFact(t, stage, "cwd", got["cwd"], cwd)
 				}
-				if f.ns == "container" { // devlog.OfHook takes it for the container's first process
+				if f.ns == "container" { // target.OfHook takes it for the container's first process
 					expectFact(t, stage, "parent", got["parent"], "1")
 				}
 				expectFact(t, stage, "nnp", got["nnp"], map[bool]string{true: "0", false: "1"}[f.full])
@@ -131,8 +131,7 @@ func expectFact(t *testing.T, stage, what, got, want string) {
 	}
 }
 
-// expectState checks what a state document says of the container's process and
-// bundle.
+// expectState checks the container's process and bundle in a state document.
 func expectState(t *testing.T, stage, file string, c *host.OCI, want string, hostPID int) {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -165,7 +164,7 @@ func readProbe(t *testing.T, dir, stage string) map[string]string {
 	return facts
 }
 
-// fileID tells the file from others, as stat(1) writes it.
+// fileID returns the file's identity, as stat(1) writes it.
 func fileID(t *testing.T, name string) string {
 	t.Helper()
 	id, _ := fileAt(t, name)

@@ -11,8 +11,8 @@ import (
 	"devlog/test/host"
 )
 
-// lxcOnHost are the lines that have LXC run our hooks on the host. A hook's
-// line is the shell's, behind "exec".
+// lxcOnHost are the lines that make LXC run devlog's hooks on the host. A shell runs a hook's line,
+// after "exec".
 func lxcOnHost(version int, env string) []string {
 	return []string{
 		fmt.Sprintf("lxc.hook.version = %d", version),
@@ -21,9 +21,8 @@ func lxcOnHost(version int, env string) []string {
 	}
 }
 
-// The hook on the host: messages from the first on are in the host's file, the
-// receiver is the host's, and nothing is left; with either version of LXC's
-// hooks.
+// With a hook on the host, all messages are in the host's file, the receiver runs on the host, and
+// nothing is left afterwards, with either version of LXC's hooks.
 func TestLXCStartHost(t *testing.T) {
 	for _, version := range []int{0, 1} {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
@@ -85,8 +84,8 @@ func TestLXCPostStop(t *testing.T) {
 	}
 }
 
-// The hook on the host of a container with an idmap: what it makes in there is
-// the container's root's. Its options are in the hook's line.
+// A hook on the host for a container with an idmap: what it makes in the container belongs to the
+// container's root. Its options are in the hook's line.
 func TestLXCStartHostMapped(t *testing.T) {
 	host.NeedContainers(t, "lxc")
 	h := host.NewHost(t)
@@ -96,7 +95,7 @@ func TestLXCStartHostMapped(t *testing.T) {
 	host.GiveTo(t, c.Rootfs)
 	conf, err := os.ReadFile(c.Conf)
 	host.Check(t, err)
-	// A user namespace may bind a mount of the host with all below it only.
+	// A user namespace may only bind a mount of the host with everything below it.
 	conf = bytes.Replace(conf, []byte("/dev dev none rw,bind"), []byte("/dev dev none rw,rbind"), 1)
 	host.Check(t, os.WriteFile(c.Conf, conf, 0o644))
 	before := host.Tree(h)

@@ -10,8 +10,8 @@ import (
 	"devlog/test/host"
 )
 
-// A runtime that moves the root's mount in place of pivot_root(2): the receiver
-// is in the container's root all the same.
+// With a runtime that moves the root's mount instead of calling pivot_root(2), the receiver is in the
+// container's root too.
 func TestStageWithoutPivot(t *testing.T) {
 	eachStage(t, []string{"createContainer"}, func(t *testing.T, h *host.Host, runtime, stage string) {
 		c := host.NewOCI(t, h, runtime, "c1", host.ThreeClients("a")+host.Hold)
@@ -28,7 +28,7 @@ func TestStageWithoutPivot(t *testing.T) {
 	})
 }
 
-// A container without a PID namespace of its own: its end is the receiver's too.
+// The receiver of a container without its own PID namespace ends with the container.
 func TestStageHostPID(t *testing.T) {
 	eachStage(t, append([]string{"prestart", "poststart"}, insideStages...), func(t *testing.T, h *host.Host, runtime, stage string) {
 		c := host.NewOCI(t, h, runtime, "c1", "until readlink /dev/log; do sleep 0.01; done\n"+host.ThreeClients("a")+host.Hold)
@@ -56,8 +56,7 @@ func TestStageHostPID(t *testing.T) {
 	})
 }
 
-// At createContainer the hook's file of rules is the host's, and the one that is
-// read without any is the container's.
+// At createContainer the hook's file of rules is the host's. The default file is the container's.
 func TestStageRules(t *testing.T) {
 	eachStage(t, []string{"createContainer"}, func(t *testing.T, h *host.Host, runtime, stage string) {
 		host.Check(t, os.WriteFile(h.Path("/run/rules"), []byte("# the host's\n*.* /var/log/hosts\n"), 0o600))
@@ -78,8 +77,8 @@ func TestStageRules(t *testing.T) {
 	})
 }
 
-// The container's standard output is of a process with more rights than the
-// receiver has at createContainer: that is reported before the start.
+// At createContainer the receiver may not write to the container's standard output, which belongs to a
+// process with more privileges: the hook reports that before the start.
 func TestStageStdout(t *testing.T) {
 	eachStage(t, []string{"createContainer"}, func(t *testing.T, h *host.Host, runtime, stage string) {
 		before := host.Tree(h)
@@ -94,11 +93,11 @@ func TestStageStdout(t *testing.T) {
 	})
 }
 
-// The repair of a hook in the container is undone by who types that there.
+// undo in the container undoes the repair of a hook in the container.
 func TestStageUndo(t *testing.T) {
 	eachStage(t, insideStages, func(t *testing.T, h *host.Host, runtime, stage string) {
 		before := host.Tree(h)
-		c := host.NewOCI(t, h, runtime, "c1", "mkfifo /tmp/hold; exec cat /tmp/hold") // the end of its child would interrupt a shell
+		c := host.NewOCI(t, h, runtime, "c1", "mkfifo /tmp/hold; exec cat /tmp/hold") // a shell would be interrupted by the end of its child
 		c.Hook(stage)
 		c.Write().Create()
 		c.Start()
@@ -114,8 +113,8 @@ func TestStageUndo(t *testing.T) {
 	})
 }
 
-// On a host that is not prepared, whose daemon lives: at createContainer a link
-// is mounted over its socket in the container only, also with uid mappings.
+// On an unprepared host with a live daemon, a link is mounted over the daemon's socket at
+// createContainer, in the container only, also with uid mappings.
 func TestStageBind(t *testing.T) {
 	for _, mapped := range []bool{false, true} {
 		eachStage(t, []string{"createContainer"}, func(t *testing.T, h *host.Host, runtime, stage string) {
@@ -141,8 +140,8 @@ func TestStageBind(t *testing.T) {
 	}
 }
 
-// At createContainer the socket's queue is as long as at the stages before, and
-// no setting of a network namespace is left changed.
+// At createContainer the socket's queue is as long as at earlier stages, and no setting of a network
+// namespace stays changed.
 func TestStageQueue(t *testing.T) {
 	for _, own := range []bool{true, false} {
 		eachStage(t, []string{"createContainer"}, func(t *testing.T, h *host.Host, runtime, stage string) {
@@ -158,7 +157,7 @@ func TestStageQueue(t *testing.T) {
 			c.Hook(stage)
 			c.Write().Create()
 			c.Start()
-			defer host.WaitHeld(t, c.Rootfs).Close() // a shell that still opens is interrupted by a child's stop
+			defer host.WaitHeld(t, c.Rootfs).Close() // a stopped child would interrupt a shell that still opens
 			host.ExpectQueue(t, host.Queued(t, h, c.Rootfs), want)
 			for where, got := range map[string]string{"the container": c.Exec("cat", host.QueueFile).Out, "the host": h.Must("cat", host.QueueFile).Out} {
 				if got != before {

@@ -9,7 +9,7 @@ import (
 	"devlog/test/host"
 )
 
-// podman passes every stage of hooks.d on, with either runtime.
+// podman runs hooks of every stage in hooks.d, with either runtime.
 func TestStagePodman(t *testing.T) {
 	eachStage(t, []string{"prestart", "createRuntime", "createContainer", "startContainer", "poststart"}, func(t *testing.T, h *host.Host, runtime, stage string) {
 		host.Need(t, "podman")
@@ -19,7 +19,7 @@ func TestStagePodman(t *testing.T) {
 		script := "until readlink /dev/log >/dev/null; do sleep 0.01; done\n" + host.ThreeClients("a")
 		log := "/var/log/messages"
 		if hookInside := stage == "createContainer" || stage == "startContainer"; hookInside {
-			// The end of init kills the receiver, whatever it has still to write.
+			// The end of init kills the receiver, even if it has messages to write.
 			script += "until busybox grep -q bb-a " + log + "; do sleep 0.01; done\n"
 		}
 		r := h.Do(host.Podman(t, runtime, rootfs, host.HooksD(t, []string{stage, "poststop"}), script+"exit 5", "--cidfile", id)...)
@@ -38,7 +38,7 @@ func TestStagePodman(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(rootfs, "run/devlog")); err == nil {
 			t.Errorf("left in the container: %q", host.Snap(t, rootfs, "/run/devlog"))
 		}
-		for _, line := range h.Tree(nil, "/run") { // but for what a prepared host has
+		for _, line := range h.Tree(nil, "/run") { // without the names of a prepared host
 			if name := strings.SplitN(line, " ", 2)[1]; strings.Contains(name, "/run/devlog") && len(host.WithoutPrepared(t, h, []string{name})) > 0 {
 				t.Errorf("left on the host: %q", line)
 			}

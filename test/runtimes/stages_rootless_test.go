@@ -19,7 +19,7 @@ type rootless struct {
 	volumes []string
 }
 
-// rootlessUser is nobody of the machine's.
+// rootlessUser is not a user of the machine.
 const rootlessUser = 4242
 
 func newRootless(t *testing.T, h *host.Host) *rootless {
@@ -39,8 +39,8 @@ func newRootless(t *testing.T, h *host.Host) *rootless {
 	return r
 }
 
-// run runs a script in a container. What a hook says crun writes to r.err, and
-// runc to its own standard error.
+// run runs a script in a container. crun writes a hook's output to r.err, runc to its own standard
+// error.
 func (r *rootless) run(runtime, hooks, script string) host.Result {
 	r.h.T.Helper()
 	id := fmt.Sprint(rootlessUser)
@@ -52,12 +52,12 @@ func (r *rootless) run(runtime, hooks, script string) host.Result {
 	for _, volume := range r.volumes {
 		line = append(line, "--volume", volume)
 	}
-	if runtime == "crun" { // podman refuses that of runc, which does without cgroups by itself
+	if runtime == "crun" { // podman refuses this for runc, which works without cgroups by itself
 		line = append(line, "--cgroups", "disabled")
 	}
 	result := r.h.Do(append(line, "--rootfs", r.rootfs, "/bin/sh", "-c", script)...)
-	// podman leaves a process that holds the user namespace, and clears up after a
-	// start that failed while nobody waits for it.
+	// podman leaves a process that holds the user namespace, and cleans up in the background
+	// after a failed start.
 	host.Eventually(r.h.T, "podman has ended", func() bool {
 		left := r.h.Processes()
 		for _, p := range left {
@@ -70,9 +70,8 @@ func (r *rootless) run(runtime, hooks, script string) host.Result {
 	return result
 }
 
-// podman without root, on a host where /dev/log is a link: in the container
-// every message is in its own file; on the host the user names a file of his, or has
-// the hook fail.
+// Rootless podman, on a host where /dev/log is a link. With a receiver in the container every message
+// is in the container's file. For a receiver on the host, the user names a file, or the hook fails.
 func TestStageRootless(t *testing.T) {
 	for _, s := range []struct {
 		runtime, stage, log, says string
@@ -96,7 +95,7 @@ func TestStageRootless(t *testing.T) {
 			for i := range s.flags {
 				s.flags[i] = strings.ReplaceAll(s.flags[i], "HOME", r.home)
 			}
-			// The end of init kills a receiver inside, whatever it has still to write.
+			// The end of init kills a receiver inside, even if it has messages to write.
 			script := host.ThreeClients("a") + "[ " + s.stage + " = createRuntime ] || until busybox grep -q bb-a /var/log/messages; do sleep 0.01; done; exit 5"
 			result := r.run(s.runtime, host.HooksD(t, []string{s.stage}, s.flags...), script)
 			said, _ := os.ReadFile(r.err) // crun makes it when a hook runs
@@ -121,9 +120,9 @@ func TestStageRootless(t *testing.T) {
 	}
 }
 
-// The hooks.d file of the host's applies to an ordinary user's containers with a
-// volume too: these start, and log where that user may write. With no such place
-// they start, and the user and the host's daemon are told why nothing is logged.
+// The host's hooks.d file also applies to an ordinary user's containers with a volume. They log where
+// that user may write. Without such a place they start, and the user and the host's daemon get the
+// reason why nothing is logged.
 func TestRootlessMessages(t *testing.T) {
 	for _, runtime := range []string{"crun", "runc"} {
 		for _, s := range []struct {
@@ -191,7 +190,7 @@ func TestRootlessMessages(t *testing.T) {
 	}
 }
 
-// A user's own repair says correctly where messages go.
+// A user's own repair prints correctly where messages go.
 func TestRootlessRepair(t *testing.T) {
 	host.NeedContainers(t, "setpriv")
 	h := host.NewHost(t)
@@ -214,7 +213,7 @@ func TestRootlessRepair(t *testing.T) {
 	}
 }
 
-// readFiles is what is in the files.
+// readFiles returns the contents of the files.
 func readFiles(t *testing.T, names []string) (all string) {
 	t.Helper()
 	for _, name := range names {

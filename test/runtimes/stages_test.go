@@ -28,8 +28,8 @@ func eachStage(t *testing.T, stages []string, test func(t *testing.T, h *host.Ho
 	}
 }
 
-// The hook in the container: messages from the first on are in the container's
-// own file, the receiver is the container's in all it has, and ends with it.
+// With a hook in the container, all messages are in the container's own file. The receiver has only
+// the container's namespaces and files, and ends with it.
 func TestStageInside(t *testing.T) {
 	eachStage(t, insideStages, func(t *testing.T, h *host.Host, runtime, stage string) {
 		before := host.Tree(h)
@@ -61,7 +61,7 @@ func TestStageInside(t *testing.T) {
 	})
 }
 
-// expectContained checks that a receiver has nothing of the host.
+// expectContained checks that a receiver holds nothing of the host.
 func expectContained(t *testing.T, h *host.Host, pid int, c *host.OCI) {
 	t.Helper()
 	_, init := c.State()
@@ -84,20 +84,20 @@ func expectContained(t *testing.T, h *host.Host, pid int, c *host.OCI) {
 		}
 		host.Check(t, f.Close())
 	}
-	// The container's root, as the mount that it is there.
+	// The container's root, as a mount there.
 	want, mount := fileAt(t, first+"root")
 	for _, name := range []string{"root", "cwd"} {
 		if got, at := fileAt(t, proc+name); got != want || at != mount {
 			t.Errorf("the receiver's %s is not the container's root", name)
 		}
 	}
-	// What the container can reach of a descriptor is its own already.
+	// The container can reach only its own files through this descriptor.
 	fds, err := os.ReadDir(proc + "fd")
 	host.Check(t, err)
 	for _, fd := range fds {
 		to, err := os.Readlink(proc + "fd/" + fd.Name())
 		if err != nil || !strings.HasPrefix(to, "/") || strings.HasPrefix(to, "/memfd:") {
-			continue // it is no file, or closed by now
+			continue // not a file, or closed by now
 		}
 		_, at := fileAt(t, proc+"fd/"+fd.Name())
 		if !mountedIn(t, init, h, at) {
@@ -113,7 +113,7 @@ func expectContained(t *testing.T, h *host.Host, pid int, c *host.OCI) {
 	}
 }
 
-// fileAt is the identity of the file, and the mount on which it is.
+// fileAt returns the file's identity and its mount.
 func fileAt(t *testing.T, name string) (id [2]uint64, mount uint64) {
 	t.Helper()
 	var st unix.Statx_t
@@ -134,7 +134,7 @@ func mountedIn(t *testing.T, pid int, h *host.Host, mount uint64) bool {
 	return false
 }
 
-// expectConfined checks that a receiver has none of the runtime's rights.
+// expectConfined checks that a receiver has none of the runtime's privileges.
 func expectConfined(t *testing.T, h *host.Host, pid int) {
 	t.Helper()
 	text, err := os.ReadFile(h.Path(fmt.Sprintf("/proc/%d/status", pid)))
@@ -148,8 +148,7 @@ func expectConfined(t *testing.T, h *host.Host, pid int) {
 	}
 }
 
-// A hook beside the container's process: its messages from then on are in the
-// host's file.
+// With a hook at poststart, the messages from then on are in the host's file.
 func TestStagePoststart(t *testing.T) {
 	eachStage(t, []string{"poststart"}, func(t *testing.T, h *host.Host, runtime, stage string) {
 		before := host.Tree(h)
@@ -223,7 +222,7 @@ func TestStagePoststop(t *testing.T) {
 		if to, err := os.Readlink(h.Path("/dev/log")); err != nil || to != "/run/devlog/log" {
 			t.Errorf("/dev/log: %q, %v", to, err)
 		}
-		// Once more, and without the container's files: there is nothing to do.
+		// Once more, and without the container's files: the hook has nothing to do.
 		for _, prepare := range []func() error{func() error { return nil }, func() error { return os.RemoveAll(c.Rootfs) }, func() error { return os.RemoveAll(c.Bundle) }} {
 			host.Check(t, prepare())
 			if r := clear(); r.Code != 0 || r.Out+r.ErrOut != "" {
@@ -241,24 +240,24 @@ func killReceivers(t *testing.T, h *host.Host) {
 		host.Eventually(t, "the receiver is gone", func() bool {
 			stat, err := os.ReadFile(h.Path(fmt.Sprintf("/proc/%d/stat", pid)))
 			threads, _ := os.ReadDir(h.Path(fmt.Sprintf("/proc/%d/task", pid)))
-			// Or a zombie of which no thread has files open any more.
+			// Or a zombie without threads that have files open.
 			return err != nil || strings.Contains(string(stat), ") Z ") && len(threads) == 1
 		})
 	}
 }
 
-// A state that is none, at any stage: one line, and nothing is touched.
+// An invalid state, at any stage: the hook prints one line and touches nothing.
 func TestStageBadState(t *testing.T) {
 	host.NeedContainers(t, "runc")
 	h := host.NewHost(t)
 	c := host.NewOCI(t, h, "runc", "c1", host.Hold)
 	c.Write()
-	host.Check(t, os.Mkdir(h.Path("/run/devlog"), 0o755)) // where it is noted what was wrong
+	host.Check(t, os.Mkdir(h.Path("/run/devlog"), 0o755)) // for the note
 	before, files := host.Tree(h), host.Snap(t, c.Rootfs, "/")
 	state := func(pid int) string {
 		return fmt.Sprintf(`{"ociVersion":"1.0.2","id":"c1","status":"creating","pid":%d,"bundle":"%s"}`, pid, c.Bundle)
 	}
-	const dead = 1 << 22 // more than there ever are
+	const dead = 1 << 22 // more than the highest possible PID
 	all := []string{"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"}
 	onHost := []string{"prestart", "createRuntime", "poststart"}
 	for _, tt := range []struct {
@@ -303,11 +302,11 @@ func TestStageBadState(t *testing.T) {
 	}
 }
 
-// At startContainer the hook is the container's user, with its seccomp filter:
-// it does what that user may, and says what he may not.
+// At startContainer the hook runs as the container's user, with its seccomp filter: it does what that
+// user may do, and reports what is refused.
 func TestStageStartContainerUser(t *testing.T) {
 	for _, s := range []struct {
-		name, to string // where /dev/log leads, or empty
+		name, to string // to is where /dev/log points, or empty
 		says     string // a refusal, or empty
 	}{
 		{"adopt", "/tmp/own/log", ""},
@@ -331,7 +330,7 @@ func TestStageStartContainerUser(t *testing.T) {
 					t.Fatalf("run: %+v", r)
 				}
 				host.WantOnce(t, filepath.Join(c.Rootfs, "tmp/messages"), host.ThreeTexts("a")...)
-			} else if r.Code == 5 || r.Code == 0 || runtime == "runc" && !strings.Contains(r.ErrOut, s.says) { // crun shows nobody what a hook says
+			} else if r.Code == 5 || r.Code == 0 || runtime == "runc" && !strings.Contains(r.ErrOut, s.says) { // crun hides a hook's output
 				t.Errorf("run: %+v, want %q", r, s.says)
 			}
 			host.ExpectReceiversEnd(t, h)
@@ -340,8 +339,8 @@ func TestStageStartContainerUser(t *testing.T) {
 	}
 }
 
-// If no program can run from memory, there is no receiver in the container, and nothing is left
-// of the start.
+// If programs cannot run from memory, no receiver starts in the container, and nothing of the attempt
+// is left.
 func TestStageInsideWithoutMemory(t *testing.T) {
 	eachStage(t, []string{"createContainer"}, func(t *testing.T, h *host.Host, runtime, stage string) {
 		host.Need(t, "memfd_noexec")

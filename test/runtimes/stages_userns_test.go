@@ -8,11 +8,11 @@ import (
 	"devlog/test/host"
 )
 
-// With uid mappings: at every stage messages arrive, and what is made in the
-// container is its root's.
+// With uid mappings, messages arrive at every stage, and what is made in the container belongs to its
+// root.
 func TestStageUserNamespace(t *testing.T) {
 	eachStage(t, []string{"prestart", "createContainer", "startContainer", "poststart"}, func(t *testing.T, h *host.Host, runtime, stage string) {
-		host.Journal(t, h) // /dev is the host's root's, and need not be written
+		host.Journal(t, h) // /dev belongs to the host's root, and need not be written
 		before := host.Tree(h)
 		c := host.NewOCI(t, h, runtime, "c1", "until [ -S /run/systemd/journal/dev-log ]; do sleep 0.01; done\n"+host.ThreeClients("a")+host.Hold)
 		c.Mapped()

@@ -17,7 +17,7 @@ func TestCheckSummary(t *testing.T) {
 	host.NeedContainers(t, "podman", "runc")
 	h := host.NewHost(t)
 	host.ListenOn(t, h, "/dev/log")
-	h.Must(host.HookOn(), "repair", "--host") // shows that it is a host
+	h.Must(host.HookOn(), "repair", "--host") // proves that it is a host
 	podman := host.NewPodman(t, h)
 	for _, name := range []string{"db", "web"} {
 		rootfs := filepath.Join(t.TempDir(), "rootfs")
@@ -34,7 +34,7 @@ func TestCheckSummary(t *testing.T) {
 		return r.Out
 	}
 	const heading = `\nSYSLOG\(\) +CONTAINER +ENGINE +PID +RECEIVER +WHY *\n`
-	// Nobody has said that they are to log.
+	// devlog was not set up for them.
 	check(0, heading+`broken +db +podman +\d+ +none +/dev/log: does not exist\nbroken +web +podman +\d+ .*\n`)
 	h.Must(host.HookOn(), "repair", "web")
 	check(0, heading+`broken +db +podman .*\nworks +web +podman +\d+ +devlogd *\n\ndevlog-hook check CONTAINER`)

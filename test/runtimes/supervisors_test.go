@@ -13,8 +13,8 @@ import (
 	"devlog/test/host"
 )
 
-// The service directories for s6 and runit, as they are printed: the receiver is
-// restarted when it was killed, and until then who sends is told.
+// The printed service directories for s6 and runit: the receiver is restarted after a kill, and until
+// then senders get an error.
 func TestSupervisors(t *testing.T) {
 	tree := host.Unpacked("supervisors")
 	libs, err := filepath.Glob(filepath.Join(tree, "usr/lib/*-linux-gnu"))

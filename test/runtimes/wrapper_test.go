@@ -11,8 +11,7 @@ import (
 	"devlog/test/host"
 )
 
-// devlog-runtime in front of each runtime, which gets the configuration as it
-// was, and our hook.
+// devlog-runtime in front of each runtime, which gets the same configuration with devlog's hook.
 func TestWrapper(t *testing.T) {
 	for _, runtime := range []string{"runc", "crun"} {
 		t.Run(runtime, func(t *testing.T) {
@@ -45,8 +44,8 @@ func TestWrapper(t *testing.T) {
 	}
 }
 
-// create, start and delete go through devlog-runtime too, with what the
-// administrator has set for the hook.
+// create, start and delete work through devlog-runtime too, with the administrator's settings for the
+// hook.
 func TestWrapperCreate(t *testing.T) {
 	host.NeedContainers(t, "runc")
 	h := host.NewHost(t)
@@ -64,7 +63,7 @@ func TestWrapperCreate(t *testing.T) {
 	host.ExpectReceiversEnd(t, h)
 }
 
-// echoRuntime stands in for a runtime and says what it was started with.
+// echoRuntime plays a runtime and prints what it was started with.
 const echoRuntime = `#!/bin/sh
 echo "$0"
 for a; do echo "[$a]"; done
@@ -73,8 +72,8 @@ for n in 3 4 5 6 7 8 9; do [ ! -e /proc/$$/fd/$n ] || echo "fd $n"; done
 exit 42
 `
 
-// Everything that the real runtime is given is what devlog-runtime was given,
-// whatever is wrong with the bundle or with devlog itself.
+// The real runtime gets exactly what devlog-runtime got, whatever is wrong with the bundle or with
+// devlog.
 func TestWrapperPassesOn(t *testing.T) {
 	host.Need(t, "root")
 	h := host.NewHost(t)
@@ -86,7 +85,7 @@ func TestWrapperPassesOn(t *testing.T) {
 	host.Check(t, host.Command("cp", filepath.Join(host.BinDir, "devlog-runtime"), lonely))
 	call := func(program string, args ...string) host.Result {
 		t.Helper()
-		// Descriptor 7 is one that a runtime is to keep (--preserve-fds).
+		// Descriptor 7 plays a passed one (--preserve-fds).
 		script := `ulimit -Sn 100; trap '' HUP; exec "$@" 7</dev/null`
 		line := append([]string{"env", "MARK=mark", "DEVLOG_RUNTIME=" + runtime, "sh", "-c", script, "sh", program}, args...)
 		return h.Do(line...)
@@ -115,7 +114,7 @@ func TestWrapperPassesOn(t *testing.T) {
 	for _, tt := range []struct {
 		name, program string
 		args          []string
-		says          string // in the line on standard error; "" is nothing
+		says          string // in the line on standard error; "" for none
 	}{
 		{"state", host.BinDir, []string{"--root", "/r", "state", "c1"}, ""},
 		{"version", host.BinDir, []string{"--version"}, ""},

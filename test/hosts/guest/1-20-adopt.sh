@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The journal listens behind /dev/log, a link: containers adopt where it leads.
+# /dev/log is a link to the journal's socket: containers adopt the path to which it points.
 want "the host's /dev/log is a link" leads_to /run/systemd/journal/dev-log
 podman_run podman
 docker_run docker --runtime devlog
@@ -16,7 +16,7 @@ for name in start startg start-host start-hostg; do end $name; done
 end docker
 end podman
 
-# A repair by somebody whose processes systemd ends.
+# A repair by a user whose processes systemd ends.
 podman_global=(--hooks-dir /var/empty)
 mkdir -p /var/empty
 for by in oneshot timer; do

@@ -30,8 +30,8 @@ none_of_theirs() { ! grep ' in-' $host_log; }
 want "bind: none of that is in the host's log" none_of_theirs
 want "bind: the host logs" host_logs bound
 
-# How much gets into the host's log while its daemon is restarted: each container
-# logs a line a second, and is repaired within a second on a slow machine, too.
+# How many messages reach the host's log while its daemon is restarted: each container logs
+# a line a second, and is repaired within a second, even on a slow machine.
 restarts=3
 : >$host_log
 for ((i = 1; i <= restarts; i++)); do
@@ -46,7 +46,7 @@ for name in "${bound[@]}"; do
 	end "$name"
 done
 
-# A hook that may not mount lets the container start, and says why it has no log.
+# A hook that may not mount lets the container start, and reports why it has no log.
 in_kernel_log() { dmesg | grep "devlog-hook: .*$1:" | tail -n 1 | grep -q 'devlog-hook repair --host'; }
 for name in "${confined[@]}"; do
 	config "$name"

@@ -18,7 +18,7 @@ done
 for name in podman start; do soon "prepared: $name logs to its own log after that" own_log $name; done
 for name in podman start; do end $name; done
 
-# A daemon that takes /dev/log over and over, always in one go.
+# A daemon that replaces /dev/log again and again, each time in one step.
 systemctl stop own-syslogd.service
 perl -MSocket -e '
 	my $s;
@@ -47,8 +47,8 @@ systemctl stop devlog-host.service
 want "a stopped service leaves the host prepared" prepared
 want "and no process" fails kill -0 "$pid"
 
-# A prepared host whose daemon has taken /dev/log back, with nobody to keep it:
-# the next container makes it a link again.
+# The daemon of a prepared host without a watcher has replaced /dev/log: the repair of the
+# next container makes it a link again.
 for name in podman docker start start-host; do
 	restart_daemon
 	want "symlink: the daemon has taken /dev/log before $name starts" fails test -L /dev/log

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# A container that is a service of systemd's (a quadlet, where there are any): a
-# repair by hand logs where the hook has.
+# A container that is a systemd service (a quadlet, if podman has these): after a repair by
+# hand it logs to the same file as after the hook.
 podman_global=(--hooks-dir /etc/devlog-test/own)
 podman_unit service
 soon "a podman service logs to its own log" own_log service

@@ -1,15 +1,15 @@
 # shellcheck shell=bash
-# The recipes of docs/runtimes.md, as they are printed there, with a container image of
-# this host's and no network. Debian 13 has all the programs.
+# The recipes of docs/runtimes.md, as printed there, with an image made on this host and
+# without a network. Debian 13 has all the programs.
 [ "$VERSION_CODENAME" = trixie ] || {
 	ended 0
 	return
 }
 
-# recipe WHAT [NUMBER]: prints the first block, or that one, below the line that begins
-# with WHAT in bold.
+# recipe WHAT [NUMBER]: prints the block with that number (default: the first) below the
+# line that begins with WHAT in bold.
 recipe() { awk -v what="**$1**" -v number="${2-1}" 'index($0, what) == 1 {on = 1} on && /^```/ {if (++fence == 2 * number) exit; next} on && fence == 2 * number - 1' runtimes.md; }
-# logged FILE: the container's message is there, once.
+# logged FILE: the container's message is in the file, once.
 logged() { [ "$(grep -c ': hello$' "$1")" = 1 ]; }
 output() { [ "$("$@" 2>&1 | grep -c ': hello$')" = 1 ]; }
 
@@ -28,7 +28,7 @@ want "recipes: compose starts" docker compose --project-directory /srv/compose u
 soon "recipes: its message is in the container's output" output docker compose --project-directory /srv/compose logs
 docker compose --project-directory /srv/compose down --timeout 1
 
-# The machine of Incus and nspawn: its first process logs once, and then on.
+# The machine for Incus and nspawn: its first process logs at once, and then again and again.
 machine=/srv/machine
 cp -a /srv/bb $machine
 cat >$machine/sbin/init <<-'I'

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# What a container logs is in the host's journal, also over a restart of journald, and
-# in another host's rsyslog, by the file that devlog-hook prints for rsyslog. The other
-# host is a network namespace. By hand with MESSAGES=100000: see docs/contributing.md.
+# A container's messages reach the host's journal, also during a restart of journald, and
+# another host's rsyslog, with the file that devlog-hook prints for rsyslog. The other host
+# is a network namespace. For MESSAGES=100000 see docs/contributing.md.
 mkdir -p /etc/devlog-test/ship /var/log/journal
 sed '/"args"/s,"createRuntime",&\, "--journal"\, "--rule"\, "*.* journal"\, "--rule"\, "*.* -/var/log/devlog/{name}/messages.json ;JSON\,rotate=100M:5",' \
 	/usr/share/containers/oci/hooks.d/devlog.json >/etc/devlog-test/ship/devlog.json
@@ -14,7 +14,7 @@ podman_global=(--hooks-dir /etc/devlog-test/ship)
 podman_run web -v /usr/lib:/lib:ro -v /usr/lib:/usr/lib:ro -v /usr/lib64:/lib64:ro -v /usr/bin:/host:ro
 podman_global=()
 
-# lands MESSAGE FIELD=VALUE...: the journal has the message of web's, with these fields.
+# lands MESSAGE FIELD=VALUE...: the journal has web's message, with these fields.
 lands() {
 	local entry field
 	entry=$(journalctl -q --no-pager -n 1 -o json CONTAINER_NAME=web "MESSAGE=$1")
@@ -48,7 +48,7 @@ log() {
 	seq "$1" "$2" >"$truth/web/numbers"
 	podman exec web /host/logger -t many -f /truth/numbers
 }
-# each_once FUNCTION TO: the numbers up to that are there, each once.
+# each_once FUNCTION TO: the function prints the numbers up to TO, each once.
 each_once() { cmp <(seq "$2") <("$1" | sort -n); }
 
 dpkg --unpack /var/debs/rsyslog/*.deb && ldconfig # its service is not wanted
@@ -92,7 +92,7 @@ want "each once" each_once at_server "$MESSAGES"
 systemctl stop rs-client # before its server: rsyslog 8.2302 crashes without one
 systemctl stop rs-server
 ip netns delete server
-# The host is as before for the scenarios that follow.
+# Restore the host for the next scenarios.
 for deb in /var/debs/rsyslog/*.deb; do dpkg-deb -f "$deb" Package; done | xargs dpkg --purge
 podman kill web
 podman rm -f web

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Containers of all kinds are running when the host boots again; 2-20-lost.sh looks
-# at what they have said until their ends. Some have a receiver of their own.
+# Containers of all kinds run when the host reboots. 2-20-lost.sh checks what they logged
+# until their end. Some have their own receiver.
 own=("lxc.hook.start-host = env DEVLOG_RECEIVER=/usr/libexec/devlog/devlogd /usr/libexec/devlog/devlog-hook")
 podman_global=(--hooks-dir /etc/devlog-test/own)
 podman_run hand-o

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The package goes while containers run: they log on, and can be stopped.
+# The package is purged while containers run: they keep logging, and can be stopped.
 podman_run podman
 docker_run docker --runtime devlog
 lxc_run start "${start_hook[@]}"

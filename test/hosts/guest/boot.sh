@@ -1,7 +1,7 @@
 #!/bin/bash
-# What devlog-test.service runs in the host at each of its boots: the scenarios of
-# this boot, N-*.sh, then a reboot, or the end after the last one. The first serial
-# port is the console, the second one has a line a check, the third one all else.
+# devlog-test.service runs this at each boot of the host: the scenarios of this boot,
+# N-*.sh, then a reboot, or the end after the last boot. The first serial port is the
+# console, the second one gets a line for each check, the third one everything else.
 cd "$(dirname "$0")"
 mkdir -p /var/lib/devlog-test
 boot=$(($(cat /var/lib/devlog-test/boot 2>/dev/null || echo 0) + 1))
@@ -9,7 +9,7 @@ echo "$boot" >/var/lib/devlog-test/boot
 . ./settings
 systemd-analyze blame 2>&1 | head -n 15 >/dev/ttyS2 # what the boot has cost
 for file in "$boot"-*.sh; do
-	# One that hangs is over after a while: the others are still of use.
+	# End a scenario that hangs: the others can still run.
 	timeout $((900 + ${MESSAGES:-0} / 50)) bash -eu -c '. ./lib.sh; PS4="[\$SECONDS] + "; set -x; . "./$0"' "$file" >/dev/ttyS2 2>&1 </dev/null ||
 		echo "FAIL $file ended early, exit code $?" >/dev/ttyS1
 done

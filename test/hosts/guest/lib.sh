@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the scenarios share. Each is run by bash -eu in a process of its own.
+# What the scenarios share. Each runs in its own bash -eu.
 # shellcheck source=/dev/null
 . /etc/os-release # VERSION_CODENAME
 
@@ -47,7 +47,7 @@ exits() {
 	[ $code = "$1" ]
 }
 
-# ended NUMBER: the last line of a scenario. It has made that number of checks.
+# ended NUMBER: the last line of a scenario, which has made that many checks.
 ended() {
 	[ $checks = "$1" ] || bad "it made $checks checks, not $1"
 	echo "end  $(basename "$0")" >/dev/ttyS1
@@ -64,8 +64,8 @@ host_logs() {
 	within grep -q "host: $1" $host_log
 }
 
-# own_daemon COMMAND...: from now on that is the host's daemon, and listens on
-# /dev/log itself. The journal does not any more.
+# own_daemon COMMAND...: makes this the host's daemon, which listens on /dev/log itself
+# instead of the journal.
 own_daemon() {
 	cat >/etc/systemd/system/own-syslogd.service <<-U
 		[Service]
@@ -82,7 +82,7 @@ own_daemon() {
 }
 busybox_syslogd=(/bin/busybox syslogd -n -O $host_log)
 
-# restart_daemon: it listens when this returns.
+# restart_daemon: restarts that daemon, and waits until it listens.
 restart_daemon() {
 	systemctl restart own-syslogd.service
 	within grep -qE ' /dev/(log|\.devlog-host)$' /proc/net/unix
@@ -90,10 +90,10 @@ restart_daemon() {
 
 # --- containers: all run /loop, whose lines go to syslog and to $truth/NAME/lines
 
-# setup NAME: where its truth is.
+# setup NAME: makes the directory of its truth.
 setup() { mkdir -p "$truth/$1" && rm -f "$truth/$1"/*; }
 
-# logs_to NAME FILE: where the container's own log is to be.
+# logs_to NAME FILE: the container's own log should be in FILE.
 logs_to() { echo "$2" >"$truth/$1/log"; }
 log_of() { cat "$(cat "$truth/$1/log")"; }
 
@@ -112,8 +112,8 @@ docker_run() {
 	logs_to "$1" "/var/log/devlog/$(docker inspect -f '{{.Id}}' "$1")/messages"
 }
 
-# lxc_config NAME [LINE...]: a container with the host's /dev. One with the start
-# hook has its log inside, another one on the host.
+# lxc_config NAME [LINE...]: a container with the host's /dev. With the start hook its log
+# is inside, otherwise on the host.
 lxc_config() {
 	local name=$1 root=/var/lib/lxc/$1/rootfs
 	setup "$name"
@@ -157,22 +157,22 @@ pid_of() {
 	lxc-info -n "$1" -p -H 2>/dev/null || podman inspect -f '{{.State.Pid}}' "$1" 2>/dev/null || docker inspect -f '{{.State.Pid}}' "$1"
 }
 
-# listed_by_node: how many containers the service of the host has.
+# listed_by_node: prints how many containers the service of the host has.
 listed_by_node() {
 	local pid
 	pid=$(systemctl show -p MainPID --value devlogd.service)
 	devlog-hook list --json | grep -c "\"receiver\": $pid\$"
 }
 
-# own_log NAME: the container's own log has what it has just said.
+# own_log NAME: the container's own log has its last line.
 own_log() {
 	local line
 	line=$(tail -n 1 "$truth/$1/lines") && [ -n "$line" ] || return 1
 	log_of "$1" 2>/dev/null | grep -q " in-$1: $line\$"
 }
 
-# complete NAME: each line of the truth is in the log, also the last words, which
-# the container says when it is stopped.
+# complete NAME: each line of the truth is in the log, including the last one, which the
+# container logs when it is stopped.
 complete() {
 	local name=$1 lost
 	grep -qx 'last 10' "$truth/$name/lines" || {
@@ -184,7 +184,7 @@ complete() {
 	return 1
 }
 
-# podman_unit NAME: the same as a service of systemd's, NAME.service.
+# podman_unit NAME: the same as a systemd service, NAME.service.
 podman_unit() {
 	local name=$1 id
 	setup "$name"
@@ -217,7 +217,7 @@ podman_unit() {
 	logs_to "$name" "/var/log/devlog/$id/messages"
 }
 
-# end NAME: it is gone, at once, if it was there.
+# end NAME: removes the container at once, if it exists.
 end() {
 	case $1 in
 	podman* | oneshot | timer) podman kill "$1" && podman rm -f "$1" ;; # rm has no time in podman 3
