@@ -39,8 +39,8 @@ const hooksD = "save it as /usr/share/containers/oci/hooks.d/devlog.json"
 
 // Kinds are all kinds.
 var Kinds = []Kind{
-	{Name: "lxc", Usage: "LXC, to be included in a container's configuration", Files: []string{"devlog.lxc.conf"}},
-	{Name: "lxc-unprivileged", Usage: "LXC with a user namespace, the same", Files: []string{"devlog.lxc-unprivileged.conf"}},
+	{Name: "lxc", Usage: "a file to include in an LXC container's configuration", Files: []string{"devlog.lxc.conf"}},
+	{Name: "lxc-unprivileged", Usage: "the same for LXC with a user namespace", Files: []string{"devlog.lxc-unprivileged.conf"}},
 	{Name: "podman", Usage: "a hook for podman: podman run --annotation devlog.dev/log=on", Files: []string{"devlog.oci.json"},
 		ForAll: "devlog.oci-all.json", Place: hooksD},
 	{Name: "docker", Usage: "a runtime for Docker: docker run --runtime devlog", Files: []string{"devlog.docker.json"},
@@ -55,16 +55,16 @@ var Kinds = []Kind{
 		Place: "save devlogd.init as /etc/init.d/devlogd on a host, then: update-rc.d devlogd defaults; devlog-host.init as /etc/init.d/devlog-host on a host, then: update-rc.d devlog-host defaults; devlog.init as /etc/init.d/devlog in a container, then: update-rc.d devlog defaults"},
 	{Name: "openrc", Usage: "OpenRC services for a host", Files: []string{"devlog-host.openrc", "devlogd.openrc"},
 		Place: "save devlogd.openrc as /etc/init.d/devlogd and devlog-host.openrc as /etc/init.d/devlog-host, both with mode 755, then: rc-update add devlogd default"},
-	{Name: "systemd", Usage: "a systemd service that receives for all containers of a host", Files: []string{"devlogd.service", "devlogd.socket"},
+	{Name: "systemd", Usage: "systemd units of the service that receives for all containers of a host", Files: []string{"devlogd.service", "devlogd.socket"},
 		Place: "save both in /etc/systemd/system, then: systemctl enable --now devlogd.socket"},
-	{Name: "systemd-host", Usage: "a systemd service for a host", Files: []string{"devlog-host.service"}},
+	{Name: "systemd-host", Usage: "a systemd service that prepares a host and keeps it prepared", Files: []string{"devlog-host.service"}},
 	{Name: "s6", Usage: "an s6 service that runs the receiver", Files: []string{"devlog.s6"}},
 	{Name: "runit", Usage: "a runit service that runs the receiver", Files: []string{"devlog.runit"}},
-	{Name: "rsyslog", Usage: "rsyslog sends containers' logs to another rsyslog by RELP", Files: []string{"devlog.rsyslog.conf"}, Ships: true},
-	{Name: "syslog-ng", Usage: "syslog-ng sends containers' logs to a log store by HTTP", Files: []string{"devlog.syslog-ng.conf"}, Ships: true},
-	{Name: "fluent-bit", Usage: "Fluent Bit sends containers' logs to a Fluentd or Fluent Bit", Files: []string{"devlog.fluent-bit.yaml"}, Ships: true},
-	{Name: "vector", Usage: "Vector sends containers' logs to another Vector", Files: []string{"devlog.vector.yaml"}, Ships: true},
-	{Name: "otel", Usage: "the OpenTelemetry Collector sends containers' logs by OTLP", Files: []string{"devlog.otel.yaml"}, Ships: true},
+	{Name: "rsyslog", Usage: "a file for rsyslog, which sends containers' logs to another rsyslog by RELP", Files: []string{"devlog.rsyslog.conf"}, Ships: true},
+	{Name: "syslog-ng", Usage: "a file for syslog-ng, which sends containers' logs to a log store by HTTP", Files: []string{"devlog.syslog-ng.conf"}, Ships: true},
+	{Name: "fluent-bit", Usage: "a file for Fluent Bit, which sends containers' logs to a Fluentd or Fluent Bit", Files: []string{"devlog.fluent-bit.yaml"}, Ships: true},
+	{Name: "vector", Usage: "a file for Vector, which sends containers' logs to another Vector", Files: []string{"devlog.vector.yaml"}, Ships: true},
+	{Name: "otel", Usage: "a file for the OpenTelemetry Collector, which sends containers' logs by OTLP", Files: []string{"devlog.otel.yaml"}, Ships: true},
 }
 
 // File returns the text of a file for programs in the directory dir.

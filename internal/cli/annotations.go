@@ -30,7 +30,7 @@ const maxUnknown = 8
 
 func annotationsFlag() cli.Flag {
 	return &cli.StringFlag{Name: "annotations", Value: annotationsLimited, EnvVars: env("ANNOTATIONS"),
-		Usage: "`HOW` much the container's annotations may set: none, limited, or all (as the administrator may)"}
+		Usage: "choose `HOW` much the container's annotations may set: none, limited, or all (as the administrator may)"}
 }
 
 // annotations sets the flags that are not given to the values of the container's

@@ -179,8 +179,9 @@ func (p *program) app(lxc *hook.LXC) *cli.App {
 		Name:      programName,
 		Usage:     "make syslog(3) work in containers",
 		UsageText: "devlog-hook COMMAND [OPTIONS]",
-		Description: "Exit codes: 0 done; 1 check: needs repair; 2 usage; 3 refused as unsafe (the message says what to do\n" +
-			"instead); 4 failed. LXC calls the program as it stands: lxc.hook.start = /path/to/devlog-hook",
+		Description: "Exit codes: 0 done; 1 check: needs repair; 2 wrong usage; 3 refused as unsafe (the message says after\n" +
+			"hint: what to do instead); 4 failed. As a hook of LXC it needs no arguments: lxc.hook.start =\n" +
+			"/path/to/devlog-hook",
 		Version:                   Version,
 		Commands:                  commands,
 		Reader:                    p.stdin,

@@ -24,14 +24,14 @@ import (
 func (p *program) checkCommand() *cli.Command {
 	return usage.ContainerCommand(cli.Command{
 		Name:  "check",
-		Usage: "say what /dev/log is, whether syslog() works, and what repair would do",
+		Usage: "print what /dev/log is, whether syslog() works, and what repair would do",
 		Description: "Without arguments, check reports on the container in which it runs; on a host, on the host and on\n" +
 			"each of its containers, in one screen. With --host, it reports on the host and on the containers that\n" +
 			"share its /dev. Exit code: 0 healthy; 1 a repair is needed; 3 a repair would be refused. On a host, 1\n" +
 			"means that the host or one of its containers needs a repair, 3 that all of these would be refused. A\n" +
 			"container with a /dev of its own counts only if devlog was set up for it. Terminals get colors, unless\n" +
 			"NO_COLOR is set.",
-		Flags: flags(targetFlags("the target is the host, and all containers that share its /dev"), planFlags(forceHost), []cli.Flag{
+		Flags: flags(targetFlags("check the host, and list all containers that share its /dev"), planFlags(forceHost), []cli.Flag{
 			&cli.BoolFlag{Name: "json", Usage: "write JSON, for programs", EnvVars: env("JSON")},
 		}),
 		Action: p.onTarget(func(c *cli.Context, t *target.Target, o repair.Options) error {
@@ -68,10 +68,10 @@ func (p *program) repairCommand() *cli.Command {
 		Usage: "make /dev/log point to a private socket with a receiver",
 		Description: "Does nothing where syslog() works already. Without CONTAINER, --pid and --root, repair\n" +
 			"works on the root directory that it runs in.",
-		Flags: flags(targetFlags("the target is the host: make its /dev/log a link, so that containers can have their own log"), planFlags(forceHost), receiverFlags(), []cli.Flag{
+		Flags: flags(targetFlags("prepare the host: make its /dev/log a link, so that containers can have their own log"), planFlags(forceHost), receiverFlags(), []cli.Flag{
 			&cli.BoolFlag{Name: "dry-run", Usage: "print what would be done, and do nothing", EnvVars: env("DRY_RUN")},
 			keepFlag(), keepLogsFlag(),
-			&cli.BoolFlag{Name: "all", Usage: "with --host: repair every container that shares its /dev too", EnvVars: env("ALL")},
+			&cli.BoolFlag{Name: "all", Usage: "also repair every container that shares the host's /dev (requires --host)", EnvVars: env("ALL")},
 		}),
 		Action: p.onTarget(func(c *cli.Context, t *target.Target, o repair.Options) error {
 			if c.Bool("all") && !c.Bool("host") {
@@ -167,7 +167,7 @@ func (p *program) undoCommand() *cli.Command {
 		Usage: "put back what repair changed",
 		Description: "Ends the receiver, which first writes its queued messages. Without CONTAINER, --pid, --root\n" +
 			"and --host, undo works on the root directory that it runs in.",
-		Flags: flags(targetFlags("the target is the host: make its /dev/log what it was"), []cli.Flag{socketFlag()}),
+		Flags: flags(targetFlags("undo the preparation of the host"), []cli.Flag{socketFlag()}),
 		Action: func(c *cli.Context) error {
 			if err := settings.CheckSocket("socket", c.String("socket")); err != nil {
 				return usage.Error{Err: err}

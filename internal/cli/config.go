@@ -19,11 +19,11 @@ func (p *program) configCommand() *cli.Command {
 	c := usage.Command(cli.Command{
 		Name:      "config",
 		Usage:     "print a configuration file for a runtime, init system or log shipper",
-		UsageText: "devlog-hook config KIND [--all] [--dir DIR] [--server NAME]",
-		Description: "The file has this program's own path in it. The file says where to save it, or standard error does\n" +
-			"where the format has no comments. With --dir DIR after KIND, the files are written to that\n" +
-			"directory instead, which is created if it does not exist. config podman --all prints a file for all\n" +
-			"containers. The files for log shippers name the server of --server.",
+		UsageText: "devlog-hook config KIND [OPTIONS]",
+		Description: "The file has this program's path in it, and a comment that says where to save it; if its format has no\n" +
+			"comments, that is printed on standard error. devlog-hook config KIND --help has the options: --dir\n" +
+			"writes the files to a directory, --all (podman) is for all containers, --server (log shippers) names\n" +
+			"the server.",
 		Action: func(*cli.Context) error {
 			return usage.Errorf("config needs a KIND; see devlog-hook config --help")
 		},

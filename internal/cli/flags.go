@@ -31,8 +31,8 @@ func flags(groups ...[]cli.Flag) []cli.Flag { return slices.Concat(groups...) }
 // targetFlags choose the target. host describes --host.
 func targetFlags(host string) []cli.Flag {
 	return []cli.Flag{
-		&cli.IntFlag{Name: "pid", Usage: "the target is the container of process `N`, from the host", EnvVars: env("PID")},
-		&cli.StringFlag{Name: "root", Usage: "the target is the container with the root directory `DIR`, from the host", EnvVars: env("ROOT")},
+		&cli.IntFlag{Name: "pid", Usage: "use the container of process `N`, from the host", EnvVars: env("PID")},
+		&cli.StringFlag{Name: "root", Usage: "use the container with the root directory `DIR`, from the host", EnvVars: env("ROOT")},
 		&cli.BoolFlag{Name: "host", Usage: host, EnvVars: env("HOST")},
 	}
 }
@@ -55,10 +55,10 @@ func keepLogsFlag() cli.Flag {
 func planFlags(host string) []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "strategy", Value: string(plan.Auto), EnvVars: env("STRATEGY"),
-			Usage: "`HOW` to repair: auto, adopt (listen where /dev/log points), symlink (make it a link) or bind"},
+			Usage: "choose `HOW` to repair: auto, adopt (listen where /dev/log points), symlink (make it a link) or bind (mount a link over it)"},
 		socketFlag(),
 		&cli.StringSliceFlag{Name: "adopt", EnvVars: env("ADOPT"),
-			Usage: "a `PATH` to which a shared /dev/log may point, besides the usual ones; may be repeated (one a line)"},
+			Usage: "also accept a shared /dev/log that points to `PATH`; may be repeated (one a line)"},
 		&cli.BoolFlag{Name: "force", EnvVars: env("FORCE"),
 			Usage: "rename a /dev/log that is a directory, a regular file or a device to /dev/log.devlog-old" + host},
 	}
@@ -66,35 +66,35 @@ func planFlags(host string) []cli.Flag {
 
 func socketFlag() cli.Flag {
 	return &cli.StringFlag{Name: "socket", Value: names.DefaultSocket, EnvVars: env("SOCKET"),
-		Usage: "the private socket's `PATH` in the container"}
+		Usage: "use the private socket at `PATH` in the container"}
 }
 
 func receiverFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "receiver", EnvVars: env("RECEIVER"),
-			Usage: "`WHO` receives: auto (the host's devlogd.service if it runs, else a process of the container's own), node (that service), the program at a path, or none if the container's own daemon listens (default: auto)"},
+			Usage: "choose `WHO` receives: auto (the host's devlogd.service if it runs, else a process for this container), node (that service), the path of a program, or none (the container's own daemon listens) (default: auto)"},
 		&cli.BoolFlag{Name: "no-auto-repair", EnvVars: env("NO_AUTO_REPAIR"),
 			Usage: "do not repair again if /dev/log is replaced"},
 		&cli.StringFlag{Name: "name", EnvVars: env("NAME"),
-			Usage: "the container's `NAME` in messages and paths (default: its name in the runtime, or the host name)"},
+			Usage: "use `NAME` for the container in messages and paths (default: its name in the runtime, or the host name)"},
 		&cli.StringSliceFlag{Name: "rule",
-			Usage: "a `RULE` for the receiver, SELECTOR ACTION; may be repeated [$DEVLOG_RULE, one a line; $DEVLOG_RULE_*]"},
+			Usage: "add a `RULE` for the receiver, SELECTOR ACTION; may be repeated [$DEVLOG_RULE, one a line; $DEVLOG_RULE_*]"},
 		&cli.StringSliceFlag{Name: "listen", EnvVars: env("LISTEN"),
 			Usage: "also receive from a socket at `PATH` in the container, such as one in a daemon's chroot; may be repeated (one a line)"},
 		&cli.BoolFlag{Name: "journal", EnvVars: env("JOURNAL"),
 			Usage: "also receive what programs send to systemd's journal, at sockets in /run/systemd/journal in the container"},
 		&cli.StringFlag{Name: "config", EnvVars: env("CONFIG"),
-			Usage: "a `FILE` of rules for the receiver (default: " + syslogconf.DefaultConfig + ", if it exists)"},
+			Usage: "read the receiver's rules from `FILE` (default: " + syslogconf.DefaultConfig + ", if it exists)"},
 		&cli.StringFlag{Name: "rate", EnvVars: env("RATE"),
 			Usage: "limit the receiver to `N[/s|/m]` messages a second or minute, after a burst of N"},
 		&cli.StringFlag{Name: "overflow", EnvVars: env("OVERFLOW"),
-			Usage: "`WHAT` to do with more messages than --rate: block senders (the default) or drop"},
+			Usage: "choose `WHAT` to do with messages above --rate: block senders (the default) or drop"},
 		&cli.BoolFlag{Name: "compress-repeats", EnvVars: env("COMPRESS_REPEATS"),
 			Usage: "write \"last message repeated N times\" for repeated messages"},
 		&cli.StringFlag{Name: "metrics-file", EnvVars: env("METRICS_FILE"),
 			Usage: "write Prometheus metrics to `PATH`; {name} in it is the container's name"},
 		&cli.StringFlag{Name: "sandbox", EnvVars: env("SANDBOX"),
-			Usage: "`WHETHER` the receiver drops privileges that it does not need: auto (the default), on or off"},
+			Usage: "choose `WHETHER` the receiver drops privileges that it does not need: auto (the default), on or off"},
 		&cli.StringFlag{Name: "user", EnvVars: env("USER"),
 			Usage: "run the receiver as the user `NAME|UID[:GROUP|GID]` (requires --no-auto-repair)"},
 	}

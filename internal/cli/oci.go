@@ -24,10 +24,10 @@ func (p *program) ociCommand() *cli.Command {
 		Name:  "oci",
 		Usage: "run as an OCI hook: the container's state is on standard input",
 		Description: "At prestart, createRuntime and poststart the receiver stays on the host and ends with the container;\n" +
-			"at createContainer and startContainer it runs in the container; poststop clears up.",
+			"at createContainer and startContainer it runs in the container; poststop removes what is left.",
 		Flags: flags([]cli.Flag{
 			&cli.StringFlag{Name: "stage", EnvVars: env("STAGE"),
-				Usage: "the hook's `STAGE`: prestart, createRuntime, createContainer, startContainer, poststart or poststop"},
+				Usage: "run as the hook of this `STAGE`: prestart, createRuntime, createContainer, startContainer, poststart or poststop"},
 			annotationsFlag(), onErrorFlag(), keepLogsFlag(),
 		}, planFlags(""), receiverFlags()),
 		Action: p.oci,

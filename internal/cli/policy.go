@@ -17,7 +17,7 @@ import (
 
 func onErrorFlag() cli.Flag {
 	return &cli.StringFlag{Name: "on-error", Value: hook.OnErrorStart, EnvVars: []string{hook.OnErrorVariable},
-		Usage: "`WHAT` to do if the repair fails: start (log the reason and let the container start) or fail (keep it from starting)"}
+		Usage: "choose `WHAT` to do if the repair fails: start (log the reason and let the container start) or fail (keep it from starting)"}
 }
 
 // checkOnError checks the value late, when the container's name for the note is known.

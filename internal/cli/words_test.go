@@ -37,7 +37,7 @@ func TestMain_asks(t *testing.T) {
 	if got, want := ask("devlog-hook --version"), "devlog-hook "+Version+"\n"; got != want {
 		t.Errorf("--version says %q, want %q", got, want)
 	}
-	if got := ask("devlog-hook help config"); !strings.Contains(got, "--dir DIR after KIND") {
+	if got := ask("devlog-hook help config"); !strings.Contains(got, "--dir\n") {
 		t.Errorf("the help of config does not explain --dir: %s", got)
 	}
 	dir := filepath.Join(t.TempDir(), "new/dir")

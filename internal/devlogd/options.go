@@ -161,10 +161,10 @@ usage: devlogd [--listen PATH]... [--rule RULE]... [flags] [-- COMMAND ARGS...]
                      run as this user once sockets and outputs are open (not with
                      COMMAND)
   --notice TEXT      write TEXT as a warning at the start (may be repeated)
-  --node             be the service of this host: hooks hand its containers over,
-                     at /run/devlog/node; of the options above, only --sandbox
-                     and --user (default: devlog, if there is such a user)
-                     apply, to the process that reads messages
+  --node             be the service of this host, to which hooks hand containers
+                     over at /run/devlog/node; of the options above, only
+                     --sandbox and --user apply, to the process that reads
+                     messages (default user: devlog, if that exists)
   --check-config     check the rules and exit
   --exit-when-alone  exit when only LXC's init is left, which waits for this
                      process (lxc-execute)

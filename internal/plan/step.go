@@ -146,9 +146,6 @@ func (p Plan) String() string {
 // Works returns whether a message sent to /dev/log already arrives where it should.
 func (p Plan) Works() bool { return p.Verdict == Healthy && p.Advice == "" }
 
-// StartsReceiver returns whether the plan starts a receiver.
-func (p Plan) StartsReceiver() bool { return p.Has(OpStart) }
-
 // Has returns whether the plan has a step with that operation.
 func (p Plan) Has(op Op) bool {
 	for _, s := range p.Steps {

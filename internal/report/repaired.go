@@ -39,7 +39,7 @@ func next(t *target.Target, o repair.Options, r repair.Result) string {
 	case o.NoReceiver:
 		return "now " + plan.OwnDaemon + syslog.Escape(r.Plan.Socket)
 	}
-	if file := o.Receiver.Messages(t); file != "" && r.Plan.StartsReceiver() {
+	if file := o.Receiver.Messages(t); file != "" && r.Plan.Has(plan.OpStart) {
 		return "messages go to " + file
 	}
 	return ""

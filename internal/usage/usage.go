@@ -64,6 +64,14 @@ func flagWords(text string, flags []cli.Flag) string {
 func Command(c cli.Command) *cli.Command {
 	c.OnUsageError = OnError
 	c.HideHelpCommand = true
+	for _, flag := range c.Flags { // "default: false" and "default: 0" help nobody
+		switch flag := flag.(type) {
+		case *cli.BoolFlag:
+			flag.DisableDefaultText = true
+		case *cli.IntFlag:
+			flag.DefaultText = "none"
+		}
+	}
 	action := c.Action
 	c.Action = func(ctx *cli.Context) error {
 		if ctx.Args().Present() {
