@@ -1,5 +1,4 @@
-// Package daemon starts a receiver that outlives the hook: as a process, or as a systemd
-// service.
+// Package daemon starts a receiver as a process that outlives the hook.
 package daemon
 
 import (

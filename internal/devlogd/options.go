@@ -125,7 +125,7 @@ func (o *options) setNeeds(text string) error {
 
 const usage = `devlogd - receive what programs send to /dev/log
 
-usage: devlogd [--listen PATH]... [--rule RULE]... [flags] [-- COMMAND ARGS...]
+usage: devlogd [--listen PATH]... [--rule RULE]... [options] [-- COMMAND ARGS...]
 
   --listen PATH      receive from a socket at PATH (may be repeated); without it
                      from the sockets of LISTEN_FDS (socket activation)
@@ -138,10 +138,10 @@ usage: devlogd [--listen PATH]... [--rule RULE]... [flags] [-- COMMAND ARGS...]
                      /etc/devlogd.conf and /etc/devlogd.d/*.conf if they exist,
                      else '*.* -/var/log/messages' and '*.crit /dev/kmsg'
   --name NAME        write NAME instead of this machine's host name
-  --line-host NAME   write NAME as the host in lines (default: that of --name)
+  --line-host NAME   write NAME as the host in lines (default: as --name)
   --container-name NAME
                      call the container NAME in entries of the host's journal and
-                     messages to its syslog daemon (default: that of --line-host)
+                     messages to its syslog daemon (default: as --line-host)
   --host-name NAME   also leave NAME out of messages where a program writes it as
                      its host (may be repeated)
   --rate N[/s|/m]    limit each socket to N messages a second or minute, after a
@@ -160,7 +160,7 @@ usage: devlogd [--listen PATH]... [--rule RULE]... [flags] [-- COMMAND ARGS...]
   --user NAME|UID[:GROUP|GID]
                      run as this user once sockets and outputs are open (not with
                      COMMAND)
-  --notice TEXT      write TEXT as a warning at the start (may be repeated)
+  --notice TEXT      log TEXT as a warning at the start (may be repeated)
   --node             be the service of this host, to which hooks hand containers
                      over at /run/devlog/node; of the options above, only
                      --sandbox and --user apply, to the process that reads
@@ -180,9 +180,9 @@ usage: devlogd [--listen PATH]... [--rule RULE]... [flags] [-- COMMAND ARGS...]
   -- COMMAND ARGS... run COMMAND when /dev/log is replaced (used by devlog-hook,
                      which also passes the container's root)
 
-Each flag can be set in the environment as DEVLOG_NAME, such as DEVLOG_CONFIG;
+Each option can be set in the environment as DEVLOG_NAME, such as DEVLOG_CONFIG;
 DEVLOG_LISTEN and DEVLOG_RULE hold one value a line, and each DEVLOG_RULE_xxx is
-one more rule. A flag overrides its variable.
+one more rule. An option overrides its variable.
 
 signals: INT: write what was received, and exit
          TERM: the same, but a receiver on the host first waits for its

@@ -105,6 +105,6 @@ func (l *nameLink) close() {
 	}
 	to := make([]byte, unix.PathMax)
 	if n, err := unix.Readlinkat(int(l.links.Fd()), l.name, to); err == nil && string(to[:n]) == l.to() {
-		_ = unix.Unlinkat(int(l.links.Fd()), l.name, 0) // it only leads nowhere
+		_ = unix.Unlinkat(int(l.links.Fd()), l.name, 0) // if it stays, it only dangles
 	}
 }

@@ -14,8 +14,8 @@ import (
 	"devlog/internal/target"
 )
 
-// A host's node (devlogd --node) receives for its containers. Without one, or for a container
-// with wishes that it does not grant, the hook starts a receiver of the container's own.
+// A host's node (devlogd --node) receives for its containers. Without a node, or for a container
+// whose options it does not support, the hook starts a receiver of the container's own.
 
 // AutoReceiver as a receiver's path means the host's node if it runs, and otherwise a process of
 // the container's own. NodeReceiver means the node, or an error.

@@ -62,7 +62,7 @@ type Receiver struct {
 	node nodeUse
 }
 
-// Say has the user know, and the container's log if the receiver is not started yet.
+// Say tells the user, and the container's log if the receiver is not started yet.
 func (r *Receiver) Say(text string) {
 	r.Notices = append(slices.Clone(r.Notices), syslog.Escape(text))
 	if r.Warn != nil {
@@ -233,7 +233,7 @@ type Job struct {
 	Needs string
 	// PrivateDev says that /dev is the container's own.
 	PrivateDev bool
-	// Again describes this repair to a service that may have to have it done again; nil for none.
+	// Again describes this repair to a service that may have to repeat it; nil for none.
 	Again []byte
 }
 

@@ -86,7 +86,7 @@ func (f *File) rotate(now time.Time) bool {
 		r.retry = now.Add(output.FirstRetry)
 		return false
 	}
-	if err := f.beginAnew(now); err != nil {
+	if err := f.startFile(now); err != nil {
 		old.Unlock()
 		r.retry = now.Add(rotateRetry)
 		f.complain("cannot rotate " + f.Path + ": " + err.Error() + "; it keeps growing")
@@ -100,8 +100,8 @@ func (f *File) rotate(now time.Time) bool {
 	return true
 }
 
-// beginAnew is rotate while it holds the lock.
-func (f *File) beginAnew(now time.Time) error {
+// startFile is rotate while it holds the lock.
+func (f *File) startFile(now time.Time) error {
 	if !f.file.Is(f.Place) { // another process has rotated it
 		return f.replace(now)
 	}

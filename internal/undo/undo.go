@@ -352,8 +352,8 @@ func removeRest(r *changes.Changes, t *target.Target, at *rootfs.Dir) error {
 	return nil
 }
 
-// removeFurther removes a further socket that a killed receiver left, and what was created for
-// it. A live one, which another daemon can have made since, stays, as what else is in the way.
+// removeFurther removes a further socket that a killed receiver left, and the directories that were
+// created for it. A live socket, or another file in its place, stays.
 func removeFurther(s changes.Further, t *target.Target) {
 	dir := path.Dir(s.Path)
 	if at, err := t.Root.Dir(dir); err == nil {

@@ -64,7 +64,7 @@ func TestMetricsAccount(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.signal(unix.SIGHUP)
-	eventually(t, "the files are opened anew", func() bool { _, err := os.Stat(user); return err == nil })
+	eventually(t, "the files are opened again", func() bool { _, err := os.Stat(user); return err == nil })
 	d.stop()
 	m := readMetrics(t, file)
 	if m["received_messages_total"] != float64(sent) || m["reopens_total"] != 1 || m["upgrades_total"] != 2 || m["dropped_messages_total rate"] < 100 {

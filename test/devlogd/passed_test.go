@@ -89,7 +89,7 @@ func TestSignals(t *testing.T) {
 		if _, err := os.Stat(log); err == nil {
 			break
 		} else if time.Now().After(end) {
-			t.Fatal("the file is not opened anew")
+			t.Fatal("the file is not opened again")
 		}
 		_, _ = unix.Poll(nil, 2)
 	}
