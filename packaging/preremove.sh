@@ -14,8 +14,8 @@ if [ -d /run/systemd/system ]; then
 elif command -v systemctl >/dev/null; then
 	systemctl disable devlog-host.service || : # of a system that does not run
 fi
-# The service runs as long as it has containers. dpkg does not treat an installation
-# after a removal as the first one, so it finds the socket as it was.
+# The service runs on: its containers need it. dpkg does not treat an installation after
+# a removal as the first one, so it finds the socket as it was.
 if [ "$1" = 0 ] && command -v systemctl >/dev/null; then
 	systemctl --no-reload disable devlogd.socket || :
 fi

@@ -45,7 +45,7 @@ func (r *Receiver) chooseNode(t *target.Target) {
 // mustNode returns a refusal if only the node may receive, but cannot.
 func (r *Receiver) mustNode() *plan.Refusal {
 	if r.node.must && (!r.node.may || r.logs != syslogconf.LogsDir) {
-		return &plan.Refusal{Reason: "devlogd.service receives on the host, as root, and only writes to " + syslogconf.LogsDir,
+		return &plan.Refusal{Reason: "devlogd.service takes containers only from hooks that run on the host as root, and only writes to " + syslogconf.LogsDir,
 			Advice: "leave out --receiver node"}
 	}
 	return nil

@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,8 +13,19 @@ import (
 // With --keep-logs a container's start clears the logs of containers that ended long ago,
 // and nothing that a receiver writes to.
 func TestKeepLogs(t *testing.T) {
-	host.NeedContainers(t)
-	h := host.NewHost(t)
+	for _, service := range []bool{false, true} {
+		t.Run(fmt.Sprintf("service %t", service), func(t *testing.T) {
+			host.NeedContainers(t)
+			h := host.NewHost(t)
+			if service {
+				startNode(t, h)
+			}
+			keepLogs(t, h)
+		})
+	}
+}
+
+func keepLogs(t *testing.T, h *host.Host) {
 	old := time.Now().AddDate(0, 0, -40)
 	all := map[string]*host.Cheap{}
 	for _, name := range []string{"quiet", "ended", "recent"} {
@@ -24,7 +37,7 @@ func TestKeepLogs(t *testing.T) {
 		c.WantSent(t, c.Log(false), "first")
 		if name != "quiet" {
 			c.Stop()
-			host.Eventually(t, "only the quiet one is received from", func() bool { return len(h.Receivers()) == 1 })
+			host.Eventually(t, name+" is not received from", func() bool { return !strings.Contains(h.Must(host.HookOn(), "list").Out, name) })
 		}
 		if name != "recent" {
 			host.Check(t, os.Chtimes(c.Log(false), old, old))
