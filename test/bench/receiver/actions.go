@@ -35,16 +35,8 @@ const journaldConf = "[Journal]\nStorage=volatile\nRateLimitIntervalSec=0\nRunti
 // actions returns the actions that can be measured on this machine.
 func actions() []action {
 	list := []action{{name: "file", rule: "*.* -%s", written: os.ReadFile}}
-	const journald = "/lib/systemd/systemd-journald"
-	if _, err := os.Stat(journald); err == nil {
-		list = append(list, action{
-			name: "journal", rule: "*.* journal", socket: journaldSocket, conf: journaldConf,
-			daemon: func(string) []string { return []string{journald} },
-			written: func(string) ([]byte, error) {
-				text, err := run("journalctl", "-D", "/run/log/journal", "-q", "-o", "cat", "SYSLOG_IDENTIFIER=load")
-				return []byte(strings.ReplaceAll(text, "run ", "]: run ")), err
-			},
-		})
+	if hasJournald() {
+		list = append(list, journal())
 	}
 	if program, env, modules := find("rsyslogd", "rsyslog/imuxsock.so"); program != "" {
 		list = append(list, action{
@@ -56,6 +48,27 @@ func actions() []action {
 		})
 	}
 	return list
+}
+
+const journald = "/lib/systemd/systemd-journald"
+
+func hasJournald() bool {
+	_, err := os.Stat(journald)
+	return err == nil
+}
+
+func journal() action {
+	return action{
+		name: "journal", rule: "*.* journal", socket: journaldSocket, conf: journaldConf,
+		daemon:  func(string) []string { return []string{journald} },
+		written: func(string) ([]byte, error) { return readJournal("SYSLOG_IDENTIFIER=load") },
+	}
+}
+
+// readJournal returns the messages of entries with this field.
+func readJournal(match string) ([]byte, error) {
+	text, err := run("journalctl", "-D", "/run/log/journal", "-q", "-o", "cat", match)
+	return []byte(strings.ReplaceAll(text, "run ", "]: run ")), err
 }
 
 var (
@@ -197,10 +210,13 @@ func atRest(all []*receiver) (last time.Time, used []time.Duration, err error) {
 // writeActions writes the table of actions, if there are figures.
 func writeActions(b *strings.Builder, r *results) {
 	rows := [][]string{{"action, flood of 1 sender", "to", "messages/s (lowest to highest)", "CPU a message: devlogd", "the daemon", "lost, out of order"}}
-	for _, a := range []struct{ name, to string }{{"file", ""}, {"journal", "systemd-journald"}, {"syslog", "rsyslog"}} {
-		q := r.Values[ownName][actionPrefix+a.name]
+	for _, a := range []struct{ who, name, to string }{{ownName, "file", ""}, {ownName, "journal", "systemd-journald"}, {driverName, "journal", "systemd-journald"}, {ownName, "syslog", "rsyslog"}} {
+		q := r.Values[a.who][actionPrefix+a.name]
 		if q == nil {
 			continue
+		}
+		if a.who == driverName {
+			a.name = "podman's driver (conmon)"
 		}
 		daemon := ""
 		if d := q[daemonCPU]; d != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"embed"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -78,7 +79,7 @@ func makeHost() error {
 			return fmt.Errorf("make /dev/%s: %w", name, err)
 		}
 	}
-	return os.Mkdir(workDir, 0o755)
+	return errors.Join(os.Mkdir("/dev/shm", 0o1777), os.Mkdir(workDir, 0o755)) // podman needs the former
 }
 
 // workDir is where everything is measured: a tmpfs, so that the disk does not matter.

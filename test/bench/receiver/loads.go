@@ -216,9 +216,11 @@ type counted struct {
 	disorder int // repeated, after a later one of the same sender, or unknown
 }
 
+// headLen is how long a message is before its text.
+const headLen = len("<14>Nov 24 12:00:00 load[1000]: ")
+
 // count compares a log with what was sent.
 func count(log []byte, l load) counted {
-	const headLen = len("<14>Nov 24 12:00:00 load[1000]: ")
 	seen := make([]bool, l.senders*l.messages)
 	last := make([]int, l.senders)
 	c := counted{lost: len(seen)}

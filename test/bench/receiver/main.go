@@ -183,7 +183,7 @@ func inside(p *plan) error {
 	if err != nil {
 		return err
 	}
-	for _, step := range []func(*results) error{w.loads, w.actions, w.starts, w.rests, w.many, w.services} {
+	for _, step := range []func(*results) error{w.loads, w.actions, w.drivers, w.starts, w.rests, w.many, w.services} {
 		if err := step(r); err != nil {
 			return err
 		}
