@@ -31,13 +31,14 @@ soon "the journal has systemd-cat's message, with priority, identifier and facil
 # in_journal / at_server: the numbers that are there, one a line.
 in_journal() { journalctl -q --no-pager -o cat CONTAINER_NAME=web SYSLOG_IDENTIFIER=many "$@"; }
 at_server() { tail "${1--n+1}" /srv/server/log | sed -n 's/.*"appname":"many".*"msg":"\([0-9]*\)".*/\1/p'; }
-# has FUNCTION TO: waits for that number as long as further ones come.
+# has FUNCTION TO: waits for that number as long as further ones come. The last lines are
+# not all numbers: /loop says something each second.
 has() {
 	local last= now=0 since=$SECONDS
 	{ set +x; } 2>/dev/null
 	until [ "$now" = "$2" ] || ((SECONDS - since > 120)); do
 		sleep 1
-		now=$("$1" -n20 2>/dev/null | sort -n | tail -n 1)
+		now=$("$1" -n2000 2>/dev/null | sort -n | tail -n 1)
 		[ "$now" = "$last" ] || last=$now since=$SECONDS
 	done
 	set -x
