@@ -11,8 +11,17 @@ LDFLAGS := -s -w -buildid= -X devlog/internal/cli.Version=$(VERSION) -X devlog/i
 
 BIN ?= bin
 
+# The oldest Go that go.mod allows.
+OLDEST_GO := go$(shell sed -n 's/^go //p' go.mod)
+
+# Go before 1.21 only says that it cannot parse go.mod.
+.PHONY: need-go
+need-go:
+	@! go version | grep -qE ' go1\.([0-9]|1[0-9]|20)(\.| )' || \
+		{ echo "devlog needs Go $(OLDEST_GO:go%=%) or newer, and this is $$(go env GOVERSION): see README.md" >&2; exit 1; }
+
 .PHONY: build
-build: ## build the programs into bin/
+build: need-go ## build the programs into bin/
 	go build $(GOFLAGS_BUILD) -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
 
 PREFIX ?= /usr
@@ -35,10 +44,10 @@ RELEASE_ARCHES ?= amd64 arm64
 release: $(TOOLS)/nfpm $(TOOLS)/cyclonedx-gomod ## build the release that VERSION names: packages, archives, SBOMs, sources and checksums, into dist/
 	PATH="$(abspath $(TOOLS)):$$PATH" packaging/release.sh $(RELEASE_ARCHES)
 
-$(TOOLS)/nfpm:
+$(TOOLS)/nfpm: | need-go
 	GOTOOLCHAIN=auto GOBIN=$(abspath $(TOOLS)) go install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
 
-$(TOOLS)/cyclonedx-gomod:
+$(TOOLS)/cyclonedx-gomod: | need-go
 	GOTOOLCHAIN=auto GOBIN=$(abspath $(TOOLS)) go install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CYCLONEDX_VERSION)
 
 .PHONY: demo
@@ -84,9 +93,6 @@ test-hosts: $(TOOLS)/nfpm $(TOOLS)/cyclonedx-gomod ## test the package on real h
 OTHER_ARCHES := arm arm64 loong64 mips mipsle ppc64le riscv64 s390x
 # The processor's older mode is run for all machines of 32 bits.
 ARCH32 := $(if $(filter arm64,$(shell go env GOHOSTARCH)),arm,386)
-
-# The oldest Go that go.mod allows.
-OLDEST_GO := go$(shell sed -n 's/^go //p' go.mod)
 
 .PHONY: test-arches
 test-arches: ## check that all builds with the oldest Go and for other architectures, and run the unit tests on 32 bits

@@ -14,6 +14,7 @@ import (
 	"devlog/internal/plan"
 	"devlog/internal/repair"
 	"devlog/internal/report"
+	"devlog/internal/running"
 	"devlog/internal/settings"
 	"devlog/internal/syslog"
 	"devlog/internal/target"
@@ -45,10 +46,15 @@ func (p *program) checkCommand() *cli.Command {
 			if !r.Works() {
 				r.Hook = failure.Of(t, p.name)
 			}
+			receivers, _ := running.List() // without it nothing is known of their logs
+			r.Facts.Receiver.LogTrouble = running.LogTrouble(receivers, r.Facts.Receiver.PID, t.PID)
 			if t.Inside { // no target was named
 				list, err := hosts.All(o)
 				if err != nil {
 					return err
+				}
+				for i, s := range list {
+					list[i].Facts.Receiver.LogTrouble = running.LogTrouble(receivers, s.Facts.Receiver.PID, s.PID)
 				}
 				if len(list) > 0 || t.OnHost() {
 					return p.summarize(c, t, r, list, o)

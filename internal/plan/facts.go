@@ -59,6 +59,9 @@ type ReceiverFacts struct {
 	Unit string `json:"unit,omitempty"`
 	// Rights are its privileges; nil if it does not run.
 	Rights *Rights `json:"rights,omitempty"`
+	// LogTrouble is why it cannot write one of its files now: the file and the reason; empty
+	// if it can, or if nobody looked.
+	LogTrouble string `json:"log_trouble,omitempty"`
 }
 
 // ReceiverState says whether a receiver runs.

@@ -22,6 +22,7 @@ func Report(w io.Writer, f Facts, p Plan, hook string) error {
 		{"moved", f.Log.oldInWords()},
 		{"syslog()", f.syslogInWords()},
 		{"receiver", f.Receiver.inWords()},
+		{"log", f.Receiver.LogTrouble},
 	}
 	for _, l := range f.Listen {
 		rows = append(rows, [2]string{"listen", l.Path + ", " + l.inWords()})

@@ -34,7 +34,7 @@ func Summary(w io.Writer, r repair.Result, list []hosts.Sharer, all bool) error 
 		fmt.Fprintln(w, "\nNo container runs here.")
 	}
 	if slices.ContainsFunc(list, broken) {
-		fmt.Fprintln(w, "\ndevlog-hook check CONTAINER, or --pid PID, says more; devlog-hook repair does what is needed.")
+		fmt.Fprintln(w, "\ndevlog-hook check CONTAINER, or --pid PID, says more; devlog-hook repair CONTAINER repairs it.")
 	}
 	return nil
 }
@@ -72,7 +72,7 @@ func rows(w io.Writer, list []hosts.Sharer) error {
 // rank orders containers: broken ones that devlog has to do with, other broken ones, the rest.
 func rank(s hosts.Sharer) int {
 	switch {
-	case !broken(s):
+	case !broken(s) && s.Facts.Receiver.LogTrouble == "":
 		return 2
 	case !s.Concerns():
 		return 1
@@ -114,11 +114,12 @@ func receiver(s hosts.Sharer) string {
 	return "none"
 }
 
-// why is why syslog() does not work in the container, escaped; empty if it does.
+// why is why syslog() does not work in the container, or messages are not written; escaped, and
+// empty if all is well.
 func why(s hosts.Sharer) string {
 	switch {
 	case !broken(s):
-		return ""
+		return syslog.Escape(s.Facts.Receiver.LogTrouble)
 	case s.Problem != "":
 		return syslog.Escape(s.Problem)
 	case s.Hook != nil:
