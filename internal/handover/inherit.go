@@ -87,14 +87,18 @@ func Inherited() ([]File, error) {
 	return files, nil
 }
 
+// maxInherited is the most files that are passed: more than systemd keeps for a host's service
+// (FileDescriptorStoreMax= of hooks/devlogd.service).
+const maxInherited = 1 << 15
+
 // parseInherited is Inherited for these values of the variables.
 func parseInherited(count, names string) ([]File, error) {
 	if count == "" {
 		return nil, nil
 	}
 	n, err := strconv.Atoi(count)
-	if err != nil || n < 0 || n > 1024 {
-		return nil, fmt.Errorf("cannot read LISTEN_FDS=%q: want a number from 0 to 1024", count)
+	if err != nil || n < 0 || n > maxInherited {
+		return nil, fmt.Errorf("cannot read LISTEN_FDS=%q: want a number from 0 to %d", count, maxInherited)
 	}
 	var list []string
 	if names != "" {

@@ -102,7 +102,7 @@ func (r *child) begin() (err error) {
 	defer memory.Close()
 	r.started = time.Now()
 	b, err := daemon.Begin(daemon.Spec{
-		Path: r.node.Program, Args: r.node.ReaderArgs, Env: daemon.Env("TZ", "JOURNAL_STREAM"), Stderr: os.Stderr,
+		Path: r.node.Program, Args: r.node.ReaderArgs, Env: daemon.Env("TZ", "JOURNAL_STREAM", notify.Variable), Stderr: os.Stderr,
 		Files: []handover.Passed{{File: theirs, Name: reader.NameConn}, {File: memory, Name: reader.NameBatch}},
 	})
 	if err != nil {
@@ -301,12 +301,12 @@ func closePassed(files []handover.Passed) {
 	}
 }
 
-// maxResult is the longest result, in bytes.
-const maxResult = 64 << 10
+// resultText is what results are read into: most touch one page of it.
+var resultText [64 << 10]byte
 
 // take reads results, and passes them to who waits for them.
 func (r *child) take() {
-	text := make([]byte, maxResult)
+	text := resultText[:]
 	for {
 		n, _, err := unix.Recvfrom(r.conn, text, unix.MSG_DONTWAIT)
 		if errors.Is(err, unix.EINTR) {

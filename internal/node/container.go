@@ -83,6 +83,7 @@ func (c *container) confirmed(knows bool, old *container) {
 		return
 	}
 	c.starting = false
+	c.node.child.order(nodecall.Order{Operation: nodecall.Confirm, ID: c.number}, nil, nil)
 	c.save()
 	c.remember()
 	if old != nil && c.node.containers[old.number] == old { // the new one has its names
@@ -196,7 +197,7 @@ func (c *container) read() error {
 		files = append(files, f)
 	}
 	c.reading = true
-	c.node.child.order(nodecall.Order{Operation: nodecall.Add, ID: c.number, Args: c.args, Again: c.added == nil}, files, func(_ nodecall.Result, err error) {
+	c.node.child.order(nodecall.Order{Operation: nodecall.Add, ID: c.number, Args: c.args, Again: c.added == nil, Confirmed: !c.starting}, files, func(_ nodecall.Result, err error) {
 		if errors.Is(err, errGone) { // the next one gets the container too
 			return
 		}

@@ -58,7 +58,7 @@ type Node struct {
 // the containers that the service manager has kept.
 func New(c Config, files []handover.File) (n *Node, err error) {
 	n = &Node{Config: c, listener: -1, containers: map[uint64]*container{}}
-	n.child.node, n.child.batch, n.child.conn, n.store.count = n, -1, -1, map[string]int{}
+	n.child.node, n.child.batch, n.child.conn, n.store = n, -1, -1, newStore()
 	if n.pidns, err = pidNamespace("self"); err != nil {
 		return nil, err
 	}

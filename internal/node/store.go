@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -21,9 +22,15 @@ import (
 // systemd.service(5)), so that a node that is killed or restarted finds them again: each file
 // once, and for each container memory that describes it.
 
-// prefix begins the service manager's name for a container's description. The container's number
-// and the description's follow.
-const prefix = "container-"
+// The service manager passes all names as one variable, of 128 KiB at most (MAX_ARG_STRLEN of
+// execve(2)). They are short, so that all files that it keeps fit in.
+const (
+	// prefix begins the name of a container's description. The container's number and the
+	// description's follow.
+	prefix = "c"
+	// filePrefix begins the name of another file. A number with the base 36 follows.
+	filePrefix = "f"
+)
 
 // description describes a container to the next node.
 type description struct {
@@ -44,10 +51,38 @@ type saved struct {
 	files   []string
 }
 
-// store is what the service manager has of all containers: how many of them have each file.
+// store is what the service manager has of all containers.
 type store struct {
-	count map[string]int
-	said  bool // an error was reported
+	names map[string]string // its names for files, by handover.StoredName
+	count map[string]int    // how many containers have the file, by its name
+	last  uint64            // the last number in a name
+	said  bool              // an error was reported
+}
+
+func newStore() store { return store{names: map[string]string{}, count: map[string]int{}} }
+
+// keep gives the service manager a file, unless it has it, and returns its name for it.
+func (s *store) keep(id string, fd int) (name string, err error) {
+	if name = s.names[id]; name == "" {
+		s.last++
+		name = filePrefix + strconv.FormatUint(s.last, 36)
+		s.names[id] = name
+	}
+	if s.count[name]++; s.count[name] == 1 {
+		err = notify.Keep(name, fd)
+	}
+	return name, err
+}
+
+// restore continues with a file that the service manager has kept. A handle on a process that has
+// ended cannot be told from others, and is not needed for long.
+func (s *store) restore(f handover.File) {
+	if n, err := strconv.ParseUint(strings.TrimPrefix(f.Name, filePrefix), 36, 64); err == nil {
+		s.last = max(s.last, n)
+	}
+	if id, err := handover.StoredName(f.FD); err == nil && !strings.HasPrefix(id, "file-") {
+		s.names[id] = f.Name
+	}
 }
 
 // save gives the service manager what has changed of the container.
@@ -66,12 +101,10 @@ func (c *container) trySave() error {
 	d.Connections, d.Kernel, d.Outputs = nil, nil, nil
 	s := &c.node.store
 	next := description{Number: c.number, Version: c.saved.version + 1, Args: c.args, Since: c.since, Previous: d.PreviousIDs}
-	var err error
-	next.Files, err = d.Store(func(name string, fd int) error {
-		if s.count[name]++; s.count[name] > 1 {
-			return nil
-		}
-		return notify.Keep(name, fd)
+	_, err := d.Store(func(id string, fd int) error {
+		name, err := s.keep(id, fd)
+		next.Files = append(next.Files, name)
+		return err
 	})
 	if err == nil {
 		next.Receiver = d.Format()
@@ -100,7 +133,7 @@ func (c *container) keep(d description) error {
 }
 
 func (c *container) nameOf(version uint64) string {
-	return prefix + strconv.FormatUint(c.number, 10) + "-" + strconv.FormatUint(version, 10)
+	return prefix + strconv.FormatUint(c.number, 10) + "." + strconv.FormatUint(version, 10)
 }
 
 // unkeep takes the last description and its files from the service manager.
@@ -121,6 +154,7 @@ func (s *store) drop(names []string) (err error) {
 	for _, name := range names {
 		if s.count[name]--; s.count[name] <= 0 {
 			delete(s.count, name)
+			maps.DeleteFunc(s.names, func(_, n string) bool { return n == name })
 			err = errors.Join(err, notify.Unkeep(name))
 		}
 	}
@@ -135,6 +169,7 @@ func (n *Node) restore(files []handover.File) {
 	for _, f := range files {
 		if !strings.HasPrefix(f.Name, prefix) {
 			given[f.Name] = f.FD
+			n.store.restore(f)
 			continue
 		}
 		d, err := readDescription(f.FD)

@@ -80,9 +80,10 @@ type Order struct {
 	Operation Operation `json:"operation"`
 	Number    uint64    `json:"number"`
 	ID        uint64    `json:"id"`
-	Args      []string  `json:"args,omitempty"`   // for Add
-	Again     bool      `json:"again,omitempty"`  // for Add: another reader had the container
-	Socket    uint64    `json:"socket,omitempty"` // for Retire: its inode number
+	Args      []string  `json:"args,omitempty"`      // for Add
+	Again     bool      `json:"again,omitempty"`     // for Add: another reader had the container
+	Confirmed bool      `json:"confirmed,omitempty"` // for Add: so it is
+	Socket    uint64    `json:"socket,omitempty"`    // for Retire: its inode number
 	Severity  int       `json:"severity,omitempty"`
 	Text      string    `json:"text,omitempty"`  // for Say
 	Files     []string  `json:"files,omitempty"` // the names of the files that come with it
@@ -94,6 +95,7 @@ const (
 	Retire  Operation = "retire"  // read what a socket has queued, and close it
 	Say     Operation = "say"     // log a message of the watcher's
 	Count   Operation = "count"   // return the counts
+	Confirm Operation = "confirm" // the hook, which had the container's sockets, has left them to the node
 	Reload  Operation = "reload"  // reread the rules of all containers and reopen the files
 	Account Operation = "account" // log the counts of all containers
 )
@@ -121,6 +123,9 @@ func Take[T any](conn int) (what *T, files []handover.File, err error) {
 // maxOrder is the longest order, in bytes.
 const maxOrder = 128 << 10
 
+// orderText is what TakeOrder reads into: most orders touch one page of it.
+var orderText [maxOrder]byte
+
 // SendOrder sends an order. An order without files needs no descriptor at the other end.
 func SendOrder(conn int, o Order, files []handover.Passed) error {
 	var fds []int
@@ -144,9 +149,9 @@ func SendOrder(conn int, o Order, files []handover.Passed) error {
 
 // TakeOrder returns the next order and its files, without waiting: the error is EAGAIN if there is
 // none. o is nil at the connection's end. If files are missing, because too many are open, the
-// others are closed, and the error comes with the order.
+// others are closed, and the error comes with the order. Only one goroutine may call it.
 func TakeOrder(conn int) (o *Order, files []handover.File, err error) {
-	text := make([]byte, maxOrder)
+	text := orderText[:]
 	n, fds, err := rights.Receive(conn, text, handover.MaxFiles)
 	if n == 0 {
 		return nil, nil, err
@@ -181,36 +186,58 @@ const callTime = 20 * time.Second
 
 // Call asks the node and returns its answer. It confirms the answer to Add: then the node knows that
 // no other receiver starts. The error is ErrNone without a node, and an *Error if the node reports
-// it.
+// it. If the node ends meanwhile, as in a restart, Call asks the next one, if a service manager
+// listens for it.
 func Call(q Request, passed ...handover.Passed) (*Answer, error) {
+	a, err := call(q, passed)
+	if errors.Is(err, errEnded) {
+		if next, nerr := call(q, passed); !errors.Is(nerr, ErrNone) {
+			return next, nerr
+		}
+	}
+	return a, err
+}
+
+// errEnded means that the node ended before the call was complete.
+var errEnded = errors.New("it has ended")
+
+func call(q Request, passed []handover.Passed) (*Answer, error) {
 	conn, err := dial()
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(conn)
 	if err := Send(conn, q, passed); err != nil {
-		return nil, err
+		return nil, hasEnded(err)
 	}
 	var a Answer
 	if err := handover.Poll(callTime, conn); err != nil {
 		return nil, fmt.Errorf("cannot ask devlogd.service: %w", err)
 	}
 	files, err := take(conn, &a)
-	if err == nil && files == nil || errors.Is(err, unix.ECONNRESET) {
-		err = errors.New("it has ended")
+	if err == nil && files == nil {
+		err = errEnded
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot ask devlogd.service: %w", err)
+		return nil, fmt.Errorf("cannot ask devlogd.service: %w", hasEnded(err))
 	}
 	if a.Error != "" {
 		return nil, &Error{a.Error}
 	}
 	if q.Operation == Add {
 		if _, err := unix.Write(conn, []byte{0}); err != nil { // or the node would forget the container
-			return nil, fmt.Errorf("cannot confirm the answer of devlogd.service: %w", err)
+			return nil, fmt.Errorf("cannot confirm the answer of devlogd.service: %w", hasEnded(err))
 		}
 	}
 	return &a, nil
+}
+
+// hasEnded returns errEnded for errors of a connection that the other side has closed.
+func hasEnded(err error) error {
+	if errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE) {
+		return errEnded
+	}
+	return err
 }
 
 // dial connects to the node.

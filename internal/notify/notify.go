@@ -9,18 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// variable has the socket of the service manager (sd_notify(3)).
-const variable = "NOTIFY_SOCKET"
+// Variable has the socket of the service manager (sd_notify(3)).
+const Variable = "NOTIFY_SOCKET"
 
 // Send sends a state, such as "READY=1", to the service manager (sd_notify(3)), and passes
 // it open files to keep (FDSTORE=1). It does nothing without a service manager.
 func Send(state string, fds ...int) error {
-	name := os.Getenv(variable)
+	name := os.Getenv(Variable)
 	if name == "" {
 		return nil
 	}
 	if name[0] != '/' && name[0] != '@' {
-		return fmt.Errorf("cannot tell the service manager at %s=%q: %w", variable, name, unix.EAFNOSUPPORT)
+		return fmt.Errorf("cannot tell the service manager at %s=%q: %w", Variable, name, unix.EAFNOSUPPORT)
 	}
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -39,7 +39,7 @@ func Send(state string, fds ...int) error {
 }
 
 // Managed returns whether there is a service manager.
-func Managed() bool { return os.Getenv(variable) != "" }
+func Managed() bool { return os.Getenv(Variable) != "" }
 
 // Keep gives the service manager an open file to keep for the next process of this service.
 func Keep(name string, fd int) error { return Send("FDSTORE=1\nFDPOLL=0\nFDNAME="+name, fd) }

@@ -20,12 +20,12 @@ func manager(t *testing.T, name string) int {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { unix.Close(fd) })
-	t.Setenv(variable, name)
+	t.Setenv(Variable, name)
 	return fd
 }
 
 func TestSend(t *testing.T) {
-	t.Setenv(variable, "")
+	t.Setenv(Variable, "")
 	if err := Send("READY=1"); err != nil {
 		t.Errorf("without a manager: %v", err)
 	}
@@ -40,7 +40,7 @@ func TestSend(t *testing.T) {
 			t.Errorf("%s: %q, %d, %v", name, text[:n], oobn, err)
 		}
 	}
-	t.Setenv(variable, "vsock:1")
+	t.Setenv(Variable, "vsock:1")
 	if err := Send("READY=1"); !errors.Is(err, unix.EAFNOSUPPORT) {
 		t.Errorf("an address of another kind: %v", err)
 	}

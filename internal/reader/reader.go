@@ -18,6 +18,7 @@ import (
 	"devlog/internal/file"
 	"devlog/internal/handover"
 	"devlog/internal/nodecall"
+	"devlog/internal/notify"
 	"devlog/internal/process"
 	"devlog/internal/receiver"
 	"devlog/internal/syslog"
@@ -43,6 +44,9 @@ type entry struct {
 	timer  *eventloop.Timer // to continue to end
 	record *record          // what outlives this process; nil if there are too many
 	kernel int              // the open kernel's log, or -1
+	// confirmed says that the hook has left the sockets to the node: it does not start another
+	// receiver.
+	confirmed bool
 }
 
 // New returns a reader for the watcher at the other end of conn. parse reads the command line of
@@ -99,6 +103,8 @@ func (r *Reader) do(o *nodecall.Order, files []handover.File, result *nodecall.R
 	case nodecall.Say:
 		e.Receiver.Say(syslog.Severity(o.Severity), o.Text)
 		e.Soon()
+	case nodecall.Confirm:
+		e.confirmed = true
 	case nodecall.Count:
 		result.Received, result.Lost = e.Totals()
 	case nodecall.Forget:
@@ -111,9 +117,7 @@ func (r *Reader) do(o *nodecall.Order, files []handover.File, result *nodecall.R
 			return errors.New("it is ending already")
 		}
 		e.end = o.Number
-		if err := e.End(); err != nil {
-			e.Receiver.Say(syslog.Warning, "cannot read the last messages: "+err.Error())
-		}
+		e.drain()
 		e.rest(time.Now())
 		return errLater
 	case nodecall.Reload:
@@ -139,7 +143,7 @@ var errOwn = errors.New("only a receiver of the container's own can do this")
 
 // add begins to receive for a container.
 func (r *Reader) add(o *nodecall.Order, files []handover.File) (err error) {
-	e := &entry{reader: r, id: o.ID, kernel: -1}
+	e := &entry{reader: r, id: o.ID, kernel: -1, confirmed: o.Confirmed}
 	defer func() {
 		if err != nil {
 			file.Shut(&e.kernel)
@@ -244,6 +248,13 @@ func (r *Reader) answer(result nodecall.Result) {
 	}
 }
 
+// drain reads the last messages.
+func (e *entry) drain() {
+	if err := e.End(); err != nil {
+		e.Receiver.Say(syslog.Warning, "cannot read the last messages: "+err.Error())
+	}
+}
+
 // rest writes what is left of a receiver that ends, and then closes it.
 func (e *entry) rest(now time.Time) {
 	if next := e.Rest(now); !next.IsZero() {
@@ -286,9 +297,14 @@ func (e *entry) Ended(err error) {
 // pending.
 const leaveTime = 5 * time.Second
 
-// Leave writes what was received, and closes everything without reading from the sockets: the
-// next reader gets what they have queued.
+// Leave writes what was received, and closes everything. It does not read from sockets that a
+// service manager keeps: the next reader gets what they have queued. Nobody else gets the others.
 func (r *Reader) Leave() {
+	for _, e := range r.receivers {
+		if !notify.Managed() && e.confirmed {
+			e.drain()
+		}
+	}
 	for deadline := time.Now().Add(leaveTime); ; {
 		var pending uint64
 		for _, e := range r.receivers {

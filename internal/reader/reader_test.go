@@ -2,6 +2,7 @@ package reader
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"devlog/internal/handover"
 	"devlog/internal/nodecall"
+	"devlog/internal/notify"
 	"devlog/internal/process"
 	"devlog/internal/receiver"
 	"devlog/internal/syslogconf"
@@ -173,9 +175,42 @@ func TestOrders(t *testing.T) {
 	}
 }
 
+// Where nobody keeps the sockets, a reader that leaves has written what they had queued, and no message
+// can be sent to them any more, unless a hook has them still.
+func TestLastReader(t *testing.T) {
+	b := newBench(t, newBatch(t))
+	socket, client := b.socket("s")
+	hooks, other := b.socket("t")
+	held, err := unix.Dup(int(hooks.File.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(held)
+	b.order(nodecall.Order{Number: 1, Operation: nodecall.Add, ID: 7, Args: []string{"a", "m"}}, socket)
+	b.order(nodecall.Order{Number: 2, Operation: nodecall.Add, ID: 8, Args: []string{"b", "n"}}, hooks)
+	b.order(nodecall.Order{Number: 3, Operation: nodecall.Confirm, ID: 7})
+	for range 5 {
+		b.send(client, "queued")
+		b.send(other, "x")
+	}
+	b.reader.Leave()
+	if got := b.content("m"); strings.Count(got, "queued\n") != 5 {
+		t.Errorf("%q", got)
+	}
+	if _, err := unix.Write(client, []byte("late")); !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("a message is taken that nobody reads: %v", err)
+	}
+	// A hook that has not confirmed has another receiver read it.
+	if n, err := unix.Read(held, make([]byte, 99)); n == 0 || err != nil {
+		t.Errorf("what a hook's socket had is lost: %v", err)
+	}
+	b.send(other, "late")
+}
+
 // A reader that leaves has written what it read, and the next reads the rest. What the outputs of a
 // killed one have not written is known to the next.
 func TestNextReader(t *testing.T) {
+	t.Setenv(notify.Variable, "/nobody") // who keeps the sockets
 	batch := newBatch(t)
 	first := newBench(t, batch)
 	socket, client := first.socket("s")

@@ -8,6 +8,7 @@ import (
 
 	"devlog/internal/launch"
 	"devlog/internal/lost"
+	"devlog/internal/nodecall"
 	"devlog/internal/plan"
 	"devlog/internal/target"
 )
@@ -40,14 +41,16 @@ func (o Options) describe() ([]byte, error) {
 // options is the reverse of describe.
 func (a again) options() Options {
 	o := Options{Socket: a.Socket, Known: a.Known, Listen: a.Listen, Receiver: launch.Receiver{
-		Path: launch.AutoReceiver, Names: a.Names, Config: a.Config, Rules: a.Rules, Limits: a.Limits,
+		Path: launch.NodeReceiver, Names: a.Names, Config: a.Config, Rules: a.Rules, Limits: a.Limits,
 	}}
 	o.Strategy, o.Force, o.NoAutoRepair = a.Strategy, a.Force, a.NoAutoRepair
 	return o
 }
 
 // Again repairs a container whose sockets the host's service has lost. It does nothing if the
-// container has ended, or if its receiver was ended or replaced meanwhile.
+// container has ended, or if its receiver was ended or replaced meanwhile. It fails if the service
+// ends meanwhile: the next one has the container repaired. A receiver of its own would end with
+// this service's cgroup.
 func Again(s lost.Saved) error {
 	var a again
 	if err := json.Unmarshal(s.Repair, &a); err != nil {
@@ -66,7 +69,10 @@ func Again(s lost.Saved) error {
 	if err != nil || r.Facts.Receiver.State != plan.Gone {
 		return err
 	}
-	_, err = Do(t, o)
+	if _, err = Do(t, o); errors.As(err, new(*nodecall.Error)) { // the rules are others now, and it may not do what they ask
+		o.Receiver.Path = launch.AutoReceiver
+		_, err = Do(t, o)
+	}
 	return err
 }
 

@@ -1,11 +1,15 @@
 package engine
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"devlog/test/host"
 )
@@ -55,5 +59,96 @@ func TestNodeStartsAgain(t *testing.T) {
 				t.Errorf("undo: %+v", r)
 			}
 		})
+	}
+}
+
+// A repair of a container whose sockets the node lost fails if the node has ended by then: a receiver of the
+// container's own would end with the node's cgroup. The next node has it repaired.
+func TestNodeEndsWhileItRepairs(t *testing.T) {
+	host.NeedContainers(t)
+	h := host.NewHost(t)
+	pid, _ := startNode(t, h)
+	c := host.NewCheap(t, h, "c", host.CheapOptions{})
+	if r := c.Hook(false, "repair"); r.Code != 0 || r.ErrOut != "" {
+		t.Fatalf("repair: %+v", r)
+	}
+	h.Must("kill", "-KILL", strconv.Itoa(pid))
+	host.ExpectReceiversEnd(t, h)
+	if r := h.Do(host.HookOn(), "repair-lost", "--container", "1"); r.Code != 4 || !strings.Contains(r.ErrOut, "no devlogd.service listens") {
+		t.Errorf("the repair without a node: %+v", r)
+	}
+	if n := len(h.Receivers()); n != 0 {
+		t.Errorf("%d receivers run: %q", n, h.Processes())
+	}
+	startNode(t, h)
+	host.Eventually(t, "the container can log again", func() bool {
+		return strings.HasSuffix(c.Hook(false, "check").Out, "nothing to do\n")
+	})
+	c.WantSent(t, c.Log(false), "after")
+}
+
+// A node whose files a service manager keeps gets them all back, however many they are: a thousand containers
+// have some thousands.
+func TestNodeManyFiles(t *testing.T) {
+	host.NeedContainers(t)
+	h := host.NewHost(t)
+	m := host.NewManager(t, h, filepath.Join(filepath.Dir(host.HookOn()), "devlogd"))
+	m.Start(true)
+	const containers, sockets = 32, 16
+	var cs []*host.Cheap
+	for i := range containers {
+		c := host.NewCheap(t, h, fmt.Sprint("c", i), host.CheapOptions{})
+		args := []string{"repair", "--receiver", "node"}
+		for n := range sockets {
+			args = append(args, "--listen", fmt.Sprintf("/run/more-%d/log", n))
+		}
+		if r := c.Hook(false, args...); r.Code != 0 || r.ErrOut != "" {
+			t.Fatalf("repair: %+v", r)
+		}
+		cs = append(cs, c)
+	}
+	host.Eventually(t, "the files are kept", func() bool { return m.Kept() > 1024 })
+	for _, signal := range []string{"TERM", "KILL"} {
+		m.End(signal)
+		m.Start(true)
+		for _, c := range cs {
+			c.WantSent(t, c.Log(false), "after-"+signal)
+		}
+	}
+	files, names := m.Passed()
+	t.Logf("%d files were kept; their names have %d bytes", files, names)
+	if names > files*6 {
+		t.Errorf("the names of %d files have %d bytes: those of as many as systemd keeps would not fit into a variable", files, names)
+	}
+}
+
+// A hook whose node ends while it waits is answered by the next, if a service manager starts that: a restart
+// is no reason for a receiver of the container's own. What was sent meanwhile is not lost.
+func TestNodeEndsDuringACall(t *testing.T) {
+	host.NeedContainers(t)
+	h := host.NewHost(t)
+	m := host.NewManager(t, h, filepath.Join(filepath.Dir(host.HookOn()), "devlogd"))
+	m.Start(true)
+	c := host.NewCheap(t, h, "c", host.CheapOptions{})
+	reader := nodeReader(t, h, 0)
+	h.Must("kill", "-STOP", strconv.Itoa(reader))
+	before := len(socketsOf(h, m.PID))
+	done := make(chan host.Result)
+	go func() { done <- c.Hook(false, "repair", "--receiver", "node") }()
+	host.Eventually(t, "the hook has called the node", func() bool { return len(socketsOf(h, m.PID)) > before })
+	sender, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	host.Check(t, err)
+	defer unix.Close(sender)
+	host.Check(t, unix.Connect(sender, &unix.SockaddrUnix{Name: c.Path("/run/devlog/log")})) // what leads to it comes last
+	host.Check(t, host.Send(sender, "<13>t: sent-meanwhile"))
+	h.Must("kill", "-KILL", strconv.Itoa(reader))
+	m.End("KILL")
+	m.Start(true)
+	if r := <-done; r.Code != 0 || r.ErrOut != "" {
+		t.Fatalf("repair: %+v", r)
+	}
+	host.WantOnce(t, c.Log(false), "sent-meanwhile")
+	if n := len(h.Receivers()); n != 1 {
+		t.Errorf("%d receivers run: %q", n, h.Processes())
 	}
 }

@@ -27,6 +27,8 @@ const (
 	// maxOwn is how many of its own messages, about repairs, a receiver may count as lost at
 	// one time.
 	maxOwn = 2
+	// maxBatch is the most messages of a container that a kill of the service may cost besides buffered ones.
+	maxBatch = 64
 	// maxKept is the most bytes of lines that it buffers while it cannot write.
 	maxKept = 1 << 20
 )
@@ -73,6 +75,7 @@ type account struct {
 	leaked int // read by the host, while /dev/log was not repaired
 	astray int // maybe read by the host, but not written there
 	killed int // lost when a receiver was killed
+	upTo   int // reported by the service as lost at most, by kills
 	unsaid int // lost for no known reason but the receiver's own count
 	wrong  []string
 }
@@ -83,6 +86,7 @@ func (a *account) add(o account) {
 	a.leaked += o.leaked
 	a.astray += o.astray
 	a.killed += o.killed
+	a.upTo += o.upTo
 	a.unsaid += o.unsaid
 	a.wrong = append(a.wrong, o.wrong...)
 }
@@ -137,9 +141,10 @@ func (b *box) settle() account {
 			sum.sent++
 		}
 	}
-	// A counted message may also be one with another reason.
-	if counted := b.log.counted - b.counted; sum.unsaid > counted || counted > sum.unsaid+sum.killed+sum.astray+maxOwn {
-		sum.wrong = append(sum.wrong, fmt.Sprintf("%s: %d messages are lost, %d more with who was killed, %d astray; its receiver has counted %d", b.name, sum.unsaid, sum.killed, sum.astray, counted))
+	// A counted message may also be one with another reason. "Up to" is no count.
+	sum.upTo = b.log.upTo - b.upTo
+	if counted := b.log.counted - b.counted; sum.unsaid > counted+sum.upTo || counted > sum.unsaid+sum.killed+sum.astray+maxOwn {
+		sum.wrong = append(sum.wrong, fmt.Sprintf("%s: %d messages are lost, %d more with who was killed, %d astray; its receiver has counted %d, and up to %d by kills", b.name, sum.unsaid, sum.killed, sum.astray, counted, sum.upTo))
 		sum.wrong = append(sum.wrong, unsaid[:min(5, len(unsaid))]...)
 	}
 	for l, messages := range cost {
@@ -157,7 +162,7 @@ func (b *box) settle() account {
 	for l, messages := range cost {
 		l.messages = append(l.messages, messages...)
 	}
-	b.counted = b.log.counted
+	b.counted, b.upTo = b.log.counted, b.log.upTo
 	b.total.add(sum)
 	return sum
 }
@@ -205,10 +210,10 @@ func (b *box) lossAt(a attempt) bool {
 }
 
 // mayFail returns whether there was a reason that the message could not be sent: nobody listened
-// in the box, or the shared /dev/log was gone.
+// in the box, the shared /dev/log was gone, or the service had lost its sockets.
 func (b *box) mayFail(a attempt) bool {
 	at := span{a.sending, a.sent}
-	return at.over(b.downs) || at.over(b.s.spans)
+	return at.over(b.downs) || at.over(b.s.spans) || b.served && at.over(b.s.outage.spans)
 }
 
 // leaks returns whether the message's connection was made while /dev/log was not

@@ -26,6 +26,7 @@ type box struct {
 	s      *soak
 	name   string
 	inside bool   // the receiver is in the container
+	served bool   // the host's service receives
 	how    string // how its sender works: keep (one connection) or again
 	dir    string // the log's, on the host; each container has its own file system there
 	log    *soakLog
@@ -41,6 +42,8 @@ type box struct {
 	downs   []span // in which a receiver may be missing
 	gone    int    // how many looks in a row found no receiver
 	counted int    // the settled part of log.counted
+	upTo    int    // and of log.upTo
+	fullIn  int    // the last round in which its disk was full
 	total   account
 	fds     []string // what a receiver had open at first
 }
@@ -146,7 +149,13 @@ func (b *box) progress(n int) {
 // works waits until a new message is in the box's log.
 func (b *box) works() {
 	b.s.t.Helper()
-	x, now := b.sender, soakClock()
+	b.worksSince(soakClock())
+}
+
+// worksSince waits until a message that was sent after that time is in the box's log.
+func (b *box) worksSince(now int64) {
+	b.s.t.Helper()
+	x := b.sender
 	if !b.s.waitFor(func() bool {
 		if b.log.shows(x, now) {
 			return true
@@ -191,6 +200,23 @@ func (b *box) receiver() int {
 	return found
 }
 
+// writer is the process that writes the container's log, 0 if there is none.
+func (b *box) writer() int {
+	if b.served {
+		return b.s.service.Reader()
+	}
+	return b.receiver()
+}
+
+// hasReceiver returns whether the container has a receiver, or the service has it.
+func (b *box) hasReceiver() bool {
+	b.s.t.Helper()
+	if b.served {
+		return slices.Contains(b.s.listed(), b.pid)
+	}
+	return b.receiver() != 0
+}
+
 // mustReceiver is receiver where one must run.
 func (b *box) mustReceiver() int {
 	b.s.t.Helper()
@@ -211,11 +237,22 @@ func (s *soak) signal(name string, pid int) {
 func (b *box) hook(command string, args ...string) []string {
 	if command == "repair" {
 		args = append([]string{"--name", b.name, "--rule", "*.* -/var/log/" + b.logName()}, args...)
+		if !b.inside {
+			args = append(args, b.receiverOption()...)
+		}
 	}
 	if b.inside {
 		return b.args(append([]string{host.HookIn, command}, args...)...)
 	}
 	return append([]string{filepath.Join(b.s.bin, "devlog-hook"), command, fmt.Sprintf("--pid=%d", b.pid)}, args...)
+}
+
+// receiverOption is who is to receive on the host.
+func (b *box) receiverOption() []string {
+	if b.served {
+		return []string{"--receiver", "node"}
+	}
+	return []string{"--receiver", filepath.Join(b.s.bin, "devlogd")}
 }
 
 // logName is the receiver's log below /var/log.
@@ -226,15 +263,26 @@ func (b *box) logName() string {
 	return "devlog/" + b.name + "/messages"
 }
 
-// repair repairs the box, as an administrator would who finds that nobody listens.
+// repair repairs the box, as an administrator would who finds that nobody listens. It waits for the service
+// if that is to receive.
 func (b *box) repair() {
 	b.s.t.Helper()
-	b.s.h.Must(b.hook("repair")...)
+	if !b.served {
+		b.s.h.Must(b.hook("repair")...)
+		return
+	}
+	var r host.Result
+	if !b.s.waitFor(func() bool {
+		r = b.s.h.Do(b.hook("repair")...)
+		return r.Code == 0
+	}) {
+		b.s.t.Fatalf("%s: repair of %s: %+v; processes:\n%s", b.s.now(), b.name, r, b.s.processes())
+	}
 }
 
 // newCheapBox makes a container of namespaces.
-func (s *soak) newCheapBox(name string, inside bool) *box {
-	b := s.newBox(name, inside)
+func (s *soak) newCheapBox(name string, inside, served bool) *box {
+	b := s.newBox(name, inside, served)
 	var c *host.Cheap
 	b.begin = func() {
 		c = host.NewCheap(s.t, s.h, name, host.CheapOptions{Bin: s.bin,
@@ -249,17 +297,21 @@ func (s *soak) newCheapBox(name string, inside bool) *box {
 }
 
 // newRuncBox makes a container of runc, with devlog's hook.
-func (s *soak) newRuncBox(name string) *box {
-	b := s.newBox(name, false)
+func (s *soak) newRuncBox(name string, served bool) *box {
+	b := s.newBox(name, false, served)
 	var c *host.OCI
 	b.begin = func() {
 		c = host.NewOCI(s.t, s.h, "runc", name, "exec sleep 100000")
 		host.Check(s.t, host.Command("cp", filepath.Join(s.bin, "numbered"), filepath.Join(c.Rootfs, "bin")))
 		c.Mount("/run", "tmpfs", "tmpfs", "mode=755")
-		c.Hook("prestart", "--rule", "*.* -/var/log/"+b.logName())
+		c.Hook("prestart", append([]string{"--rule", "*.* -/var/log/" + b.logName()}, b.receiverOption()...)...)
+		c.Config["hooks"].(map[string]any)["prestart"].([]any)[0].(map[string]any)["path"] = filepath.Join(s.bin, "devlog-hook")
 		c.Write().Create()
 		c.Start()
 		_, b.pid = c.State()
+		if b.served {
+			b.repair() // where the service did not run at that moment
+		}
 		b.startSender("/bin/numbered")
 	}
 	b.end = func() {
@@ -273,8 +325,8 @@ func (s *soak) newRuncBox(name string) *box {
 	return b
 }
 
-func (s *soak) newBox(name string, inside bool) *box {
-	b := &box{s: s, name: name, inside: inside, dir: "/var/log/devlog/" + name, how: []string{"keep", "again"}[len(s.boxes)%2]}
+func (s *soak) newBox(name string, inside, served bool) *box {
+	b := &box{s: s, name: name, inside: inside, served: served, fullIn: -1, dir: "/var/log/devlog/" + name, how: []string{"keep", "again"}[len(s.boxes)%2]}
 	s.boxes = append(s.boxes, b)
 	s.h.Must("mkdir", "-p", b.dir)
 	s.h.Must("mount", "-n", "-t", "tmpfs", "-o", "size=32m,mode=755", "log", b.dir)

@@ -123,6 +123,8 @@ func TestSoakFinds(t *testing.T) {
 	end()
 	s.clean()
 
+	s.findsOfService(looked, settled)
+
 	host.Check(t, os.WriteFile(s.h.Path("/run/left"), nil, 0o600))
 	if !slices.ContainsFunc(host.Tree(s.h), func(line string) bool { return strings.HasSuffix(line, " /run/left") }) {
 		t.Error("a file that is left would not be found")
@@ -132,6 +134,45 @@ func TestSoakFinds(t *testing.T) {
 	s.trial, s.wrongs = false, nil
 	s.finish()
 	s.leave()
+}
+
+// findsOfService does the harm that the host's service can come to, which has the last container.
+func (s *soak) findsOfService(looked func() []string, settled func(*box) func() []string) {
+	b := s.boxes[len(s.boxes)-1]
+	appendTo(s.t, b.log.path, fmt.Sprintf("Jan  1 00:00:00 h devlogd[1]: up to %d messages lost: devlogd was killed before it had written them\n", maxBatch+1))
+	s.finds("a kill that costs more than a batch", looked)
+	s.clean()
+
+	// What may be lost is no count of what is.
+	s.finds("", func() []string { b.works(); return append(b.settle().wrong, "") })
+	last := len(b.log.seen[b.sender.id]) - 1
+	lost := b.log.seen[b.sender.id][last]
+	b.sender.done, b.log.seen[b.sender.id] = lost, slices.Delete(slices.Clone(b.log.seen[b.sender.id]), last, last+1)
+	s.finds("and up to 0 by kills", settled(b))
+	b.log.upTo++
+	s.clean()
+
+	s.outage.begin()
+	s.service.End("KILL")
+	s.finds("the service has ended, and nobody has ended it", s.runs)
+	s.service.Start(s.service.Keeps)
+	s.whole()
+	s.clean()
+
+	b.down()
+	s.h.Must(b.hook("undo")...)
+	s.finds("and should have those of", s.unrest)
+	b.repair()
+	b.up()
+	s.clean()
+
+	use := s.serviceUse
+	s.serviceUse[0].fds = slices.DeleteFunc(slices.Clone(use[0].fds), func(fd string) bool { return fd == "anon_inode:inotify" })
+	s.serviceUse[1].memory = -maxGrown
+	s.finds("process 0 of the service has open", s.unrest)
+	s.finds("process 1 of the service has ", s.unrest)
+	s.serviceUse = use
+	s.clean()
 }
 
 // finds waits until the list of what is wrong contains want.

@@ -226,7 +226,7 @@ func jumpAll(b *box) func() {
 	by := anyJump(s.rng)
 	pids := []int{s.watcher()}
 	for _, b := range s.boxes {
-		if !slices.Contains(s.struck, b) {
+		if !b.served && !slices.Contains(s.struck, b) {
 			pids = append(pids, b.mustReceiver())
 		}
 	}

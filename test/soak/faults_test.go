@@ -19,41 +19,48 @@ type fault struct {
 	name  string
 	begin func(b *box) (end func())
 	not   func(b *box) bool // whether a box cannot have it; nil if all can
+	kept  bool              // a service manager must keep the service's files
 }
 
-func inside(b *box) bool { return b.inside }
+func served(b *box) bool { return b.served }
+
+// hasOwn returns whether the box has a receiver of its own on the host.
+func hasOwn(b *box) bool { return !b.inside && !b.served }
+
+func notOwn(b *box) bool { return !hasOwn(b) }
 
 // boxFaults are those of one container.
 var boxFaults = []fault{
-	{name: "receiver killed", begin: killReceiver},
+	{name: "receiver killed", begin: killReceiver, not: served},
 	{name: "hook killed", begin: killHook},
 	{name: "hook killed at any time", begin: killRunningHook},
 	{name: "undo killed", begin: killUndo},
-	{name: "receiver killed, flood", begin: killInFlood},
-	{name: "upgrade killed", begin: killUpgrade, not: inside},
-	{name: "receiver stopped for a while", begin: pauseReceiver},
+	{name: "receiver killed, flood", begin: killInFlood, not: served},
+	{name: "upgrade killed", begin: killUpgrade, not: notOwn},
+	{name: "receiver stopped for a while", begin: pauseReceiver, not: served},
 	{name: "disk full", begin: fillDisk},
 	{name: "disk full, flood", begin: floodFullDisk},
-	{name: "disk full, receiver killed", begin: killOnFullDisk},
-	{name: "disk full, upgrade", begin: upgradeOnFullDisk, not: inside},
+	{name: "disk full, receiver killed", begin: killOnFullDisk, not: served},
+	{name: "disk full, upgrade", begin: upgradeOnFullDisk, not: notOwn},
 	{name: "log renamed", begin: func(b *box) func() { return rename(b, "") }},
 	{name: "log removed", begin: removeFile},
 	{name: "log renamed, HUP", begin: func(b *box) func() { return rename(b, "HUP") }},
-	{name: "upgrade", begin: upgrade, not: inside}, // a receiver inside runs from memory
+	{name: "upgrade", begin: upgrade, not: notOwn}, // a receiver inside runs from memory
 	{name: "container restarted", begin: restart},
-	{name: "write: ENOSPC", begin: injector("write", "error=ENOSPC:when=1..3", true)},
-	{name: "write: EIO", begin: injector("write", "error=EIO:when=1..3", true)},
-	{name: "write: EINTR", begin: injector("write", "error=EINTR:when=1+2", true)},
+	// Those of a process are serviceFaults where that is the host's service.
+	{name: "write: ENOSPC", begin: injector("write", "error=ENOSPC:when=1..3", true), not: served},
+	{name: "write: EIO", begin: injector("write", "error=EIO:when=1..3", true), not: served},
+	{name: "write: EINTR", begin: injector("write", "error=EINTR:when=1+2", true), not: served},
 	// With signals that the receiver ignores: if strace detaches during a call that it makes
 	// fail, the call returns ENOSYS.
-	{name: "epoll_pwait: EINTR", begin: injector("epoll_pwait", "signal=WINCH:when=1+2", false)},
-	{name: "recvmmsg: signals", begin: injector("recvmmsg", "signal=WINCH:when=1+2", false)},
-	{name: "openat: EMFILE", begin: openFails},
+	{name: "epoll_pwait: EINTR", begin: injector("epoll_pwait", "signal=WINCH:when=1+2", false), not: served},
+	{name: "recvmmsg: signals", begin: injector("recvmmsg", "signal=WINCH:when=1+2", false), not: served},
+	{name: "openat: EMFILE", begin: openFails, not: served},
 	{name: "socket removed", begin: removeSocket},
-	{name: "socket removed, pipe2 and socketpair: EMFILE", begin: repairFails},
-	{name: "clock jumps", begin: jumpClock},
-	{name: "clock jumps, disk full", begin: jumpOnFullDisk},
-	{name: "clock jumps, upgrade", begin: jumpAndUpgrade, not: inside},
+	{name: "socket removed, pipe2 and socketpair: EMFILE", begin: repairFails, not: served},
+	{name: "clock jumps", begin: jumpClock, not: served},
+	{name: "clock jumps, disk full", begin: jumpOnFullDisk, not: served},
+	{name: "clock jumps, upgrade", begin: jumpAndUpgrade, not: notOwn},
 }
 
 // maxLost is the most messages that the kill of a receiver may cost besides buffered ones: one
@@ -111,11 +118,21 @@ func killInFlood(b *box) func() {
 	return killReceiver(b)
 }
 
+// unrepair makes that there is something to repair: the receiver is killed, or what the service has is undone.
+func (b *box) unrepair() {
+	if !b.served {
+		b.kill(0)
+		return
+	}
+	b.down()
+	b.s.h.Do(b.hook("undo")...) // it may fail: the service may not run at that moment, or have no container yet
+}
+
 // killHook kills a repair at one of its checkpoints, or lets it finish.
 func killHook(b *box) func() {
-	b.kill(0)
+	b.unrepair()
 	over := b.killed("the kill of a hook", 0) // it may have started a receiver
-	b.crash(b.hook("repair"), 20, func() { b.kill(0) })
+	b.crash(b.hook("repair"), 20, b.unrepair)
 	return func() {
 		b.repair()
 		over()
@@ -140,9 +157,9 @@ func (b *box) crash(command []string, most int, redo func()) {
 
 // killRunningHook kills a repair at any time.
 func killRunningHook(b *box) func() {
-	b.kill(0)
+	b.unrepair()
 	over := b.killed("the kill of a hook", 0)
-	b.killLater(b.hook("repair"), func() { b.kill(0) })
+	b.killLater(b.hook("repair"), b.unrepair)
 	return func() {
 		b.repair()
 		over()
@@ -245,14 +262,16 @@ func rename(b *box, signal string) func() {
 	b.works() // the file exists
 	old := b.log.path + "." + strconv.Itoa(b.s.round)
 	host.Check(b.s.t, os.Rename(b.log.path, old))
-	pid := b.mustReceiver()
-	if signal != "" {
-		b.s.signal(signal, pid)
+	if signal != "" && b.served {
+		b.s.service.Signal(signal)
+	} else if signal != "" {
+		b.s.signal(signal, b.mustReceiver())
 	}
 	return func() {
 		b.s.eventually("the receiver of "+b.name+" has opened its log again", func() bool {
+			pid := b.writer()
 			_, err := os.Stat(b.log.path)
-			return err == nil && !b.s.has(pid, b.dir+"/messages."+strconv.Itoa(b.s.round), "/var/log/messages."+strconv.Itoa(b.s.round))
+			return err == nil && pid != 0 && !b.s.has(pid, b.dir+"/messages."+strconv.Itoa(b.s.round), "/var/log/messages."+strconv.Itoa(b.s.round))
 		})
 		b.log.renamed(old)
 		b.works()
@@ -293,7 +312,7 @@ func restart(b *box) func() {
 	b.down()
 	b.end()
 	b.endSender(b.sender)
-	b.s.eventually("the receiver of "+b.name+" has ended", func() bool { return b.receiver() == 0 })
+	b.s.eventually("the receiver of "+b.name+" has ended", func() bool { return !b.hasReceiver() })
 	return func() {
 		b.begin()
 		b.up()

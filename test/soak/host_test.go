@@ -64,7 +64,10 @@ func killRepair(b *box) func() {
 		killed := false
 		for tries := 0; !killed && tries < 20; tries++ {
 			host.RemoveLog(s.t, s.h)
-			killed = s.killOneRepair()
+			killed = s.killHook("auto-repair", func() bool {
+				_, err := os.Readlink(s.h.Path("/dev/log"))
+				return err == nil // they were faster
+			})
 		}
 		if !killed {
 			s.miss()
@@ -72,20 +75,19 @@ func killRepair(b *box) func() {
 	})
 }
 
-// killOneRepair kills one repair, if it finds one before /dev/log is repaired.
-func (s *soak) killOneRepair() (killed bool) {
+// killHook kills a hook that runs that command, if it finds one before all is over.
+func (s *soak) killHook(command string, over func() bool) (killed bool) {
 	s.t.Helper()
 	host.WaitFor(func() bool {
 		for _, p := range s.h.Processes() {
 			f := strings.Fields(p)
-			if len(f) > 2 && filepath.Base(f[1]) == "devlog-hook" && f[2] == "auto-repair" {
+			if len(f) > 2 && filepath.Base(f[1]) == "devlog-hook" && f[2] == command {
 				pid, _ := strconv.Atoi(f[0])                                  // it is a number
 				killed = s.h.Do("kill", "-KILL", strconv.Itoa(pid)).Code == 0 // it may have ended
 				return true
 			}
 		}
-		_, err := os.Readlink(s.h.Path("/dev/log"))
-		return err == nil // they were faster
+		return over()
 	})
 	return killed
 }

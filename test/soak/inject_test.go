@@ -48,15 +48,21 @@ var attached = regexp.MustCompile(`Process [0-9]+ attached`)
 
 // inject attaches strace to the receiver. The result detaches it.
 func (b *box) inject(call, how string, log bool) (detach func()) {
-	t := b.s.t
-	t.Helper()
-	pid := b.mustReceiver()
-	args := []string{"strace", "-f", "-p", strconv.Itoa(pid), "-e", "trace=" + call, "-e", "inject=" + call + ":" + how}
+	b.s.t.Helper()
+	var paths []string
 	if log {
 		// The path on the host, and the one in the container, whose mounts strace does not see.
-		args = append(args, "-P", b.dir+"/messages", "-P", "/var/log/messages")
+		paths = []string{"-P", b.dir + "/messages", "-P", "/var/log/messages"}
 	}
-	cmd := b.s.h.Command(context.Background(), args...)
+	return b.s.inject(b.mustReceiver(), b.name, call, how, paths...)
+}
+
+// inject attaches strace to a process, which receives for who; the result detaches it.
+func (s *soak) inject(pid int, who, call, how string, more ...string) (detach func()) {
+	t := s.t
+	t.Helper()
+	args := append([]string{"strace", "-f", "-p", strconv.Itoa(pid), "-e", "trace=" + call, "-e", "inject=" + call + ":" + how}, more...)
+	cmd := s.h.Command(context.Background(), args...)
 	said := &lockedBuffer{}
 	cmd.Stderr = said
 	host.Check(t, cmd.Start())
@@ -74,9 +80,9 @@ func (b *box) inject(call, how string, log bool) (detach func()) {
 		}
 	}
 	signal := func(name string) {
-		for _, p := range b.s.h.Processes() {
+		for _, p := range s.h.Processes() {
 			if f := strings.Fields(p); filepath.Base(f[1]) == "strace" && f[4] == strconv.Itoa(pid) {
-				_ = b.s.h.Command(context.Background(), "kill", "-"+name, f[0]).Run() // it may have ended with the receiver
+				_ = s.h.Command(context.Background(), "kill", "-"+name, f[0]).Run() // it may have ended with the receiver
 			}
 		}
 	}
@@ -85,10 +91,10 @@ func (b *box) inject(call, how string, log bool) (detach func()) {
 		// strace waits forever for a process that is in vfork(2), whose child waits for
 		// strace.
 		if !host.WaitAtMost(host.Deadline/10, hasEnded) {
-			b.s.stuck++
+			s.stuck++
 			signal("KILL")
 			if !host.WaitFor(hasEnded) {
-				t.Fatalf("strace of %d, of %s, has not ended; processes:\n%s", pid, b.name, b.s.processes())
+				t.Fatalf("strace of %d, of %s, has not ended; processes:\n%s", pid, who, s.processes())
 			}
 		}
 	}
@@ -97,16 +103,16 @@ func (b *box) inject(call, how string, log bool) (detach func()) {
 			end()
 		}
 	})
-	if !b.s.waitFor(func() bool { return attached.MatchString(said.String()) }) {
+	if !s.waitFor(func() bool { return attached.MatchString(said.String()) }) {
 		t.Fatalf("strace is not attached to %d: %s", pid, said)
 	}
 	return func() {
-		b.s.eventually("a call of the receiver of "+b.name+" fails", func() bool { return injections(said.String()) > 0 })
+		s.eventually("a call of the receiver of "+who+" fails", func() bool { return injections(said.String()) > 0 })
 		end()
-		b.s.injected += injections(said.String())
+		s.injected += injections(said.String())
 		for line := range strings.Lines(said.String()) {
 			if strings.Contains(line, "+++ killed") || strings.Contains(line, "+++ exited with 4") {
-				t.Logf("%s: %s: %s", b.s.now(), b.name, strings.TrimSpace(line))
+				t.Logf("%s: %s: %s", s.now(), who, strings.TrimSpace(line))
 			}
 		}
 	}

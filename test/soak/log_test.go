@@ -23,6 +23,7 @@ type soakLog struct {
 	seen    map[string]numbers
 	lines   int
 	counted int // messages that the receiver reported as lost
+	upTo    int // messages that the service reported as lost at most, by kills
 	notices map[string]int
 	recent  []string // notices, for an error message
 	stamp   string   // of the last message
@@ -56,6 +57,7 @@ var (
 	soakLine   = regexp.MustCompile(`^([A-Z][a-z][a-z] [ 0-9][0-9] [0-9:]{8}|\d{4}-\S+) \S+ sender: ([a-z]+[0-9]*\.[0-9]+) ([0-9]+) (x*)\.$`)
 	soakNotice = regexp.MustCompile(`^[A-Z][a-z][a-z] [ 0-9][0-9] [0-9:]{8} \S+ devlogd\[[0-9]+\]: (.*)$`)
 	soakLost   = regexp.MustCompile(`^([0-9]+) messages lost \(`)
+	soakUpTo   = regexp.MustCompile(`^up to ([0-9]+) messages lost: devlogd was killed`)
 	anyNumber  = regexp.MustCompile(`[0-9]+`)
 )
 
@@ -150,6 +152,12 @@ func (l *soakLog) line(line []byte) {
 		if lost := soakLost.FindSubmatch(m[1]); lost != nil {
 			l.counted += atoi(lost[1])
 		}
+		if lost := soakUpTo.FindSubmatch(m[1]); lost != nil && b.served {
+			n := atoi(lost[1])
+			if l.upTo += n; n > maxBatch && b.fullIn != b.s.round {
+				b.s.wrong("in the log of %s a kill that costs more than a batch: %q", b.name, line)
+			}
+		}
 		l.recent = append(l.recent, string(line))
 		l.notices[string(anyNumber.ReplaceAll(m[1], []byte("N")))]++
 	}
@@ -201,5 +209,6 @@ func (b *box) full() (free func()) {
 		return st.Bfree == 0
 	})
 	host.Check(t, f.Close())
+	b.fullIn = b.s.round
 	return func() { host.Check(t, os.Remove(name)) }
 }

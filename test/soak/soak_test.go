@@ -27,7 +27,9 @@ type soak struct {
 	daemon    *host.Daemon
 	host      *box
 	boxes     []*box
+	service   *host.Manager
 	spans     []span // in which /dev/log is wrong
+	outage    outage
 	round     int
 	missed    bool        // the present fault has not happened
 	struck    []*box      // with a fault
@@ -39,6 +41,7 @@ type soak struct {
 	looked     time.Time
 	tried      int // how many of the host's messages were checked
 	watcherFDs []string
+	serviceUse [2]serviceUse
 	before     []string // the host's files at first
 	bare       []string // and its mounts
 	mounts     []string // and those with the containers' logs
@@ -108,18 +111,20 @@ func newSoak(t *testing.T, seed uint64) *soak {
 // begin starts everything, with that many containers, and checks that it works.
 func (s *soak) begin(containers int) {
 	s.t.Helper()
+	s.makeUser()
 	s.before, s.bare = host.Tree(s.h), host.Table(s.t, s.h, 1)
 	s.daemon = host.NewDaemon(s.t, s.h, host.DaemonKinds[s.rng.IntN(2)], "/dev/log")
 	s.daemon.Start()
 	s.prepare()
+	s.startService()
 	s.host = &box{s: s, name: "host", how: "again", args: func(args ...string) []string { return args }}
 	s.host.log = newSoakLog(s.host, s.daemon.Log)
 	s.host.startSender(filepath.Join(s.bin, "numbered"))
 	for i := range containers - 2 {
-		s.newCheapBox(fmt.Sprintf("n%d", i), i%4 < 2)
+		s.newCheapBox(fmt.Sprintf("n%d", i), i%3 == 0, i%3 == 2)
 	}
-	s.newRuncBox("r0")
-	s.newRuncBox("r1")
+	s.newRuncBox("r0", false)
+	s.newRuncBox("r1", true)
 	s.startNeighbour()
 	s.mounts = host.Table(s.t, s.h, 1) // with their logs
 	for _, b := range s.boxes {
@@ -128,8 +133,11 @@ func (s *soak) begin(containers int) {
 	s.host.works()
 	for _, b := range s.boxes {
 		b.works()
-		b.fds = s.watching(b.mustReceiver())
+		if !b.served {
+			b.fds = s.watching(b.mustReceiver())
+		}
 	}
+	s.seeService()
 	s.watcherFDs = s.watching(s.watcher())
 	s.t.Logf("%s: the host's daemon is %s; all works", s.now(), s.daemon.Args[2])
 }
@@ -143,11 +151,11 @@ type strike struct {
 }
 
 // some chooses faults at random that happen together: each for another container, and at most one of
-// the host.
+// the host, and one of its service.
 func (s *soak) some() (list []strike) {
 	at := s.rng.Perm(len(s.boxes))
-	boxFaults, hostFaults := chosen(boxFaults), chosen(hostFaults)
-	for i := range s.rng.IntN(4) + 1 {
+	boxFaults := chosen(boxFaults)
+	for i := range min(s.rng.IntN(4)+1, 4*len(boxFaults)) {
 		for b := s.boxes[at[i]]; ; {
 			if f := boxFaults[s.rng.IntN(len(boxFaults))]; f.not == nil || !f.not(b) {
 				list = append(list, strike{f, b})
@@ -155,8 +163,10 @@ func (s *soak) some() (list []strike) {
 			}
 		}
 	}
-	if len(hostFaults) > 0 && s.rng.IntN(2) == 0 {
-		list = append(list, strike{hostFaults[s.rng.IntN(len(hostFaults))], s.host})
+	for _, faults := range [][]fault{chosen(hostFaults), chosen(serviceFaults)} {
+		if len(faults) > 0 && s.rng.IntN(2) == 0 {
+			list = append(list, strike{faults[s.rng.IntN(len(faults))], s.host})
+		}
 	}
 	s.rng.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 	return list
@@ -168,10 +178,11 @@ func chosen(list []fault) []fault {
 	return slices.DeleteFunc(slices.Clone(list), func(f fault) bool { return !only.MatchString(f.name) })
 }
 
-// each chooses every fault once: up to three at the same time, and one of the host. Two of the host
-// would wait for each other.
+// each chooses every fault once: up to three at the same time, one of the host and one of its service. Two
+// of the host would wait for each other.
 func (s *soak) each() [][]strike {
-	rounds := make([][]strike, max((len(boxFaults)+2)/3, len(hostFaults)))
+	boxFaults, hostFaults, serviceFaults := chosen(boxFaults), chosen(hostFaults), chosen(serviceFaults)
+	rounds := make([][]strike, max((len(boxFaults)+2)/3, len(hostFaults), len(serviceFaults)))
 	for i, n := range s.rng.Perm(len(boxFaults)) {
 		f, list := boxFaults[n], &rounds[i%len(rounds)]
 		at := s.boxes[s.rng.IntN(len(s.boxes))]
@@ -180,8 +191,10 @@ func (s *soak) each() [][]strike {
 		}
 		*list = append(*list, strike{f, at})
 	}
-	for i, n := range s.rng.Perm(len(hostFaults)) {
-		rounds[i] = append(rounds[i], strike{hostFaults[n], s.host})
+	for _, faults := range [][]fault{hostFaults, serviceFaults} {
+		for i, n := range s.rng.Perm(len(faults)) {
+			rounds[i] = append(rounds[i], strike{faults[n], s.host})
+		}
 	}
 	return rounds
 }
@@ -193,6 +206,10 @@ func (s *soak) next(list []strike) {
 	s.struck = nil
 	for _, x := range list {
 		s.struck = append(s.struck, x.at)
+	}
+	if !s.service.Keeps && slices.ContainsFunc(list, func(x strike) bool { return x.kept }) {
+		s.restartService("TERM", true)
+		s.whole()
 	}
 	ends, missed := make([]func(), len(list)), make([]bool, len(list))
 	for i, x := range list {
@@ -210,6 +227,7 @@ func (s *soak) next(list []strike) {
 		}
 	}
 	s.host.works()
+	s.whole()
 	s.settle()
 	if s.round%10 == 0 {
 		s.calm()
@@ -239,10 +257,10 @@ func (s *soak) report() {
 		counted += b.log.counted
 		lines += b.log.lines
 	}
-	s.t.Logf("%s: %d rounds; %d messages sent, %d sends failed, %d lines; lost: %d with who was killed, %d of %d counted; to the host meanwhile: %d, and %d that it did not write; torn lines %d, injected errors %d, straces that did not end %d, senders that stayed with the host %d; looked %d times at everything, at least each %v",
-		s.now(), s.round, sum.sent, sum.failed, lines, sum.killed, sum.unsaid, counted, sum.leaked, sum.astray, s.tornLines, s.injected, s.stuck, s.strayed, s.looks, s.gap.Round(time.Millisecond))
+	s.t.Logf("%s: %d rounds; %d messages sent, %d sends failed, %d lines; lost: %d with who was killed, %d of %d counted, and up to %d by kills of the service; to the host meanwhile: %d, and %d that it did not write; torn lines %d, injected errors %d, the service without sockets for at most %v, straces that did not end %d, senders that stayed with the host %d; looked %d times at everything, at least each %v",
+		s.now(), s.round, sum.sent, sum.failed, lines, sum.killed, sum.unsaid, counted, sum.upTo, sum.leaked, sum.astray, s.tornLines, s.injected, s.outage.most.Round(time.Millisecond), s.stuck, s.strayed, s.looks, s.gap.Round(time.Millisecond))
 	var names []string
-	for _, f := range append(chosen(boxFaults), chosen(hostFaults)...) {
+	for _, f := range slices.Concat(chosen(boxFaults), chosen(hostFaults), chosen(serviceFaults)) {
 		hits, n := s.hits[f.name], s.faults[f.name]
 		names = append(names, fmt.Sprintf("%s: %d of %d", f.name, hits, n))
 		if hits == 0 && !s.t.Failed() {
@@ -277,6 +295,7 @@ func (s *soak) leave() {
 		b.end()
 	}
 	s.stopNeighbour()
+	s.stopService()
 	s.h.Must(filepath.Join(s.bin, "devlog-hook"), "undo", "--host")
 	info, err := os.Lstat(s.h.Path("/dev/log"))
 	if host.Check(t, err); info.Mode()&os.ModeSocket == 0 {

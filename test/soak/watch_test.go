@@ -132,10 +132,17 @@ func (s *soak) runs() (wrong []string) {
 	}
 	for _, b := range s.boxes {
 		n := names[b.name]
+		if b.served { // see restless
+			if n > 0 {
+				wrong = append(wrong, "a receiver of "+b.name+" runs, which the service has")
+			}
+			delete(names, b.name)
+			continue
+		}
 		if n > 1 {
 			wrong = append(wrong, fmt.Sprintf("%d receivers of %s run", n, b.name))
 		}
-		if b.gone++; n > 0 || b.isDown() {
+		if b.gone++; n > 0 || b.isDown() || b.sender == nil {
 			b.gone = 0
 		}
 		// A process has no command line for a moment while it executes another program.
@@ -146,6 +153,9 @@ func (s *soak) runs() (wrong []string) {
 	}
 	for name := range names {
 		wrong = append(wrong, fmt.Sprintf("a receiver of %s runs, which is no container", name))
+	}
+	if s.service.HasEnded() {
+		wrong = append(wrong, "the service has ended, and nobody has ended it")
 	}
 	return wrong
 }
@@ -167,6 +177,9 @@ func (s *soak) calm() {
 
 func (s *soak) unrest() (wrong []string) {
 	for _, b := range s.boxes {
+		if b.served {
+			continue
+		}
 		pid := b.receiver()
 		if pid == 0 {
 			wrong = append(wrong, b.name+" has no receiver")
@@ -179,6 +192,7 @@ func (s *soak) unrest() (wrong []string) {
 			wrong = append(wrong, fmt.Sprintf("the receiver of %s has %d children", b.name, n))
 		}
 	}
+	wrong = append(wrong, s.restless()...)
 	watcher := s.watcher()
 	if more, ok := extra(s.watcherFDs, s.descriptors(watcher)); !ok {
 		wrong = append(wrong, fmt.Sprintf("the watcher has open %q, and had at first only %q", more, s.watcherFDs))
