@@ -95,14 +95,14 @@ OTHER_ARCHES := arm arm64 loong64 mips mipsle ppc64le riscv64 s390x
 ARCH32 := $(if $(filter arm64,$(shell go env GOHOSTARCH)),arm,386)
 
 .PHONY: test-arches
-test-arches: ## check that all builds with the oldest Go and for other architectures, and run the unit tests on 32 bits
+test-arches: ## check that all builds with the oldest Go and for other architectures, and run the unit tests with it on 32 bits
 	GOTOOLCHAIN=$(OLDEST_GO) go vet -tags 'urfave_cli_no_docs soak' ./...
 	cd nri && GOTOOLCHAIN=$(OLDEST_GO) go vet ./...
 	set -e; for arch in $(OTHER_ARCHES) 386; do \
 		GOOS=linux GOARCH=$$arch go build -tags urfave_cli_no_docs ./...; \
 		GOOS=linux GOARCH=$$arch go vet -tags 'urfave_cli_no_docs soak' ./...; \
 	done
-	GOARCH=$(ARCH32) go test ./internal/... ./test/devlogd
+	GOTOOLCHAIN=$(OLDEST_GO) GOARCH=$(ARCH32) go test ./internal/... ./test/devlogd
 
 SOAK_TIME ?= 10m
 SOAK_SEED ?=

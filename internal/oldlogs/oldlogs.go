@@ -254,7 +254,7 @@ func (c *clearing) inspect(name string) (d logsDir) {
 	}
 	d.ids, d.newest = append(d.ids, idOf(opened)), opened.ModTime()
 	for _, e := range entries {
-		info, err := e.Info()
+		info, err := sub.Lstat(e.Name()) // Go 1.24's Info looks for it in the working directory
 		if err != nil || !info.Mode().IsRegular() {
 			return logsDir{}
 		}
