@@ -13,7 +13,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=test/hosts
 cache=${XDG_CACHE_HOME:-/var/cache}/devlog-hosts
-: "${HOST_TIMEOUT:=5400}" # for all of a suite's run; a scenario may take 900 seconds or more (guest/boot.sh)
+: "${HOST_TIMEOUT:=5400}" # for all of a suite's run; a scenario may take 1800 seconds or more (guest/boot.sh)
 
 shell=
 if [ "${1-}" = --shell ]; then

@@ -10,7 +10,7 @@ echo "$boot" >/var/lib/devlog-test/boot
 systemd-analyze blame 2>&1 | head -n 15 >/dev/ttyS2 # what the boot has cost
 for file in "$boot"-*.sh; do
 	# End a scenario that hangs: the others can still run.
-	timeout $((900 + ${MESSAGES:-0} / 50)) bash -eu -c '. ./lib.sh; PS4="[\$SECONDS] + "; set -x; . "./$0"' "$file" >/dev/ttyS2 2>&1 </dev/null ||
+	timeout $((1800 + ${MESSAGES:-0} / 50)) bash -eu -c '. ./lib.sh; PS4="[\$SECONDS] + "; set -x; . "./$0"' "$file" >/dev/ttyS2 2>&1 </dev/null ||
 		echo "FAIL $file ended early, exit code $?" >/dev/ttyS1
 done
 sync
