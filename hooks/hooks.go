@@ -1,6 +1,6 @@
-// Package hooks holds the files by which container runtimes and init systems
-// come to run devlog, and those by which log shippers follow its files, as they
-// are installed and as devlog-hook prints them.
+// Package hooks holds the files that make container runtimes and init systems run
+// devlog, and log shippers follow its logs. They are installed, and printed by
+// devlog-hook.
 package hooks
 
 import (
@@ -9,18 +9,18 @@ import (
 	"strings"
 )
 
-// Dir is where the files take the programs to be.
+// Dir is where the files expect the programs.
 const Dir = "/usr/libexec/devlog"
 
-// Server stands in the files of log shippers for the server's name.
+// Server stands for the server's name in the files of log shippers.
 const Server = "logs.example.com"
 
 //go:embed *.conf *.json *.toml *.yaml *.init *.openrc *.runit *.s6 *.service *.socket
 var files embed.FS
 
-// Kind is what can be configured to use devlog.
+// Kind is a kind of program that can be configured to use devlog.
 type Kind struct {
-	// Name is what a user calls it, Usage says it in a few words.
+	// Name is what users type, and Usage describes it in a few words.
 	Name, Usage string
 	// Files are the names of its files.
 	Files []string
@@ -69,7 +69,7 @@ var Kinds = []Kind{
 
 // File returns the text of a file for programs in the directory dir.
 func File(name, dir string) (string, error) {
-	// Each format quotes in its own way what these characters are not part of.
+	// Each format quotes other characters in its own way.
 	if strings.ContainsFunc(dir, func(r rune) bool { return !strings.ContainsRune(plain, r) }) {
 		return "", fmt.Errorf("cannot print a file for programs in %q; hint: install them in a directory whose name needs no quotes", dir)
 	}

@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// counters are what the plugin has done.
+// counters count what the plugin did.
 type counters struct {
 	hooked, unwanted, present, missing atomic.Int64 // containers that were created
 	repaired, failed                   atomic.Int64 // containers that ran already
@@ -14,8 +14,8 @@ type counters struct {
 	connected                          atomic.Bool
 }
 
-// Handler answers GET /healthz, which is well while the plugin is connected to the
-// engine, and GET /metrics, in Prometheus' text format.
+// Handler answers GET /healthz, with success while the plugin is connected to the engine,
+// and GET /metrics, in Prometheus' text format.
 func (p *Plugin) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {

@@ -8,9 +8,9 @@ import (
 	"path/filepath"
 )
 
-// Install copies the programs that hooks need from one directory to another, which
-// is made. Each gets its name when it is whole: one that runs cannot be written to
-// (ETXTBSY of execve(2)), and a hook that starts meanwhile finds the old or the new.
+// Install copies the programs that hooks need from one directory to another, which it
+// creates. It replaces each program in one step: a running one cannot be written to
+// (ETXTBSY of execve(2)), and a hook that starts meanwhile finds the old or the new one.
 func Install(from, to string) error {
 	if err := os.MkdirAll(to, 0o755); err != nil {
 		return err

@@ -1,6 +1,6 @@
-// Package nri is a plugin of the Node Resource Interface: containerd and CRI-O
-// tell it of each container before they create it, and it adds devlog's hooks to
-// those that want them. No node has to be configured, and nothing restarted.
+// Package nri is a plugin of the Node Resource Interface: containerd and CRI-O call
+// it before they create a container, and it adds devlog's hooks to those that want
+// them. Nodes need no configuration, and no restart.
 package nri
 
 import (
@@ -30,20 +30,20 @@ const (
 	rulesName   = "rules"
 )
 
-// Options say what the plugin does.
+// Options are the plugin's options.
 type Options struct {
 	// Dir is the directory of the programs, by the same path on the node and here.
 	Dir string
-	// All has every container get the hooks, AllDev every one that has a directory of
-	// the node mounted at /dev. An annotation of its pod comes first.
+	// All gives every container the hooks, AllDev every container with a directory of
+	// the node at /dev. An annotation of its pod has precedence.
 	All, AllDev bool
-	// Rules are those of containers whose pods have no annotation for them.
+	// Rules are for containers without an annotation for rules.
 	Rules []string
 	// HookArgs are further arguments of the hook.
 	HookArgs []string
-	// Repair has containers that run already when the plugin starts repaired.
+	// Repair repairs containers that run already when the plugin starts.
 	Repair bool
-	// Log is where the plugin says what it does.
+	// Log gets the plugin's log.
 	Log *slog.Logger
 }
 
@@ -51,7 +51,7 @@ type Options struct {
 type Plugin struct {
 	Options
 	counters
-	// repairs are the containers that are to be repaired.
+	// repairs are the containers that wait to be repaired.
 	repairs chan *running
 }
 
@@ -60,8 +60,8 @@ func New(o Options) *Plugin {
 	return &Plugin{Options: o, repairs: make(chan *running, maxRepairs)}
 }
 
-// said returns devlog's annotations that apply to the container. In Kubernetes its pod has
-// them.
+// said returns devlog's annotations that apply to the container. In Kubernetes they are
+// its pod's.
 func said(pod *api.PodSandbox, c *api.Container) map[string]annotation.Said {
 	all := maps.Clone(pod.GetAnnotations())
 	if all == nil {
@@ -72,7 +72,7 @@ func said(pod *api.PodSandbox, c *api.Container) map[string]annotation.Said {
 	return ours
 }
 
-// wanted returns whether the container is to have the hooks.
+// wanted returns whether the container should get the hooks.
 func (p *Plugin) wanted(pod *api.PodSandbox, c *api.Container) bool {
 	switch log := said(pod, c)[annotation.Log]; log.Value {
 	case annotation.On:
@@ -94,15 +94,15 @@ func sharesDev(c *api.Container) bool {
 	})
 }
 
-// hasHook returns whether somebody else has given the container our hook already.
+// hasHook returns whether the container has devlog's hook already.
 func hasHook(c *api.Container) bool {
 	h := c.GetHooks()
 	return slices.ContainsFunc(slices.Concat(h.GetPrestart(), h.GetCreateRuntime(), h.GetCreateContainer(), h.GetStartContainer(), h.GetPoststart()),
 		func(h *api.Hook) bool { return filepath.Base(h.GetPath()) == hookName })
 }
 
-// CreateContainer adds the hooks to a container that wants them. It never fails:
-// that would keep the container from starting.
+// CreateContainer adds the hooks to a container that wants them. It never fails: an
+// error would keep the container from starting.
 func (p *Plugin) CreateContainer(_ context.Context, pod *api.PodSandbox, c *api.Container) (*api.ContainerAdjustment, []*api.ContainerUpdate, error) {
 	switch {
 	case !p.wanted(pod, c):
@@ -123,7 +123,7 @@ func (p *Plugin) CreateContainer(_ context.Context, pod *api.PodSandbox, c *api.
 	return p.adjustment(said(pod, c)), nil, nil
 }
 
-// installed says why the hook cannot run on this node.
+// installed returns an error if the hook cannot run on this node.
 func (p *Plugin) installed() error {
 	for _, name := range []string{hookName, receiverName} {
 		name = filepath.Join(p.Dir, name)
@@ -138,8 +138,8 @@ func (p *Plugin) installed() error {
 	return nil
 }
 
-// adjustment is what the container gets: the hooks, and its pod's annotations for
-// them, which engines do not pass on by themselves.
+// adjustment returns what the container gets: the hooks, and its pod's annotations for
+// them, which engines do not pass on.
 func (p *Plugin) adjustment(said map[string]annotation.Said) *api.ContainerAdjustment {
 	a := &api.ContainerAdjustment{}
 	for name, s := range said {
@@ -153,11 +153,11 @@ func (p *Plugin) adjustment(said map[string]annotation.Said) *api.ContainerAdjus
 	return a
 }
 
-// hookArgs are the hook's arguments at the stage.
+// hookArgs returns the hook's arguments at the stage.
 func (p *Plugin) hookArgs(stage string, said map[string]annotation.Said) []string {
 	args := append([]string{"oci", "--stage", stage}, p.HookArgs...)
-	// Empty lines are no rules: with them alone a pod would have a file on the node that
-	// the administrator's rules do not give it.
+	// Empty lines are not rules. With only such lines, a pod would otherwise get a file on
+	// the node that the administrator's rules do not allow.
 	if strings.TrimSpace(said[rulesName].Value) == "" {
 		for _, rule := range p.Rules {
 			args = append(args, "--rule", rule)
@@ -166,7 +166,7 @@ func (p *Plugin) hookArgs(stage string, said map[string]annotation.Said) []strin
 	return args
 }
 
-// of is the log with what Kubernetes calls the container.
+// of returns the log with the container's names in Kubernetes.
 func (p *Plugin) of(pod *api.PodSandbox, c *api.Container) *slog.Logger {
 	return p.Log.With("namespace", pod.GetNamespace(), "pod", pod.GetName(), "container", c.GetName(), "id", c.GetId())
 }

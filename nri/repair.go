@@ -24,7 +24,7 @@ const (
 	maxRepairs = 4096
 	// repairTime is how long the repair of one container may take.
 	repairTime = 30 * time.Second
-	// notesDir is where the hook finds what it is to know of the container.
+	// notesDir is where the hook finds the container's config.json.
 	notesDir = "/run/devlog"
 )
 
@@ -34,9 +34,9 @@ type running struct {
 	container *api.Container
 }
 
-// Synchronize is told of the containers that run already. Those that want devlog
-// have no hooks if they were created before the plugin was there: they are repaired
-// afterwards, since the engine waits for the answer.
+// Synchronize gets the containers that run already. Those that want devlog have no
+// hooks if they were created before the plugin started. They are repaired later,
+// because the engine waits for the answer.
 func (p *Plugin) Synchronize(_ context.Context, pods []*api.PodSandbox, containers []*api.Container) ([]*api.ContainerUpdate, error) {
 	if !p.Repair {
 		return nil, nil
@@ -99,7 +99,7 @@ func (p *Plugin) repair(ctx context.Context, r *running) error {
 	return <-done
 }
 
-// enterNode has this thread see the node's files and cgroups, where it does not.
+// enterNode makes this thread see the node's files and cgroups, if it does not.
 func enterNode() error {
 	for _, ns := range []struct {
 		name string
@@ -125,9 +125,9 @@ func setns(name string, flag int) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd) //nolint:errcheck // it was read from
+	defer unix.Close(fd) //nolint:errcheck // only read from
 	if flag == unix.CLONE_NEWNS {
-		// Its root and working directory are not to be other threads' (setns(2)).
+		// setns(2) needs a thread with its own root and working directory.
 		if err := unix.Unshare(unix.CLONE_FS); err != nil {
 			return err
 		}
@@ -135,8 +135,8 @@ func setns(name string, flag int) error {
 	return unix.Setns(fd, flag)
 }
 
-// runHook runs the hook at the stage poststart. What the engine would have in the
-// container's config.json is written to a directory for it.
+// runHook runs the hook at the stage poststart. It writes a config.json for the hook,
+// with what the engine's would have.
 func (p *Plugin) runHook(ctx context.Context, r *running) (err error) {
 	pid := int(r.container.GetPid())
 	if err := isOf(pid, r.container.GetId()); err != nil {
@@ -159,7 +159,7 @@ func (p *Plugin) runHook(ctx context.Context, r *running) (err error) {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(p.Dir, hookName), append(p.hookArgs("poststart", said), "--on-error", "fail")...)
-	cmd.WaitDelay = 2 * time.Second // for a child of the hook's that still has its output
+	cmd.WaitDelay = 2 * time.Second // a child of the hook may still have its output open
 	cmd.Env, cmd.Dir = []string{hookPath}, "/"
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -170,7 +170,7 @@ func (p *Plugin) runHook(ctx context.Context, r *running) (err error) {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	// While it waits for the state it has started nobody.
+	// While the hook waits for the state it has started no process.
 	if err := joinShim(pid, cmd.Process.Pid); err != nil {
 		p.of(r.pod, r.container).Warn("the receiver will end with this plugin", "error", err)
 	}
@@ -181,8 +181,8 @@ func (p *Plugin) runHook(ctx context.Context, r *running) (err error) {
 	return nil
 }
 
-// describe returns the container's config.json and state (runtime-spec) as far as
-// the hook reads them.
+// describe returns the parts of the container's config.json and state (runtime-spec)
+// that the hook reads.
 func describe(r *running, said map[string]annotation.Said, bundle string) (config, state []byte, err error) {
 	annotations := annotation.Pod{Namespace: r.pod.GetNamespace(), Name: r.pod.GetName(), Container: r.container.GetName()}.Annotations()
 	for name, s := range said {
@@ -197,8 +197,8 @@ func describe(r *running, said map[string]annotation.Said, bundle string) (confi
 	return config, state, err
 }
 
-// isOf says why the process is not one of the container: its ID may be another
-// process's by now, or of another PID namespace.
+// isOf returns an error if the process is not in the container: its ID may belong to
+// another process by now, or to another PID namespace.
 func isOf(pid int, container string) error {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	if err == nil && !strings.Contains(string(text), container) {
@@ -207,8 +207,8 @@ func isOf(pid int, container string) error {
 	return err
 }
 
-// joinShim puts the process into the cgroups of the parent of the container's
-// first process, in which hooks run: there it lives as long as theirs.
+// joinShim puts the process into the cgroups of the parent of the container's first
+// process, in which hooks run: then its receiver lives as long as a hook's.
 func joinShim(container, process int) error {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", container))
 	if err != nil {
@@ -224,7 +224,7 @@ func joinShim(container, process int) error {
 	}
 	for _, dir := range cgroupDirs(string(text)) {
 		err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), fmt.Appendln(nil, process), 0)
-		if err != nil && !errors.Is(err, os.ErrNotExist) { // of a hierarchy that is mounted nowhere
+		if err != nil && !errors.Is(err, os.ErrNotExist) { // a hierarchy that is not mounted
 			return err
 		}
 	}
@@ -233,7 +233,7 @@ func joinShim(container, process int) error {
 
 // parentOf reads the parent's ID from the text of a /proc/PID/stat (proc(5)).
 func parentOf(stat string) (pid int, err error) {
-	at := strings.LastIndex(stat, ")") // a command may have any characters
+	at := strings.LastIndex(stat, ")") // the command may have any characters
 	var state string
 	if _, err := fmt.Sscan(stat[at+1:], &state, &pid); err != nil {
 		return 0, fmt.Errorf("cannot read a process's parent from %q: %w", stat, err)
@@ -241,8 +241,8 @@ func parentOf(stat string) (pid int, err error) {
 	return pid, nil
 }
 
-// cgroupDirs are the directories of the cgroups in the text of a /proc/PID/cgroup
-// (cgroups(7)), by which they are usually mounted.
+// cgroupDirs returns the usual directories of the cgroups in the text of a
+// /proc/PID/cgroup (cgroups(7)).
 func cgroupDirs(text string) (dirs []string) {
 	const root = "/sys/fs/cgroup"
 	for line := range strings.Lines(text) {

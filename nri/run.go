@@ -12,19 +12,19 @@ import (
 	"github.com/containerd/nri/pkg/stub"
 )
 
-// pluginName is what administrators call the plugin who require it
+// pluginName is the name by which an administrator can require the plugin
 // (required-plugins.noderesource.dev).
 const pluginName = "devlog"
 
-// How long the plugin waits until it connects again, at first and at most.
+// The first and the longest time until the plugin connects again.
 const (
 	firstWait = 100 * time.Millisecond
 	maxWait   = 5 * time.Second
 )
 
-// Run connects to the engine's socket and answers until the context ends. A
-// connection that ends, as when the engine restarts, is made again. A plugin that
-// the engine itself has started returns with its connection.
+// Run connects to the engine's socket and answers until the context ends. It connects
+// again when the connection ends, for example because the engine restarts. A plugin
+// that the engine itself has started returns when its connection ends.
 func (p *Plugin) Run(ctx context.Context, socket, index string) error {
 	if p.Repair {
 		go p.repairAll(ctx)
@@ -36,7 +36,7 @@ func (p *Plugin) Run(ctx context.Context, socket, index string) error {
 		p.connected.Store(false)
 		switch {
 		case ctx.Err() != nil:
-			return nil //nolint:nilerr // it was told to end
+			return nil //nolint:nilerr // the context has ended
 		case os.Getenv(api.PluginSocketEnvVar) != "":
 			return err
 		}
@@ -53,15 +53,15 @@ func (p *Plugin) Run(ctx context.Context, socket, index string) error {
 	}
 }
 
-// connect answers over one connection, until that ends.
+// connect answers calls on one connection, until that ends.
 func (p *Plugin) connect(ctx context.Context, socket, index string) error {
 	options := []stub.Option{
 		stub.WithPluginName(pluginName), stub.WithPluginIdx(index), stub.WithLogger(engineLog{p.Log}),
-		// A slow answer costs one container its hooks, not all that follow.
+		// A slow answer costs one container its hooks, but not the next ones.
 		stub.WithFailurePolicy(&api.FailurePolicy{KeepConnected: true}),
 	}
 	if os.Getenv(api.PluginSocketEnvVar) != "" {
-		options = options[2:] // the engine has named it by the file's name
+		options = options[2:] // the engine has set the name, from the file's
 	} else {
 		options = append(options, stub.WithSocketPath(socket))
 	}
@@ -82,8 +82,8 @@ func (p *Plugin) connect(ctx context.Context, socket, index string) error {
 	}
 }
 
-// Configure is told by the engine that the plugin is connected. There is nothing to
-// configure: the plugin gets the events that it has methods for.
+// Configure is called when the plugin is connected. It configures nothing: the plugin
+// gets the events that it has methods for.
 func (p *Plugin) Configure(_ context.Context, _, engine, version string) (api.EventMask, error) {
 	p.Log.Info("connected", "engine", engine, "version", version)
 	p.connects.Add(1)
@@ -91,8 +91,7 @@ func (p *Plugin) Configure(_ context.Context, _, engine, version string) (api.Ev
 	return 0, nil
 }
 
-// engineLog writes what the library says, which is for those who look for faults
-// in it.
+// engineLog writes the library's log.
 type engineLog struct{ log *slog.Logger }
 
 func (l engineLog) Debugf(ctx context.Context, format string, args ...any) {

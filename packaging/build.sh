@@ -1,8 +1,8 @@
 #!/bin/bash
 # build.sh ARCH...: builds the packages of "make packages" into dist/, for Go's
-# architectures; arm7 is ARM with GOARM=7, as in Debian's armhf. What is
-# built depends on the sources, the Go and nfpm in use, and VERSION alone, down
-# to the bit: every time in it is that of the commit.
+# architectures; arm7 is ARM with GOARM=7, as in Debian's armhf. The result is
+# reproducible: it depends only on the sources, VERSION, and the versions of Go
+# and nfpm. All times in it are the commit's.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${VERSION:?}"

@@ -1,8 +1,7 @@
 #!/bin/sh
-# describe.sh: prints the version of these sources: that of the file VERSION if its tag is on
-# the newest commit, or if there is no repository, as in a release's archive. Elsewhere the
-# number of commits and the newest one's hash follow: of those since the tag, or, before the
-# tag, of all.
+# describe.sh: prints the version of these sources: the file VERSION if its tag is on the newest
+# commit, or without a repository, as in a release's archive. Otherwise the number of commits
+# since the tag (before the tag: of all commits) and the newest one's hash follow.
 set -eu
 cd "$(dirname "$0")/.."
 version=$(cat VERSION)

@@ -62,5 +62,5 @@ put 644 "$to/share/doc/devlog/docs" docs/*.md docs/*.svg # where README.md links
 put 644 "$to/share/doc/devlog/docs/adr" docs/adr/*
 compress CHANGELOG.md "$to/share/doc/devlog/changelog.gz"
 
-# What an administrator has written stays.
+# An administrator's file stays.
 [[ -e $destdir/etc/devlogd.conf ]] || put 644 "$destdir/etc" packaging/devlogd.conf

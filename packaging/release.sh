@@ -1,7 +1,7 @@
 #!/bin/bash
 # release.sh ARCH...: builds the release that the file VERSION names, into dist/: packages,
-# archives and SBOMs for Go's architectures, the sources, and the checksums of all. What is
-# built is the same, bit for bit, wherever the same commit is built with the same Go.
+# archives and SBOMs for Go's architectures, the sources, and all checksums. The same commit,
+# built with the same Go, gives identical files.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

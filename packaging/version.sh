@@ -1,8 +1,7 @@
 #!/bin/sh
-# version.sh deb|rpm|apk VERSION: VERSION, as describe.sh prints it, as that kind
-# of package writes it. Packages sort as their sources do: a release candidate,
-# and what was committed before a release, are before it; what was committed
-# after a release is behind it.
+# version.sh deb|rpm|apk VERSION: prints VERSION (from describe.sh) in that kind of
+# package's form. Packages sort in the order of their sources: release candidates and
+# earlier commits before a release, later commits after it.
 set -eu
 kind=$1 version=$2
 

@@ -38,7 +38,7 @@ containers by devlog.dev/log.CONTAINER: "on".
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
-// settings are what the command line says.
+// settings are the command line's.
 type settings struct {
 	nri.Options
 	socket, index, listen, format string
@@ -77,7 +77,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 func parse(args []string, help io.Writer) (*settings, error) {
 	s := &settings{}
 	f := flag.NewFlagSet("devlog-nri", flag.ContinueOnError)
-	f.SetOutput(io.Discard) // the error says it
+	f.SetOutput(io.Discard) // the error is enough
 	list := func(to *[]string) func(string) error {
 		return func(v string) error { *to = append(*to, v); return nil }
 	}
