@@ -56,7 +56,6 @@ const wordSize = unix.SizeofPtr
 // NewMemory returns memory to read into. It takes up no memory before the first read.
 func NewMemory() *Memory { return &Memory{marks: &Marks{}} }
 
-// get gets the memory if that has not been done.
 func (m *Memory) get() error {
 	if m.slots != nil {
 		return nil

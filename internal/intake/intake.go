@@ -61,7 +61,7 @@ type Counts struct {
 // Intake reads from the sockets of one container. Only the loop's goroutine uses it.
 type Intake struct {
 	Counts
-	// Number tells it from other intakes of the process; see Memory.Mark.
+	// Number distinguishes it from other intakes of the process; see Marks.
 	Number uint64
 
 	loop    *eventloop.Loop
@@ -259,7 +259,7 @@ func (i *Intake) take(s *Socket, raw []byte, cut bool, from syslog.Sender, now t
 	}
 }
 
-// counts counts one message, and reports whether it is to be passed on.
+// counts counts one message, and returns whether to pass it on.
 func (i *Intake) counts(s *Socket, size int, cut bool, now time.Time) bool {
 	i.Received++
 	if !i.admit(s, now) {
@@ -272,7 +272,6 @@ func (i *Intake) counts(s *Socket, size int, cut bool, now time.Time) bool {
 	return true
 }
 
-// step does what is due.
 func (i *Intake) step(now time.Time) {
 	i.resumeAccepting(now)
 	i.resumeReading(now)

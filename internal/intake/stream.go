@@ -133,7 +133,6 @@ func (i *Intake) resumeAccepting(now time.Time) {
 	}
 }
 
-// watch waits for data from a connection.
 func (i *Intake) watch(c *connection) error {
 	return i.loop.Add(c.fd, func() { i.read(c) })
 }
@@ -194,7 +193,6 @@ func (i *Intake) read(c *connection) bool {
 	return true
 }
 
-// keep stores the beginning of a message.
 func (st *streams) keep(c *connection, data []byte) {
 	st.held += len(data)
 	switch {
