@@ -38,8 +38,8 @@ func Open(path string) (*Source, error) {
 	return &Source{fd: fd}, nil
 }
 
-// Resume goes on with an open log of which the record sequence was read last; any says
-// that there was one.
+// Resume continues with an open log. sequence is the last record that was read; any says that
+// one was read.
 func Resume(fd int, sequence uint64, any bool) *Source {
 	return &Source{fd: fd, sequence: sequence, any: any}
 }

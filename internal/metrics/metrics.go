@@ -131,7 +131,7 @@ func (t *Text) One(name, kind, help string, value uint64) {
 	t.Sample(name, value)
 }
 
-// escape is a label's value as the text format has it.
+// escape returns a label's value in the text format.
 func escape(value string) string {
 	return escaper.Replace(strings.ToValidUTF8(value, "\ufffd"))
 }

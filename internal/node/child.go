@@ -304,7 +304,7 @@ func closePassed(files []handover.Passed) {
 // resultText is what results are read into: most touch one page of it.
 var resultText [64 << 10]byte
 
-// take reads results, and passes them to who waits for them.
+// take reads results, and passes each to the order's function.
 func (r *child) take() {
 	text := resultText[:]
 	for {

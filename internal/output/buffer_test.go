@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// slot is a place that takes so many bytes.
+// slot is a file with room for that many bytes.
 type slot struct {
 	data []byte
 	room int

@@ -27,7 +27,7 @@ func Report(w io.Writer, f Facts, p Plan, hook string) error {
 	for _, l := range f.Listen {
 		rows = append(rows, [2]string{"listen", l.Path + ", " + l.inWords()})
 	}
-	rows = append(rows, [2]string{"hook", hook}, [2]string{"repair", p.String()})
+	rows = append(rows, [2]string{"hook", hook}, [2]string{"repair", p.inWords()}, [2]string{"hint", p.hint()})
 	for _, row := range rows {
 		if row[1] == "" {
 			continue

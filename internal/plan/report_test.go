@@ -25,7 +25,7 @@ func TestReportEscapes(t *testing.T) {
 			t.Errorf("said %q", said)
 		}
 	}
-	if lines := strings.Count(text.String(), "\n"); lines != 4 {
+	if lines := strings.Count(text.String(), "\n"); lines != 5 {
 		t.Errorf("%d lines:\n%s", lines, &text)
 	}
 }

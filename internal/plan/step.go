@@ -122,14 +122,30 @@ type Plan struct {
 
 // String describes the plan in one line. What a container can choose is escaped.
 func (p Plan) String() string {
-	switch p.Verdict {
-	case Healthy:
-		if p.Advice != "" {
-			return syslog.Escape("nothing to do here; hint: " + p.Advice)
-		}
+	words := p.inWords()
+	if hint := p.hint(); hint != "" {
+		words += "; hint: " + hint
+	}
+	return syslog.Escape(words)
+}
+
+// hint is the advice of a plan without steps. After a repair, the advice is printed instead.
+func (p Plan) hint() string {
+	if p.Verdict == NeedsRepair {
+		return ""
+	}
+	return p.Advice
+}
+
+// inWords describes the plan without its advice.
+func (p Plan) inWords() string {
+	switch {
+	case p.Verdict == Refused:
+		return "refused: " + p.Reason
+	case p.Verdict == Healthy && p.Advice != "":
+		return "nothing to do here"
+	case p.Verdict == Healthy:
 		return "nothing to do"
-	case Refused:
-		return syslog.Escape("refused: " + p.Reason + "; hint: " + p.Advice)
 	}
 	var words []string
 	for _, s := range p.Steps {

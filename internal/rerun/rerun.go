@@ -189,9 +189,9 @@ func (r *Run) wait(flags int) (ended bool) {
 	return true
 }
 
-// Finish ends a command that has not begun to repair, by SIGTERM: it may wait for a lock of whoever
-// waits for this process. From then on the command ignores that signal. Finish waits for its end, and
-// kills it after limit.
+// Finish ends a command that has not begun to repair, by SIGTERM: the command may wait for a lock,
+// and the lock's owner for this process. Once it repairs, the command ignores that signal. Finish
+// waits for its end, and kills it after limit.
 func (r *Run) Finish(limit time.Duration) {
 	if r.ends(0) {
 		return

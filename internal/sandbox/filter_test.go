@@ -56,7 +56,7 @@ func run(t *testing.T, p []unix.SockFilter, c call) uint32 {
 	}
 }
 
-// Each architecture refuses what passes files, by whatever call, and no more.
+// Each architecture refuses all calls that pass files, and only these.
 func TestFilter(t *testing.T) {
 	for _, goarch := range []string{"386", "amd64", "arm", "arm64", "loong64", "mips", "mipsle", "ppc64le", "riscv64", "s390x"} {
 		a := archOf(goarch)
@@ -144,7 +144,7 @@ func TestFilterHolds(t *testing.T) {
 	}
 }
 
-// A kernel without filters is none of the user's problems, one that refuses is.
+// A kernel without filters is not a problem to report. One that refuses is.
 func TestFilterFallsBack(t *testing.T) {
 	for deny, unsupported := range map[unix.Errno]bool{unix.ENOSYS: true, unix.EINVAL: true, unix.EACCES: false, unix.ENOMEM: false} {
 		f := fake{abi: 7, deny: map[uintptr]unix.Errno{unix.SYS_SECCOMP: deny}}

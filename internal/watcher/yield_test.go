@@ -132,9 +132,8 @@ func over(b *reruntest.Box) int {
 	return b.BindAt(b.Dev)
 }
 
-// A daemon that takes /dev/log itself, which is no harm in a /dev of the
-// container's own: the watcher looks after it as after one that takes its
-// socket's name.
+// A daemon replaces /dev/log itself in the container's own /dev, which does no harm: the watcher
+// yields to it, as to one that takes its socket's name.
 func TestYieldDevLog(t *testing.T) {
 	b := reruntest.New(t, "nothing")
 	f := watching(b)
