@@ -140,6 +140,12 @@ func (d *Daemon) Start() {
 	Check(d.t, cmd.Start())
 	d.Ended = make(chan error, 1)
 	go func() { d.Ended <- cmd.Wait() }()
+	listening := false
+	defer func() {
+		if !listening {
+			d.t.Logf("%q: %s", d.Args, &d.Said)
+		}
+	}()
 	Eventually(d.t, d.file+" listens on "+d.Socket, func() bool {
 		select {
 		case err := <-d.Ended:
@@ -149,6 +155,7 @@ func (d *Daemon) Start() {
 		d.Pid = d.Find()
 		return d.Pid != 0 && listens(d.h, d.Pid, d.Socket)
 	})
+	listening = true
 }
 
 // Find returns the daemon's process ID on the host; 0 if it does not run.
