@@ -24,7 +24,6 @@ bin=$1
 PATH=$bin:/usr/sbin:/usr/bin:/sbin:/bin
 # The settings of whoever runs this are not ours.
 unset "${!DEVLOG_@}"
-[[ ! -e /etc/devlogd.conf ]] || mount -n --bind /dev/null /etc/devlogd.conf
 
 # make_host gives this namespace what a host has of its own.
 make_host() {
@@ -42,6 +41,9 @@ make_host() {
 	ln -s /proc/self/fd /dev/fd
 	mount -n -t tmpfs -o mode=755 run /run
 	mount -n -t tmpfs -o mode=755 log /var/log
+	# Nor is the configuration of a devlog that is installed: an empty one has no rules.
+	: >/run/devlogd.conf
+	[[ ! -e /etc/devlogd.conf ]] || mount -n --bind /run/devlogd.conf /etc/devlogd.conf
 }
 
 declare -A job # the containers' unshare

@@ -16,6 +16,8 @@ func TestDemo(t *testing.T) {
 	h := host.NewHost(t)
 	dir, err := os.Getwd()
 	host.Check(t, err)
+	host.Overlay(h, "/etc")
+	host.Check(t, os.WriteFile(h.Path("/etc/devlogd.conf"), []byte("no rule\n"), 0o644)) // of a devlog that is installed
 	before := host.Tree(h)
 	mounts, err := os.ReadFile(h.Path("/proc/1/mountinfo"))
 	host.Check(t, err)
