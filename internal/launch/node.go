@@ -33,7 +33,7 @@ func (r *Receiver) AtNode() bool { return r.node.is }
 // chooseNode decides whether the node may receive for the target.
 func (r *Receiver) chooseNode(t *target.Target) {
 	r.node.must = r.Path == NodeReceiver
-	r.node.may = r.node.must || (r.Path == "" || r.Path == AutoReceiver) && r.Sandbox == "" && r.User == ""
+	r.node.may = (r.node.must || r.Path == "" || r.Path == AutoReceiver) && r.Sandbox == "" && r.User == ""
 	if t.Host || t.ReceiverInside() || os.Geteuid() != 0 {
 		r.node.may = false
 	}
@@ -44,6 +44,10 @@ func (r *Receiver) chooseNode(t *target.Target) {
 
 // mustNode returns a refusal if only the node may receive, but cannot.
 func (r *Receiver) mustNode() *plan.Refusal {
+	if r.node.must && r.Sandbox+r.User != "" {
+		return &plan.Refusal{Reason: "--sandbox and --user are for a receiver of the container's own, not for devlogd.service",
+			Advice: "leave them out, or --receiver node"}
+	}
 	if r.node.must && (!r.node.may || r.logs != syslogconf.LogsDir) {
 		return &plan.Refusal{Reason: "devlogd.service takes containers only from hooks that run on the host as root, and only writes to " + syslogconf.LogsDir,
 			Advice: "leave out --receiver node"}

@@ -151,6 +151,9 @@ func (r *Receiver) Prepare(t *target.Target) error {
 		r.Limits.MetricsFile = abs
 	}
 	if t.Entered {
+		if err := r.mustNode(); err != nil {
+			return err
+		}
 		return r.readRules()
 	}
 	messages, why := syslogconf.DefaultMessages, (*plan.Refusal)(nil)

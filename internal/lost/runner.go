@@ -15,6 +15,7 @@ import (
 	"devlog/internal/file"
 	"devlog/internal/names"
 	"devlog/internal/pidfd"
+	"devlog/internal/record"
 )
 
 const (
@@ -33,6 +34,7 @@ type Runner struct {
 	limit   time.Duration // of a repair
 	numbers []uint64
 	runs    int
+	left    []uint64 // containers that were not repaired
 }
 
 // NewRunner returns a runner that runs the hook's program. failed is called for each container that
@@ -52,9 +54,19 @@ func (r *Runner) next() {
 		number := r.numbers[0]
 		r.numbers = r.numbers[1:]
 		if err := r.run(number); err != nil {
+			r.left = append(r.left, number)
 			r.failed("cannot run " + r.hook + ": " + err.Error())
 		}
 	}
+}
+
+// Repaired removes the file of a container with that first process, if it was not repaired before and
+// somebody has done it now: who undoes that does not expect another repair.
+func (r *Runner) Repaired(init record.Process) {
+	r.left = slices.DeleteFunc(r.left, func(number uint64) bool {
+		s, err := Read(Dir, number)
+		return err == nil && s.Init == init && Unsave(Dir, number) == nil
+	})
 }
 
 // run starts the repair of a container.
@@ -83,6 +95,7 @@ func (r *Runner) run(number uint64) error {
 		_ = handle.Close()
 		r.runs--
 		if how, ok := daemon.Reap(pid); !ok {
+			r.left = append(r.left, number)
 			r.failed("the repair of container " + strconv.FormatUint(number, 10) + " failed (" + how + "): its senders get an error; hint: run devlog-hook repair")
 		}
 		r.next()

@@ -62,15 +62,24 @@ func Save(dir string, number uint64, s Saved) error {
 	return nil
 }
 
-func save(dir string, number uint64, s Saved) error {
-	text, err := json.Marshal(s)
-	if err == nil {
-		err = os.MkdirAll(filepath.Dir(dir), 0o755)
-	}
+// makeDir creates the directory if it does not exist.
+func makeDir(dir string) error {
+	err := os.MkdirAll(filepath.Dir(dir), 0o755)
 	if err == nil {
 		err = os.Mkdir(dir, 0o700)
 	}
-	if err != nil && !errors.Is(err, os.ErrExist) {
+	if errors.Is(err, os.ErrExist) {
+		err = nil
+	}
+	return err
+}
+
+func save(dir string, number uint64, s Saved) error {
+	text, err := json.Marshal(s)
+	if err == nil {
+		err = makeDir(dir)
+	}
+	if err != nil {
 		return err
 	}
 	d, name, err := open(dir, number)

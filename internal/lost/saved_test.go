@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -135,4 +136,34 @@ func FuzzSaved(f *testing.F) {
 			t.Fatalf("%q: %+v, %v", text, again, err)
 		}
 	})
+}
+
+// A service waits until the processes of an earlier one have ended, which share a lock.
+func TestLock(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "containers")
+	first, err := Lock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared, err := unix.FcntlInt(first.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Close(); err != nil { // the reader has it still
+		t.Fatal(err)
+	}
+	var ended atomic.Bool
+	done := make(chan error)
+	go func() {
+		f, err := Lock(dir)
+		if !ended.Load() {
+			err = errors.Join(err, errors.New("the earlier service has not ended"))
+		}
+		done <- errors.Join(err, f.Close())
+	}()
+	time.Sleep(50 * time.Millisecond) // it tries meanwhile
+	ended.Store(true)
+	if err := errors.Join(unix.Close(shared), <-done); err != nil {
+		t.Error(err)
+	}
 }

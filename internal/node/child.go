@@ -101,9 +101,13 @@ func (r *child) begin() (err error) {
 	memory := os.NewFile(uintptr(batch), reader.NameBatch)
 	defer memory.Close()
 	r.started = time.Now()
+	files := []handover.Passed{{File: theirs, Name: reader.NameConn}, {File: memory, Name: reader.NameBatch}}
+	if r.node.lock != nil {
+		files = append(files, handover.Passed{File: r.node.lock, Name: "lock"}) // until it ends
+	}
 	b, err := daemon.Begin(daemon.Spec{
 		Path: r.node.Program, Args: r.node.ReaderArgs, Env: daemon.Env("TZ", "JOURNAL_STREAM", notify.Variable), Stderr: os.Stderr,
-		Files: []handover.Passed{{File: theirs, Name: reader.NameConn}, {File: memory, Name: reader.NameBatch}},
+		Files: files,
 	})
 	if err != nil {
 		unix.Close(pair[0])

@@ -125,6 +125,7 @@ func (c *container) remember() {
 	if err != nil {
 		return // without its start time, a later process could be taken for it
 	}
+	c.node.lost.Repaired(init)
 	if err := lost.Save(lost.Dir, c.number, lost.Saved{Init: init, Repair: c.repair}); err != nil {
 		c.node.Log(syslog.Warning, err.Error())
 	}

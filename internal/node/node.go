@@ -51,6 +51,8 @@ type Node struct {
 	last       uint64 // the last container's number
 	child      child
 	store      store
+	lost       *lost.Runner
+	lock       *os.File         // of this service's processes
 	again      *eventloop.Timer // to accept calls
 }
 
@@ -64,6 +66,9 @@ func New(c Config, files []handover.File) (n *Node, err error) {
 	}
 	n.again = n.Process.Loop.NewTimer(func(time.Time) { _ = n.Process.Loop.Resume(n.listener) })
 	files = n.takeOwn(files)
+	if n.lock, err = lost.Lock(lost.Dir); err != nil { // the containers count
+		n.Log(syslog.Warning, "an earlier service has not ended: "+err.Error())
+	}
 	if err := n.child.start(); err != nil {
 		return nil, err
 	}
@@ -333,6 +338,7 @@ func (n *Node) repairLost() {
 	}
 	if len(gone) > 0 {
 		n.Log(syslog.Notice, "repairing "+strconv.Itoa(len(gone))+" containers whose sockets were closed")
-		lost.NewRunner(n.Process.Loop, filepath.Join(filepath.Dir(n.Program), names.Hook), func(text string) { n.Log(syslog.Warning, text) }).Repair(gone)
 	}
+	n.lost = lost.NewRunner(n.Process.Loop, filepath.Join(filepath.Dir(n.Program), names.Hook), func(text string) { n.Log(syslog.Warning, text) })
+	n.lost.Repair(gone)
 }

@@ -4,6 +4,7 @@
 package reader
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -176,9 +177,6 @@ func (r *Reader) add(o *nodecall.Order, files []handover.File) (err error) {
 	if err = e.Take(d); err == nil {
 		err = e.OpenOutputs(nil)
 	}
-	if err == nil && e.WritesToContainer() {
-		err = fmt.Errorf("%w: container-stdout", errOwn)
-	}
 	if err == nil {
 		err = e.CheckLoops()
 	}
@@ -216,6 +214,22 @@ func (e *entry) restore(again bool) {
 	if n := read + pending; n > 0 {
 		e.Receiver.Say(syslog.Warning, "up to "+strconv.FormatUint(n, 10)+" messages lost: devlogd was killed before it had written them")
 	}
+}
+
+// follows returns the rules if the sandbox allows what they ask. Only the first message would find that
+// out: until then their files are not opened.
+func follows(rules []syslogconf.Rule, err error) ([]syslogconf.Rule, error) {
+	for _, rule := range rules {
+		switch rule.Kind {
+		case syslogconf.File, syslogconf.FIFO, syslogconf.Terminal:
+			if !inLogs(rule.Path) {
+				err = cmp.Or(err, fmt.Errorf("%w: write to %s", errOwn, rule.Path))
+			}
+		case syslogconf.ContainerStdout:
+			err = cmp.Or(err, fmt.Errorf("%w: container-stdout", errOwn))
+		}
+	}
+	return rules, err
 }
 
 // takeKernelLog takes the kernel's log from the files, and returns the others.

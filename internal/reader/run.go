@@ -66,7 +66,12 @@ func Run(o Options, files []handover.File) error {
 	if err := p.Loop.Handle(signals, func(unix.Signal) {}); err != nil {
 		return err
 	}
-	r, err := New(p, files[conn].FD, kept, o.Parse)
+	r, err := New(p, files[conn].FD, kept, func(args []string) (receiver.Config, error) {
+		c, err := o.Parse(args)
+		rules := c.Rules
+		c.Rules = func() ([]syslogconf.Rule, error) { return follows(rules()) }
+		return c, err
+	})
 	if err != nil {
 		return err
 	}

@@ -152,3 +152,37 @@ func TestNodeEndsDuringACall(t *testing.T) {
 		t.Errorf("%d receivers run: %q", n, h.Processes())
 	}
 }
+
+// A container that could not be repaired again, and that somebody repairs then, is noted once: after an undo no
+// node repairs it.
+func TestNodeRepairedByHand(t *testing.T) {
+	host.NeedContainers(t)
+	h := host.NewHost(t)
+	_, stop := startNode(t, h)
+	c := host.NewCheap(t, h, "c", host.CheapOptions{})
+	if r := c.Hook(false, "repair", "--receiver", "node"); r.Code != 0 || r.ErrOut != "" {
+		t.Fatalf("repair: %+v", r)
+	}
+	stop()
+	host.ExpectReceiversEnd(t, h)
+	h.Must("sh", "-euc", `printf '#!/bin/sh\necho $1 >>/run/ran; exit 1\n' >/run/fails; chmod +x /run/fails; mount --bind /run/fails $0`, host.HookOn())
+	_, stop = startNode(t, h)
+	host.Eventually(t, "a repair fails", func() bool {
+		text, err := os.ReadFile(h.Path("/run/ran"))
+		return err == nil && string(text) == "repair-lost\n"
+	})
+	h.Must("umount", host.HookOn())
+	if r := c.Hook(false, "repair", "--receiver", "node"); r.Code != 0 || r.ErrOut != "" {
+		t.Fatalf("repair: %+v", r)
+	}
+	noted := func() int {
+		entries, err := os.ReadDir(h.Path("/run/devlog/containers"))
+		host.Check(t, err)
+		return len(entries)
+	}
+	host.Eventually(t, "the container is noted once", func() bool { return noted() == 1 })
+	if r := c.Hook(false, "undo"); r.Code != 0 || noted() != 0 {
+		t.Errorf("undo: %+v; %d containers are noted", r, noted())
+	}
+	stop()
+}

@@ -198,26 +198,46 @@ func TestNodeRefuses(t *testing.T) {
 	startNode(t, h)
 	c := host.NewCheap(t, h, "c", host.CheapOptions{})
 	rule := "*.* -/var/log/elsewhere/c"
-	r := c.Hook(false, "repair", "--receiver", "node", "--rule", rule)
-	if r.Code != 4 || !strings.Contains(r.ErrOut, "/var/log/elsewhere") {
-		t.Errorf("with --receiver node: %+v", r)
-	}
-	if r := c.Hook(false, "repair", "--rule", rule); r.Code != 0 || !strings.Contains(r.Out, "gets a receiver of its own") {
-		t.Errorf("with a rule that writes elsewhere: %+v", r)
-	}
-	c.WantSent(t, h.Path("/var/log/elsewhere/c"), "own")
-	if r := c.Hook(false, "undo"); r.Code != 0 {
-		t.Errorf("undo: %+v", r)
-	}
-	for _, args := range [][]string{{"--sandbox", "off"}, {"--no-auto-repair", "--user", "0:0"}, {"--metrics-file", "/run/c.prom"}} {
-		if r := c.Hook(false, append([]string{"repair"}, args...)...); r.Code != 0 {
-			t.Errorf("%q: %+v", args, r)
+	h.Must("sh", "-c", "mkdir /var/log/elsewhere; mkfifo /run/pipe")
+	for _, tt := range []struct {
+		args []string
+		why  string // as the hook says; "" if it does not, for the user knows
+		code int    // with --receiver node
+	}{
+		{[]string{"--rule", rule}, "write to /var/log/elsewhere/c", 4},
+		{[]string{"--rule", "*.* |/run/pipe"}, "write to /run/pipe", 4},
+		{[]string{"--rule", "*.* /dev/console"}, "write to /dev/console", 4},
+		{[]string{"--rule", "*.* container-stdout"}, "container-stdout", 4},
+		{[]string{"--metrics-file", "/run/c.prom"}, "--metrics-file outside /var/log/devlog", 4},
+		{[]string{"--sandbox", "off"}, "", 3},
+		{[]string{"--no-auto-repair", "--user", "0:0"}, "", 3},
+	} {
+		r := c.Hook(false, append([]string{"repair", "--receiver", "node"}, tt.args...)...)
+		if r.Code != tt.code || !strings.Contains(r.ErrOut, tt.why) || len(h.Receivers()) != 1 {
+			t.Errorf("%q with --receiver node: %+v", tt.args, r)
 		}
-		if n := len(h.Receivers()); n != 2 {
-			t.Errorf("%q: %d receivers, want the node and another", args, n)
+		r = c.Hook(false, append([]string{"repair"}, tt.args...)...)
+		said := tt.why == "" || strings.Contains(r.Out, "gets a receiver of its own: ") && strings.Contains(r.Out, tt.why)
+		if n := len(h.Receivers()); r.Code != 0 || !said || n != 2 {
+			t.Errorf("%q: %+v; %d receivers, want the node and another", tt.args, r, n)
+		}
+		if len(tt.args) == 2 && tt.args[1] == rule {
+			c.WantSent(t, h.Path("/var/log/elsewhere/c"), "own")
 		}
 		c.Hook(false, "undo")
 	}
+	if r := c.Hook(true, "repair", "--receiver", "node"); r.Code != 3 || !strings.Contains(r.ErrOut, "hooks that run on the host") {
+		t.Errorf("a receiver in the container with --receiver node: %+v", r)
+	}
+	// A rule is refused also when the rules are read again.
+	h.Must("sh", "-c", "echo '*.* -/var/log/devlog/c/messages' >/var/log/devlog/c.conf")
+	if r := c.Hook(false, "repair", "--receiver", "node", "--config", "/var/log/devlog/c.conf"); r.Code != 0 {
+		t.Fatalf("repair: %+v", r)
+	}
+	h.Must("sh", "-c", "echo '"+rule+"' >/var/log/devlog/c.conf")
+	h.Must("kill", "-HUP", strconv.Itoa(nodeProcess(h, "--node", 0)))
+	host.WantOnce(t, c.Log(false), "the rules stay as they were: only a receiver of the container's own can do this: write to /var/log/elsewhere/c")
+	c.WantSent(t, c.Log(false), "still")
 }
 
 // A hook that is killed while it waits for the node leaves nothing behind at the node, which does

@@ -239,6 +239,12 @@ func (m *Manager) Kept() (n int) {
 	return n
 }
 
+// Said returns what the service's processes have written to standard error.
+func (m *Manager) Said() string {
+	text, _ := os.ReadFile(m.said.Name()) // it is there
+	return string(text)
+}
+
 // Passed returns how many files were passed to the service's process, and how long their names were.
 func (m *Manager) Passed() (files, names int) { return m.passed, m.named }
 

@@ -96,6 +96,7 @@ func (a *account) add(o account) {
 // they are settled; otherwise it may be too early to tell.
 func (b *box) settle() account {
 	b.log.scan()
+	b.log.scanService()
 	var sum account
 	var unsaid []string
 	done := make([]int, len(b.senders))
@@ -147,8 +148,9 @@ func (b *box) settle() account {
 		sum.wrong = append(sum.wrong, fmt.Sprintf("%s: %d messages are lost, %d more with who was killed, %d astray; its receiver has counted %d, and up to %d by kills", b.name, sum.unsaid, sum.killed, sum.astray, counted, sum.upTo))
 		sum.wrong = append(sum.wrong, unsaid[:min(5, len(unsaid))]...)
 	}
+	more := max(0, b.log.counted-b.counted-sum.unsaid) // lost with a receiver, and counted
 	for l, messages := range cost {
-		with := loss{bound: l.bound, kept: l.kept, messages: append(slices.Clone(l.messages), messages...)}
+		with := loss{bound: l.bound + more, kept: l.kept, messages: append(slices.Clone(l.messages), messages...)}
 		if with.tooMany() {
 			sum.wrong = append(sum.wrong, fmt.Sprintf("%s: %s has cost %d messages, %d and %d bytes at most are allowed", b.name, l.why, len(with.messages), l.bound, l.kept))
 		}
@@ -160,7 +162,7 @@ func (b *box) settle() account {
 		x.done = done[i]
 	}
 	for l, messages := range cost {
-		l.messages = append(l.messages, messages...)
+		l.messages = append(l.messages, messages[min(more, len(messages)):]...)
 	}
 	b.counted, b.upTo = b.log.counted, b.log.upTo
 	b.total.add(sum)

@@ -4,6 +4,7 @@ package soak
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"regexp"
 	"slices"
@@ -23,6 +24,7 @@ type soakLog struct {
 	seen    map[string]numbers
 	lines   int
 	counted int // messages that the receiver reported as lost
+	ends    int // those of counted that no log took
 	upTo    int // messages that the service reported as lost at most, by kills
 	notices map[string]int
 	recent  []string // notices, for an error message
@@ -57,6 +59,7 @@ var (
 	soakLine   = regexp.MustCompile(`^([A-Z][a-z][a-z] [ 0-9][0-9] [0-9:]{8}|\d{4}-\S+) \S+ sender: ([a-z]+[0-9]*\.[0-9]+) ([0-9]+) (x*)\.$`)
 	soakNotice = regexp.MustCompile(`^[A-Z][a-z][a-z] [ 0-9][0-9] [0-9:]{8} \S+ devlogd\[[0-9]+\]: (.*)$`)
 	soakLost   = regexp.MustCompile(`^([0-9]+) messages lost \(`)
+	soakEnd    = regexp.MustCompile(`(?m)^devlogd: ([0-9]+) messages lost at the end: /var/log/devlog/([a-z0-9]+)/messages: disk full$`)
 	soakUpTo   = regexp.MustCompile(`^up to ([0-9]+) messages lost: devlogd was killed`)
 	anyNumber  = regexp.MustCompile(`[0-9]+`)
 )
@@ -73,7 +76,11 @@ func (l *soakLog) scan() {
 	l.read()
 }
 
+// read reads on from the last whole line: a receiver that ends takes back what it has of another.
 func (l *soakLog) read() {
+	_, err := l.file.Seek(-int64(len(l.rest)), io.SeekCurrent)
+	host.Check(l.b.s.t, err)
+	l.rest = nil
 	buf := make([]byte, 256<<10)
 	for {
 		n, _ := l.file.Read(buf)
@@ -161,6 +168,21 @@ func (l *soakLog) line(line []byte) {
 		l.recent = append(l.recent, string(line))
 		l.notices[string(anyNumber.ReplaceAll(m[1], []byte("N")))]++
 	}
+}
+
+// scanService counts what the service's readers reported as lost at their end: no log took it.
+func (l *soakLog) scanService() {
+	if !l.b.served {
+		return
+	}
+	ends := 0
+	for _, m := range soakEnd.FindAllStringSubmatch(l.b.s.service.Said(), -1) {
+		if m[2] == l.b.name {
+			ends += atoi([]byte(m[1]))
+		}
+	}
+	l.counted += ends - l.ends
+	l.ends = ends
 }
 
 // settledElsewhere returns whether a message is known to be in the log of its own box.

@@ -82,7 +82,9 @@ func (s *soak) served() []*box {
 // flood has so many thousands of messages sent in each of those.
 func (s *soak) flood(thousands int) {
 	for _, b := range s.served() {
-		b.sender.more(s.t, thousands)
+		if !b.sender.hasEnded() { // with its container
+			b.sender.more(s.t, thousands)
+		}
 	}
 	time.Sleep(time.Duration(s.rng.IntN(50)) * time.Millisecond) // how far they are is left to chance
 }
@@ -178,8 +180,8 @@ func (s *soak) restless() (wrong []string) {
 }
 
 // maxGrown is how many bytes more a process of the service may need than at first: its heap is larger after
-// many calls.
-const maxGrown = 3 << 20
+// many calls, and after several full disks, for each of which it buffers maxKept bytes.
+const maxGrown = 8 << 20
 
 // whole waits until all containers of the service can log.
 func (s *soak) whole() {
