@@ -60,7 +60,7 @@ func facts(t *target.Target, socket string, listen, known []string, log func(*in
 	if err := dev.Writable(); err != nil {
 		f.Dev.Unwritable = err.Error()
 	}
-	for _, part := range []func() error{i.hostSocket, i.devSharing, func() error { return log(&i) },
+	for _, part := range []func() error{i.hostSocket, i.devSharing, i.journal, func() error { return log(&i) },
 		func() error { return i.socket(socket) }, func() error { return i.listen(listen) }} {
 		if err := part(); err != nil {
 			return f, err
@@ -93,6 +93,24 @@ func (i *inspection) hostSocket() error {
 	}
 	l, err := i.dev.Listening(names.HostSocket)
 	i.facts.HostSocket = plan.SocketFacts{Kind: st.Kind, ID: st.ID, Live: l.Live}
+	return err
+}
+
+// journal finds out whether systemd's journal listens on the host.
+func (i *inspection) journal() error {
+	if !i.facts.Host {
+		return nil
+	}
+	p, err := i.target.Root.Resolve(names.JournalSocket)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	if p.Stat.Kind != rootfs.Socket {
+		return nil
+	}
+	l, err := p.Dir.Listening(p.Name)
+	i.facts.Journal = l.Live
 	return err
 }
 

@@ -25,6 +25,9 @@ type Facts struct {
 	Host bool `json:"host"`
 	// HostSocket is the host's own socket on a prepared host; absent on any other.
 	HostSocket SocketFacts `json:"host_socket"`
+	// Journal says that this is the host, and that systemd's journal listens at
+	// names.JournalSocket.
+	Journal bool `json:"journal,omitempty"`
 	// NotRoot says that this program does not have root's privileges.
 	NotRoot bool `json:"not_root,omitempty"`
 	// MayMount says that this program may mount in the container.

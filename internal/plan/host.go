@@ -37,6 +37,9 @@ func planHost(f Facts, c Choice) Plan {
 		return refuse(f.NotHost, "run this on the host, or with --force if this is it")
 	case f.hostReplaced():
 		return refuse(hostSocketReplaced, restartDaemon)
+	case f.journalCutOff():
+		return Plan{Verdict: NeedsRepair, Strategy: Symlink, Socket: names.DefaultSocket,
+			Steps: append(prepare(names.DefaultSocket), Step{Op: OpLink, Path: names.LogPath, Text: names.JournalSocket})}
 	case f.Log.Kind == rootfs.Link && dest.Path == names.DefaultSocket && dest.Kind == rootfs.Absent:
 		return prepared // the link on the host's side is missing
 	case f.hostSocketLost():
@@ -70,6 +73,14 @@ func planHost(f Facts, c Choice) Plan {
 		prepared.Advice = startDaemon
 	}
 	return prepared
+}
+
+// journalCutOff returns whether systemd's journal receives on this host, and /dev/log does not
+// point to it any more: root of a container that shares /dev removed the name, or a repair of
+// such a container made it a link to the private socket.
+func (f Facts) journalCutOff() bool {
+	return f.Journal && f.HostSocket.Kind == rootfs.Absent && f.Dev.Unwritable == "" && !f.Log.Target.Live &&
+		(f.Log.Kind == rootfs.Link || f.Log.Kind == rootfs.Absent)
 }
 
 // RunAsRoot is the advice if only privileges are missing.

@@ -208,6 +208,9 @@ const hostSocketReplaced = "a container's daemon has replaced the host's socket 
 // awaits is the advice on a prepared host where nobody listens. If the socket's name is
 // gone, the daemon may still run, but it may not start again.
 func (f Facts) awaits() string {
+	if f.journalCutOff() {
+		return RepairHost
+	}
 	if f.hostSocketLost() {
 		return "run devlog-hook repair --host, then restart the host's syslog daemon"
 	}

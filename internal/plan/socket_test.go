@@ -152,3 +152,29 @@ func TestPlanAwaitsDaemon(t *testing.T) {
 		t.Errorf("prepared without a daemon: %+v", p)
 	}
 }
+
+// Where systemd's journal receives on a host that is not prepared, /dev/log points to it again.
+func TestPlanJournalCutOff(t *testing.T) {
+	cut := Facts{Inside: true, Host: true, Journal: true, Dev: private, Log: link("/run/devlog/log", rootfs.Absent, false, Private), HostSocket: hostSocket(false, false)}
+	cut.Log.Target.Path = "/dev/.devlog-host"
+	removed := cut
+	removed.Log = LogFacts{Kind: rootfs.Absent, Target: PathFacts{Path: "/dev/log", Kind: rootfs.Absent, Sharing: Private}}
+	for what, f := range map[string]Facts{"a link to nothing": cut, "removed": removed} {
+		p := NewHost(f, Choice{Strategy: Auto})
+		if p.Verdict != NeedsRepair || !p.Has(OpLink) || p.Has(OpHostLink) || p.Steps[len(p.Steps)-1].Text != "/run/systemd/journal/dev-log" {
+			t.Errorf("%s: %s", what, p)
+		}
+		f.Journal = false
+		if p := NewHost(f, Choice{Strategy: Auto}); !p.Has(OpHostLink) {
+			t.Errorf("%s, without a journal: %s", what, p)
+		}
+	}
+	if p := New(cut, Choice{Strategy: Auto}); p.Advice != RepairHost {
+		t.Errorf("check: %s", p)
+	}
+	prepared := cut
+	prepared.HostSocket = hostSocket(true, false)
+	if p := NewHost(prepared, Choice{Strategy: Auto}); p.Verdict != Healthy || p.Advice != startDaemon {
+		t.Errorf("a prepared host whose daemon restarts: %s", p)
+	}
+}
