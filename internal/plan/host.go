@@ -77,9 +77,10 @@ func planHost(f Facts, c Choice) Plan {
 
 // journalCutOff returns whether systemd's journal receives on this host, and /dev/log does not
 // point to it any more: root of a container that shares /dev removed the name, or a repair of
-// such a container made it a link to the private socket.
+// such a container made it a link to the private socket. A daemon that is only being restarted
+// takes the name again when it starts.
 func (f Facts) journalCutOff() bool {
-	return f.Journal && f.HostSocket.Kind == rootfs.Absent && f.Dev.Unwritable == "" && !f.Log.Target.Live &&
+	return f.Journal && !f.HostSocket.Live && f.Dev.Unwritable == "" && !f.Log.Target.Live &&
 		(f.Log.Kind == rootfs.Link || f.Log.Kind == rootfs.Absent)
 }
 

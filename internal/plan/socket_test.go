@@ -153,7 +153,7 @@ func TestPlanAwaitsDaemon(t *testing.T) {
 	}
 }
 
-// Where systemd's journal receives on a host that is not prepared, /dev/log points to it again.
+// Where systemd's journal receives on a host, and no daemon of its own, /dev/log points to it again.
 func TestPlanJournalCutOff(t *testing.T) {
 	cut := Facts{Inside: true, Host: true, Journal: true, Dev: private, Log: link("/run/devlog/log", rootfs.Absent, false, Private), HostSocket: hostSocket(false, false)}
 	cut.Log.Target.Path = "/dev/.devlog-host"
@@ -172,9 +172,12 @@ func TestPlanJournalCutOff(t *testing.T) {
 	if p := New(cut, Choice{Strategy: Auto}); p.Advice != RepairHost {
 		t.Errorf("check: %s", p)
 	}
-	prepared := cut
-	prepared.HostSocket = hostSocket(true, false)
-	if p := NewHost(prepared, Choice{Strategy: Auto}); p.Verdict != Healthy || p.Advice != startDaemon {
-		t.Errorf("a prepared host whose daemon restarts: %s", p)
+	cut.HostSocket = hostSocket(true, false) // a repair has made the name, for a daemon that would need it
+	if p := NewHost(cut, Choice{Strategy: Auto}); p.Verdict != NeedsRepair || !p.Has(OpLink) {
+		t.Errorf("with a name for a daemon: %s", p)
+	}
+	cut.HostSocket, cut.Log.Target.Live = hostSocket(true, true), true
+	if p := NewHost(cut, Choice{Strategy: Auto}); p.Verdict != Healthy {
+		t.Errorf("a prepared host whose daemon runs: %s", p)
 	}
 }

@@ -12,8 +12,17 @@ import (
 // container's receiver makes it again, for the container. A repair of the host points it to the
 // journal; both have their messages then.
 func TestJournalCutOff(t *testing.T) {
+	for _, who := range []string{"own", "node"} {
+		t.Run(who, func(t *testing.T) { journalCutOff(t, who == "node") })
+	}
+}
+
+func journalCutOff(t *testing.T, node bool) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)
+	if node {
+		startNode(t, h)
+	}
 	h.Must("mkdir", "-p", "/run/systemd/journal")
 	const journal = "/run/systemd/journal/dev-log"
 	receive := host.ListenOn(t, h, journal)
