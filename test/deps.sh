@@ -73,6 +73,7 @@ fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq update
 ((${#packages[@]} == 0)) || apt-get -qq -y install --no-install-recommends "${packages[@]}" >/dev/null
+! apt-cache show docker-cli >/dev/null 2>&1 || unpacks[engines]+=" docker-cli" # of Debian 13
 failed=()
 for name in "${lacking[@]}"; do unpack "$name" || failed+=("$name"); done
 ((${#failed[@]} == 0)) || {

@@ -157,7 +157,7 @@ func TestNodeReaderHangs(t *testing.T) {
 func TestNodeUser(t *testing.T) {
 	host.NeedContainers(t)
 	h := host.NewHost(t)
-	h.Must("sh", "-euc", `{ cat /etc/passwd; echo devlog:x:12345:54321::/:/bin/false; } >/run/passwd
+	h.Must("sh", "-euc", `{ grep -v ^devlog: /etc/passwd; echo devlog:x:12345:54321::/:/bin/false; } >/run/passwd
 mount --bind /run/passwd /etc/passwd; chmod 600 /dev/kmsg
 umask 027; cd /var/log; mkdir -m 755 devlog devlog/c devlog/c/sub; echo old >devlog/c/messages; echo older >devlog/c/messages.0
 echo x >devlog/secret; ln devlog/secret devlog/c/sub/hard; ln -s ../../secret devlog/c/sub/soft; mkdir -m 755 devlog/others; echo x >devlog/others/messages`)

@@ -192,7 +192,9 @@ func Missing(what string) string {
 	case "nfpm":
 		what = "../.tools/nfpm" // make deps
 	case "docker":
-		what = enginePath("usr/sbin/dockerd")
+		if what = enginePath("usr/bin/docker"); absent(what) == "" {
+			what = enginePath("usr/sbin/dockerd")
+		}
 	case "containerd":
 		what = enginePath("usr/bin/containerd")
 	}
