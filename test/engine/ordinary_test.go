@@ -70,7 +70,7 @@ func ordinary(t *testing.T, h *host.Host, global []string) func(options ...strin
 		dir := t.TempDir()
 		rootfs := filepath.Join(dir, "rootfs")
 		host.NewRootfs(t, rootfs)
-		line := append(podman("run", "--rm", "--network", "none", "--cidfile", dir+"/id", "--ulimit", "nofile=1024:1024",
+		line := append(podman("run", "--network", "none", "--cidfile", dir+"/id", "--ulimit", "nofile=1024:1024",
 			"--ulimit", "nproc=4096:4096"), options...)
 		r := h.Do(append(line, "--rootfs", rootfs, "/bin/sh", "-c", host.ThreeClients("a")+"exit 5")...)
 		if r.Code != 5 {
@@ -78,6 +78,7 @@ func ordinary(t *testing.T, h *host.Host, global []string) func(options ...strin
 		}
 		id, err := os.ReadFile(dir + "/id")
 		host.Check(t, err)
+		h.Must(podman("rm", string(id))...) // by itself, podman 5 would remove the file too
 		return h.Path("/var/log/devlog/" + string(id) + "/messages")
 	}
 }
