@@ -323,7 +323,7 @@ func killLostRepair(b *box) func() {
 		if s.killHook("repair-lost", func() bool { return len(s.listed()) == len(s.served()) }) {
 			s.outage.cost(s.served()) // it may have bound the socket
 			for _, b := range s.served() {
-				if !b.isDown() { // else its own fault ends with that
+				if !b.sender.hasEnded() { // with its container
 					b.repair()
 				}
 			}
