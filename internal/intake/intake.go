@@ -149,12 +149,17 @@ func (i *Intake) Drain() error {
 	for _, s := range i.sockets {
 		errs = append(errs, i.drain(s))
 	}
+	i.HangUp()
+	return errors.Join(errs...)
+}
+
+// HangUp reads what the connections have sent, and closes them.
+func (i *Intake) HangUp() {
 	for c := i.streams.oldest; c != nil; c = i.streams.oldest {
 		c.from = nil
 		i.end(c)
 	}
 	i.sayDropped()
-	return errors.Join(errs...)
 }
 
 func (i *Intake) drain(s *Socket) error {

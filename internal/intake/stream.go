@@ -228,8 +228,7 @@ func (i *Intake) end(c *connection) {
 // maxDrain is the most reads of what one socket can have queued.
 const maxDrain = 1 << 12
 
-// closeConnection closes a connection, unless it is closed already. An incomplete message
-// counts as a message.
+// closeConnection closes a connection that is open. An incomplete message counts as a message.
 func (i *Intake) closeConnection(c *connection) {
 	st := &i.streams
 	if st.open[c.fd] != c {

@@ -317,6 +317,8 @@ func (r *Reader) Leave() {
 	for _, e := range r.receivers {
 		if !notify.Managed() && e.confirmed {
 			e.drain()
+		} else {
+			e.HangUp()
 		}
 	}
 	for deadline := time.Now().Add(leaveTime); ; {

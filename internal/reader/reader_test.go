@@ -207,6 +207,37 @@ func TestLastReader(t *testing.T) {
 	b.send(other, "late")
 }
 
+// A reader that leaves has written what the connections of stream sockets had sent: they end with it.
+func TestReaderHangsUp(t *testing.T) {
+	t.Setenv(notify.Variable, "/nobody") // who keeps the sockets
+	b := newBench(t, newBatch(t))
+	at := &unix.SockaddrUnix{Name: filepath.Join(b.dir, "s")}
+	var fds [2]int
+	for i := range fds {
+		var err error
+		if fds[i], err = unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	socket := handover.Passed{File: os.NewFile(uintptr(fds[0]), "s"), Name: handover.NameSocket}
+	t.Cleanup(func() { _, _ = socket.File.Close(), unix.Close(fds[1]) })
+	if err := errors.Join(unix.Bind(fds[0], at), unix.Listen(fds[0], 5), unix.Connect(fds[1], at)); err != nil {
+		t.Fatal(err)
+	}
+	b.order(nodecall.Order{Number: 1, Operation: nodecall.Add, ID: 7, Args: []string{"a", "m"}}, socket)
+	b.run()
+	b.send(fds[1], "first\n")
+	b.run()
+	b.send(fds[1], "queued\n")
+	b.reader.Leave()
+	if got := b.content("m"); strings.Count(got, "first\n") != 1 || strings.Count(got, "queued\n") != 1 {
+		t.Errorf("%q", got)
+	}
+	if _, err := unix.Write(fds[1], []byte("late")); !errors.Is(err, unix.EPIPE) {
+		t.Errorf("a message is taken that nobody reads: %v", err)
+	}
+}
+
 // A reader that leaves has written what it read, and the next reads the rest. What the outputs of a
 // killed one have not written is known to the next.
 func TestNextReader(t *testing.T) {

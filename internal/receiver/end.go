@@ -49,6 +49,9 @@ func (r *Receiver) End() error {
 	return err
 }
 
+// HangUp reads what stream connections have sent, and closes them.
+func (r *Receiver) HangUp() { r.intake.HangUp() }
+
 // Rest writes what is left after End, and returns when to call it again; zero when to close it.
 func (r *Receiver) Rest(now time.Time) time.Time {
 	r.Flush(now)

@@ -284,7 +284,9 @@ func (o *outage) cost(boxes []*box) {
 			o.costs[b] = &loss{why: "the end of the service", from: soakClock(), to: never}
 			b.losses = append(b.losses, o.costs[b])
 		}
-		o.costs[b].bound += maxQueued()
+		if o.costs[b].bound += maxQueued(); b.isDown() { // it may have a new socket beside the one that was removed
+			o.costs[b].bound += maxQueued()
+		}
 	}
 }
 
