@@ -107,7 +107,11 @@ func NewHost(t *testing.T) *Host {
 	Check(t, err)
 	Check(t, cmd.Start())
 	h := &Host{T: t, Pid: cmd.Process.Pid}
+	null := machineNull()
 	t.Cleanup(func() {
+		if now := machineNull(); now != null {
+			t.Errorf("the machine's /dev/null: owner and mode are %s, and were %s", now, null)
+		}
 		if !t.Failed() {
 			h.ExpectNoProcesses()
 		}
@@ -122,6 +126,15 @@ func NewHost(t *testing.T) *Host {
 		t.Fatalf("start of the host: %q, %v", line, err)
 	}
 	return h
+}
+
+// machineNull is the owner and mode of the machine's /dev/null, which tests must leave alone.
+func machineNull() string {
+	var st unix.Stat_t
+	if err := unix.Stat("/dev/null", &st); err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%d %o", st.Uid, st.Mode)
 }
 
 // holdHost is the first process of a fake host. It reports on standard output,
@@ -209,7 +222,10 @@ func (h *Host) Detached(args ...string) Result {
 	cmd := h.Command(ctx, args...)
 	out, err := os.CreateTemp(h.T.TempDir(), "out")
 	Check(h.T, err)
-	cmd.Stdout, cmd.Stderr = out, out
+	null, err := os.Open(h.Path("/dev/null")) // not the machine's: runtimes give it to the user of a container with a user namespace
+	Check(h.T, err)
+	defer null.Close()
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = null, out, out
 	err = cmd.Run()
 	text, rerr := os.ReadFile(out.Name())
 	Check(h.T, errors.Join(rerr, out.Close()))
