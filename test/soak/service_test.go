@@ -284,9 +284,7 @@ func (o *outage) cost(boxes []*box) {
 			o.costs[b] = &loss{why: "the end of the service", from: soakClock(), to: never}
 			b.losses = append(b.losses, o.costs[b])
 		}
-		if o.costs[b].bound += maxQueued(); b.isDown() { // it may have a new socket beside the one that was removed
-			o.costs[b].bound += maxQueued()
-		}
+		o.costs[b].bound += 2 * maxQueued() // it may have a new socket beside one that was removed
 	}
 }
 
@@ -320,7 +318,7 @@ func killStart(b *box) func() {
 // killLostRepair kills a repair of a container whose sockets were closed. Whoever finds that repairs it.
 func killLostRepair(b *box) func() {
 	s := b.s
-	for range 5 {
+	for range 10 {
 		s.restartService("KILL", false)
 		if s.killHook("repair-lost", func() bool { return len(s.listed()) == len(s.served()) }) {
 			s.outage.cost(s.served()) // it may have bound the socket
