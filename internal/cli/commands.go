@@ -47,14 +47,15 @@ func (p *program) checkCommand() *cli.Command {
 				r.Hook = failure.Of(t, p.name)
 			}
 			receivers, _ := running.List() // without it nothing is known of their logs
-			r.Facts.Receiver.LogTrouble = running.LogTrouble(receivers, r.Facts.Receiver.PID, t.PID)
+			trouble := running.LogTrouble(receivers)
+			r.Facts.Receiver.LogTrouble = trouble(r.Facts.Receiver.PID, t.PID)
 			if t.Inside { // no target was named
 				list, err := hosts.All(o)
 				if err != nil {
 					return err
 				}
 				for i, s := range list {
-					list[i].Facts.Receiver.LogTrouble = running.LogTrouble(receivers, s.Facts.Receiver.PID, s.PID)
+					list[i].Facts.Receiver.LogTrouble = trouble(s.Facts.Receiver.PID, s.PID)
 				}
 				if len(list) > 0 || t.OnHost() {
 					return p.summarize(c, t, r, list, o)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -260,4 +261,18 @@ func ActAs(uid, gid int) error {
 		return unix.EPERM
 	}
 	return nil
+}
+
+// lockPause is the pause between tries to lock: flock(2) has no timeout.
+const lockPause = 5 * time.Millisecond
+
+// Lock takes the advisory lock (flock(2)) of an open file. It fails if that does not work for so
+// long: the error is unix.EWOULDBLOCK if somebody else holds the lock.
+func Lock(fd int, timeout time.Duration) error {
+	for deadline := time.Now().Add(timeout); ; time.Sleep(lockPause) {
+		err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+	}
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"devlog/internal/file"
 )
 
 // lockTime is how long an earlier service may need to end: its reader writes what it has for five seconds.
@@ -20,21 +22,18 @@ func Lock(dir string) (*os.File, error) {
 	if err := makeDir(dir); err != nil {
 		return nil, err
 	}
-	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, err := file.Open(dir, unix.O_RDONLY|unix.O_NOFOLLOW, 0, file.Directory)
 	if err != nil {
 		return nil, fmt.Errorf("cannot lock %s: %w", dir, err)
 	}
 	f := os.NewFile(uintptr(fd), dir)
-	for end := time.Now().Add(lockTime); ; time.Sleep(10 * time.Millisecond) {
-		err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
-		switch {
-		case err == nil:
-			return f, nil
-		case !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR):
-			_ = f.Close()
-			return nil, fmt.Errorf("cannot lock %s: %w", dir, err)
-		case time.Now().After(end):
-			return f, os.ErrDeadlineExceeded
-		}
+	switch err := file.Lock(fd, lockTime); {
+	case err == nil:
+		return f, nil
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return f, os.ErrDeadlineExceeded
+	default:
+		_ = f.Close()
+		return nil, fmt.Errorf("cannot lock %s: %w", dir, err)
 	}
 }

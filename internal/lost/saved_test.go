@@ -138,6 +138,21 @@ func FuzzSaved(f *testing.F) {
 	})
 }
 
+// openIn returns how many files of this process are that directory.
+func openIn(t *testing.T, dir string) (n int) {
+	t.Helper()
+	fds, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		if at, err := os.Readlink(fd); err == nil && at == dir { // it may be closed by now
+			n++
+		}
+	}
+	return n
+}
+
 // A service waits until the processes of an earlier one have ended, which share a lock.
 func TestLock(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "containers")
@@ -161,7 +176,12 @@ func TestLock(t *testing.T) {
 		}
 		done <- errors.Join(err, f.Close())
 	}()
-	time.Sleep(50 * time.Millisecond) // it tries meanwhile
+	for deadline := time.Now().Add(30 * time.Second); openIn(t, dir) < 2; { // until it tries
+		if time.Now().After(deadline) {
+			t.Fatal("it does not open the directory")
+		}
+		_, _ = unix.Poll(nil, 1)
+	}
 	ended.Store(true)
 	if err := errors.Join(unix.Close(shared), <-done); err != nil {
 		t.Error(err)

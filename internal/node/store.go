@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -54,12 +53,18 @@ type saved struct {
 // store is what the service manager has of all containers.
 type store struct {
 	names map[string]string // its names for files, by handover.StoredName
-	count map[string]int    // how many containers have the file, by its name
+	files map[string]stored // by their names
 	last  uint64            // the last number in a name
 	said  bool              // an error was reported
 }
 
-func newStore() store { return store{names: map[string]string{}, count: map[string]int{}} }
+// stored is a file that the service manager has.
+type stored struct {
+	id         string // by handover.StoredName; empty if that is not known
+	containers int    // how many have the file
+}
+
+func newStore() store { return store{names: map[string]string{}, files: map[string]stored{}} }
 
 // keep gives the service manager a file, unless it has it, and returns its name for it.
 func (s *store) keep(id string, fd int) (name string, err error) {
@@ -68,7 +73,8 @@ func (s *store) keep(id string, fd int) (name string, err error) {
 		name = filePrefix + strconv.FormatUint(s.last, 36)
 		s.names[id] = name
 	}
-	if s.count[name]++; s.count[name] == 1 {
+	had := s.files[name].containers
+	if s.files[name] = (stored{id, had + 1}); had == 0 {
 		err = notify.Keep(name, fd)
 	}
 	return name, err
@@ -81,7 +87,7 @@ func (s *store) restore(f handover.File) {
 		s.last = max(s.last, n)
 	}
 	if id, err := handover.StoredName(f.FD); err == nil && !strings.HasPrefix(id, "file-") {
-		s.names[id] = f.Name
+		s.names[id], s.files[f.Name] = f.Name, stored{id: id}
 	}
 }
 
@@ -152,11 +158,16 @@ func (c *container) unsave() {
 // drop takes files from the service manager, unless another container has them too.
 func (s *store) drop(names []string) (err error) {
 	for _, name := range names {
-		if s.count[name]--; s.count[name] <= 0 {
-			delete(s.count, name)
-			maps.DeleteFunc(s.names, func(_, n string) bool { return n == name })
-			err = errors.Join(err, notify.Unkeep(name))
+		f := s.files[name]
+		if f.containers--; f.containers > 0 {
+			s.files[name] = f
+			continue
 		}
+		delete(s.files, name)
+		if s.names[f.id] == name {
+			delete(s.names, f.id)
+		}
+		err = errors.Join(err, notify.Unkeep(name))
 	}
 	return err
 }
@@ -185,25 +196,19 @@ func (n *Node) restore(files []handover.File) {
 			n.Log(syslog.Err, fmt.Sprintf("cannot continue to receive for the container of %q: %v", d.Args, err))
 		}
 	}
+	present := map[string]bool{} // names of descriptions
+	for _, c := range n.containers {
+		present[c.nameOf(c.saved.version)] = true
+	}
 	for _, f := range files { // the containers have duplicates of theirs
 		_ = unix.Close(f.FD)
-		if strings.HasPrefix(f.Name, prefix) && !n.keeps(f.Name) || !strings.HasPrefix(f.Name, prefix) && n.store.count[f.Name] == 0 {
+		if !present[f.Name] && n.store.files[f.Name].containers == 0 {
 			_ = notify.Unkeep(f.Name) // of a version that was replaced
 		}
 	}
 	if len(newest) > 0 {
 		n.Log(syslog.Notice, "receiving again for "+strconv.Itoa(len(n.containers))+" containers")
 	}
-}
-
-// keeps returns whether the name is a container's present description.
-func (n *Node) keeps(name string) bool {
-	for _, c := range n.containers {
-		if c.nameOf(c.saved.version) == name {
-			return true
-		}
-	}
-	return false
 }
 
 func readDescription(fd int) (d description, err error) {
@@ -234,7 +239,9 @@ func (n *Node) restoreOne(from description, given map[string]int) error {
 	c.since = from.Since
 	c.saved.version, c.saved.files = from.Version, from.Files
 	for _, name := range from.Files {
-		n.store.count[name]++
+		f := n.store.files[name]
+		f.containers++
+		n.store.files[name] = f
 	}
 	c.receiver.Resume(d, false)
 	err = c.start(d)

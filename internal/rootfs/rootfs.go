@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/dirfd"
+	"devlog/internal/file"
 )
 
 // Root is a root directory.
@@ -178,18 +179,10 @@ func (d *Dir) Lock(timeout time.Duration) (unlock func(), err error) {
 	if err != nil {
 		return nil, d.failed("lock", "", err)
 	}
-	for deadline := time.Now().Add(timeout); ; time.Sleep(lockPause) {
-		err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			d.locked = true
-			return func() { d.locked = false; unix.Close(fd) }, nil
-		}
-		if time.Now().After(deadline) {
-			unix.Close(fd)
-			return nil, fmt.Errorf("cannot lock %s, which another repair has held for %s: %w", d.path, timeout, err)
-		}
+	if err := file.Lock(fd, timeout); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("cannot lock %s, which another repair has held for %s: %w", d.path, timeout, err)
 	}
+	d.locked = true
+	return func() { d.locked = false; unix.Close(fd) }, nil
 }
-
-// lockPause is the pause between tries: flock(2) has no timeout.
-const lockPause = 5 * time.Millisecond

@@ -2,6 +2,7 @@ package running
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -20,20 +21,28 @@ const (
 	statfsTimeout = time.Second
 )
 
-// LogTrouble returns why a container's receiver cannot write one of its log files now: the file
-// and the reason; empty if it can, or if that is not known. list is from List, receiver is the
-// receiver's process, and init the container's first.
-func LogTrouble(list []Receiver, receiver, init int) string {
-	ns, err := target.Namespace(strconv.Itoa(init), "mnt")
-	if err != nil || receiver == 0 {
-		return ""
+// LogTrouble returns a function for the receivers in list, which is from List. That returns why a
+// container's receiver cannot write one of its log files now: the file and the reason; empty if it
+// can, or if that is not known. receiver is the receiver's process, and init the container's first.
+func LogTrouble(list []Receiver) func(receiver, init int) string {
+	type place struct {
+		receiver int
+		mounts   uint64 // the container's mount namespace
 	}
-	for _, r := range list {
-		if of, err := target.Namespace(strconv.Itoa(r.Container), "mnt"); err == nil && of == ns && r.PID == receiver {
-			return r.logTrouble()
+	at := map[place]Receiver{}
+	for _, r := range slices.Backward(list) { // of two in one place, the first counts
+		if ns, err := target.Namespace(strconv.Itoa(r.Container), "mnt"); err == nil {
+			at[place{r.PID, ns}] = r
 		}
 	}
-	return ""
+	return func(receiver, init int) string {
+		ns, err := target.Namespace(strconv.Itoa(init), "mnt")
+		r, ok := at[place{receiver, ns}]
+		if err != nil || !ok {
+			return ""
+		}
+		return r.logTrouble()
+	}
 }
 
 func (r Receiver) logTrouble() string {

@@ -21,7 +21,7 @@ import (
 func nodeReader(t *testing.T, h *host.Host, before int) (pid int) {
 	t.Helper()
 	host.Eventually(t, "a process reads messages", func() bool {
-		pid = nodeProcess(h, "--node-reader", before)
+		pid = h.NodeProcess("--node-reader", before)
 		return pid > 0
 	})
 	return pid

@@ -15,19 +15,6 @@ import (
 	"devlog/test/host"
 )
 
-// nodeProcess is the oldest process of the node with that option, other than the one before; 0
-// for none. A younger one may be about to execute another program.
-func nodeProcess(h *host.Host, option string, before int) (pid int) {
-	for _, p := range h.Processes() {
-		if f := strings.Fields(p); len(f) > 2 && f[2] == option {
-			if n, err := strconv.Atoi(f[0]); err == nil && n != before && (pid == 0 || n < pid) {
-				pid = n
-			}
-		}
-	}
-	return pid
-}
-
 // startNode starts the service of the host, and returns its process and a function that ends it.
 func startNode(t *testing.T, h *host.Host, args ...string) (pid int, stop func()) {
 	t.Helper()
@@ -47,7 +34,7 @@ func startNode(t *testing.T, h *host.Host, args ...string) (pid int, stop func()
 		}
 	})
 	host.Eventually(t, "the node listens", func() bool {
-		pid = nodeProcess(h, "--node", 0)
+		pid = h.NodeProcess("--node", 0)
 		return pid > 0 && listens(t, h)
 	})
 	return pid, stop
@@ -235,7 +222,7 @@ func TestNodeRefuses(t *testing.T) {
 		t.Fatalf("repair: %+v", r)
 	}
 	h.Must("sh", "-c", "echo '"+rule+"' >/var/log/devlog/c.conf")
-	h.Must("kill", "-HUP", strconv.Itoa(nodeProcess(h, "--node", 0)))
+	h.Must("kill", "-HUP", strconv.Itoa(h.NodeProcess("--node", 0)))
 	host.WantOnce(t, c.Log(false), "the rules stay as they were: only a receiver of the container's own can do this: write to /var/log/elsewhere/c")
 	c.WantSent(t, c.Log(false), "still")
 }

@@ -248,12 +248,17 @@ func (m *Manager) Said() string {
 // Passed returns how many files were passed to the service's process, and how long their names were.
 func (m *Manager) Passed() (files, names int) { return m.passed, m.named }
 
-// Reader is the service's process that reads messages, on the host; 0 for none. It is the oldest: another
-// may be about to execute.
+// Reader is the service's process that reads messages, on the host; 0 for none.
 func (m *Manager) Reader() (pid int) {
-	for _, p := range m.h.Processes() {
-		if f := strings.Fields(p); len(f) > 2 && f[1] == m.program && f[2] == "--node-reader" {
-			if n, err := strconv.Atoi(f[0]); err == nil && (pid == 0 || n < pid) {
+	return m.h.NodeProcess("--node-reader", 0)
+}
+
+// NodeProcess is the oldest process of the node with that option, other than the one before; 0
+// for none. A younger one may be about to execute another program.
+func (h *Host) NodeProcess(option string, before int) (pid int) {
+	for _, p := range h.Processes() {
+		if f := strings.Fields(p); len(f) > 2 && f[2] == option {
+			if n, err := strconv.Atoi(f[0]); err == nil && n != before && (pid == 0 || n < pid) {
 				pid = n
 			}
 		}

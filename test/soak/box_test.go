@@ -200,7 +200,7 @@ func (b *box) receiver() int {
 	return found
 }
 
-// writer is the process that writes the container's log, 0 if there is none.
+// writer is the process that writes the container's log, or 0.
 func (b *box) writer() int {
 	if b.served {
 		return b.s.service.Reader()
