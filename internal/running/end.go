@@ -103,10 +103,6 @@ func endReceiver(handle *os.File) error {
 	return nil
 }
 
-// restartTime is how long systemd may take to restart a receiver. It first waits a tenth of
-// a second.
-const restartTime = 3 * time.Second
-
 // waitRestarted waits until systemd has restarted the receiver of the directory's record,
 // and returns its process ID; 0 if the receiver is not a service or is not restarted. A
 // forged record only makes this wait.
@@ -114,14 +110,12 @@ func waitRestarted(r *changes.Changes, at *rootfs.Dir) int {
 	if r == nil || r.Unit == "" || !daemon.Booted() {
 		return 0
 	}
-	for deadline := time.Now().Add(restartTime); ; time.Sleep(20 * time.Millisecond) {
+	return restart.wait(func() int {
 		for _, pid := range In(at) {
 			if UnitOf(pid) != "" {
 				return pid
 			}
 		}
-		if time.Now().After(deadline) {
-			return 0
-		}
-	}
+		return 0
+	})
 }
