@@ -29,7 +29,9 @@ const (
 // Runner has containers repaired again. Only its loop's goroutine uses it.
 type Runner struct {
 	loop    *eventloop.Loop
+	dir     string // of the containers' files
 	hook    string // the path of the hook's program
+	serves  func(init record.Process) bool
 	failed  func(text string)
 	limit   time.Duration // of a repair
 	numbers []uint64
@@ -37,10 +39,12 @@ type Runner struct {
 	left    []uint64 // containers that were not repaired
 }
 
-// NewRunner returns a runner that runs the hook's program. failed is called for each container that
-// was not repaired; unless it was killed, the program has written the reason to standard error.
-func NewRunner(loop *eventloop.Loop, hook string, failed func(text string)) *Runner {
-	return &Runner{loop: loop, hook: hook, failed: failed, limit: runTime}
+// NewRunner returns a runner that runs the hook's program for containers whose files are in the
+// directory. serves returns whether the service receives for the container with that first process.
+// failed is called for each container that was not repaired; unless it was killed, the program has
+// written the reason to standard error.
+func NewRunner(loop *eventloop.Loop, dir, hook string, serves func(init record.Process) bool, failed func(text string)) *Runner {
+	return &Runner{loop: loop, dir: dir, hook: hook, serves: serves, failed: failed, limit: runTime}
 }
 
 // Repair has the containers with these numbers repaired, maxRuns at a time.
@@ -64,9 +68,14 @@ func (r *Runner) next() {
 // somebody has done it now: who undoes that does not expect another repair.
 func (r *Runner) Repaired(init record.Process) {
 	r.left = slices.DeleteFunc(r.left, func(number uint64) bool {
-		s, err := Read(Dir, number)
-		return err == nil && s.Init == init && Unsave(Dir, number) == nil
+		return r.unsave(number, func(of record.Process) bool { return of == init })
 	})
+}
+
+// unsave removes the file of a container whose first process is one of those.
+func (r *Runner) unsave(number uint64, is func(init record.Process) bool) bool {
+	s, err := Read(r.dir, number)
+	return err == nil && is(s.Init) && Unsave(r.dir, number) == nil
 }
 
 // run starts the repair of a container.
@@ -94,7 +103,8 @@ func (r *Runner) run(number uint64) error {
 		_ = r.loop.Remove(fd)
 		_ = handle.Close()
 		r.runs--
-		if how, ok := daemon.Reap(pid); !ok {
+		// A repair that was killed may have handed the container over before.
+		if how, ok := daemon.Reap(pid); !ok && !r.unsave(number, r.serves) {
 			r.left = append(r.left, number)
 			r.failed("the repair of container " + strconv.FormatUint(number, 10) + " failed (" + how + "): its senders get an error; hint: run devlog-hook repair")
 		}

@@ -23,6 +23,7 @@ import (
 	"devlog/internal/process"
 	"devlog/internal/reader"
 	"devlog/internal/receiver"
+	"devlog/internal/record"
 	"devlog/internal/sandbox"
 	"devlog/internal/syslog"
 )
@@ -339,6 +340,16 @@ func (n *Node) repairLost() {
 	if len(gone) > 0 {
 		n.Log(syslog.Notice, "repairing "+strconv.Itoa(len(gone))+" containers whose sockets were closed")
 	}
-	n.lost = lost.NewRunner(n.Process.Loop, filepath.Join(filepath.Dir(n.Program), names.Hook), func(text string) { n.Log(syslog.Warning, text) })
+	n.lost = lost.NewRunner(n.Process.Loop, lost.Dir, filepath.Join(filepath.Dir(n.Program), names.Hook), n.serves, func(text string) { n.Log(syslog.Warning, text) })
 	n.lost.Repair(gone)
+}
+
+// serves returns whether the node has a container with that first process, and its hook knows.
+func (n *Node) serves(init record.Process) bool {
+	for _, c := range n.containers {
+		if !c.starting && c.pid() == init.PID && init.Runs() {
+			return true
+		}
+	}
+	return false
 }

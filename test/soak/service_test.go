@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"devlog/test/host"
 )
 
@@ -318,19 +320,24 @@ func killStart(b *box) func() {
 // killLostRepair kills a repair of a container whose sockets were closed. Whoever finds that repairs it.
 func killLostRepair(b *box) func() {
 	s := b.s
-	for range 10 {
-		s.restartService("KILL", false)
-		if s.killHook("repair-lost", func() bool { return len(s.listed()) == len(s.served()) }) {
-			s.outage.cost(s.served()) // it may have bound the socket
-			for _, b := range s.served() {
-				if !b.sender.hasEnded() { // with its container
-					b.repair()
-				}
-			}
-			return nothing
+	at := slices.IndexFunc(s.boxes, func(b *box) bool { return b.served && !slices.Contains(s.struck, b) })
+	if at < 0 {
+		s.miss()
+		return nothing
+	}
+	// A repair takes milliseconds: this one waits for the lock.
+	root, err := os.Open(s.h.Path(fmt.Sprintf("/proc/%d/root", s.boxes[at].pid)))
+	host.Check(s.t, err)
+	host.Check(s.t, unix.Flock(int(root.Fd()), unix.LOCK_EX))
+	s.restartService("KILL", false)
+	s.eventually("a repair is killed", func() bool { return s.killHook("repair-lost", func() bool { return false }) })
+	host.Check(s.t, root.Close())
+	s.outage.cost(s.served()) // it may have bound the socket
+	for _, b := range s.served() {
+		if !b.sender.hasEnded() { // with its container
+			b.repair()
 		}
 	}
-	s.miss()
 	return nothing
 }
 
