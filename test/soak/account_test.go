@@ -144,7 +144,7 @@ func (b *box) settle() account {
 	}
 	// A counted message may also be one with another reason. "Up to" is no count.
 	sum.upTo = b.log.upTo - b.upTo
-	if counted := b.log.counted - b.counted; sum.unsaid > counted+sum.upTo || counted > sum.unsaid+sum.killed+sum.astray+maxOwn {
+	if counted := b.log.counted - b.counted; sum.unsaid > counted+sum.upTo || counted > sum.unsaid+sum.killed+sum.astray+maxOwn+b.own {
 		sum.wrong = append(sum.wrong, fmt.Sprintf("%s: %d messages are lost, %d more with who was killed, %d astray; its receiver has counted %d, and up to %d by kills", b.name, sum.unsaid, sum.killed, sum.astray, counted, sum.upTo))
 		sum.wrong = append(sum.wrong, unsaid[:min(5, len(unsaid))]...)
 	}
@@ -164,7 +164,7 @@ func (b *box) settle() account {
 	for l, messages := range cost {
 		l.messages = append(l.messages, messages[min(more, len(messages)):]...)
 	}
-	b.counted, b.upTo = b.log.counted, b.log.upTo
+	b.counted, b.upTo, b.own = b.log.counted, b.log.upTo, 0
 	b.total.add(sum)
 	return sum
 }

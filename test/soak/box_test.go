@@ -43,6 +43,7 @@ type box struct {
 	gone    int    // how many looks in a row found no receiver
 	counted int    // the settled part of log.counted
 	upTo    int    // and of log.upTo
+	own     int    // further ones may be its receiver's own
 	fullIn  int    // the last round in which its disk was full
 	total   account
 	fds     []string // what a receiver had open at first

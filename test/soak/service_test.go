@@ -196,10 +196,12 @@ func (s *soak) whole() {
 	s.outage.over()
 }
 
-// mayTear notes that who writes the service's logs is killed.
+// mayTear notes that who writes the service's logs is killed. If the disk is full, the message about that
+// may be lost too.
 func (s *soak) mayTear() {
 	for _, b := range s.served() {
 		b.log.torn = 1
+		b.own += maxOwn
 	}
 }
 
@@ -309,6 +311,7 @@ func killStart(b *box) func() {
 	s.mayTear()
 	s.service.End("KILL")
 	for range 3 {
+		s.mayTear()
 		s.service.Start(true)
 		time.Sleep(time.Duration(s.rng.IntN(50)) * time.Millisecond) // where it is then is left to chance
 		s.service.End("KILL")
