@@ -88,6 +88,13 @@ func CloseFiles(files []File) {
 	}
 }
 
+// ClosePassed closes files.
+func ClosePassed(files []Passed) {
+	for _, f := range files {
+		_ = f.File.Close()
+	}
+}
+
 // SendNames tells a confined receiver what SendFiles would pass: the sandbox does not let
 // programs pass open files. The socket is the receiver's own, to which this process gave a
 // name. Each directory is named by its path below the container's root.

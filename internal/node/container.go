@@ -19,6 +19,7 @@ import (
 	"devlog/internal/receiver"
 	"devlog/internal/record"
 	"devlog/internal/syslog"
+	"devlog/internal/worker"
 )
 
 // container is a container of the node. Its receiver keeps the sockets for the reader, removes
@@ -83,7 +84,7 @@ func (c *container) confirmed(knows bool, old *container) {
 		return
 	}
 	c.starting = false
-	c.node.child.order(nodecall.Order{Operation: nodecall.Confirm, ID: c.number}, nil, nil)
+	c.node.worker.Order(nodecall.Order{Operation: nodecall.Confirm, ID: c.number}, nil, nil)
 	c.save()
 	c.remember()
 	if old != nil && c.node.containers[old.number] == old { // the new one has its names
@@ -192,14 +193,14 @@ func (c *container) read() error {
 	for _, s := range c.receiver.Sockets() {
 		f, err := passed(s.FD, s.Journal)
 		if err != nil {
-			closePassed(files)
+			handover.ClosePassed(files)
 			return err
 		}
 		files = append(files, f)
 	}
 	c.reading = true
-	c.node.child.order(nodecall.Order{Operation: nodecall.Add, ID: c.number, Args: c.args, Again: c.added == nil, Confirmed: !c.starting}, files, func(_ nodecall.Result, err error) {
-		if errors.Is(err, errGone) { // the next one gets the container too
+	c.node.worker.Order(nodecall.Order{Operation: nodecall.Add, ID: c.number, Args: c.args, Again: c.added == nil, Confirmed: !c.starting}, files, func(_ nodecall.Result, err error) {
+		if errors.Is(err, worker.ErrGone) { // the next one gets the container too
 			return
 		}
 		added := c.added
@@ -216,7 +217,7 @@ func (c *container) read() error {
 		c.empty(r)
 	}
 	for _, o := range c.toSay {
-		c.node.child.order(o, nil, nil)
+		c.node.worker.Order(o, nil, nil)
 	}
 	c.toSay = nil
 	return nil
@@ -226,8 +227,8 @@ func (c *container) read() error {
 func (c *container) empty(p handover.Passed) {
 	var st unix.Stat_t
 	_ = unix.Fstat(int(p.File.Fd()), &st) // 0 is no socket's number
-	c.node.child.order(nodecall.Order{Operation: nodecall.Retire, ID: c.number, Socket: st.Ino}, nil, func(_ nodecall.Result, err error) {
-		if i := slices.Index(c.retired, p); i >= 0 && !errors.Is(err, errGone) { // the next one gets it too
+	c.node.worker.Order(nodecall.Order{Operation: nodecall.Retire, ID: c.number, Socket: st.Ino}, nil, func(_ nodecall.Result, err error) {
+		if i := slices.Index(c.retired, p); i >= 0 && !errors.Is(err, worker.ErrGone) { // the next one gets it too
 			c.retired = slices.Delete(c.retired, i, i+1)
 			_ = p.File.Close()
 		}
@@ -247,7 +248,7 @@ func (c *container) forget() {
 	}
 	c.receiver.Forsake()
 	_ = c.receiver.End() // ends the watcher; the sockets are not read here
-	c.node.child.order(nodecall.Order{Operation: nodecall.Forget, ID: c.number}, nil, nil)
+	c.node.worker.Order(nodecall.Order{Operation: nodecall.Forget, ID: c.number}, nil, nil)
 	c.close()
 }
 
@@ -272,8 +273,8 @@ func (c *container) end() {
 
 // drain has the reader read and write what is left.
 func (c *container) drain() {
-	c.node.child.order(nodecall.Order{Operation: nodecall.End, ID: c.number}, nil, func(_ nodecall.Result, err error) {
-		if errors.Is(err, errGone) || c.closed() { // the next one drains them
+	c.node.worker.Order(nodecall.Order{Operation: nodecall.End, ID: c.number}, nil, func(_ nodecall.Result, err error) {
+		if errors.Is(err, worker.ErrGone) || c.closed() { // the next one drains them
 			return
 		}
 		c.close()
@@ -293,7 +294,7 @@ func (c *container) close() {
 	}
 	delete(c.node.containers, c.number)
 	c.receiver.Close()
-	closePassed(c.retired)
+	handover.ClosePassed(c.retired)
 	c.retired = nil
 	c.unsave()
 	_ = lost.Unsave(lost.Dir, c.number) // if it stays, the next start finds that the container has ended
@@ -311,8 +312,8 @@ func (f forReader) Read(socket int, journal bool) error {
 	if err != nil {
 		return err
 	}
-	f.c.node.child.order(nodecall.Order{Operation: nodecall.Receive, ID: f.c.number}, []handover.Passed{file}, func(_ nodecall.Result, err error) {
-		if err != nil && !errors.Is(err, errGone) { // the next one gets it too
+	f.c.node.worker.Order(nodecall.Order{Operation: nodecall.Receive, ID: f.c.number}, []handover.Passed{file}, func(_ nodecall.Result, err error) {
+		if err != nil && !errors.Is(err, worker.ErrGone) { // the next one gets it too
 			f.Say(syslog.Warning, "devlogd.service cannot read from a socket: "+err.Error())
 		}
 	})
@@ -335,7 +336,7 @@ func passed(socket int, journal bool) (p handover.Passed, err error) {
 // reread prepares what new rules may need. It also starts to read for a container whose rules the
 // reader had refused.
 func (c *container) reread() {
-	if !c.reading && c.node.child.conn >= 0 {
+	if !c.reading && c.node.worker.Ready() {
 		if err := c.read(); err != nil {
 			c.node.Log(syslog.Err, "cannot receive: "+err.Error())
 		}
@@ -346,7 +347,7 @@ func (c *container) reread() {
 		c.node.Log(syslog.Warning, err.Error())
 	}
 	if c.kernel && !had && c.reading {
-		c.node.child.order(nodecall.Order{Operation: nodecall.Receive, ID: c.number}, kernelLog(), nil)
+		c.node.worker.Order(nodecall.Order{Operation: nodecall.Receive, ID: c.number}, kernelLog(), nil)
 	}
 }
 
@@ -370,5 +371,5 @@ func (f forReader) Say(s syslog.Severity, text string) {
 		f.c.toSay = append(f.c.toSay, o)
 		return
 	}
-	f.c.node.child.order(o, nil, nil)
+	f.c.node.worker.Order(o, nil, nil)
 }

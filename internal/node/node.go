@@ -5,8 +5,6 @@
 package node
 
 import (
-	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,17 +13,18 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/eventloop"
-	"devlog/internal/file"
 	"devlog/internal/handover"
 	"devlog/internal/lost"
 	"devlog/internal/names"
 	"devlog/internal/nodecall"
+	"devlog/internal/notify"
 	"devlog/internal/process"
 	"devlog/internal/reader"
 	"devlog/internal/receiver"
 	"devlog/internal/record"
 	"devlog/internal/sandbox"
 	"devlog/internal/syslog"
+	"devlog/internal/worker"
 )
 
 // Config is the configuration of a node.
@@ -49,8 +48,9 @@ type Node struct {
 	listener   int
 	pidns      uint64
 	containers map[uint64]*container
-	last       uint64 // the last container's number
-	child      child
+	last       uint64   // the last container's number
+	memory     *os.File // of the process that reads; see reader.Kept
+	worker     *worker.Worker
 	store      store
 	lost       *lost.Runner
 	lock       *os.File         // of this service's processes
@@ -60,8 +60,7 @@ type Node struct {
 // New returns a node that listens on one of the files, or at nodecall.Socket, and continues with
 // the containers that the service manager has kept.
 func New(c Config, files []handover.File) (n *Node, err error) {
-	n = &Node{Config: c, listener: -1, containers: map[uint64]*container{}}
-	n.child.node, n.child.batch, n.child.conn, n.store = n, -1, -1, newStore()
+	n = &Node{Config: c, listener: -1, containers: map[uint64]*container{}, store: newStore()}
 	if n.pidns, err = pidNamespace("self"); err != nil {
 		return nil, err
 	}
@@ -70,7 +69,7 @@ func New(c Config, files []handover.File) (n *Node, err error) {
 	if n.lock, err = lost.Lock(lost.Dir); err != nil { // the containers count
 		n.Log(syslog.Warning, "an earlier service has not ended: "+err.Error())
 	}
-	if err := n.child.start(); err != nil {
+	if err := n.startWorker(); err != nil {
 		return nil, err
 	}
 	n.restore(files)
@@ -96,8 +95,8 @@ func (n *Node) takeOwn(files []handover.File) (others []handover.File) {
 		case f.Name == NameListener && n.listener < 0:
 			n.listener = f.FD
 			_ = unix.SetNonblock(f.FD, true)
-		case f.Name == reader.NameBatch && n.child.batch < 0:
-			n.child.batch = f.FD
+		case f.Name == reader.NameBatch && n.memory == nil:
+			n.memory = os.NewFile(uintptr(f.FD), f.Name)
 		default:
 			others = append(others, f)
 		}
@@ -105,200 +104,56 @@ func (n *Node) takeOwn(files []handover.File) (others []handover.File) {
 	return others
 }
 
-// listen listens at the path. It makes the directory if it is missing.
-func listen(path string) (fd int, err error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return -1, fmt.Errorf("cannot listen at %s: %w", path, err)
-	}
-	if fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0); err != nil {
-		return -1, err
-	}
-	at := &unix.SockaddrUnix{Name: path}
-	if err = unix.Bind(fd, at); errors.Is(err, unix.EADDRINUSE) && !answers(path) {
-		if err = unix.Unlink(path); err == nil {
-			err = unix.Bind(fd, at)
+// startWorker starts the process that reads messages.
+func (n *Node) startWorker() (err error) {
+	if n.memory == nil {
+		var fd int
+		if fd, err = reader.MakeKept(); err == nil {
+			n.memory = os.NewFile(uintptr(fd), reader.NameBatch)
+			err = notify.Keep(reader.NameBatch, fd)
+		}
+		if err != nil {
+			return err
 		}
 	}
-	if err == nil {
-		err = unix.Chmod(path, 0o600)
+	files := []handover.Passed{{File: n.memory, Name: reader.NameBatch}}
+	if n.lock != nil {
+		files = append(files, handover.Passed{File: n.lock, Name: "lock"}) // until it ends
 	}
-	if err == nil {
-		err = unix.Listen(fd, unix.SOMAXCONN)
-	}
-	if err != nil {
-		unix.Close(fd)
-		return -1, fmt.Errorf("cannot listen at %s: %w", path, err)
-	}
-	return fd, nil
-}
-
-// answers returns whether somebody listens at the path.
-func answers(path string) bool {
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return true
-	}
-	defer unix.Close(fd)
-	return !errors.Is(unix.Connect(fd, &unix.SockaddrUnix{Name: path}), unix.ECONNREFUSED)
-}
-
-// acceptDelay is the time until the next attempt to accept a call.
-const acceptDelay = 100 * time.Millisecond
-
-// accept accepts a call.
-func (n *Node) accept() {
-	conn, _, err := unix.Accept4(n.listener, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
-	if err != nil { // the caller has gone, or too many files are open
-		_ = n.Process.Loop.Pause(n.listener)
-		n.again.Set(time.Now().Add(acceptDelay))
-		return
-	}
-	if err = n.Process.Loop.Add(conn, func() { n.take(conn) }); err != nil {
-		_ = unix.Close(conn)
-	}
-}
-
-// mayCall returns an error unless the caller is root of the host.
-func (n *Node) mayCall(conn int) error {
-	peer, err := unix.GetsockoptUcred(conn, unix.SOL_SOCKET, unix.SO_PEERCRED)
-	if err != nil || int(peer.Uid) != os.Geteuid() {
-		return unix.EPERM
-	}
-	if ns, err := pidNamespace(strconv.Itoa(int(peer.Pid))); err != nil || ns != n.pidns {
-		return errors.New("devlogd.service is in another PID namespace")
-	}
-	return nil
-}
-
-// pidNamespace returns the PID namespace of the process (pid_namespaces(7)).
-func pidNamespace(process string) (uint64, error) {
-	var st unix.Stat_t
-	if err := unix.Stat("/proc/"+process+"/ns/pid", &st); err != nil {
-		return 0, fmt.Errorf("cannot find the PID namespace of process %s: %w", process, err)
-	}
-	return st.Ino, nil
-}
-
-// take takes a call. Each connection has one.
-func (n *Node) take(conn int) {
-	q, files, err := nodecall.Take[nodecall.Request](conn)
-	if errors.Is(err, unix.EAGAIN) {
-		return
-	}
-	_ = n.Process.Loop.Remove(conn)
-	if err == nil && q == nil {
-		_ = unix.Close(conn)
-		return
-	}
-	if err == nil {
-		if err = n.mayCall(conn); err != nil {
-			handover.CloseFiles(files)
-		}
-	}
-	switch {
-	case err != nil:
-		_ = reply(conn, nodecall.Answer{}, err) // the caller may have gone
-		_ = unix.Close(conn)
-	case q.Operation == nodecall.Add:
-		n.add(q, files, func(err error, confirmed func(bool)) { n.answerAdd(conn, err, confirmed) })
-	default:
-		n.do(q, files, func(a nodecall.Answer, err error) {
-			_ = reply(conn, a, err)
-			_ = unix.Close(conn)
-		})
-	}
-}
-
-func reply(conn int, a nodecall.Answer, err error) error {
-	if a.PID = os.Getpid(); err != nil {
-		a.Error = err.Error()
-	}
-	return nodecall.Send(conn, a, nil)
-}
-
-// answerAdd answers a call to add, and then waits until the caller confirms that, or ends.
-func (n *Node) answerAdd(conn int, err error, confirmed func(bool)) {
-	end := func(knows bool) {
-		_ = n.Process.Loop.Remove(conn)
-		_ = unix.Close(conn)
-		if confirmed != nil {
-			confirmed(knows)
-		}
-	}
-	if rerr := reply(conn, nodecall.Answer{}, err); rerr != nil || err != nil {
-		end(false)
-		return
-	}
-	if n.Process.Loop.Add(conn, func() {
-		size, _ := unix.Read(conn, make([]byte, 1))
-		end(size == 1)
-	}) != nil {
-		end(false)
-	}
-}
-
-// do carries out any other call, and then answers. It owns the files.
-func (n *Node) do(q *nodecall.Request, files []handover.File, answer func(nodecall.Answer, error)) {
-	done := func(err error) { answer(nodecall.Answer{}, err) }
-	if q.Operation == nodecall.List {
-		handover.CloseFiles(files)
-		n.list(answer)
-		return
-	}
-	var c *container
-	if len(files) > 0 {
-		c = n.find(files[0].FD)
-		_ = unix.Close(files[0].FD)
-		files = files[1:]
-	}
-	switch {
-	case c == nil:
-		handover.CloseFiles(files)
-		done(errors.New("devlogd.service does not know that container"))
-	case q.Operation == nodecall.End:
-		handover.CloseFiles(files)
-		c.endBy(done)
-	case q.Operation == nodecall.Receive:
-		err := c.receiver.TakeOver(files, 0)
-		c.receiver.Soon()
-		done(err)
-	default:
-		handover.CloseFiles(files)
-		done(errors.ErrUnsupported)
-	}
-}
-
-// find returns the container that has the directory among its names; nil for none.
-func (n *Node) find(dir int) *container {
-	var st unix.Stat_t
-	if unix.Fstat(dir, &st) != nil {
-		return nil
-	}
-	for _, c := range n.containers {
-		if !c.ends && c.receiver.Holds(file.IDOf(&st)) {
-			return c
-		}
-	}
-	return nil
-}
-
-// list answers with all containers and their counts.
-func (n *Node) list(answer func(nodecall.Answer, error)) {
-	var a nodecall.Answer
-	left := len(n.containers)
-	if left == 0 {
-		answer(a, nil)
-		return
-	}
-	for _, c := range n.containers {
-		entry := nodecall.Container{Args: c.args, Since: c.since, Init: c.pid()}
-		n.child.order(nodecall.Order{Operation: nodecall.Count, ID: c.number}, nil, func(r nodecall.Result, _ error) {
-			entry.Received, entry.Lost = r.Received, r.Lost
-			a.Containers = append(a.Containers, entry)
-			if left--; left == 0 {
-				answer(a, nil)
+	n.worker, err = worker.Start(worker.Config{
+		Loop: n.Process.Loop, Program: n.Program, Args: n.ReaderArgs, Files: files, Log: n.Log,
+		Replaced: n.readAll, Failed: n.failAll,
+		Ended: func() {
+			for _, c := range n.containers {
+				c.reading = false
 			}
-		})
+		},
+		Lost: func(id uint64) {
+			if c := n.containers[id]; c != nil {
+				c.end()
+			}
+		},
+	})
+	return err
+}
+
+// readAll has a new process read for all containers.
+func (n *Node) readAll() {
+	for _, c := range n.containers {
+		if err := c.read(); err != nil {
+			n.Log(syslog.Err, "cannot receive: "+err.Error())
+			c.fail(err)
+		}
+		if c.ends {
+			c.drain()
+		}
+	}
+}
+
+// failAll ends the containers that wait for the process to start, and tells their hooks.
+func (n *Node) failAll(err error) {
+	for _, c := range n.containers {
+		c.fail(err)
 	}
 }
 
@@ -307,15 +162,15 @@ func (n *Node) Reload() {
 	for _, c := range n.containers {
 		c.reread()
 	}
-	n.child.order(nodecall.Order{Operation: nodecall.Reload}, nil, nil)
+	n.worker.Order(nodecall.Order{Operation: nodecall.Reload}, nil, nil)
 }
 
 // Account has the reader log the counts of all containers.
-func (n *Node) Account() { n.child.order(nodecall.Order{Operation: nodecall.Account}, nil, nil) }
+func (n *Node) Account() { n.worker.Order(nodecall.Order{Operation: nodecall.Account}, nil, nil) }
 
 // Leave ends the node. The service manager keeps the sockets for the next one.
 func (n *Node) Leave() {
-	n.child.leave(time.Now().Add(leaveTime))
+	n.worker.Leave(time.Now().Add(leaveTime))
 	for _, c := range n.containers {
 		c.save()
 	}

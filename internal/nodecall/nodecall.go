@@ -74,6 +74,9 @@ type Container struct {
 	Lost     uint64    `json:"lost"`
 }
 
+// NameOrders is the name of the reader's connection to the node's watcher, for Orders and Results.
+const NameOrders = "node-reader"
+
 // Order is what the node's watcher tells its reader to do. The reader answers each with a Result.
 // IDs are the watcher's numbers of containers.
 type Order struct {

@@ -12,6 +12,7 @@ import (
 	"devlog/internal/earlysignal"
 	"devlog/internal/eventloop"
 	"devlog/internal/handover"
+	"devlog/internal/nodecall"
 	"devlog/internal/process"
 	"devlog/internal/receiver"
 	"devlog/internal/syslog"
@@ -19,11 +20,8 @@ import (
 	"devlog/internal/timezone"
 )
 
-// The names of the files that the watcher passes.
-const (
-	NameConn  = "node-reader" // the connection to the watcher
-	NameBatch = "node-batch"  // memory that outlives the reader; see Kept
-)
+// NameBatch is the name of the memory that outlives the reader; see Kept. The watcher passes it.
+const NameBatch = "node-batch"
 
 // NameKernelLog is the name of the open kernel's log, which comes with an order: the reader's user
 // may not open it, and the kernel limits each open log.
@@ -44,7 +42,7 @@ func Run(o Options, files []handover.File) error {
 	at := func(name string) int {
 		return slices.IndexFunc(files, func(f handover.File) bool { return f.Name == name })
 	}
-	conn, batch := at(NameConn), at(NameBatch)
+	conn, batch := at(nodecall.NameOrders), at(NameBatch)
 	if conn < 0 || batch < 0 {
 		return errors.New("--node-reader is for devlogd --node only")
 	}

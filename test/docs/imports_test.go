@@ -20,7 +20,7 @@ var levels = [][]string{
 	{"internal/dirfd", "internal/eventloop", "internal/handover", "internal/safepath", "internal/watches", "internal/configfile", "internal/lxcexec", "internal/metrics", "internal/timezone", "internal/kmsg", "internal/listen"},
 	{"internal/output", "internal/journal", "internal/record"},
 	{"internal/hook", "internal/rootfs", "internal/nodecall", "internal/daemon", "internal/sandbox", "internal/logfile", "internal/sink", "internal/relay", "internal/syslogconf", "internal/wrapper", "internal/rerun", "internal/rerun/reruntest", "internal/output/outputtest"},
-	{"internal/changes", "internal/cleanup", "internal/devdir", "internal/plan", "internal/containers", "internal/intake", "internal/lost", "internal/rootfs/rootfstest"},
+	{"internal/changes", "internal/cleanup", "internal/devdir", "internal/plan", "internal/containers", "internal/intake", "internal/lost", "internal/worker", "internal/rootfs/rootfstest"},
 	{"internal/target", "internal/process"},
 	{"internal/running", "internal/failure", "internal/launch", "internal/watcher", "internal/router"},
 	{"internal/inspect", "internal/settings", "internal/oldlogs"},
