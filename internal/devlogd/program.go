@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"time"
 
+	"devlog/internal/batch"
 	"devlog/internal/confine"
 	"devlog/internal/eventloop"
 	"devlog/internal/file"
 	"devlog/internal/handover"
-	"devlog/internal/intake"
 	"devlog/internal/lxcexec"
 	"devlog/internal/process"
 	"devlog/internal/receiver"
@@ -40,7 +40,7 @@ type program struct {
 // program left.
 func newProgram(o *options, before *handover.Description, exit func(error)) (p *program, err error) {
 	p = &program{exit: exit, inside: o.receiver.Inside, startRoot: file.Root()}
-	shared, err := process.New(Version, intake.NewMemory(), p.loopElsewhere, p.wakeUp)
+	shared, err := process.New(Version, batch.New(), p.loopElsewhere, p.wakeUp)
 	if err != nil {
 		return nil, err
 	}

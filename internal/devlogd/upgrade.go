@@ -11,12 +11,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/batch"
 	"devlog/internal/daemon"
 	"devlog/internal/earlysignal"
 	"devlog/internal/eventloop"
 	"devlog/internal/file"
 	"devlog/internal/handover"
-	"devlog/internal/intake"
 	"devlog/internal/memfd"
 	"devlog/internal/process"
 	"devlog/internal/receiver"
@@ -151,7 +151,7 @@ func checkUpgrade(o *options, fd int) error {
 	if err != nil {
 		return err
 	}
-	return receiver.New(&process.Process{Loop: loop, Memory: intake.NewMemory(), Watchdog: watchdog.New(func() {}, func() {})}, o.receiver).CheckOutputs(rules)
+	return receiver.New(&process.Process{Loop: loop, Memory: batch.New(), Watchdog: watchdog.New(func() {}, func() {})}, o.receiver).CheckOutputs(rules)
 }
 
 // stepUpgrade replaces the program after a successful check. It returns whether to end: a

@@ -1,6 +1,10 @@
 package intake
 
-import "bytes"
+import (
+	"bytes"
+
+	"devlog/internal/batch"
+)
 
 // framing is how the messages of a connection are separated.
 type framing uint8
@@ -51,8 +55,8 @@ func (f *framer) next(data []byte) (message, rest []byte, cut, ok bool) {
 			return nil, nil, false, false
 		}
 		if begin, length := f.length(data); length > 0 {
-			if most := data[begin:]; len(most) >= min(length, slotSize) {
-				n := min(length, slotSize)
+			if most := data[begin:]; len(most) >= min(length, batch.SlotSize) {
+				n := min(length, batch.SlotSize)
 				f.left = length - n
 				return most[:n], most[n:], f.left > 0, true
 			}
@@ -64,9 +68,9 @@ func (f *framer) next(data []byte) (message, rest []byte, cut, ok bool) {
 		switch {
 		case end < 0 && f.skip:
 			return nil, nil, false, false
-		case end < 0 && len(data) >= slotSize:
+		case end < 0 && len(data) >= batch.SlotSize:
 			f.skip = true
-			return data[:slotSize], nil, true, true
+			return data[:batch.SlotSize], nil, true, true
 		case end < 0:
 			return nil, data, false, false
 		}
@@ -75,8 +79,8 @@ func (f *framer) next(data []byte) (message, rest []byte, cut, ok bool) {
 			f.skip = false
 			continue
 		}
-		if len(message) > slotSize {
-			return message[:slotSize], data, true, true
+		if len(message) > batch.SlotSize {
+			return message[:batch.SlotSize], data, true, true
 		}
 		if len(bytes.Trim(message, "\n\x00")) > 0 {
 			return message, data, false, true

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"devlog/internal/batch"
 )
 
 // frames feeds the pieces to a framer like reads of a connection, and returns the messages. A
@@ -35,7 +37,7 @@ func frames(pieces ...[]byte) (list []string) {
 }
 
 func TestFrames(t *testing.T) {
-	long := strings.Repeat("x", slotSize)
+	long := strings.Repeat("x", batch.SlotSize)
 	for _, tt := range []struct {
 		pieces []string
 		want   []string
@@ -95,7 +97,7 @@ func FuzzFrames(f *testing.F) {
 		}
 		got := frames(pieces...)
 		if length, begin := readLength(data); length > 0 {
-			if end := begin + length; end <= len(data) && length <= slotSize && got[0] != string(data[begin:end]) {
+			if end := begin + length; end <= len(data) && length <= batch.SlotSize && got[0] != string(data[begin:end]) {
 				t.Fatalf("%q in %d: %q", data, size, got)
 			}
 			return
@@ -103,7 +105,7 @@ func FuzzFrames(f *testing.F) {
 		noEnds := strings.NewReplacer("\n", "", "\x00", "")
 		text := strings.TrimRight(strings.Join(got, ""), "|") // which marks what has no end
 		want := strings.TrimRight(string(data), "|")
-		if len(data) < slotSize && strings.TrimRight(noEnds.Replace(text), "|") != strings.TrimRight(noEnds.Replace(want), "|") {
+		if len(data) < batch.SlotSize && strings.TrimRight(noEnds.Replace(text), "|") != strings.TrimRight(noEnds.Replace(want), "|") {
 			t.Fatalf("%q in %d: %q", data, size, got)
 		}
 		if n := bytes.Count(data, []byte{0}) + bytes.Count(data, []byte{'\n'}) + 1; len(got) > n {

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/batch"
 	"devlog/internal/eventloop"
 	"devlog/internal/file"
 	"devlog/internal/syslog"
@@ -39,11 +40,7 @@ type Taker interface {
 	Failed(err error)
 	// Say reports something to the operator.
 	Say(severity syslog.Severity, text string)
-	// Flush writes the messages. It is called before memory that outlives this process is
-	// overwritten.
-	Flush(now time.Time)
-	// Settle is Flush at the start of an event.
-	Settle(now time.Time)
+	batch.Holder
 }
 
 // Counts are counts since the start.
@@ -51,7 +48,7 @@ type Counts struct {
 	Received  uint64 // messages, including dropped ones
 	Bytes     uint64 // of messages that were not dropped
 	Dropped   uint64 // messages that exceeded the rate
-	Cut       uint64 // messages that were longer than a slot
+	Cut       uint64 // messages that were longer than batch.SlotSize
 	Throttled uint64 // times that senders had to wait
 	HighWater uint64 // most messages in one read
 	Evicted   uint64 // connections that were closed for others
@@ -61,12 +58,12 @@ type Counts struct {
 // Intake reads from the sockets of one container. Only the loop's goroutine uses it.
 type Intake struct {
 	Counts
-	// Number distinguishes it from other intakes of the process; see Marks.
+	// Number distinguishes it from other intakes of the process; see batch.Marks.
 	Number uint64
 
 	loop    *eventloop.Loop
 	taker   Taker
-	memory  *Memory
+	memory  *batch.Memory
 	sockets []*Socket
 	streams streams
 	limits  limits
@@ -77,7 +74,7 @@ type Intake struct {
 
 // New returns an intake without sockets. The memory may be shared by all intakes of
 // a loop.
-func New(loop *eventloop.Loop, memory *Memory, taker Taker, rate syslogconf.Rate, overflow syslogconf.Overflow) *Intake {
+func New(loop *eventloop.Loop, memory *batch.Memory, taker Taker, rate syslogconf.Rate, overflow syslogconf.Overflow) *Intake {
 	i := &Intake{loop: loop, taker: taker, memory: memory, limits: limits{rate: rate, overflow: overflow}}
 	i.streams.open = map[int]*connection{}
 	i.timer = loop.NewTimer(i.step)
@@ -109,7 +106,7 @@ func (i *Intake) Add(s *Socket) error {
 	if s.Stream {
 		ready = func() { i.accept(s, maxAccepts) }
 	}
-	if err := i.memory.get(); err != nil {
+	if err := i.memory.Allocate(); err != nil {
 		return err
 	}
 	if err := i.loop.Add(s.FD, ready); err != nil {
@@ -187,21 +184,20 @@ func (i *Intake) Close() {
 	i.entries.Close()
 	i.timer.Set(time.Time{})
 	i.sockets = nil
-	i.Forget()
-	if i.memory.holder == i {
-		i.memory.holder = nil
-	}
+	i.memory.Leave(i.taker)
 }
+
+// Forget records that the messages that this intake has read are written.
+func (i *Intake) Forget() { i.memory.ForgetBy(i.taker) }
 
 // turn returns how many batches are read before other sockets get their turn. With kept memory that
 // is one, and what others have there is written first.
 func (i *Intake) turn(s *Socket) int {
-	m := i.memory
-	if !m.kept {
+	if !i.memory.Kept() {
 		return maxBatches
 	}
-	if m.held > 0 && m.holder != nil {
-		m.holder.taker.Settle(time.Now())
+	if h := i.memory.Holder(); h != nil {
+		h.Settle(time.Now())
 		if !slices.Contains(i.sockets, s) { // it was closed while a file hung
 			return 0
 		}
@@ -227,14 +223,14 @@ func (i *Intake) receive(s *Socket, batches int) error {
 		}
 	}()
 	for ; batches != 0; batches-- {
-		want := slots
+		want := batch.Slots
 		if limited != nil {
 			if want = i.allows(limited, time.Now()); want == 0 {
 				return nil
 			}
 		}
-		i.memory.hold(i, 0)
-		n, err := i.memory.receive(s.FD, want, i.asks)
+		i.memory.Hold(i.taker, i.Number, false)
+		n, err := i.memory.Receive(s.FD, want, i.asks)
 		switch {
 		case errors.Is(err, unix.EAGAIN):
 			return nil
@@ -245,8 +241,8 @@ func (i *Intake) receive(s *Socket, batches int) error {
 		}
 		now := time.Now()
 		for k := range n {
-			raw, cut := i.memory.message(k)
-			i.take(limited, raw, cut, i.memory.sender(k), now)
+			raw, cut := i.memory.Message(k)
+			i.take(limited, raw, cut, i.memory.Sender(k), now)
 		}
 		read += n
 		// If several messages were queued, usually more have come meanwhile.

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/batch"
 	"devlog/internal/eventloop"
 	"devlog/internal/file/filetest"
 	"devlog/internal/syslog"
@@ -79,7 +80,7 @@ func newBench(t *testing.T, rate string, overflow syslogconf.Overflow) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	memory := NewMemory()
+	memory := batch.New()
 	b := &bench{T: t, loop: loop, got: &taker{}, dir: t.TempDir()}
 	b.Intake = New(loop, memory, b.got, parseRate(t, rate), overflow)
 	t.Cleanup(func() { b.Close(); memory.Close(); loop.Close() })
@@ -159,12 +160,12 @@ func (b *bench) want(texts ...string) {
 func TestDatagrams(t *testing.T) {
 	b := newBench(t, "", syslogconf.Block)
 	fd := b.dial(b.listen(unix.SOCK_DGRAM), unix.SOCK_DGRAM)
-	b.send(fd, "a", "", strings.Repeat("x", slotSize), "b\x00\n")
-	b.want("a", "", strings.Repeat("x", slotSize), "b\x00\n")
+	b.send(fd, "a", "", strings.Repeat("x", batch.SlotSize), "b\x00\n")
+	b.want("a", "", strings.Repeat("x", batch.SlotSize), "b\x00\n")
 	b.must(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 1<<20))
-	b.send(fd, strings.Repeat("y", slotSize+1))
-	b.want(strings.Repeat("y", slotSize))
-	if c := b.Counts; c.Received != 5 || c.Cut != 1 || c.Bytes != 2*slotSize+4 || c.HighWater != 4 || b.got.cut != 1 {
+	b.send(fd, strings.Repeat("y", batch.SlotSize+1))
+	b.want(strings.Repeat("y", batch.SlotSize))
+	if c := b.Counts; c.Received != 5 || c.Cut != 1 || c.Bytes != 2*batch.SlotSize+4 || c.HighWater != 4 || b.got.cut != 1 {
 		t.Errorf("counted %+v", c)
 	}
 	if b.Connections() != -1 {

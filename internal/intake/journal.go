@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/batch"
 	"devlog/internal/journal"
 	"devlog/internal/syslog"
 )
@@ -30,20 +31,20 @@ func (i *Intake) receiveEntries(s *Socket, batches int) error {
 	}
 	read := uint64(0)
 	defer func() {
-		i.memory.marks.Entries = read
+		i.memory.HoldEntries(read)
 		i.HighWater = max(i.HighWater, read)
 		if read > 0 {
 			i.taker.Done()
 		}
 		i.entries.Rest()
 	}()
-	i.memory.hold(i, 0)
+	i.memory.Hold(i.taker, i.Number, false)
 	for ; batches < 0 || read < maxEntries; read++ {
 		now := time.Now()
 		if limited != nil && i.allows(limited, now) == 0 {
 			return nil
 		}
-		i.memory.marks.Entries = read + 1 // before it is read
+		i.memory.HoldEntries(read + 1) // before it is read
 		entry, cred, err := i.entries.Receive(s.FD)
 		switch {
 		case errors.Is(err, unix.EAGAIN):
@@ -58,7 +59,7 @@ func (i *Intake) receiveEntries(s *Socket, batches int) error {
 		}
 		var from syslog.Sender
 		if cred != nil {
-			from = sender(cred)
+			from = batch.SenderOf(cred)
 		}
 		err = i.entries.reader.Read(entry, func(m *syslog.Message) {
 			if m.Sender = from; len(m.Tag) == 0 {

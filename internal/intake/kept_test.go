@@ -1,73 +1,39 @@
 package intake
 
 import (
-	"math"
-	"os"
 	"testing"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/batch"
 	"devlog/internal/syslogconf"
 )
 
 // newKept returns what uses the same memory as each process does, and the notes about that.
-func newKept(t *testing.T) (keep func(fresh bool) *Memory, marks *Marks) {
+func newKept(t *testing.T) (keep func(fresh bool) *batch.Memory, marks *batch.Marks) {
 	t.Helper()
-	parts, err := unix.Mmap(-1, 0, HeadersSize+ControlSize+SlotsSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+	parts, err := unix.Mmap(-1, 0, batch.HeadersSize+batch.ControlSize+batch.SlotsSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = unix.Munmap(parts) })
-	marks = &Marks{}
-	return func(fresh bool) *Memory {
-		return KeepMemory(parts[:HeadersSize], parts[HeadersSize:HeadersSize+ControlSize], parts[HeadersSize+ControlSize:], marks, fresh)
+	marks = &batch.Marks{}
+	return func(fresh bool) *batch.Memory {
+		return batch.Keep(parts[:batch.HeadersSize], parts[batch.HeadersSize:batch.HeadersSize+batch.ControlSize], parts[batch.HeadersSize+batch.ControlSize:], marks, fresh)
 	}, marks
 }
 
-// Memory that outlives a process has the unwritten messages, and no pointers of the earlier
-// process.
-func TestKeepMemory(t *testing.T) {
+// What is held in memory that outlives the process is written before it is overwritten.
+func TestOverwrite(t *testing.T) {
 	keep, _ := newKept(t)
 	b := newBench(t, "", syslogconf.Block)
 	b.memory = keep(true)
-	if n := b.memory.unwritten(); n != 0 {
-		t.Errorf("fresh, it has %d messages", n)
-	}
-	b.AskSenders()
 	fd := b.dial(b.listen(unix.SOCK_DGRAM), unix.SOCK_DGRAM)
-	b.send(fd, "written")
-	b.want("written")
-	b.memory.Forget()
-	b.send(fd, "a")
-	b.want("a")
-	next := keep(false)
-	if n := next.unwritten(); n != 1 {
-		t.Fatalf("%d messages are left", n)
-	}
-	if raw, _ := next.message(0); string(raw) != "a" || next.sender(0).PID != int32(os.Getpid()) {
-		t.Errorf("it is %q from %+v", raw, next.sender(0))
-	}
-	next.Forget()
-	if n := keep(false).unwritten(); n != 0 {
-		t.Errorf("%d messages are left once they are written", n)
-	}
-	b.memory = next
-	before := b.got.flushed
-	b.send(fd, "c")
-	b.want("c")
-	b.send(fd, "d")
-	b.want("d")
-	if b.got.flushed != before+1 {
-		t.Errorf("what is held was written %d times before it was overwritten", b.got.flushed-before)
-	}
-	const address = 0xc000123000 & math.MaxUint // of 32 bits too
-	for i := range next.headers {
-		*(*uintptr)(unsafe.Pointer(&next.headers[i].header.Control)) = address
-	}
-	for i, h := range keep(false).headers {
-		if *(*uintptr)(unsafe.Pointer(&h.header.Control)) != 0 {
-			t.Fatalf("header %d has an address of the process before", i)
+	for n, text := range []string{"a", "b", "c"} {
+		b.send(fd, text)
+		b.want(text)
+		if b.got.flushed != n {
+			t.Errorf("%d messages were written %d times", n, b.got.flushed)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"devlog/internal/batch"
 	"devlog/internal/syslog"
 	"devlog/internal/syslogconf"
 )
@@ -55,14 +56,14 @@ type limits struct {
 	sayAt    time.Time     // when to report dropped messages; zero for never
 }
 
-// allows returns how many queued messages of a socket may be read now, at most slots. If it
+// allows returns how many queued messages of a socket may be read now, at most batch.Slots. If it
 // returns 0, it has paused the socket.
 func (i *Intake) allows(s *Socket, now time.Time) int {
 	n, until := i.share(s, now)
 	if n == 0 {
 		// The kernel makes senders wait when the queue is full.
 		if i.loop.Pause(s.FD) != nil {
-			return slots // too many messages are better than none
+			return batch.Slots // too many messages are better than none
 		}
 		s.waits = until
 		i.schedule()
@@ -88,17 +89,17 @@ func (i *Intake) mayRead(c *connection, now time.Time) bool {
 // share returns how many messages of a socket may be read now; if none, when to read again.
 func (i *Intake) share(s *Socket, now time.Time) (n int, until time.Time) {
 	if s == nil || i.limits.overflow != syslogconf.Block {
-		return slots, until
+		return batch.Slots, until
 	}
 	if until := i.taker.Busy(now); !until.IsZero() {
 		i.Throttled++
 		return 0, until
 	}
 	if i.limits.rate.N == 0 {
-		return slots, until
+		return batch.Slots, until
 	}
 	if n := s.bucket.holds(i.limits.rate, now); n > 0 {
-		return min(slots, n), until
+		return min(batch.Slots, n), until
 	}
 	i.Throttled++
 	if !i.limits.said {

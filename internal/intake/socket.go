@@ -8,7 +8,6 @@ import (
 
 	"devlog/internal/file"
 	"devlog/internal/listen"
-	"devlog/internal/syslog"
 )
 
 // Socket is a socket to receive from.
@@ -85,15 +84,4 @@ func (s *Socket) refuseFiles() {
 	if !s.Journal || s.Stream {
 		_ = unix.SetsockoptInt(s.FD, unix.SOL_SOCKET, unix.SO_PASSRIGHTS, 0)
 	}
-}
-
-// overflowID is the kernel's ID for a user or group without a number here, and for messages
-// that were sent before SO_PASSCRED was set.
-const overflowID = 65534
-
-func sender(c *unix.Ucred) syslog.Sender {
-	if c.Pid == 0 && c.Uid == overflowID && c.Gid == overflowID {
-		return syslog.Sender{}
-	}
-	return syslog.Sender{Known: true, PID: c.Pid, UID: c.Uid, GID: c.Gid}
 }

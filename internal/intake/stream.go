@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/batch"
 	"devlog/internal/file"
 	"devlog/internal/journal"
 	"devlog/internal/syslog"
@@ -140,7 +141,7 @@ func (i *Intake) watch(c *connection) error {
 // askSender asks the kernel who connected.
 func (c *connection) askSender() {
 	if cred, err := unix.GetsockoptUcred(c.fd, unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
-		c.sender = sender(cred)
+		c.sender = batch.SenderOf(cred)
 	}
 }
 
@@ -150,8 +151,8 @@ func (i *Intake) read(c *connection) bool {
 	if !c.ending && !i.mayRead(c, time.Now()) {
 		return false
 	}
-	i.memory.hold(i, 1)
-	data, err := i.memory.read(c.fd)
+	i.memory.Hold(i.taker, i.Number, true)
+	data, err := i.memory.Read(c.fd)
 	switch {
 	case errors.Is(err, unix.EINTR):
 		return true

@@ -7,10 +7,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/batch"
 	"devlog/internal/earlysignal"
 	"devlog/internal/eventloop"
 	"devlog/internal/handover"
-	"devlog/internal/intake"
 	"devlog/internal/notify"
 	"devlog/internal/process"
 	"devlog/internal/reader"
@@ -34,7 +34,7 @@ type Options struct {
 // Run is the process that hooks call. files are the service manager's.
 func Run(o Options, files []handover.File) error {
 	var signals *eventloop.Signals
-	p, err := process.New(o.Version, intake.NewMemory(), func() {}, func() { signals.Wake() })
+	p, err := process.New(o.Version, batch.New(), func() {}, func() { signals.Wake() })
 	if err != nil {
 		return err
 	}

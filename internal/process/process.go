@@ -3,8 +3,8 @@
 package process
 
 import (
+	"devlog/internal/batch"
 	"devlog/internal/eventloop"
-	"devlog/internal/intake"
 	"devlog/internal/logfile"
 	"devlog/internal/output"
 	"devlog/internal/sink"
@@ -18,7 +18,7 @@ type Process struct {
 	Version string // of the program
 	Loop    *eventloop.Loop
 	// Memory is what messages are read into, and Watchdog watches the Loop.
-	Memory   *intake.Memory
+	Memory   *batch.Memory
 	Watchdog *watchdog.Watchdog
 	// Watches is the inotify(7) instance. It is open while somebody watches files.
 	Watches *watches.Instance
@@ -32,7 +32,7 @@ type Process struct {
 
 // New returns what receivers of this process share: a loop, which the caller runs. While a
 // write hangs, the watchdog calls run in another goroutine, and wake to wake the loop.
-func New(version string, memory *intake.Memory, run, wake func()) (*Process, error) {
+func New(version string, memory *batch.Memory, run, wake func()) (*Process, error) {
 	loop, err := eventloop.New()
 	if err != nil {
 		return nil, err

@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"devlog/internal/intake"
+	"devlog/internal/batch"
 	"devlog/internal/memfd"
 	"devlog/internal/receiver"
 )
@@ -18,7 +18,7 @@ import (
 // Kept is that memory.
 type Kept struct {
 	head    *head
-	memory  *intake.Memory
+	memory  *batch.Memory
 	records map[uint64]*record // by container
 	free    []*record
 	all     []record
@@ -27,7 +27,7 @@ type Kept struct {
 // head is the beginning of the memory.
 type head struct {
 	magic uint64
-	marks intake.Marks
+	marks batch.Marks
 	// used is how many records were in use at the same time, at most.
 	used uint64
 }
@@ -47,9 +47,9 @@ const (
 	keptName  = "devlogd-batch"
 	keptMagic = 0x64766c6f67640102
 	headersAt = 4 << 10
-	controlAt = headersAt + intake.HeadersSize
-	slotsAt   = controlAt + intake.ControlSize
-	recordsAt = slotsAt + intake.SlotsSize
+	controlAt = headersAt + batch.HeadersSize
+	slotsAt   = controlAt + batch.ControlSize
+	recordsAt = slotsAt + batch.SlotsSize
 	// maxRecords is for how many containers counts are kept.
 	maxRecords = 1 << 14
 	keptSize   = recordsAt + maxRecords*int(unsafe.Sizeof(record{}))
@@ -82,7 +82,7 @@ func OpenKept(fd int) (*Kept, error) {
 	if fresh {
 		*k.head = head{magic: keptMagic}
 	}
-	k.memory = intake.KeepMemory(m[headersAt:controlAt], m[controlAt:slotsAt], m[slotsAt:recordsAt], &k.head.marks, fresh)
+	k.memory = batch.Keep(m[headersAt:controlAt], m[controlAt:slotsAt], m[slotsAt:recordsAt], &k.head.marks, fresh)
 	k.head.used = min(k.head.used, maxRecords)
 	for i := range k.all[:k.head.used] {
 		switch r := &k.all[i]; {
@@ -103,7 +103,7 @@ func OpenKept(fd int) (*Kept, error) {
 }
 
 // Memory is what messages are received into.
-func (k *Kept) Memory() *intake.Memory { return k.memory }
+func (k *Kept) Memory() *batch.Memory { return k.memory }
 
 // record returns the record of a container, which is made if it is missing; nil if there are too many.
 func (k *Kept) record(id uint64) *record {

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/batch"
 	"devlog/internal/eventloop"
 	"devlog/internal/intake"
 	"devlog/internal/output"
@@ -27,7 +28,7 @@ func newProcess(t testing.TB) *process.Process {
 		t.Fatal(err)
 	}
 	p := &process.Process{
-		Version: "test", Loop: loop, Memory: intake.NewMemory(), Watchdog: watchdog.New(func() {}, func() {}), Stderr: -1,
+		Version: "test", Loop: loop, Memory: batch.New(), Watchdog: watchdog.New(func() {}, func() {}), Stderr: -1,
 		Watches:   watches.NewInstance(loop.Add),
 		KernelLog: func(string) (output.Output, error) { return nil, unix.ENOENT },
 	}

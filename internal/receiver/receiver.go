@@ -53,7 +53,7 @@ type Config struct {
 
 // Node is what only a receiver of a host's node has.
 type Node struct {
-	// Number distinguishes it from others of the process; see intake.Marks.
+	// Number distinguishes it from others of the process; see batch.Marks.
 	Number uint64
 	// Reader is another process that reads from the sockets. Then the receiver only keeps
 	// them, and their names, for it. It is nil if the receiver itself reads.

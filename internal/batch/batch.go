@@ -1,4 +1,6 @@
-package intake
+// Package batch owns the memory that messages are read into: many with one system call. It can
+// outlive the process, so that what a killed process has read and not written is counted.
+package batch
 
 import (
 	"fmt"
@@ -10,8 +12,11 @@ import (
 )
 
 const (
-	slots    = 64       // messages of one recvmmsg(2)
-	slotSize = 64 << 10 // in bytes; longer messages are cut
+	// Slots is how many messages are read at once.
+	Slots = 64
+	// SlotSize is how many bytes are read of a message. Longer messages are cut.
+	SlotSize = 64 << 10
+
 	pageSize = 4 << 10
 )
 
@@ -25,7 +30,7 @@ type mmsghdr struct {
 // stream. The next read overwrites it.
 type Memory struct {
 	slots   []byte // SlotsSize, of which only touched pages exist
-	iovecs  [slots]unix.Iovec
+	iovecs  [Slots]unix.Iovec
 	headers []mmsghdr
 	control []control // for the senders; nil until needed
 	asks    bool      // the headers point to control
@@ -36,12 +41,12 @@ type Memory struct {
 	// until Forget before the next receive.
 	kept   bool
 	held   int
-	holder *Intake // that read what is held; nil if another process did
-	marks  *Marks  // about what is held
+	holder Holder // has read what is held; nil if another process did
+	marks  *Marks // about what is held
 }
 
 // control has room for one SCM_CREDENTIALS (unix(7)) and nothing else. The kernel closes
-// descriptors that clients pass, because there is no room for them; see Socket.refuseFiles.
+// descriptors that clients pass, because there is no room for them; see intake.Socket.
 type control struct {
 	header unix.Cmsghdr
 	cred   unix.Ucred
@@ -53,20 +58,21 @@ const controlSize = (unix.SizeofCmsghdr + unix.SizeofUcred + wordSize - 1) / wor
 
 const wordSize = unix.SizeofPtr
 
-// NewMemory returns memory to read into. It takes up no memory before the first read.
-func NewMemory() *Memory { return &Memory{marks: &Marks{}} }
+// New returns memory to read into. It takes up no memory before Allocate.
+func New() *Memory { return &Memory{marks: &Marks{}} }
 
-func (m *Memory) get() error {
+// Allocate allocates the memory, if that was not done.
+func (m *Memory) Allocate() error {
 	if m.slots != nil {
 		return nil
 	}
-	memory, err := unix.Mmap(-1, 0, slots*slotSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+	memory, err := unix.Mmap(-1, 0, Slots*SlotSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {
 		return fmt.Errorf("cannot get memory for messages: %w", err)
 	}
 	// A huge page would make 2 MiB of the first byte.
 	_ = unix.Madvise(memory, unix.MADV_NOHUGEPAGE)
-	m.slots, m.headers = memory, make([]mmsghdr, slots)
+	m.slots, m.headers = memory, make([]mmsghdr, Slots)
 	m.point()
 	return nil
 }
@@ -74,8 +80,8 @@ func (m *Memory) get() error {
 // point makes the headers point to the slots.
 func (m *Memory) point() {
 	for i := range m.headers {
-		m.iovecs[i].Base = &m.slots[i*slotSize]
-		m.iovecs[i].SetLen(slotSize)
+		m.iovecs[i].Base = &m.slots[i*SlotSize]
+		m.iovecs[i].SetLen(SlotSize)
 		m.headers[i].header.Iov = &m.iovecs[i]
 		m.headers[i].header.SetIovlen(1)
 	}
@@ -85,7 +91,7 @@ func (m *Memory) point() {
 func (m *Memory) ask(asks bool) {
 	m.asks = asks
 	if asks && m.control == nil {
-		m.control = make([]control, slots)
+		m.control = make([]control, Slots)
 	}
 	for i := range m.headers {
 		m.headers[i].header.Control = nil
@@ -94,26 +100,26 @@ func (m *Memory) ask(asks bool) {
 		}
 		m.headers[i].header.SetControllen(0)
 	}
-	m.filled = slots
+	m.filled = Slots
 }
 
-// read reads once from a stream, without waiting. The data is valid until the next read; none is the end.
-func (m *Memory) read(fd int) ([]byte, error) {
-	if err := m.get(); err != nil {
+// Read reads once from a stream, without waiting. The data is valid until the next read; none is the end.
+func (m *Memory) Read(fd int) ([]byte, error) {
+	if err := m.Allocate(); err != nil {
 		return nil, err
 	}
-	if n, err := m.receive(fd, 1, false); n == 0 || m.headers[0].length == 0 {
+	if n, err := m.Receive(fd, 1, false); n == 0 || m.headers[0].length == 0 {
 		m.Forget()
 		return nil, err
 	}
-	data, _ := m.message(0)
+	data, _ := m.Message(0)
 	return data, nil
 }
 
-// receive reads up to that many messages that are queued at a socket, without waiting. It
-// returns their number; see message. The error is EAGAIN if the queue is empty, even after
+// Receive reads up to that many messages that are queued at a socket, without waiting. It
+// returns their number; see Message. The error is EAGAIN if the queue is empty, even after
 // shutdown(SHUT_RD): 0 bytes are an empty message, not the end.
-func (m *Memory) receive(fd, most int, asks bool) (int, error) {
+func (m *Memory) Receive(fd, most int, asks bool) (int, error) {
 	if m.asks != asks {
 		m.ask(asks)
 	}
@@ -124,7 +130,7 @@ func (m *Memory) receive(fd, most int, asks bool) (int, error) {
 		}
 	}
 	// A raw call, which the scheduler does not see: see eventloop.
-	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&m.headers[0])), uintptr(min(most, slots)), unix.MSG_DONTWAIT, 0, 0)
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&m.headers[0])), uintptr(min(most, Slots)), unix.MSG_DONTWAIT, 0, 0)
 	if errno != 0 {
 		m.filled = 0
 		return 0, errno
@@ -134,16 +140,16 @@ func (m *Memory) receive(fd, most int, asks bool) (int, error) {
 	return int(n), nil
 }
 
-// message returns message i, and whether it was longer. It is valid until the next receive.
-func (m *Memory) message(i int) (raw []byte, cut bool) {
+// Message returns message i, and whether it was longer. It is valid until the next Receive.
+func (m *Memory) Message(i int) (raw []byte, cut bool) {
 	h := &m.headers[i]
 	n := int(h.length)
 	m.big = m.big || n > pageSize
-	return m.slots[i*slotSize:][:n:n], h.header.Flags&unix.MSG_TRUNC != 0
+	return m.slots[i*SlotSize:][:n:n], h.header.Flags&unix.MSG_TRUNC != 0
 }
 
-// sender returns who sent message i, if the kernel was asked.
-func (m *Memory) sender(i int) syslog.Sender {
+// Sender returns who sent message i, if the kernel was asked.
+func (m *Memory) Sender(i int) syslog.Sender {
 	if m.control == nil || m.headers[i].header.Controllen == 0 {
 		return syslog.Sender{}
 	}
@@ -151,7 +157,19 @@ func (m *Memory) sender(i int) syslog.Sender {
 	if c.header.Level != unix.SOL_SOCKET || c.header.Type != unix.SCM_CREDENTIALS {
 		return syslog.Sender{}
 	}
-	return sender(&c.cred)
+	return SenderOf(&c.cred)
+}
+
+// overflowID is the kernel's ID for a user or group without a number here, and for messages
+// that were sent before SO_PASSCRED was set.
+const overflowID = 65534
+
+// SenderOf returns the sender with these credentials; zero if the kernel does not know them.
+func SenderOf(c *unix.Ucred) syslog.Sender {
+	if c.Pid == 0 && c.Uid == overflowID && c.Gid == overflowID {
+		return syslog.Sender{}
+	}
+	return syslog.Sender{Known: true, PID: c.Pid, UID: c.Uid, GID: c.Gid}
 }
 
 // Release frees memory of big messages that were written.
