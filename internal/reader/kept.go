@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/batch"
+	"devlog/internal/counters"
 	"devlog/internal/memfd"
-	"devlog/internal/receiver"
 )
 
 // Messages are received into memory that the watcher keeps, so that a killed reader's loss is
@@ -40,7 +40,7 @@ type record struct {
 	lost uint64
 	// pending are messages that the outputs accepted and have not written.
 	pending uint64
-	counts  receiver.Tally
+	counts  counters.Tally
 }
 
 const (

@@ -207,8 +207,7 @@ func (e *entry) restore(again bool) {
 		return
 	}
 	read, pending := e.record.lost, e.record.pending
-	e.Restore(&e.record.counts)
-	e.Lose(read, pending)
+	e.Restore(&e.record.counts, read, pending)
 	e.record.lost, e.record.pending = 0, 0
 	e.Tally(&e.record.counts)
 	if n := read + pending; n > 0 {

@@ -34,7 +34,7 @@ func (r *Receiver) readKernel(limit int) {
 	}
 	r.router.At(time.Now())
 	lost, ended, err := r.kernel.Read(limit, r.takeRecord)
-	r.overwritten += lost
+	r.counts.Overwritten += lost
 	if ended {
 		r.closeKernel()
 		text := "the kernel's log has ended"
@@ -58,14 +58,14 @@ func (r *Receiver) closeKernel() {
 // takeRecord passes a record to the outputs, unless this receiver wrote it: then they already
 // have the message.
 func (r *Receiver) takeRecord(m *syslog.Message, size int) {
-	r.Received++
-	r.Bytes += uint64(size)
+	r.counts.Received++
+	r.counts.Bytes += uint64(size)
 	if m.Facility != syslog.Kern && m.PID == nil && r.isOwn(m.Tag) {
-		r.readBack++
+		r.counts.ReadBack++
 		return
 	}
 	router.Disown(m)
-	r.countRouted(r.router.Pass(m))
+	r.counts.Route(r.router.Pass(m))
 }
 
 // isOwn returns whether this receiver wrote the record with this tag: the tag is its name, and

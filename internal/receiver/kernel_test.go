@@ -44,8 +44,8 @@ func TestKernelSource(t *testing.T) {
 	if len(log.lines) != 6 || !slices.Equal(log.lines[:5], want) || !strings.Contains(log.lines[5], "3 messages of the kernel's log lost") {
 		t.Errorf("%q", log.lines)
 	}
-	if r.Received != 5 || r.own != 1 || r.routed != 6 || r.overwritten != 3 || r.Bytes == 0 {
-		t.Errorf("%+v", r.counters)
+	if r.counts.Received != 5 || r.counts.Own != 1 || r.counts.Routed != 6 || r.counts.Overwritten != 3 || r.counts.Bytes == 0 {
+		t.Errorf("%+v", r.counts)
 	}
 	_ = unix.Shutdown(to, unix.SHUT_WR)
 	r.readKernel(maxRecords)
@@ -60,8 +60,8 @@ func TestKernelSourceDoesNotLoop(t *testing.T) {
 	r, log, to := fakeKernel(t, "*.* /dev/kmsg")
 	send(t, to, "10,1,1,-;box: a[1]: ours", "2,2,1,-;the kernel's", "10,3,1,-;boxer: a: another's")
 	r.readKernel(maxRecords)
-	if len(log.lines) > 0 || r.readBack != 1 || r.unrouted != 2 {
-		t.Errorf("%q, own %d, unrouted %d", log.lines, r.readBack, r.unrouted)
+	if len(log.lines) > 0 || r.counts.ReadBack != 1 || r.counts.Unrouted != 2 {
+		t.Errorf("%q, own %d, unrouted %d", log.lines, r.counts.ReadBack, r.counts.Unrouted)
 	}
 	r.handle([]byte("<13>a: from a client"), false, syslog.Sender{})
 	if len(log.lines) != 1 {

@@ -93,8 +93,8 @@ func TestTwoReceivers(t *testing.T) {
 		send(t, toB, fmt.Sprintf("<22>mail: %d.", i), fmt.Sprintf("<13>other: %d.", i))
 	}
 	flood()
-	if a.Received != uint64(sent) || a.routed != uint64(sent) || b.Received != 2*few || b.routed != few || b.unrouted != few {
-		t.Errorf("of %d: a received %d and routed %d; of %d: b received %d, routed %d", sent, a.Received, a.routed, 2*few, b.Received, b.routed)
+	if a.counts.Received != uint64(sent) || a.counts.Routed != uint64(sent) || b.counts.Received != 2*few || b.counts.Routed != few || b.counts.Unrouted != few {
+		t.Errorf("of %d: a received %d and routed %d; of %d: b received %d, routed %d", sent, a.counts.Received, a.counts.Routed, 2*few, b.counts.Received, b.counts.Routed)
 	}
 	if sent < 10*few {
 		t.Errorf("%d messages are no flood", sent)

@@ -83,8 +83,8 @@ func TestMetricsText(t *testing.T) {
 	if err := r.process.Loop.RunOnce(); err != nil {
 		t.Fatal(err)
 	}
-	r.upgrades = 1<<64 - 1
-	m := parseMetrics(t, string(r.appendMetrics(nil)))
+	r.counts.Upgrades = 1<<64 - 1
+	m := parseMetrics(t, string(r.counts.AppendMetrics(nil, r.about())))
 	for key, want := range map[string]float64{
 		"build_info test": 1, "received_messages_total": 1, "received_bytes_total": 8, "routed_messages_total": 1,
 		"upgrades_total": 1<<64 - 1, "dropped_messages_total rate": 0,
@@ -126,12 +126,12 @@ func TestStepMetrics(t *testing.T) {
 	if received() != 0 || !r.metrics.next.IsZero() {
 		t.Errorf("next at %v", r.metrics.next)
 	}
-	r.Received++
+	r.counts.Received++
 	r.stepMetrics(now.Add(time.Second))
 	if received() != 0 || !r.metrics.next.Equal(now.Add(metricsEvery)) {
 		t.Errorf("next at %v", r.metrics.next)
 	}
-	r.Received++
+	r.counts.Received++
 	r.stepMetrics(now.Add(metricsEvery))
 	if received() != 2 || !r.metrics.next.IsZero() {
 		t.Errorf("next at %v", r.metrics.next)
@@ -141,7 +141,7 @@ func TestStepMetrics(t *testing.T) {
 	if !r.metrics.next.IsZero() {
 		t.Errorf("next at %v", r.metrics.next)
 	}
-	r.Received++
+	r.counts.Received++
 	r.stepMetrics(now.Add(time.Hour))
 	if received() != 3 {
 		t.Error("not written")
@@ -161,7 +161,7 @@ func TestMetricsLink(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := r.metrics.Write(r.appendMetrics(nil)); err != nil {
+	if err := r.metrics.Write(r.counts.AppendMetrics(nil, r.about())); err != nil {
 		t.Fatal(err)
 	}
 	if text, err := os.ReadFile(victim); err != nil || string(text) != "precious" {
@@ -194,9 +194,9 @@ func (c *counted) Counts() output.Counts { return c.counts }
 func TestMetricsSumOfUnread(t *testing.T) {
 	c := &counted{counts: output.Counts{Written: 5, Lost: []output.Loss{{Reason: "x", N: 1}}}}
 	r := withRoutes(t, router.Route{Out: c})
-	before := r.metricsSum()
+	before := r.counts.Sum(r.router.Routes)
 	c.counts.Written, c.counts.Lost[0].N = 3, 3
-	if r.metricsSum() == before {
+	if r.counts.Sum(r.router.Routes) == before {
 		t.Error("the sum is the same")
 	}
 }
@@ -209,7 +209,7 @@ func TestMetricsFail(t *testing.T) {
 	r.router.Routes = []router.Route{{Out: out, Rules: rules(t, "*.* -/a")}}
 	now := time.Unix(1000, 0)
 	for i := range 3 {
-		r.Received++
+		r.counts.Received++
 		r.stepMetrics(now.Add(time.Duration(i) * metricsEvery))
 	}
 	if len(out.lines) != 1 {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"devlog/internal/cleanup"
+	"devlog/internal/counters"
 	"devlog/internal/eventloop"
 	"devlog/internal/handover"
 	"devlog/internal/intake"
@@ -113,7 +114,7 @@ type Receiver struct {
 	watcher *watcher.Watcher // nil if it does not watch /dev/log
 	kernel  *kmsg.Source     // nil if it does not read the kernel's log
 	claims  router.Claims
-	counters
+	counts  counters.Counters
 	metrics metricsFile
 	resumed *handover.Description // what another program left; nil for nothing
 	life
@@ -140,7 +141,7 @@ func New(p *process.Process, c Config) *Receiver {
 	r.timer = p.Loop.NewTimer(func(time.Time) { r.Soon() })
 	r.intake = intake.New(p.Loop, p.Memory, taker{r}, c.Limit.Rate, c.Limit.Overflow)
 	r.intake.Number = c.Node.Number
-	r.counters = counters{Counts: &r.intake.Counts, started: time.Now()}
+	r.counts = counters.Counters{Counts: &r.intake.Counts, Started: time.Now()}
 	r.metrics.Path = c.Metrics
 	return r
 }
@@ -289,7 +290,7 @@ func (r *Receiver) pass(m *syslog.Message) {
 		m.Sender.Differs = r.claims.Differ(m, m.Sender.PID, r.router.Now().Unix())
 	}
 	router.Disown(m)
-	r.countRouted(r.router.Pass(m))
+	r.counts.Route(r.router.Pass(m))
 }
 
 // Say passes a message from the program itself to the outputs.
@@ -299,16 +300,16 @@ func (r *Receiver) Say(s syslog.Severity, text string) {
 		return
 	}
 	m := r.router.Own(s, text)
-	r.own++
+	r.counts.Own++
 	if len(r.router.Routes) == 0 && r.watcher != nil {
 		// Usually the reason for the message is that the daemon is down.
 		if r.watcher.Tell(&m) || s <= syslog.Warning && r.tellKernel(text) {
-			r.told++
+			r.counts.Told++
 		} else {
-			r.unrouted++
+			r.counts.Unrouted++
 		}
 		return
 	}
 	r.router.At(time.Now())
-	r.countRouted(r.router.Pass(&m))
+	r.counts.Route(r.router.Pass(&m))
 }

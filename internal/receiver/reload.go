@@ -16,7 +16,7 @@ import (
 // Reload reads the rules again and reopens the files. Lines use the process's time zone from
 // now on. zoneErr is why that is not the configured one; nil if it is.
 func (r *Receiver) Reload(zoneErr error) {
-	r.reopens++
+	r.counts.Reopens++
 	r.router.ForgetZone()
 	r.router.Reopen(time.Now())
 	if r.config.Rules != nil && r.receives {

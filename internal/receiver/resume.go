@@ -21,11 +21,9 @@ func Receives(d *handover.Description) bool { return d.Receives || len(d.Sockets
 // Describe returns what the next program needs to know for Resume.
 func (r *Receiver) Describe(now time.Time) *handover.Description {
 	d := handover.NewDescription()
-	d.Program, d.Receives, d.Started = r.process.Version, r.receives, handover.TimeOf(r.started)
+	d.Program, d.Receives, d.Started = r.process.Version, r.receives, handover.TimeOf(r.counts.Started)
 	d.Files.Init = r.init
-	for i, n := range r.list() {
-		d.Counters[counterNames[i]] = *n
-	}
+	r.counts.Describe(d.Counters)
 	d.Counters[unsaidCounter] = r.intake.Unsaid()
 	d.PreviousIDs = r.identity.IDs()
 	for _, p := range r.cleanups {
@@ -58,17 +56,15 @@ func (r *Receiver) Describe(now time.Time) *handover.Description {
 func (r *Receiver) Resume(d *handover.Description, upgraded bool) {
 	r.resumed = d
 	r.router.Resume(d.Outputs)
-	for i, n := range r.list() {
-		*n = d.Counters[counterNames[i]]
-	}
+	r.counts.Resume(d.Counters)
 	if d.Started != 0 {
-		r.started = d.Started.Time()
+		r.counts.Started = d.Started.Time()
 	}
 	if d.Unreadable != nil {
-		r.fresh++
+		r.counts.Fresh++
 	}
 	if upgraded {
-		r.upgrades++
+		r.counts.Upgrades++
 	}
 	r.identity.UsePrevious(d.PreviousIDs)
 	r.intake.SetUnsaid(d.Counters[unsaidCounter], time.Now())

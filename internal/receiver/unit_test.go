@@ -47,8 +47,8 @@ func TestEverythingDoesNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 	for _, route := range r.router.Routes {
-		if got := route.Out.Counts(); got.Written != 4*201 || r.Received != 4*201 {
-			t.Errorf("%s: %+v of %d", route.Out.Name(), got, r.Received)
+		if got := route.Out.Counts(); got.Written != 4*201 || r.counts.Received != 4*201 {
+			t.Errorf("%s: %+v of %d", route.Out.Name(), got, r.counts.Received)
 		}
 	}
 }
@@ -67,8 +67,8 @@ func TestRoute(t *testing.T) {
 	if want := []string{"box m: bad\n"}; !slices.Equal(b.lines, want) {
 		t.Errorf("%q", b.lines)
 	}
-	if r.routed != 3 || r.unrouted != 1 {
-		t.Errorf("routed %d, unrouted %d", r.routed, r.unrouted)
+	if r.counts.Routed != 3 || r.counts.Unrouted != 1 {
+		t.Errorf("routed %d, unrouted %d", r.counts.Routed, r.counts.Unrouted)
 	}
 }
 
@@ -101,8 +101,8 @@ func TestReceiveDoesNotAllocate(t *testing.T) {
 	}); n > 0.01 {
 		t.Errorf("%v allocations", n)
 	}
-	if r.Received != 603 || s.count != 603 {
-		t.Errorf("received %d, passed on %d", r.Received, s.count)
+	if r.counts.Received != 603 || s.count != 603 {
+		t.Errorf("received %d, passed on %d", r.counts.Received, s.count)
 	}
 }
 

@@ -123,7 +123,7 @@ func (r *Receiver) TakeOver(files []handover.File, run int) error {
 	return nil
 }
 
-func (o owner) Repaired() { o.r.repairs++ }
+func (o owner) Repaired() { o.r.counts.Repairs++ }
 
 func (o owner) Say(s syslog.Severity, text string) { o.r.Say(s, text) }
 

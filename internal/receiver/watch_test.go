@@ -127,8 +127,8 @@ func TestTold(t *testing.T) {
 	r.Say(syslog.Notice, "nobody listens")
 	b.listen(t)
 	r.Say(syslog.Notice, "somebody does")
-	if r.own != 2 || r.told != 1 || r.unrouted != 1 {
-		t.Errorf("own %d, told %d, unrouted %d", r.own, r.told, r.unrouted)
+	if r.counts.Own != 2 || r.counts.Told != 1 || r.counts.Unrouted != 1 {
+		t.Errorf("own %d, told %d, unrouted %d", r.counts.Own, r.counts.Told, r.counts.Unrouted)
 	}
 }
 
@@ -141,11 +141,11 @@ func TestTellsKernel(t *testing.T) {
 	r.router.Routes = nil
 	must(t, os.Remove(b.dev))
 	r.Say(syslog.Notice, "all is well")
-	if *said != "" || r.told != 0 || r.unrouted != 1 {
-		t.Errorf("a notice: %q, told %d, unrouted %d", *said, r.told, r.unrouted)
+	if *said != "" || r.counts.Told != 0 || r.counts.Unrouted != 1 {
+		t.Errorf("a notice: %q, told %d, unrouted %d", *said, r.counts.Told, r.counts.Unrouted)
 	}
 	r.Say(syslog.Warning, "/dev/log cannot be repaired: gone")
-	if *said != "devlogd: /dev/log cannot be repaired: gone" || r.told != 1 || r.unrouted != 1 {
-		t.Errorf("a warning: %q, told %d, unrouted %d", *said, r.told, r.unrouted)
+	if *said != "devlogd: /dev/log cannot be repaired: gone" || r.counts.Told != 1 || r.counts.Unrouted != 1 {
+		t.Errorf("a warning: %q, told %d, unrouted %d", *said, r.counts.Told, r.counts.Unrouted)
 	}
 }

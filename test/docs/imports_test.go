@@ -23,7 +23,7 @@ var levels = [][]string{
 	{"internal/changes", "internal/cleanup", "internal/devdir", "internal/plan", "internal/containers", "internal/intake", "internal/lost", "internal/worker", "internal/rootfs/rootfstest"},
 	{"internal/target", "internal/process"},
 	{"internal/running", "internal/failure", "internal/launch", "internal/watcher", "internal/router"},
-	{"internal/inspect", "internal/settings", "internal/oldlogs"},
+	{"internal/inspect", "internal/settings", "internal/oldlogs", "internal/counters"},
 	{"internal/repair", "internal/receiver"},
 	{"internal/hosts", "internal/confine"},
 	{"internal/reader"},
