@@ -61,7 +61,8 @@ func facts(t *target.Target, socket string, listen, known []string, log func(*in
 		f.Dev.Unwritable = err.Error()
 	}
 	for _, part := range []func() error{i.hostSocket, i.devSharing, i.journal, func() error { return log(&i) },
-		func() error { return i.socket(socket) }, func() error { return i.listen(listen) }} {
+		func() error { return i.socket(socket) }, func() error { return i.listen(listen) },
+		func() error { i.former(socket); return nil }} {
 		if err := part(); err != nil {
 			return f, err
 		}
@@ -171,7 +172,7 @@ func (i *inspection) log() error {
 			return devdir.Changed(err, unix.ENOENT, unix.EINVAL)
 		}
 		log.Known = plan.IsKnown(log.Link, i.known)
-		log.OnHost = i.facts.MayPrepare && i.facts.Dev.Sharing != plan.Private && listensOnHost()
+		log.OnHost = i.facts.MayPrepare && i.facts.Dev.Sharing != plan.Private && listensOnHost(names.LogPath, true)
 	}
 	p, err := i.target.Root.Resolve(names.LogPath)
 	if err != nil {
@@ -194,27 +195,29 @@ func (i *inspection) log() error {
 	return nil
 }
 
-// listensOnHost returns whether somebody listens where the host's /dev/log points. This
-// process is in the host's root directory. If it cannot tell, the answer is yes.
-func listensOnHost() (live bool) {
-	live = true
+// listensOnHost returns whether somebody listens at the host's path, with links followed. This
+// process is in the host's root directory. If it cannot tell, it returns unknown.
+func listensOnHost(name string, unknown bool) (live bool) {
+	live = unknown
 	_ = rootfs.AsSelf(func() error {
 		root, err := rootfs.Open("/")
 		if err != nil {
 			return err
 		}
 		defer root.Close()
-		p, err := root.Resolve(names.LogPath)
+		p, err := root.Resolve(name)
 		if err != nil {
 			return err
 		}
 		defer p.Close()
-		live = false
 		if p.Stat.Kind != rootfs.Socket {
+			live = false
 			return nil
 		}
 		l, err := p.Dir.Listening(p.Name)
-		live = err != nil || l.Live
+		if err == nil {
+			live = l.Live
+		}
 		return err
 	})
 	return live

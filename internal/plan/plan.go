@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"slices"
@@ -43,7 +44,11 @@ func planLog(f Facts, c Choice) Plan {
 		return planMounted(f, c)
 	case !nameOfSocket(f.Log.Kind):
 		return planRename(f, c, c.Force || f.Dev.Sharing != Private, planLog)
-	case !f.Log.Target.socketOrNothing() && !f.Log.ofAnybody(f.Dev):
+	}
+	if p := planFormer(f, c); p.Verdict == NeedsRepair {
+		return p
+	}
+	if !f.Log.Target.socketOrNothing() && !f.Log.ofAnybody(f.Dev) {
 		return refuse(fmt.Sprintf("/dev/log points to %s, a %s", f.Log.Target.Path, f.Log.Target.Kind),
 			"remove it, or point /dev/log elsewhere")
 	}
@@ -87,6 +92,29 @@ func planLog(f Facts, c Choice) Plan {
 		whose = "/dev may be the host's too"
 	}
 	return refuse(whose+", and somebody else listens on /dev/log", RepairHost)
+}
+
+// planFormer makes /dev/log the link again on which others rely, and plans for the container as if
+// it had never been anything else. Without such a link the plan is empty.
+func planFormer(f Facts, c Choice) Plan {
+	if f.Former.Kind != rootfs.Link || f.Dev.Unwritable != "" || c.Strategy == Symlink {
+		return Plan{}
+	}
+	link := Step{Op: OpLink, Path: names.LogPath, Text: f.Former.Link}
+	f.Log, f.Former = f.Former, LogFacts{}
+	p := planLog(f, c)
+	if p.Verdict == Refused || p.Has(OpLink) { // the link does not work in this container
+		return Plan{}
+	}
+	if p.Verdict == Healthy {
+		p = Plan{Verdict: NeedsRepair, Socket: cmp.Or(p.Socket, f.Socket.Path), Steps: prepare(f.Socket.Path), Advice: p.Advice}
+	}
+	at := slices.IndexFunc(p.Steps, func(s Step) bool { return s.Op == OpMount })
+	if at < 0 {
+		at, p.Strategy = len(p.Steps), Symlink
+	}
+	p.Steps = slices.Insert(p.Steps, at, link)
+	return p
 }
 
 // planLink replaces or covers a link in a shared /dev that cannot be adopted. Root of

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"testing"
 
 	"devlog/internal/names"
@@ -179,5 +180,42 @@ func TestPlanJournalCutOff(t *testing.T) {
 	cut.HostSocket, cut.Log.Target.Live = hostSocket(true, true), true
 	if p := NewHost(cut, Choice{Strategy: Auto}); p.Verdict != Healthy {
 		t.Errorf("a prepared host whose daemon runs: %s", p)
+	}
+}
+
+// A container's repair makes /dev/log the link again that others rely on, and plans for the
+// container as if it had always been that.
+func TestPlanFormer(t *testing.T) {
+	f := Facts{Dev: shared, Log: name(rootfs.Absent, false, Shared), Socket: PathFacts{Path: names.DefaultSocket, Kind: rootfs.Absent, Sharing: Private},
+		HostSocket: hostSocket(false, false), MayPrepare: true, Former: link(journal, rootfs.Absent, false, Private)}
+	f.Former.Known = true
+	restore := Step{Op: OpLink, Path: names.LogPath, Text: journal}
+	last := func(p Plan) Step { return p.Steps[len(p.Steps)-1] }
+	p := New(f, Choice{Strategy: Auto})
+	if p.Strategy != Symlink || last(p) != restore || p.Pointed() != journal || !p.Has(OpStart) || p.Has(OpHostLink) || !p.Restores(f) {
+		t.Errorf("a new container: %s", p)
+	}
+	repaired := f
+	repaired.Former.Target.Live, repaired.Watcher = true, true
+	p = New(repaired, Choice{Strategy: Auto})
+	if want := append(prepare(names.DefaultSocket), restore); p.Verdict != NeedsRepair || !slices.Equal(p.Steps, want) {
+		t.Errorf("a repaired container: %s", p)
+	}
+	bound := f
+	bound.MayMount = true
+	p = New(bound, Choice{Strategy: Bind})
+	if p.Strategy != Bind || last(p).Op != OpMount || p.Steps[len(p.Steps)-2] != restore || p.Has(OpPlaceholder) {
+		t.Errorf("bind: %s", p)
+	}
+	for what, change := range map[string]func(f *Facts, c *Choice){
+		"/dev cannot be written":           func(f *Facts, _ *Choice) { f.Dev.Unwritable, f.MayMount = "read-only", true },
+		"the user wants another link":      func(_ *Facts, c *Choice) { c.Strategy = Symlink },
+		"nothing can listen where it goes": func(f *Facts, _ *Choice) { f.Former.Target.Kind = rootfs.Directory; f.Former.Target.Sharing = Shared },
+	} {
+		f, c := f, Choice{Strategy: Auto}
+		change(&f, &c)
+		if p := New(f, c); p.Restores(f) {
+			t.Errorf("%s: %s", what, p)
+		}
 	}
 }

@@ -3,9 +3,11 @@ package plan
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"devlog/internal/names"
+	"devlog/internal/rootfs"
 	"devlog/internal/syslog"
 )
 
@@ -161,6 +163,21 @@ func (p Plan) inWords() string {
 
 // Works returns whether a message sent to /dev/log already arrives where it should.
 func (p Plan) Works() bool { return p.Verdict == Healthy && p.Advice == "" }
+
+// Pointed returns the path that becomes a link to the private socket; empty if none does.
+func (p Plan) Pointed() string {
+	for _, s := range p.Steps {
+		if s.Op == OpPoint {
+			return s.Path
+		}
+	}
+	return ""
+}
+
+// Restores returns whether the plan makes /dev/log the link again that it was.
+func (p Plan) Restores(f Facts) bool {
+	return f.Former.Kind == rootfs.Link && slices.Contains(p.Steps, Step{Op: OpLink, Path: names.LogPath, Text: f.Former.Link})
+}
 
 // Has returns whether the plan has a step with that operation.
 func (p Plan) Has(op Op) bool {

@@ -81,7 +81,7 @@ func (w *work) passed() []handover.Passed {
 		return files // the host stays prepared; the directory only identifies the watcher
 	}
 	if w.pointed != nil {
-		unlinks(w.pointed, path.Base(w.facts.Log.Target.Path))
+		unlinks(w.pointed, path.Base(w.plan.Pointed()))
 	}
 	unlinks(w.at, names.Record)
 	return append(files, w.madeDirs()...)

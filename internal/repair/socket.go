@@ -91,11 +91,14 @@ func (w *work) newRecord(before *changes.Changes) changes.Changes {
 	f, p := w.facts, w.plan
 	r := changes.Changes{MountNS: w.target.MountNS, Before: changes.Before{Was: f.Log.Kind, WasLink: f.Log.Link, WasOwner: f.Log.Owner}, Socket: p.Socket,
 		Host: w.target.Host, Mounted: p.Has(plan.OpMount), Renamed: p.Has(plan.OpRename) && (w.target.Host || f.Dev.Sharing == plan.Private)}
-	if p.Has(plan.OpLink) || p.Has(plan.OpPreserve) {
+	switch {
+	case p.Restores(f): // it is no change of ours
+		r.Before = changes.Before{Was: f.Former.Kind, WasLink: f.Former.Link}
+	case p.Has(plan.OpLink) || p.Has(plan.OpPreserve):
 		r.Set = f.Socket.Path
 	}
-	if p.Has(plan.OpPoint) {
-		r.Pointed = f.Log.Target.Path
+	if at := p.Pointed(); at != "" {
+		r.Pointed = at
 	}
 	r.AddMade(w.made)
 	r.Listen = recordedSockets(f.Listen, before)
@@ -151,7 +154,7 @@ func (w *work) point(at, text string) error {
 		}
 	}
 	crash.Point()
-	dest := w.facts.Log.Target
+	dest := w.dest()
 	name := path.Base(at)
 	id, err := d.PutLink(text, name, rootfs.Stat{Kind: dest.Kind, ID: dest.ID})
 	if err != nil {
@@ -168,11 +171,19 @@ func unlinkOwn(d *rootfs.Dir, name string, id rootfs.ID) {
 	}
 }
 
+// dest returns what was found where the link points from which the plan starts.
+func (w *work) dest() plan.PathFacts {
+	if w.plan.Restores(w.facts) {
+		return w.facts.Former.Target
+	}
+	return w.facts.Log.Target
+}
+
 // inspected returns what was found at the private socket's path.
 func (w *work) inspected() rootfs.Stat {
 	at := w.facts.Socket
-	if w.facts.Log.Target.Path == w.plan.Socket {
-		at = w.facts.Log.Target
+	if dest := w.dest(); dest.Path == w.plan.Socket {
+		at = dest
 	}
 	if w.plan.Has(plan.OpTmpfs) { // it hides what was found
 		at = plan.PathFacts{Kind: rootfs.Absent}
@@ -234,7 +245,7 @@ func completeStart(t *target.Target, f plan.Facts, o Options) (completed bool, e
 	if o.Receiver.Handover != nil {
 		return false, nil
 	}
-	for _, p := range []plan.PathFacts{f.Socket, f.Log.Target} {
+	for _, p := range []plan.PathFacts{f.Socket, f.Log.Target, f.Former.Target} {
 		socket := p.Path
 		if socket == "" || p.Sharing == plan.Shared {
 			continue

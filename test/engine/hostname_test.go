@@ -72,19 +72,18 @@ func TestHostNameOfProcess(t *testing.T) {
 func TestHostNamePodman(t *testing.T) {
 	host.NeedContainers(t, "runc", "podman", "logger")
 	h := host.NewHost(t)
-	rootfs, id := filepath.Join(t.TempDir(), "rootfs"), filepath.Join(t.TempDir(), "id")
+	rootfs := filepath.Join(t.TempDir(), "rootfs")
 	host.NewRootfs(t, rootfs)
 	const script = "until readlink /dev/log >/dev/null; do sleep 0.01; done; /usr/bin/logger --rfc3164 -u /dev/log -t web from-logger"
-	if r := h.Do(host.Podman(t, "runc", rootfs, host.HooksD(t, []string{"createRuntime", "poststop"}), script, "--cidfile", id)...); r.Code != 0 {
+	if r := h.Do(host.Podman(t, h, "runc", rootfs, host.HooksD(t, []string{"createRuntime", "poststop"}), script)...); r.Code != 0 {
 		t.Fatalf("podman run: %+v", r)
 	}
-	name, err := os.ReadFile(id)
-	host.Check(t, err)
-	log := h.Path("/var/log/devlog/" + string(name) + "/messages")
+	id := host.OnlyLogged(t, h)
+	log := h.Path("/var/log/devlog/" + id + "/messages")
 	host.WantOnce(t, log, "from-logger")
 	text, err := os.ReadFile(log)
 	host.Check(t, err)
-	if !strings.Contains(string(text), " "+string(name)+" web: from-logger\n") {
+	if !strings.Contains(string(text), " "+id+" web: from-logger\n") {
 		t.Errorf("%q", text)
 	}
 	host.ExpectReceiversEnd(t, h)

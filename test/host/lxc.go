@@ -26,7 +26,7 @@ func Unpacked(file string) string {
 func BootSystemd(t *testing.T, c *LXC, script string) {
 	t.Helper()
 	tree := Unpacked("systemd")
-	for _, dir := range []string{"bin", "etc", "lib", "lib64", "sbin", "usr/lib", "var"} {
+	for _, dir := range []string{"bin", "etc", "lib", "lib64", "sbin", "usr/bin", "usr/lib", "var"} {
 		to := filepath.Join(c.Rootfs, dir)
 		Check(t, os.MkdirAll(to, 0o755))
 		// Do not write through a link of busybox.
@@ -44,7 +44,11 @@ func BootSystemd(t *testing.T, c *LXC, script string) {
 	Check(t, os.WriteFile(filepath.Join(c.Rootfs, "etc/machine-id"), []byte("0123456789abcdef0123456789abcdef\n"), 0o444))
 	Check(t, os.Symlink("../script.service", filepath.Join(wants, "script.service")))
 	Check(t, os.WriteFile(filepath.Join(c.Rootfs, "etc/script"), []byte("export PATH=/bin:/usr/bin\n"+script), 0o644))
-	if r := c.H.Do(c.Args("lxc-start", "-d", "--", "/lib/systemd/systemd")...); r.Code != 0 {
+	flags := []string{"-d"}
+	if !Exists("/sys/fs/cgroup/cgroup.controllers") { // since 256 systemd refuses to boot with cgroup v1 without it
+		flags = append(flags, "-s", "lxc.environment=SYSTEMD_PROC_CMDLINE=systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1")
+	}
+	if r := c.H.Do(c.Args("lxc-start", append(flags, "--", "/lib/systemd/systemd")...)...); r.Code != 0 {
 		text, _ := os.ReadFile(filepath.Join(c.Path, "log"))
 		t.Fatalf("lxc-start: %+v\n%s", r, text)
 	}

@@ -12,10 +12,7 @@ import (
 // test's own storage.
 func NewPodman(t *testing.T, h *Host, global ...string) func(args ...string) []string {
 	t.Helper()
-	dir := t.TempDir()
-	// After a container's end, conmon runs a command that writes to the storage. Do not
-	// remove it before.
-	t.Cleanup(func() { Eventually(t, "nothing of podman's runs", func() bool { return len(h.Processes()) == 0 }) })
+	dir := podmanDir(t, h)
 	line := append([]string{"podman", "--root", dir + "/storage", "--runroot", "/run/podman", "--storage-driver", "vfs",
 		"--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "none"}, global...)
 	return func(args ...string) []string { return append(line[:len(line):len(line)], args...) }
@@ -51,15 +48,36 @@ func HooksD(t *testing.T, stages []string, flags ...string) string {
 	return dir
 }
 
-// Podman returns the command line that runs a script in a container with the host's
-// /dev.
-func Podman(t *testing.T, runtime, rootfs, hooks, script string, flags ...string) []string {
+// podmanDir returns a directory for podman's storage. After a container's end, conmon runs a
+// command that writes there, so it is removed after that.
+func podmanDir(t *testing.T, h *Host) string {
 	t.Helper()
 	dir := t.TempDir()
+	t.Cleanup(func() { Eventually(t, "nothing of podman's runs", func() bool { return len(h.Processes()) == 0 }) })
+	return dir
+}
+
+// Podman returns the command line that runs a script in a container with the host's
+// /dev.
+func Podman(t *testing.T, h *Host, runtime, rootfs, hooks, script string, flags ...string) []string {
+	t.Helper()
+	dir := podmanDir(t, h)
 	line := []string{"podman", "--root", dir + "/storage", "--runroot", "/run/podman", "--storage-driver", "vfs",
 		"--runtime", runtime, "--cgroup-manager", "cgroupfs", "--events-backend", "none", "--hooks-dir", hooks,
 		"run", "--rm", "--name", "web", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096",
 		"--volume", "/dev:/dev", "--volume", BinDir + ":" + BinDir + ":ro"}
 	line = append(line, flags...)
 	return append(line, "--rootfs", rootfs, "/bin/sh", "-c", script)
+}
+
+// OnlyLogged returns the ID of the only container that has logged to the host. Podman 5 removes
+// the file of an ID with the container, so a test cannot read it there.
+func OnlyLogged(t *testing.T, h *Host) string {
+	t.Helper()
+	logs, err := filepath.Glob(h.Path("/var/log/devlog/*/messages"))
+	Check(t, err)
+	if len(logs) != 1 {
+		t.Fatalf("want the log of one container: %q", logs)
+	}
+	return filepath.Base(filepath.Dir(logs[0]))
 }

@@ -47,8 +47,6 @@ func NewSystemdHost(t *testing.T) *SystemdHost {
 	Need(t, "systemd")
 	h := NewHost(t)
 	c := BareLXC(t, h, "host", "lxc.mount.auto = cgroup:mixed sys:mixed")
-	Check(t, os.MkdirAll(filepath.Join(c.Rootfs, "usr/bin"), 0o755))
-	Check(t, Command("cp", Unpacked("systemd/usr/bin/systemd-run"), filepath.Join(c.Rootfs, "usr/bin")))
 	BootSystemd(t, c, "mkdir -p /var/log/devlog; touch /tmp/booted\n")
 	s := &SystemdHost{T: t, H: h, LXC: c}
 	Eventually(t, "systemd is up", func() bool {

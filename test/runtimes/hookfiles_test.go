@@ -110,7 +110,8 @@ func podmanRun(t *testing.T, h *host.Host, who string, global []string, flags ..
 	dir := t.TempDir()
 	rootfs := filepath.Join(dir, "rootfs")
 	host.NewRootfs(t, rootfs)
-	run := host.NewPodman(t, h, global...)("run", "--rm", "--name", "web", "--network", "none", "--cidfile", dir+"/id",
+	podman := host.NewPodman(t, h, global...)
+	run := podman("run", "--name", "web", "--network", "none", "--cidfile", dir+"/id",
 		"--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096", "--volume", "/dev:/dev")
 	run = append(append(run, flags...), "--rootfs", rootfs, "/bin/sh", "-c", host.ThreeClients(who)+"exit 5")
 	if r := h.Do(run...); r.Code != 5 {
@@ -118,6 +119,7 @@ func podmanRun(t *testing.T, h *host.Host, who string, global []string, flags ..
 	}
 	id, err := os.ReadFile(dir + "/id")
 	host.Check(t, err)
+	h.Must(podman("rm", "web")...) // by itself, podman 5 would remove the file too
 	return h.Path("/var/log/devlog/" + string(id) + "/messages")
 }
 

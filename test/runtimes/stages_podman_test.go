@@ -15,23 +15,20 @@ func TestStagePodman(t *testing.T) {
 		host.Need(t, "podman")
 		rootfs := filepath.Join(t.TempDir(), "rootfs")
 		host.NewRootfs(t, rootfs)
-		id := filepath.Join(t.TempDir(), "id")
 		script := "until readlink /dev/log >/dev/null; do sleep 0.01; done\n" + host.ThreeClients("a")
 		log := "/var/log/messages"
 		if hookInside := stage == "createContainer" || stage == "startContainer"; hookInside {
 			// The end of init kills the receiver, even if it has messages to write.
 			script += "until busybox grep -q bb-a " + log + "; do sleep 0.01; done\n"
 		}
-		r := h.Do(host.Podman(t, runtime, rootfs, host.HooksD(t, []string{stage, "poststop"}), script+"exit 5", "--cidfile", id)...)
+		r := h.Do(host.Podman(t, h, runtime, rootfs, host.HooksD(t, []string{stage, "poststop"}), script+"exit 5")...)
 		if r.Code != 5 {
 			t.Fatalf("podman run: %+v", r)
 		}
-		name, err := os.ReadFile(id)
-		host.Check(t, err)
 		if stage == "createContainer" || stage == "startContainer" {
 			log = filepath.Join(rootfs, log)
 		} else {
-			log = h.Path("/var/log/devlog/" + string(name) + "/messages")
+			log = h.Path("/var/log/devlog/" + host.OnlyLogged(t, h) + "/messages")
 		}
 		host.WantOnce(t, log, host.ThreeTexts("a")...)
 		host.ExpectReceiversEnd(t, h)

@@ -40,7 +40,7 @@ echo 'compatibility_level = 3.6' >/etc/postfix/main.cf
 postlog -t postfix/test -p warn "from postlog" >/tmp/postlog.out 2>&1 || { cat /tmp/postlog.out >&2; exit 1; }
 sendmail -C /no/such/directory root </dev/null >/tmp/sendmail.out 2>&1 || true
 
-pg=/usr/lib/postgresql/15/bin
+pg=$(echo /usr/lib/postgresql/*/bin)
 chown nobody /tmp/pg
 as="setpriv --reuid nobody --regid nogroup --clear-groups"
 $as $pg/initdb -D /tmp/pg/data -U postgres --no-sync >/tmp/initdb.out
