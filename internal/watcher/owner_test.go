@@ -19,6 +19,11 @@ import (
 // deadline is how long a test waits for what has to come.
 const deadline = 30 * time.Second
 
+const (
+	retries      = 5                // of a failed repair
+	longestPause = 10 * time.Second // between repairs in a row
+)
+
 func TestMain(m *testing.M) {
 	reruntest.Main()
 	os.Exit(m.Run())

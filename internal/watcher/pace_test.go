@@ -6,11 +6,14 @@ import (
 	"testing"
 	"time"
 
-	"devlog/internal/budget"
+	"devlog/internal/pace"
 	"devlog/internal/rerun/reruntest"
 
 	"golang.org/x/sys/unix"
 )
+
+// prompt is the longest time from a change to a check, if nothing delays it.
+const prompt = 50 * time.Millisecond
 
 // noise makes a name in the directory and removes it.
 func noise(b *reruntest.Box, dir string) {
@@ -53,7 +56,7 @@ func steps(f *fake, now time.Time, change func()) (looks int) {
 		change()
 		f.readEvents()
 		f.Step(now)
-		if f.due.last.Equal(now) {
+		if f.due.Last.Equal(now) {
 			looks++
 		}
 		next := f.Next()
@@ -82,19 +85,19 @@ func TestPace(t *testing.T) {
 			if n := steps(f, now, func() { change(b) }); n < 5 || n > 40 {
 				t.Errorf("%d looks in a minute", n)
 			}
-			last := f.due.last
-			f.due.at = time.Time{}
-			f.due.schedule(last.Add(time.Second), false)
-			if d := f.due.at.Sub(last); d > time.Second+checkFixed+checkRandom+max(lastPace, lastStrike)*3/2 {
+			last := f.due.Last
+			f.due.At = time.Time{}
+			f.due.Schedule(last.Add(time.Second), false)
+			if d := f.due.At.Sub(last); d > 16*time.Second+prompt {
 				t.Errorf("looks %v after the last look", d)
 			}
-			f.due.at = time.Time{}
-			const quiet = maxStrikes * forgive
-			f.due.schedule(last.Add(quiet), false)
-			if d := f.due.at.Sub(last) - quiet; d > checkFixed+checkRandom {
+			f.due.At = time.Time{}
+			const quiet = 8 * time.Minute
+			f.due.Schedule(last.Add(quiet), false)
+			if d := f.due.At.Sub(last) - quiet; d > prompt {
 				t.Errorf("looks %v after a change that follows a pause", d)
 			}
-			if b.Runs() > 0 || !f.due.at.IsZero() && f.run != nil {
+			if b.Runs() > 0 || !f.due.At.IsZero() && f.run != nil {
 				t.Errorf("%d runs", b.Runs())
 			}
 		})
@@ -108,16 +111,19 @@ func TestMountIsLookedAtSoon(t *testing.T) {
 	f := watching(b)
 	now := time.Now()
 	for _, changed := range []bool{false, true} {
-		f.due.pace, f.due.last, f.due.at, f.mounts.changed = lastPace, now, time.Time{}, true
+		for range 10 {
+			f.due.Slower()
+		}
+		f.due.Last, f.due.At, f.mounts.changed = now, time.Time{}, true
 		if changed {
 			f.seen = mark{}
 		}
 		f.noteChange(now)
-		if soon := f.due.at.Sub(now) <= checkFixed+checkRandom; soon != changed {
-			t.Errorf("changed %t: it looks in %v", changed, f.due.at.Sub(now))
+		if soon := f.due.At.Sub(now) <= prompt; soon != changed {
+			t.Errorf("changed %t: it looks in %v", changed, f.due.At.Sub(now))
 		}
 	}
-	f.due.at = time.Time{}
+	f.due.At = time.Time{}
 }
 
 // Spent processor time delays the next check. Checks and repairs both count.
@@ -135,7 +141,7 @@ func TestBudgetSpent(t *testing.T) {
 	f.budget.Spend(now, time.Hour)
 	b.Must(reruntest.Relink(b.Root, "elsewhere"))
 	f.look(now)
-	if f.run != nil || !f.due.at.Equal(f.budget.Next()) || f.Next().After(now.Add(budget.LongestWait)) {
+	if f.run != nil || !f.due.At.Equal(f.budget.Next()) || f.Next().After(now.Add(pace.LongestWait)) {
 		t.Errorf("it looks again at %v", f.Next())
 	}
 	f.Step(f.budget.Next())

@@ -14,6 +14,9 @@ import (
 // the repair does it, with its pauses.
 const remountEvery = time.Second
 
+// maxEarly is how often the watches are renewed at once between two checks.
+const maxEarly = 3
+
 // remounts are mounts without a repair.
 type remounts struct {
 	at    time.Time // of the last remount

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"devlog/internal/handover"
+	"devlog/internal/pace"
 )
 
 // State is what a Watcher knows of the past, for its successor.
@@ -22,8 +23,8 @@ func (w *Watcher) State() State {
 	return State{
 		Text: w.text, Failed: w.pause.failed, Problem: w.watches.problem,
 		Yielded: w.yielded.is, Unsaid: w.report.unsaid,
-		Runs: w.pause.runs, Retries: w.pause.retries, Delay: w.pause.delay, Repaired: w.report.repaired,
-		Last: w.pause.last, Since: w.report.since, At: w.report.at, SaidAt: w.report.saidAt, Orphaned: w.yielded.orphanedAt,
+		Runs: w.pause.runs, Retries: w.pause.Retries, Delay: w.pause.Delay, Repaired: w.report.repaired,
+		Last: w.pause.Last, Since: w.report.since, At: w.report.at, SaidAt: w.report.saidAt, Orphaned: w.yielded.orphanedAt,
 	}
 }
 
@@ -35,9 +36,9 @@ func (w *Watcher) Follows() (text string, yielded bool) { return w.text, w.yield
 // events.
 func (w *Watcher) resume(s *State, now time.Time) {
 	w.text, w.watches.problem, w.yielded.is, w.yielded.orphanedAt = s.Text, s.Problem, s.Yielded, s.Orphaned
-	w.pause = pause{turn: w.pause.turn, runs: s.Runs, last: s.Last, delay: s.Delay, retries: s.Retries, failed: s.Failed}
+	w.pause = pause{Repairs: pace.Repairs{Last: s.Last, Delay: s.Delay, Retries: s.Retries}, runs: s.Runs, failed: s.Failed, turn: w.pause.turn}
 	w.report = report{repaired: s.Repaired, since: s.Since, at: s.At, unsaid: s.Unsaid, saidAt: s.SaidAt}
-	w.due.at = now
+	w.due.At = now
 }
 
 // StateOf returns the state that Describe has described.

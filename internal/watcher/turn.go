@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/file"
+	"devlog/internal/pace"
 )
 
 // Where many share a /dev, a change wakes up all watchers, and usually one repair is enough for
@@ -21,6 +22,14 @@ const (
 	maxTurns = 5
 )
 
+// pause is the repairs in a row.
+type pause struct {
+	pace.Repairs
+	runs   int
+	failed string // why no repair is possible, as reported
+	turn   turn
+}
+
 // turn is the lock of a watcher that repairs.
 type turn struct {
 	lock   int // -1 for none
@@ -31,7 +40,7 @@ type turn struct {
 // /dev/log was replaced since the last try, it starts to wait again.
 func (w *Watcher) takeTurn(replaced bool) bool {
 	t := &w.pause.turn
-	if w.clock.only {
+	if w.watches.off {
 		return true
 	}
 	if replaced {

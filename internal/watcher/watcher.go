@@ -12,9 +12,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"devlog/internal/budget"
 	"devlog/internal/file"
 	"devlog/internal/handover"
+	"devlog/internal/pace"
 	"devlog/internal/rerun"
 	"devlog/internal/syslog"
 	"devlog/internal/watches"
@@ -98,11 +98,11 @@ type Watcher struct {
 
 	watches watchState
 	mounts  mounts
-	due     due
-	clock   clock
+	due     pace.Checks
+	clock   pace.Clock
 	run     *run // the running repair, or nil
 	pause   pause
-	budget  budget.Budget
+	budget  pace.Budget
 	yielded yielded
 	report  report
 
@@ -117,8 +117,7 @@ func New(c Config) *Watcher {
 		owner:     c.Owner,
 		container: container{root: os.NewFile(uintptr(c.Root), "root"), host: hostSocket{watched: c.Host}},
 		command:   rerun.NewCommand(c.Command, c.Confined),
-		clock:     clock{only: c.Private},
-		watches:   watchState{Set: c.Watches.NewSet(c.Owner.Soon)}, mounts: mounts{fd: -1},
+		watches:   watchState{Set: c.Watches.NewSet(c.Owner.Soon), off: c.Private}, mounts: mounts{fd: -1},
 		pause: pause{turn: turn{lock: -1}},
 	}
 	if c.Init >= 0 {
@@ -148,12 +147,12 @@ func (w *Watcher) Running() bool { return w.run != nil }
 func (w *Watcher) startWatching(now time.Time) {
 	w.watches.begin = time.Time{}
 	w.container.noteHost() // the repair that started this process has moved the socket by now
-	if w.clock.only {
-		w.clock.start(now)
+	if w.watches.off {
+		w.clock.Start(now)
 	}
 	w.arm(now)
 	if w.inspect() != ok {
-		w.due.schedule(now, false)
+		w.due.Schedule(now, false)
 	}
 	w.seen = w.container.devLog()
 	w.watchYielded(now)
@@ -170,8 +169,8 @@ func (w *Watcher) Next() (next time.Time) {
 		earlier(w.run.WakeAt())
 	} else {
 		earlier(w.watches.begin)
-		earlier(w.due.at)
-		earlier(w.clock.at)
+		earlier(w.due.At)
+		earlier(w.clock.At)
 		earlier(w.yielded.againAt)
 	}
 	if w.report.unsaid {
@@ -210,11 +209,11 @@ func (w *Watcher) Step(now time.Time) {
 	if w.run == nil && (w.mounts.changed || w.watches.Changed) {
 		w.noteChange(now)
 	}
-	if w.run == nil && !w.due.at.IsZero() && !now.Before(w.due.at) {
-		w.due.at = time.Time{}
+	if w.run == nil && !w.due.At.IsZero() && !now.Before(w.due.At) {
+		w.due.At = time.Time{}
 		w.look(now)
 	}
-	if w.run == nil && !w.clock.at.IsZero() && !now.Before(w.clock.at) {
+	if w.run == nil && !w.clock.At.IsZero() && !now.Before(w.clock.At) {
 		w.lookByClock(now)
 	}
 	if w.run == nil && !w.yielded.againAt.IsZero() && !now.Before(w.yielded.againAt) {
@@ -235,26 +234,26 @@ func (w *Watcher) noteChange(now time.Time) {
 	w.mounts.changed, w.watches.Changed, w.watches.Named = false, false, false
 	// A daemon that has unlinked /dev/log is about to bind. An undo unmounts too, but only a
 	// daemon that starts changes the name.
-	if (mounted || named) && w.due.prompt(now) && w.remounts.early < maxEarly && w.mountedLink() != nil {
+	if (mounted || named) && w.due.Prompt(now) && w.remounts.early < maxEarly && w.mountedLink() != nil {
 		w.remounts.early++
 		w.arm(now)
 		if named {
 			w.remount(now)
 		}
 	}
-	w.due.schedule(now, mounted && w.container.devLog() != w.seen)
+	w.due.Schedule(now, mounted && w.container.devLog() != w.seen)
 }
 
 // lookByClock checks /dev/log when no events are available. A state that is unknown or cannot
 // be repaired is checked again only when it changes.
 func (w *Watcher) lookByClock(now time.Time) {
 	if w.watches.IsOpen() && w.watches.problem == "" {
-		w.clock.at = time.Time{} // events are available again
+		w.clock.At = time.Time{} // events are available again
 		return
 	}
-	w.clock.next(now)
+	w.clock.Next(now)
 	if is := w.inspect(); is == replaced && w.pause.failed == "" || w.container.devLog() != w.seen {
-		w.clock.start(now)
+		w.clock.Start(now)
 		w.look(now)
 	}
 }
@@ -262,27 +261,27 @@ func (w *Watcher) lookByClock(now time.Time) {
 // look starts a repair if one is needed and the last one was long enough ago.
 func (w *Watcher) look(now time.Time) {
 	if start := w.budget.Next(); now.Before(start) {
-		w.due.at = start
+		w.due.At = start
 		return
 	}
-	began := budget.ThreadTime()
-	defer func() { w.budget.Spend(now, budget.ThreadTime()-began) }()
+	began := pace.ThreadTime()
+	defer func() { w.budget.Spend(now, pace.ThreadTime()-began) }()
 	w.readEvents() // first: changes from here on cause new events
 	was := w.seen
 	w.seen = w.container.devLog()
 	replaced := w.watches.replaced || w.seen != was
 	if replaced {
-		w.due.replaced(now)
+		w.due.Replaced(now)
 	}
 	w.watches.Changed, w.watches.Named, w.watches.replaced = false, false, false
-	if replaced && !w.due.prompt(now) { // again and again: watch it only once it stays
-		w.due.last = now
-		w.due.schedule(now, false)
+	if replaced && !w.due.Prompt(now) { // again and again: watch it only once it stays
+		w.due.Last = now
+		w.due.Schedule(now, false)
 		return
 	}
 	w.arm(now)
 	is := w.inspect()
-	w.seen, w.due.last, w.remounts.early = w.container.devLog(), now, 0
+	w.seen, w.due.Last, w.remounts.early = w.container.devLog(), now, 0
 	w.watchYielded(now)
 	if start := w.yielded.wait(now, is == orphaned); now.Before(start) {
 		w.yielded.againAt = start
@@ -290,24 +289,24 @@ func (w *Watcher) look(now time.Time) {
 	}
 	if is == ok {
 		w.container.noteHost()
-		w.pause.failed, w.pause.retries = "", 0
-		w.due.slower()
+		w.pause.failed, w.pause.Retries = "", 0
+		w.due.Slower()
 		return
 	}
 	// An orphaned /dev/log is checked on a timer. Do not rerun a failing repair five times a
 	// minute for it.
-	if now.Sub(w.pause.last) > quiet && is != orphaned {
-		w.pause.delay, w.pause.retries = 0, 0
+	if is != orphaned {
+		w.pause.Calm(now)
 	}
-	if start := w.pause.last.Add(w.pause.delay); now.Before(start) {
-		w.due.at = start
+	if start := w.pause.Next(); now.Before(start) {
+		w.due.At = start
 		return
 	}
 	if w.remount(now) {
 		return
 	}
-	if w.due.prompt(now) && !w.takeTurn(replaced) {
-		w.due.at = now.Add(between(firstTurn, lastTurn))
+	if w.due.Prompt(now) && !w.takeTurn(replaced) {
+		w.due.At = now.Add(pace.Between(firstTurn, lastTurn))
 		return
 	}
 	w.pause.runs++
@@ -324,13 +323,13 @@ func (w *Watcher) afterRun(now time.Time, problem error) {
 	w.pause.turn.end()
 	repaired := problem == nil && run.Changed()
 	text := w.container.devLog().text
-	w.pause.ended(now, problem == nil && !repaired)
+	w.pause.Ended(now, problem == nil && !repaired)
 	host := &w.container.host
 	changed := w.container.hostChanged()
 	advice := w.container.hostAfterRun(run.hostGone, repaired)
 	host.lost = advice != "" || changed && problem != nil
 	if problem == nil {
-		w.pause.failed, w.pause.retries = "", 0
+		w.pause.failed, w.pause.Retries = "", 0
 		w.text = text
 		switch {
 		case w.isBack():
@@ -347,9 +346,8 @@ func (w *Watcher) afterRun(now time.Time, problem error) {
 			w.owner.Say(syslog.Warning, "/dev/log cannot be repaired: "+text)
 		}
 		host.lost = false
-		if w.pause.retries < maxRetries {
-			w.pause.retries++
-			w.due.at = now.Add(w.pause.delay)
+		if w.pause.Retry() {
+			w.due.At = now.Add(w.pause.Delay)
 			return
 		}
 	}
@@ -369,7 +367,7 @@ func (w *Watcher) afterRun(now time.Time, problem error) {
 		w.watches.Changed = w.container.devLog() != run.before
 	}
 	if w.watches.Changed {
-		w.due.schedule(now, true)
+		w.due.Schedule(now, true)
 		return
 	}
 	if other != (mark{}) {
@@ -393,7 +391,7 @@ func (w *Watcher) Stop() {
 	if w.report.unsaid {
 		w.sayRepaired(time.Now())
 	}
-	w.due.at = time.Time{}
+	w.due.At = time.Time{}
 }
 
 // Close closes the descriptors of a stopped Watcher.

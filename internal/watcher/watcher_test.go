@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"devlog/internal/pace"
 	"devlog/internal/rerun"
 	"devlog/internal/rerun/reruntest"
 	"devlog/internal/syslog"
@@ -48,8 +49,8 @@ func TestBackOff(t *testing.T) {
 	f.text = reruntest.ToLog
 	var delays []time.Duration
 	for range 9 {
-		now := f.pause.last.Add(f.pause.delay)
-		if f.pause.last.IsZero() {
+		now := f.pause.Next()
+		if f.pause.Last.IsZero() {
 			now = time.Now()
 		} else {
 			f.look(now.Add(-1))
@@ -60,16 +61,16 @@ func TestBackOff(t *testing.T) {
 		f.text = reruntest.ToLog // it did nothing, as if there were no repair
 		f.look(now)
 		runOnce(b, f)
-		delays = append(delays, f.pause.delay)
+		delays = append(delays, f.pause.Delay)
 		f.text = reruntest.ToLog
 	}
 	ms := time.Millisecond
-	if want := []time.Duration{100 * ms, 200 * ms, 400 * ms, 800 * ms, 1600 * ms, 3200 * ms, 6400 * ms, lastDelay, lastDelay}; !slices.Equal(delays, want) {
+	if want := []time.Duration{100 * ms, 200 * ms, 400 * ms, 800 * ms, 1600 * ms, 3200 * ms, 6400 * ms, 10000 * ms, 10000 * ms}; !slices.Equal(delays, want) {
 		t.Errorf("%v", delays)
 	}
-	f.look(f.pause.last.Add(quiet + 1))
-	if f.run == nil || f.pause.delay != 0 {
-		t.Errorf("not reset: %v", f.pause.delay)
+	f.look(f.pause.Last.Add(time.Minute + 1))
+	if f.run == nil || f.pause.Delay != 0 {
+		t.Errorf("not reset: %v", f.pause.Delay)
 	}
 	runOnce(b, f)
 	if len(f.said) != 1 {
@@ -91,17 +92,17 @@ func TestBackOffIdle(t *testing.T) {
 		f.text = reruntest.ToLog // replaced again
 		f.look(now)
 		runOnce(b, f)
-		now = f.pause.last.Add(f.pause.delay)
+		now = f.pause.Next()
 	}
-	if f.pause.delay != idleDelay {
-		t.Errorf("the delay is %v, want %v", f.pause.delay, idleDelay)
+	if f.pause.Delay != time.Second {
+		t.Errorf("the delay is %v", f.pause.Delay)
 	}
-	f.pause.delay = 4 * time.Second // of repairs before
+	f.pause.Delay = 4 * time.Second // of repairs before
 	f.text = reruntest.ToLog
-	f.look(f.pause.last.Add(f.pause.delay))
+	f.look(f.pause.Next())
 	runOnce(b, f)
-	if f.pause.delay != 4*time.Second || len(f.said) > 0 {
-		t.Errorf("the delay is %v, said is %q", f.pause.delay, f.said)
+	if f.pause.Delay != 4*time.Second || len(f.said) > 0 {
+		t.Errorf("the delay is %v, said is %q", f.pause.Delay, f.said)
 	}
 }
 
@@ -121,12 +122,12 @@ func TestChangedBeforeWatching(t *testing.T) {
 			b.Must(os.Remove(b.Dev))
 		}
 		f.Step(begin.Add(-1))
-		if f.watches.IsOpen() || !f.due.at.IsZero() {
+		if f.watches.IsOpen() || !f.due.At.IsZero() {
 			t.Error("too early")
 		}
 		f.Step(begin)
-		if !f.watches.IsOpen() || f.due.at.IsZero() == changed {
-			t.Errorf("changed %t: it looks at %v", changed, f.due.at)
+		if !f.watches.IsOpen() || f.due.At.IsZero() == changed {
+			t.Errorf("changed %t: it looks at %v", changed, f.due.At)
 		}
 	}
 }
@@ -138,7 +139,7 @@ func TestNoWatches(t *testing.T) {
 		f.cannotWatch(unix.EMFILE, time.Now())
 	}
 	f.cannotWatch(unix.ENOSPC, time.Now())
-	if f.clock.at.IsZero() {
+	if f.clock.At.IsZero() {
 		t.Error("does not look by the clock")
 	}
 	if len(f.said) != 2 || !strings.Contains(f.said[0], "fs.inotify.max_user_instances") {
@@ -153,9 +154,9 @@ func TestChangeBesideFailure(t *testing.T) {
 	f := watching(b)
 	b.Must(os.Remove(b.Dev))
 	f.readEvents()
-	f.due.at, f.pause.retries, f.run = time.Time{}, maxRetries, &run{before: f.container.devLog()}
+	f.due.At, f.pause.Retries, f.run = time.Time{}, retries, &run{before: f.container.devLog()}
 	f.onSay = func() { b.Must(reruntest.Relink(b.Root, "/nowhere")) }
-	if f.afterRun(time.Now(), errors.New("it fails")); f.due.at.IsZero() {
+	if f.afterRun(time.Now(), errors.New("it fails")); f.due.At.IsZero() {
 		t.Error("the change is not looked at")
 	}
 }
@@ -167,7 +168,7 @@ func TestChangeWhileArming(t *testing.T) {
 	f := watching(b)
 	b.Must(os.Remove(b.Dev))
 	f.readEvents()
-	f.due.at, f.pause.retries, f.run = time.Time{}, maxRetries, &run{before: f.container.devLog()}
+	f.due.At, f.pause.Retries, f.run = time.Time{}, retries, &run{before: f.container.devLog()}
 	others := 0
 	f.onPoll = func() { // the watches are about to be renewed
 		f.onNames = func() { // another name in the directory ends its watch
@@ -180,7 +181,7 @@ func TestChangeWhileArming(t *testing.T) {
 		}
 	}
 	f.afterRun(time.Now(), errors.New("it fails"))
-	if f.readEvents(); f.due.at.IsZero() && !f.watches.Changed {
+	if f.readEvents(); f.due.At.IsZero() && !f.watches.Changed {
 		t.Error("the change is not looked at")
 	}
 }
@@ -248,7 +249,7 @@ func TestPrivateDev(t *testing.T) {
 			t.Fatal("repairs what is right")
 		}
 		next := f.Next()
-		if d := next.Sub(now); d <= 0 || d > lastLook*5/4 {
+		if d := next.Sub(now); d <= 0 || d > pace.LastLook*5/4 {
 			t.Fatalf("looks in %v", d)
 		}
 		now = next
@@ -286,8 +287,8 @@ func TestPrivateDevFails(t *testing.T) {
 		}
 	}
 	step(10 * time.Minute)
-	if n := b.Runs(); n != 1+maxRetries {
-		t.Errorf("%d runs, want %d", n, 1+maxRetries)
+	if n := b.Runs(); n != 1+retries {
+		t.Errorf("%d runs, want %d", n, 1+retries)
 	}
 	b.SetMode("link")
 	b.Must(os.Symlink("/nowhere", b.Dev))

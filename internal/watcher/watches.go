@@ -9,6 +9,7 @@ import (
 
 	"devlog/internal/file"
 	"devlog/internal/names"
+	"devlog/internal/pace"
 	"devlog/internal/syslog"
 	"devlog/internal/watches"
 )
@@ -16,6 +17,7 @@ import (
 // watchState is the watches, and what came of them.
 type watchState struct {
 	*watches.Set
+	off      bool      // nothing is watched, because /dev is the container's own
 	begin    time.Time // when to begin to watch; zero once it does
 	replaced bool      // /dev/log itself was replaced since the last check
 	problem  string    // why something cannot be watched, as reported
@@ -31,7 +33,7 @@ func (w *Watcher) readEvents() {
 // arm watches the names that matter now, and removes all other watches.
 func (w *Watcher) arm(now time.Time) {
 	w.armMounts()
-	if w.clock.only || !w.watches.begin.IsZero() {
+	if w.watches.off || !w.watches.begin.IsZero() {
 		return
 	}
 	if err := w.watches.Open(); err != nil {
@@ -87,10 +89,10 @@ func (w *Watcher) armDevLog() error {
 
 // cannotWatch reports, once, why /dev/log is polled.
 func (w *Watcher) cannotWatch(err error, now time.Time) {
-	if w.clock.at.IsZero() {
-		w.clock.start(now)
+	if w.clock.At.IsZero() {
+		w.clock.Start(now)
 	}
-	text := fmt.Sprintf("cannot watch /dev/log: %v; looking at it every %.0f seconds instead", err, lastLook.Seconds())
+	text := fmt.Sprintf("cannot watch /dev/log: %v; looking at it every %.0f seconds instead", err, pace.LastLook.Seconds())
 	switch {
 	case errors.Is(err, unix.EMFILE):
 		text += "; hint: raise fs.inotify.max_user_instances"

@@ -50,7 +50,7 @@ func (w *Watcher) watchYielded(now time.Time) {
 	switch {
 	case !w.yielded.is:
 		w.yielded.againAt = time.Time{}
-	case w.pause.retries < maxRetries:
+	case !w.pause.Exhausted():
 		w.yielded.againAt = now.Add(yieldedEvery)
 	default:
 		w.yielded.againAt = now.Add(yieldedRetry)

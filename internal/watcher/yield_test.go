@@ -24,9 +24,9 @@ func yielding(b *reruntest.Box) (f *fake, other int) {
 		b.T.Fatalf("%d sockets: %q", len(f.sockets()), f.said)
 	}
 	other = b.Listen()
-	f.due.at = time.Time{} // due to the repair's own events
+	f.due.At = time.Time{} // due to the repair's own events
 	f.look(time.Now())
-	if !f.yielded.is || len(f.sockets()) > 0 || !f.due.at.IsZero() {
+	if !f.yielded.is || len(f.sockets()) > 0 || !f.due.At.IsZero() {
 		b.T.Fatalf("not aside: %+v", f.yielded)
 	}
 	return f, other
@@ -92,7 +92,7 @@ func TestYieldFails(t *testing.T) {
 	f.look(now)
 	before := b.Runs()
 	now = now.Add(yieldedWait)
-	for range 1 + maxRetries {
+	for range 1 + retries {
 		f.Step(now)
 		if f.run == nil {
 			t.Fatalf("no repair: %+v", f.yielded)
@@ -101,10 +101,10 @@ func TestYieldFails(t *testing.T) {
 			_, _ = unix.Poll(nil, 2)
 			f.Step(now)
 		}
-		now = now.Add(lastDelay)
+		now = now.Add(longestPause)
 	}
 	for i := range 3 {
-		if f.run != nil || !f.due.at.IsZero() || f.yielded.againAt.IsZero() {
+		if f.run != nil || !f.due.At.IsZero() || f.yielded.againAt.IsZero() {
 			t.Fatalf("%+v", f.yielded)
 		}
 		if d := f.yielded.againAt.Sub(now); i > 0 && d < yieldedRetry-time.Millisecond {
@@ -117,7 +117,7 @@ func TestYieldFails(t *testing.T) {
 			f.Step(now)
 		}
 	}
-	if n := b.Runs() - before; n != 1+maxRetries+3 {
+	if n := b.Runs() - before; n != 1+retries+3 {
 		t.Errorf("%d runs", n)
 	}
 	if n := strings.Count(strings.Join(f.said, ""), "cannot be repaired"); n != 1 {
@@ -142,7 +142,7 @@ func TestYieldDevLog(t *testing.T) {
 	ours := Name{Dir: dir, Name: "log", Socket: b.Listen()}
 	ours.ID, _ = ours.lookup()
 	f.has = append(f.has, ours)
-	f.due.at = time.Time{} // due to the socket's own name
+	f.due.At = time.Time{} // due to the socket's own name
 	if f.look(time.Now()); !f.Next().IsZero() || f.inspect() != ok {
 		t.Errorf("looks at %v while all is ok", f.Next())
 	}
@@ -151,14 +151,14 @@ func TestYieldDevLog(t *testing.T) {
 	b.Must(os.WriteFile(b.Dev+".x", nil, 0o600)) // is no event that matters
 	runOnce(b, f)
 	now := f.yielded.againAt
-	if d := time.Until(now); !f.yielded.is || d > yieldedEvery || d < yieldedEvery/2 || !f.due.at.IsZero() {
+	if d := time.Until(now); !f.yielded.is || d > yieldedEvery || d < yieldedEvery/2 || !f.due.At.IsZero() {
 		t.Fatalf("not aside, or looks in %v: %+v", d, f.yielded)
 	}
 	// Another socket there, which may have the same inode number, is looked at by
 	// the repair, and reported once.
 	endListener(t, other)
 	other = over(b)
-	f.look(f.pause.last.Add(lastDelay))
+	f.look(f.pause.Last.Add(longestPause))
 	runOnce(b, f)
 	if f.inspect() != ok || b.Runs() != 2 {
 		t.Errorf("not ok, or %d runs: %+v", b.Runs(), f.yielded)
@@ -188,7 +188,7 @@ func TestYieldDevLog(t *testing.T) {
 	// A name that is gone is repaired at once.
 	other = over(b)
 	b.SetMode("nothing")
-	f.look(f.pause.last.Add(lastDelay))
+	f.look(f.pause.Last.Add(longestPause))
 	runOnce(b, f)
 	b.Must(os.Remove(b.Dev))
 	if is := f.inspect(); !f.yielded.is || is != replaced {
@@ -204,11 +204,11 @@ func TestYieldNotYet(t *testing.T) {
 	f := watching(b)
 	f.has = append(f.has, Name{Dir: -1, Socket: b.Listen()})
 	over(b)
-	f.due.at = time.Time{}
+	f.due.At = time.Time{}
 	f.look(time.Now())
 	over(b) // meanwhile
 	runOnce(b, f)
-	if f.yielded.is || f.due.at.IsZero() || len(f.said) > 0 {
+	if f.yielded.is || f.due.At.IsZero() || len(f.said) > 0 {
 		t.Errorf("%+v: %q", f.yielded, f.said)
 	}
 }

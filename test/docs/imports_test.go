@@ -16,7 +16,7 @@ import (
 
 // levels orders the packages: each imports only from levels below its own.
 var levels = [][]string{
-	{"internal/syslog", "internal/file", "internal/file/filetest", "internal/pidfd", "internal/memfd", "internal/rights", "internal/names", "internal/environ", "internal/annotation", "internal/uniprocessor", "internal/earlysignal", "internal/crash", "internal/watchdog", "internal/budget", "internal/usage", "internal/notify", "hooks"},
+	{"internal/syslog", "internal/file", "internal/file/filetest", "internal/pidfd", "internal/memfd", "internal/rights", "internal/names", "internal/environ", "internal/annotation", "internal/uniprocessor", "internal/earlysignal", "internal/crash", "internal/watchdog", "internal/pace", "internal/usage", "internal/notify", "hooks"},
 	{"internal/dirfd", "internal/eventloop", "internal/handover", "internal/safepath", "internal/watches", "internal/configfile", "internal/lxcexec", "internal/metrics", "internal/timezone", "internal/kmsg", "internal/listen", "internal/batch"},
 	{"internal/output", "internal/journal", "internal/record"},
 	{"internal/hook", "internal/rootfs", "internal/nodecall", "internal/daemon", "internal/sandbox", "internal/logfile", "internal/sink", "internal/relay", "internal/syslogconf", "internal/wrapper", "internal/rerun", "internal/rerun/reruntest", "internal/output/outputtest"},

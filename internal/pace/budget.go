@@ -1,6 +1,7 @@
-// Package budget owns the processor time that the watch of /dev/log may take: who replaces
-// the name decides how many repairs are needed, but not what they cost.
-package budget
+// Package pace owns how often a watcher checks and repairs /dev/log, and how much processor time
+// that may take: who replaces the name decides how many repairs are needed, but not what they
+// cost.
+package pace
 
 import (
 	"time"
