@@ -28,9 +28,10 @@ type nameLink struct {
 	logs  string // the directory of logs
 }
 
-// linkByName makes the link for the target's receiver, in place of the one of an earlier
-// container with that name. It returns nil without a name, or without logs on the host.
-func (r *Receiver) linkByName(t *target.Target) (*nameLink, error) {
+// linkByName makes the link for the target's receiver, which people call so, in place of the
+// one of an earlier container with that name. It returns nil without a name, or without logs
+// on the host.
+func (r *Receiver) linkByName(t *target.Target, called string) (*nameLink, error) {
 	if r.logs == "" || t.Host || t.ReceiverInside() {
 		return nil, nil
 	}
@@ -39,7 +40,7 @@ func (r *Receiver) linkByName(t *target.Target) (*nameLink, error) {
 	if r.Config == "" && !slices.ContainsFunc(r.Rules, writesThere) {
 		return nil, nil
 	}
-	return makeNameLink(logs, r.called(t))
+	return makeNameLink(logs, called)
 }
 
 // called is the name that people know the container by; empty if it has none, and for a

@@ -257,7 +257,6 @@ func (r *Receiver) Start(j Job) (pid int, end func(), err error) {
 		Sealed: t.ReceiverInside() && !t.Host,
 		// Otherwise it would have all the runtime's privileges.
 		Confined: t.Entered,
-		Args:     r.args(j),
 		Env:      daemon.Env("TZ"),
 		Files:    j.Files,
 		Timeout:  readyTimeout,
@@ -272,7 +271,9 @@ func (r *Receiver) Start(j Job) (pid int, end func(), err error) {
 		spec.Files = append(spec.Files, handover.Passed{File: t.Root.File(), Name: handover.NameRoot})
 	}
 	err = rootfs.AsSelf(func() (err error) {
-		link, err := r.linkByName(t)
+		called := r.called(t)
+		spec.Args = r.args(j, called)
+		link, err := r.linkByName(t, called)
 		if err != nil && r.Warn != nil {
 			r.Warn(err.Error()) // the log is there all the same
 		}
@@ -299,14 +300,14 @@ func (r *Receiver) Start(j Job) (pid int, end func(), err error) {
 	return pid, end, err
 }
 
-// args are devlogd's arguments.
-func (r *Receiver) args(j Job) []string {
+// args are devlogd's arguments. called is the name that people know the container by.
+func (r *Receiver) args(j Job, called string) []string {
 	args := append([]string{"--name", r.Name}, hostNameArgs(j.Target, r.HostName)...)
 	if r.LineHost != "" {
 		args = append(args, "--line-host", r.LineHost)
 	}
-	if name := r.called(j.Target); name != cmp.Or(r.LineHost, r.Name) && hook.CheckName(name) == nil {
-		args = append(args, "--container-name", name)
+	if called != cmp.Or(r.LineHost, r.Name) && hook.CheckName(called) == nil {
+		args = append(args, "--container-name", called)
 	}
 	if r.Config != "" {
 		args = append(args, "--config", r.Config)
