@@ -26,6 +26,8 @@ type Name struct {
 	Name  string
 	Flags int     // of unlinkat(2)
 	ID    file.ID // of the file when the name was passed; zero for none
+
+	dir file.ID // of the directory; zero before the first call of DirID
 }
 
 // lookup returns the file that has the name now; zero for none.
@@ -48,8 +50,17 @@ func (p *Name) isOwn() bool {
 	return p.Flags != unix.AT_REMOVEDIR && strings.HasPrefix(p.Name, ownPrefix)
 }
 
-// DirID returns the directory of the name, and whether it still has a name itself.
-func (p *Name) DirID() (id file.ID, exists bool) {
+// DirID returns the directory of the name; zero if it is not known. It makes a system call once:
+// a node compares each directory with those of all its containers.
+func (p *Name) DirID() file.ID {
+	if p.dir == (file.ID{}) {
+		p.dir, _ = p.statDir()
+	}
+	return p.dir
+}
+
+// statDir returns the directory of the name, and whether it still has a name itself.
+func (p *Name) statDir() (id file.ID, exists bool) {
 	var st unix.Stat_t
 	if unix.Fstat(p.Dir, &st) != nil {
 		return file.ID{}, false
@@ -86,7 +97,7 @@ func Merge(fresh, earlier []*Name, used func(*Name) bool) (list []*Name, dropped
 	seen := map[key]*Name{}
 	dropped = map[*Name]*Name{}
 	for _, p := range append(slices.Clone(fresh), earlier...) {
-		id, exists := p.DirID()
+		id, exists := p.statDir()
 		k := key{id, p.Name, p.Flags}
 		if !exists || !p.removes() && !used(p) || seen[k] != nil || len(list) == Max {
 			dropped[p] = seen[k]

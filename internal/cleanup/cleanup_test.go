@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/file"
 	"devlog/internal/file/filetest"
 	"devlog/internal/names"
 	"devlog/internal/record"
@@ -76,5 +77,28 @@ func TestForget(t *testing.T) {
 	i = &Identity{previous: slices.Clone(list)}
 	if i.Forget(nil); !slices.Equal(i.previous, list[:1]) {
 		t.Errorf("without a record: %v", i.previous)
+	}
+}
+
+// The directory of a name is looked up once, however often it is asked for.
+func TestDirID(t *testing.T) {
+	dir := t.TempDir()
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Name{Dir: fd}
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.DirID(); got != file.IDOf(&st) {
+		t.Errorf("it is %v, want %v", got, file.IDOf(&st))
+	}
+	if err := unix.Close(fd); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.DirID(); got != file.IDOf(&st) {
+		t.Errorf("the second time it is %v, want %v", got, file.IDOf(&st))
 	}
 }

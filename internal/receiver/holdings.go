@@ -119,10 +119,7 @@ func (r *Receiver) Sockets() (list []*intake.Socket) {
 
 // Holds returns whether one of the names is in that directory.
 func (r *Receiver) Holds(dir file.ID) bool {
-	return slices.ContainsFunc(r.cleanups, func(p *cleanup.Name) bool {
-		id, _ := p.DirID()
-		return id == dir
-	})
+	return slices.ContainsFunc(r.cleanups, func(p *cleanup.Name) bool { return p.DirID() == dir })
 }
 
 // Forsake leaves the names to another receiver, or to the repair that made them.
