@@ -1,12 +1,12 @@
 // Command bench measures what a hook costs a container's start: the wall time
 // of "runc run" and "crun run" of a container that does nothing, with no hook,
-// with a static C program that does nothing, and with devlog-hook, as it is and
-// with parts of its work left out. They take turns, so that other load on the
-// machine affects all of them alike.
+// with a C program and a Go program that do nothing, and with devlog-hook, as it
+// is and with parts of its work left out. They take turns, so that other load on
+// the machine affects all of them alike.
 //
 //	bench [-n ROUNDS] BIN
 //
-// BIN is the directory of devlog-hook and devlogd. It needs root, gcc and
+// BIN is the directory of devlog-hook and devlogd. It needs root, gcc, Go and
 // busybox, and runs on a temporary host made of namespaces.
 package main
 
@@ -80,6 +80,13 @@ func inside(bin string, rounds int) error {
 	if out, err := exec.Command("gcc", "-O1", "-static", "-o", nothing, "test/bench/testdata/true.c").CombinedOutput(); err != nil {
 		return fmt.Errorf("compile the C hook: %w\n%s", err, out)
 	}
+	empty := dir + "/empty"
+	if err := os.WriteFile(empty+".go", []byte("package main\n\nfunc main() {}\n"), 0o644); err != nil {
+		return err
+	}
+	if out, err := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", empty, empty+".go").CombinedOutput(); err != nil {
+		return fmt.Errorf("compile the empty Go program: %w\n%s", err, out)
+	}
 	hook, own := bin+"/devlog-hook", "--receiver="+bin+"/devlogd"
 	node := exec.Command(bin+"/devlogd", "--node")
 	if err := node.Start(); err != nil {
@@ -97,6 +104,7 @@ func inside(bin string, rounds int) error {
 	variants := []variant{
 		{name: "no hook"},
 		{name: "C true", hook: []string{nothing}},
+		{name: "empty Go program", hook: []string{nothing, empty}},
 		{name: "program start alone", hook: []string{nothing, hook, "--version"}},
 		{name: "no receiver", hook: []string{hook, "oci", "--stage", "prestart", "--receiver", "none", "--no-auto-repair"}},
 		{name: "no auto-repair", hook: []string{hook, "oci", "--stage", "prestart", own, "--no-auto-repair"}},
