@@ -3,7 +3,6 @@
 package pidfd
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -38,14 +37,19 @@ func PID(fd int) (int, error) {
 // ParsePID returns the process ID in the fdinfo of a pidfd (proc_pid_fdinfo(5)); 0
 // if the process has ended or is in another PID namespace.
 func ParsePID(info []byte) int {
-	for line := range bytes.Lines(info) {
-		if value, ok := bytes.CutPrefix(line, []byte("Pid:")); ok {
-			if pid, err := strconv.Atoi(string(bytes.TrimSpace(value))); err == nil && pid > 0 {
-				return pid
-			}
+	pid, _ := strconv.Atoi(Field(string(info), "Pid")) // 0 without a number
+	return max(pid, 0)
+}
+
+// Field returns the value of a field in a text of /proc with a line NAME:VALUE for each, such as
+// /proc/PID/status; empty if there is none.
+func Field(text, name string) string {
+	for line := range strings.Lines(text) {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			return strings.TrimSpace(value)
 		}
 	}
-	return 0
+	return ""
 }
 
 // Ended returns whether the process of the handle has ended.

@@ -6,11 +6,11 @@ import (
 	"os"
 	"runtime"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"devlog/internal/dirfd"
+	"devlog/internal/pidfd"
 )
 
 // The main goroutine stays on the main thread, so that no other goroutine gets it: a thread
@@ -144,10 +144,8 @@ func mountID(f *os.File) (int, error) {
 
 // ParseMountID returns the number of the mount in the text of a /proc/PID/fdinfo/FD.
 func ParseMountID(fdinfo string) (int, error) {
-	for line := range strings.Lines(fdinfo) {
-		if value, ok := strings.CutPrefix(line, "mnt_id:"); ok {
-			return strconv.Atoi(strings.TrimSpace(value))
-		}
+	if id := pidfd.Field(fdinfo, "mnt_id"); id != "" {
+		return strconv.Atoi(id)
 	}
 	return 0, errors.ErrUnsupported
 }

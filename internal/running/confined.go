@@ -8,6 +8,7 @@ import (
 
 	"devlog/internal/daemon"
 	"devlog/internal/memfd"
+	"devlog/internal/pidfd"
 	"devlog/internal/plan"
 	"devlog/internal/sandbox"
 )
@@ -25,15 +26,8 @@ func rightsOf(pid int) *plan.Rights {
 	if err != nil {
 		return nil
 	}
-	for line := range strings.Lines(string(text)) {
-		key, value, _ := strings.Cut(strings.TrimSpace(line), ":\t")
-		switch key {
-		case "NoNewPrivs":
-			f.NoNewPrivs = value == "1"
-		case "CapEff":
-			f.Capabilities = value
-		}
-	}
+	f.NoNewPrivs = pidfd.Field(string(text), "NoNewPrivs") == "1"
+	f.Capabilities = pidfd.Field(string(text), "CapEff")
 	fds, err := filepath.Glob(proc + "/fd/*")
 	if err != nil {
 		return f

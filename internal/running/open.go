@@ -14,15 +14,19 @@ import (
 // OpenFiles returns the receiver's open files; none if it has ended. It fails if this process
 // may not see them.
 func (r Receiver) OpenFiles() ([]file.ID, error) {
-	dir := "/proc/" + strconv.Itoa(readerOf(r.PID)) + "/fd"
-	entries, err := os.ReadDir(dir)
+	ids, err := openFileIDs(readerOf(r.PID))
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 		return nil, nil
 	}
+	return ids, err
+}
+
+func openFileIDs(pid int) (ids []file.ID, err error) {
+	dir := "/proc/" + strconv.Itoa(pid) + "/fd"
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	var ids []file.ID
 	for _, e := range entries {
 		// The file system may be the container's own, and must not delay this.
 		var st unix.Statx_t

@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"devlog/internal/changes"
 	"devlog/internal/memfd"
 	"devlog/internal/names"
@@ -54,8 +52,7 @@ func isReceiverOf(pid int, started string, at *rootfs.Dir) bool {
 
 // isReceiverAt is isReceiverOf without the start time.
 func isReceiverAt(pid int, at *rootfs.Dir) bool {
-	proc := "/proc/" + strconv.Itoa(pid)
-	exe, err := os.Readlink(proc + "/exe")
+	exe, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/exe")
 	if err != nil || !isReceiverExe(exe) || pidfd.Forked(pid) {
 		return false
 	}
@@ -63,18 +60,8 @@ func isReceiverAt(pid int, at *rootfs.Dir) bool {
 	if err != nil {
 		return false
 	}
-	fds, err := filepath.Glob(proc + "/fd/*")
-	if err != nil {
-		return false
-	}
-	return slices.ContainsFunc(fds, func(fd string) bool {
-		// The file system may be the container's own, and must not delay this.
-		var st unix.Statx_t
-		if err := unix.Statx(unix.AT_FDCWD, fd, unix.AT_STATX_DONT_SYNC, unix.STATX_INO, &st); err != nil {
-			return false
-		}
-		return rootfs.ID{Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), Ino: st.Ino} == want.ID
-	})
+	ids, err := openFileIDs(pid)
+	return err == nil && slices.Contains(ids, want.ID)
 }
 
 // isReceiverExe returns whether a /proc/PID/exe points to devlogd, which may run from memory or

@@ -69,14 +69,9 @@ func (r Receiver) isRecordedIn(dir, status string) bool {
 // realUID returns the user in the text of a /proc/PID/status; -1 if it has none. The owner of
 // /proc/PID is always root for a process that is not dumpable.
 func realUID(status string) int {
-	for line := range strings.Lines(status) {
-		if ids, ok := strings.CutPrefix(line, "Uid:"); ok {
-			if fields := strings.Fields(ids); len(fields) > 0 {
-				if uid, err := strconv.Atoi(fields[0]); err == nil {
-					return uid
-				}
-			}
-		}
+	uid, _, _ := strings.Cut(pidfd.Field(status, "Uid"), "\t")
+	if n, err := strconv.Atoi(uid); err == nil {
+		return n
 	}
 	return -1
 }

@@ -1,7 +1,6 @@
 package sink
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -159,12 +158,8 @@ func isPTY(st *unix.Stat_t) bool {
 // parseFlags returns the flags in a descriptor's fdinfo (proc_pid_fdinfo(5)). If there are
 // none, it returns flags that permit nothing.
 func parseFlags(info []byte) int {
-	for line := range bytes.Lines(info) {
-		if value, ok := bytes.CutPrefix(line, []byte("flags:")); ok {
-			if flags, err := strconv.ParseInt(string(bytes.TrimSpace(value)), 8, 64); err == nil {
-				return int(flags)
-			}
-		}
+	if flags, err := strconv.ParseInt(pidfd.Field(string(info), "flags"), 8, 64); err == nil {
+		return int(flags)
 	}
 	return unix.O_PATH
 }

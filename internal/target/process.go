@@ -15,17 +15,9 @@ import (
 // InnermostPID returns the process ID in the innermost PID namespace (NSpid of
 // proc_pid_status(5)); 0 if the text is not a /proc/PID/status.
 func InnermostPID(status string) int {
-	for line := range strings.Lines(status) {
-		if ids, ok := strings.CutPrefix(line, "NSpid:"); ok {
-			fields := strings.Fields(ids)
-			if len(fields) == 0 {
-				return 0
-			}
-			pid, _ := strconv.Atoi(fields[len(fields)-1])
-			return pid
-		}
-	}
-	return 0
+	ids := pidfd.Field(status, "NSpid")
+	pid, _ := strconv.Atoi(ids[strings.LastIndexAny(ids, "\t ")+1:]) // 0 without a number
+	return pid
 }
 
 // ShownPID returns the number that /proc has for a process. /proc may show another PID
