@@ -3,6 +3,7 @@ package sink
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strconv"
@@ -41,12 +42,6 @@ const (
 	lostWithheld = "kernel log rate limit"
 )
 
-// recordWriter is an open /dev/kmsg.
-type recordWriter interface {
-	Write(p []byte) (int, error)
-	Close() error
-}
-
 // kmsg is a descriptor of /dev/kmsg.
 type kmsg int
 
@@ -58,13 +53,13 @@ func (k kmsg) Close() error                { return unix.Close(int(k)) }
 type Kernel struct {
 	path string
 	name string // before every record
-	open func() (recordWriter, error)
+	open func() (io.WriteCloser, error)
 	now  func() time.Time
 
-	log    recordWriter // nil if it cannot be opened
-	begin  time.Time    // of the current interval
-	used   int          // records in the current interval
-	unsaid uint64       // withheld messages without a notice in the log
+	log    io.WriteCloser // nil if it cannot be opened
+	begin  time.Time      // of the current interval
+	used   int            // records in the current interval
+	unsaid uint64         // withheld messages without a notice in the log
 	record []byte
 	counts output.Counts
 }
@@ -74,16 +69,16 @@ type Kernel struct {
 // uses a duplicate; -1 to open it. If the log cannot be opened, the error says why, and the output
 // counts every message as lost.
 func OpenKernel(path, name string, held int) (*Kernel, error) {
-	return newKernel(path, name, time.Now, func() (recordWriter, error) { return openKmsg(path, held) })
+	return newKernel(path, name, time.Now, func() (io.WriteCloser, error) { return openKmsg(path, held) })
 }
 
-func newKernel(path, name string, now func() time.Time, open func() (recordWriter, error)) (*Kernel, error) {
+func newKernel(path, name string, now func() time.Time, open func() (io.WriteCloser, error)) (*Kernel, error) {
 	k := &Kernel{path: path, name: name, now: now, open: open, record: make([]byte, 0, syslog.MaxRecord)}
 	err := k.reopen()
 	return k, err
 }
 
-func openKmsg(path string, held int) (recordWriter, error) {
+func openKmsg(path string, held int) (io.WriteCloser, error) {
 	// Without this file (no /proc) assume the default.
 	if mode, err := os.ReadFile("/proc/sys/kernel/printk_devkmsg"); err == nil && strings.TrimSpace(string(mode)) == "off" {
 		return nil, fmt.Errorf("cannot open %s: %w", path, ErrKernelOff)

@@ -3,6 +3,7 @@ package sink
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -54,7 +55,7 @@ func (k *fakeKernel) Close() error { k.n = 0; return nil }
 func newTestKernel(t *testing.T) (*Kernel, *fakeKernel) {
 	t.Helper()
 	log := &fakeKernel{now: time.Unix(1000, 0)}
-	k, err := newKernel("/dev/kmsg", "box", func() time.Time { return log.now }, func() (recordWriter, error) { return log, nil })
+	k, err := newKernel("/dev/kmsg", "box", func() time.Time { return log.now }, func() (io.WriteCloser, error) { return log, nil })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +153,7 @@ func TestKernelErrors(t *testing.T) {
 	k.Add(outputtest.Message("x"))
 	outputtest.WantCounts(t, k, "0 0 input/output error=1")
 
-	k, err := newKernel("/dev/kmsg", "box", time.Now, func() (recordWriter, error) { return nil, unix.EPERM })
+	k, err := newKernel("/dev/kmsg", "box", time.Now, func() (io.WriteCloser, error) { return nil, unix.EPERM })
 	if !errors.Is(err, unix.EPERM) {
 		t.Fatal(err)
 	}

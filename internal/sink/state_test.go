@@ -2,6 +2,7 @@ package sink
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -63,7 +64,7 @@ func TestKernelState(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.FD = null
-	denied, err := newKernel("/dev/kmsg", "box", time.Now, func() (recordWriter, error) { return nil, unix.EPERM })
+	denied, err := newKernel("/dev/kmsg", "box", time.Now, func() (io.WriteCloser, error) { return nil, unix.EPERM })
 	if err == nil {
 		t.Fatal("it could be opened")
 	}
