@@ -4,6 +4,7 @@ package logfile
 
 import (
 	"errors"
+	"io"
 	"path/filepath"
 	"time"
 
@@ -24,7 +25,7 @@ const (
 
 // handle is an open file whose end can be removed again.
 type handle interface {
-	output.Writer
+	io.Writer
 	Sync() error
 	// Size returns the file's size in bytes, and whether the file still has a name.
 	Size() (size int64, named bool)

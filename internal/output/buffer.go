@@ -3,6 +3,7 @@ package output
 import (
 	"bytes"
 	"errors"
+	"io"
 	"slices"
 	"strconv"
 	"time"
@@ -54,11 +55,6 @@ type untold struct {
 func NewBuffer(o BufferOptions) Buffer { return Buffer{BufferOptions: o} }
 
 var newline = []byte{'\n'}
-
-// Writer is what lines are written to.
-type Writer interface {
-	Write(p []byte) (int, error)
-}
 
 // Size returns how many bytes wait.
 func (b *Buffer) Size() int { return len(b.buf) - b.head }
@@ -117,7 +113,7 @@ func (b *Buffer) first(most int) []byte {
 }
 
 // Write writes what first returns. Writing only a part is not an error.
-func (b *Buffer) Write(w Writer, most int) error {
+func (b *Buffer) Write(w io.Writer, most int) error {
 	for {
 		n, err := w.Write(b.first(most))
 		if errors.Is(err, unix.EINTR) {

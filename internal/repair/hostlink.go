@@ -44,15 +44,7 @@ func makeHostLink(host *rootfs.Root, at, text string) error {
 	default:
 		return &plan.Refusal{Reason: fmt.Sprintf("%s on the host is a %s", at, st.Kind), Advice: "remove it"}
 	}
-	tmp := rootfs.TempName(name)
-	if err := dir.Symlink(text, tmp); err != nil {
-		return err
-	}
-	if err := dir.Rename(tmp, name); err != nil {
-		_ = dir.Unlink(tmp)
-		return err
-	}
-	return nil
+	return dir.ReplaceLink(text, name)
 }
 
 // recordHost records on the host what undo --host needs, if the repair of a container

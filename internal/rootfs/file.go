@@ -50,12 +50,17 @@ func (d *Dir) WriteFile(name string, data []byte) error {
 // that must not open files in the directory, which could be devices, can still read and write
 // it. If a link cannot hold the text, it becomes a regular file.
 func (d *Dir) WriteNote(name string, text []byte) error {
-	tmp := TempName(name)
-	err := d.Symlink(string(text), tmp)
+	err := d.ReplaceLink(string(text), name)
 	if errors.Is(err, unix.ENAMETOOLONG) || errors.Is(err, unix.EPERM) {
 		return d.WriteFile(name, text)
 	}
-	if err != nil {
+	return err
+}
+
+// ReplaceLink makes a link with this text in one step. It replaces a file with that name.
+func (d *Dir) ReplaceLink(text, name string) error {
+	tmp := TempName(name)
+	if err := d.Symlink(text, tmp); err != nil {
 		return err
 	}
 	if err := d.Rename(tmp, name); err != nil {

@@ -4,6 +4,7 @@ package sink
 
 import (
 	"errors"
+	"io"
 	"math"
 	"time"
 	"unsafe"
@@ -67,7 +68,7 @@ var busy = [...]error{
 
 // stream is an open file. Writing to it does not wait.
 type stream interface {
-	output.Writer
+	io.Writer
 	// FD is the descriptor to wait for.
 	FD() int
 	// Most is the most bytes that a reader gets in one piece.
