@@ -19,7 +19,6 @@ import (
 
 	"devlog/internal/eventloop"
 	"devlog/internal/handover"
-	"devlog/internal/logfile"
 	"devlog/internal/receiver"
 	"devlog/internal/sandbox"
 	"devlog/internal/timezone"
@@ -45,7 +44,6 @@ func (e usageError) Unwrap() error { return e.error }
 // handover.NameReady or, without one, to stderr.
 func Main(args []string, stdout, stderr io.Writer) int {
 	sandbox.Hide()
-	logfile.OneProcessor() // package uniprocessor has done this, except in tests
 	before, err := handover.Inherit()
 	files, ferr := handover.Inherited()
 	ready := -1

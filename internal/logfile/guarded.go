@@ -49,7 +49,7 @@ type Guarded struct {
 
 // GuardOptions are the options of the guard.
 type GuardOptions struct {
-	Watchdog *watchdog.Watchdog // the loop's; may be nil
+	Watchdog *watchdog.Watchdog // the loop's
 	// Problem reports that the file system hangs (ErrHangs), once each time, or that the first
 	// message could not create the file.
 	Problem func(error)
@@ -131,7 +131,7 @@ func (g *Guarded) Flush(now time.Time) {
 	if len(g.todo) == 0 && g.file.rests(now) {
 		return
 	}
-	switch guards := g.Watchdog != nil && g.Watchdog.Guards(); {
+	switch guards := g.Watchdog.Guards(); {
 	case guards && now.Before(g.trusted):
 		g.send(g.step(now), true)
 	case guards && len(g.todo) == 0 && !g.file.later: // creating a file is slower than writing to it
@@ -257,7 +257,7 @@ func (g *Guarded) giveBack(took time.Duration) {
 		g.file.Close()
 		return
 	}
-	if b.late.Load() && g.Watchdog != nil {
+	if b.late.Load() {
 		g.Watchdog.Wake()
 	}
 }

@@ -48,19 +48,6 @@ type processors struct {
 
 var beside processors
 
-// OneProcessor limits Go to one processor, except during compressing: there is nothing else to
-// do in parallel, and waking another thread costs more than it gains.
-func OneProcessor() { beside.one() }
-
-func (p *processors) one() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.before = 1
-	if p.jobs == 0 {
-		runtime.GOMAXPROCS(1)
-	}
-}
-
 // Compressing returns whether a file is being compressed.
 func Compressing() bool {
 	beside.mu.Lock()

@@ -23,15 +23,4 @@ func TestProcessors(t *testing.T) {
 	if n := runtime.GOMAXPROCS(0); n != 1 {
 		t.Errorf("%d processors at the end, want 1", n)
 	}
-	// A job that has begun before there was to be one.
-	runtime.GOMAXPROCS(2)
-	p.begin()
-	p.one()
-	if n := runtime.GOMAXPROCS(0); n != 2 {
-		t.Errorf("%d processors beside an early job, want 2", n)
-	}
-	p.end()
-	if n := runtime.GOMAXPROCS(0); n != 1 {
-		t.Errorf("%d processors after an early job, want 1", n)
-	}
 }

@@ -14,7 +14,7 @@ import (
 )
 
 func openLater(path, below string, problem func(error)) (*Guarded, error) {
-	return OpenGuarded(path, Options{Notice: outputtest.Notice, Below: below, Later: true}, GuardOptions{Problem: problem})
+	return OpenGuarded(path, Options{Notice: outputtest.Notice, Below: below, Later: true}, GuardOptions{Watchdog: watchdog.New(func() {}, func() {}), Problem: problem})
 }
 
 // The first message creates the file. Its directory is there from the start.

@@ -30,7 +30,7 @@ func TestLossAtTheEnd(t *testing.T) {
 	r := newReceiver(t, Config{Name: "box"})
 	said := hearKernel(r)
 	r.process.Stderr = pipe[1]
-	out, err := logfile.OpenGuarded(filepath.Join(dir, "m"), logfile.Options{Notice: r.router.Notice}, logfile.GuardOptions{})
+	out, err := logfile.OpenGuarded(filepath.Join(dir, "m"), logfile.Options{Notice: r.router.Notice}, logfile.GuardOptions{Watchdog: r.process.Watchdog})
 	if err == nil {
 		t.Fatal("it was opened")
 	}
@@ -43,7 +43,7 @@ func TestLossAtTheEnd(t *testing.T) {
 	if n, err := unix.Read(pipe[0], got[:]); err != nil || string(got[:n]) != want+"\n" || *said != want {
 		t.Errorf("%q, %v; the kernel's log has %q; want %q", got[:max(n, 0)], err, *said, want)
 	}
-	closed, err := logfile.OpenGuarded(filepath.Join(t.TempDir(), "m"), logfile.Options{Notice: r.router.Notice}, logfile.GuardOptions{})
+	closed, err := logfile.OpenGuarded(filepath.Join(t.TempDir(), "m"), logfile.Options{Notice: r.router.Notice}, logfile.GuardOptions{Watchdog: r.process.Watchdog})
 	if err != nil {
 		t.Fatal(err)
 	}
