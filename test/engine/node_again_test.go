@@ -186,3 +186,37 @@ func TestNodeRepairedByHand(t *testing.T) {
 	}
 	stop()
 }
+
+// On a host that was prepared once, and that nothing else keeps prepared, the service prepares it again when
+// somebody removes or replaces /dev/log, while it has a container that shares /dev.
+func TestNodeKeepsHost(t *testing.T) {
+	host.NeedContainers(t)
+	h := host.NewHost(t)
+	startNode(t, h)
+	c := host.NewCheap(t, h, "c", host.CheapOptions{})
+	preparedAgain := func(t *testing.T, after string, receive func() string) {
+		t.Helper()
+		host.Eventually(t, after+": the host is prepared again", func() bool {
+			return h.Do(host.HookOn(), "check", "--host").Code == 0
+		})
+		h.Must(host.Client, "t", "13", "host-"+after)
+		if got := receive(); !strings.Contains(got, "host-"+after) {
+			t.Errorf("%s: the host's daemon gets %q", after, got)
+		}
+		c.WantSent(t, c.Log(false), "container-"+after)
+	}
+	t.Run("a daemon", func(t *testing.T) {
+		receive := host.ListenOn(t, h, "/dev/log")
+		h.Must(host.HookOn(), "repair", "--host")
+		if r := c.Hook(false, "repair", "--receiver", "node"); r.Code != 0 || r.ErrOut != "" {
+			t.Fatalf("repair: %+v", r)
+		}
+		host.Check(t, os.Remove(h.Path("/dev/log")))
+		preparedAgain(t, "removal", receive)
+		host.LinkLog(t, h, "/run/nowhere")
+		preparedAgain(t, "replacement", receive)
+	})
+	receive := host.ListenOn(t, h, "/dev/log.new") // that daemon has ended, and is restarted
+	host.Check(t, os.Rename(h.Path("/dev/log.new"), h.Path("/dev/log")))
+	preparedAgain(t, "restart", receive)
+}
