@@ -41,6 +41,17 @@ var (
 	errRefuses     = errors.New("a repair would be refused")
 )
 
+// answer returns check's verdict as an error.
+func answer(v plan.Verdict) error {
+	switch v {
+	case plan.NeedsRepair:
+		return errNeedsRepair
+	case plan.Refused:
+		return errRefuses
+	}
+	return nil
+}
+
 // failures are the errors of several containers. Each is reported on its own line.
 type failures []error
 

@@ -12,7 +12,6 @@ import (
 	"devlog/internal/hook"
 	"devlog/internal/hosts"
 	"devlog/internal/plan"
-	"devlog/internal/repair"
 	"devlog/internal/usage"
 )
 
@@ -230,36 +229,6 @@ func TestExitCodes(t *testing.T) {
 	} {
 		if got := p.exit(tt.err); got != tt.want {
 			t.Errorf("exit(%v) = %d, want %d", tt.err, got, tt.want)
-		}
-	}
-}
-
-// check answers "needs repair" if anything can be repaired, and otherwise "refused".
-func TestVerdict(t *testing.T) {
-	host := func(v plan.Verdict, advice string) repair.Result {
-		return repair.Result{Plan: plan.Plan{Verdict: v, Advice: advice}}
-	}
-	container := func(v plan.Verdict) hosts.Sharer { return hosts.Sharer{Plan: plan.Plan{Verdict: v}} }
-	fine, needs, refused := container(plan.Healthy), container(plan.NeedsRepair), container(plan.Refused)
-	hangs := hosts.Sharer{Problem: "it does not answer"}
-	for _, tt := range []struct {
-		name       string
-		host       repair.Result
-		containers []hosts.Sharer
-		want       int
-	}{
-		{"nothing", host(plan.Healthy, ""), nil, exitDone},
-		{"all healthy", host(plan.Healthy, ""), []hosts.Sharer{fine, fine}, exitDone},
-		{"no daemon on the host", host(plan.Healthy, "start it"), []hosts.Sharer{fine}, exitNeedsRepair},
-		{"host to be prepared", host(plan.NeedsRepair, ""), []hosts.Sharer{refused}, exitNeedsRepair},
-		{"host refused", host(plan.Refused, ""), []hosts.Sharer{needs}, exitRefused},
-		{"a container needs it", host(plan.Healthy, ""), []hosts.Sharer{fine, needs}, exitNeedsRepair},
-		{"a container is refused", host(plan.Healthy, ""), []hosts.Sharer{refused, fine}, exitRefused},
-		{"one of each", host(plan.Healthy, ""), []hosts.Sharer{refused, needs, refused}, exitNeedsRepair},
-		{"one hangs", host(plan.Healthy, ""), []hosts.Sharer{fine, hangs}, exitNeedsRepair},
-	} {
-		if code := (&program{}).exit(verdict(tt.host, tt.containers)); code != tt.want {
-			t.Errorf("%s: exit code %d, want %d", tt.name, code, tt.want)
 		}
 	}
 }

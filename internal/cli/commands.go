@@ -64,7 +64,7 @@ func (p *program) checkCommand() *cli.Command {
 			if err := report.Check(p.stdout, r, c.Bool("json")); err != nil {
 				return err
 			}
-			return answer(r)
+			return answer(report.Verdict(r))
 		}),
 	})
 }

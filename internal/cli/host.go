@@ -32,7 +32,7 @@ func (p *program) checkHost(c *cli.Context, r repair.Result, o repair.Options) e
 	if err != nil {
 		return err
 	}
-	return verdict(r, list)
+	return answer(report.HostVerdict(r, list))
 }
 
 // summarize reports on the host, t, with the result r, and on all of its containers.
@@ -53,36 +53,7 @@ func (p *program) summarize(c *cli.Context, t *target.Target, r repair.Result, l
 	if err != nil {
 		return err
 	}
-	return verdict(r, slices.DeleteFunc(list, func(s hosts.Sharer) bool { return !s.Concerns() }))
-}
-
-// verdict returns check's answer about the host and its containers. "Needs repair" has
-// precedence over "refused": a repair of one, such as the host, can make others possible.
-func verdict(host repair.Result, containers []hosts.Sharer) error {
-	if err := answer(host); err != nil {
-		return err
-	}
-	var err error
-	for _, s := range containers {
-		switch {
-		case s.Problem != "" || s.Plan.Verdict == plan.NeedsRepair:
-			return errNeedsRepair
-		case s.Plan.Verdict == plan.Refused:
-			err = errRefuses
-		}
-	}
-	return err
-}
-
-// answer returns check's answer about one container, or the host by itself.
-func answer(r repair.Result) error {
-	switch {
-	case r.Plan.Verdict == plan.Refused:
-		return errRefuses
-	case !r.Works():
-		return errNeedsRepair
-	}
-	return nil
+	return answer(report.HostVerdict(r, slices.DeleteFunc(list, func(s hosts.Sharer) bool { return !s.Concerns() })))
 }
 
 // repairSharers repairs every container that shares the host's /dev and needs a repair.
