@@ -65,7 +65,7 @@ func (p *program) repairSharers(c *cli.Context, o repair.Options) error {
 	err = hosts.RepairAll(list, func(name string) (repair.Options, error) {
 		return p.options(c, name)
 	}, func(s hosts.Sharer, t *target.Target, o repair.Options, r repair.Result) {
-		of := fmt.Sprintf("container %s (process %d): ", syslog.Escape(s.Name), s.PID)
+		of := fmt.Sprintf("container %s (process %d): ", syslog.Escape(s.Shown()), s.PID)
 		report.Repaired(p.stdout, of, t, o, r)
 		p.sayWarnings(of)
 		failure.Forget(t, s.Name)

@@ -101,7 +101,7 @@ func (e *NotFoundError) Error() string {
 	var named []string
 	for _, c := range e.running {
 		if !c.Sandbox && len(named) < maxNamed {
-			named = append(named, cmp.Or(c.Called(), c.ID))
+			named = append(named, cmp.Or(c.Called(), Short(c.ID)))
 		}
 	}
 	running := "found no container"

@@ -3,6 +3,7 @@
 package hosts
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -29,8 +30,9 @@ type Sharer struct {
 	Command string `json:"command"`
 	// Name is the container's name; see target.NameOfProcess.
 	Name string `json:"name"`
-	// Called is the name that people know it by, and Engine the program that they start it
-	// with. Only All sets them, where they are known.
+	// ID is what the runtime calls it, Called the name that people know it by, and Engine the
+	// program that they start it with; empty if not known.
+	ID     string `json:"id,omitempty"`
 	Called string `json:"called,omitempty"`
 	Engine string `json:"engine,omitempty"`
 	// Facts and Plan are the result of repair.Check.
@@ -48,6 +50,23 @@ type Sharer struct {
 // out containers that end meanwhile, and processes that share the host's /run too: they are
 // not in a container.
 func List(o repair.Options) ([]Sharer, error) {
+	list, err := sharers(o)
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	known, _ := containers.This().List()
+	for i, s := range list {
+		for _, c := range known {
+			if c.PID == s.PID {
+				list[i].ID, list[i].Called, list[i].Engine = c.ID, c.Called(), c.Engine
+			}
+		}
+	}
+	return list, nil
+}
+
+// sharers is List without the names that people know.
+func sharers(o repair.Options) ([]Sharer, error) {
 	pids, err := target.Containers()
 	if err != nil {
 		return nil, err
@@ -65,7 +84,7 @@ func List(o repair.Options) ([]Sharer, error) {
 // All returns the containers of List and all others that their engines' files and processes
 // show, sorted by process ID. Containers that only hold a pod's namespaces are left out.
 func All(o repair.Options) ([]Sharer, error) {
-	list, err := List(o)
+	list, err := sharers(o)
 	if err != nil {
 		return nil, err
 	}
@@ -87,11 +106,15 @@ func All(o repair.Options) ([]Sharer, error) {
 			i = len(list)
 			list = append(list, s)
 		}
-		list[i].Called, list[i].Engine = c.Called(), c.Engine
+		list[i].ID, list[i].Called, list[i].Engine = c.ID, c.Called(), c.Engine
 	}
 	slices.SortFunc(list, func(a, b Sharer) int { return a.PID - b.PID })
 	return list, nil
 }
+
+// Shown is the name to show for the container: the one that people know, otherwise the
+// runtime's, with an ID as short as engines show it.
+func (s Sharer) Shown() string { return cmp.Or(s.Called, containers.Short(cmp.Or(s.ID, s.Name))) }
 
 // Concerns returns whether devlog has to do with the container: it shares the host's /dev, or
 // devlog was set up for it. Other containers may well do without a /dev/log.
@@ -182,7 +205,7 @@ func RepairAll(list []Sharer, optionsFor func(name string) (repair.Options, erro
 // no longer prepared, each needs a mount, which a receiver in its sandbox cannot make.
 func RepairMounts() error {
 	o := repair.Options{Socket: names.DefaultSocket, Choice: plan.Choice{Strategy: plan.Auto}}
-	list, err := List(o)
+	list, err := sharers(o)
 	if err != nil {
 		return err
 	}
@@ -228,7 +251,7 @@ type SharerError struct {
 }
 
 func (e *SharerError) Error() string {
-	return "container " + e.Sharer.Name + " (process " + strconv.Itoa(e.Sharer.PID) + "): " + e.Err.Error()
+	return "container " + e.Sharer.Shown() + " (process " + strconv.Itoa(e.Sharer.PID) + "): " + e.Err.Error()
 }
 
 func (e *SharerError) Unwrap() error { return e.Err }

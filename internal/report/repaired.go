@@ -56,6 +56,6 @@ func Steps(w io.Writer, p plan.Plan) {
 // SharersSteps writes what a repair of each container would do.
 func SharersSteps(w io.Writer, list []hosts.Sharer) {
 	for _, s := range list {
-		fmt.Fprintf(w, "container %s (process %d): %s\n", syslog.Escape(s.Name), s.PID, s.Plan)
+		fmt.Fprintf(w, "container %s (process %d): %s\n", syslog.Escape(s.Shown()), s.PID, s.Plan)
 	}
 }

@@ -100,14 +100,14 @@ func sharers(w io.Writer, list []hosts.Sharer) error {
 		if s.Problem != "" {
 			log, repair = "?", "failed: "+s.Problem
 		}
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\n", s.PID, syslog.Escape(s.Command), syslog.Escape(s.Name), receiver(s), log, syslog.Escape(repair))
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\n", s.PID, syslog.Escape(s.Command), syslog.Escape(s.Shown()), receiver(s), log, syslog.Escape(repair))
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
 	for _, s := range list {
 		if s.Hook != nil {
-			fmt.Fprintf(w, "container %s (process %d): hook %s\n", syslog.Escape(s.Name), s.PID, syslog.Escape(s.Hook.String()))
+			fmt.Fprintf(w, "container %s (process %d): hook %s\n", syslog.Escape(s.Shown()), s.PID, syslog.Escape(s.Hook.String()))
 		}
 	}
 	return nil

@@ -95,7 +95,8 @@ func WriteServed(w io.Writer, list []Served, all bool) error {
 		if s.Since != nil {
 			since = s.Since.Local().Format("2006-01-02 15:04")
 		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", shown(s.Container), shown(s.Engine), s.PID, shown(s.Socket),
+		name := shown(s.Container)
+		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", containers.Short(name), shown(s.Engine), s.PID, shown(s.Socket),
 			syslog.Escape(rules), count(s.Messages), count(s.Lost), since)
 	}
 	return t.Flush()

@@ -23,12 +23,14 @@ func TestWriteServed(t *testing.T) {
 		ServedBy(running.Receiver{PID: 5, Container: 5, Name: "x\x1b[2J", OnHost: true, Config: "/etc/x"}, containers.Container{}),
 		ServedBy(running.Receiver{PID: 7, Container: 6, Name: "y", Metrics: metrics + "none"}, containers.Container{}),
 		ServedBy(running.Receiver{PID: 9, Container: 8, Name: "z"}, containers.Container{ID: "4567"}),
+		ServedBy(running.Receiver{PID: 11, Container: 10, Name: longID, OnHost: true}, containers.Container{ID: longID}),
 	}
-	const want = `CONTAINER  ENGINE  PID  SOCKET           RULES   MESSAGES  LOST  SINCE
-web        podman  2    /run/devlog/log  2       12        0     2026-11-28 01:02
-x#033[2J   -       5    -                /etc/x  -         -     -
--          -       6    -                -       -         -     -
-4567       -       8    -                -       -         -     -
+	const want = `CONTAINER     ENGINE  PID  SOCKET           RULES   MESSAGES  LOST  SINCE
+web           podman  2    /run/devlog/log  2       12        0     2026-11-28 01:02
+x#033[2J      -       5    -                /etc/x  -         -     -
+-             -       6    -                -       -         -     -
+4567          -       8    -                -       -         -     -
+0123456789ab  -       10   -                -       -         -     -
 `
 	var out strings.Builder
 	if err := WriteServed(&out, list, true); err != nil || out.String() != want {

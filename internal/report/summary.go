@@ -8,7 +8,6 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"devlog/internal/containers"
 	"devlog/internal/hosts"
 	"devlog/internal/plan"
 	"devlog/internal/repair"
@@ -91,10 +90,10 @@ func works(s hosts.Sharer) string {
 
 // called is the name to type for a container; unknown if only its process is known.
 func called(s hosts.Sharer) string {
-	if s.Called == "" && strings.HasPrefix(s.Name, "pid-") {
+	if s.Called == "" && s.ID == "" && strings.HasPrefix(s.Name, "pid-") {
 		return unknown
 	}
-	return cmp.Or(s.Called, containers.Short(s.Name))
+	return s.Shown()
 }
 
 // receiver is who receives the container's messages.

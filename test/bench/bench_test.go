@@ -92,8 +92,8 @@ func TestBench(t *testing.T) {
 	if v, ok := got.Values["podman"]["action journal"]; ok && (v["lost"].Max != 0 || v["CPU µs a message"].Min <= 0) {
 		t.Errorf("podman's driver: %+v", v)
 	}
-	if v := got.Values["busybox"]["long"]["cut"]; v.Min != v.Max || v.Min == 0 {
-		t.Errorf("busybox cuts messages, but %+v were seen", v)
+	if v := got.Values["busybox"]["long"]["cut"]; v.Min != v.Max { // all in Debian 12, none in Debian 13
+		t.Errorf("busybox cuts messages of one length, and %+v were seen", v)
 	}
 }
 

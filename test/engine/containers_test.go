@@ -28,7 +28,7 @@ func repairNamed(t *testing.T, h *host.Host, exec func(args ...string) []string,
 		var result map[string]any
 		host.Check(t, json.Unmarshal([]byte(r.Out), &result))
 	}
-	h.Must(host.HookOn(), "undo", slices.Max(names))
+	h.Must(host.HookOn(), "undo", names[len(names)-1])
 	host.ExpectReceiversEnd(t, h)
 }
 
@@ -48,7 +48,14 @@ func TestContainerNames(t *testing.T) {
 		host.StartDocker(t, h)
 		id := strings.TrimSpace(h.Must(host.Docker("run", "--detach", "--interactive", "--name", "web", "--network", "none", "--ulimit", "nofile=1024:1024",
 			"--volume", "/dev:/dev", "clients", "/bin/sh", "-c", "read _")...).Out)
-		repairNamed(t, h, func(args ...string) []string { return host.Docker(append([]string{"exec", "web"}, args...)...) }, "web", id, id[:4], id[:12])
+		r := h.Do(host.HookOn(), "check", "--host")
+		if f := strings.Fields(sharersTable(t, r.Out)[1]); len(f) < 3 || f[2] != "web" || strings.Contains(r.Out, id) {
+			t.Errorf("check --host: %+v", r)
+		}
+		if r := h.Do(host.HookOn(), "check", "--host", "--json"); !strings.Contains(r.Out, `"id": "`+id+`"`) || !strings.Contains(r.Out, `"called": "web"`) {
+			t.Errorf("check --host --json: %+v", r)
+		}
+		repairNamed(t, h, func(args ...string) []string { return host.Docker(append([]string{"exec", "web"}, args...)...) }, id[:12], id, id[:4], "web")
 		h.Must(host.Docker("kill", "web")...)
 	})
 	t.Run("lxc", func(t *testing.T) {

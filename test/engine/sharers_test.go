@@ -25,11 +25,7 @@ type sharer struct {
 // sharers reads the table of check --host.
 func sharers(t *testing.T, text string) (list []sharer) {
 	t.Helper()
-	_, table, ok := strings.Cut(text, "\nContainers that share this /dev:\n")
-	if !ok {
-		t.Fatalf("check --host has no table:\n%s", text)
-	}
-	for i, line := range strings.Split(strings.TrimSpace(table), "\n") {
+	for i, line := range sharersTable(t, text) {
 		f := strings.Fields(line)
 		if i == 0 {
 			if want := []string{"PID", "COMMAND", "CONTAINER", "RECEIVER", "/dev/log", "REPAIR"}; !slices.Equal(f, want) {
@@ -45,6 +41,16 @@ func sharers(t *testing.T, text string) (list []sharer) {
 		list = append(list, sharer{pid, f[1], f[2], f[3], strings.Join(f[4:], " ")})
 	}
 	return list
+}
+
+// sharersTable returns the lines of that table, with its head.
+func sharersTable(t *testing.T, text string) []string {
+	t.Helper()
+	_, table, ok := strings.Cut(text, "\nContainers that share this /dev:\n")
+	if !ok {
+		t.Fatalf("check --host has no table:\n%s", text)
+	}
+	return strings.Split(strings.TrimSpace(table), "\n")
 }
 
 // expectSharers compares the table of check --host, and the same in JSON, to the expected

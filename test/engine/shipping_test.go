@@ -193,7 +193,7 @@ func (d *shipper) start() {
 		case strings.HasPrefix(a, "LD_LIBRARY_PATH="):
 			args[i] += ":" + filepath.Join(root, libraries)
 		case strings.HasPrefix(a, "--module-path="):
-			args[i] += ":" + filepath.Join(root, "usr/lib/syslog-ng/3.38")
+			args[i] += ":" + host.SyslogNGModules(root)
 		case a == "-M":
 			args[i+1] += ":" + filepath.Join(root, libraries, "rsyslog")
 		}

@@ -109,7 +109,16 @@ func (k DaemonKind) Command(root, dir string) []string {
 		return append(line, "-n", "-i", dir+"/pid", "-M", filepath.Join(root, "usr/lib/x86_64-linux-gnu/rsyslog"))
 	}
 	return append(line, "-F", "-e", "--no-caps", "-R", dir+"/persist", "-c", dir+"/ctl", "-p", dir+"/pid",
-		"--module-path="+filepath.Join(root, "usr/lib/syslog-ng/3.38"))
+		"--module-path="+SyslogNGModules(root))
+}
+
+// SyslogNGModules is the directory of its modules, which has the name of its version.
+func SyslogNGModules(root string) string {
+	found, _ := filepath.Glob(filepath.Join(root, "usr/lib/syslog-ng/*/")) //nolint:errcheck // the pattern is valid
+	if len(found) == 0 {
+		return ""
+	}
+	return found[0]
 }
 
 // NewDaemon makes a daemon of the host. Start starts it.

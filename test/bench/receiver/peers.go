@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"os"
@@ -44,10 +45,17 @@ func (w *place) own() peer {
 
 // others returns the other daemons on this machine: installed, or unpacked by test/deps.sh.
 func others() (list []peer) {
-	if program, err := exec.LookPath("busybox"); err == nil && exec.Command(program, "syslogd", "--help").Run() == nil {
+	program, err := exec.LookPath("busybox")
+	if help, herr := exec.Command(program, "syslogd", "--help").CombinedOutput(); err == nil && herr == nil {
+		var rotation []string
+		if bytes.Contains(help, []byte("before rotation")) { // Debian 13's would rotate at 200 KB
+			rotation = []string{"-s", "0"}
+		}
 		list = append(list, peer{
 			name: "busybox", version: versionOf(program), devLog: true,
-			args: func(_, _, log string) []string { return []string{program, "syslogd", "-n", "-O", log} },
+			args: func(_, _, log string) []string {
+				return append([]string{program, "syslogd", "-n", "-O", log}, rotation...)
+			},
 		})
 	}
 	if program, env, modules := find("rsyslogd", "rsyslog/imuxsock.so"); program != "" {
