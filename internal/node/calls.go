@@ -149,6 +149,7 @@ func (n *Node) answerAdd(conn int, err error, confirmed func(bool)) {
 
 // do carries out any other call, and then answers. It owns the files.
 func (n *Node) do(q *nodecall.Request, files []handover.File, answer func(nodecall.Answer, error)) {
+	defer n.guard.enter(section{})()
 	done := func(err error) { answer(nodecall.Answer{}, err) }
 	if q.Operation == nodecall.List {
 		handover.CloseFiles(files)

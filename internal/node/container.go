@@ -51,6 +51,7 @@ type answer func(err error, confirmed func(knows bool))
 // add begins to receive for a container. It owns the files, and calls done when the reader reads
 // from them.
 func (n *Node) add(q *nodecall.Request, files []handover.File, done answer) {
+	defer n.guard.enter(section{args: q.Args})()
 	d, err := handover.Describe(files)
 	var c *container
 	if err == nil {
@@ -147,10 +148,16 @@ func (n *Node) newContainer(args []string, number uint64) (*container, error) {
 	n.last = max(n.last, number)
 	c := &container{node: n, number: number, args: args, since: time.Now()}
 	c.receiver = receiver.New(n.Process, receiver.Config{
-		Owner: c, Name: config.Name, LineHost: config.LineHost, Repair: config.Repair, Node: receiver.Node{Number: number, Reader: forReader{c}},
+		Owner: c, Name: config.Name, LineHost: config.LineHost, Repair: config.Repair, Node: receiver.Node{Number: number, Reader: forReader{c}, Around: c.guarded},
 	})
 	n.containers[number] = c
 	return c, nil
+}
+
+// guarded calls a function that uses the container's files.
+func (c *container) guarded(do func()) {
+	defer c.node.guard.enter(c.section())()
+	do()
 }
 
 // start has the reader read from the sockets, and watches /dev/log.
@@ -246,6 +253,7 @@ func (c *container) forget() {
 	if c.closed() {
 		return
 	}
+	defer c.node.guard.enter(c.section())()
 	c.receiver.Forsake()
 	_ = c.receiver.End() // ends the watcher; the sockets are not read here
 	c.node.worker.Order(nodecall.Order{Operation: nodecall.Forget, ID: c.number}, nil, nil)
@@ -267,7 +275,7 @@ func (c *container) end() {
 		return
 	}
 	c.ends = true
-	_ = c.receiver.End() // the reader drains the sockets
+	c.guarded(func() { _ = c.receiver.End() }) // the reader drains the sockets
 	c.drain()
 }
 
@@ -293,7 +301,7 @@ func (c *container) close() {
 		return
 	}
 	delete(c.node.containers, c.number)
-	c.receiver.Close()
+	c.guarded(c.receiver.Close)
 	handover.ClosePassed(c.retired)
 	c.retired = nil
 	c.unsave()

@@ -55,12 +55,14 @@ type Node struct {
 	lost       *lost.Runner
 	lock       *os.File         // of this service's processes
 	again      *eventloop.Timer // to accept calls
+	guard      *guard
 }
 
 // New returns a node that listens on one of the files, or at nodecall.Socket, and continues with
 // the containers that the service manager has kept.
 func New(c Config, files []handover.File) (n *Node, err error) {
 	n = &Node{Config: c, listener: -1, containers: map[uint64]*container{}, store: newStore()}
+	n.guard = newGuard(guardTime, n.restart)
 	if n.pidns, err = pidNamespace("self"); err != nil {
 		return nil, err
 	}
@@ -69,6 +71,7 @@ func New(c Config, files []handover.File) (n *Node, err error) {
 	if n.lock, err = lost.Lock(lost.Dir); err != nil { // the containers count
 		n.Log(syslog.Warning, "an earlier service has not ended: "+err.Error())
 	}
+	reap()
 	if err := n.startWorker(); err != nil {
 		return nil, err
 	}

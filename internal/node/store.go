@@ -96,6 +96,7 @@ func (c *container) save() {
 	if !notify.Managed() || c.starting || c.saved.outline.Is(c.receiver) {
 		return
 	}
+	defer c.node.guard.enter(c.section())()
 	if err := c.trySave(); err != nil && !c.node.store.said {
 		c.node.store.said = true
 		c.node.Log(syslog.Warning, "cannot save the state of a container, which a restart would lose: "+err.Error())
@@ -180,7 +181,9 @@ func (n *Node) restore(files []handover.File) {
 	for _, f := range files {
 		if !strings.HasPrefix(f.Name, prefix) {
 			given[f.Name] = f.FD
+			leave := n.guard.enter(section{names: []string{f.Name}})
 			n.store.restore(f)
+			leave()
 			continue
 		}
 		d, err := readDescription(f.FD)
@@ -221,6 +224,8 @@ func readDescription(fd int) (d description, err error) {
 
 // restoreOne continues with a container. given are the files by the service manager's names.
 func (n *Node) restoreOne(from description, given map[string]int) error {
+	c := &container{number: from.Number, args: from.Args, saved: saved{version: from.Version}}
+	defer n.guard.enter(c.section())()
 	d, err := handover.Parse(from.Receiver)
 	if err != nil {
 		return err
@@ -231,7 +236,7 @@ func (n *Node) restoreOne(from description, given map[string]int) error {
 	}
 	d.Settle()
 	d.PreviousIDs = from.Previous
-	c, err := n.newContainer(from.Args, from.Number)
+	c, err = n.newContainer(from.Args, from.Number)
 	if err != nil {
 		file.CloseAll(d.Descriptors())
 		return err

@@ -61,6 +61,8 @@ type Node struct {
 	Reader Reader
 	// KernelLog returns the open kernel's log for outputs, -1 to open it; nil for always -1.
 	KernelLog func() int
+	// Around calls the function, which looks at files of the container; nil to call it directly.
+	Around func(func())
 }
 
 // Reader reads from sockets that a receiver keeps.
@@ -217,6 +219,15 @@ func (r *Receiver) listensAt(path string) bool {
 // Soon makes the receiver do what is due after the events of this round.
 func (r *Receiver) Soon() { r.process.Loop.Soon(r.round) }
 
+// around is Around.
+func (n Node) around(f func()) {
+	if n.Around == nil {
+		f()
+		return
+	}
+	n.Around(f)
+}
+
 // step does what follows from a round's events.
 func (r *Receiver) step() {
 	if r.closed {
@@ -224,7 +235,7 @@ func (r *Receiver) step() {
 	}
 	now := r.process.Loop.Now()
 	if r.watcher != nil {
-		r.watcher.Step(now)
+		r.config.Node.around(func() { r.watcher.Step(now) })
 	}
 	r.Settle(now)
 	r.stepMetrics(now)

@@ -173,6 +173,8 @@ func Missing(what string) string {
 			return "cannot make namespaces: " + err.Error()
 		}
 		return ""
+	case "fuse":
+		return absent("/dev/fuse")
 	case "memfd_noexec":
 		return absent("/proc/sys/vm/memfd_noexec")
 	case "sysvinit":
