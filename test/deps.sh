@@ -6,7 +6,7 @@ set -euo pipefail
 # command:package
 needed="runc:runc crun:crun lxc-start:lxc podman:podman busybox:busybox-static logger:bsdutils gcc:gcc
   nsenter:util-linux python3:python3 perl:perl strace:strace musl-gcc:musl-tools
-  rpm:rpm curl:curl bsdtar:libarchive-tools zsh:zsh fish:fish"
+  rpm:rpm curl:curl mkfs.ext4:e2fsprogs bsdtar:libarchive-tools zsh:zsh fish:fish"
 packages=()
 for n in $needed; do
   PATH=$PATH:/usr/sbin:/sbin command -v "${n%%:*}" >/dev/null || packages+=("${n##*:}")

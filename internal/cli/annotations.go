@@ -25,9 +25,6 @@ const (
 	annotationsAll     = "all"
 )
 
-// maxUnknown is how many unknown annotations are reported.
-const maxUnknown = 8
-
 func annotationsFlag() cli.Flag {
 	return &cli.StringFlag{Name: "annotations", Value: annotationsLimited, EnvVars: env("ANNOTATIONS"),
 		Usage: "choose `HOW` much the container's annotations may set: none, limited, or all (as the administrator may)"}
@@ -54,8 +51,8 @@ func (p *program) annotations(c *cli.Context, stage hook.Stage, container hook.C
 	if err != nil || s.Off {
 		return s.Off, err
 	}
-	for _, name := range s.Unknown[:min(len(s.Unknown), maxUnknown)] {
-		p.notice("ignored: unknown annotation " + environ.Shorten(name))
+	for _, said := range s.Unknown {
+		p.notice(said)
 	}
 	if s.Old != "" {
 		p.notice(fmt.Sprintf("annotation %s is now called %s; the old name still works", environ.Shorten(s.Old), environ.Shorten(annotation.NewName(s.Old))))

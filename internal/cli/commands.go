@@ -46,6 +46,9 @@ func (p *program) checkCommand() *cli.Command {
 			if !r.Works() {
 				r.Hook = failure.Of(t, p.name)
 			}
+			if !t.Inside {
+				r.Ignored = hosts.Ignored(t.PID)
+			}
 			receivers, _ := running.List() // without it nothing is known of their logs
 			trouble := running.LogTrouble(receivers)
 			r.Facts.Receiver.LogTrouble = trouble(r.Facts.Receiver.PID, t.PID)

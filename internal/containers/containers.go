@@ -36,6 +36,8 @@ type Container struct {
 	// Pod is its name in Kubernetes; zero outside Kubernetes.
 	Pod annotation.Pod
 
+	// Annotations are those that it has in its bundle, as far as they can be read.
+	Annotations map[string]string
 	// Sandbox says that it only holds a pod's namespaces.
 	Sandbox bool
 	// started distinguishes the process from a later one with the same ID.
@@ -106,6 +108,9 @@ func merge(c, runtime Container) Container {
 	c.ID = cmp.Or(runtime.ID, c.ID)
 	c.Name = cmp.Or(runtime.Name, c.Name) // only root writes the runtime's files
 	c.Engine = cmp.Or(c.Engine, runtime.Engine)
+	if c.Annotations == nil {
+		c.Annotations = runtime.Annotations
+	}
 	if c.Pod == (annotation.Pod{}) {
 		c.Pod = runtime.Pod
 	}

@@ -202,6 +202,9 @@ func TestList(t *testing.T) {
 				tt.want[i].started = uint64(100 * c.PID)
 			}
 			got, looked := h.host().List()
+			for i := range got {
+				got[i].Annotations = nil
+			}
 			if len(got)+len(tt.want) > 0 && !reflect.DeepEqual(got, tt.want) {
 				t.Errorf("List:\n%+v, want\n%+v", got, tt.want)
 			}
@@ -215,6 +218,7 @@ func TestList(t *testing.T) {
 					t.Errorf("%s is taken for a later process", c)
 				}
 				one, ok := h.host().OfProcess(c.PID)
+				one.Annotations = nil
 				if c.Engine != runc && c.Engine != crun && (!ok || !reflect.DeepEqual(one, c)) {
 					t.Errorf("OfProcess(%d): %+v, %t", c.PID, one, ok)
 				}
@@ -315,4 +319,15 @@ func FuzzParsers(f *testing.F) {
 			t.Errorf("engine %s", engine)
 		}
 	})
+}
+
+// The annotations are found in the bundle, wherever an engine or a runtime says that it is.
+func TestAnnotations(t *testing.T) {
+	h := newTree(t)
+	h.process(80, 1, "sh", "0::/system.slice/crun-c1.scope", "r")
+	h.write("run/crun/c1/status", `{"pid":80,"process-start-time":8000,"bundle":"/b"}`)
+	h.write("b/config.json", `{"annotations":{"devlog.dev/lgo":"on"}}`)
+	if got, _ := h.host().List(); len(got) != 1 || got[0].Annotations["devlog.dev/lgo"] != "on" {
+		t.Errorf("it has found %+v", got)
+	}
 }

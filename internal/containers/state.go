@@ -122,7 +122,7 @@ func parseMachine(name string, text []byte) (c Container, ok bool) {
 // nerdctlName is the annotation with nerdctl's name for a container.
 const nerdctlName = "nerdctl/name"
 
-// readBundle adds the container's name from the config.json in its bundle.
+// readBundle adds the container's name and annotations from the config.json in its bundle.
 func (h Host) readBundle(c *Container, bundle string) {
 	text, err := file.Read(h.path(filepath.Join(bundle, "config.json")), maxState)
 	if err != nil {
@@ -138,6 +138,7 @@ func (h Host) readBundle(c *Container, bundle string) {
 	if json.Unmarshal(text, &config) != nil {
 		return
 	}
+	c.Annotations = config.Annotations
 	c.Sandbox = annotation.Sandbox(config.Annotations)
 	if c.Sandbox {
 		return

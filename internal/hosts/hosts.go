@@ -20,6 +20,7 @@ import (
 	"devlog/internal/plan"
 	"devlog/internal/record"
 	"devlog/internal/repair"
+	"devlog/internal/settings"
 	"devlog/internal/target"
 )
 
@@ -38,6 +39,8 @@ type Sharer struct {
 	// Facts and Plan are the result of repair.Check.
 	Facts plan.Facts `json:"facts"`
 	Plan  plan.Plan  `json:"plan"`
+	// Ignored is what to say of its annotations that this version does not know.
+	Ignored []string `json:"ignored,omitempty"`
 	// Hook is why the last hook could not repair, until a repair works; nil if not known.
 	Hook *failure.Failure `json:"hook,omitempty"`
 	// Problem is why the container could not be inspected, or empty.
@@ -58,7 +61,7 @@ func List(o repair.Options) ([]Sharer, error) {
 	for i, s := range list {
 		for _, c := range known {
 			if c.PID == s.PID {
-				list[i].ID, list[i].Called, list[i].Engine = c.ID, c.Called(), c.Engine
+				list[i].know(c)
 			}
 		}
 	}
@@ -106,10 +109,32 @@ func All(o repair.Options) ([]Sharer, error) {
 			i = len(list)
 			list = append(list, s)
 		}
-		list[i].ID, list[i].Called, list[i].Engine = c.ID, c.Called(), c.Engine
+		list[i].know(c)
 	}
 	slices.SortFunc(list, func(a, b Sharer) int { return a.PID - b.PID })
 	return list, nil
+}
+
+// know adds what the engine's files tell of the container.
+func (s *Sharer) know(c containers.Container) {
+	s.ID, s.Called, s.Engine = c.ID, c.Called(), c.Engine
+	s.Ignored = settings.Unknown(c.Annotations, c.Pod.Container)
+}
+
+// Ignored returns what to say of the annotations of the process's container that this version
+// does not know.
+func Ignored(pid int) []string {
+	h := containers.This()
+	of, ok := h.OfProcess(pid)
+	if ok && of.Annotations == nil { // only its runtime's files tell where its bundle is
+		list, _ := h.List()
+		for _, c := range list {
+			if c.PID == pid {
+				of = c
+			}
+		}
+	}
+	return settings.Unknown(of.Annotations, of.Pod.Container)
 }
 
 // Shown is the name to show for the container: the one that people know, otherwise the
@@ -119,7 +144,7 @@ func (s Sharer) Shown() string { return cmp.Or(s.Called, containers.Short(cmp.Or
 // Concerns returns whether devlog has to do with the container: it shares the host's /dev, or
 // devlog was set up for it. Other containers may well do without a /dev/log.
 func (s Sharer) Concerns() bool {
-	return s.Facts.Dev.Sharing != plan.Private || s.Facts.Receiver.State != "" || s.Hook != nil || s.Problem != ""
+	return s.Facts.Dev.Sharing != plan.Private || s.Facts.Receiver.State != "" || s.Hook != nil || len(s.Ignored) > 0 || s.Problem != ""
 }
 
 // sharesDev returns whether the target is a container that shares this process's /dev.

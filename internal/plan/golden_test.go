@@ -112,7 +112,7 @@ func golden(t *testing.T, file string, f Facts, p Plan) {
 	t.Helper()
 	var text strings.Builder
 	fmt.Fprintln(&text, "check:")
-	if err := Report(&text, f, p, ""); err != nil {
+	if err := Report(&text, f, p, "", ""); err != nil {
 		t.Fatal(err)
 	}
 	fmt.Fprintln(&text, "\nrepair --dry-run:")

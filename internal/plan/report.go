@@ -13,8 +13,8 @@ import (
 )
 
 // Report writes what was found and what a repair would do. hook is why the last hook failed,
-// or empty. What a container can choose, such as a link's text, is escaped.
-func Report(w io.Writer, f Facts, p Plan, hook string) error {
+// or empty, and notes what else to say of the container. What a container can choose, such as a link's text, is escaped.
+func Report(w io.Writer, f Facts, p Plan, hook, notes string) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	rows := [][2]string{
 		{"/dev", f.devInWords()},
@@ -27,7 +27,7 @@ func Report(w io.Writer, f Facts, p Plan, hook string) error {
 	for _, l := range f.Listen {
 		rows = append(rows, [2]string{"listen", l.Path + ", " + l.inWords()})
 	}
-	rows = append(rows, [2]string{"hook", hook}, [2]string{"repair", p.inWords()}, [2]string{"hint", p.hint()})
+	rows = append(rows, [2]string{"hook", hook}, [2]string{"note", notes}, [2]string{"repair", p.inWords()}, [2]string{"hint", p.hint()})
 	for _, row := range rows {
 		if row[1] == "" {
 			continue

@@ -17,7 +17,7 @@ func TestReportEscapes(t *testing.T) {
 	f.Log.Target.Problem = unix.ENOENT.Error()
 	p := New(f, Choice{Strategy: Auto})
 	var text strings.Builder
-	if err := Report(&text, f, p, ""); err != nil {
+	if err := Report(&text, f, p, "", ""); err != nil {
 		t.Fatal(err)
 	}
 	for _, said := range []string{text.String(), f.LogInWords(), p.String(), Step{Op: OpListen, Path: evil}.String(), refuse(evil, "").String()} {

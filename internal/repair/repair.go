@@ -68,6 +68,9 @@ type Result struct {
 	// Hook is why the last hook could not repair; nil if not known. Check and Do leave it
 	// to the caller.
 	Hook *failure.Failure
+	// Ignored is what to say of annotations that this version does not know, also left to the
+	// caller.
+	Ignored []string
 }
 
 // Works returns whether a message sent to /dev/log arrives where it should.

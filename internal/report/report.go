@@ -24,14 +24,18 @@ type result struct {
 	Plan  plan.Plan  `json:"plan"`
 	// Hook is why the last hook could not repair, until a repair works.
 	Hook *failure.Failure `json:"hook,omitempty"`
+	// Ignored is what to say of annotations that this version does not know.
+	Ignored []string `json:"ignored,omitempty"`
 }
 
 // Check writes the result of a check.
 func Check(w io.Writer, r repair.Result, asJSON bool) error {
 	if asJSON {
-		return JSON(w, result{r.Facts, r.Plan, r.Hook})
+		return JSON(w, result{r.Facts, r.Plan, r.Hook, r.Ignored})
 	}
-	return InColors(w, func(w io.Writer) error { return plan.Report(w, r.Facts, r.Plan, r.Hook.String()) })
+	return InColors(w, func(w io.Writer) error {
+		return plan.Report(w, r.Facts, r.Plan, r.Hook.String(), strings.Join(r.Ignored, "; "))
+	})
 }
 
 // HostJSON writes the result of a check of the host and its containers as JSON.
@@ -39,7 +43,7 @@ func HostJSON(w io.Writer, r repair.Result, list []hosts.Sharer) error {
 	return JSON(w, struct {
 		Host       result         `json:"host"`
 		Containers []hosts.Sharer `json:"containers"`
-	}{result{r.Facts, r.Plan, r.Hook}, append([]hosts.Sharer{}, list...)}) // an empty list, not null
+	}{result{r.Facts, r.Plan, r.Hook, r.Ignored}, append([]hosts.Sharer{}, list...)}) // an empty list, not null
 }
 
 // CheckHost writes the result of a check of the host, and of the containers that share its

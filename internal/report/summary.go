@@ -71,7 +71,7 @@ func rows(w io.Writer, list []hosts.Sharer) error {
 // rank orders containers: broken ones that devlog has to do with, other broken ones, the rest.
 func rank(s hosts.Sharer) int {
 	switch {
-	case !broken(s) && s.Facts.Receiver.LogTrouble == "":
+	case !broken(s) && s.Facts.Receiver.LogTrouble == "" && len(s.Ignored) == 0:
 		return 2
 	case !s.Concerns():
 		return 1
@@ -116,6 +116,19 @@ func receiver(s hosts.Sharer) string {
 // why is why syslog() does not work in the container, or messages are not written; escaped, and
 // empty if all is well.
 func why(s hosts.Sharer) string {
+	words := trouble(s)
+	if len(s.Ignored) == 0 {
+		return words
+	}
+	ignored := syslog.Escape(strings.Join(s.Ignored, "; "))
+	if words == "" {
+		return ignored
+	}
+	return words + "; " + ignored
+}
+
+// trouble is why without the container's annotations.
+func trouble(s hosts.Sharer) string {
 	switch {
 	case !broken(s):
 		return syslog.Escape(s.Facts.Receiver.LogTrouble)

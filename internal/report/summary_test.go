@@ -45,6 +45,11 @@ func TestSummary(t *testing.T) {
 		t.Errorf("it says %q", lines[1])
 	}
 	out.Reset()
+	list[35].Ignored = []string{"ignored: unknown annotation devlog.dev/\x1bx"}
+	if err := Summary(&out, repair.Result{}, list[34:36], true); err != nil || !strings.Contains(out.String(), "WHY\nworks     c35        -       35   none      ignored: unknown annotation devlog.dev/#033x\n") {
+		t.Errorf("with an annotation: %v\n%s", err, out.String())
+	}
+	out.Reset()
 	if err := Summary(&out, repair.Result{}, nil, false); err != nil || !strings.HasSuffix(out.String(), "\nOnly root sees all containers.\n") {
 		t.Errorf("to a user: %v\n%s", err, out.String())
 	}

@@ -13,8 +13,11 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/xrash/smetrics"
+
 	"devlog/internal/annotation"
 	"devlog/internal/changes"
+	"devlog/internal/environ"
 	"devlog/internal/launch"
 	"devlog/internal/names"
 	"devlog/internal/plan"
@@ -34,6 +37,9 @@ const (
 	namedRate     = "rate"
 	namedOverflow = "overflow"
 )
+
+// known are the annotations of this version.
+var known = []string{annotation.Log, namedRules, namedStrategy, namedSocket, namedListen, namedJournal, namedReceiver, namedRate, namedOverflow}
 
 // The bounds of an annotation's rules. Each message costs a write for each rule, and each rotation
 // renames all old files. Where one process receives for all containers, the others wait for that.
@@ -62,7 +68,7 @@ type Settings struct {
 	Rules, Files []string
 	// Flags are the values of flags, by the flag's name.
 	Flags map[string]string
-	// Unknown are the annotations with devlog's prefix that this version does not know.
+	// Unknown is what to say of annotations that this version does not know; see Unknown.
 	Unknown []string
 	// Old is an annotation with a deprecated name; empty for none.
 	Old string
@@ -72,7 +78,7 @@ type Settings struct {
 // is a *plan.Refusal if they ask for more than the bounds allow, and a usage.Error if a value
 // is not valid.
 func Read(annotations map[string]string, container string, b Bounds) (Settings, error) {
-	s := Settings{Flags: make(map[string]string)}
+	s := Settings{Flags: make(map[string]string), Unknown: Unknown(annotations, container)}
 	said, old := annotation.Ours(annotations, container)
 	s.Old = old
 	for _, name := range slices.Sorted(maps.Keys(said)) {
@@ -81,7 +87,6 @@ func Read(annotations map[string]string, container string, b Bounds) (Settings, 
 		var refusal *plan.Refusal
 		switch {
 		case errors.Is(err, errUnknown):
-			s.Unknown = append(s.Unknown, key)
 			if s.Old == key {
 				s.Old = "" // it has no new name
 			}
@@ -95,6 +100,35 @@ func Read(annotations map[string]string, container string, b Bounds) (Settings, 
 }
 
 var errUnknown = errors.New("unknown annotation")
+
+// Unknown returns what to say of each annotation with devlog's prefix that this version does not
+// know. The container's user chose the names, so the caller must escape them.
+func Unknown(annotations map[string]string, container string) (said []string) {
+	ours, _ := annotation.Ours(annotations, container)
+	for _, name := range slices.Sorted(maps.Keys(ours)) {
+		if !slices.Contains(known, name) && len(said) < maxUnknown {
+			said = append(said, "ignored: unknown annotation "+environ.Shorten(ours[name].Key)+similar(name))
+		}
+	}
+	return said
+}
+
+// maxUnknown is how many unknown annotations are reported.
+const maxUnknown = 8
+
+// similar returns a hint to the known annotation with the most similar name; empty if none is.
+func similar(name string) string {
+	best, edits := "", 3 // fewer are a slip
+	for _, k := range known {
+		if n := smetrics.WagnerFischer(environ.Shorten(name), k, 1, 1, 1); n < edits {
+			best, edits = k, n
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return " (did you mean " + annotation.Prefix + best + "?)"
+}
 
 // read reads one annotation.
 func (s *Settings) read(name, value string, b Bounds) (err error) {

@@ -38,7 +38,7 @@ func TestReadAnnotations(t *testing.T) {
 		{"old", one("devlog", "off"), host, Settings{Off: true, Old: "devlog"}, ""},
 		{"old, with a value", one("devlog.strategy", "bind"), host, Settings{Flags: map[string]string{"strategy": "bind"}, Old: "devlog.strategy"}, ""},
 		{"old, wrong", one("devlog.strategy", "magic"), host, Settings{}, `2 annotation devlog.strategy: unknown strategy "magic"`},
-		{"old, of another version", one("devlog.colour", "red"), host, Settings{Unknown: []string{"devlog.colour"}}, ""},
+		{"old, of another version", one("devlog.colour", "red"), host, Settings{Unknown: []string{"ignored: unknown annotation devlog.colour"}}, ""},
 		{"for this container", map[string]string{"devlog.dev/log.c": "off", "devlog.dev/log": "on"}, host, Settings{Off: true}, ""},
 		{"for another container", one("devlog.dev/log.d", "perhaps"), host, Settings{}, ""},
 		{"rate", one("devlog.dev/rate", "100/s"), host, flag("rate", "100/s"), ""},
@@ -48,7 +48,7 @@ func TestReadAnnotations(t *testing.T) {
 		{"off", one("devlog.dev/log", "off"), host, Settings{Off: true}, ""},
 		{"on", one("devlog.dev/log", "on"), host, Settings{}, ""},
 		{"perhaps", one("devlog.dev/log", "perhaps"), host, Settings{}, `2 annotation devlog.dev/log: "perhaps"`},
-		{"of another version", one("devlog.dev/colour", "red"), host, Settings{Unknown: []string{"devlog.dev/colour"}}, ""},
+		{"of another version", one("devlog.dev/colour", "red"), host, Settings{Unknown: []string{"ignored: unknown annotation devlog.dev/colour"}}, ""},
 		{"rules", rules("*.info " + ownLogs + "/info\n\n*.* -" + ownLogs + "/a/b\n"), host,
 			Settings{Rules: []string{"*.info " + ownLogs + "/info", "*.* -" + ownLogs + "/a/b"}, Files: []string{ownLogs + "/info", ownLogs + "/a/b"}}, ""},
 		{"its own output", rules("*.* container-stdout"), host, Settings{Rules: []string{"*.* container-stdout"}}, ""},
@@ -184,6 +184,23 @@ func TestOwnEnv(t *testing.T) {
 	for env, ok := range map[string]bool{"PATH=/bin": true, "DEVLOG_RECEIVER=/usr/libexec/x": true, "DEVLOG_RECEIVER=/evil": false} {
 		if err := OwnEnv([]string{env}, containers); (err == nil) != ok {
 			t.Errorf("OwnEnv(%s): %v", env, err)
+		}
+	}
+}
+
+// An unknown annotation is named with the known one that it resembles.
+func TestUnknown(t *testing.T) {
+	for name, want := range map[string]string{
+		"devlog.dev/log":        "",
+		"devlog.dev/lgo":        "ignored: unknown annotation devlog.dev/lgo (did you mean devlog.dev/log?)",
+		"devlog.dev/rule":       "ignored: unknown annotation devlog.dev/rule (did you mean devlog.dev/rules?)",
+		"devlog.dev/Rate.web":   "ignored: unknown annotation devlog.dev/Rate.web (did you mean devlog.dev/rate?)",
+		"devlog.dev/rules.db":   "", // another container of the pod
+		"devlog.dev/brightness": "ignored: unknown annotation devlog.dev/brightness",
+		"example.com/lgo":       "",
+	} {
+		if got := strings.Join(Unknown(map[string]string{name: ""}, "web"), "; "); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
 }

@@ -127,3 +127,24 @@ func TestOrdinaryLXC(t *testing.T) {
 	}
 	host.WantOnce(t, c.Log(), host.ThreeTexts("a")...)
 }
+
+// check says that an annotation's name is unknown, also if no hook has run, which acts on
+// devlog.dev/log.
+func TestUnknownAnnotation(t *testing.T) {
+	host.NeedContainers(t, "podman", "runc")
+	h := host.NewHost(t)
+	host.Install(t, h)
+	const note = "ignored: unknown annotation devlog.dev/lgo (did you mean devlog.dev/log?)"
+	podman := host.NewPodman(t, h, "--hooks-dir", host.HooksDir(t, "devlog.oci.json"))
+	rootfs := filepath.Join(t.TempDir(), "rootfs")
+	host.NewRootfs(t, rootfs)
+	h.Detached(podman("run", "--detach", "--interactive", "--name", "web", "--network", "none", "--ulimit", "nofile=1024:1024",
+		"--ulimit", "nproc=4096:4096", "--annotation", "devlog.dev/lgo=on", "--rootfs", rootfs, "/bin/sh", "-c", "read _")...)
+	if r := h.Do(host.HookOn(), "check", "web"); r.Code != 1 || !strings.Contains(r.Out, "note      "+note+"\n") {
+		t.Errorf("check web: %+v", r)
+	}
+	if r := h.Do(host.HookOn(), "check"); !strings.Contains(r.Out, "/dev/log: does not exist; "+note) {
+		t.Errorf("check: %+v", r)
+	}
+	h.Must(podman("rm", "--force", "--time", "0", "web")...)
+}
