@@ -76,13 +76,16 @@ type Result struct {
 // Works returns whether a message sent to /dev/log arrives where it should.
 func (r Result) Works() bool { return r.Plan.Works() }
 
-// MaxTries is how often a repair starts again because somebody changed /dev/log meanwhile.
+// MaxTries is how often a check or a repair starts again because somebody changed /dev/log meanwhile.
 const MaxTries = 10
 
 // Check inspects the target and plans. It changes nothing.
 func Check(t *target.Target, o Options) (r Result, err error) {
 	err = rootfs.As(t.UID, t.GID, func() error {
-		r, err = check(t, o)
+		err := devdir.ErrChanged
+		for try := 0; try < MaxTries && errors.Is(err, devdir.ErrChanged); try++ {
+			r, err = check(t, o)
+		}
 		return err
 	})
 	return r, err

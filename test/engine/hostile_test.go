@@ -100,6 +100,34 @@ func TestEngineHostileRace(t *testing.T) {
 	}
 }
 
+// A check starts again if /dev/log was replaced meanwhile.
+func TestEngineCheckMeanwhile(t *testing.T) {
+	host.NeedContainers(t)
+	h := host.NewHost(t)
+	c := host.NewCheap(t, h, "racer", host.CheapOptions{After: "echo >/dev/log; ln -s /run/x/log /dev/other"})
+	ctx, cancel := context.WithCancel(context.Background())
+	log, other := c.Path("/dev/log"), c.Path("/dev/other")
+	var racer sync.WaitGroup
+	racer.Add(1)
+	go func() {
+		defer racer.Done()
+		for every := time.NewTicker(time.Millisecond); ctx.Err() == nil; <-every.C { // not in each try
+			if err := unix.Renameat2(unix.AT_FDCWD, log, unix.AT_FDCWD, other, unix.RENAME_EXCHANGE); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	for range 100 {
+		if r := c.Hook(false, "check"); strings.Contains(r.ErrOut, "changed during") {
+			t.Errorf("check: %+v", r)
+			break
+		}
+	}
+	cancel()
+	racer.Wait()
+}
+
 // swapping swaps two names as fast as it can until stop is called.
 func swapping(t *testing.T, a, b string) (stop func() (swaps int)) {
 	t.Helper()
