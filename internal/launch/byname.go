@@ -14,6 +14,7 @@ import (
 	"devlog/internal/file"
 	"devlog/internal/handover"
 	"devlog/internal/hook"
+	"devlog/internal/safepath"
 	"devlog/internal/target"
 )
 
@@ -64,30 +65,44 @@ func makeNameLink(logs, name string) (l *nameLink, err error) {
 			err = fmt.Errorf("cannot link the log by name: %w", err)
 		}
 	}()
-	dir := filepath.Join(filepath.Dir(logs), ByNameDir)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	all := filepath.Dir(logs)
+	dir := filepath.Join(all, ByNameDir)
+	if err := os.MkdirAll(all, 0o755); err != nil {
 		return nil, err
 	}
-	fd, err := file.Hold(dir, file.Directory)
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return nil, err
+	}
+	// Others may write there: a container with all logs mounted, or a reader that was taken over. Their
+	// link would have root make and replace names anywhere.
+	fd, err := safepath.Hold(dir, all, file.Directory)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
 	}
 	l = &nameLink{links: os.NewFile(uintptr(fd), dir), name: name, logs: logs}
-	temporary := ".devlog-" + filepath.Base(logs)
-	err = unix.Unlinkat(fd, temporary, 0)
-	if err == nil || errors.Is(err, unix.ENOENT) {
-		err = unix.Symlinkat(l.to(), fd, temporary)
-	}
-	if err == nil {
-		if err = unix.Renameat(fd, temporary, fd, name); err != nil {
-			_ = unix.Unlinkat(fd, temporary, 0) // the first error is the one to report
-		}
-	}
-	if err != nil {
+	if err := l.make(); err != nil {
 		l.links.Close()
 		return nil, err
 	}
 	return l, nil
+}
+
+// make makes the link, in place of another link with its name.
+func (l *nameLink) make() error {
+	fd, temporary := int(l.links.Fd()), ".devlog-"+filepath.Base(l.logs)
+	if _, kind := file.Named(fd, l.name); kind != 0 && kind != unix.S_IFLNK { // a log of a container called by-name
+		return &os.PathError{Op: "replace", Path: filepath.Join(l.links.Name(), l.name), Err: unix.EEXIST}
+	}
+	if err := unix.Unlinkat(fd, temporary, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	err := unix.Symlinkat(l.to(), fd, temporary)
+	if err == nil {
+		if err = unix.Renameat(fd, temporary, fd, l.name); err != nil {
+			_ = unix.Unlinkat(fd, temporary, 0) // the first error is the one to report
+		}
+	}
+	return err
 }
 
 func (l *nameLink) to() string { return filepath.Join("..", filepath.Base(l.logs)) }

@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -63,5 +64,33 @@ func TestMakeNameLink(t *testing.T) {
 	}
 	if _, err := makeNameLink(filepath.Join(blocked, "c1"), "y"); err == nil || !strings.HasPrefix(err.Error(), "cannot link the log by name: ") {
 		t.Errorf("a file in place of the links' directory: %v", err)
+	}
+}
+
+// Only links in the directory of links are made and replaced: others may have put something else there.
+func TestMakeNameLinkHostile(t *testing.T) {
+	dir := t.TempDir()
+	logs, elsewhere := filepath.Join(dir, "logs"), filepath.Join(dir, "etc")
+	file := filepath.Join(elsewhere, "passwd")
+	if err := errors.Join(os.Mkdir(logs, 0o755), os.Mkdir(elsewhere, 0o755), os.WriteFile(file, []byte("root"), 0o644),
+		os.Symlink(elsewhere, filepath.Join(logs, ByNameDir))); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"passwd", "new"} {
+		if l, err := makeNameLink(filepath.Join(logs, "c"), name); err == nil || l != nil {
+			t.Errorf("%s in a link's target: %v, %v", name, l, err)
+		}
+	}
+	if names, err := os.ReadDir(elsewhere); err != nil || len(names) != 1 {
+		t.Errorf("made through the link: %v, %v", names, err)
+	}
+	if err := errors.Join(os.Remove(filepath.Join(logs, ByNameDir)), os.Rename(elsewhere, filepath.Join(logs, ByNameDir))); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := makeNameLink(filepath.Join(logs, "c"), "passwd"); err == nil || l != nil {
+		t.Errorf("in place of a file: %v, %v", l, err)
+	}
+	if text, err := os.ReadFile(filepath.Join(logs, ByNameDir, "passwd")); err != nil || string(text) != "root" {
+		t.Errorf("the file has %q, %v", text, err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"devlog/internal/file"
 	"devlog/internal/handover"
 	"devlog/internal/nodecall"
+	"devlog/internal/pidfd"
 )
 
 // listen listens at the path. It makes the directory if it is missing.
@@ -77,7 +78,20 @@ func (n *Node) mayCall(conn int) error {
 	if ns, err := pidNamespace(strconv.Itoa(int(peer.Pid))); err != nil || ns != n.pidns {
 		return errors.New("devlogd.service is in another PID namespace")
 	}
+	if hasEnded(conn) { // the process ID may be that of another, which is in this namespace
+		return unix.ESRCH
+	}
 	return nil
+}
+
+// hasEnded returns whether the process that has connected has ended. Before Linux 6.5 that is not known.
+func hasEnded(conn int) bool {
+	fd, err := unix.GetsockoptInt(conn, unix.SOL_SOCKET, unix.SO_PEERPIDFD)
+	if err != nil {
+		return !errors.Is(err, unix.ENOPROTOOPT)
+	}
+	defer unix.Close(fd)
+	return pidfd.Ended(fd)
 }
 
 // pidNamespace returns the PID namespace of the process (pid_namespaces(7)).

@@ -84,6 +84,9 @@ func (c *container) confirmed(knows bool, old *container) {
 		c.forget()
 		return
 	}
+	if c.closed() { // it ended before its hook confirmed
+		return
+	}
 	c.starting = false
 	c.node.worker.Order(nodecall.Order{Operation: nodecall.Confirm, ID: c.number}, nil, nil)
 	c.save()
@@ -308,6 +311,9 @@ func (c *container) close() {
 	_ = lost.Unsave(lost.Dir, c.number) // if it stays, the next start finds that the container has ended
 }
 
+// maxToSay is how many messages wait for a reader: the newest.
+const maxToSay = 32
+
 // forReader is a container as a receiver.Reader.
 type forReader struct{ c *container }
 
@@ -375,8 +381,8 @@ func (f forReader) Retire(socket int) {
 // Say has the reader log a message in the container's log.
 func (f forReader) Say(s syslog.Severity, text string) {
 	o := nodecall.Order{Operation: nodecall.Say, ID: f.c.number, Severity: int(s), Text: text}
-	if !f.c.reading {
-		f.c.toSay = append(f.c.toSay, o)
+	if !f.c.reading { // perhaps for days, if the reader refuses the rules
+		f.c.toSay = append(f.c.toSay[max(0, len(f.c.toSay)-maxToSay+1):], o)
 		return
 	}
 	f.c.node.worker.Order(o, nil, nil)

@@ -91,9 +91,10 @@ func (s *store) restore(f handover.File) {
 	}
 }
 
-// save gives the service manager what has changed of the container.
+// save gives the service manager what has changed of the container. The descriptors of one that was
+// closed may be others' files by now.
 func (c *container) save() {
-	if !notify.Managed() || c.starting || c.saved.outline.Is(c.receiver) {
+	if !notify.Managed() || c.starting || c.closed() || c.saved.outline.Is(c.receiver) {
 		return
 	}
 	defer c.node.guard.enter(c.section())()

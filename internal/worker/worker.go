@@ -300,10 +300,11 @@ func (w *Worker) kill() {
 // resultText is what results are read into: most touch one page of it.
 var resultText [64 << 10]byte
 
-// take reads results, and passes each to the order's function.
+// take reads results, and passes each to the order's function. It reads as many as orders can wait for:
+// a process that was taken over may send more without end, but the loop has other work too.
 func (w *Worker) take() {
 	text := resultText[:]
-	for {
+	for range maxOrders {
 		n, _, err := unix.Recvfrom(w.conn, text, unix.MSG_DONTWAIT)
 		if errors.Is(err, unix.EINTR) {
 			continue

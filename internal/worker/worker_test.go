@@ -61,6 +61,11 @@ func play() error {
 			return nil
 		case o.Text == "lose":
 			o.Number = 0
+		case o.Text == "flood": // until it is killed
+			for err == nil {
+				err = unix.Send(conn, []byte("{}"), 0)
+			}
+			return err
 		}
 		text, err := json.Marshal(nodecall.Result{Number: o.Number, ID: o.ID, Error: o.Text, Received: uint64(len(passed))})
 		if err == nil {
@@ -176,6 +181,21 @@ func TestReplace(t *testing.T) {
 	want := []string{"replaced", fmt.Sprintf("retire later: %v, 0 files", ErrGone), "say later: later, 0 files"}
 	if !slices.Equal(b.events, want) {
 		t.Errorf("%q\nwant\n%q", b.events, want)
+	}
+}
+
+// A process that was taken over, and sends results without end, does not keep the loop from other work.
+func TestResultsWithoutEnd(t *testing.T) {
+	b := newBench(t)
+	b.say(nodecall.Say, "flood")
+	for len(b.events) < 50*maxOrders {
+		before := len(b.events)
+		if err := b.Loop.RunOnce(); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(b.events) - before; n > maxOrders {
+			t.Fatalf("%d results in one round", n)
+		}
 	}
 }
 
