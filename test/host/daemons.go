@@ -112,13 +112,15 @@ func (k DaemonKind) Command(root, dir string) []string {
 		"--module-path="+SyslogNGModules(root))
 }
 
-// SyslogNGModules is the directory of its modules, which has the name of its version.
+// SyslogNGModules is the directory of syslog-ng's modules, for files unpacked in root, which may
+// be a path in a container. It has the name of the version.
 func SyslogNGModules(root string) string {
-	found, _ := filepath.Glob(filepath.Join(root, "usr/lib/syslog-ng/*/")) //nolint:errcheck // the pattern is valid
-	if len(found) == 0 {
-		return ""
+	found, _ := filepath.Glob(filepath.Join(DaemonsDir(), "usr/lib/syslog-ng/[0-9]*")) //nolint:errcheck // the pattern is valid
+	version := ""
+	if len(found) > 0 {
+		version = filepath.Base(found[0])
 	}
-	return found[0]
+	return filepath.Join(root, "usr/lib/syslog-ng", version)
 }
 
 // NewDaemon makes a daemon of the host. Start starts it.

@@ -350,7 +350,11 @@ func TestStageInsideWithoutMemory(t *testing.T) {
 		c.Write()
 		// Of this PID namespace and those below.
 		h.Must("sh", "-c", "echo 2 >/proc/sys/vm/memfd_noexec")
-		if r := h.Do(c.Args("run")...); r.Code == 5 || r.Code == 0 {
+		r := h.Do(c.Args("run")...)
+		if strings.Contains(r.ErrOut, "could not ensure we are a cloned binary") {
+			t.Skip("this runc does not start without it either, as 1.1.15")
+		}
+		if r.Code == 5 || r.Code == 0 {
 			t.Errorf("run: %+v", r)
 		}
 		said, err := os.ReadFile(h.Path("/run/devlog/c1.log"))
