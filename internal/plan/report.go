@@ -76,6 +76,8 @@ func (f ReceiverFacts) inWords() string {
 		return "cannot be seen from here: on the host, or in another PID namespace"
 	case f.State == Gone && f.Unit != "":
 		return fmt.Sprintf("has gone with %s: start it again with systemctl start devlogd, or repair", f.Unit)
+	case f.State == Gone && f.PID == 0:
+		return "has gone: it was killed and is not restarted; repair starts another"
 	case f.State == Gone:
 		return fmt.Sprintf("has gone: process %d was killed and is not restarted; repair starts another", f.PID)
 	case f.State != Running:

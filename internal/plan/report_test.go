@@ -36,6 +36,7 @@ func TestReceiverInWords(t *testing.T) {
 		"devlogd 7, no capabilities; not restarted if killed":                        {State: Running, PID: 7, Rights: &Rights{Capabilities: "0"}},
 		"devlogd 7; restarted by systemd if killed (u)":                              {State: Running, PID: 7, Unit: "u"},
 		"cannot be seen from here: on the host, or in another PID namespace":         {State: Elsewhere},
+		"has gone: it was killed and is not restarted; repair starts another":        {State: Gone},
 		"has gone: process 7 was killed and is not restarted; repair starts another": {State: Gone, PID: 7},
 		"has gone with u: start it again with systemctl start devlogd, or repair":    {State: Gone, PID: 7, Unit: "u"},
 	} {

@@ -120,7 +120,7 @@ func factsInside(r *changes.Changes, t *target.Target, at *rootfs.Dir) plan.Rece
 			return plan.ReceiverFacts{State: plan.Running, PID: pid, Rights: rightsOf(pid)}
 		}
 	}
-	return plan.ReceiverFacts{State: plan.Gone, PID: r.Receiver}
+	return plan.ReceiverFacts{State: plan.Gone} // its ID meant nothing here
 }
 
 // Alive returns whether the receiver that the record in the directory at names runs. One in

@@ -129,7 +129,10 @@ func TestNodeEndsDuringACall(t *testing.T) {
 	h := host.NewHost(t)
 	m := host.NewManager(t, h, filepath.Join(filepath.Dir(host.HookOn()), "devlogd"))
 	m.Start(true)
-	c := host.NewCheap(t, h, "c", host.CheapOptions{})
+	first, c := host.NewCheap(t, h, "first", host.CheapOptions{}), host.NewCheap(t, h, "c", host.CheapOptions{})
+	if r := first.Hook(false, "repair", "--receiver", "node"); r.Code != 0 || r.ErrOut != "" { // then the reader is ready
+		t.Fatalf("repair: %+v", r)
+	}
 	reader := nodeReader(t, h, 0)
 	h.Must("kill", "-STOP", strconv.Itoa(reader))
 	before := len(socketsOf(h, m.PID))
