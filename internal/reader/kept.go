@@ -55,10 +55,14 @@ const (
 	keptSize   = recordsAt + maxRecords*int(unsafe.Sizeof(record{}))
 )
 
-// MakeKept makes the memory. The watcher passes it to each reader.
+// MakeKept makes the memory. The watcher passes it to each reader. A reader that was taken over can
+// neither seal nor shorten it: later ones could not use it, and the service manager keeps it.
 func MakeKept() (fd int, err error) {
 	if fd, err = memfd.Create(keptName, memfd.Data); err == nil {
 		err = unix.Ftruncate(fd, int64(keptSize))
+	}
+	if err == nil {
+		err = memfd.Seal(fd, unix.F_SEAL_SHRINK|unix.F_SEAL_SEAL)
 	}
 	if err != nil {
 		return -1, fmt.Errorf("cannot make memory that outlives a reader: %w", err)
@@ -68,7 +72,12 @@ func MakeKept() (fd int, err error) {
 
 // OpenKept uses the memory.
 func OpenKept(fd int) (*Kept, error) {
-	if err := unix.Ftruncate(fd, int64(keptSize)); err != nil { // of another version
+	var st unix.Stat_t
+	err := unix.Fstat(fd, &st)
+	if err == nil && st.Size < int64(keptSize) { // of another version
+		err = unix.Ftruncate(fd, int64(keptSize))
+	}
+	if err != nil {
 		return nil, fmt.Errorf("cannot use the memory that outlives a reader: %w", err)
 	}
 	m, err := unix.Mmap(fd, 0, keptSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
