@@ -40,8 +40,14 @@ type container struct {
 	kernel   bool              // the reader has the kernel's log
 	reading  bool              // the reader has the sockets
 	retired  []handover.Passed // sockets that were given up, and that the reader has not emptied
-	toSay    []nodecall.Order  // messages for its log, for when the reader has the sockets
+	unread   unread
 	saved    saved
+}
+
+// unread is the state of a container whose sockets the reader does not have.
+type unread struct {
+	why   string           // as reported; empty if the reader has not refused them
+	toSay []nodecall.Order // messages for the container's log, for when the reader has them
 }
 
 // answer answers a call to add. Without an error, confirmed is called later: knows says whether the
@@ -219,18 +225,29 @@ func (c *container) read() error {
 		case added != nil:
 			added(err)
 		case err != nil:
-			c.reading = false // until the rules are read again
-			c.node.Log(syslog.Err, fmt.Sprintf("cannot receive for the container of %q: %v", c.args, err))
+			c.reading = false
+			c.cannotRead(err)
+		default:
+			c.unread.why = ""
 		}
 	})
 	for _, r := range slices.Clone(c.retired) {
 		c.empty(r)
 	}
-	for _, o := range c.toSay {
+	for _, o := range c.unread.toSay {
 		c.node.worker.Order(o, nil, nil)
 	}
-	c.toSay = nil
+	c.unread.toSay = nil
 	return nil
+}
+
+// cannotRead reports why the reader does not read from the container's sockets, and tries again later.
+func (c *container) cannotRead(err error) {
+	if text := err.Error(); text != c.unread.why {
+		c.unread.why = text
+		c.node.Log(syslog.Err, fmt.Sprintf("cannot receive for the container of %q: %v", c.args, err))
+	}
+	c.node.retry.schedule()
 }
 
 // empty has the reader read what a socket that was given up has queued.
@@ -352,7 +369,7 @@ func passed(socket int, journal bool) (p handover.Passed, err error) {
 func (c *container) reread() {
 	if !c.reading && c.node.worker.Ready() {
 		if err := c.read(); err != nil {
-			c.node.Log(syslog.Err, "cannot receive: "+err.Error())
+			c.cannotRead(err)
 		}
 		return
 	}
@@ -382,7 +399,8 @@ func (f forReader) Retire(socket int) {
 func (f forReader) Say(s syslog.Severity, text string) {
 	o := nodecall.Order{Operation: nodecall.Say, ID: f.c.number, Severity: int(s), Text: text}
 	if !f.c.reading { // perhaps for days, if the reader refuses the rules
-		f.c.toSay = append(f.c.toSay[max(0, len(f.c.toSay)-maxToSay+1):], o)
+		u := &f.c.unread
+		u.toSay = append(u.toSay[max(0, len(u.toSay)-maxToSay+1):], o)
 		return
 	}
 	f.c.node.worker.Order(o, nil, nil)

@@ -56,6 +56,7 @@ type Node struct {
 	lock       *os.File         // of this service's processes
 	again      *eventloop.Timer // to accept calls
 	guard      *guard
+	retry      retry
 }
 
 // New returns a node that listens on one of the files, or at nodecall.Socket, and continues with
@@ -67,6 +68,7 @@ func New(c Config, files []handover.File) (n *Node, err error) {
 		return nil, err
 	}
 	n.again = n.Process.Loop.NewTimer(func(time.Time) { _ = n.Process.Loop.Resume(n.listener) })
+	n.retry.timer = n.Process.Loop.NewTimer(n.readLeft)
 	files = n.takeOwn(files)
 	if n.lock, err = lost.Lock(lost.Dir); err != nil { // the containers count
 		n.Log(syslog.Warning, "an earlier service has not ended: "+err.Error())
@@ -144,11 +146,50 @@ func (n *Node) startWorker() (err error) {
 func (n *Node) readAll() {
 	for _, c := range n.containers {
 		if err := c.read(); err != nil {
-			n.Log(syslog.Err, "cannot receive: "+err.Error())
+			c.cannotRead(err)
 			c.fail(err)
 		}
 		if c.ends {
 			c.drain()
+		}
+	}
+}
+
+// retry is when to try again to read for containers that the reader has refused: descriptors or memory
+// may be free by then, or the rules be others.
+type retry struct {
+	timer *eventloop.Timer
+	delay time.Duration // until the next attempt; zero if none is due
+}
+
+// firstRetry and lastRetry are the shortest and longest time between two attempts.
+const (
+	firstRetry = time.Second
+	lastRetry  = 5 * time.Minute
+)
+
+func (r *retry) schedule() {
+	r.delay = min(max(r.delay, firstRetry), lastRetry)
+	r.timer.Set(time.Now().Add(r.delay))
+}
+
+// readLeft has the reader read for the containers that it does not read for.
+func (n *Node) readLeft(time.Time) {
+	var left []*container
+	for _, c := range n.containers {
+		if !c.reading && !c.ends && c.added == nil {
+			left = append(left, c)
+		}
+	}
+	n.retry.delay *= 2
+	if len(left) == 0 {
+		n.retry.delay = 0
+		return
+	}
+	n.retry.schedule() // also to find that none is left
+	for _, c := range left {
+		if n.worker.Ready() { // the next one gets all containers
+			c.reread()
 		}
 	}
 }

@@ -249,3 +249,29 @@ func socketsOf(h *host.Host, pid int) (list []string) {
 	}
 	return list
 }
+
+// A container that a new reader refuses, here for its rules, is read again once the reason has gone, without
+// anybody's help. What was sent meanwhile waits in the socket.
+func TestNodeReadsLater(t *testing.T) {
+	host.NeedContainers(t)
+	h := host.NewHost(t)
+	startNode(t, h)
+	c := host.NewCheap(t, h, "c", host.CheapOptions{})
+	rules := func(path string) {
+		h.Must("sh", "-c", "mkdir -p /var/log/devlog; echo '*.* -"+path+"' >/var/log/devlog/c.conf")
+	}
+	rules("/var/log/devlog/c/messages")
+	if r := c.Hook(false, "repair", "--receiver", "node", "--config", "/var/log/devlog/c.conf"); r.Code != 0 || r.ErrOut != "" {
+		t.Fatalf("repair: %+v", r)
+	}
+	c.WantSent(t, c.Log(false), "before")
+	rules("/var/log/elsewhere/c")
+	reader := nodeReader(t, h, 0)
+	h.Must("kill", "-KILL", strconv.Itoa(reader))
+	nodeReader(t, h, reader)
+	h.Must(host.HookOn(), "list") // the service answers when all containers have been tried
+	c.Sh("client t 13 waits")
+	rules("/var/log/devlog/c/messages")
+	host.WantOnce(t, c.Log(false), "waits")
+	c.WantSent(t, c.Log(false), "after")
+}
