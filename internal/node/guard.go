@@ -19,7 +19,7 @@ import (
 
 // guardTime is the longest time that files of a container may take to answer. The shortest is half of
 // that. Hooks wait longer for the service.
-const guardTime = 15 * time.Second
+const guardTime = 12 * time.Second
 
 // section is a piece of work with the files of a container.
 type section struct {
