@@ -15,7 +15,7 @@ import (
 )
 
 // A host's node (devlogd --node) receives for its containers. Without a node, or for a container
-// whose options it does not support, the hook starts a receiver of the container's own.
+// whose options or rules it does not support, the hook starts a receiver of the container's own.
 
 // AutoReceiver as a receiver's path means the host's node if it runs, and otherwise a process of
 // the container's own. NodeReceiver means the node, or an error.
@@ -30,7 +30,8 @@ type nodeUse struct{ may, must, is bool }
 // AtNode returns whether the receiver that was started is the node's.
 func (r *Receiver) AtNode() bool { return r.node.is }
 
-// chooseNode decides whether the node may receive for the target.
+// chooseNode decides by the target and the options whether the node may receive. Whether it may follow
+// the rules, the node's reader decides (package reader).
 func (r *Receiver) chooseNode(t *target.Target) {
 	r.node.must = r.Path == NodeReceiver
 	r.node.may = (r.node.must || r.Path == "" || r.Path == AutoReceiver) && r.Sandbox == "" && r.User == ""

@@ -58,7 +58,8 @@ type Options struct {
 }
 
 // File is an output to a regular file. A write that fails loses nothing while 1 MiB is enough
-// for the messages that wait, and leaves no partial line at the end. If the file was renamed
+// for the messages that wait. A partial line is completed by the next write that succeeds, or removed
+// when the file is closed. If the file was renamed
 // or removed, File opens the path again.
 type File struct {
 	safepath.Place
@@ -257,8 +258,8 @@ func (f *File) endLine() error {
 	return nil
 }
 
-// follow opens the path again if the file was renamed or removed. It first completes a partial
-// line.
+// follow opens the path again if the file was renamed or removed, but not while a line is
+// partial: the rest belongs to it.
 func (f *File) follow(now time.Time) {
 	if f.lines.Torn() > 0 {
 		return
@@ -315,7 +316,7 @@ func (f *File) Reopen(now time.Time) {
 	f.write(now)
 }
 
-// closeFile closes the file, with its last line complete.
+// closeFile closes the file. It first removes a partial line, which is written again as a whole.
 func (f *File) closeFile() {
 	if f.file == nil {
 		return

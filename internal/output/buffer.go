@@ -51,6 +51,13 @@ type untold struct {
 	telling uint64 // lost messages whose notice is not written yet
 }
 
+// add adds n messages, which were lost for that reason.
+func (u *untold) add(n uint64, why string) {
+	if n > 0 {
+		u.n, u.why = u.n+n, why
+	}
+}
+
 // NewBuffer returns an empty buffer.
 func NewBuffer(o BufferOptions) Buffer { return Buffer{BufferOptions: o} }
 
@@ -63,8 +70,7 @@ func (b *Buffer) Size() int { return len(b.buf) - b.head }
 func (b *Buffer) Add(line []byte) {
 	b.added++
 	if b.stuck != nil && b.Size() > 0 && b.Size()+len(line) > b.Limit {
-		b.untold.n++
-		b.untold.why = Reason(b.stuck)
+		b.untold.add(1, Reason(b.stuck))
 		b.counts.Lose(b.untold.why, 1)
 		return
 	}
@@ -196,7 +202,7 @@ func (b *Buffer) GiveUp() {
 	b.buf, b.head, b.torn, b.ours = nil, 0, 0, false
 }
 
-// errClosed is the reason for messages that were never tried.
+// errClosed is the reason for messages that no write was tried for.
 const errClosed = Cause("closed before it was written")
 
 // Cause is an error whose text is also the reason of a loss.
@@ -242,7 +248,7 @@ func (b *Buffer) FirstLine() int { return bytes.IndexByte(b.buf[b.head:], '\n') 
 // Untold returns whether a loss has no notice yet.
 func (b *Buffer) Untold() bool { return b.untold.n > 0 }
 
-// Unread counts n of the written messages (or fewer, if fewer were written) as lost.
+// Unread counts n written messages, which nobody has read, as lost (or fewer, if fewer were written).
 func (b *Buffer) Unread(n uint64, why string) {
 	n = min(n, b.counts.Written)
 	b.counts.Written -= n
@@ -281,8 +287,6 @@ func (b *Buffer) Take(from *Buffer) {
 	b.buf = append(b.buf, from.buf[from.head:]...)
 	b.added += from.added
 	b.counts.Add(from.counts.Written, from.counts.Lost)
-	if from.untold.n > 0 {
-		b.untold.n, b.untold.why = b.untold.n+from.untold.n, from.untold.why
-	}
+	b.untold.add(from.untold.n, from.untold.why)
 	*from = Buffer{BufferOptions: from.BufferOptions, stuck: from.stuck}
 }

@@ -86,3 +86,22 @@ func TestBufferTake(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// What an output was told of losses keeps its reason if its predecessor had none.
+func TestBufferResume(t *testing.T) {
+	b, earlier := testBuffer(4), testBuffer(4)
+	b.Block(unix.ENOSPC)
+	for range 2 {
+		b.Add([]byte("bbb\n"))
+	}
+	b.Resume(earlier.State())
+	s := &slot{room: 100}
+	for b.Size() > 0 || b.TellLost() {
+		if err := b.Write(s, 100); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := "bbb\nNOTICE 1 messages lost (disk full)\n"; string(s.data) != want {
+		t.Errorf("%q, want %q", s.data, want)
+	}
+}

@@ -43,5 +43,5 @@ func (b *Buffer) Resume(s State) {
 		b.buf, b.head = append(s.Pending, b.buf[b.head:]...), 0
 		b.torn, b.ours = max(0, min(s.Torn, len(s.Pending)-1)), s.Ours
 	}
-	b.untold.n, b.untold.why = b.untold.n+s.Unsaid, string(s.UnsaidBy)
+	b.untold.add(s.Unsaid, string(s.UnsaidBy))
 }

@@ -215,8 +215,9 @@ func (e *entry) restore(again bool) {
 	}
 }
 
-// follows returns the rules if the sandbox allows what they ask. Only the first message would find that
-// out: until then their files are not opened.
+// follows returns an error if the rules need more than the sandbox allows: the container then gets a
+// receiver of its own. Without this check that would show only at the first message, when the files are
+// opened.
 func follows(rules []syslogconf.Rule, err error) ([]syslogconf.Rule, error) {
 	for _, rule := range rules {
 		switch rule.Kind {

@@ -54,8 +54,8 @@ type Owner interface {
 type Name struct {
 	Dir    int // -1 if unknown
 	Name   string
-	Socket int     // that receives there; -1 for none
-	ID     file.ID // of the socket's name; zero if unknown
+	Socket int     // the socket bound to this name; -1 for none
+	ID     file.ID // the file that had the name when the socket was bound; zero if unknown
 	Run    int     // the number of the repair that handed it over
 }
 
@@ -227,7 +227,7 @@ func (w *Watcher) Step(now time.Time) {
 	}
 }
 
-// noteChange schedules a check for when the changes have settled.
+// noteChange schedules a check for after the changes have settled.
 func (w *Watcher) noteChange(now time.Time) {
 	mounted, named := w.mounts.changed, w.watches.Named
 	w.watches.replaced = w.watches.replaced || named
@@ -274,7 +274,7 @@ func (w *Watcher) look(now time.Time) {
 		w.due.Replaced(now)
 	}
 	w.watches.Changed, w.watches.Named, w.watches.replaced = false, false, false
-	if replaced && !w.due.Prompt(now) { // again and again: watch it only once it stays
+	if replaced && !w.due.Prompt(now) { // replaced too often: watch it again once it has stayed unchanged
 		w.due.Last = now
 		w.due.Schedule(now, false)
 		return
@@ -360,8 +360,8 @@ func (w *Watcher) afterRun(now time.Time, problem error) {
 	w.arm(now)
 	w.readEvents()
 	if problem != nil && w.watches.Changed && w.container.devLog() == run.before {
-		// A failed repair undoes its changes: these events are its own. But each watch was off
-		// after its first event, so look again once they are on.
+		// A failed repair undoes its changes: these events are its own. But each watch
+		// reports one event only, so check once more after they are renewed.
 		w.watches.Changed, w.watches.Named = false, false
 		w.arm(now)
 		w.watches.Changed = w.container.devLog() != run.before

@@ -45,9 +45,9 @@ type Config struct {
 	Files []handover.Passed
 	// Log reports something to the administrator.
 	Log func(severity syslog.Severity, text string)
-	// Replaced is called when another process than the first is ready: it knows no container.
-	// Orders to add, receive, retire and end that wait get the error ErrGone before, so that
-	// Replaced gives them again.
+	// Replaced is called when a process other than the first is ready: it knows no containers yet.
+	// Waiting orders to add, receive, retire and end then fail with ErrGone, because Replaced has
+	// given them again.
 	Replaced func()
 	// Failed is called when a process cannot be started. The next attempt follows.
 	Failed func(error)
@@ -111,7 +111,7 @@ func (w *Worker) begin() error {
 	if err != nil {
 		return fmt.Errorf("cannot connect to a reader: %w", err)
 	}
-	_ = unix.SetNonblock(pair[0], true) // a reader that is stopped reads nothing
+	_ = unix.SetNonblock(pair[0], true) // a stopped reader must not block this process
 	theirs := os.NewFile(uintptr(pair[1]), nodecall.NameOrders)
 	defer theirs.Close()
 	w.started = time.Now()
@@ -131,7 +131,7 @@ func (w *Worker) begin() error {
 func (w *Worker) ready(limit time.Duration) error {
 	s := w.starting
 	w.starting = nil
-	_ = w.Loop.Remove(s.Ready) // the loop does not have the first one
+	_ = w.Loop.Remove(s.Ready) // no effect for the first process, which the loop never watched
 	err := s.Await(limit)
 	if err == nil {
 		if w.handle, err = pidfd.Open(s.PID); err == nil {
@@ -230,7 +230,7 @@ func (w *Worker) ended() {
 	for _, result := range results {
 		result(nodecall.Result{}, ErrGone)
 	}
-	w.Log(syslog.Warning, "the process that reads messages has ended ("+how+"): restarted")
+	w.Log(syslog.Warning, "the process that reads messages has ended ("+how+"): starting it again")
 	w.Ended()
 	w.later()
 }
@@ -309,7 +309,7 @@ func (w *Worker) take() {
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
-		if n == 0 && err == nil { // it must not close the connection and go on; ended does the rest
+		if n == 0 && err == nil { // a process that closes its connection may not keep running; ended cleans up
 			_ = w.Loop.Remove(w.conn)
 			w.kill()
 			return
