@@ -191,7 +191,7 @@ func (c *container) fail(err error) {
 
 // read has a new reader read from the container's sockets, and from those that were given up.
 func (c *container) read() error {
-	if err := c.prepare(); err != nil {
+	if err := c.node.guard.outside(c.prepare); err != nil {
 		if c.added != nil {
 			return err
 		}

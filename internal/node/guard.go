@@ -54,6 +54,19 @@ func (g *guard) enter(s section) (leave func()) {
 	return func() { g.now.Store(outer) }
 }
 
+// outside calls a function that waits for something else than a container, such as the service manager or
+// the disk of the logs. That is no part of the section.
+func (g *guard) outside(do func() error) error {
+	s := g.now.Swap(nil)
+	err := do()
+	if s != nil {
+		again := *s // for the time after it
+		g.now.Store(&again)
+		g.arm()
+	}
+	return err
+}
+
 func (g *guard) arm() {
 	if g.armed.CompareAndSwap(false, true) {
 		g.timer.Reset(g.limit / 2)

@@ -23,6 +23,9 @@ func TestGuard(t *testing.T) {
 		t.Errorf("stuck in %d, although no section had two checks in a row", stuck)
 	}
 	g.tick()
+	if err := g.outside(func() error { g.tick(); g.tick(); return nil }); err != nil || len(stuck) != 1 {
+		t.Errorf("stuck in %d, %v, while waiting for something else", stuck, err)
+	}
 	inner = g.enter(section{number: 3})
 	g.tick()
 	g.tick()

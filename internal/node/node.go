@@ -62,8 +62,9 @@ type Node struct {
 // New returns a node that listens on one of the files, or at nodecall.Socket, and continues with
 // the containers that the service manager has kept.
 func New(c Config, files []handover.File) (n *Node, err error) {
-	n = &Node{Config: c, listener: -1, containers: map[uint64]*container{}, store: newStore()}
+	n = &Node{Config: c, listener: -1, containers: map[uint64]*container{}}
 	n.guard = newGuard(guardTime, n.restart)
+	n.store = newStore(n.guard)
 	if n.pidns, err = pidNamespace("self"); err != nil {
 		return nil, err
 	}

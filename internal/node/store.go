@@ -55,7 +55,8 @@ type store struct {
 	names map[string]string // its names for files, by handover.StoredName
 	files map[string]stored // by their names
 	last  uint64            // the last number in a name
-	said  bool              // an error was reported
+	guard *guard
+	said  bool // an error was reported
 }
 
 // stored is a file that the service manager has.
@@ -64,7 +65,19 @@ type stored struct {
 	containers int    // how many have the file
 }
 
-func newStore() store { return store{names: map[string]string{}, files: map[string]stored{}} }
+func newStore(g *guard) store {
+	return store{names: map[string]string{}, files: map[string]stored{}, guard: g}
+}
+
+// tell passes the service manager a file to keep.
+func (s *store) tell(name string, fd int) error {
+	return s.guard.outside(func() error { return notify.Keep(name, fd) })
+}
+
+// untell has it close the files with that name.
+func (s *store) untell(name string) error {
+	return s.guard.outside(func() error { return notify.Unkeep(name) })
+}
 
 // keep gives the service manager a file, unless it has it, and returns its name for it.
 func (s *store) keep(id string, fd int) (name string, err error) {
@@ -75,7 +88,7 @@ func (s *store) keep(id string, fd int) (name string, err error) {
 	}
 	had := s.files[name].containers
 	if s.files[name] = (stored{id, had + 1}); had == 0 {
-		err = notify.Keep(name, fd)
+		err = s.tell(name, fd)
 	}
 	return name, err
 }
@@ -137,7 +150,7 @@ func (c *container) keep(d description) error {
 		return err
 	}
 	defer memory.Close()
-	return notify.Keep(c.nameOf(d.Version), int(memory.Fd()))
+	return c.node.store.tell(c.nameOf(d.Version), int(memory.Fd()))
 }
 
 func (c *container) nameOf(version uint64) string {
@@ -149,7 +162,7 @@ func (c *container) unkeep() error {
 	if c.saved.version == 0 {
 		return nil
 	}
-	return errors.Join(notify.Unkeep(c.nameOf(c.saved.version)), c.node.store.drop(c.saved.files))
+	return errors.Join(c.node.store.untell(c.nameOf(c.saved.version)), c.node.store.drop(c.saved.files))
 }
 
 // unsave takes the container from the service manager.
@@ -169,7 +182,7 @@ func (s *store) drop(names []string) (err error) {
 		if s.names[f.id] == name {
 			delete(s.names, f.id)
 		}
-		err = errors.Join(err, notify.Unkeep(name))
+		err = errors.Join(err, s.untell(name))
 	}
 	return err
 }
@@ -207,7 +220,7 @@ func (n *Node) restore(files []handover.File) {
 	for _, f := range files { // the containers have duplicates of theirs
 		_ = unix.Close(f.FD)
 		if !present[f.Name] && n.store.files[f.Name].containers == 0 {
-			_ = notify.Unkeep(f.Name) // of a version that was replaced
+			_ = n.store.untell(f.Name) // of a version that was replaced
 		}
 	}
 	if len(newest) > 0 {

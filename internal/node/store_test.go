@@ -28,9 +28,10 @@ func newTestNode(t *testing.T) (n *Node, manager *net.UnixConn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.Loop.Close(); _ = manager.Close() })
+	g := newGuard(time.Hour, func(*section) {})
 	return &Node{
 		Config: Config{Process: p, Parse: func([]string) (receiver.Config, error) { return receiver.Config{Name: "c"}, nil }, Log: func(syslog.Severity, string) {}},
-		worker: new(worker.Worker), containers: map[uint64]*container{}, store: newStore(), guard: newGuard(time.Hour, func(*section) {}),
+		worker: new(worker.Worker), containers: map[uint64]*container{}, store: newStore(g), guard: g,
 	}, manager
 }
 
