@@ -38,7 +38,7 @@ declare -A unpacks=(
     libcom-err2 libssl3 libpcre2-8-0 libdb5.3 libjemalloc2"
   [chroots]="bind9 bind9-libs libjemalloc2 liblmdb0 libmaxminddb0 libfstrm0 libprotobuf-c1 libuv1 libnghttp2-14 libjson-c5 liburcu8?"
   [engines]="docker.io docker-cli? containerd libdevmapper1.02.1 libsystemd0"
-  [qemu]="qemu-user-static"
+  [qemu]="qemu-user-static qemu-user"
 )
 
 # The names are those of Debian 12 and 13. Where one of them is unknown, the tests that need the

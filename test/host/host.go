@@ -23,7 +23,11 @@ import (
 
 // Qemu is the program that runs programs of another architecture.
 func Qemu(arch string) string {
-	return Unpacked("qemu/usr/bin/qemu-" + arch + "-static")
+	static := Unpacked("qemu/usr/bin/qemu-" + arch + "-static")
+	if !Exists(static) { // Debian 13's are static without saying so
+		return strings.TrimSuffix(static, "-static")
+	}
+	return static
 }
 
 // Block is a part of a document that readers type or save as a file. The comment
