@@ -12,7 +12,7 @@ import (
 // An ignored setting is reported once, among the container's messages, and is not an error.
 func TestIgnored(t *testing.T) {
 	const variable = "ignored: unknown environment variable DEVLOG_RULX"
-	const annotation = "ignored: unknown annotation devlog.dev/rule"
+	const annotation = "ignored: unknown annotation devlog.dev/rule (did you mean devlog.dev/rules?)"
 	t.Run("repair", func(t *testing.T) {
 		host.NeedContainers(t)
 		h := host.NewHost(t)
