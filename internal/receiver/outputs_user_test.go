@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/file/filetest"
 	"devlog/internal/handover"
 	"devlog/internal/sandbox"
 	"devlog/internal/syslog"
@@ -25,11 +26,7 @@ func TestUserAgain(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	dir := t.TempDir()
-	for _, d := range []string{dir, filepath.Dir(dir), filepath.Dir(filepath.Dir(dir))} {
-		if err := os.Chmod(d, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
+	filetest.Reachable(t, dir)
 	for _, user := range []*sandbox.User{nil, {UID: 12345, GID: 54321}} {
 		log := filepath.Join(dir, fmt.Sprint("new", user != nil), "m")
 		r := newReceiver(t, Config{Name: "box", Rules: func() ([]syslogconf.Rule, error) { return rules(t, "*.* -"+log), nil }})

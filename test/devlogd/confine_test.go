@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlog/internal/file/filetest"
 	"devlog/internal/sandbox"
 )
 
@@ -108,11 +109,7 @@ const guardOnly = "\nCapPrm:\t0000000800000000\n"
 func openDirectory(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, d := range []string{dir, filepath.Dir(dir)} { // not what is above: all users can write to /tmp
-		if err := os.Chmod(d, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
+	filetest.Reachable(t, dir)
 	return dir
 }
 

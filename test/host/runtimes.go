@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"devlog/internal/file/filetest"
 )
 
 // Annotated returns a container with these annotations, and a hook at the stage.
@@ -43,9 +45,7 @@ func GiveTo(t *testing.T, rootfs string) {
 func giveToID(t *testing.T, rootfs string, id uint32) {
 	t.Helper()
 	Check(t, Command("chown", "-hR", fmt.Sprintf("%d:%[1]d", id), rootfs))
-	for dir := filepath.Dir(rootfs); dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
-		Check(t, os.Chmod(dir, 0o755))
-	}
+	filetest.Reachable(t, filepath.Dir(rootfs))
 }
 
 // Mapped gives the container a user namespace.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"devlog/internal/file/filetest"
 	"devlog/test/host"
 )
 
@@ -33,9 +34,7 @@ func newRootless(t *testing.T, h *host.Host) *rootless {
 	host.NewRootfs(t, r.rootfs)
 	host.Check(t, os.Mkdir(r.home, 0o700))
 	host.Check(t, host.Command("chown", "-hR", fmt.Sprintf("%d:%[1]d", rootlessUser), dir))
-	for ; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
-		host.Check(t, os.Chmod(dir, 0o755))
-	}
+	filetest.Reachable(t, dir)
 	return r
 }
 

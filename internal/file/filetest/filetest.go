@@ -1,8 +1,9 @@
-// Package filetest has what tests ask about open files.
+// Package filetest has what tests ask about open files, and of directories.
 package filetest
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -27,4 +28,15 @@ func Dir(t testing.TB, path string) int {
 	}
 	t.Cleanup(func() { _ = unix.Close(fd) })
 	return fd
+}
+
+// Reachable lets all users enter the directory and those above it, up to the one for temporary
+// files: that stays as it is, because all users may write to it.
+func Reachable(t testing.TB, dir string) {
+	t.Helper()
+	for ; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
