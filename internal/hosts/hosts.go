@@ -57,15 +57,23 @@ func List(o repair.Options) ([]Sharer, error) {
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}
+	at := byPID(list)
 	known, _ := containers.This().List()
-	for i, s := range list {
-		for _, c := range known {
-			if c.PID == s.PID {
-				list[i].know(c)
-			}
+	for _, c := range known {
+		if i, ok := at[c.PID]; ok {
+			list[i].know(c)
 		}
 	}
 	return list, nil
+}
+
+// byPID returns the index of each process in the list.
+func byPID(list []Sharer) map[int]int {
+	at := map[int]int{}
+	for i, s := range list {
+		at[s.PID] = i
+	}
+	return at
 }
 
 // sharers is List without the names that people know.
@@ -91,10 +99,7 @@ func All(o repair.Options) ([]Sharer, error) {
 	if err != nil {
 		return nil, err
 	}
-	at := map[int]int{}
-	for i, s := range list {
-		at[s.PID] = i
-	}
+	at := byPID(list)
 	known, _ := containers.This().List()
 	for _, c := range known {
 		if c.Sandbox {

@@ -10,8 +10,8 @@ import (
 )
 
 // former finds the link that /dev/log was before somebody removed or replaced it, if others than
-// this container rely on it. Without it the repair is as good for this container: an error, for
-// example in a receiver's sandbox, means that there is none.
+// this container rely on it. Without it the repair is as good for this container: after an error,
+// for example in a receiver's sandbox, it is left out.
 func (i *inspection) former(socket string) {
 	f := i.facts
 	if f.Host || f.Dev.Sharing == plan.Private || f.HostSocket.Live || f.Log.Target.Live {
@@ -33,7 +33,7 @@ func (i *inspection) former(socket string) {
 
 // formerText returns the text of that link: the path of the host's journal, if it receives and
 // /dev/log points to no listener on the host, or the link that an earlier repair of this
-// container found; empty if there is none. The container can forge the record, so only a known
+// container found; empty if neither is known. The container can forge the record, so only a known
 // path counts.
 func (i *inspection) formerText(socket string) string {
 	f := i.facts

@@ -58,9 +58,8 @@ type Options struct {
 }
 
 // File is an output to a regular file. A write that fails loses nothing while 1 MiB is enough
-// for the messages that wait. A partial line is completed by the next write that succeeds, or removed
-// when the file is closed. If the file was renamed
-// or removed, File opens the path again.
+// for the messages that wait. A partial line is completed by the next write that succeeds, or
+// removed when the file is closed. If the file was renamed or removed, File opens the path again.
 type File struct {
 	safepath.Place
 	open func(p safepath.Place) (handle, error)

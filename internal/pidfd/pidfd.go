@@ -42,7 +42,7 @@ func ParsePID(info []byte) int {
 }
 
 // Field returns the value of a field in a text of /proc with a line NAME:VALUE for each, such as
-// /proc/PID/status; empty if there is none.
+// /proc/PID/status; empty if the text has no such field.
 func Field(text, name string) string {
 	for line := range strings.Lines(text) {
 		if value, ok := strings.CutPrefix(line, name+":"); ok {

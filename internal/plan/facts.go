@@ -38,7 +38,7 @@ type Facts struct {
 	Dev DevFacts `json:"dev"`
 	Log LogFacts `json:"log"`
 	// Former is the link that /dev/log was, if others than this container rely on it: it was
-	// removed, or replaced by something that does not work. Without a Kind there is none.
+	// removed, or replaced by something that does not work. It has no Kind if nobody relies on one.
 	Former LogFacts `json:"former,omitzero"`
 	// Socket is the private socket, to which /dev/log should point.
 	Socket PathFacts `json:"socket"`

@@ -13,7 +13,8 @@ import (
 )
 
 // Report writes what was found and what a repair would do. hook is why the last hook failed,
-// or empty, and notes what else to say of the container. What a container can choose, such as a link's text, is escaped.
+// or empty, and notes what else to say of the container. What a container can choose, such as a
+// link's text, is escaped.
 func Report(w io.Writer, f Facts, p Plan, hook, notes string) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	rows := [][2]string{

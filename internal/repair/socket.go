@@ -89,16 +89,13 @@ func (w *work) prepare(dir string) error {
 // changed, and still applies, stays in the record.
 func (w *work) newRecord(before *changes.Changes) changes.Changes {
 	f, p := w.facts, w.plan
-	r := changes.Changes{MountNS: w.target.MountNS, Before: changes.Before{Was: f.Log.Kind, WasLink: f.Log.Link, WasOwner: f.Log.Owner}, Socket: p.Socket,
+	r := changes.Changes{MountNS: w.target.MountNS, Before: changes.Before{Was: f.Log.Kind, WasLink: f.Log.Link, WasOwner: f.Log.Owner}, Socket: p.Socket, Pointed: p.Pointed(),
 		Host: w.target.Host, Mounted: p.Has(plan.OpMount), Renamed: p.Has(plan.OpRename) && (w.target.Host || f.Dev.Sharing == plan.Private)}
 	switch {
 	case p.Restores(f): // it is no change of ours
 		r.Before = changes.Before{Was: f.Former.Kind, WasLink: f.Former.Link}
 	case p.Has(plan.OpLink) || p.Has(plan.OpPreserve):
 		r.Set = f.Socket.Path
-	}
-	if at := p.Pointed(); at != "" {
-		r.Pointed = at
 	}
 	r.AddMade(w.made)
 	r.Listen = recordedSockets(f.Listen, before)

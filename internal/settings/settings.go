@@ -78,9 +78,8 @@ type Settings struct {
 // is a *plan.Refusal if they ask for more than the bounds allow, and a usage.Error if a value
 // is not valid.
 func Read(annotations map[string]string, container string, b Bounds) (Settings, error) {
-	s := Settings{Flags: make(map[string]string), Unknown: Unknown(annotations, container)}
 	said, old := annotation.Ours(annotations, container)
-	s.Old = old
+	s := Settings{Flags: make(map[string]string), Unknown: unknown(said), Old: old}
 	for _, name := range slices.Sorted(maps.Keys(said)) {
 		key, value := said[name].Key, said[name].Value
 		err := s.read(name, value, b)
@@ -103,8 +102,12 @@ var errUnknown = errors.New("unknown annotation")
 
 // Unknown returns what to say of each annotation with devlog's prefix that this version does not
 // know. The container's user chose the names, so the caller must escape them.
-func Unknown(annotations map[string]string, container string) (said []string) {
+func Unknown(annotations map[string]string, container string) []string {
 	ours, _ := annotation.Ours(annotations, container)
+	return unknown(ours)
+}
+
+func unknown(ours map[string]annotation.Said) (said []string) {
 	for _, name := range slices.Sorted(maps.Keys(ours)) {
 		if !slices.Contains(known, name) && len(said) < maxUnknown {
 			said = append(said, "ignored: unknown annotation "+environ.Shorten(ours[name].Key)+similar(name))
@@ -127,7 +130,7 @@ func similar(name string) string {
 	if best == "" {
 		return ""
 	}
-	return " (did you mean " + annotation.Prefix + best + "?)"
+	return usage.DidYouMean(annotation.Prefix + best)
 }
 
 // read reads one annotation.

@@ -204,3 +204,13 @@ func TestUnknown(t *testing.T) {
 		}
 	}
 }
+
+// Each known annotation is read.
+func TestKnown(t *testing.T) {
+	for _, name := range known {
+		s := Settings{Flags: map[string]string{}}
+		if err := s.read(name, "x", Bounds{}); errors.Is(err, errUnknown) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -24,10 +24,11 @@ func Errorf(format string, args ...any) error { return Error{fmt.Errorf(format, 
 // is similar.
 func Suggest(commands []*cli.Command, name string) string {
 	visible := slices.DeleteFunc(slices.Clone(commands), func(c *cli.Command) bool { return c.Hidden })
-	return didYouMean(strings.Trim(strings.TrimPrefix(cli.SuggestCommand(visible, name), "Did you mean "), `"?`))
+	return DidYouMean(strings.Trim(strings.TrimPrefix(cli.SuggestCommand(visible, name), "Did you mean "), `"?`))
 }
 
-func didYouMean(name string) string {
+// DidYouMean returns the end of an error about an unknown name: a similar one; empty without one.
+func DidYouMean(name string) string {
 	if name == "" {
 		return ""
 	}
@@ -47,7 +48,7 @@ func OnError(c *cli.Context, err error, _ bool) error {
 // and a similar one.
 func flagWords(text string, flags []cli.Flag) string {
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
-		return "unknown option --" + name + didYouMean(cli.SuggestFlag(flags, name, false))
+		return "unknown option --" + name + DidYouMean(cli.SuggestFlag(flags, name, false))
 	}
 	if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
 		return "--" + name + " needs a value"
